@@ -1,0 +1,58 @@
+# `make` lists the verbs; CI calls the same ones.
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+LOWEST := .venv-lowest
+# What needs neither daemons nor root: what the lower bounds are proven with.
+QUICK := $(addprefix tests/,unit property store pull upstream upkeep server contract)
+
+# Most tests wait for servers to start. By file: each keeps the servers that its stories share.
+PARALLEL := -n 2 --dist loadfile
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-lowest lint format coverage dist clean
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(INSTALLED): setup.cfg pyproject.toml tools/venv
+	@tools/venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+	@touch $@
+
+$(LOWEST)/installed: setup.cfg pyproject.toml tools/venv tools/lowest.py
+	@tools/venv $(LOWEST)
+	$(LOWEST)/bin/python tools/lowest.py setup.cfg >$(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c $(LOWEST)/constraints.txt -e '.[test]'
+	@touch $@
+
+run: $(INSTALLED) ## serve a mirror of Docker Hub on 127.0.0.1:5000
+	exec $(BIN)/registry-cache serve
+
+test: $(INSTALLED) ## run every test; ARGS="-k name" for some
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+test-lowest: $(LOWEST)/installed ## run the quick tests with the oldest dependencies that setup.cfg allows
+	$(LOWEST)/bin/python -m pytest $(PARALLEL) $(wildcard $(QUICK)) $(ARGS)
+
+lint: $(INSTALLED) ## ruff and mypy --strict
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## let ruff format and mend what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+coverage: $(INSTALLED) ## branch coverage of the quick tests, gunicorn's workers included
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(wildcard $(QUICK)) $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+dist: $(INSTALLED) ## build the wheel into dist/
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+
+clean: ## remove what these verbs made (never the store)
+	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

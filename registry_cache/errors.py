@@ -1,0 +1,187 @@
+"""Everything that can go wrong, as one tree; knows neither HTTP clients nor Flask.
+
+An error is data: a code of the OCI distribution spec (its table "Error Codes"), a status, a message for people and,
+where waiting helps, the seconds to wait. The message names the thing and the remedy, because docker prints it.
+
+    RegistryError                     500 UNKNOWN
+    ├── NameInvalid 400 · DigestInvalid 400 · RequestInvalid 400
+    ├── NotFound: NameUnknown · ManifestUnknown · BlobUnknown   404
+    ├── Denied                        403   upstream refused *us*
+    ├── Unsupported                   405   push, delete
+    ├── RangeNotSatisfiable           416
+    ├── TooManyRequests               429   upstream's limit, and no copy to serve
+    ├── Busy                          503   more readers than we size for
+    ├── UpstreamError                 502
+    │   ├── UpstreamCorrupt 502 · UpstreamUnavailable 503 · UpstreamTimeout 504
+    │   ├── UpstreamDown 503          it has been failing, and is not asked
+    │   └── UpstreamElsewhere 503     it answered; what it sent us on to did not
+    └── StoreError                    500   the disk
+        └── StoreFull                       no room: stream through, uncached
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class RegistryError(Exception):
+    """The root; ``retry_after`` is in seconds, ``detail`` is any JSON value that helps a person."""
+
+    code: ClassVar[str] = "UNKNOWN"
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str, *, detail: object = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = detail
+        self.retry_after = retry_after
+
+    def to_record(self) -> dict[str, object]:
+        """Return this error as JSON values, so that a joiner in another process can raise the same."""
+        return {
+            "error": type(self).__name__,
+            "message": self.message,
+            "detail": self.detail,
+            "retry_after": self.retry_after,
+        }
+
+    @staticmethod
+    def from_record(record: Mapping[str, object]) -> RegistryError:
+        """Rebuild an error from ``to_record``; an unknown kind (a newer version's) becomes the root."""
+        kind = _KINDS.get(str(record.get("error")), RegistryError)
+        wait = record.get("retry_after")
+        return kind(
+            str(record.get("message")),
+            detail=record.get("detail"),
+            retry_after=float(wait) if isinstance(wait, int | float) else None,
+        )
+
+
+class NameInvalid(RegistryError):
+    """A repository name that the spec's grammar does not allow."""
+
+    code = "NAME_INVALID"
+    status = 400
+
+
+class DigestInvalid(RegistryError):
+    """A digest with an unknown algorithm or of the wrong length."""
+
+    code = "DIGEST_INVALID"
+    status = 400
+
+
+class RequestInvalid(RegistryError):
+    """A query that makes no sense; the spec's list has no closer code."""
+
+    code = "UNSUPPORTED"
+    status = 400
+
+
+class NotFound(RegistryError):
+    """Upstream said no. Unlike silence, it changes what we know."""
+
+    status = 404
+
+
+class NameUnknown(NotFound):
+    code = "NAME_UNKNOWN"
+
+
+class ManifestUnknown(NotFound):
+    code = "MANIFEST_UNKNOWN"
+
+
+class BlobUnknown(NotFound):
+    code = "BLOB_UNKNOWN"
+
+
+class Denied(RegistryError):
+    """Upstream refused us. Its own 401 is never relayed: docker would answer it with the user's password (P4)."""
+
+    code = "DENIED"
+    status = 403
+
+
+class Unsupported(RegistryError):
+    """A push or a delete."""
+
+    code = "UNSUPPORTED"
+    status = 405
+
+
+class RangeNotSatisfiable(RegistryError):
+    """A range that begins behind the end of a blob of ``size`` bytes (RFC 9110 §15.5.17)."""
+
+    code = "SIZE_INVALID"
+    status = 416
+
+    def __init__(self, message: str, *, size: int = 0, detail: object = None, retry_after: float | None = None) -> None:
+        super().__init__(message, detail=detail, retry_after=retry_after)
+        self.size = size
+
+
+class TooManyRequests(RegistryError):
+    """Upstream's rate limit, and we have no copy to serve."""
+
+    code = "TOOMANYREQUESTS"
+    status = 429
+
+
+class Busy(RegistryError):
+    """This worker streams to as many readers as it is sized for."""
+
+    code = "UNAVAILABLE"
+    status = 503
+
+
+class UpstreamError(RegistryError):
+    """Upstream answered something that is no answer."""
+
+    code = "UNKNOWN"
+    status = 502
+
+
+class UpstreamCorrupt(UpstreamError):
+    """Upstream's bytes do not hash to the digest that names them."""
+
+
+class UpstreamUnavailable(UpstreamError):
+    """Upstream cannot be reached or answers 5xx."""
+
+    code = "UNAVAILABLE"
+    status = 503
+
+
+class UpstreamDown(UpstreamUnavailable):
+    """Upstream has been failing, so it was not asked; asking again at once would not help."""
+
+
+class UpstreamElsewhere(UpstreamUnavailable):
+    """Upstream answered and sent us on; there we got nothing. No fault of the registry as a whole."""
+
+
+class UpstreamTimeout(UpstreamError):
+    """Upstream is silent."""
+
+    code = "UNAVAILABLE"
+    status = 504
+
+
+class StoreError(RegistryError):
+    """The disk failed us."""
+
+
+class StoreFull(StoreError):
+    """No room for these bytes; the pull goes on uncached (byte-safety rule 9)."""
+
+
+def _tree(root: type[RegistryError]) -> dict[str, type[RegistryError]]:
+    kinds = {root.__name__: root}
+    for child in root.__subclasses__():
+        kinds |= _tree(child)
+    return kinds
+
+
+_KINDS = _tree(RegistryError)

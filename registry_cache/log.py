@@ -1,0 +1,114 @@
+"""Log lines: an event and its fields, as text or JSON.
+
+Only what a caller names as a field is written, so a header or a URL with a secret in it cannot slip in by being part of
+some larger object (redaction by allow-list).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Literal
+
+_ROOT = "registry_cache"
+
+
+class Log:
+    """Writes events of one part of the program: ``Log(__name__).info("stored", digest=…)``."""
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    def debug(self, event: str, **fields: object) -> None:
+        """Write what only someone who debugs wants to read."""
+        self._write(logging.DEBUG, event, fields)
+
+    def info(self, event: str, **fields: object) -> None:
+        """Write what happened."""
+        self._write(logging.INFO, event, fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        """Write what an operator should look at by day."""
+        self._write(logging.WARNING, event, fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        """Write what an operator should look at now."""
+        self._write(logging.ERROR, event, fields)
+
+    def exception(self, event: str, **fields: object) -> None:
+        """Write a defect of ours with its traceback; call it in an except block."""
+        self._write(logging.ERROR, event, fields, exc_info=True)
+
+    def _write(self, level: int, event: str, fields: dict[str, object], exc_info: bool = False) -> None:
+        if self._logger.isEnabledFor(level):
+            self._logger.log(level, event, extra={"fields": fields}, exc_info=exc_info)
+
+
+class TextFormatter(logging.Formatter):
+    """``2026-01-31T12:00:00.123Z info pull repository=library/nginx …``; values with blanks are quoted."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        words = [_time(record), record.levelname.lower(), record.getMessage()]
+        words += [f"{name}={_word(value)}" for name, value in _fields(record).items() if value is not None]
+        text = _printable(" ".join(words))
+        if record.exc_info:
+            lines = self.formatException(record.exc_info).split("\n")
+            text += "\n" + "\n".join(map(_printable, lines))
+        return text
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+        }
+        line |= {name: _plain(value) for name, value in _fields(record).items() if value is not None}
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return _printable(json.dumps(line, ensure_ascii=False))
+
+
+def setup(level: str, formatter: Literal["text", "json"]) -> None:
+    """Send this package's events to standard error; calling it again replaces what an earlier call set up."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if formatter == "json" else TextFormatter())
+    logger = logging.getLogger(_ROOT)
+    logger.handlers[:] = [handler]
+    logger.setLevel(level.upper())
+    logger.propagate = False
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    return getattr(record, "fields", {})
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, str | int | float | bool) else str(value)
+
+
+def _word(value: object) -> str:
+    text = f"{value:.3f}" if isinstance(value, float) else str(value)
+    # A client chooses names and agents: a line break in one must not look like a second line.
+    return text if text and text.isprintable() and not set(text) & set(' "=') else json.dumps(text, ensure_ascii=False)
+
+
+def _printable(text: str) -> str:
+    """Return ``text`` with JSON's escapes for what a terminal may obey or take for the end of a line."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else _escaped(sign) for sign in text)
+
+
+def _escaped(sign: str) -> str:
+    # The one control character that JSON lets stand.
+    return "\\u007f" if sign == "\x7f" else json.dumps(sign)[1:-1]
