@@ -1,0 +1,91 @@
+"""Manifests and indexes, read for what a cache must know of them: children and subject.
+
+A manifest is kept and served as the exact bytes; what is read here never replaces them (P27). Anything that is not
+understood is opaque, never an error: a cache has no say in what people store (P54).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from registry_cache.errors import DigestInvalid
+from registry_cache.oci import media_types
+from registry_cache.oci.digest import Digest
+
+# The spec asks registries to take 4 MiB ("Pushing manifests"); more is refused to keep memory bounded (P52).
+MAX_MANIFEST_SIZE = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """Media type, digest and size in bytes of something a manifest names (image-spec, descriptor.md)."""
+
+    media_type: str
+    digest: Digest
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What the bytes of a manifest or index say. ``manifests`` is empty unless it is an index."""
+
+    media_type: str
+    blobs: tuple[Descriptor, ...] = ()
+    manifests: tuple[Descriptor, ...] = ()
+    subject: Descriptor | None = None
+
+
+def parse_manifest(data: bytes, content_type: str = "") -> Manifest:
+    """Read ``data``; ``content_type`` is upstream's header and wins over the document's own ``mediaType``."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        document = {}
+    media_type = _media_type(document, content_type)
+    config = _descriptor(document.get("config"))
+    blobs = [*([config] if config else ()), *_descriptors(document.get("layers")), *_descriptors(document.get("blobs"))]
+    return Manifest(
+        media_type=media_type,
+        blobs=tuple(blobs),
+        manifests=tuple(_descriptors(document.get("manifests"))),
+        subject=_descriptor(document.get("subject")),
+    )
+
+
+def _media_type(document: dict[str, object], content_type: str) -> str:
+    declared = media_types.without_parameters(content_type)
+    if not media_types.is_media_type(declared):
+        declared = ""
+    if declared and declared not in ("application/json", "application/octet-stream", "text/plain"):
+        return declared
+    own = document.get("mediaType")
+    if isinstance(own, str) and media_types.is_media_type(own):
+        return own
+    if "manifests" in document:
+        return media_types.OCI_INDEX
+    return media_types.OCI_MANIFEST if "layers" in document else declared or "application/json"
+
+
+def _descriptors(value: object) -> Iterator[Descriptor]:
+    for item in value if isinstance(value, list) else ():
+        descriptor = _descriptor(item)
+        if descriptor:
+            yield descriptor
+
+
+def _descriptor(value: object) -> Descriptor | None:
+    if not isinstance(value, dict):
+        return None
+    media_type, digest, size = value.get("mediaType"), value.get("digest"), value.get("size")
+    if not isinstance(digest, str) or not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        return None
+    if not isinstance(media_type, str) or not media_types.is_media_type(media_type):
+        media_type = ""
+    try:
+        return Descriptor(media_type, Digest.parse(digest), size)
+    except DigestInvalid:
+        return None

@@ -1,0 +1,42 @@
+"""Media types of manifests, and the short kinds that stand for them in file names."""
+
+from __future__ import annotations
+
+import re
+
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+
+# Sent upstream whatever the client accepts: a registry that is not told of indexes may answer with one platform's
+# manifest instead, under the same tag (P26). Old schema 1 is left out: no client of today takes it.
+ACCEPT_MANIFEST = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST, "*/*;q=0.1"))
+
+# nginx tells the media type by the kind, so a kind is a file extension.
+_KINDS = {
+    OCI_INDEX: "oci-index",
+    OCI_MANIFEST: "oci-manifest",
+    DOCKER_INDEX: "docker-index",
+    DOCKER_MANIFEST: "docker-manifest",
+}
+OTHER_KIND = "other"
+
+# RFC 6838 §4.2. What is not this never becomes a header of ours: it could break the line or be megabytes long.
+_NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
+_MEDIA_TYPE = re.compile(rf"{_NAME}/{_NAME}", re.ASCII)
+
+
+def kind_of(media_type: str) -> str:
+    """Return the file extension for a manifest of ``media_type``."""
+    return _KINDS.get(media_type, OTHER_KIND)
+
+
+def is_media_type(text: str) -> bool:
+    """Tell whether ``text`` is a bare media type, without parameters."""
+    return bool(_MEDIA_TYPE.fullmatch(text))
+
+
+def without_parameters(content_type: str | None) -> str:
+    """Return the bare media type of a Content-Type header; "" where there is none (P38)."""
+    return (content_type or "").partition(";")[0].strip().lower()

@@ -1,0 +1,35 @@
+"""What people write for an image, taken apart."""
+
+from __future__ import annotations
+
+import pytest
+
+from registry_cache.errors import DigestInvalid, ManifestUnknown
+from registry_cache.oci.image_name import split_image_name
+
+DIGEST = "sha256:" + "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "reference"),
+    [
+        ("alpine", "alpine", "latest"),
+        ("library/alpine:3.20", "library/alpine", "3.20"),
+        ("ghcr.io/owner/app:v1", "ghcr.io/owner/app", "v1"),
+        ("localhost:5000/app", "localhost:5000/app", "latest"),
+        ("localhost:5000/app:1", "localhost:5000/app", "1"),
+        (f"app@{DIGEST}", "app", DIGEST),
+        (f"localhost:5000/app:1@{DIGEST}", "localhost:5000/app", DIGEST),
+    ],
+)
+def test_parts(text: str, name: str, reference: str) -> None:
+    found, what = split_image_name(text)
+    assert (found, str(what)) == (name, reference)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"), [("app:", ManifestUnknown), ("app:a b", ManifestUnknown), ("app@x", DigestInvalid)]
+)
+def test_what_cannot_be(text: str, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        split_image_name(text)
