@@ -1,0 +1,71 @@
+"""What the server says when it starts. Pure: a Config and the addresses it listens on, to lines."""
+
+import json
+from collections.abc import Iterator, Sequence
+
+from registry_cache.config.durations import format_duration
+from registry_cache.config.hosts import HUB
+from registry_cache.config.model import Config, UpstreamConfig
+from registry_cache.config.sizes import Size
+
+# What a socket's own name says when it listens on all interfaces; a client on this machine can use the other.
+ANY_TO_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 (compared with, never bound to)
+
+
+def lines(config: Config, addresses: Sequence[object]) -> Iterator[str]:
+    """Where it listens, what it mirrors, where it stores, how much it keeps, and how to point Docker at it."""
+    urls = [_url(config, address) for address in addresses]
+    yield f"listening on {', '.join(urls)}"
+    yield f"mirroring {', '.join(map(_upstream, config.upstreams))}"
+    yield f"storing under {config.root}"
+    yield _keeping(config)
+    reachable = [_reachable(config, address) for address in addresses if isinstance(address, tuple)]
+    if reachable:
+        line = f"paste into /etc/docker/daemon.json: {json.dumps({'registry-mirrors': reachable[:1]})}"
+        # Docker asks its mirrors for Docker Hub's images only; what else we mirror is pulled by our own address.
+        other = f"pull with: docker pull {reachable[0].split('//')[1]}/REPOSITORY:TAG; if it is a copy of Docker Hub, "
+        yield line if config.default_upstream.name == HUB else other + line
+
+
+def warnings(config: Config) -> Iterator[str]:
+    """What the operator wrote and does not get."""
+    if config.ignored:
+        yield f"understood but without effect here: {', '.join(config.ignored)}"
+    yield from config.warnings
+
+
+def _keeping(config: Config) -> str:
+    """What stays, once ``registry-cache cleanup`` has been run: the server itself evicts nothing."""
+    kept = [f"what was used in the last {format_duration(config.ttl)}" if config.ttl else "everything"]
+    if config.max_size:
+        kept.append(f"at most {_amount(config.max_size)}")
+    if config.min_free:
+        kept.append(f"with {_amount(config.min_free)} left free")
+    rest = "; registry-cache cleanup removes the rest: run it from cron"
+    return f"keeping {', '.join(kept)}{rest if kept != ['everything'] else ''}"
+
+
+def _amount(size: Size) -> str:
+    return f"{size} of the disk" if size.share else f"{size} bytes" if str(size).isdecimal() else str(size)
+
+
+def _upstream(upstream: UpstreamConfig) -> str:
+    return f"{upstream.name} ({upstream.remote_url})"
+
+
+def _url(config: Config, address: object) -> str:
+    if not isinstance(address, tuple):
+        return f"unix:{address}"
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    return f"{_scheme(config)}://{host}:{address[1]}"
+
+
+def _reachable(config: Config, address: tuple[object, ...]) -> str:
+    """The URL by which a client on this machine reaches the address."""
+    host = str(address[0])
+    host = ANY_TO_LOOPBACK.get(host, f"[{host}]" if ":" in host else host)
+    return f"{_scheme(config)}://{host}:{address[1]}"
+
+
+def _scheme(config: Config) -> str:
+    return "https" if config.http.tls else "http"

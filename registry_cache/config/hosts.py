@@ -1,0 +1,67 @@
+"""Names of registries: ``host[:port]`` as found in ``ns=``, on disk and in a remote URL. Pure."""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit
+
+from registry_cache.config.problems import Wrong
+
+HUB = "docker.io"
+HUB_URL = "https://registry-1.docker.io"
+# What people write for Docker Hub. Only registry-1 answers to the v2 API under its own name.
+HUB_HOSTS = (HUB, "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com")
+DEFAULT_PORTS = {"http": 80, "https": 443}
+# The longest name a domain may have; with its port it still fits a directory's name.
+LONGEST_HOST = 240
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = re.compile(rf"((?:{_LABEL})(?:\.{_LABEL})*|\[[0-9a-f:.]{{2,45}}\])(?::([0-9]{{1,5}}))?")
+_HOST_REMEDY = "write host or host:port, such as ghcr.io or registry.example.com:5000"
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """An upstream's URL without a trailing slash, and the name that follows from it."""
+
+    name: str
+    url: str
+
+
+def parse_host(text: str) -> str:
+    """``host[:port]`` in lower case, valid as a directory's name; Docker Hub's hosts become ``docker.io``."""
+    host = text.lower()
+    match = _HOST.fullmatch(host)
+    if match is None or len(match[1]) > LONGEST_HOST:
+        raise Wrong(f"{text[:80]!r} is no host name", _HOST_REMEDY)
+    if match[2] is not None and not 0 < int(match[2]) < 65536:
+        raise Wrong(f"port {match[2]} is out of range", "write a port from 1 to 65535")
+    return HUB if host in HUB_HOSTS else host
+
+
+def parse_remote(text: str) -> Remote:
+    """An upstream's URL. Messages never quote it: it may hold a password."""
+    parts, port = split_url(text, "https://registry.example.com")
+    if parts.username is not None or parts.password is not None:
+        raise Wrong("has credentials in the URL", "put them under username and password")
+    if parts.query or parts.fragment:
+        raise Wrong("has a query or a fragment", "end the URL after the host")
+    path = parts.path.rstrip("/")
+    if re.search(r"/v[12]$", path):
+        raise Wrong("names the API's version", "leave /v2 away: it is added to every request")
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+    if port is not None and port != DEFAULT_PORTS[parts.scheme]:
+        host = f"{host}:{port}"
+    name = parse_host(host)
+    return Remote(HUB, HUB_URL) if name == HUB else Remote(name, f"{parts.scheme}://{name}{path}")
+
+
+def split_url(text: str, example: str) -> tuple[SplitResult, int | None]:
+    """An http or https URL with a host, and its port; Wrong on anything else, with ``example`` as the remedy."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise Wrong("is no URL", f"write {example}") from None
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+        raise Wrong("is no http or https URL", f"write it with its scheme: {example}")
+    return parts, port

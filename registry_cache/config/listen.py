@@ -1,0 +1,63 @@
+"""Where and how to listen: address, socket, TLS."""
+
+import os
+import re
+from pathlib import Path
+
+from registry_cache.config import schema
+from registry_cache.config.certificates import check_ca, check_key_pair
+from registry_cache.config.found import Found
+from registry_cache.config.model import HttpConfig, TlsConfig
+
+# The kernel's sockaddr_un ends here; a longer path fails at bind with words nobody understands.
+LONGEST_SOCKET = 107
+
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]*):([0-9]{1,6})")
+_TLS: tuple[schema.AnySetting, ...] = (
+    schema.TLS_CERTIFICATE,
+    schema.TLS_KEY,
+    schema.TLS_CLIENT_CAS,
+    schema.TLS_CLIENT_AUTH,
+    schema.TLS_MINIMUM,
+    schema.TLS_CIPHERS,
+)
+
+
+def http_config(found: Found) -> HttpConfig:
+    """The ``http`` section; ``:5000`` is the empty host, which means all interfaces."""
+    text = found.need(schema.HTTP_ADDR)
+    host, port, socket = "", 0, None
+    if not found.well(schema.HTTP_ADDR, schema.HTTP_NET):
+        pass
+    elif found.need(schema.HTTP_NET) == "unix":
+        socket = Path(text)
+        if not text.startswith("/") or len(os.fsencode(text)) > LONGEST_SOCKET:
+            found.wrong(schema.HTTP_ADDR.at(()), "is no socket's path", "name a file, such as /run/registry-cache.sock")
+    elif (match := _ADDRESS.fullmatch(text)) is None or int(match[2]) > 65535:
+        found.wrong(schema.HTTP_ADDR.at(()), f"{text[:80]!r} is no host:port", "write 127.0.0.1:5000, or :5000 for all")
+    else:
+        host, port = match[1].strip("[]"), int(match[2])
+    return HttpConfig(
+        host, port, socket, found.get(schema.HTTP_HEADERS) or {}, _tls(found), found.get(schema.DEBUG_ADDR)
+    )
+
+
+def _tls(found: Found) -> TlsConfig | None:
+    certificate, key = found.get(schema.TLS_CERTIFICATE), found.get(schema.TLS_KEY)
+    cas = found.get(schema.TLS_CLIENT_CAS) or ()
+    if not any(map(found.given, _TLS)) or not found.well(*_TLS):
+        return None
+    if certificate is None or key is None:
+        missing = schema.TLS_KEY if certificate else schema.TLS_CERTIFICATE
+        found.wrong(missing.at(()), "is missing: TLS would be off", "give http.tls.certificate and http.tls.key, both")
+        return None
+    check_key_pair(found, schema.TLS_CERTIFICATE.at(()), certificate, key)
+    for ca in cas:
+        check_ca(found, schema.TLS_CLIENT_CAS.at(()), ca)
+    ciphers = tuple(filter(None, (schema.CIPHERS[name] for name in found.get(schema.TLS_CIPHERS) or ())))
+    client_auth = schema.CLIENT_AUTHS[found.need(schema.TLS_CLIENT_AUTH)]
+    if not cas and client_auth != "none" and found.given(schema.TLS_CLIENT_AUTH):
+        found.wrong(
+            schema.TLS_CLIENT_AUTH.at(()), "verifies nothing without http.tls.clientcas", "give both, or neither"
+        )
+    return TlsConfig(certificate, key, cas, client_auth if cas else "none", found.need(schema.TLS_MINIMUM), ciphers)

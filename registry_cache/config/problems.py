@@ -1,0 +1,51 @@
+"""What is wrong with a configuration, in words an operator can act on."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+
+class Wrong(Exception):
+    """A value that cannot be: what it is, and what would be right. Never quotes a secret."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"{what}; {remedy}")
+        self.what = what
+        self.remedy = remedy
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """``path`` is the dotted path in the file or a variable's name; ``where`` a line or the variable that set it."""
+
+    path: str
+    what: str
+    remedy: str
+    where: str = ""
+
+    def __str__(self) -> str:
+        where = f" ({self.where})" if self.where else ""
+        return f"{self.path}{where}: {self.what}; {self.remedy}"
+
+
+class ConfigError(Exception):
+    """Everything that is wrong with one configuration, at once. ``str()`` is the report, one line a problem."""
+
+    def __init__(self, source: str, problems: Iterable[Problem]) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        super().__init__(source, self.problems)
+
+    def __str__(self) -> str:
+        count = len(self.problems)
+        head = f"{self.source}: {count} problem{'s' if count != 1 else ''} in the configuration"
+        return "\n".join([head, *(f"  {problem}" for problem in self.problems)])
+
+
+@dataclass(slots=True)
+class Report:
+    """Collects problems, so that an operator mends a file once and not once a key."""
+
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, path: str, what: str, remedy: str, where: str = "") -> None:
+        self.problems.append(Problem(path, what, remedy, where))

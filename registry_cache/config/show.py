@@ -1,0 +1,47 @@
+"""The configuration in force, as lines an operator reads. Knows no key by name."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+
+from registry_cache.config import schema
+from registry_cache.config.durations import format_duration
+from registry_cache.config.found import Found, dotted
+from registry_cache.config.hosts import Remote
+from registry_cache.config.model import InForce
+from registry_cache.config.secret import MASK, Secret
+
+# Beyond this a long path would push every origin off the screen.
+WIDEST_VALUE = 60
+
+
+def in_force(found: Found) -> Iterator[InForce]:
+    """One entry a key, in the order of the documentation; a key that is not set is ``null``."""
+    for path, setting in schema.settings_with(found.upstreams).items():
+        yield InForce(dotted(path), written(found.values.get(path, setting.default)), found.origin(path))
+
+
+def written(value: object) -> str:
+    """A value as the file would hold it; a secret's mask in place of a secret."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Secret):
+        return MASK
+    if isinstance(value, timedelta):
+        return format_duration(value)
+    if isinstance(value, Remote):
+        return value.url
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(written, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {written(item)}' for key, item in value.items())}}}"
+    return str(value)
+
+
+def lines(entries: Iterable[InForce]) -> Iterator[str]:
+    """``path: value   # origin``, with the origins below one another."""
+    pairs = [(f"{entry.path}: {entry.value}", entry.origin) for entry in entries]
+    width = min(max((len(text) for text, _ in pairs), default=0), WIDEST_VALUE)
+    for text, origin in pairs:
+        yield f"{text:<{width}}  # {origin}"

@@ -1,0 +1,93 @@
+"""Names of registries, and the URLs they follow from."""
+
+from __future__ import annotations
+
+import pytest
+
+from registry_cache.config.hosts import HUB, HUB_URL, Remote, parse_host, parse_remote
+from registry_cache.config.problems import Wrong
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ghcr.io", "ghcr.io"),
+        ("GHCR.io", "ghcr.io"),
+        ("localhost:5000", "localhost:5000"),
+        ("[::1]:5000", "[::1]:5000"),
+        ("127.0.0.1:65535", "127.0.0.1:65535"),
+        ("docker.io", HUB),
+        ("index.docker.io", HUB),
+        ("registry-1.docker.io", HUB),
+        ("registry.hub.docker.com", HUB),
+        ("Registry-1.Docker.io", HUB),
+    ],
+)
+def test_names(text: str, expected: str) -> None:
+    assert parse_host(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ".",
+        "..",
+        "_tags",
+        "a/b",
+        "a b",
+        "-a",
+        "a-",
+        "a..b",
+        "a:",
+        ":5000",
+        "a:0",
+        "a:65536",
+        "https://a",
+        "é.io",
+        "a\n",
+        pytest.param("a." * 130 + "a", id="too long"),
+    ],
+)
+def test_no_names(text: str) -> None:
+    with pytest.raises(Wrong):
+        parse_host(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("https://registry-1.docker.io", Remote(HUB, HUB_URL)),
+        ("https://index.docker.io/", Remote(HUB, HUB_URL)),
+        ("http://docker.io:80", Remote(HUB, HUB_URL)),
+        ("https://ghcr.io/", Remote("ghcr.io", "https://ghcr.io")),
+        ("https://GHCR.io:443", Remote("ghcr.io", "https://ghcr.io")),
+        ("http://127.0.0.1:5001", Remote("127.0.0.1:5001", "http://127.0.0.1:5001")),
+        ("http://[::1]:5001", Remote("[::1]:5001", "http://[::1]:5001")),
+        ("https://art.example/api/docker/hub/", Remote("art.example", "https://art.example/api/docker/hub")),
+    ],
+)
+def test_remotes(text: str, expected: Remote) -> None:
+    assert parse_remote(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("registry-1.docker.io", "no http"),
+        ("ftp://a.example", "no http"),
+        ("https://", "no http"),
+        ("http://[", "no URL"),
+        ("https://a.example:99999", "no URL"),
+        ("https://a.example:port", "no URL"),
+        ("https://a.example:0", "out of range"),
+        ("https://someone:hunter2@a.example", "credentials"),
+        ("https://a.example/v2/", "version"),
+        ("https://a.example/?q", "query"),
+        ("https://a_b.example", "no host name"),
+    ],
+)
+def test_no_remotes(text: str, what: str) -> None:
+    with pytest.raises(Wrong, match=what) as caught:
+        parse_remote(text)
+    assert "hunter2" not in str(caught.value)
