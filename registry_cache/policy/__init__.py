@@ -1,0 +1,1 @@
+"""Decisions: pure functions of facts and of the time, which is an argument."""

@@ -1,0 +1,101 @@
+"""What may go from the disk, and what must: by last use, and oldest use first.
+
+Two reasons: nothing used it for longer than ``ttl``; or there is more than ``max_size``, or less free than
+``min_free``, and it is among the least recently used. Both come down to one mark in time: what was last used before it
+goes. A manifest's use counts as its children's, so whole images go in order of use, and a shared layer with the last
+of its images.
+
+Moments are nanoseconds since the epoch, as file systems have them: a float would tell an image from its own layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+SECOND = 10**9
+HOUR = 3600 * SECOND
+
+# Over ``max_size`` a pass goes down to this share of it, so that the next pull does not start the next pass.
+LOW_MARK = 0.95
+
+# What was used a moment ago stays: workers that follow a download of another learn of its commit by looking for it.
+SETTLE = 5 * SECOND
+
+# Behind every digest.
+_LAST = "~"
+
+_Key = TypeVar("_Key", bound=Any)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the operator allows, None for no bound: ``ttl`` since the last use, the others in bytes."""
+
+    ttl: timedelta | None = None
+    max_size: int | None = None
+    min_free: int | None = None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mark:
+    """How far an eviction goes: what was last used before ``moment``, and of what was used at it, up to ``hex``."""
+
+    moment: int
+    hex: str = _LAST
+
+    def covers(self, used: int, hex: str) -> bool:
+        """Tell whether what was last ``used`` then goes; ``hex`` is its digest's."""
+        return used < self.moment or (used == self.moment and hex <= self.hex)
+
+    @classmethod
+    def within(cls, moment: int, letters: str) -> Mark:
+        """Return the mark behind the digests of ``moment`` that begin with ``letters``."""
+        return cls(moment, letters + _LAST)
+
+
+# Not even a link that leads nowhere, whose use is -1.
+NOTHING = Mark(-2)
+
+
+def expired(now: int, bounds: Bounds) -> Mark:
+    """Return how far ``ttl`` goes."""
+    return NOTHING if bounds.ttl is None else settled(Mark(now - int(bounds.ttl.total_seconds() * SECOND)), now)
+
+
+def settled(mark: Mark, now: int) -> Mark:
+    """Return ``mark``, or an earlier one that spares what is being used."""
+    return min(mark, Mark(now - SETTLE))
+
+
+def excess(stored: int, free: int, bounds: Bounds) -> int:
+    """Return how many bytes must go where ``stored`` are here and ``free`` are left on the disk; 0 for none."""
+    over = under = 0
+    if bounds.max_size is not None and stored > bounds.max_size:
+        over = stored - int(bounds.max_size * LOW_MARK)
+    if bounds.min_free is not None and free < bounds.min_free:
+        under = int(bounds.min_free / LOW_MARK) - free
+    return max(over, under)
+
+
+def boundary(sizes: Mapping[_Key, int], need: int) -> tuple[_Key, int] | None:
+    """Return the key at which the sizes, added up from the least key on, reach ``need``; and what of it falls there.
+
+    None where all of them together are less.
+    """
+    for key in sorted(sizes):
+        if sizes[key] >= need:
+            return key, need
+        need -= sizes[key]
+    return None
+
+
+def splits(group: int, need: int, stored: int) -> bool:
+    """Tell whether ``group`` bytes of one moment are too many to go together where ``need`` of them must.
+
+    One image's files have one moment and go together. A store that was copied may have one moment throughout, and must
+    not go as a whole because it is a little too large.
+    """
+    return group - need > stored // 2

@@ -1,0 +1,136 @@
+"""Blobs: verified, complete, immutable bytes, and which repositories are known to contain them.
+
+A name under ``blobs/`` is a promise; ``Partial.commit`` and ``Blobs.add`` are the only ways in. Membership is a second
+name of the same bytes under the repository, so that what can be opened there may be read there and nowhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from dataclasses import dataclass
+
+from registry_cache import native
+from registry_cache.log import Log
+from registry_cache.oci.digest import Digest
+from registry_cache.oci.names import Repository
+from registry_cache.store import disk, use
+from registry_cache.store.handle import ReadHandle
+from registry_cache.store.layout import Layout
+
+# How many bytes belong here, kept with the inode: a file cut short by a failing disk must not be served as a hit.
+_SIZE = "user.registry_cache.size"
+
+_log = Log(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBlob:
+    """A whole blob, open: ``size`` bytes in ``file``, which closes with its last reader."""
+
+    file: ReadHandle
+    size: int
+
+
+class Blobs:
+    """The blobs of one store."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    def open(self, upstream: str, repository: Repository, digest: Digest) -> OpenBlob | None:
+        """Open a blob of a repository; None where the repository is not known to contain it, or it is not whole.
+
+        Raises StoreError.
+        """
+        with disk.reporting(f"open {digest}"):
+            file = ReadHandle.open(self._layout.membership(upstream, repository, digest))
+            if file is None:
+                return None
+            found = os.fstat(file.fileno())
+            if found.st_size != _recorded_size(file, found.st_size):
+                self._evict_damaged(upstream, repository, digest, found.st_size)
+                return None
+            use.touch(file, found)
+            return OpenBlob(file, found.st_size)
+
+    def open_any(self, digest: Digest) -> OpenBlob | None:
+        """Open a blob whichever repository brought it; who may read it is the caller's to find out.
+
+        None where it is not here or not whole. Raises StoreError.
+        """
+        with disk.reporting(f"look for {digest}"):
+            file = ReadHandle.open(self._layout.blob(digest))
+            if file is None:
+                return None
+            size = file.size()
+            return OpenBlob(file, size) if size == _recorded_size(file, size) else None
+
+    def add(self, digest: Digest, data: bytes) -> None:
+        """Keep ``data``, which the caller has verified to hash to ``digest``. Raises StoreError, StoreFull."""
+        here = self.open_any(digest)
+        with disk.reporting(f"store {digest}"):
+            if here:
+                # Whoever brings it again uses it; a cleanup would take it from under the name it is about to get.
+                use.touch(here.file, os.fstat(here.file.fileno()))
+                return
+            native.run(_write_sealed, self._layout.blob(digest), data)
+
+    def grant(self, upstream: str, repository: Repository, digest: Digest) -> bool:
+        """Record that the repository contains the blob; False where the blob is not here. Raises StoreError."""
+        with disk.reporting(f"record that {repository} contains {digest}"):
+            try:
+                disk.link(self._layout.blob(digest), self._layout.membership(upstream, repository, digest))
+            except FileNotFoundError:
+                return False
+            return True
+
+    def _evict_damaged(self, upstream: str, repository: Repository, digest: Digest, size: int) -> None:
+        _log.error("evicted a damaged blob", digest=digest, repository=repository, bytes=size)
+        membership, blob = self._layout.membership(upstream, repository, digest), self._layout.blob(digest)
+        # Another file under the blob's name is one that somebody has fetched again since.
+        if disk.same(membership, blob):
+            disk.remove(blob)
+        disk.remove(membership)
+
+
+def seal(descriptor: int, size: int) -> None:
+    """Make a verified file ready for its name: remember its size, make it read-only, wait for the disk.
+
+    Without the wait a power cut after the rename could leave the name with fewer bytes. Raises OSError.
+    """
+    with contextlib.suppress(OSError):  # A file system without attributes: the size then goes unchecked until verify.
+        os.setxattr(descriptor, _SIZE, b"%d" % size)
+    os.fchmod(descriptor, 0o444)
+    os.fsync(descriptor)
+
+
+def _write_sealed(path: str, data: bytes) -> None:
+    folder, name = os.path.split(path)
+    beside = os.path.join(folder, f".{name}-{os.getpid()}-{time.monotonic_ns()}")
+    try:
+        os.makedirs(folder, exist_ok=True)
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        try:
+            disk.write_all(descriptor, data)
+            seal(descriptor, len(data))
+        finally:
+            os.close(descriptor)
+        os.rename(beside, path)
+        disk.sync_folder(folder)
+    except OSError:
+        disk.remove(beside)
+        raise
+
+
+def _recorded_size(file: ReadHandle, otherwise: int) -> int:
+    try:
+        return int(os.getxattr(file.fileno(), _SIZE))
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
+            return otherwise
+        raise
+    except ValueError:
+        return otherwise

@@ -1,0 +1,128 @@
+"""File operations that keep a promise: a name appears whole or not at all, and a failing disk has one kind of error."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import secrets
+from collections.abc import Iterator
+
+from registry_cache.errors import StoreError, StoreFull
+
+# What says "no room" rather than "broken": the pull can go on, only uncached.
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ENFILE, errno.EMFILE}
+
+# No record is near it: a manifest is 4 MiB at most and a list of upstream's 8. What is larger is not ours to load.
+MAX_RECORD_SIZE = 16 * 1024 * 1024
+
+_counter = itertools.count()
+# Workers in two containers over one folder have the same process ids, and so has a worker after a restart.
+_instance = secrets.token_hex(4)
+
+
+@contextlib.contextmanager
+def reporting(what: str) -> Iterator[None]:
+    """Turn an OSError inside into StoreFull or StoreError, which say ``what`` was being done and to which file."""
+    try:
+        yield
+    except OSError as error:
+        kind = StoreFull if error.errno in _NO_ROOM else StoreError
+        raise kind(f"could not {what}: {error.strerror or error}", detail=error.filename) from error
+
+
+def write_whole(path: str, data: bytes, modified: int | None = None) -> None:
+    """Make ``path`` hold ``data``: written beside and renamed, so a reader sees the old bytes or the new ones.
+
+    Not synced: a power cut may leave an empty file, which every reader of a record takes for an absent one. Folders on
+    the way are made. ``modified``: the mtime that it appears with, in nanoseconds. Raises OSError.
+    """
+    folder = os.path.dirname(path)
+    # A leading dot: no tag and no digest begins with one, so nothing takes this name for a record.
+    beside = os.path.join(folder, f".{_instance}-{os.getpid()}-{next(_counter)}")
+    try:
+        descriptor = _create(beside, folder)
+        try:
+            write_all(descriptor, data)
+            if modified is not None:
+                os.utime(descriptor, ns=(modified, modified))
+        finally:
+            os.close(descriptor)
+        os.rename(beside, path)
+    except OSError:
+        remove(beside)
+        raise
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write all of ``data``; a full disk may take a part of it first. Raises OSError."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def read_whole(path: str, limit: int = MAX_RECORD_SIZE) -> bytes | None:
+    """Return the bytes of a small file; None where there is none of at most ``limit`` bytes.
+
+    Raises OSError for anything else.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read() if os.fstat(descriptor).st_size <= limit else None
+
+
+def link(source: str, target: str) -> None:
+    """Make ``target`` a second name of ``source``; a name that is there already stays.
+
+    Where the file system gives no more hard links (EMLINK) or none at all, a symbolic link stands in: a path that can
+    be opened is still the permission to read. Raises OSError.
+    """
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        if error.errno not in (errno.EMLINK, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP):
+            raise
+        with contextlib.suppress(FileExistsError):
+            os.symlink(os.path.relpath(source, os.path.dirname(target)), target)
+
+
+def remove(path: str) -> bool:
+    """Unlink ``path``; False where it was not there. Raises OSError for anything else."""
+    try:
+        os.unlink(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def same(path: str, other: str) -> bool:
+    """Tell whether both are names of one file; False where one is missing. Raises OSError for anything else."""
+    try:
+        return os.path.samefile(path, other)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def sync_folder(path: str) -> None:
+    """Wait until the names in the folder ``path`` would survive a power cut. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _create(path: str, folder: str) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    try:
+        return os.open(path, flags, 0o644)
+    except FileNotFoundError:
+        os.makedirs(folder, exist_ok=True)
+        return os.open(path, flags, 0o644)

@@ -1,0 +1,243 @@
+"""Records: what tags mean, which manifests a repository has, and what refers to them.
+
+Small JSON files, written whole and never synced: losing one in a power cut costs a question to upstream, no bytes. A
+record that cannot be read is one that is not there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from registry_cache.errors import RegistryError
+from registry_cache.log import Log
+from registry_cache.oci import media_types
+from registry_cache.oci.digest import Digest
+from registry_cache.oci.manifest import MAX_MANIFEST_SIZE, Manifest
+from registry_cache.oci.names import Repository, Tag
+from registry_cache.store import disk, use
+from registry_cache.store.blobs import Blobs
+from registry_cache.store.handle import ReadHandle
+from registry_cache.store.layout import Layout
+
+_log = Log(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TagRecord:
+    """What a tag meant at ``checked_at``; ``size`` of the manifest in bytes.
+
+    The manifest itself may not be here yet; ``previous`` is what the tag meant before, if that is.
+    """
+
+    digest: Digest
+    media_type: str
+    size: int
+    checked_at: datetime
+    changed_at: datetime
+    previous: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredManifest:
+    """A manifest's exact bytes and media type; ``digest`` names them, and they have been compared to it."""
+
+    digest: Digest
+    media_type: str
+    data: bytes
+
+
+class Records:
+    """The records of one store."""
+
+    def __init__(self, layout: Layout, blobs: Blobs) -> None:
+        self._layout = layout
+        self._blobs = blobs
+
+    def tag(self, upstream: str, repository: Repository, tag: Tag) -> TagRecord | None:
+        """Return what is known of a tag. Raises StoreError."""
+        path = self._layout.tag(upstream, repository, tag)
+        with disk.reporting(f"read the record of {repository}:{tag}"):
+            data = disk.read_whole(path)
+            try:
+                checked_at = datetime.fromtimestamp(os.stat(path).st_mtime, UTC) if data else None
+            except FileNotFoundError:
+                return None
+        if not data or not checked_at:
+            return None
+        try:
+            record = json.loads(data)
+            return TagRecord(
+                digest=Digest.parse(record["digest"]),
+                media_type=str(record["media_type"]),
+                size=int(record["size"]),
+                checked_at=checked_at,
+                changed_at=datetime.fromisoformat(record["changed_at"]),
+                previous=Digest.parse(record["previous"]) if record.get("previous") else None,
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RegistryError):
+            return None
+
+    def put_tag(self, upstream: str, repository: Repository, tag: Tag, record: TagRecord) -> None:
+        """Keep what a tag means. Raises StoreError, StoreFull."""
+        document = {
+            "digest": str(record.digest),
+            "media_type": record.media_type,
+            "size": record.size,
+            "changed_at": record.changed_at.isoformat(),
+            "previous": str(record.previous) if record.previous else None,
+        }
+        with disk.reporting(f"write the record of {repository}:{tag}"):
+            disk.write_whole(self._layout.tag(upstream, repository, tag), json.dumps(document).encode())
+
+    def touch_tag(self, upstream: str, repository: Repository, tag: Tag, now: datetime) -> None:
+        """Record that upstream confirmed the tag at ``now``: one utime where a write would be five calls."""
+        with contextlib.suppress(OSError):
+            os.utime(self._layout.tag(upstream, repository, tag), (now.timestamp(), now.timestamp()))
+
+    def forget_tag(self, upstream: str, repository: Repository, tag: Tag) -> None:
+        """Remove a tag that upstream says is gone. Raises StoreError."""
+        with disk.reporting(f"remove the record of {repository}:{tag}"):
+            disk.remove(self._layout.tag(upstream, repository, tag))
+
+    def tags(self, upstream: str, repository: Repository) -> list[str]:
+        """Return the tags with a record, in lexical order. Raises StoreError."""
+        with disk.reporting(f"list the tags of {repository}"):
+            try:
+                names = os.listdir(self._layout.tags(upstream, repository))
+            except (FileNotFoundError, NotADirectoryError):
+                return []
+        return sorted(name.removesuffix(".json") for name in names if not name.startswith("."))
+
+    def manifest(self, upstream: str, repository: Repository, digest: Digest) -> StoredManifest | None:
+        """Return a manifest that the repository is known to contain; None where it is not, or its bytes are not its.
+
+        Raises StoreError.
+        """
+        with disk.reporting(f"read the manifest {digest}"):
+            record = self._manifest_record(upstream, repository, digest)
+            if record is None:
+                return None
+            extension = media_types.kind_of(record)
+            data = _read_used(self._layout.manifest(upstream, repository, digest, extension))
+        if data is None:
+            return None
+        # Hashing a few kilobytes costs less than the system call that read them, and a flipped bit is never served.
+        if Digest.of(data, digest.algorithm) != digest:
+            self._evict_damaged(upstream, repository, digest, extension)
+            return None
+        return StoredManifest(digest, record, data)
+
+    def put_manifest(self, upstream: str, repository: Repository, digest: Digest, data: bytes, found: Manifest) -> None:
+        """Keep a manifest whose bytes the caller has compared to ``digest``. Raises StoreError, StoreFull."""
+        self._blobs.add(digest, data)
+        record = {
+            "media_type": found.media_type,
+            "size": len(data),
+            "children": [[str(child.digest), child.size] for child in (*found.manifests, *found.blobs)],
+            "subject": str(found.subject.digest) if found.subject else None,
+        }
+        with disk.reporting(f"record that {repository} contains the manifest {digest}"):
+            extension = media_types.kind_of(found.media_type)
+            # Children before names: the record is what makes the manifest known, so its bytes come first.
+            disk.link(self._layout.blob(digest), self._layout.manifest(upstream, repository, digest, extension))
+            path = self._layout.manifest(upstream, repository, digest, "json")
+            disk.write_whole(path, json.dumps(record).encode(), modified=use.NEVER)
+
+    def stored_elsewhere(self, digest: Digest) -> bytes | None:
+        """Return a manifest's bytes whichever repository brought them; who may read them is the caller's to find out.
+
+        None where they are not here, not themselves, or too many for a manifest. Raises StoreError.
+        """
+        with disk.reporting(f"read {digest}"):
+            # The digest is a client's word: it may name a layer of gigabytes.
+            data = disk.read_whole(self._layout.blob(digest), MAX_MANIFEST_SIZE)
+        return data if data is not None and Digest.of(data, digest.algorithm) == digest else None
+
+    def referrers(self, upstream: str, repository: Repository, digest: Digest) -> bytes | None:
+        """Return the cached answer to "what refers to this digest", as JSON. Raises StoreError."""
+        with disk.reporting(f"read the referrers of {digest}"):
+            return disk.read_whole(self._layout.referrers(upstream, repository, digest)) or None
+
+    def put_referrers(self, upstream: str, repository: Repository, digest: Digest, document: bytes) -> None:
+        """Keep such an answer. Raises StoreError, StoreFull."""
+        with disk.reporting(f"write the referrers of {digest}"):
+            disk.write_whole(self._layout.referrers(upstream, repository, digest), document)
+
+    def repositories(self, upstream: str, after: str = "") -> Iterator[str]:
+        """Yield the repositories with a tag or a manifest, in lexical order of their parts, behind ``after``.
+
+        Folders that lie wholly before ``after`` are not opened, so a page costs what the page holds. Raises StoreError.
+        """
+        root = f"{self._layout.repositories}/{upstream}"
+        with disk.reporting("list the repositories"):
+            yield from _walk(root, "", after.split("/") if after else [])
+
+    def _manifest_record(self, upstream: str, repository: Repository, digest: Digest) -> str | None:
+        data = disk.read_whole(self._layout.manifest(upstream, repository, digest, "json"))
+        try:
+            return str(json.loads(data)["media_type"]) if data else None
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def _evict_damaged(self, upstream: str, repository: Repository, digest: Digest, extension: str) -> None:
+        _log.error("evicted a damaged manifest", digest=digest, repository=repository)
+        with disk.reporting(f"evict the damaged manifest {digest}"):
+            name, blob = self._layout.manifest(upstream, repository, digest, extension), self._layout.blob(digest)
+            disk.remove(self._layout.manifest(upstream, repository, digest, "json"))
+            # Another file under the blob's name is one that somebody has fetched again since.
+            if disk.same(name, blob):
+                disk.remove(blob)
+            disk.remove(name)
+
+
+def _read_used(path: str) -> bytes | None:
+    """Return the bytes of a manifest, and note that it is used; None where there is none. Raises OSError.
+
+    Of a file that is too large to be one the first bytes, which are not its digest's.
+    """
+    file = ReadHandle.open(path)
+    if file is None:
+        return None
+    found = os.fstat(file.fileno())
+    use.touch(file, found)
+    size = min(found.st_size, MAX_MANIFEST_SIZE + 1)
+    data = b""
+    while part := file.read_at(len(data), size - len(data)):
+        data += part
+    return data
+
+
+def _walk(folder: str, prefix: str, after: list[str]) -> Iterator[str]:
+    """Yield repositories under ``folder``, those whose parts come behind the parts ``after``."""
+    try:
+        names = sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    first = after[0] if after else ""
+    for name in names:
+        if name.startswith(("_", ".")) or name < first:
+            continue
+        path = f"{folder}/{name}"
+        rest = after[1:] if name == first else []
+        # With ``after`` a/b: a itself came before it, and of a only what lies behind b is left.
+        if name != first and (_holds(f"{path}/_tags") or _holds(f"{path}/_manifests")):
+            yield f"{prefix}{name}"
+        yield from _walk(path, f"{prefix}{name}/", rest)
+
+
+def _holds(folder: str) -> bool:
+    """Tell whether there is a record in ``folder`` or in a folder of it; emptied folders stay behind."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(_holds(each.path) if each.is_dir() else _is_record(each.name) for each in entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _is_record(name: str) -> bool:
+    return name.endswith(".json") and not name.startswith(".")

@@ -1,0 +1,88 @@
+"""Does the disk under a store do what the store asks of it? Tried in a folder of its own, which is removed again."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from registry_cache.errors import StoreError
+from registry_cache.store import disk, locks
+from registry_cache.store.inventory import existing, room
+
+# Less than this is a few layers of today's images.
+LITTLE_ROOM = 2 * 1024**3
+
+_ATTRIBUTE = "user.registry_cache.selftest"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One step and what came of it, in ``words``; ``remedy`` where it is not "ok"."""
+
+    name: str
+    state: Literal["ok", "warning", "failed"]
+    words: str
+    remedy: str = ""
+
+
+def examine(root: Path) -> Iterator[Finding]:
+    """Try the folder ``root``, or where it would be made; stops where it cannot be written."""
+    there = existing(str(root))
+    try:
+        with tempfile.TemporaryDirectory(prefix=".registry-cache-check-", dir=there) as folder:
+            sample = os.path.join(folder, "sample")
+            disk.write_whole(sample, b"sample")
+            made = "" if there == str(root) else "; it does not exist yet: serve makes it"
+            yield Finding("folder", "ok", f"user {os.geteuid()} can write under {root}{made}")
+            yield _free(there)
+            yield _hard_links(folder, sample)
+            yield _attributes(sample)
+            yield _locks(os.path.join(folder, "lock"))
+    except (OSError, StoreError) as error:
+        remedy = f"give it to user {os.geteuid()}, or name another in storage.filesystem.rootdirectory"
+        cause = getattr(error, "strerror", None) or error
+        yield Finding("folder", "failed", f"cannot write in {there}: {cause}", remedy)
+
+
+def _free(folder: str) -> Finding:
+    found = room(folder)
+    words = f"{found.free / 1024**3:.1f} of {found.total / 1024**3:.1f} GiB are free"
+    if found.free < LITTLE_ROOM:
+        return Finding("room", "warning", words, "what finds no room is passed through and not kept: free some")
+    return Finding("room", "ok", words)
+
+
+def _hard_links(folder: str, sample: str) -> Finding:
+    try:
+        os.link(sample, os.path.join(folder, "second"))
+    except OSError as error:
+        remedy = (
+            "symbolic links stand in, so one blob has one copy still, but the link count does not tell which are unused"
+        )
+        return Finding("hard links", "warning", f"not possible here: {error.strerror or error}", remedy)
+    return Finding("hard links", "ok", "a blob of several repositories is stored once")
+
+
+def _attributes(sample: str) -> Finding:
+    try:
+        os.setxattr(sample, _ATTRIBUTE, b"1")
+    except OSError as error:
+        remedy = "the size of a blob is not compared when it is opened: one that the disk has cut short is not noticed"
+        return Finding("attributes", "warning", f"not possible here: {error.strerror or error}", remedy)
+    return Finding("attributes", "ok", "a blob that the disk cuts short is noticed when it is opened")
+
+
+def _locks(path: str) -> Finding:
+    remedy = "put the store on a local disk: without locks each worker downloads for itself and may spoil another's"
+    try:
+        with locks.LockFile(path) as lock, locks.LockFile(path) as other:
+            excluded = lock.acquire() and not other.acquire()
+    except OSError as error:
+        return Finding("locks", "failed", f"flock does not work here: {error.strerror or error}", remedy)
+    if not excluded:
+        return Finding("locks", "failed", "flock lets two hold one lock here", remedy)
+    return Finding("locks", "ok", "one leader a download")

@@ -1,0 +1,161 @@
+"""A store seen from the outside: everything counted once, nothing changed, nobody disturbed."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from registry_cache.errors import StoreError, UpstreamTimeout
+from registry_cache.oci.digest import Digest
+from registry_cache.oci.manifest import parse_manifest
+from registry_cache.store import inventory, locks, selftest
+from registry_cache.store.inventory import Counts, Unfinished
+from registry_cache.store.layout import Layout
+from registry_cache.store.partials import Status, failed
+from registry_cache.store.records import TagRecord
+from tests.store.rig import APP, HUB, LATEST, OTHER, Store, fail_at, open_store
+
+MANIFEST = b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}'
+BLOB = Digest.of(b"0123456789")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(tmp_path / "store")
+
+
+def snapshot(root: Path) -> dict[str, tuple[int, int, int]]:
+    return {
+        str(path): (found.st_ino, found.st_mtime_ns, found.st_nlink)
+        for path in sorted(root.rglob("*"))
+        for found in [path.lstat()]
+    }
+
+
+def test_what_several_repositories_share_is_counted_once(store: Store) -> None:
+    blob, digest = store.put(b"0123456789"), Digest.of(MANIFEST)
+    manifest = parse_manifest(MANIFEST, "application/vnd.oci.image.index.v1+json")
+    now = datetime.now(UTC)
+    for repository in (APP, OTHER):
+        assert store.blobs.grant(HUB, repository, blob)
+        store.records.put_manifest(HUB, repository, digest, MANIFEST, manifest)
+        store.records.put_tag(HUB, repository, LATEST, TagRecord(digest, manifest.media_type, len(MANIFEST), now, now))
+
+    found = inventory.count(store.layout)
+
+    assert found.allocated >= found.bytes
+    assert found == Counts(2, 2, 1, 1, 10 + len(MANIFEST), found.allocated)
+
+
+def test_what_is_being_written_does_not_count(store: Store) -> None:
+    store.put(b"0123456789")
+    folder = Path(store.layout.blob(BLOB)).parent
+    (folder / ".being-written").write_bytes(b"012")
+    (Path(store.layout.root) / "repositories" / "stray").write_bytes(b"")
+    assert inventory.count(store.layout).blobs == 1
+
+
+def test_a_transfer_runs_while_its_lock_is_held(store: Store) -> None:
+    claim = store.partials.claim(BLOB)
+    assert claim
+    with claim, claim.partial() as partial:
+        partial.append(b"01234")
+        assert inventory.unfinished(store.layout) == [Unfinished(BLOB, 5, True)]
+        claim.tell(Status(HUB, APP, time.time(), 10))
+        assert inventory.unfinished(store.layout) == [Unfinished(BLOB, 5, True, 10, HUB, APP)]
+    assert inventory.unfinished(store.layout) == [Unfinished(BLOB, 5, False, 10, HUB, APP)]
+
+
+def test_an_interrupted_transfer_tells_why(store: Store) -> None:
+    claim = store.partials.claim(BLOB)
+    assert claim
+    with claim:
+        with claim.partial() as partial:
+            partial.append(b"01234")
+        claim.tell(failed(HUB, APP, UpstreamTimeout("it was silent")))
+        # Another leader is at it, and has not told anything yet.
+        assert [each.error for each in inventory.unfinished(store.layout)] == [""]
+    assert [each.error for each in inventory.unfinished(store.layout)] == ["it was silent"]
+
+
+def test_a_committed_transfer_is_none(store: Store) -> None:
+    store.put(b"0123456789")
+    assert inventory.unfinished(store.layout) == []
+
+
+def test_looking_changes_nothing(store: Store) -> None:
+    claim = store.partials.claim(BLOB)
+    assert claim
+    with claim, claim.partial() as partial:
+        partial.append(b"01234")
+    store.put(b"other")
+    before = snapshot(Path(store.layout.root))
+
+    inventory.count(store.layout)
+    inventory.unfinished(store.layout)
+    Layout.find(Path(store.layout.root))
+
+    assert snapshot(Path(store.layout.root)) == before
+
+
+def test_two_observers_do_not_see_each_other(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = store.layout.lock(BLOB)
+    assert not locks.is_locked(path)
+    assert not os.path.exists(path)
+    with locks.LockFile(path) as lock:
+        # The first observer is still looking when the second one comes.
+        really_close, seen = os.close, []
+
+        def close(descriptor: int) -> None:
+            monkeypatch.setattr(os, "close", really_close)
+            seen.append(locks.is_locked(path))
+            really_close(descriptor)
+
+        monkeypatch.setattr(os, "close", close)
+        assert not locks.is_locked(path)
+        assert seen == [False]
+        assert lock.acquire()
+        assert locks.is_locked(path)
+
+
+def test_a_folder_without_a_store(tmp_path: Path) -> None:
+    missing = tmp_path / "a" / "b"
+    assert Layout.find(missing) is None
+    assert inventory.count(Layout(missing)) == Counts()
+    assert inventory.unfinished(Layout(missing)) == []
+    assert inventory.room(str(missing)).total > 0
+    assert not (tmp_path / "a").exists()
+
+
+def test_another_versions_store_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "layout").write_bytes(b"2\n")
+    with pytest.raises(StoreError, match="use the version that wrote it"):
+        Layout.find(tmp_path)
+
+
+def test_a_disk_that_can_everything(tmp_path: Path) -> None:
+    found = list(selftest.examine(tmp_path / "not" / "yet"))
+    assert [each.name for each in found] == ["folder", "room", "hard links", "attributes", "locks"]
+    assert {each.state for each in found} <= {"ok", "warning"}
+    assert "does not exist yet" in found[0].words
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("call", "name"), [("link", "hard links"), ("setxattr", "attributes")])
+def test_a_disk_that_cannot(call: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_at(monkeypatch, call, 1, 95, tmp_path)
+    found = {each.name: each for each in selftest.examine(tmp_path)}
+    assert found[name].state == "warning"
+    assert found[name].words == "not possible here: Operation not supported"
+    assert found[name].remedy
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_at(monkeypatch, "mkdir", 1, 30, tmp_path)
+    [found] = selftest.examine(tmp_path)
+    assert (found.name, found.state) == ("folder", "failed")
+    assert "Read-only file system" in found.words

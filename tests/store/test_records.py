@@ -1,0 +1,306 @@
+"""Records are whole or absent; a manifest's bytes are compared to its digest whenever they are read."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from registry_cache.errors import StoreError, StoreFull
+from registry_cache.oci.digest import Digest
+from registry_cache.oci.manifest import MAX_MANIFEST_SIZE, parse_manifest
+from registry_cache.oci.media_types import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, kind_of
+from registry_cache.oci.names import Repository, Tag
+from registry_cache.store.records import TagRecord
+from tests.store.rig import APP, HUB, LATEST, OTHER, Store, descriptors, fail_at, failure, open_store
+
+NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
+LAYER = Digest.of(b"layer")
+DOCUMENT = json.dumps({"layers": [{"mediaType": "a/b", "digest": str(LAYER), "size": 5}]}, indent=3).encode()
+DIGEST = Digest.of(DOCUMENT)
+RECORD = TagRecord(DIGEST, OCI_MANIFEST, len(DOCUMENT), checked_at=NOW, changed_at=NOW)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(tmp_path)
+
+
+def put(store: Store, repository: Repository = APP, media_type: str = OCI_MANIFEST, data: bytes = DOCUMENT) -> Digest:
+    digest = Digest.of(data)
+    store.records.put_manifest(HUB, repository, digest, data, parse_manifest(data, media_type))
+    return digest
+
+
+def put_tagged(store: Store) -> None:
+    put(store)
+    store.records.put_tag(HUB, APP, LATEST, RECORD)
+
+
+def flip(path: str) -> None:
+    """Flip a bit as a failing disk does: in the file, whatever its names."""
+    os.chmod(path, 0o644)
+    with open(path, "r+b") as file:
+        first = file.read(1)
+        file.seek(0)
+        file.write(bytes([first[0] ^ 1]))
+
+
+def test_a_tag_comes_back_as_it_was_kept(store: Store) -> None:
+    assert store.records.tag(HUB, APP, LATEST) is None
+    store.records.put_tag(HUB, APP, LATEST, RECORD)
+    found = store.records.tag(HUB, APP, LATEST)
+    assert found is not None
+    assert (found.digest, found.media_type, found.size) == (DIGEST, OCI_MANIFEST, len(DOCUMENT))
+    assert found.changed_at == NOW
+    assert store.records.tag(HUB, OTHER, LATEST) is None
+    assert store.records.tag("ghcr.io", APP, LATEST) is None
+
+
+def test_confirming_a_tag_moves_its_check_and_nothing_else(store: Store) -> None:
+    store.records.put_tag(HUB, APP, LATEST, RECORD)
+    later = NOW + timedelta(days=3)
+    store.records.touch_tag(HUB, APP, LATEST, later)
+    found = store.records.tag(HUB, APP, LATEST)
+    assert found is not None
+    assert (found.checked_at, found.changed_at) == (later, NOW)
+    store.records.touch_tag(HUB, APP, Tag.parse("absent"), later)
+
+
+def test_a_forgotten_tag_is_gone_and_may_be_forgotten_again(store: Store) -> None:
+    store.records.put_tag(HUB, APP, LATEST, RECORD)
+    for _ in range(2):
+        store.records.forget_tag(HUB, APP, LATEST)
+        assert store.records.tag(HUB, APP, LATEST) is None
+
+
+def test_tags_in_lexical_order_without_what_a_crash_left(store: Store) -> None:
+    assert store.records.tags(HUB, APP) == []
+    for name in ("b", "a", "B", "1.0", "_x"):
+        store.records.put_tag(HUB, APP, Tag.parse(name), RECORD)
+    Path(store.layout.tags(HUB, APP), ".1-2").touch()
+    assert store.records.tags(HUB, APP) == ["1.0", "B", "_x", "a", "b"]
+
+
+@pytest.mark.parametrize("torn", [b"", b"{", b"[]", b"null", b"5", b"{}", b"\xff", b"\0" * 99, b'{"digest": 5}'])
+def test_a_torn_record_is_an_absent_one(store: Store, torn: bytes) -> None:
+    store.records.put_tag(HUB, APP, LATEST, RECORD)
+    Path(store.layout.tag(HUB, APP, LATEST)).write_bytes(torn)
+    assert store.records.tag(HUB, APP, LATEST) is None
+    store.records.put_tag(HUB, APP, LATEST, RECORD)
+    assert store.records.tag(HUB, APP, LATEST) is not None
+    put(store)
+    Path(store.layout.manifest(HUB, APP, DIGEST, "json")).write_bytes(torn)
+    assert store.records.manifest(HUB, APP, DIGEST) is None
+    put(store)
+    assert store.records.manifest(HUB, APP, DIGEST) is not None
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(str(DIGEST)),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=3,
+)
+documents = st.fixed_dictionaries({}, optional=dict.fromkeys(("digest", "media_type", "size", "changed_at"), values))
+
+
+@settings(deadline=None, max_examples=150, derandomize=True, database=None)
+@given(st.binary(max_size=40) | (values | documents).map(lambda value: json.dumps(value).encode()))
+def test_any_bytes_are_a_record_or_none(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    store = open_store(tmp_path_factory.getbasetemp() / "any-bytes")
+    for path in (
+        store.layout.tag(HUB, APP, LATEST),
+        store.layout.manifest(HUB, APP, DIGEST, "json"),
+        store.layout.status(DIGEST),
+    ):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(data)
+    assert isinstance(store.records.tag(HUB, APP, LATEST), TagRecord | None)
+    assert store.records.manifest(HUB, APP, DIGEST) is None
+    store.partials.status(DIGEST)
+
+
+@pytest.mark.parametrize("media_type", [OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST, "application/wasm"])
+def test_a_manifest_comes_back_byte_for_byte(store: Store, media_type: str) -> None:
+    put(store, media_type=media_type)
+    found = store.records.manifest(HUB, APP, DIGEST)
+    assert found is not None
+    assert (found.digest, found.media_type, found.data) == (DIGEST, media_type, DOCUMENT)
+    assert os.path.exists(store.layout.manifest(HUB, APP, DIGEST, kind_of(media_type)))
+    record = json.loads(Path(store.layout.manifest(HUB, APP, DIGEST, "json")).read_bytes())
+    assert record["children"] == [[str(LAYER), 5]]
+
+
+def test_cached_is_not_authorised(store: Store) -> None:
+    put(store)
+    assert store.records.manifest(HUB, OTHER, DIGEST) is None
+    assert store.records.stored_elsewhere(DIGEST) == DOCUMENT
+    put(store, OTHER)
+    assert store.records.manifest(HUB, OTHER, DIGEST) is not None
+    assert os.stat(store.layout.blob(DIGEST)).st_nlink == 3
+
+
+def test_a_manifest_with_a_flipped_bit_is_evicted(store: Store) -> None:
+    put(store)
+    flip(store.layout.blob(DIGEST))
+    assert store.records.stored_elsewhere(DIGEST) is None
+    assert store.records.manifest(HUB, APP, DIGEST) is None
+    assert store.files("blobs") == store.files("repositories") == set()
+    put(store)
+    assert store.records.manifest(HUB, APP, DIGEST) is not None
+
+
+def test_what_is_too_large_for_a_manifest_is_not_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer's digest in a manifest's URL must not bring the layer into memory."""
+    layer = store.put(bytes(MAX_MANIFEST_SIZE + 1))
+    exact = store.put(bytes(MAX_MANIFEST_SIZE))
+    with monkeypatch.context() as patched:
+        patched.setattr(Digest, "of", lambda *_: pytest.fail("hashed"))
+        assert store.records.stored_elsewhere(layer) is None
+    assert store.records.stored_elsewhere(exact) == bytes(MAX_MANIFEST_SIZE)
+
+
+def test_a_manifest_that_has_grown_on_disk_is_evicted_unread(store: Store) -> None:
+    put(store)
+    os.chmod(store.layout.blob(DIGEST), 0o644)
+    os.truncate(store.layout.blob(DIGEST), 2**40)
+    assert store.records.manifest(HUB, APP, DIGEST) is None
+    assert store.files("blobs") == set()
+
+
+def test_a_record_of_absurd_size_is_not_there(store: Store) -> None:
+    put_tagged(store)
+    put(store)
+    store.records.put_referrers(HUB, APP, DIGEST, b"{}")
+    for path in (
+        store.layout.tag(HUB, APP, LATEST),
+        store.layout.manifest(HUB, APP, DIGEST, "json"),
+        store.layout.referrers(HUB, APP, DIGEST),
+    ):
+        os.truncate(path, 2**40)
+    assert store.records.tag(HUB, APP, LATEST) is None
+    assert store.records.manifest(HUB, APP, DIGEST) is None
+    assert store.records.referrers(HUB, APP, DIGEST) is None
+
+
+def test_an_eviction_does_not_take_what_was_fetched_since(store: Store) -> None:
+    put(store)
+    put(store, OTHER)
+    flip(store.layout.blob(DIGEST))
+    assert store.records.manifest(HUB, APP, DIGEST) is None
+    put(store)
+    assert store.records.manifest(HUB, OTHER, DIGEST) is None
+    assert store.blobs.open_any(DIGEST)
+    assert store.records.manifest(HUB, APP, DIGEST) is not None
+
+
+def test_a_truncated_manifest_is_evicted(store: Store) -> None:
+    put(store)
+    os.chmod(store.layout.blob(DIGEST), 0o644)
+    os.truncate(store.layout.blob(DIGEST), 7)
+    assert store.records.manifest(HUB, APP, DIGEST) is None
+    put(store)
+    assert store.records.manifest(HUB, APP, DIGEST) is not None
+
+
+def test_bytes_that_went_missing_are_a_miss(store: Store) -> None:
+    put(store)
+    os.unlink(store.layout.manifest(HUB, APP, DIGEST, kind_of(OCI_MANIFEST)))
+    assert store.records.manifest(HUB, APP, DIGEST) is None
+    put(store)
+    assert store.records.manifest(HUB, APP, DIGEST) is not None
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("name", ["open", "write", "fchmod", "fsync", "link", "rename", "mkdir"])
+def test_a_disk_that_fails_while_keeping_a_manifest_and_its_tag(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, code: int
+) -> None:
+    before = descriptors()
+    for number in range(1, 20):
+        store = open_store(tmp_path / str(number))
+        with monkeypatch.context() as patched:
+            calls = fail_at(patched, name, number, code, tmp_path)
+            error = failure(lambda to=store: put_tagged(to))  # type: ignore[misc]
+        assert error is None or (type(error) is StoreFull and os.strerror(code) in error.message)
+        assert not store.wrong_blobs()
+        assert not [path for path in store.files() if "/." in path]
+        # Children before names: a tag that is here leads to a manifest that is here.
+        if store.records.tag(HUB, APP, LATEST):
+            assert store.records.manifest(HUB, APP, DIGEST)
+        put_tagged(store)
+        assert store.records.manifest(HUB, APP, DIGEST)
+        if calls() < number:
+            break
+    else:
+        raise AssertionError("every call failed")
+    assert number > 1
+    assert descriptors() == before
+
+
+def test_a_disk_that_fails_while_reading(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    put(store)
+    store.records.put_tag(HUB, APP, LATEST, RECORD)
+    reads = (
+        lambda: store.records.tag(HUB, APP, LATEST),
+        lambda: store.records.manifest(HUB, APP, DIGEST),
+        lambda: store.records.stored_elsewhere(DIGEST),
+        lambda: store.records.referrers(HUB, APP, DIGEST),
+    )
+    for read in reads:
+        with monkeypatch.context() as patched:
+            fail_at(patched, "open", 1, errno.EIO, tmp_path)
+            with pytest.raises(StoreError):
+                read()
+
+
+def test_a_leftover_of_a_process_with_our_id_does_not_stand_in_the_way(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In containers, a restarted worker has the id of the one that was killed."""
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    folder = Path(store.layout.tags(HUB, APP))
+    folder.mkdir(parents=True)
+    for number in range(10_000):
+        (folder / f".7-{number}").touch()
+    store.records.put_tag(HUB, APP, LATEST, RECORD)
+    assert store.records.tags(HUB, APP) == ["latest"]
+
+
+def test_referrers_are_kept_as_they_are(store: Store) -> None:
+    assert store.records.referrers(HUB, APP, DIGEST) is None
+    store.records.put_referrers(HUB, APP, DIGEST, b'{"manifests": []}')
+    assert store.records.referrers(HUB, APP, DIGEST) == b'{"manifests": []}'
+
+
+def test_the_catalog_pages_in_order(store: Store) -> None:
+    names = ["a", "a-b", "a/b", "a/b/c", "b/c", "manifests/blobs"]
+    for name in names:
+        store.records.put_tag(HUB, Repository.parse(name), LATEST, RECORD)
+    put(store, Repository.parse("only/manifests"))
+    store.put(b"x")
+    store.blobs.grant(HUB, Repository.parse("only/blobs"), Digest.of(b"x"))
+    found = list(store.records.repositories(HUB))
+    assert sorted(found) == sorted([*names, "only/manifests"])
+    for at, last in enumerate(found):
+        assert list(store.records.repositories(HUB, last)) == found[at + 1 :]
+    assert list(store.records.repositories("ghcr.io")) == []
+
+
+def test_a_repository_whose_records_are_gone_is_not_listed(store: Store) -> None:
+    put_tagged(store)
+    put(store, OTHER)
+    assert list(store.records.repositories(HUB)) == [str(APP), str(OTHER)]
+    store.records.forget_tag(HUB, APP, LATEST)
+    assert list(store.records.repositories(HUB)) == [str(APP), str(OTHER)]
+    for repository in (APP, OTHER):
+        os.unlink(store.layout.manifest(HUB, repository, DIGEST, "json"))
+    Path(store.layout.tags(HUB, OTHER)).mkdir()
+    Path(store.layout.tags(HUB, OTHER), ".0-1-2").touch()
+    assert list(store.records.repositories(HUB)) == []
