@@ -1,0 +1,1 @@
+"""The network: the only package that talks to registries, and the only one that imports requests."""

@@ -1,0 +1,89 @@
+"""A circuit breaker: after repeated failures, answer at once; one probe at a time finds out when upstream is back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+# Seconds from opening to the first probe, and the longest time between two.
+FIRST_PAUSE, LAST_PAUSE = 1.0, 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why nothing is asked now: ``cause`` of the last failure, ``since`` and ``wait`` in seconds."""
+
+    cause: str
+    since: float
+    wait: float
+
+
+class Breaker:
+    """Counts failures in a row. ``failures`` of them open it. Safe to share between threads."""
+
+    def __init__(self, clock: Callable[[], float], failures: int) -> None:
+        self._clock = clock
+        self._failures = failures
+        self._mutex = threading.Lock()
+        self._in_a_row = 0
+        self._since = 0.0
+        self._cause = ""
+        self._probe_at = 0.0
+        self._pause = FIRST_PAUSE
+        self._probing = False
+
+    def success(self) -> None:
+        """Upstream answered, whatever it said."""
+        with self._mutex:
+            self._in_a_row, self._pause, self._probing = 0, FIRST_PAUSE, False
+
+    def failure(self, cause: str) -> None:
+        """Upstream did not answer."""
+        with self._mutex:
+            now = self._clock()
+            if self._in_a_row == 0:
+                self._since = now
+            self._in_a_row += 1
+            self._cause = cause
+            if self._in_a_row > self._failures:
+                # Many may have been asking when it opened; only a probe's failure says that it is still down.
+                if not self._probing:
+                    return
+                self._pause = min(self._pause * 2, LAST_PAUSE)
+            self._probe_at, self._probing = now + self._pause, False
+
+    def open_since(self) -> float | None:
+        """Return for how many seconds upstream has been failing; None while closed."""
+        with self._mutex:
+            return self._clock() - self._since if self._in_a_row >= self._failures else None
+
+    def _refusal(self, now: float) -> Refusal | None:
+        if self._in_a_row < self._failures or now >= self._probe_at:
+            return None
+        return Refusal(self._cause, now - self._since, self._probe_at - now)
+
+    def _take_probe(self, now: float) -> None:
+        if self._in_a_row >= self._failures:
+            # The next one is due a pause from now, whether or not this one ever reports.
+            self._probe_at, self._probing = now + self._pause, True
+
+
+def ask(*breakers: Breaker) -> Refusal | None:
+    """Return why not to ask; None where the caller may, and must report ``success`` or ``failure`` to each.
+
+    While one of them is open, one caller a pause gets None: it is the probe. All or none: a probe's place taken at one
+    while another refuses would be lost. Name them in the same order everywhere.
+    """
+    with ExitStack() as locked:
+        for breaker in breakers:
+            locked.enter_context(breaker._mutex)
+        moments = [(breaker, breaker._clock()) for breaker in breakers]
+        for breaker, now in moments:
+            refusal = breaker._refusal(now)
+            if refusal:
+                return refusal
+        for breaker, now in moments:
+            breaker._take_probe(now)
+    return None

@@ -1,0 +1,397 @@
+"""One registry, asked by the OCI distribution spec: manifests, blobs, tags, referrers.
+
+Bytes come as they are on the wire; comparing them to their digest is the caller's. Every method raises UpstreamError
+and its kinds, Denied, TooManyRequests, and NotFound of the kind that was asked for, in bounded time.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import requests
+
+from registry_cache.errors import (
+    BlobUnknown,
+    Denied,
+    DigestInvalid,
+    ManifestUnknown,
+    NameUnknown,
+    NotFound,
+    RegistryError,
+    TooManyRequests,
+    UpstreamElsewhere,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from registry_cache.oci import media_types
+from registry_cache.oci.byte_range import parse_content_range
+from registry_cache.oci.digest import Digest
+from registry_cache.oci.manifest import MAX_MANIFEST_SIZE
+from registry_cache.oci.names import Reference, Repository, Tag
+from registry_cache.upstream import faults
+from registry_cache.upstream.auth import Authenticator
+from registry_cache.upstream.bounded import bounded
+from registry_cache.upstream.health import Health
+from registry_cache.upstream.session import Session, origin
+
+# Bytes a read of a blob's body asks for at most. Larger ones hold a worker's other clients up for longer.
+READ_SIZE = 256 * 1024
+
+# A page of tags or referrers: Docker Hub's longest list of tags is under 2 MB.
+MAX_LIST_SIZE = 8 * 1024 * 1024
+# Pages of referrers that are put together; more are left out.
+MAX_REFERRERS_PAGES = 100
+
+# Seconds until an answer must have begun, token and redirects included; clients give up after ten or more.
+ANSWER_SECONDS = 8.0
+# Seconds for the body of a manifest or a list: 4 MiB over a thin line.
+DOCUMENT_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestHead:
+    """What upstream claims about a manifest; None where it does not say."""
+
+    digest: Digest | None
+    media_type: str
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestBody:
+    """A manifest's bytes, its Content-Type and the digest that upstream claims, not compared to anything yet."""
+
+    data: bytes
+    media_type: str
+    claimed: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some names, and the last of them if upstream has more behind it."""
+
+    names: list[str]
+    last: str | None
+
+
+class BlobBody:
+    """A blob on its way, from byte ``start`` on; ``size`` of the whole in bytes, None where upstream does not say.
+
+    Close it; iterate it once. The bytes may end early, and may be wrong. ``skip`` bytes of the response come before
+    ``start``; without a response there are none behind it.
+    """
+
+    def __init__(
+        self, name: str, response: requests.Response | None, start: int, size: int | None, skip: int = 0
+    ) -> None:
+        self._name = name
+        self._response = response
+        self._skip = skip
+        self.start = start
+        self.size = size
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield bytes as they arrive. Raises UpstreamUnavailable where the connection breaks, UpstreamTimeout."""
+        skip = self._skip
+        while chunk := self._read():
+            if skip >= len(chunk):
+                skip -= len(chunk)
+                continue
+            yield chunk[skip:] if skip else chunk
+            skip = 0
+
+    def close(self) -> None:
+        if self._response is not None:
+            self._response.close()
+
+    def _read(self) -> bytes:
+        if self._response is None:
+            return b""
+        # read1 gives what is there; read would wait for READ_SIZE bytes while a client waits for the first.
+        with faults.reporting(self._name, "read a blob"):
+            return bytes(self._response.raw.read1(READ_SIZE, decode_content=False))
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A request and what its answers mean. ``what`` names the thing asked for, ``missing`` is what a 404 means.
+
+    Statuses among ``answers`` are no errors. ``counted``: upstream counts it as a pull. ``patience``: seconds to wait
+    where there is a copy, None where there is none. ``insist``: a further try, for the caller to bound.
+    """
+
+    method: str
+    repository: Repository
+    path: str
+    what: str
+    missing: type[NotFound]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    answers: tuple[int, ...] = ()
+    counted: bool = False
+    patience: float | None = None
+    insist: bool = False
+
+    @property
+    def hasty(self) -> bool:
+        return self.patience is not None
+
+
+class Upstream:
+    """One registry. ``name`` stands for it in paths, logs and messages; ``remote_url`` is where it is."""
+
+    def __init__(self, name: str, remote_url: str, session: Session, auth: Authenticator, health: Health) -> None:
+        self.name = name
+        self._base = remote_url.rstrip("/") + "/v2/"
+        self._home = origin(remote_url)
+        self._session = session
+        self._auth = auth
+        self._health = health
+
+    def head_manifest(
+        self, repository: Repository, reference: Reference, patience: float | None = None, *, insist: bool = False
+    ) -> ManifestHead:
+        """Ask what ``reference`` means; not counted by Docker Hub (P24). What upstream leaves out is None (P33)."""
+        with self._send(_manifest_question("HEAD", repository, reference, patience, insist)) as response:
+            if response.status_code >= 400:
+                return ManifestHead(None, "", None)
+            return ManifestHead(
+                digest=_claimed_digest(response),
+                media_type=media_types.without_parameters(response.headers.get("Content-Type")),
+                size=_length(response),
+            )
+
+    def get_manifest(
+        self, repository: Repository, reference: Reference, patience: float | None = None, *, insist: bool = False
+    ) -> ManifestBody:
+        """Fetch a manifest; counted by Docker Hub. UpstreamError for one over 4 MiB."""
+        question = _manifest_question("GET", repository, reference, patience, insist)
+        with self._send(question) as response:
+            data = self._body(response, f"the manifest {question.what}", MAX_MANIFEST_SIZE)
+            return ManifestBody(data, response.headers.get("Content-Type", ""), _claimed_digest(response))
+
+    def head_blob(self, repository: Repository, digest: Digest) -> int | None:
+        """Return the size of a blob of the repository, None where upstream does not say."""
+        what = f"the blob {digest} of {repository}"
+        with self._send(_Question("HEAD", repository, f"{repository}/blobs/{digest}", what, BlobUnknown)) as response:
+            return _length(response)
+
+    def open_blob(self, repository: Repository, digest: Digest, start: int = 0, *, insist: bool = False) -> BlobBody:
+        """Start to fetch a blob from byte ``start`` on (P36). Close what is returned.
+
+        Always asked of the registry, never of the place it last redirected to: that address may have expired.
+        """
+        asked = start
+        response = self._send(_blob_question(repository, digest, start, insist))
+        if response.status_code == 206 and not _continues(response, start):
+            # Bytes from elsewhere would spoil what is there; the whole, passed over up to ``start``, cannot.
+            response.close()
+            asked = 0
+            response = self._send(_blob_question(repository, digest, 0, insist))
+        length = _length(response)
+        if response.status_code == 206:
+            part = parse_content_range(response.headers.get("Content-Range"))
+            if part is None or part[0] != asked:
+                response.close()
+                raise UpstreamError(f"{self.name} answered another range than from {asked} for {digest}")
+            size = part[1] if part[1] is not None else None if length is None else asked + length
+            return BlobBody(self.name, response, start, size, skip=start - asked)
+        if response.status_code == 416:
+            # Nothing behind ``start``: what we have may be the whole, and the digest decides.
+            response.close()
+            return BlobBody(self.name, None, start, start)
+        # The range was ignored: everything comes again, and what we have is passed over.
+        return BlobBody(self.name, response, start, length, skip=start)
+
+    def list_tags(self, repository: Repository, count: int | None, last: str | None) -> Page:
+        """Return a page of tags as upstream cuts it."""
+        query = urlencode([(key, value) for key, value in (("n", count), ("last", last)) if value is not None])
+        path = f"{repository}/tags/list" + ("?" + query if query else "")
+        what = f"the tags of {repository}"
+        with self._send(_Question("GET", repository, path, what, NameUnknown)) as response:
+            document = _json_object(self._body(response, what, MAX_LIST_SIZE), what)
+            tags = document.get("tags")
+            names = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
+            following = _next_query(response) if names else None
+            return Page(names, parse_qs(following).get("last", names[-1:])[0] if following else None)
+
+    def referrers(self, repository: Repository, digest: Digest) -> list[dict[str, object]] | None:
+        """Return the descriptors of all that refers to ``digest``; None where upstream has no referrers API."""
+        path = base = f"{repository}/referrers/{digest}"
+        what = f"the referrers of {digest} in {repository}"
+        accept = {"Accept": media_types.OCI_INDEX}
+        found: list[dict[str, object]] = []
+        for _ in range(MAX_REFERRERS_PAGES):
+            question = _Question("GET", repository, path, what, NameUnknown, headers=accept, answers=(404,))
+            with self._send(question) as response:
+                if response.status_code == 404:
+                    return None
+                document = _json_object(self._body(response, what, MAX_LIST_SIZE), what)
+                manifests = document.get("manifests")
+                found += [each for each in manifests if isinstance(each, dict)] if isinstance(manifests, list) else []
+                query = _next_query(response)
+            if query is None:
+                break
+            path = f"{base}?{query}"
+        return found
+
+    def _send(self, question: _Question) -> requests.Response:
+        """Return a response that is an answer to ``question``; raise what any other means."""
+        if not question.insist:
+            self._health.admit(counted=question.counted, hasty=question.hasty)
+        doing = f"asked for {question.what}"
+        sent_on = threading.Event()
+        try:
+            response = bounded(
+                ANSWER_SECONDS if question.patience is None else question.patience,
+                f"asked {self.name} for {question.what}",
+                lambda: self._answer(question, doing, sent_on.set),
+                requests.Response.close,
+            )
+        except RegistryError as error:
+            if isinstance(error, TooManyRequests):
+                # Only the token server's can be raised there: the registry's own is still a response.
+                self._health.throttled(error)
+            if isinstance(error, UpstreamTimeout) and sent_on.is_set():
+                # The registry has answered; who is silent is the place that it sent us on to.
+                error = UpstreamElsewhere(error.message)
+            error = self._explained(error)
+            self._note(question, error)
+            raise error from error.__cause__
+        return self._judged(question, response)
+
+    def _answer(self, question: _Question, doing: str, sent_on: Callable[[], None]) -> requests.Response:
+        """Return the registry's response, after its challenge was met as well as we can.
+
+        ``sent_on`` is called where it redirects to another origin.
+        """
+        authorization = self._auth.header(question.repository)
+        response = self._authorized(question, authorization, doing, sent_on)
+        if response.status_code == 401 and origin(response.url) == self._home:
+            with response:
+                answer = self._auth.learn(question.repository, response, authorization)
+                if answer is None:
+                    raise faults.refusal(self.name, question.what, response, question.missing)
+            response = self._authorized(question, answer, doing, sent_on)
+        return response
+
+    def _authorized(
+        self, question: _Question, authorization: str | None, doing: str, sent_on: Callable[[], None]
+    ) -> requests.Response:
+        headers = {**question.headers, "Authorization": authorization} if authorization else question.headers
+        # A blob's body may pause for as long as the operator says; the rest of a manifest is awaited by a client.
+        silence = None if question.missing is BlobUnknown else ANSWER_SECONDS
+        return self._session.send(question.method, self._base + question.path, headers, doing, silence, sent_on)
+
+    def _judged(self, question: _Question, response: requests.Response) -> requests.Response:
+        home = origin(response.url) == self._home
+        if home:
+            self._health.seen(response, counted=question.counted)
+        if 200 <= response.status_code < 300 or response.status_code in question.answers:
+            self._note(question, None)
+            return response
+        with response:
+            error = faults.refusal(self.name, question.what, response, question.missing)
+            if not home:
+                # The registry said yes and sent us on: what goes wrong there, such as an address that has expired, is
+                # no answer about the thing itself.
+                error = UpstreamElsewhere(f"the content server of {self.name} answered {response.status_code}")
+        error = self._explained(error)
+        self._note(question, error)
+        raise self._health.refusal(error, hasty=question.hasty)
+
+    def _explained(self, error: RegistryError) -> RegistryError:
+        """Return ``error``, and instead of a denial what keeps us from having an account: then a copy may be served."""
+        trouble = self._auth.trouble
+        return UpstreamElsewhere(trouble) if isinstance(error, Denied) and trouble else error
+
+    def _note(self, question: _Question, error: RegistryError | None) -> None:
+        """Tell the breaker what came of a question.
+
+        Only silence and 5xx of the registry itself are failures: a 400 or 451 about one name, which a client chose, and
+        a broken content server say nothing about other names. Nor do further tries of one download.
+        """
+        silent = isinstance(error, UpstreamUnavailable | UpstreamTimeout) and not isinstance(error, UpstreamElsewhere)
+        if not silent:
+            self._health.answered(hasty=question.hasty)
+        elif isinstance(error, UpstreamError) and not question.insist:
+            self._health.failed(error, hasty=question.hasty)
+
+    def _body(self, response: requests.Response, what: str, limit: int) -> bytes:
+        data = faults.read_body(self.name, f"read {what}", response, limit + 1, DOCUMENT_SECONDS)
+        if len(data) > limit:
+            raise UpstreamError(f"{what} is over {limit // 2**20} MiB at {self.name}: more than this cache takes")
+        length = _length(response)
+        if length is not None and len(data) != length and not response.headers.get("Content-Encoding"):
+            raise UpstreamUnavailable(f"{self.name} sent {len(data)} of {length} bytes of {what}")
+        return data
+
+
+def _blob_question(repository: Repository, digest: Digest, start: int, insist: bool) -> _Question:
+    return _Question(
+        "GET",
+        repository,
+        f"{repository}/blobs/{digest}",
+        f"the blob {digest} of {repository}",
+        BlobUnknown,
+        headers={"Range": f"bytes={start}-"} if start else {},
+        answers=(416,) if start else (),
+        insist=insist,
+    )
+
+
+def _continues(response: requests.Response, start: int) -> bool:
+    """Tell whether a 206 begins where it was asked to."""
+    part = parse_content_range(response.headers.get("Content-Range"))
+    return part is not None and part[0] == start
+
+
+def _manifest_question(
+    method: str, repository: Repository, reference: Reference, patience: float | None, insist: bool
+) -> _Question:
+    return _Question(
+        method,
+        repository,
+        f"{repository}/manifests/{reference}",
+        f"{repository}:{reference}" if isinstance(reference, Tag) else f"{repository}@{reference}",
+        ManifestUnknown,
+        headers={"Accept": media_types.ACCEPT_MANIFEST},
+        # A registry that knows no HEAD says nothing by it; only a GET tells.
+        answers=(405, 501) if method == "HEAD" else (),
+        counted=method == "GET",
+        patience=patience,
+        insist=insist,
+    )
+
+
+def _claimed_digest(response: requests.Response) -> Digest | None:
+    try:
+        return Digest.parse(response.headers.get("Docker-Content-Digest", ""))
+    except DigestInvalid:
+        return None
+
+
+def _length(response: requests.Response) -> int | None:
+    text = response.headers.get("Content-Length", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def _json_object(data: bytes, what: str) -> Mapping[str, Any]:
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise UpstreamError(f"upstream's answer for {what} is no JSON object")
+    return document
+
+
+def _next_query(response: requests.Response) -> str | None:
+    """Return the query of a ``Link: <…>; rel="next"`` header; None without one (RFC 8288)."""
+    link = response.links.get("next", {}).get("url")
+    return (urlsplit(link).query or None) if link else None

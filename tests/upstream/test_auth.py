@@ -1,0 +1,429 @@
+"""Tokens are fetched once, kept while they are good, and told to nobody but the registry that asked for them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from cachetools import LRUCache
+
+from registry_cache.errors import Denied, RegistryError, UpstreamError, UpstreamUnavailable
+from registry_cache.oci.digest import Digest
+from registry_cache.oci.names import Repository, Tag
+from registry_cache.upstream.auth import (
+    MAX_TOKEN_LENGTH,
+    REFUSED_SECONDS,
+    RENEW_BEFORE,
+    Authenticator,
+    Credentials,
+)
+from registry_cache.upstream.client import Upstream
+from registry_cache.upstream.session import TLS, Session, Timeouts
+from tests.conftest import MakeUpstream
+from tests.harness.cdn import FakeCdn
+from tests.harness.tls import make_certificate
+from tests.harness.upstream import FakeUpstream
+from tests.pull.rig import SECONDS, Clock
+from tests.store.rig import APP, OTHER
+from tests.upstream.rig import ME, connect
+
+DATA = b"layer" * 100
+DIGEST = Digest.of(DATA)
+NAME = str(DIGEST)
+
+
+@pytest.fixture
+def guarded(upstream: FakeUpstream) -> FakeUpstream:
+    upstream.faults.require_token = True
+    for repository in (APP, OTHER):
+        upstream.add_blob(DATA, str(repository))
+    return upstream
+
+
+def pull(registry: Upstream, repository: Repository = APP) -> bytes:
+    body = registry.open_blob(repository, DIGEST)
+    try:
+        return b"".join(body)
+    finally:
+        body.close()
+
+
+def authorizations(upstream: FakeUpstream) -> list[str | None]:
+    return [each.headers.get("Authorization") for each in upstream.requests(path="/v2/")]
+
+
+def test_an_open_registry_is_told_nothing(upstream: FakeUpstream) -> None:
+    upstream.add_blob(DATA)
+    assert pull(connect(upstream.url, ME)) == DATA
+    assert authorizations(upstream) == [None]
+
+
+def test_a_token_is_fetched_once_and_used_again(guarded: FakeUpstream) -> None:
+    registry = connect(guarded.url)
+    for _ in range(3):
+        assert pull(registry) == DATA
+        assert registry.head_blob(APP, DIGEST) == len(DATA)
+    (asked,) = guarded.token_requests
+    assert asked.query == {"service": ["fake.registry"], "scope": ["repository:library/app:pull"]}
+    assert "Authorization" not in asked.headers
+    # The challenge costs one request in all, not one a request.
+    assert [each.status for each in guarded.requests(path="/v2/")] == [401, 200, 200, 200, 200, 200, 200]
+
+
+def test_another_repository_needs_another_token(guarded: FakeUpstream) -> None:
+    registry = connect(guarded.url)
+    for _ in range(2):
+        assert pull(registry) == pull(registry, OTHER) == DATA
+    assert len(guarded.token_requests) == 2
+
+
+def test_many_threads_ask_for_one_token(guarded: FakeUpstream) -> None:
+    registry, barrier = connect(guarded.url), threading.Barrier(12, timeout=SECONDS)
+    guarded.faults.hold_before = "/token"
+
+    def at_once() -> bytes:
+        barrier.wait()
+        return pull(registry)
+
+    with ThreadPoolExecutor(12) as pool:
+        pulls = [pool.submit(at_once) for _ in range(12)]
+        guarded.wait_until(lambda: guarded.token_requests and guarded.token_requests[0].held)
+        guarded.faults.gate.set()
+        assert [each.result(SECONDS) for each in pulls] == [DATA] * 12
+    assert len(guarded.token_requests) == 1
+
+
+@pytest.mark.parametrize("field", ["token", "access_token"])
+def test_either_field_holds_it(guarded: FakeUpstream, field: str) -> None:
+    guarded.faults.token_field = field
+    assert pull(connect(guarded.url)) == DATA
+
+
+def test_it_is_renewed_before_it_expires(guarded: FakeUpstream) -> None:
+    clock = Clock()
+    registry = connect(guarded.url, clock=clock)
+    guarded.faults.token_says = 300
+    pull(registry)
+    clock.now += 300 - RENEW_BEFORE - 1
+    pull(registry)
+    assert len(guarded.token_requests) == 1
+    clock.now += 2
+    guarded.forget()
+    pull(registry)
+    # Renewed without another challenge.
+    assert [each.path == "/token" for each in guarded.exchanges] == [True, False]
+
+
+@pytest.mark.parametrize("says", [2, 1])
+def test_a_token_of_two_seconds_serves_and_is_renewed(guarded: FakeUpstream, says: int) -> None:
+    clock = Clock()
+    registry = connect(guarded.url, clock=clock)
+    guarded.faults.token_says = says
+    for _ in range(3):
+        assert pull(registry) == DATA
+    assert len(guarded.token_requests) == 1
+    clock.now += says * 0.8
+    assert pull(registry) == DATA
+    assert len(guarded.token_requests) == 2
+
+
+@pytest.mark.parametrize("says", [0, -5])
+def test_a_lifetime_that_makes_no_sense_is_the_default(guarded: FakeUpstream, says: int) -> None:
+    clock = Clock()
+    registry = connect(guarded.url, clock=clock)
+    guarded.faults.token_says = says
+    pull(registry)
+    clock.now += 40
+    pull(registry)
+    assert len(guarded.token_requests) == 1
+    clock.now += 10
+    pull(registry)
+    assert len(guarded.token_requests) == 2
+
+
+def test_a_revoked_token_costs_one_refresh(guarded: FakeUpstream) -> None:
+    registry = connect(guarded.url)
+    pull(registry)
+    guarded.tokens.revoke()
+    guarded.forget()
+    assert pull(registry) == DATA
+    assert len(guarded.token_requests) == 1
+    assert [each.status for each in guarded.requests(path="/v2/")] == [401, 200]
+
+
+def test_a_token_revoked_under_many_threads_costs_one_refresh(guarded: FakeUpstream) -> None:
+    registry, barrier = connect(guarded.url), threading.Barrier(8, timeout=SECONDS)
+    pull(registry)
+    guarded.tokens.revoke()
+    guarded.forget()
+    guarded.faults.hold_before = "/token"
+
+    def at_once() -> bytes:
+        barrier.wait()
+        return pull(registry)
+
+    with ThreadPoolExecutor(8) as pool:
+        pulls = [pool.submit(at_once) for _ in range(8)]
+        guarded.wait_until(lambda: guarded.token_requests and guarded.token_requests[0].held)
+        guarded.faults.gate.set()
+        assert [each.result(SECONDS) for each in pulls] == [DATA] * 8
+    assert len(guarded.token_requests) == 1
+
+
+def test_a_token_that_is_never_enough_is_a_denial_after_one_refresh(guarded: FakeUpstream) -> None:
+    guarded.faults.private.add(str(APP))
+    registry = connect(guarded.url)
+    with pytest.raises(Denied, match=r"proxy\.username"):
+        pull(registry)
+    assert len(guarded.token_requests) == 1
+    with pytest.raises(Denied):
+        pull(registry)
+    assert len(guarded.token_requests) <= 3
+    assert pull(registry, OTHER) == DATA
+
+
+def test_credentials_go_to_the_token_server_and_the_token_to_the_registry(guarded: FakeUpstream) -> None:
+    guarded.faults.private.add(str(APP))
+    guarded.faults.users["me"] = "secret"
+    assert pull(connect(guarded.url, ME)) == DATA
+    (asked,) = guarded.token_requests
+    assert asked.headers["Authorization"] == ME.basic()
+    assert asked.query["account"] == ["me"]
+    assert not [each for each in authorizations(guarded) if each and not each.startswith("Bearer ")]
+
+
+def test_refused_credentials_go_on_anonymously_and_say_so(
+    guarded: FakeUpstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    registry = connect(guarded.url, Credentials("me", "wrong"), clock=clock)
+    with caplog.at_level(logging.ERROR):
+        assert pull(registry) == DATA
+    (line,) = caplog.records
+    assert line.levelno == logging.ERROR
+    assert "account" in line.getMessage()
+    assert "wrong" not in caplog.text
+    # Not tried again at once, nor refused for ever.
+    assert pull(registry, OTHER) == DATA
+    assert [bool(each.headers.get("Authorization")) for each in guarded.token_requests] == [True, False, False]
+    guarded.faults.users["me"] = "wrong"
+    clock.now += max(REFUSED_SECONDS, 300) + 1
+    assert pull(registry) == DATA
+    assert guarded.token_requests[-1].headers.get("Authorization")
+
+
+def test_a_scope_that_our_account_may_not_have_does_not_cost_the_others(guarded: FakeUpstream) -> None:
+    """A token server may answer 403 for one repository: the account is good, and other private images need it."""
+    guarded.faults.private |= {str(APP), str(OTHER)}
+    guarded.faults.users["me"] = "secret"
+    registry = connect(guarded.url, ME)
+    guarded.faults.token_status = 403
+    with pytest.raises(Denied):
+        pull(registry)
+    guarded.faults.token_status = 200
+    assert pull(registry, OTHER) == DATA
+
+
+@pytest.mark.parametrize("status", [500, 503, 404, 418])
+def test_a_token_server_that_is_unwell_is_an_error_and_tried_again_later(guarded: FakeUpstream, status: int) -> None:
+    registry = connect(guarded.url)
+    guarded.faults.token_status = status
+    with pytest.raises(RegistryError):
+        pull(registry)
+    guarded.faults.token_status = 200
+    assert pull(registry) == DATA
+
+
+@pytest.mark.parametrize("size", [MAX_TOKEN_LENGTH + 1, 10**6])
+def test_a_token_of_a_megabyte_is_refused(guarded: FakeUpstream, size: int) -> None:
+    guarded.faults.token_size = size
+    with pytest.raises(UpstreamError, match="token"):
+        pull(connect(guarded.url))
+    assert authorizations(guarded) == [None]
+
+
+def test_a_long_token_is_sent(guarded: FakeUpstream) -> None:
+    guarded.faults.token_size = MAX_TOKEN_LENGTH
+    assert pull(connect(guarded.url)) == DATA
+
+
+BODIES = [
+    b"",
+    b"null",
+    b"[]",
+    b"<html>",
+    b'{"token": 5}',
+    b'{"token": ""}',
+    b'{"token": "a\\nX-Evil: 1"}',
+    '{"token": "ü"}'.encode(),
+    b"[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("body", BODIES, ids=range(len(BODIES)))
+def test_an_answer_without_a_token_that_can_be_sent(guarded: FakeUpstream, body: bytes) -> None:
+    guarded.faults.answer("GET /token", 200, body)
+    with pytest.raises(UpstreamError, match="token server"):
+        pull(connect(guarded.url))
+
+
+def challenge(upstream: FakeUpstream, *lines: str) -> None:
+    upstream.faults.challenges = [line.replace("TOKEN", f"{upstream.url}/token") for line in lines]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ('Bearer realm="TOKEN",service="fake.registry",scope="repository:library/app:pull"',),
+        ('bearer REALM="TOKEN", SCOPE="repository:library/app:pull,push" , service=x',),
+        ('Basic realm="x"', 'Bearer realm="TOKEN",scope="repository:library/app:pull"'),
+        ('Basic realm="a, b", Bearer realm="TOKEN",scope="repository:library/app:pull"',),
+        ('Negotiate, Bearer realm="TOKEN", error="invalid_token"',),
+        ('Bearer realm="TOKEN"',),
+    ],
+)
+def test_challenges_as_registries_write_them(guarded: FakeUpstream, lines: tuple[str, ...]) -> None:
+    challenge(guarded, *lines)
+    assert pull(connect(guarded.url)) == DATA
+    (asked,) = guarded.token_requests
+    assert asked.query["scope"][0].startswith("repository:library/app:pull")
+
+
+def test_a_realm_with_a_query_keeps_it(guarded: FakeUpstream) -> None:
+    challenge(guarded, 'Bearer realm="TOKEN?tenant=a&b=c",scope="repository:library/app:pull"')
+    assert pull(connect(guarded.url)) == DATA
+    (asked,) = guarded.token_requests
+    assert (asked.query["tenant"], asked.query["b"]) == (["a"], ["c"])
+
+
+@pytest.mark.parametrize("lines", [(), ("Digest realm=x",), ("Bearer service=x",), ('"',), ("Basic",)])
+def test_challenges_that_cannot_be_met_are_a_denial(guarded: FakeUpstream, lines: tuple[str, ...]) -> None:
+    challenge(guarded, *lines)
+    with pytest.raises(Denied):
+        pull(connect(guarded.url))
+    assert guarded.token_requests == []
+
+
+def test_basic(upstream: FakeUpstream) -> None:
+    upstream.add_blob(DATA)
+    upstream.faults.require_basic = ("me", "secret")
+    registry = connect(upstream.url, ME)
+    for _ in range(2):
+        assert pull(registry) == DATA
+    assert authorizations(upstream) == [None, ME.basic(), ME.basic()]
+    with pytest.raises(Denied):
+        pull(connect(upstream.url, Credentials("me", "wrong")))
+    with pytest.raises(Denied):
+        pull(connect(upstream.url))
+
+
+def test_credentials_are_never_shown() -> None:
+    assert "secret" not in repr(ME)
+    assert "secret" not in str(ME)
+
+
+FOREIGN = [
+    "http://127.0.0.2:1/token",
+    "http://localhost:1/token",
+    "http://169.254.169.254/latest",
+    "http://[::1]:1/token",
+    "ftp://127.0.0.1/token",
+    "file:///etc/passwd",
+    "/token",
+    "//127.0.0.2/token",
+    "http://127.0.0.1:99999/token",
+    "http://[broken/token",
+    "http://127.0.0.1@127.0.0.2/token",
+]
+
+
+@pytest.mark.parametrize("realm", FOREIGN)
+def test_a_foreign_realm_is_refused_unasked(guarded: FakeUpstream, realm: str) -> None:
+    guarded.faults.realm = realm
+    with pytest.raises(UpstreamError):
+        pull(connect(guarded.url, ME))
+    assert guarded.token_requests == []
+
+
+def test_a_foreign_realm_that_the_operator_allows(
+    guarded: FakeUpstream, make_upstream: MakeUpstream, cdn: FakeCdn
+) -> None:
+    guarded.faults.realm = f"{cdn.url}/token"
+    cdn.status = 503
+    with pytest.raises(UpstreamError, match="tokenrealms"):
+        pull(connect(guarded.url))
+    assert cdn.exchanges == []
+    with pytest.raises(UpstreamUnavailable):
+        pull(connect(guarded.url, realms=["127.0.0.2"]))
+    assert [each.path for each in cdn.exchanges] == ["/token"]
+
+
+@pytest.mark.parametrize(
+    ("registry", "realm", "allowed"),
+    [
+        ("https://registry-1.docker.io", "https://auth.docker.io/token", True),
+        ("https://registry-1.docker.io", "https://AUTH.Docker.IO/token", True),
+        ("https://registry-1.docker.io", "https://auth.docker.io:8443/token", True),
+        ("https://registry-1.docker.io", "http://auth.docker.io/token", False),
+        ("https://registry-1.docker.io", "https://docker.io.evil.com/token", False),
+        ("https://registry-1.docker.io", "https://evildocker.io/token", False),
+        ("https://registry-1.docker.io", "https://auth.docker.io@evil.com/token", False),
+        ("https://ghcr.io", "https://ghcr.io/token", True),
+        ("http://registry.example.com", "https://auth.example.com/token", True),
+        ("https://a.co.uk", "https://b.co.uk/token", False),
+        ("https://r.a.co.uk", "https://auth.a.co.uk/token", True),
+        ("https://10.0.0.1", "https://10.0.0.1/token", True),
+        ("https://10.0.0.1", "https://11.0.0.1/token", False),
+        ("https://registry", "https://auth/token", False),
+        ("https://registry", "http://registry/token", False),
+    ],
+)
+def test_whose_token_server_it_is(registry: str, realm: str, allowed: bool) -> None:
+    session = Session("it", Timeouts(), TLS())
+    auth = Authenticator("it", registry, session, lambda: None)
+    if allowed:
+        assert auth._allowed(realm) == realm
+    else:
+        with pytest.raises(UpstreamError):
+            auth._allowed(realm)
+
+
+def test_a_downgrade_is_refused(make_upstream: MakeUpstream, upstream: FakeUpstream, tmp_path: Path) -> None:
+    context, authority = make_certificate(tmp_path)
+    secure = make_upstream(tls=context)
+    secure.faults.require_token, secure.faults.realm = True, f"{upstream.url}/token"
+    with pytest.raises(UpstreamError, match="token server"):
+        pull(connect(secure.url, ME, tls=TLS(verify=str(authority))))
+    assert upstream.exchanges == []
+
+
+def test_a_token_server_that_redirects_does_not_hand_our_password_on(guarded: FakeUpstream, cdn: FakeCdn) -> None:
+    guarded.faults.answer("GET /token", 307, Location=f"{cdn.url}/token")
+    cdn.status = 503
+    with pytest.raises(UpstreamError):
+        pull(connect(guarded.url, ME))
+    assert guarded.token_requests[0].headers["Authorization"] == ME.basic()
+    assert [each.headers.get("Authorization") for each in cdn.exchanges] == [None]
+
+
+def test_scopes_that_are_refused_are_not_remembered_for_ever(guarded: FakeUpstream) -> None:
+    """A client may ask for any name: what that leaves in memory must be bounded."""
+    registry = connect(guarded.url)
+    guarded.faults.token_status = 403
+    for number in range(20):
+        with pytest.raises(Denied):
+            registry.head_manifest(Repository.parse(f"name/{number}"), Tag.parse("1"))
+    assert isinstance(registry._auth._fetching, LRUCache)
+    assert registry._auth._fetching.maxsize <= 10_000
+
+
+def test_an_answer_is_read_as_it_is_meant(guarded: FakeUpstream) -> None:
+    body = json.dumps({"token": None, "access_token": "abc", "expires_in": "soon", "issued_at": "never"}).encode()
+    guarded.faults.answer("GET /token", 200, body)
+    with pytest.raises(Denied):
+        pull(connect(guarded.url))
+    assert authorizations(guarded) == [None, "Bearer abc"]

@@ -1,0 +1,234 @@
+"""What answers mean: a no, a limit, silence, or bytes; for manifests, blobs, tags and referrers."""
+
+from __future__ import annotations
+
+import pytest
+
+from registry_cache.errors import (
+    BlobUnknown,
+    Denied,
+    ManifestUnknown,
+    NameUnknown,
+    NotFound,
+    RegistryError,
+    TooManyRequests,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from registry_cache.oci.digest import Digest
+from registry_cache.oci.manifest import MAX_MANIFEST_SIZE
+from registry_cache.oci.names import Repository, Tag
+from registry_cache.upstream.client import BlobBody, Upstream
+from tests.harness.content import OCI_MANIFEST
+from tests.harness.images import make_artifact, make_image, random_bytes
+from tests.harness.upstream import FakeUpstream
+from tests.store.rig import APP, LATEST
+from tests.upstream.rig import connect
+
+DATA = random_bytes(100_000, seed=8)
+DIGEST = Digest.of(DATA)
+NAME = str(DIGEST)
+ABSENT = Digest.of(b"absent")
+
+
+@pytest.fixture
+def registry(upstream: FakeUpstream) -> Upstream:
+    upstream.add_blob(DATA)
+    return connect(upstream.url)
+
+
+def read(body: BlobBody) -> bytes:
+    try:
+        return b"".join(body)
+    finally:
+        body.close()
+
+
+def test_a_blob_and_its_size(registry: Upstream) -> None:
+    assert registry.head_blob(APP, DIGEST) == len(DATA)
+    body = registry.open_blob(APP, DIGEST)
+    assert (body.start, body.size) == (0, len(DATA))
+    assert read(body) == DATA
+
+
+@pytest.mark.parametrize("start", [1, 50_000, len(DATA) - 1])
+@pytest.mark.parametrize("no_range", [False, True])
+def test_the_rest_of_a_blob(upstream: FakeUpstream, registry: Upstream, start: int, no_range: bool) -> None:
+    upstream.faults.no_range = no_range
+    body = registry.open_blob(APP, DIGEST, start)
+    assert (body.start, body.size) == (start, len(DATA))
+    assert read(body) == DATA[start:]
+
+
+def test_nothing_behind_the_end(registry: Upstream) -> None:
+    body = registry.open_blob(APP, DIGEST, len(DATA))
+    assert (body.size, read(body)) == (len(DATA), b"")
+
+
+def test_a_head_without_a_length(upstream: FakeUpstream, registry: Upstream) -> None:
+    upstream.faults.no_length = True
+    upstream.faults.answer("HEAD", 200)
+    assert registry.head_blob(APP, DIGEST) in (None, 0)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, UpstreamError),
+        (401, Denied),
+        (403, Denied),
+        (404, BlobUnknown),
+        (405, UpstreamError),
+        (408, UpstreamUnavailable),
+        (410, UpstreamError),
+        (429, TooManyRequests),
+        (451, UpstreamError),
+        (500, UpstreamUnavailable),
+        (503, UpstreamUnavailable),
+        (304, UpstreamError),
+        (307, UpstreamError),
+    ],
+)
+def test_what_a_status_means(
+    upstream: FakeUpstream, registry: Upstream, status: int, kind: type[RegistryError]
+) -> None:
+    upstream.faults.answer("/blobs/", status, b'{"errors":[{"message":"for a reason"}]}', Retry_After="30")
+    for ask in (registry.open_blob, registry.head_blob):
+        with pytest.raises(kind) as error:
+            ask(APP, DIGEST)
+        assert type(error.value) is kind
+        if status in (429, 503):
+            assert error.value.retry_after == pytest.approx(30, abs=2)
+    assert "docker.io" in error.value.message
+
+
+def test_the_reason_is_told_but_not_a_page_of_it(upstream: FakeUpstream, registry: Upstream) -> None:
+    upstream.faults.answer("/blobs/", 500, b'{"errors":[{"message":"for a reason"}]}', times=1)
+    with pytest.raises(UpstreamUnavailable, match="for a reason"):
+        registry.open_blob(APP, DIGEST)
+    for body in (b"x" * 10**6, b'{"message":"' + b"y" * 10**5 + b'"}', b'{"message":"a\nb"}', b"\xff\xfe"):
+        registry = connect(upstream.url)
+        upstream.faults.answer("/blobs/", 500, body, times=1)
+        with pytest.raises(UpstreamUnavailable) as error:
+            registry.open_blob(APP, DIGEST)
+        assert len(error.value.message) < 500
+        assert error.value.message.isprintable()
+
+
+def test_kinds_of_no(upstream: FakeUpstream, registry: Upstream) -> None:
+    for kind, ask in (
+        (BlobUnknown, lambda: registry.head_blob(APP, ABSENT)),
+        (ManifestUnknown, lambda: registry.head_manifest(APP, LATEST)),
+        (ManifestUnknown, lambda: registry.get_manifest(APP, ABSENT)),
+        (NameUnknown, lambda: registry.list_tags(Repository.parse("no/such"), None, None)),
+    ):
+        with pytest.raises(NotFound) as error:
+            ask()
+        assert type(error.value) is kind
+
+
+def test_questions_that_upstream_finds_bad_are_no_outage(upstream: FakeUpstream, registry: Upstream) -> None:
+    """Clients choose names; a registry that answers 400 to some of them is up, and must be asked about others."""
+    upstream.faults.answer("library/odd/", 400)
+    for _ in range(6):
+        with pytest.raises(UpstreamError):
+            registry.head_blob(Repository.parse("library/odd"), DIGEST)
+    assert registry.head_blob(APP, DIGEST) == len(DATA)
+
+
+def test_an_outage_is_found_out_and_ends(upstream: FakeUpstream, registry: Upstream) -> None:
+    upstream.faults.status = 503
+    for _ in range(6):
+        with pytest.raises(UpstreamUnavailable):
+            registry.head_blob(APP, DIGEST)
+    assert len(upstream.exchanges) < 6
+    # A download that has begun insists.
+    upstream.faults.status = None
+    assert read(registry.open_blob(APP, DIGEST, insist=True)) == DATA
+    assert registry.head_blob(APP, DIGEST) == len(DATA)
+
+
+def test_silence_where_there_is_a_copy_is_short(upstream: FakeUpstream, registry: Upstream) -> None:
+    upstream.faults.hold_before = "HEAD"
+    with pytest.raises(UpstreamTimeout):
+        registry.head_manifest(APP, LATEST, 0.05)
+    upstream.faults.release()
+
+
+def test_a_manifest(upstream: FakeUpstream, registry: Upstream) -> None:
+    image = make_image(upstream, tag="latest")
+    head = registry.head_manifest(APP, LATEST)
+    assert (str(head.digest), head.media_type, head.size) == (image.digest, image.media_type, len(image.manifest))
+    body = registry.get_manifest(APP, Digest.parse(image.digest))
+    assert (body.data, body.media_type) == (image.manifest, image.media_type)
+    accept = upstream.requests(path="/manifests/")[0].headers["Accept"]
+    assert accept.count("vnd.docker") == accept.count("vnd.oci") == 2
+
+
+def test_manifests_up_to_four_mebibytes(upstream: FakeUpstream, registry: Upstream) -> None:
+    for size in (MAX_MANIFEST_SIZE, MAX_MANIFEST_SIZE + 1):
+        upstream.add_manifest(b" " * size, OCI_MANIFEST, tag="big")
+        if size == MAX_MANIFEST_SIZE:
+            assert len(registry.get_manifest(APP, Tag.parse("big")).data) == size
+        else:
+            with pytest.raises(UpstreamError, match="4 MiB"):
+                registry.get_manifest(APP, Tag.parse("big"))
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+def test_a_manifest_that_breaks_off_is_an_error(upstream: FakeUpstream, registry: Upstream, encoded: bool) -> None:
+    digest = upstream.add_manifest(random_bytes(10_000, seed=1), tag="latest")
+    upstream.faults.of(digest).cut_after, upstream.faults.of(digest).gzip = [100], encoded
+    with pytest.raises(UpstreamError):
+        registry.get_manifest(APP, LATEST)
+
+
+def test_an_encoded_manifest_is_unpacked_within_bounds(upstream: FakeUpstream, registry: Upstream) -> None:
+    digest = upstream.add_manifest(b"{}" + b" " * 1000, tag="latest")
+    upstream.faults.of(digest).gzip = True
+    assert registry.get_manifest(APP, LATEST).data == b"{}" + b" " * 1000
+    bomb = upstream.add_manifest(b" " * (50 * 1024 * 1024), tag="bomb")
+    upstream.faults.of(bomb).gzip = True
+    with pytest.raises(UpstreamError, match="4 MiB"):
+        registry.get_manifest(APP, Tag.parse("bomb"))
+
+
+def test_tags_in_pages(upstream: FakeUpstream, registry: Upstream) -> None:
+    digest = upstream.add_manifest(b"{}")
+    for number in range(5):
+        upstream.tag(str(APP), f"t{number}", digest)
+    page = registry.list_tags(APP, 2, None)
+    assert (page.names, page.last) == (["t0", "t1"], "t1")
+    page = registry.list_tags(APP, 10, "t1")
+    assert (page.names, page.last) == (["t2", "t3", "t4"], None)
+
+
+def test_referrers_in_pages(upstream: FakeUpstream, registry: Upstream) -> None:
+    image = make_image(upstream, tag="latest")
+    made = {make_artifact(upstream, image.digest) for _ in range(1)}
+    upstream.faults.page_size = 1
+    found = registry.referrers(APP, Digest.parse(image.digest))
+    assert found is not None
+    assert len(found) == len(made)
+    upstream.faults.no_referrers = True
+    assert registry.referrers(APP, Digest.parse(image.digest)) is None
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"null", b"<html>", b'{"tags": 5}', b'{"tags": [1, "a", null]}'])
+def test_lists_that_are_none(upstream: FakeUpstream, registry: Upstream, body: bytes) -> None:
+    upstream.faults.answer("tags/list", 200, body)
+    try:
+        page = registry.list_tags(APP, None, None)
+    except UpstreamError:
+        return
+    assert page.names in ([], ["a"])
+
+
+def test_a_body_that_is_closed_early_leaves_no_connection(upstream: FakeUpstream, registry: Upstream) -> None:
+    upstream.faults.hold_at = 50_000
+    body = registry.open_blob(APP, DIGEST)
+    assert next(iter(body))
+    body.close()
+    upstream.wait_until(lambda: upstream.exchanges[0].done)
+    assert upstream.in_flight(NAME) == 0

@@ -1,0 +1,237 @@
+"""Credentials from a program, as ECR's helper gives them: slow, failing, garbled, and never told to anyone."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from registry_cache.errors import UpstreamElsewhere, UpstreamUnavailable
+from registry_cache.oci.names import Repository, Tag
+from registry_cache.upstream import credential_helper
+from registry_cache.upstream.credential_helper import DEFAULT_LIFETIME, CredentialHelper
+from tests.harness.upstream import FakeUpstream
+from tests.pull.rig import SECONDS, Clock, eventually
+from tests.store.rig import APP
+from tests.upstream.rig import connect
+
+SECRET = "hunter2-from-the-cloud"
+SERVER = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
+ANSWER = f"""cat <<END
+{{"ServerURL": "{SERVER}", "Username": "AWS", "Secret": "{SECRET}"}}
+END"""
+
+MakeHelper = Callable[..., CredentialHelper]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def make_helper(tmp_path: Path, clock: Clock) -> MakeHelper:
+    """A function that makes a helper of a shell script's lines; each call of it is a line of ``calls``."""
+
+    def make(script: str, lifetime: timedelta | None = None) -> CredentialHelper:
+        program = tmp_path / "docker-credential-test"
+        lines = ["#!/bin/sh", "read -r server || :", f'echo "$1 $server" >>{tmp_path}/calls', script]
+        program.write_text("\n".join([*lines, ""]), encoding="utf-8")
+        program.chmod(0o755)
+        return CredentialHelper(str(program), SERVER, lifetime, clock)
+
+    return make
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> Callable[[], list[str]]:
+    """What the program was asked, call by call."""
+    return lambda: (tmp_path / "calls").read_text(encoding="utf-8").splitlines()
+
+
+def told(caplog: pytest.LogCaptureFixture) -> str:
+    """All that was logged, fields included."""
+    return " ".join(f"{each.getMessage()} {vars(each)}" for each in caplog.records)
+
+
+def test_the_program_is_asked_as_docker_asks_it(make_helper: MakeHelper, calls: Callable[[], list[str]]) -> None:
+    found = make_helper(ANSWER).credentials()
+    assert (found.username, found.password) == ("AWS", SECRET)
+    assert calls() == [f"get {SERVER}"]
+
+
+@pytest.mark.parametrize("lifetime", [None, timedelta(seconds=30)])
+def test_its_answer_is_kept_for_its_lifetime(
+    make_helper: MakeHelper, calls: Callable[[], list[str]], clock: Clock, lifetime: timedelta | None
+) -> None:
+    helper = make_helper(ANSWER, lifetime)
+    helper.credentials()
+    clock.pause((lifetime or DEFAULT_LIFETIME).total_seconds() - 1)
+    helper.credentials()
+    assert len(calls()) == 1
+    clock.pause(1)
+    helper.credentials()
+    assert len(calls()) == 2
+
+
+def test_many_who_ask_at_once_cost_one_call(make_helper: MakeHelper, calls: Callable[[], list[str]]) -> None:
+    helper, found = make_helper(ANSWER), []
+    threads = [threading.Thread(target=lambda: found.append(helper.credentials())) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SECONDS)
+    assert [each.password for each in found] == [SECRET] * 8
+    assert len(calls()) == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "cause"),
+    [
+        (f"echo {SECRET}; exit 3", "exit status 3"),
+        ("printf '\\377\\376' >&2; exit 1", "exit status 1"),
+        ("kill -9 $$", "exit status -9"),
+        (f"echo {SECRET}", "not a JSON object with Username and Secret"),
+        (f"echo '[\"{SECRET}\"]'", "not a JSON object with Username and Secret"),
+        (f'echo \'{{"Secret": "{SECRET}"}}\'', "not a JSON object with Username and Secret"),
+        (
+            f'echo \'{{"Username": "AWS", "Secret": {{"is": "{SECRET}"}}}}\'',
+            "not a JSON object with Username and Secret",
+        ),
+        ('echo \'{"Username": null, "Secret": null}\'', "not a JSON object with Username and Secret"),
+        ("printf '\\377'", "not a JSON object with Username and Secret"),
+        (":", "not a JSON object with Username and Secret"),
+    ],
+)
+def test_what_is_no_answer_is_an_error_without_a_secret(
+    make_helper: MakeHelper, caplog: pytest.LogCaptureFixture, script: str, cause: str
+) -> None:
+    with pytest.raises(UpstreamUnavailable, match=cause) as raised:
+        make_helper(script).credentials()
+    assert SECRET not in str(raised.value)
+    assert "docker-credential-test failed" in str(raised.value)
+    assert SECRET not in told(caplog)
+    assert [each.levelno for each in caplog.records] == [logging.ERROR]
+
+
+def test_what_it_says_on_its_error_output_is_for_the_log_and_not_for_clients(
+    make_helper: MakeHelper, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(UpstreamUnavailable) as raised:
+        make_helper("echo the session of account 4711 has expired >&2; exit 1").credentials()
+    assert "4711" not in str(raised.value)
+    assert "the session of account 4711 has expired" in told(caplog)
+
+
+def test_a_program_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UpstreamUnavailable, match="No such file or directory"):
+        CredentialHelper(str(tmp_path / "nothing"), SERVER, None).credentials()
+
+
+def test_a_program_that_hangs_is_given_up_and_asked_again(
+    make_helper: MakeHelper,
+    calls: Callable[[], list[str]],
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(credential_helper, "HELPER_SECONDS", 0.3)
+    helper = make_helper(f"test -e {tmp_path}/well || exec sleep 30\n{ANSWER}")
+    with pytest.raises(UpstreamUnavailable, match="no answer in"):
+        helper.credentials()
+    (tmp_path / "well").touch()
+    monkeypatch.setattr(credential_helper, "HELPER_SECONDS", SECONDS)
+    with pytest.raises(UpstreamUnavailable, match="no answer in"):
+        helper.credentials()
+    assert len(calls()) == 1  # not at every pull
+
+    clock.pause(credential_helper.FAILED_SECONDS)
+    assert helper.credentials().password == SECRET
+    assert len(calls()) == 2
+
+
+def test_after_its_lifetime_a_failing_program_is_an_error_and_no_old_answer(
+    make_helper: MakeHelper, clock: Clock, tmp_path: Path
+) -> None:
+    helper = make_helper(f"test ! -e {tmp_path}/broken || exit 1\n{ANSWER}")
+    helper.credentials()
+    (tmp_path / "broken").touch()
+    clock.pause(DEFAULT_LIFETIME.total_seconds())
+    with pytest.raises(UpstreamUnavailable):
+        helper.credentials()
+
+
+def test_an_answer_shows_no_secret_when_it_is_printed(make_helper: MakeHelper) -> None:
+    found = make_helper(ANSWER).credentials()
+    assert SECRET not in f"{found} {found!r}"
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "basic"])
+def test_with_a_failing_program_what_is_refused_is_no_denial(
+    upstream: FakeUpstream, make_helper: MakeHelper, scheme: str
+) -> None:
+    """A denial would end access to a cached copy; a helper that fails is trouble, and the copy is served."""
+    upstream.add_manifest(b"{}", repository="team/secret", tag="1")
+    upstream.faults.require_token, upstream.faults.private = scheme == "bearer", {"team/secret"}
+    upstream.faults.require_basic = ("AWS", SECRET) if scheme == "basic" else None
+    registry = connect(upstream.url, make_helper("exit 1").credentials)
+    with pytest.raises(UpstreamUnavailable, match="credential helper"):
+        registry.head_manifest(Repository.parse("team/secret"), Tag.parse("1"))
+
+
+def test_with_a_failing_program_public_images_still_come(upstream: FakeUpstream, make_helper: MakeHelper) -> None:
+    digest = upstream.add_manifest(b"{}", tag="1")
+    upstream.faults.require_token = True
+    registry = connect(upstream.url, make_helper("exit 1").credentials)
+    assert str(registry.head_manifest(APP, Tag.parse("1")).digest) == digest
+
+
+@pytest.mark.parametrize("child", ["sleep 30 &", "setsid sleep 30 &"])
+def test_a_child_that_keeps_its_output_open_holds_up_nobody(
+    make_helper: MakeHelper, monkeypatch: pytest.MonkeyPatch, child: str, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(credential_helper, "HELPER_SECONDS", 5.0)
+    began = time.monotonic()
+    assert make_helper(f"{child}\necho $! >{tmp_path}/child\n{ANSWER}").credentials().password == SECRET
+    assert time.monotonic() - began < 4
+    os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
+
+
+def test_a_program_that_hangs_is_ended_with_its_children(
+    make_helper: MakeHelper, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(credential_helper, "HELPER_SECONDS", 0.5)
+    helper = make_helper(f"sleep 30 &\necho $! >{tmp_path}/child\nsleep 30")
+    began = time.monotonic()
+    with pytest.raises(UpstreamUnavailable, match="no answer in"):
+        helper.credentials()
+    assert time.monotonic() - began < 4
+    child = Path("/proc") / (tmp_path / "child").read_text().strip() / "cmdline"
+    eventually(lambda: not child.exists() or not child.read_bytes())
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_failing_program_is_no_failure_of_the_registry(
+    upstream: FakeUpstream, make_helper: MakeHelper, clock: Clock, tmp_path: Path, before: bool
+) -> None:
+    digest = upstream.add_manifest(b"{}", tag="1")
+    upstream.faults.require_basic = ("AWS", SECRET)
+    helper = make_helper(f"test ! -e {tmp_path}/broken || exit 1\n{ANSWER}")
+    registry = connect(upstream.url, helper.credentials)
+    if before:
+        registry.head_manifest(APP, Tag.parse("1"))
+        clock.pause(DEFAULT_LIFETIME.total_seconds())
+    (tmp_path / "broken").touch()
+    for _ in range(5):
+        with pytest.raises(UpstreamElsewhere, match="credential helper"):
+            registry.head_manifest(APP, Tag.parse("1"))
+    (tmp_path / "broken").unlink()
+    clock.pause(credential_helper.FAILED_SECONDS)
+    assert str(registry.head_manifest(APP, Tag.parse("1")).digest) == digest

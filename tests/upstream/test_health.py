@@ -1,0 +1,223 @@
+"""What the answers of an upstream mean for the next request to it: asked, refused at once, or the one probe."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import requests
+from requests.structures import CaseInsensitiveDict
+
+from registry_cache.errors import (
+    Denied,
+    RegistryError,
+    TooManyRequests,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from registry_cache.upstream import health
+from registry_cache.upstream.breaker import Breaker
+from registry_cache.upstream.health import Health
+from registry_cache.upstream.limits import Limits
+from tests.harness.upstream import FakeUpstream
+from tests.pull.rig import Clock
+from tests.store.rig import APP, LATEST
+from tests.upstream.rig import MemoryBoard, connect
+
+REFUSED = UpstreamUnavailable("connection refused")
+SILENT = UpstreamTimeout("no answer in 2 s")
+
+
+class Board(MemoryBoard):
+    """Also remembers what was said about being down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down: list[tuple[float | None, str]] = []
+
+    def put_down(self, since: float | None, cause: str) -> None:
+        self.down.append((since, cause))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The only time there is."""
+    clock = Clock()
+    monkeypatch.setattr(health, "Breaker", lambda _, failures: Breaker(clock, failures))
+    return clock
+
+
+@pytest.fixture
+def board() -> Board:
+    return Board()
+
+
+@pytest.fixture
+def worker(board: Board, clock: Clock) -> Health:
+    return Health("docker.io", board, clock)
+
+
+def response(status: int = 200, **headers: str) -> requests.Response:
+    found = requests.Response()
+    found.status_code = status
+    found.headers = CaseInsensitiveDict({name.replace("_", "-"): value for name, value in headers.items()})
+    return found
+
+
+def admitted(worker: Health, *, counted: bool = False, hasty: bool = False) -> bool:
+    try:
+        worker.admit(counted=counted, hasty=hasty)
+    except (TooManyRequests, UpstreamUnavailable):
+        return False
+    return True
+
+
+def fail(worker: Health, error: UpstreamError, times: int, *, hasty: bool) -> None:
+    for _ in range(times):
+        worker.failed(error, hasty=hasty)
+
+
+@pytest.mark.parametrize(
+    ("error", "times", "hasty", "hasty_asks", "patient_asks"),
+    [
+        (REFUSED, 2, False, True, True),
+        (REFUSED, 3, False, False, False),
+        (REFUSED, 1, True, True, True),
+        (REFUSED, 2, True, False, True),
+        (REFUSED, 3, True, False, False),
+        # Two seconds of silence say nothing to those who would wait for eight.
+        (SILENT, 2, True, False, True),
+        (SILENT, 9, True, False, True),
+        (SILENT, 3, False, False, False),
+    ],
+)
+def test_who_asks_after_failures(
+    worker: Health, error: UpstreamError, times: int, hasty: bool, hasty_asks: bool, patient_asks: bool
+) -> None:
+    fail(worker, error, times, hasty=hasty)
+    assert admitted(worker, hasty=True) is hasty_asks
+    assert admitted(worker, hasty=False) is patient_asks
+
+
+def test_the_refusal_tells_cause_since_and_when(worker: Health, clock: Clock) -> None:
+    fail(worker, REFUSED, 2, hasty=False)
+    clock.pause(7)
+    fail(worker, REFUSED, 1, hasty=False)
+    with pytest.raises(UpstreamUnavailable) as raised:
+        worker.admit(counted=False, hasty=False)
+    assert raised.value.message == ("docker.io has been failing for 7 s (connection refused); it is tried again in 1 s")
+    assert raised.value.retry_after == 1
+
+
+def test_any_answer_closes_it_and_is_told_once(
+    worker: Health, board: Board, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    clock.pause(10)
+    fail(worker, REFUSED, 5, hasty=True)
+    assert board.down == [(clock.now, "connection refused")]
+    clock.pause(1)
+    assert admitted(worker, hasty=True)
+    worker.answered(hasty=True)
+    worker.answered(hasty=True)
+    assert admitted(worker, hasty=True)
+    assert admitted(worker)
+    assert board.down[1:] == [(None, "")]
+    assert [each.getMessage() for each in caplog.records] == ["upstream is down", "upstream answers again"]
+
+
+def test_those_with_a_copy_alone_find_out_that_it_is_back(worker: Health, clock: Clock) -> None:
+    fail(worker, REFUSED, 3, hasty=True)
+    waited = 0.0
+    while not admitted(worker, hasty=True):
+        clock.pause(0.1)
+        waited += 0.1
+        assert waited < 3
+    worker.answered(hasty=True)
+    assert admitted(worker, hasty=True)
+    assert admitted(worker)
+
+
+@pytest.mark.parametrize(("counted", "free_is_asked"), [(True, True), (False, False)])
+def test_a_429_stops_what_it_was_said_of(worker: Health, clock: Clock, counted: bool, free_is_asked: bool) -> None:
+    worker.seen(response(429, Retry_After="60"), counted=counted)
+    assert not admitted(worker, counted=True)
+    assert admitted(worker, counted=False) is free_is_asked
+    clock.pause(59)
+    assert not admitted(worker, counted=True)
+    clock.pause(2)
+    assert admitted(worker, counted=True)
+
+
+def test_a_limit_that_another_worker_met_holds_here(board: Board, clock: Clock) -> None:
+    one, other = Health("docker.io", board, clock), Health("docker.io", board, clock)
+    one.seen(response(429, Retry_After="60"), counted=True)
+    assert not admitted(other, counted=True)
+
+
+def test_the_token_servers_429_stops_everything(worker: Health) -> None:
+    worker.throttled(TooManyRequests("the token server", retry_after=30))
+    assert not admitted(worker, counted=False)
+
+
+def test_the_message_tells_limit_source_and_when(worker: Health) -> None:
+    headers = {"ratelimit_limit": "100;w=21600", "ratelimit_remaining": "0;w=21600", "Retry_After": "2460"}
+    worker.seen(response(429, docker_ratelimit_source="192.0.2.1", **headers), counted=True)
+    with pytest.raises(TooManyRequests) as raised:
+        worker.admit(counted=True, hasty=False)
+    assert raised.value.message == (
+        "docker.io limits this cache: 0 of 100 pulls left in 6 h, counted for 192.0.2.1; "
+        "no cached copy; try again in 41 min"
+    )
+    assert raised.value.retry_after == 2460
+
+
+def test_whoever_has_a_copy_is_not_told_that_there_is_none(worker: Health) -> None:
+    worker.seen(response(429, Retry_After="60"), counted=False)
+    with pytest.raises(TooManyRequests) as raised:
+        worker.admit(counted=False, hasty=True)
+    assert raised.value.message == "docker.io limits this cache; try again in 60 s"
+
+
+def test_upstreams_own_429_is_told_in_the_same_words_and_other_errors_as_they_are(worker: Health) -> None:
+    worker.seen(response(429, ratelimit_limit="9", ratelimit_remaining="0", Retry_After="60"), counted=True)
+    told = worker.refusal(TooManyRequests("docker.io answered 429"), hasty=False)
+    assert told.message == "docker.io limits this cache: 0 of 9 pulls left; no cached copy; try again in 60 s"
+    denied: RegistryError = Denied("no")
+    assert worker.refusal(denied, hasty=False) is denied
+
+
+def test_few_pulls_left_are_logged_once_until_there_are_many_again(
+    worker: Health, caplog: pytest.LogCaptureFixture
+) -> None:
+    def warnings() -> int:
+        return sum("nearly used up" in each.getMessage() for each in caplog.records)
+
+    for left, told in ((30, 0), (25, 0), (24, 1), (23, 1), (0, 1), (100, 1), (10, 2), (9, 2)):
+        worker.seen(response(ratelimit_limit="100", ratelimit_remaining=str(left)), counted=True)
+        assert warnings() == told, left
+
+
+def test_an_answer_without_limits_touches_no_board(worker: Health, board: Board) -> None:
+    before = board.known
+    worker.seen(response(200, Retry_After="60"), counted=True)
+    assert board.known is before == Limits()
+
+
+@pytest.mark.parametrize("challenge", [["Negotiate"], []])
+def test_a_denial_is_an_answer_too(upstream: FakeUpstream, challenge: list[str]) -> None:
+    registry = connect(upstream.url)
+    upstream.faults.status = 503
+    for _ in range(2):
+        with pytest.raises(UpstreamUnavailable):
+            registry.head_manifest(APP, LATEST)
+    upstream.faults.status, upstream.faults.require_token = None, True
+    upstream.faults.challenges = challenge
+    with pytest.raises(Denied):
+        registry.head_manifest(APP, LATEST)
+    upstream.reset_faults()
+    upstream.faults.status = 503
+    for _ in range(2):
+        with pytest.raises(UpstreamUnavailable, match="answered 503"):
+            registry.head_manifest(APP, LATEST)

@@ -1,0 +1,26 @@
+"""What blocks in the kernel has threads of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tests.pull.rig import SECONDS
+
+LOOK_UPS = """
+import gevent.monkey; gevent.monkey.patch_all()
+import gevent, threading
+from registry_cache import native
+gate = gevent.monkey.get_original("threading", "Event")()
+pool = gevent.get_hub().threadpool
+for _ in range(pool.maxsize):
+    pool.spawn(gate.wait, 10)
+print(native.run(gevent.monkey.get_original("threading", "get_ident")) != threading.get_ident(), gate.is_set())
+gate.set()
+"""
+
+
+def test_a_silent_name_server_holds_up_no_commit() -> None:
+    """gevent looks up names in its own pool; as many look-ups as that has threads must not hold up an fsync."""
+    done = subprocess.run([sys.executable, "-c", LOOK_UPS], capture_output=True, text=True, timeout=SECONDS)
+    assert done.stdout.split() == ["True", "False"], done.stderr
