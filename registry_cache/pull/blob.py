@@ -1,0 +1,313 @@
+"""The pull of a blob: from the disk, or by following its download, whoever leads it.
+
+Known to the repository and here: HIT. Here, but brought by another repository: ask upstream whether this one contains
+it, then HIT. Not here: start a download if nobody has (MISS) and follow it like everyone else (JOIN).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from registry_cache.errors import Busy, RegistryError, StoreError, UpstreamCorrupt, UpstreamUnavailable
+from registry_cache.log import Log
+from registry_cache.oci.digest import Digest
+from registry_cache.oci.names import Repository
+from registry_cache.pull.download import Body, Source
+from registry_cache.pull.feed import Cut, Feed
+from registry_cache.pull.outcome import Outcome
+from registry_cache.pull.passthrough import UncachedBlob
+from registry_cache.pull.transfer import Transfer
+from registry_cache.store.blobs import Blobs, OpenBlob
+from registry_cache.store.handle import ReadHandle
+from registry_cache.store.partials import Partials
+from registry_cache.upstream.client import Upstream
+
+# What the readers of one process hold in chunks at most, together; a chunk is what one send takes.
+READ_BUDGET = 16 * 1024 * 1024
+_SMALLEST_CHUNK, _LARGEST_CHUNK = 16 * 1024, 256 * 1024
+
+# Seconds that a request waits for transfers of other repositories, which may fail for reasons of their own.
+PATIENCE = 5.0
+
+_log = Log(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WholeBlob:
+    """A blob from the disk: ``size`` bytes in ``file``, an open file that closes with its last reader."""
+
+    file: ReadHandle
+    size: int
+
+
+class GrowingBlob:
+    """A blob that is being downloaded, made when there are bytes of it. Close it.
+
+    ``size`` in bytes is what the client may be told, None where upstream does not say. Upstream may say another later,
+    and then that was wrong.
+    """
+
+    def __init__(self, feeds: Feeds, feed: Feed, upstream: Upstream, repository: Repository) -> None:
+        self._feeds = feeds
+        self._feed = feed
+        self._upstream = upstream
+        self._repository = repository
+        self._open = True
+        self.size = feed.size
+
+    def wait_until_whole(self) -> None:
+        """Return when the blob is committed and ``size`` known for certain. Raises the transfer's error, Cut."""
+        self._feed.wait_for_end()
+        if self._feed.error:
+            raise self._feed.error
+        self.size = self._feed.size
+
+    def chunks(self, start: int, stop: int | None) -> Iterator[bytes]:
+        """Yield the bytes from ``start`` to ``stop``, None for the end, as they arrive. Raises Cut."""
+        file, at = None, start
+        while stop is None or at < stop:
+            try:
+                file, chunk = self._feed.read(file, at, self._length(at, stop))
+                self._check_size()
+            except Cut as cut:
+                if not isinstance(cut.error, StoreError):
+                    raise
+                yield from self._uncached(at, stop)
+                return
+            if not chunk:
+                break
+            at += len(chunk)
+            yield chunk
+            # A reader that its socket never holds up would hold up all others of a gevent worker.
+            time.sleep(0)
+        if stop is not None and at < stop:
+            raise Cut(UpstreamUnavailable(f"{self._feed.digest} has {at} bytes, upstream had announced {stop}"))
+
+    def _length(self, at: int, stop: int | None) -> int:
+        """Return how many bytes to read from ``at``; where they are the announced end, wait until it is the true one.
+
+        The feed withholds the last byte of what there is. If upstream announced too little, that is behind our end.
+        """
+        length = self._feeds.chunk_size()
+        if stop is None:
+            return length
+        if stop != self.size or self._feed.committed:
+            return min(length, stop - at)
+        if at + 1 < stop:
+            return min(length, stop - 1 - at)
+        self._feed.wait_for_end()
+        return 1
+
+    def _check_size(self) -> None:
+        if self.size is not None and self._feed.size != self.size and not self._feed.error:
+            raise Cut(
+                UpstreamCorrupt(f"upstream announced {self.size} bytes of {self._feed.digest}, then {self._feed.size}")
+            )
+
+    def close(self) -> None:
+        """Stop reading; the download goes on."""
+        if self._open:
+            self._open = False
+            self._feeds.leave(self._feed)
+
+    def _uncached(self, start: int, stop: int | None) -> Iterator[bytes]:
+        _log.warning("streaming a blob through, uncached", digest=self._feed.digest, at=start)
+        source = _source(self._upstream, self._repository, self._feed.digest)
+        try:
+            blob = UncachedBlob(self._feed.digest, source, self.size)
+        except RegistryError as error:
+            raise Cut(error) from error
+        try:
+            yield from blob.chunks(start, stop)
+        finally:
+            blob.close()
+
+
+@dataclass(frozen=True, slots=True)
+class BlobAnswer:
+    """What a blob request gets. Close ``body`` unless it is a WholeBlob."""
+
+    outcome: Outcome
+    body: WholeBlob | GrowingBlob | UncachedBlob
+
+
+@dataclass(frozen=True, slots=True)
+class BlobHead:
+    """What a HEAD of a blob gets; ``size`` in bytes, None where upstream does not say."""
+
+    outcome: Outcome
+    size: int | None
+
+
+class Feeds:
+    """The transfers that this process has readers in, or leads. At most ``max_readers`` read at once."""
+
+    def __init__(self, blobs: Blobs, partials: Partials, max_readers: int) -> None:
+        self._blobs = blobs
+        self._partials = partials
+        self._max_readers = max_readers
+        self._mutex = threading.Lock()
+        self._feeds: dict[Digest, Feed] = {}
+        self._readers = 0
+
+    def join(self, digest: Digest, source: Source) -> tuple[Feed, bool]:
+        """Become a reader of the transfer of ``digest``, starting it from ``source`` if there is none; then True.
+
+        Call ``leave``. Raises Busy.
+        """
+        with self._mutex:
+            if self._readers >= self._max_readers:
+                raise Busy(
+                    f"this worker streams to {self._readers} readers already; try again, or raise server.readers",
+                    retry_after=1,
+                )
+            feed = self._feeds.get(digest)
+            started = feed is None or feed.ended
+            if feed is None or feed.ended:
+                feed = Feed(digest)
+                transfer = Transfer(feed, source, self._blobs, self._partials)
+                thread = threading.Thread(target=self._run, args=(feed, transfer), name=f"transfer {digest}")
+                thread.daemon = True
+                thread.start()
+                # Not before: a feed that no thread fills would hold up everybody who asks for this blob.
+                self._feeds[digest] = feed
+            feed.readers += 1
+            self._readers += 1
+            return feed, started
+
+    def leave(self, feed: Feed) -> None:
+        """Stop being a reader."""
+        with self._mutex:
+            feed.readers -= 1
+            self._readers -= 1
+
+    def chunk_size(self) -> int:
+        """Return how many bytes a reader may hold now: the fewer, the more readers there are."""
+        return max(_SMALLEST_CHUNK, min(_LARGEST_CHUNK, READ_BUDGET // max(1, self._readers)))
+
+    def _run(self, feed: Feed, transfer: Transfer) -> None:
+        transfer.run(lambda: self._wanted(feed))
+        with self._mutex:
+            self._remove(feed)
+
+    def _wanted(self, feed: Feed) -> bool:
+        """Tell whether the feed has readers; one without is taken out, so that the next reader starts another."""
+        with self._mutex:
+            if not feed.readers:
+                self._remove(feed)
+            return feed.readers > 0
+
+    def _remove(self, feed: Feed) -> None:
+        if self._feeds.get(feed.digest) is feed:
+            del self._feeds[feed.digest]
+
+
+class BlobPull:
+    """Pulls of blobs, for every upstream over one store."""
+
+    def __init__(self, blobs: Blobs, feeds: Feeds) -> None:
+        self._blobs = blobs
+        self._feeds = feeds
+
+    def get(self, upstream: Upstream, repository: Repository, digest: Digest) -> BlobAnswer:
+        """Return the blob, whole or growing. Raises every kind of RegistryError that upstream's answer may mean."""
+        pull = _Pull(upstream, repository, digest)
+        while True:
+            whole = self._whole(pull)
+            if whole:
+                return BlobAnswer(Outcome.HIT, WholeBlob(whole.file, whole.size))
+            if pull.proven and time.monotonic() > pull.patient_until:
+                # Others lead one after another, and fail; our own upstream has the blob and need not wait for theirs.
+                return BlobAnswer(Outcome.MISS, UncachedBlob(digest, pull.source))
+            answer = self._follow(pull)
+            if answer:
+                return answer
+
+    def head(self, upstream: Upstream, repository: Repository, digest: Digest) -> BlobHead:
+        """Return the size of a blob; asks upstream for what is not here, and downloads nothing."""
+        whole = self._whole(_Pull(upstream, repository, digest))
+        if whole:
+            return BlobHead(Outcome.HIT, whole.size)
+        return BlobHead(Outcome.MISS, upstream.head_blob(repository, digest))
+
+    def _whole(self, pull: _Pull) -> OpenBlob | None:
+        name, repository, digest = pull.upstream.name, pull.repository, pull.digest
+        try:
+            blob = self._blobs.open(name, repository, digest)
+            whole = blob or self._blobs.open_any(digest)
+        except StoreError as error:
+            _log.warning("could not read a blob; fetching it", digest=digest, error=error)
+            return None
+        if blob or whole is None:
+            return blob
+        pull.prove()
+        try:
+            self._blobs.grant(name, repository, digest)
+        except StoreError as error:
+            _log.warning("could not record a membership", digest=digest, error=error)
+        return whole
+
+    def _follow(self, pull: _Pull) -> BlobAnswer | None:
+        """Follow the blob's transfer; None where its end says nothing about this repository: look again."""
+        feed, started = self._feeds.join(pull.digest, pull.source)
+        growing = None
+        try:
+            feed.wait_for_leader()
+            if feed.owner not in (pull.owner, None):
+                # Before the wait for an answer that is another repository's: our own registry may say no at once.
+                pull.prove()
+            feed.wait_for_answer()
+            feed.wait_for_bytes()
+            if feed.error:
+                raise feed.error
+            if feed.owner != pull.owner and (feed.committed or not pull.proven):
+                return None
+            growing = GrowingBlob(self._feeds, feed, pull.upstream, pull.repository)
+            return BlobAnswer(Outcome.MISS if started and feed.led_here else Outcome.JOIN, growing)
+        except StoreError as error:
+            _log.warning("streaming a blob through, uncached", digest=pull.digest, error=error)
+            return BlobAnswer(Outcome.MISS, UncachedBlob(pull.digest, pull.source))
+        except Cut as cut:
+            raise cut.error from cut
+        except RegistryError as error:
+            if feed.error is error and feed.owner != pull.owner:
+                return None
+            raise
+        finally:
+            if growing is None:
+                self._feeds.leave(feed)
+
+
+def _source(upstream: Upstream, repository: Repository, digest: Digest) -> Source:
+    def ask(start: int, again: bool) -> Body:
+        return upstream.open_blob(repository, digest, start, insist=again)
+
+    return Source(upstream.name, repository, ask)
+
+
+class _Pull:
+    """One request for one blob. ``proven``: upstream has said that this repository contains it.
+
+    ``patient_until``: until when it waits for transfers of other repositories, on the monotonic clock.
+    """
+
+    def __init__(self, upstream: Upstream, repository: Repository, digest: Digest) -> None:
+        self.upstream = upstream
+        self.repository = repository
+        self.digest = digest
+        self.owner = (upstream.name, str(repository))
+        self.source = _source(upstream, repository, digest)
+        self.proven = False
+        self.patient_until = time.monotonic() + PATIENCE
+
+    def prove(self) -> None:
+        """Ask upstream, once, whether the repository contains the blob: cached is not authorised (P53).
+
+        Raises BlobUnknown, Denied, TooManyRequests, UpstreamError.
+        """
+        if not self.proven:
+            self.upstream.head_blob(self.repository, self.digest)
+            self.proven = True

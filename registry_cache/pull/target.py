@@ -1,0 +1,96 @@
+"""Which upstream and repository a request means, and in which of the three forms it says so.
+
+    /v2/library/nginx/manifests/1.27?ns=docker.io      by query: containerd, newer dockerd and podman
+    /v2/ghcr.io/owner/app/manifests/1                  by the first segment: podman's mirror locations
+    /v2/library/nginx/manifests/1.27                   by neither: the default upstream
+
+The world is closed: a name that the configuration does not list is a 404, never a connection (P51).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from registry_cache.errors import NameUnknown
+from registry_cache.oci.names import Repository
+from registry_cache.pull.manifest import TagPolicy
+from registry_cache.upstream.client import Upstream
+
+Fallback = Literal["honest", "unavailable", "notfound"]
+
+# Docker Hub keeps its official images there, and only Docker Hub has names of one segment for them (P23).
+HUB = "docker.io"
+_OFFICIAL = "library/"
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """An upstream as we serve it: what it is also called, how its tags are kept, what is said when it limits us.
+
+    ``fallback`` "honest" answers 429; "unavailable" 503 and "notfound" 404, on which clients of a mirror turn to the
+    registry itself at once instead of trying again here (P9, P15, P43).
+    """
+
+    upstream: Upstream
+    aliases: tuple[str, ...]
+    tags: TagPolicy
+    fallback: Fallback = "honest"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a request is about. ``named`` is the repository as the client wrote it; ``namespace`` its ``ns``, if any."""
+
+    upstream: Upstream
+    tags: TagPolicy
+    repository: Repository
+    named: str
+    namespace: str | None
+    fallback: Fallback = "honest"
+
+
+class Upstreams:
+    """The closed world: the default upstream and those that have a name."""
+
+    def __init__(self, default: Served, others: Iterable[Served] = ()) -> None:
+        self.default = default
+        self._by_name: dict[str, Served] = {}
+        for served in (default, *others):
+            for name in (served.upstream.name, *served.aliases):
+                self._by_name[name.lower()] = served
+
+    def target(self, name: str, query: Mapping[str, str]) -> Target:
+        """Return what the repository ``name`` of a URL means. Raises NameInvalid, NameUnknown."""
+        namespace = query.get("ns") or None
+        if namespace is not None:
+            return self._target(self.named(namespace), name, name, namespace)
+        first, slash, rest = name.partition("/")
+        if slash and (served := self._listed(first)):
+            return self._target(served, rest, name, None)
+        # No account of Docker Hub has a dot in its name: this is a registry's, and not one of ours.
+        if slash and (":" in first or ("." in first and self.default.upstream.name == HUB)):
+            raise _not_listed(first)
+        return self._target(self.default, name, name, None)
+
+    def named(self, namespace: str) -> Served:
+        """Return the upstream that a query's ``ns`` names. Raises NameUnknown."""
+        served = self._listed(namespace)
+        if served is None:
+            raise _not_listed(namespace)
+        return served
+
+    def _listed(self, name: str) -> Served | None:
+        # Other scripts have letters that become a listed name's in lower case (U+212A, k), and no header can hold them.
+        return self._by_name.get(name.lower()) if name.isascii() else None
+
+    def _target(self, served: Served, name: str, named: str, namespace: str | None) -> Target:
+        if served.upstream.name == HUB and "/" not in name:
+            name = _OFFICIAL + name
+        return Target(served.upstream, served.tags, Repository.parse(name), named, namespace, served.fallback)
+
+
+def _not_listed(name: str) -> NameUnknown:
+    shown = name if len(name) <= 80 else name[:77] + "…"
+    return NameUnknown(f"{shown!r} is not a registry that this cache mirrors; the operator can list it under upstreams")

@@ -1,0 +1,163 @@
+"""A transfer: the thread behind a feed, which is nobody's request. Clients come and go, it stays.
+
+It leads the download where it gets the claim, and else watches the leader in another process; when that one dies,
+whichever transfer gets the claim goes on behind its last byte.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from registry_cache.errors import RegistryError, StoreError
+from registry_cache.log import Log
+from registry_cache.pull.download import Download, Source
+from registry_cache.pull.feed import Feed
+from registry_cache.store.blobs import Blobs
+from registry_cache.store.handle import ReadHandle
+from registry_cache.store.partials import Claim, Partial, Partials, Status, failed
+
+# A watcher looks this often at what another process' leader wrote: soon after something came, later seldom.
+_FIRST_POLL, _LAST_POLL = 0.005, 0.05
+
+_log = Log(__name__)
+
+
+class Transfer:
+    """Fills ``feed`` from ``source``, or from what another process' leader writes."""
+
+    def __init__(self, feed: Feed, source: Source, blobs: Blobs, partials: Partials) -> None:
+        self._feed = feed
+        self._source = source
+        self._blobs = blobs
+        self._partials = partials
+        self._began = time.time()
+
+    def run(self, wanted: Callable[[], bool]) -> None:
+        """Return when the feed has ended, or when another process leads and nothing here is ``wanted`` any more."""
+        try:
+            while not self._feed.ended:
+                claim = self._partials.claim(self._feed.digest)
+                if claim:
+                    with claim:
+                        self._lead(claim)
+                elif not self._watch(wanted):
+                    return
+        except RegistryError as error:
+            self._feed.fail(error, None)
+        except Exception as error:  # noqa: BLE001 — readers must learn of any end, or they wait in vain
+            _log.exception("a transfer ended with a defect", digest=self._feed.digest)
+            self._feed.fail(StoreError(f"the transfer of {self._feed.digest} broke: {type(error).__name__}"), None)
+
+    def _lead(self, claim: Claim) -> None:
+        # A second look under the lock: the previous leader may have committed between our miss and our claim.
+        if self._adopt_commit() or self._adopt_failure():
+            return
+        leader = _Leader(self._feed, self._source, claim)
+        self._feed.led_here = True
+        try:
+            leader.asking()
+            Download(self._feed.digest, self._source, leader).run(claim.partial)
+        except RegistryError as error:
+            leader.failed(error)
+            return
+        try:
+            self._blobs.grant(self._source.upstream, self._source.repository, self._feed.digest)
+        except StoreError as error:
+            # The bytes are safe; the next pull asks upstream whether this repository contains them.
+            _log.warning("could not record a membership", digest=self._feed.digest, error=error)
+        claim.clear()
+        self._adopt_commit()
+
+    def _watch(self, wanted: Callable[[], bool]) -> bool:
+        """Follow the leader until nothing is new, perhaps because it is no more; False when not ``wanted``."""
+        pause = _FIRST_POLL
+        while wanted():
+            if self._adopt_commit():
+                return True
+            grown = self._adopt_partial()
+            time.sleep(pause)
+            if not grown and pause >= _LAST_POLL:
+                return True
+            pause = _FIRST_POLL if grown else min(pause * 2, _LAST_POLL)
+        return False
+
+    def _adopt_commit(self) -> bool:
+        blob = self._blobs.open_any(self._feed.digest)
+        if blob is None:
+            return False
+        self._feed.commit(_kept(self._feed, blob.file), blob.size)
+        return True
+
+    def _adopt_failure(self) -> bool:
+        """Take over the error of a leader that failed while we watched it (byte-safety rule 6)."""
+        status = self._partials.status(self._feed.digest)
+        if status is None or status.error is None or status.at < self._began:
+            return False
+        self._feed.fail(status.error, (status.upstream, status.repository))
+        return True
+
+    def _adopt_partial(self) -> bool:
+        """Show what the leader wrote; return whether there was anything new."""
+        feed = self._feed
+        status = self._partials.status(feed.digest)
+        if status is None or status.error:
+            return False
+        if not status.answered:
+            feed.led_by((status.upstream, status.repository))
+            return False
+        if feed.file is not None and not feed.file.named():
+            feed.restart()
+        if feed.file is None or feed.size != status.size:
+            file = feed.file or self._partials.open(feed.digest)
+            if file is None:
+                return False
+            feed.answer((status.upstream, status.repository), status.size, file)
+        return feed.file is not None and feed.advance(feed.file.size())
+
+
+class _Leader:
+    """Tells our readers and, through the status, other processes how our own download comes along."""
+
+    def __init__(self, feed: Feed, source: Source, claim: Claim) -> None:
+        self._feed = feed
+        self._source = source
+        self._claim = claim
+        self._owner = (source.upstream, str(source.repository))
+        self._told: int | None = -1
+
+    def asking(self) -> None:
+        """Say for whom upstream is asked; others need not wait for an answer that is not theirs."""
+        self._feed.led_by(self._owner)
+        self._claim.tell(Status(*self._owner, time.time(), answered=False))
+
+    def grown(self, partial: Partial, size: int | None) -> None:
+        if self._feed.file is None or size != self._told:
+            self._claim.tell(Status(*self._owner, time.time(), size))
+            self._told = size
+            self._feed.answer(self._owner, size, _kept(self._feed, partial.handle()))
+        self._feed.advance(partial.size)
+
+    def restarted(self) -> None:
+        self._feed.restart()
+
+    def failed(self, error: RegistryError) -> None:
+        status = failed(*self._owner, error)
+        _log.warning("download failed", digest=self._feed.digest, repository=self._source.repository, error=error)
+        try:
+            # On a full disk the bytes so far would be in the way of every later blob, this one included.
+            self._claim.discard(only_empty=not isinstance(error, StoreError))
+            self._claim.tell(status)
+        except StoreError as failure:
+            # Watchers then find the lock free and ask upstream themselves.
+            _log.warning("could not tell other processes", digest=self._feed.digest, error=failure)
+        self._feed.fail(error, self._owner)
+
+
+def _kept(feed: Feed, file: ReadHandle) -> ReadHandle:
+    """Return the handle that the readers of ``feed`` have, if it is one of the same file as ``file``.
+
+    Another file means that theirs was wrong and fetched again, and cuts them; another handle must not: whoever takes
+    over from a dead leader opens the partial that they are reading.
+    """
+    return feed.file if feed.file and feed.file.same(file) else file

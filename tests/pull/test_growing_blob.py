@@ -1,0 +1,95 @@
+"""A growing blob whose size upstream corrects: what was announced is never taken for the end of something verified."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from registry_cache.errors import UpstreamCorrupt
+from registry_cache.oci.digest import Digest
+from registry_cache.pull.blob import Feeds, GrowingBlob
+from registry_cache.pull.feed import Cut, Feed
+from registry_cache.store.handle import ReadHandle
+from tests.store.rig import APP, HUB, Store, open_store
+from tests.upstream.rig import connect
+
+DATA = os.urandom(100_000)
+DIGEST = Digest.of(DATA)
+OWNER = (HUB, str(APP))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(tmp_path / "store")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> ReadHandle:
+    (tmp_path / "bytes").write_bytes(DATA)
+    handle = ReadHandle.open(str(tmp_path / "bytes"))
+    assert handle is not None
+    return handle
+
+
+def growing(store: Store, feed: Feed) -> GrowingBlob:
+    """A reader of ``feed``, as one request is; nobody listens where its registry would be."""
+    return GrowingBlob(Feeds(store.blobs, store.partials, 10), feed, connect("http://127.0.0.1:9"), APP)
+
+
+def test_the_last_announced_byte_waits_for_the_commit_though_more_is_there(store: Store, file: ReadHandle) -> None:
+    feed = Feed(DIGEST)
+    feed.answer(OWNER, 60_000, file)
+    feed.advance(70_000)
+    blob = growing(store, feed)
+    got = b""
+    chunks = blob.chunks(0, blob.size)
+    while len(got) < 59_999:
+        got += next(chunks)
+    assert got == DATA[:59_999]
+
+    feed.commit(file, len(DATA))
+    with pytest.raises(Cut) as cut:
+        next(chunks)
+    assert isinstance(cut.value.error, UpstreamCorrupt)
+
+
+def test_a_size_that_upstream_corrects_cuts_who_was_told_the_old_one(store: Store, file: ReadHandle) -> None:
+    feed = Feed(DIGEST)
+    feed.answer(OWNER, 60_000, file)
+    feed.advance(50_000)
+    blob = growing(store, feed)
+    chunks = blob.chunks(0, blob.size)
+    next(chunks)
+    feed.answer(OWNER, len(DATA), file)
+    feed.advance(70_000)
+    with pytest.raises(Cut):
+        for _ in chunks:
+            pass
+
+
+def test_who_was_told_no_size_gets_all_of_it(store: Store, file: ReadHandle) -> None:
+    feed = Feed(DIGEST)
+    feed.answer(OWNER, None, file)
+    feed.advance(50_000)
+    chunks = growing(store, feed).chunks(0, None)
+    first = next(chunks)
+    feed.commit(file, len(DATA))
+    assert first + b"".join(chunks) == DATA
+
+
+def test_whoever_cannot_tell_an_end_from_a_cut_waits_for_the_whole(store: Store, file: ReadHandle) -> None:
+    feed = Feed(DIGEST)
+    feed.answer(OWNER, None, file)
+    blob = growing(store, feed)
+    feed.commit(file, len(DATA))
+    blob.wait_until_whole()
+    assert blob.size == len(DATA)
+
+    feed = Feed(DIGEST)
+    feed.answer(OWNER, None, file)
+    blob = growing(store, feed)
+    feed.fail(UpstreamCorrupt("wrong"), OWNER)
+    with pytest.raises(UpstreamCorrupt):
+        blob.wait_until_whole()
