@@ -1,0 +1,78 @@
+"""Bodies that go out after the view has returned."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from typing import Protocol
+
+from registry_cache.api.exchange import Exchange
+from registry_cache.pull.feed import Cut
+
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+class OpenFile(Protocol):
+    """An open file, as the kernel knows it."""
+
+    def fileno(self) -> int: ...
+
+
+class FileBody:
+    """A part of a whole file, for the server's ``wsgi.file_wrapper``: it sends from the descriptor where it can."""
+
+    def __init__(self, file: OpenFile, start: int, length: int, exchange: Exchange) -> None:
+        self._file = file
+        self._exchange = exchange
+        self._length = length
+        os.lseek(file.fileno(), start, os.SEEK_SET)
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def read(self, size: int = -1) -> bytes:
+        """Read on; the server stops at Content-Length."""
+        data = os.read(self._file.fileno(), self._length if size < 0 else size)
+        self.count_sent(len(data))
+        return data
+
+    def count_sent(self, size: int) -> None:
+        """Called by the worker for what it sent from the descriptor."""
+        self._exchange.sent = min(self._length, self._exchange.sent + size)
+
+    def close(self) -> None:
+        """Called once, by the server, when the body is sent or the client gone."""
+        self._exchange.finish()
+
+
+class StreamBody:
+    """The chunks of a growing blob. Its first chunk is there before it is made, so that an error has a status."""
+
+    def __init__(self, first: bytes, chunks: Iterator[bytes], blob: _Closable, exchange: Exchange) -> None:
+        self._first: bytes | None = first
+        self._chunks = chunks
+        self._blob = blob
+        self._exchange = exchange
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        """Return the next chunk; ConnectionResetError where the body cannot be completed, which cuts the connection."""
+        try:
+            chunk = next(self._chunks) if self._first is None else self._first
+        except Cut as cut:
+            self._exchange.error = cut.error.message
+            # The one error that the server takes for an end of the connection without a traceback of its own.
+            raise ConnectionResetError(errno.ECONNRESET, cut.error.message) from cut
+        self._first = None
+        self._exchange.sent += len(chunk)
+        return chunk
+
+    def close(self) -> None:
+        """Called once, by the server, whether or not everything was sent."""
+        self._blob.close()
+        self._exchange.finish()

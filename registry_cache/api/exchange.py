@@ -1,0 +1,76 @@
+"""One request and what became of it: the facts of its log line."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+
+from flask import Request, g, request
+
+from registry_cache.log import Log
+from registry_cache.pull.target import Fallback, Target, Upstreams
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+
+_log = Log("registry_cache.access")
+
+
+class Exchange:
+    """Filled in as a request travels; written once, when the last byte is sent or the client is gone."""
+
+    def __init__(self, request: Request) -> None:
+        given = request.headers.get("X-Request-Id", "")
+        # A proxy's id is kept, so that its log and ours can be joined; anything that is no id is not repeated.
+        self.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        self.method = request.method
+        self.path = request.path
+        self.client = request.remote_addr
+        self.agent = request.headers.get("User-Agent")
+        self.began = time.monotonic()
+        self.namespace: str | None = None
+        self.fallback: Fallback = "honest"
+        self.upstream: str | None = None
+        self.repository: str | None = None
+        self.reference: str | None = None
+        self.outcome: str | None = None
+        self.status = 0
+        self.sent = 0
+        self.error: str | None = None
+        # The body itself will call ``finish``: its bytes go out after Flask is done.
+        self.streams = False
+
+    def finish(self) -> None:
+        """Write the log line."""
+        _log.info(
+            "request",
+            id=self.request_id,
+            client=self.client,
+            method=self.method,
+            path=None if self.repository else self.path[:512],
+            upstream=self.upstream,
+            repository=self.repository,
+            reference=self.reference,
+            status=self.status,
+            outcome=self.outcome,
+            bytes=self.sent,
+            seconds=time.monotonic() - self.began,
+            error=self.error,
+            agent=self.agent[:200] if self.agent else None,
+        )
+
+
+def current() -> Exchange:
+    """Return the exchange of the request under way."""
+    exchange: Exchange = g.exchange
+    return exchange
+
+
+def target(upstreams: Upstreams, name: str, reference: str | None = None) -> Target:
+    """Return what the request under way is about, and note it. Raises NameInvalid, NameUnknown."""
+    exchange = current()
+    exchange.repository, exchange.reference = name[:512], reference
+    found = upstreams.target(name, request.args)
+    exchange.upstream, exchange.repository = found.upstream.name, found.repository
+    exchange.namespace, exchange.fallback = found.namespace, found.fallback
+    return found

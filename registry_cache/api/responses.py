@@ -1,0 +1,73 @@
+"""Responses and their headers (OCI distribution-spec "Pull"; protocol facts P37-P45)."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime
+
+from flask import Request, Response
+
+from registry_cache.errors import RegistryError, StoreError
+from registry_cache.oci.digest import Digest
+from registry_cache.pull.outcome import Outcome
+
+# A digest names its bytes for good: whoever has them need not ask again for a year, the longest that is customary.
+IMMUTABLE = "max-age=31536000, immutable"
+# A tag may move: whoever keeps an answer must ask before using it.
+REVALIDATE = "no-cache"
+
+# The spec bounds the text of a warning (P44).
+_MAX_WARNING = 1024
+
+
+def error_response(error: RegistryError) -> Response:
+    """Return an error as the spec's JSON; ``Retry-After`` in whole seconds where waiting helps."""
+    entry: dict[str, object] = {"code": error.code, "message": error.message}
+    # A store's detail is a path on this machine: it is for the log.
+    if error.detail is not None and not isinstance(error, StoreError):
+        entry["detail"] = error.detail
+    response = Response(json.dumps({"errors": [entry]}, default=str), error.status, mimetype="application/json")
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    return response
+
+
+def json_response(document: object, media_type: str = "application/json") -> Response:
+    """Return a document of ours."""
+    response = Response(json.dumps(document))
+    response.headers["Content-Type"] = media_type
+    return response
+
+
+def immutable_headers(response: Response, digest: Digest, outcome: Outcome, *, by_tag: bool = False) -> None:
+    """Add what tells the content and where it came from."""
+    headers = response.headers
+    headers["Docker-Content-Digest"] = str(digest)
+    headers["ETag"] = f'"{digest}"'
+    headers["Cache-Control"] = REVALIDATE if by_tag else IMMUTABLE
+    headers["X-Cache"] = outcome
+
+
+def stale_headers(response: Response, checked_at: datetime | None, reason: str) -> None:
+    """Say that upstream did not confirm this: since when, and why. containerd shows the warning to its user."""
+    if checked_at is not None:
+        response.headers["Age"] = str(max(0, int((datetime.now(UTC) - checked_at).total_seconds())))
+    text = "".join(sign if sign.isascii() and sign.isprintable() else "?" for sign in reason[:_MAX_WARNING])
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+    response.headers["Warning"] = f'299 - "{quoted}"'
+
+
+def not_modified(request: Request, digest: Digest) -> bool:
+    """Tell whether the client has these bytes already: If-None-Match with our tag, quoted, weak or bare (P38)."""
+    header = request.headers.get("If-None-Match", "")
+    tags = [tag.strip().removeprefix("W/").strip('"') for tag in header.split(",")]
+    return str(digest) in tags or header.strip() == "*"
+
+
+def range_header(request: Request, digest: Digest) -> str | None:
+    """Return the Range to obey: none where If-Range names other bytes (RFC 9110 §13.1.5)."""
+    condition = request.headers.get("If-Range")
+    if condition is not None and condition.strip() != f'"{digest}"':
+        return None
+    return request.headers.get("Range")
