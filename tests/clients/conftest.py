@@ -1,0 +1,56 @@
+"""Fixtures of the client tests. What a client must have is required where it is started."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.clients.mirror import HUB, OTHER, Mirror
+from tests.clients.programs import short_folder
+from tests.harness.server import CacheServer
+from tests.harness.upstream import FakeUpstream
+
+
+@contextmanager
+def _running_mirror(folder: Path) -> Iterator[Mirror]:
+    """The product and its two upstreams."""
+    upstream, other = FakeUpstream(), FakeUpstream()
+    config = {"proxy": {"aliases": [HUB]}, "upstreams": {OTHER: {"remoteurl": other.url}}}
+    cache = CacheServer(folder, upstream.url, config=config)
+    try:
+        yield Mirror(cache, upstream, other)
+    finally:
+        cache.stop()
+        upstream.stop()
+        other.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
+    """One for nearly all client tests."""
+    with _running_mirror(tmp_path_factory.mktemp("mirror")) as mirror:
+        yield mirror
+
+
+@pytest.fixture
+def mirror(request: pytest.FixtureRequest, shared_mirror: Mirror, tmp_path: Path) -> Iterator[Mirror]:
+    """The product in front of two well-behaved registries, with no image that this test has not made.
+
+    With any parameter it is the test's own: after an outage a cache does not trust its upstream again at once.
+    """
+    with ExitStack() as stack:
+        own = hasattr(request, "param")
+        mirror = stack.enter_context(_running_mirror(tmp_path / "mirror")) if own else shared_mirror
+        mirror.mend()
+        mirror.upstream.forget()
+        yield mirror
+        mirror.mend()
+        assert not mirror.upstream.problems + mirror.other.problems
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder for what must not have a long path, gone after the test: see `short_folder`."""
+    with short_folder() as folder:
+        yield folder

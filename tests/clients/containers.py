@@ -1,0 +1,33 @@
+"""What skopeo, podman and buildah have in common: containers/image and its configuration."""
+
+import json
+from pathlib import Path
+
+from tests.clients.mirror import HUB, OTHER, Mirror
+from tests.clients.programs import environment
+
+
+def configure(folder: Path, mirror: Mirror) -> dict[str, str]:
+    """The environment of a client that pulls docker.io, and registry.example, through the mirror."""
+    address = mirror.cache.address
+    # An unqualified mirror for one registry; the registry's name in front of the path for another.
+    mirrors = {HUB: address, OTHER: f"{address}/{OTHER}"}
+    registries = [f'[[registry]]\nlocation = "{address}"\ninsecure = true\n']
+    for name, location in mirrors.items():
+        registries.append(f'[[registry]]\nprefix = "{name}"\nlocation = "{name}"\n')
+        registries.append(f'[[registry.mirror]]\nlocation = "{location}"\ninsecure = true\n')
+    (folder / "registries.conf").write_text("\n".join(registries), encoding="utf-8")
+    (folder / "containers.conf").write_text(
+        '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\n', encoding="utf-8"
+    )
+    policy(folder).write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}), encoding="utf-8")
+    return environment(
+        folder / "home",
+        CONTAINERS_REGISTRIES_CONF=str(folder / "registries.conf"),
+        CONTAINERS_CONF=str(folder / "containers.conf"),
+    )
+
+
+def policy(folder: Path) -> Path:
+    """The file that says whose images to believe: everyone's."""
+    return folder / "policy.json"

@@ -1,0 +1,120 @@
+"""Real programs in the clean room: no proxy, no home and no login of whoever runs the tests. Every wait is bounded."""
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.harness.components import require
+
+CLIENT_SECONDS = 30.0  # for one command of a client; a pull takes less than one
+READY_SECONDS = 20.0  # from the start of a daemon to its own word that it is ready
+STOP_SECONDS = 15.0  # from TERM to the end of a daemon
+# "Discard": nobody listens, so the real Docker Hub is out of reach at once, on any machine. Go never asks a proxy for
+# what is on this machine.
+NO_WAY_OUT = "http://127.0.0.1:9"
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """What a client may see of the world."""
+    (home / "tmp").mkdir(parents=True, exist_ok=True)
+    kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    ours = {"HOME": str(home), "TMPDIR": str(home / "tmp"), "XDG_RUNTIME_DIR": str(home)}
+    return kept | ours | {"HTTP_PROXY": NO_WAY_OUT, "HTTPS_PROXY": NO_WAY_OUT} | more
+
+
+def run(
+    command: Sequence[str], env: Mapping[str, str], seconds: float = CLIENT_SECONDS
+) -> subprocess.CompletedProcess[str]:
+    """A command to its end, whatever its exit status."""
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=seconds, check=False)
+
+
+def succeed(command: Sequence[str], env: Mapping[str, str]) -> str:
+    """The output of a command that must not fail."""
+    result = run(command, env)
+    assert result.returncode == 0, f"{' '.join(command)}: exit status {result.returncode}: {result.stderr}"
+    return result.stdout
+
+
+class Daemon:
+    """A daemon that tells when it is ready as it would tell systemd; all that is its own is under `folder`."""
+
+    def __init__(self, folder: Path, command: Sequence[str], env: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._log_file = folder / "log"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, self._log_file.open("ab") as log:
+            notify.bind(str(folder / "notify"))
+            self._process = subprocess.Popen(
+                # Should the tests be killed, the daemon ends, too.
+                [require("setpriv"), "--pdeathsig", "TERM", *command],
+                env={**env, "NOTIFY_SOCKET": str(folder / "notify")},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+            if not self._tells_ready(notify):
+                said = self._log_file.read_text(encoding="utf-8", errors="replace")
+                self._kill()
+                raise AssertionError(f"{command[0]} is not ready: {said}")
+
+    def _tells_ready(self, notify: socket.socket) -> bool:
+        ended = os.pidfd_open(self._process.pid)
+        poll = select.poll()
+        poll.register(notify, select.POLLIN)
+        poll.register(ended, select.POLLIN)
+        events = dict(poll.poll(READY_SECONDS * 1000))
+        os.close(ended)
+        return notify.fileno() in events and b"READY=1" in notify.recv(4096)
+
+    def stop(self) -> None:
+        """TERM, a bounded wait, and nothing left: no process (a shim, another daemon) and no mount."""
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            raise AssertionError(f"{self._process.args!r} still ran {STOP_SECONDS} s after TERM") from None
+        left, mounts = _processes_of(self._folder), _mounts_under(self._folder)
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        for mount in mounts:
+            run([require("umount"), "--lazy", mount], environment(self._folder))
+        assert not left, f"processes left behind: {left}"
+        assert not mounts, f"mounts left behind: {mounts}"
+
+    def _kill(self) -> None:
+        self._process.kill()
+        self._process.wait(STOP_SECONDS)
+
+
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """A folder whose files may be sockets, and podman's runroot: 107 and 50 characters; pytest's own are too deep."""
+    with tempfile.TemporaryDirectory(prefix="rc-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+def _processes_of(folder: Path) -> list[int]:
+    """Living processes that have a path under `folder` on their command line."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes()
+        except OSError:  # it ended meanwhile
+            continue
+        if os.fsencode(f"{folder}/") in words:
+            found.append(int(entry.name))
+    return found
+
+
+def _mounts_under(folder: Path) -> list[str]:
+    lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    points = [line.split()[4] for line in lines]
+    return [point for point in reversed(points) if point.startswith(f"{folder}/")]

@@ -1,0 +1,133 @@
+"""What must be true of every client: the same stories, told by each in its own words."""
+
+import subprocess
+import time
+from typing import Protocol
+
+import pytest
+
+from tests.clients.mirror import HUB, Mirror, native
+from tests.harness.images import Image, Index, KiB, Kind, MiB
+
+# A client that gets no answer to its TLS hello sits there for ten seconds.
+QUICK_SECONDS = 8.0
+# After wrong bytes. What is under way when upstream mends its ways is still wrong. And containerd goes on behind what a
+# failed pull left, also where that is wrong, and throws it away only when it has all of it: a layer or so a pull.
+PULLS_TO_RECOVER = 10
+
+
+class Client(Protocol):
+    """A client with a place of its own to keep what it pulls. A name is HOST/REPOSITORY:TAG or …@DIGEST."""
+
+    takes_zstd: bool
+
+    def pull(self, name: str) -> subprocess.CompletedProcess[str]:
+        """Pull, whatever comes of it: names of docker.io by a configured mirror, the cache's own by its address."""
+
+    def has(self, name: str) -> bool:
+        """Does the client itself say that it has it?"""
+
+    def remove(self, name: str) -> None:
+        """Remove it with all its blobs."""
+
+    def check(self, name: str, index: Index) -> None:
+        """Hash what was pulled, without the cache's help: it is this machine's image of `index`."""
+
+
+class PullStories:
+    """Subclasses have a `client`."""
+
+    @pytest.fixture
+    def client(self) -> Client:
+        raise NotImplementedError
+
+    @pytest.mark.parametrize(("kind", "by_address"), [("docker", False), ("oci", True)])
+    def test_a_second_pull_costs_no_blob_and_no_counted_pull(
+        self, mirror: Mirror, client: Client, kind: Kind, by_address: bool
+    ) -> None:
+        zstd = kind == "oci" and client.takes_zstd
+        index = mirror.add_index(kind, compression="zstd" if zstd else "gzip")
+        name = f"{mirror.cache.address if by_address else HUB}/{index.repository}:1"
+
+        _pull_quickly(client, name)
+        client.check(name, index)
+        image = native(index)
+        assert [mirror.upstream.gets(each) for each in (index.digest, image.digest, *image.blobs)] == [1] * 6
+        assert [mirror.upstream.gets(layer) for layer in _other(index).layers] == [0] * 3
+
+        client.remove(name)
+        mirror.upstream.forget()
+        _pull_quickly(client, name)
+        client.check(name, index)
+        assert mirror.upstream.requests("GET", "/blobs/") == []
+        assert mirror.upstream.counted_pulls == 0
+        assert mirror.upstream.heads("1") >= 1
+
+    def test_what_was_pulled_by_digest_is_never_asked_for_again(self, mirror: Mirror, client: Client) -> None:
+        index = mirror.add_index("oci")
+        name = f"{HUB}/{index.repository}@{index.digest}"
+        _pull_quickly(client, name)
+        client.check(name, index)
+
+        client.remove(name)
+        mirror.upstream.forget()
+        _pull_quickly(client, name)
+        client.check(name, index)
+        assert mirror.upstream.requests() == []
+
+    def test_a_wrong_byte_is_refused(self, mirror: Mirror, client: Client) -> None:
+        index = mirror.add_index("docker", layer_size=2 * MiB)
+        name = f"{HUB}/{index.repository}:1"
+        for layer in native(index).layers:
+            mirror.upstream.faults.of(layer).corrupt_at = 1 * MiB
+        assert client.pull(name).returncode != 0
+        assert not client.has(name)
+
+        mirror.mend()
+        assert 0 in (client.pull(name).returncode for _ in range(PULLS_TO_RECOVER))
+        client.check(name, index)
+
+    def test_a_cut_in_the_middle_of_a_blob_is_mended(self, mirror: Mirror, client: Client) -> None:
+        index = mirror.add_index("docker", layer_size=2 * MiB)
+        name = f"{HUB}/{index.repository}:1"
+        for layer in native(index).layers:
+            mirror.upstream.faults.of(layer).cut_after = [700 * KiB, 0]
+        _pull(client, name)
+        client.check(name, index)
+        sizes = {layer: len(mirror.upstream.blob(index.repository, layer) or b"") for layer in native(index).layers}
+        assert {layer: mirror.upstream.bytes_sent(layer) for layer in sizes} == sizes
+
+    @pytest.mark.parametrize("mirror", ["its own"], indirect=True)
+    def test_without_upstream_the_tag_means_what_was_pulled_last(self, mirror: Mirror, client: Client) -> None:
+        old = mirror.add_index("docker")
+        moves, stays = f"{HUB}/{old.repository}:1", mirror.add_index("oci")
+        pulled = {f"{HUB}/{stays.repository}:1": stays, moves: old}
+        for name in pulled:
+            _pull(client, name)
+            client.remove(name)
+        pulled[moves] = mirror.add_index("docker", repository=old.repository)
+        _pull(client, moves)
+        client.remove(moves)
+
+        mirror.upstream.stop()
+        for name, index in pulled.items():
+            _pull_quickly(client, name)
+            client.check(name, index)
+            client.remove(name)
+
+
+def _pull(client: Client, name: str) -> None:
+    result = client.pull(name)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert client.has(name)
+
+
+def _pull_quickly(client: Client, name: str) -> None:
+    began = time.monotonic()
+    _pull(client, name)
+    assert time.monotonic() - began < QUICK_SECONDS
+
+
+def _other(index: Index) -> Image:
+    """The image of a machine that this one is not."""
+    return next(image for image in index.images if image != native(index))

@@ -1,0 +1,68 @@
+"""buildah, which pulls as podman does: what stands behind FROM comes through the mirror."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.clients.containers import configure, policy
+from tests.clients.mirror import HUB, Mirror, native
+from tests.clients.programs import run, succeed
+from tests.harness.components import require
+from tests.harness.images import Image, MiB
+
+
+class Buildah:
+    def __init__(self, folder: Path, mirror: Mirror) -> None:
+        self._context = folder / "context"
+        self._env = configure(folder, mirror)
+        self._policy = str(policy(folder))
+        self._command = [require("buildah"), "--root", str(folder / "root"), "--runroot", str(folder / "run")]
+        self._command += ["--storage-driver", "vfs"]
+
+    def output(self, *arguments: str) -> str:
+        return succeed([*self._command, *arguments], self._env)
+
+    def build_from(self, name: str) -> subprocess.CompletedProcess[str]:
+        """Build the image `built`: one file more than `name` has. Nothing is run."""
+        self._context.mkdir(exist_ok=True)
+        (self._context / "extra").write_text("extra", encoding="utf-8")
+        (self._context / "Containerfile").write_text(f"FROM {name}\nCOPY extra /extra\n", encoding="utf-8")
+        build = ["bud", "--signature-policy", self._policy, "--isolation", "chroot", "--tag", "built"]
+        return run([*self._command, *build, str(self._context)], self._env)
+
+    def built_layers(self) -> list[str]:
+        layers: list[str] = json.loads(self.output("inspect", "--type", "image", "built"))["OCIv1"]["rootfs"][
+            "diff_ids"
+        ]
+        return layers
+
+
+@pytest.fixture
+def buildah(short_path: Path, mirror: Mirror) -> Buildah:
+    return Buildah(short_path, mirror)
+
+
+def test_a_second_build_costs_no_blob_and_no_counted_pull(mirror: Mirror, buildah: Buildah) -> None:
+    index = mirror.add_index("docker")
+    for _ in range(2):
+        result = buildah.build_from(f"{HUB}/{index.repository}:1")
+        assert result.returncode == 0, result.stderr
+        assert buildah.built_layers()[:-1] == _layers(mirror, native(index))
+        buildah.output("rmi", "--all")
+    assert [mirror.upstream.gets(blob) for blob in native(index).blobs] == [1] * 4
+    assert mirror.upstream.counted_pulls == 2
+
+
+def test_nothing_is_built_from_a_wrong_byte(mirror: Mirror, buildah: Buildah) -> None:
+    index = mirror.add_index("docker", layer_size=1 * MiB)
+    mirror.upstream.faults.of(native(index).layers[1]).corrupt_at = 1000
+    assert buildah.build_from(f"{HUB}/{index.repository}:1").returncode != 0
+    assert json.loads(buildah.output("images", "--all", "--json") or "[]") in ([], None)
+
+
+def _layers(mirror: Mirror, image: Image) -> list[str]:
+    """The digests of an image's unpacked layers."""
+    layers: list[str] = json.loads(mirror.upstream.blob(image.repository, image.config) or b"")["rootfs"]["diff_ids"]
+    return layers

@@ -1,0 +1,119 @@
+"""containerd and ctr, which names the registry that it means in `?ns=`."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.clients.mirror import HUB, OTHER, Mirror, native
+from tests.clients.programs import Daemon, environment, run, short_folder, succeed
+from tests.clients.stories import PullStories
+from tests.harness.components import require
+from tests.harness.content import digest_of
+from tests.harness.images import Index
+
+SNAPSHOTTER = "native"
+CONFIG = """
+version = 2
+root = "{folder}/root"
+state = "{folder}/state"
+disabled_plugins = [
+    "io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.aufs",
+    "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper",
+    "io.containerd.snapshotter.v1.overlayfs", "io.containerd.snapshotter.v1.zfs",
+]
+[grpc]
+address = "{folder}/grpc"
+[ttrpc]
+address = "{folder}/ttrpc"
+"""
+HOSTS = """
+server = "https://{server}"
+[host."{url}"]
+capabilities = ["pull", "resolve"]
+"""
+# The Hub is at another name than its own.
+SERVERS = {HUB: "registry-1.docker.io", OTHER: OTHER}
+
+
+@pytest.fixture(scope="session")
+def containerd() -> Iterator[Path]:
+    """The folder of a running containerd."""
+    with short_folder() as folder:
+        (folder / "config.toml").write_text(CONFIG.format(folder=folder), encoding="utf-8")
+        command = [require("containerd"), "--config", str(folder / "config.toml")]
+        daemon = Daemon(folder, command, environment(folder / "home"))
+        try:
+            yield folder
+        finally:
+            daemon.stop()
+
+
+class Ctr:
+    takes_zstd = True
+
+    def __init__(self, containerd: Path, hosts: Path, mirror: Mirror) -> None:
+        self._folder = containerd
+        self._hosts = hosts
+        self._address = mirror.cache.address
+        self._env = environment(containerd / "home")
+        self._command = [require("ctr"), "--address", str(containerd / "grpc")]
+        for name, server in SERVERS.items():
+            (hosts / name).mkdir(parents=True)
+            hosts_file = HOSTS.format(server=server, url=mirror.cache.url)
+            (hosts / name / "hosts.toml").write_text(hosts_file, encoding="utf-8")
+
+    def output(self, *arguments: str) -> str:
+        return succeed([*self._command, *arguments], self._env)
+
+    def pull(self, name: str, *options: str) -> subprocess.CompletedProcess[str]:
+        how = ["--plain-http"] if name.startswith(self._address) else ["--hosts-dir", str(self._hosts)]
+        pull = [*self._command, "images", "pull", "--snapshotter", SNAPSHOTTER, *how, *options, name]
+        return run(pull, self._env)
+
+    def has(self, name: str) -> bool:
+        return name in self.output("images", "list", "--quiet").split()
+
+    def remove(self, name: str) -> None:
+        self.output("images", "remove", "--sync", name)
+
+    def check(self, name: str, index: Index) -> None:
+        image = native(index)
+        _, row = self.output("images", "check", "--snapshotter", SNAPSHOTTER, f"name=={name}").splitlines()
+        assert f" {index.digest} complete (4/4) " in " ".join(row.split())
+        self.check_content({index.digest, image.digest, *image.blobs})
+
+    def check_content(self, digests: set[str]) -> None:
+        """Hash the files of containerd's own store."""
+        blobs = self._folder / "root" / "io.containerd.content.v1.content" / "blobs"
+        for digest in digests:
+            assert digest_of((blobs / digest.replace(":", "/")).read_bytes()) == digest
+
+
+@pytest.fixture
+def ctr(containerd: Path, tmp_path: Path, mirror: Mirror) -> Ctr:
+    return Ctr(containerd, tmp_path / "hosts", mirror)
+
+
+class TestContainerd(PullStories):
+    @pytest.fixture
+    def client(self, ctr: Ctr) -> Ctr:
+        return ctr
+
+
+def test_every_platform_of_an_index_is_pulled(mirror: Mirror, ctr: Ctr) -> None:
+    index = mirror.add_index("oci", compression="zstd")
+    name = f"{HUB}/{index.repository}:1"
+    assert ctr.pull(name, "--all-platforms").returncode == 0
+    blobs = {digest for image in index.images for digest in (image.digest, *image.blobs)}
+    ctr.check_content({index.digest, *blobs})
+    assert {digest: mirror.upstream.gets(digest) for digest in blobs} == dict.fromkeys(blobs, 1)
+
+
+def test_the_registry_in_ns_is_the_one_that_is_asked(mirror: Mirror, ctr: Ctr) -> None:
+    index = mirror.add_index("oci", mirror.other)
+    name = f"{OTHER}/{index.repository}:1"
+    assert ctr.pull(name).returncode == 0
+    ctr.check(name, index)
+    assert mirror.upstream.requests() == []

@@ -1,0 +1,104 @@
+"""dockerd with --registry-mirror. Docker Hub is out of reach, so a pull that succeeds came through the mirror."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.clients.archives import check_archive
+from tests.clients.mirror import Mirror, native
+from tests.clients.programs import Daemon, environment, run, short_folder, succeed
+from tests.clients.stories import PullStories
+from tests.harness.components import require
+from tests.harness.images import Index
+
+# In the daemon's own network namespace nothing is set up: pulling needs none of it.
+OPTIONS = ["--storage-driver=vfs", "--iptables=false", "--ip6tables=false", "--bridge=none"]
+# Its own retries of a blob wait for 5, 10, 15 … seconds; a cache that is right needs none of them.
+OPTIONS += ["--max-download-attempts=1"]
+
+
+@contextmanager
+def _running_dockerd(mirror: Mirror) -> Iterator[Path]:
+    """The folder of a dockerd, which starts a containerd of its own."""
+    with short_folder() as folder:
+        # Without this one it would read the machine's own.
+        (folder / "daemon.json").write_text("{}", encoding="utf-8")
+        paths = {"data-root": "data", "exec-root": "exec", "pidfile": "pid", "config-file": "daemon.json"}
+        command = [require("dockerd"), *OPTIONS, *(f"--{name}={folder / path}" for name, path in paths.items())]
+        command += [f"--host=unix://{folder / 'api'}", f"--registry-mirror={mirror.cache.url}"]
+        daemon = Daemon(folder, command, environment(folder / "home"))
+        try:
+            yield folder
+        finally:
+            daemon.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_dockerd(shared_mirror: Mirror) -> Iterator[Path]:
+    with _running_dockerd(shared_mirror) as folder:
+        yield folder
+
+
+@pytest.fixture
+def dockerd(request: pytest.FixtureRequest, mirror: Mirror, shared_mirror: Mirror) -> Iterator[Path]:
+    """The folder of a dockerd that knows of `mirror`; it is told only when it starts."""
+    if mirror is shared_mirror:
+        yield request.getfixturevalue("shared_dockerd")
+        return
+    with _running_dockerd(mirror) as folder:
+        yield folder
+
+
+class Docker:
+    takes_zstd = False  # since 23
+
+    def __init__(self, dockerd: Path, folder: Path) -> None:
+        self._folder = folder
+        self._env = environment(folder / "home")
+        self._command = [require("docker"), "--host", f"unix://{dockerd / 'api'}"]
+
+    def output(self, *arguments: str) -> str:
+        return succeed([*self._command, *arguments], self._env)
+
+    def pull(self, name: str) -> subprocess.CompletedProcess[str]:
+        return run([*self._command, "pull", name], self._env)
+
+    def has(self, name: str) -> bool:
+        return run([*self._command, "image", "inspect", name], self._env).returncode == 0
+
+    def remove(self, name: str) -> None:
+        self.output("image", "rm", name)
+        assert self.output("image", "ls", "--all", "--quiet") == ""
+
+    def check(self, name: str, index: Index) -> None:
+        (found,) = json.loads(self.output("image", "inspect", name))
+        assert found["Id"] == native(index).config
+        assert [digest.partition("@")[2] for digest in found["RepoDigests"]] == [index.digest]
+        archive = self._folder / "saved.tar"
+        self.output("save", "--output", str(archive), found["Id"])
+        check_archive(archive, native(index))
+        archive.unlink()
+
+
+@pytest.fixture
+def docker(dockerd: Path, tmp_path: Path, mirror: Mirror) -> Iterator[Docker]:
+    docker = Docker(dockerd, tmp_path)
+    yield docker
+    # Later tests rely on there being no layer here that they know.
+    if left := docker.output("image", "ls", "--all", "--quiet", "--no-trunc").split():
+        docker.output("image", "rm", "--force", *set(left))
+
+
+class TestDockerd(PullStories):
+    @pytest.fixture
+    def client(self, docker: Docker) -> Docker:
+        return docker
+
+
+def test_the_daemon_tells_of_its_mirror(mirror: Mirror, docker: Docker) -> None:
+    told = json.loads(docker.output("info", "--format", "{{json .RegistryConfig.Mirrors}}"))
+    assert told == [f"{mirror.cache.url}/"]

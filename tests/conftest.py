@@ -1,0 +1,129 @@
+"""Fixtures of the whole suite; `tests/harness/__init__.py` tells how to use them."""
+
+import ipaddress
+import ssl
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import pytest
+
+from tests.harness.cdn import FakeCdn
+from tests.harness.loopback import Loopback
+from tests.harness.pullers import Puller
+from tests.harness.server import CacheServer
+from tests.harness.upstream import FakeUpstream
+
+Server = TypeVar("Server", bound=Loopback)
+
+
+class MakeUpstream(Protocol):
+    """Starts one more fake upstream."""
+
+    def __call__(self, *, tls: ssl.SSLContext | None = None) -> FakeUpstream: ...
+
+
+class MakeCache(Protocol):
+    """Starts one more cache in front of `upstream`, or of the registry at `url`; see CacheServer."""
+
+    def __call__(
+        self,
+        config: Mapping[str, Any] | None = None,
+        *,
+        url: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        root: Path | None = None,
+        workers: int = 2,
+    ) -> CacheServer: ...
+
+
+def pytest_configure() -> None:
+    sys.addaudithook(_loopback_only)
+
+
+def _loopback_only(event: str, arguments: tuple[Any, ...]) -> None:
+    """No test talks to the world: a typo in a fixture must not pull from Docker Hub."""
+    if event == "socket.connect" and isinstance(arguments[1], tuple):
+        host = str(arguments[1][0])
+        if host != "localhost" and not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+            raise ConnectionRefusedError(f"tests stay on this machine: {host}")
+
+
+@contextmanager
+def _serving(server: Server) -> Iterator[Server]:
+    """Stop it at the end, and fail over anything it saw that must not be."""
+    try:
+        yield server
+    finally:
+        server.stop()
+    assert not server.problems
+
+
+@pytest.fixture
+def upstreams() -> list[FakeUpstream]:
+    """All that this test started."""
+    return []
+
+
+@pytest.fixture
+def make_upstream(upstreams: list[FakeUpstream]) -> Iterator[MakeUpstream]:
+    """A function that starts a fake registry with no content and no faults."""
+    with ExitStack() as stack:
+
+        def make(*, tls: ssl.SSLContext | None = None) -> FakeUpstream:
+            upstreams.append(stack.enter_context(_serving(FakeUpstream(tls))))
+            return upstreams[-1]
+
+        yield make
+
+
+@pytest.fixture
+def upstream(make_upstream: MakeUpstream) -> FakeUpstream:
+    """A fake registry with no content and no faults."""
+    return make_upstream()
+
+
+@pytest.fixture
+def cdn() -> Iterator[FakeCdn]:
+    """A second host for `upstream.faults.redirect_blobs_to`."""
+    with _serving(FakeCdn()) as server:
+        yield server
+
+
+@pytest.fixture
+def make_cache(upstream: FakeUpstream, upstreams: list[FakeUpstream], tmp_path: Path) -> Iterator[MakeCache]:
+    """A function that starts a cache in front of `upstream`; all are stopped at the end."""
+    started: list[CacheServer] = []
+    with ExitStack() as stack:
+
+        def make(config: Mapping[str, Any] | None = None, *, url: str | None = None, **options: Any) -> CacheServer:
+            folder = tmp_path / f"cache{len(started)}"
+            started.append(CacheServer(folder, url or upstream.url, config=config, **options))
+            stack.callback(started[-1].stop)
+            return started[-1]
+
+        yield make
+        # A transfer that waits at a gate would keep its worker from stopping.
+        for each in upstreams:
+            each.faults.release()
+
+
+@pytest.fixture
+def cache(make_cache: MakeCache) -> CacheServer:
+    """The product in front of `upstream`, with two workers and the default configuration."""
+    return make_cache()
+
+
+@pytest.fixture
+def make_puller(make_cache: MakeCache) -> Iterator[Callable[[str], Puller]]:
+    """A function that makes a client of the server at a URL. Clients leave before the caches are stopped."""
+    with ExitStack() as stack:
+        yield lambda url: stack.enter_context(Puller(url))
+
+
+@pytest.fixture
+def puller(cache: CacheServer, make_puller: Callable[[str], Puller]) -> Puller:
+    """A client of `cache`."""
+    return make_puller(cache.url)

@@ -1,0 +1,116 @@
+"""One server for all stories of this folder that need none of their own, and an upstream of its own for each story.
+
+What a worker remembers of an upstream (failures, limits, tokens) it remembers by the upstream's name: stories that have
+their own cannot disturb each other. The server has one worker, so that what one request taught it holds for the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.harness.content import APP
+from tests.harness.pullers import Answer, Pull, Puller
+from tests.harness.server import CacheServer
+from tests.harness.upstream import FakeUpstream
+
+# Upstreams with the default settings, and ones that are given up after a second of silence.
+SLOTS = {"plain": ({}, 90), "brisk": ({"read_timeout": "1s"}, 2)}
+
+
+@dataclass
+class Story:
+    """``upstream`` as ``cache`` knows it: by the name ``name``, here said as the first path segment."""
+
+    name: str
+    upstream: FakeUpstream
+    cache: CacheServer
+    puller: Puller
+    log_begins: int
+
+    @property
+    def app(self) -> str:
+        return f"{self.name}/{APP}"
+
+    def manifest(self, reference: str) -> Answer:
+        return self.puller.manifest(reference, self.app)
+
+    def blob(self, digest: str) -> Answer:
+        return self.puller.blob(digest, self.app)
+
+    def start_blob(self, digest: str) -> Pull:
+        return self.puller.start_blob(self.app, digest)
+
+    def log(self) -> str:
+        """What the server has said since this story began."""
+        return self.cache.log_text()[self.log_begins :]
+
+
+class Slots:
+    """Upstreams that nobody has used yet."""
+
+    def __init__(self, cache: CacheServer, free: dict[str, list[tuple[str, FakeUpstream]]]) -> None:
+        self.cache = cache
+        self._free = free
+
+    def take(self, kind: str) -> tuple[str, FakeUpstream]:
+        assert self._free[kind], f"more {kind} stories than slots"
+        return self._free[kind].pop()
+
+
+@pytest.fixture(scope="package")
+def slots(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slots]:
+    free: dict[str, list[tuple[str, FakeUpstream]]] = {kind: [] for kind in SLOTS}
+    settings: dict[str, Any] = {}
+    default = FakeUpstream()
+    for kind, (more, count) in SLOTS.items():
+        for number in range(count):
+            upstream = FakeUpstream()
+            free[kind].append((f"{kind}-{number}", upstream))
+            settings[f"{kind}-{number}"] = {"remoteurl": upstream.url, **more}
+    everyone = [default, *(upstream for pairs in free.values() for _, upstream in pairs)]
+    cache = CacheServer(tmp_path_factory.mktemp("faults"), default.url, config={"upstreams": settings}, workers=1)
+    yield Slots(cache, free)
+    for each in everyone:
+        each.faults.release()
+    cache.stop()
+    for each in everyone:
+        each.stop()
+    # No story names it: whatever went wrong with the others, nothing was asked of this one.
+    assert default.exchanges == []
+
+
+@pytest.fixture
+def make_story(slots: Slots) -> Iterator[Callable[[str], Story]]:
+    """A function that gives an upstream of its own of a kind."""
+    puller, told = Puller(slots.cache.url), []
+
+    def make(kind: str) -> Story:
+        name, upstream = slots.take(kind)
+        told.append(upstream)
+        return Story(name, upstream, slots.cache, puller, len(slots.cache.log_text()))
+
+    begins = len(slots.cache.log_text())
+    yield make
+    for each in told:
+        each.faults.release()
+    puller.close()
+    for each in told:
+        each.stop()
+        assert not each.problems
+    assert "Traceback" not in slots.cache.log_text()[begins:]
+
+
+@pytest.fixture
+def story(make_story: Callable[[str], Story]) -> Story:
+    """An upstream with the default settings, which nobody has asked anything yet."""
+    return make_story("plain")
+
+
+@pytest.fixture
+def brisk(make_story: Callable[[str], Story]) -> Story:
+    """One that is given up after a second of silence: ``read_timeout: 1s``."""
+    return make_story("brisk")

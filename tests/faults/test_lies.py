@@ -1,0 +1,197 @@
+"""Nothing that an upstream says is believed before its bytes have been hashed; what cannot be is told in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.faults.conftest import Story
+from tests.faults.telling import code, message, told, within
+from tests.harness.cdn import FakeCdn
+from tests.harness.content import OCI_MANIFEST, digest_of
+from tests.harness.images import KiB, MiB, make_image, random_bytes
+from tests.harness.upstream import FakeUpstream
+from tests.server.waiting import eventually
+
+# What is shown only once it is verified, so that its error has a status; and what is streamed.
+SMALL, LARGE = 20 * KiB, 1 * MiB
+
+
+def stored(story: Story, digest: str) -> bool:
+    return any(path.name == digest.partition(":")[2] for path in story.cache.root.glob("blobs/*/*/*"))
+
+
+def wrong(upstream: FakeUpstream) -> None:
+    upstream.faults.corrupt_at = 7
+
+
+def too_short(upstream: FakeUpstream) -> None:
+    upstream.faults.length_lie = -100
+
+
+def zipped(upstream: FakeUpstream) -> None:
+    upstream.faults.gzip = True
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+@pytest.mark.parametrize("lie", [wrong, too_short, zipped])
+def test_what_is_not_the_blob_is_fetched_twice_and_never_served_whole_or_kept(
+    story: Story, lie: Callable[[FakeUpstream], None], size: int
+) -> None:
+    blob = story.upstream.add_blob(random_bytes(size, f"{lie.__name__} {size}"))
+    lie(story.upstream)
+    pull = story.start_blob(blob)
+    result = pull.finish()
+    assert result.digest != blob
+    if size == SMALL:
+        assert (result.status, result.complete) == (502, True)
+    else:
+        assert (result.status, result.complete) == (200, False)
+    eventually(lambda: "download failed" in story.log())
+    assert story.upstream.gets(blob) == 2
+    assert not stored(story, blob)
+
+    story.upstream.reset_faults()
+    again = story.start_blob(blob).finish()
+    assert (again.status, again.digest, again.complete) == (200, blob, True)
+
+
+def test_corruption_is_reported_with_both_digests(story: Story) -> None:
+    data = random_bytes(SMALL, "both")
+    blob = story.upstream.add_blob(data)
+    wrong(story.upstream)
+    answer = story.blob(blob)
+    found = digest_of(data[:7] + bytes([data[7] ^ 0xFF]) + data[8:])
+    assert code(answer) == (502, "UNKNOWN")
+    assert answer.json()["errors"][0]["detail"] == {"wanted": blob, "found": found}
+    assert message(answer) == f"{story.name} sent bytes that are not the blob: asked for {blob}, got {found}"
+    assert story.log().count("upstream sent wrong bytes") == 2
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+def test_a_length_that_promises_too_much_costs_its_clients_one_try(story: Story, size: int) -> None:
+    blob = story.upstream.add_blob(random_bytes(size, f"too much {size}"))
+    story.upstream.faults.length_lie = 100
+    first = story.start_blob(blob).finish()
+    assert not first.complete or (first.status, first.digest) == (200, blob)
+    # The bytes were right all the same.
+    again = story.start_blob(blob).finish()
+    assert (again.status, again.digest, again.complete, again.headers["X-Cache"]) == (200, blob, True, "hit")
+    assert story.upstream.gets(blob) <= 2
+
+
+def test_no_length_at_all(story: Story) -> None:
+    blob = story.upstream.add_blob(random_bytes(LARGE, "no length"))
+    story.upstream.faults.no_length = True
+    assert story.start_blob(blob).finish().digest == blob
+
+
+@pytest.mark.parametrize("by_tag", [True, False])
+def test_a_manifest_over_four_mebibytes_is_refused_in_words(story: Story, by_tag: bool) -> None:
+    document = b'{"schemaVersion": 2, "x": "' + b"x" * 5 * MiB + b'"}'
+    digest = story.upstream.add_manifest(document, OCI_MANIFEST, tag="big")
+    answer = story.manifest("big" if by_tag else digest)
+    assert answer.status == 502
+    assert "is over 4 MiB" in message(answer)
+    assert not stored(story, digest)
+    small = make_image(story.upstream, tag="small", seed=51)
+    assert told(story.manifest("small")) == (200, "miss", small.digest)
+
+
+def test_a_tag_whose_bytes_change_with_every_question_is_never_a_wrong_body(story: Story) -> None:
+    story.upstream.faults.no_digest_header = True
+    images = [make_image(story.upstream, tag=None, seed=60 + each) for each in range(4)]
+    for number, image in enumerate(images):
+        story.upstream.tag("library/app", "moving", image.digest)
+        following = images[(number + 1) % 4].digest
+        story.upstream.faults.move_tag_after_head["moving"] = following
+        answer = story.manifest("moving")
+        assert answer.status == 200
+        assert digest_of(answer.body) == answer.headers["Docker-Content-Digest"]
+
+
+@pytest.mark.parametrize(
+    ("claim", "status"), [("sha256:" + "0" * 64, 502), ("sha256:../../etc/passwd", 200), ("md5:abc", 200), ("", 200)]
+)
+def test_a_digest_that_a_head_claims_is_only_a_claim(story: Story, claim: str, status: int) -> None:
+    image = make_image(story.upstream, tag="1", seed=71)
+    story.upstream.faults.answer(
+        "HEAD .*/manifests/1", 200, b"{}", Docker_Content_Digest=claim, Content_Type=OCI_MANIFEST
+    )
+    story.upstream.faults.answer(f"GET .*/manifests/{claim}$", 200, image.manifest, Content_Type=OCI_MANIFEST)
+    answer = story.manifest("1")
+    assert answer.status == status
+    if status == 200:
+        assert (answer.body, answer.headers["Docker-Content-Digest"]) == (image.manifest, image.digest)
+    else:
+        assert claim in message(answer)
+        assert image.digest in message(answer)
+
+
+def test_a_token_of_a_megabyte_is_no_token(story: Story) -> None:
+    make_image(story.upstream, tag="1", seed=72)
+    story.upstream.faults.require_token, story.upstream.faults.token_size = True, 1024 * 1024
+    with within(5):
+        answer = story.manifest("1")
+    assert answer.status == 502
+    assert "token server" in message(answer)
+    assert "WWW-Authenticate" not in answer.headers
+    assert len(answer.body) < 1000
+
+    story.upstream.faults.token_size = 8000
+    assert story.manifest("1").status == 200
+
+
+def test_tokens_that_live_two_seconds_or_are_revoked_are_renewed(story: Story) -> None:
+    image = make_image(story.upstream, tag="1", seed=73)
+    story.upstream.faults.require_token, story.upstream.faults.token_seconds = True, 2
+    assert story.manifest("1").status == 200
+    for blob in image.blobs:
+        story.upstream.tokens.revoke()
+        assert story.start_blob(blob).finish().digest == blob
+    assert len(story.upstream.token_requests) == 1 + len(image.blobs)
+
+
+@pytest.mark.parametrize(
+    ("location", "words"),
+    [
+        ("/v2/library/app/blobs/{digest}", "redirected more than 5 times"),
+        ("ftp://127.0.0.1/{digest}", "redirected to no address"),
+        ("file:///etc/passwd", "redirected to no address"),
+        ("http://[nonsense/{digest}", ""),
+        ("http://127.0.0.1:99999/{digest}", "redirected to no address"),
+    ],
+)
+def test_redirects_that_lead_nowhere(story: Story, location: str, words: str) -> None:
+    blob = story.upstream.add_blob(random_bytes(SMALL, f"redirect {location}"))
+    story.upstream.faults.redirect_to = location
+    with within(8):
+        answer = story.blob(blob)
+    assert answer.status in (502, 503)
+    assert words in message(answer)
+    assert len(story.upstream.exchanges) <= 6
+    story.upstream.reset_faults()
+    assert story.blob(blob).status == 200
+
+
+def test_a_content_server_with_a_challenge_of_its_own_is_told_nothing(story: Story, cdn: FakeCdn) -> None:
+    blob = story.upstream.add_blob(random_bytes(SMALL, "challenge"))
+    story.upstream.faults.require_token, story.upstream.faults.redirect_blobs_to = True, cdn
+    cdn.challenge = 'Bearer realm="http://127.0.0.2:9/token",service="x", Basic realm="cdn"'
+    answer = story.blob(blob)
+    assert code(answer) == (503, "UNAVAILABLE")
+    assert "the content server" in message(answer)
+    assert "WWW-Authenticate" not in answer.headers
+    cdn.challenge = None
+    assert story.start_blob(blob).finish().digest == blob
+
+
+def test_a_token_server_elsewhere_is_not_asked(story: Story, cdn: FakeCdn) -> None:
+    make_image(story.upstream, tag="1", seed=74)
+    story.upstream.faults.require_token, story.upstream.faults.realm = True, f"{cdn.url}/token"
+    answer = story.manifest("1")
+    assert answer.status == 502
+    assert f"sends us to the token server {cdn.url.rpartition(':')[0]}" in message(answer)
+    assert "tokenrealms" in message(answer)
+    assert cdn.exchanges == []

@@ -1,0 +1,40 @@
+"""A server that says exactly the bytes it is given, for what no HTTP library would emit."""
+
+import contextlib
+import socket
+import threading
+
+REQUEST_END = b"\r\n\r\n"
+IDLE_SECONDS = 30.0  # for a client that connects and never asks
+
+
+class RawServer:
+    """Answers the first request of connection i with `answers[i]` (the last one again and again), then closes."""
+
+    def __init__(self, *answers: bytes) -> None:
+        self.requests: list[bytes] = []  # the head of each request, as it came
+        self._answers = answers
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join(IDLE_SECONDS)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # the listener was shut down
+            while True:
+                connection, _ = self._listener.accept()
+                with connection, contextlib.suppress(OSError):  # a client that left early
+                    self._serve(connection)
+
+    def _serve(self, connection: socket.socket) -> None:
+        connection.settimeout(IDLE_SECONDS)
+        head = b""
+        while REQUEST_END not in head and (received := connection.recv(65536)):
+            head += received
+        self.requests.append(head)
+        connection.sendall(self._answers[min(len(self.requests), len(self._answers)) - 1])

@@ -1,0 +1,83 @@
+"""One server for all stories of this folder: a start costs more than most of them. Each gets it with nothing stored.
+
+That is no liberty: no memory of the product's is authoritative, so an emptied store is a new cache. What its processes
+do remember are tokens and an upstream's failures: stories of tokens make a cache of their own, and after one that ended
+in failures the processes are replaced.
+"""
+
+import re
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from tests.harness.content import Content
+from tests.harness.server import CacheServer
+from tests.harness.upstream import FakeUpstream
+from tests.server.waiting import eventually
+from tests.server.workers import Workers
+
+# What a breaker may have been counting.
+FAILURES = re.compile(r"status=(429|5\d\d)|a stale tag|resuming a download|upstream is down|uncached")
+
+
+@pytest.fixture(scope="package")
+def shared_upstream() -> Iterator[FakeUpstream]:
+    server = FakeUpstream()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="package")
+def shared_cache(shared_upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CacheServer]:
+    server = CacheServer(tmp_path_factory.mktemp("shared"), shared_upstream.url)
+    yield server
+    shared_upstream.faults.release()
+    server.stop()
+
+
+@pytest.fixture
+def upstream(shared_upstream: FakeUpstream, upstreams: list[FakeUpstream]) -> Iterator[FakeUpstream]:
+    """A fake registry with no content and no faults."""
+    upstreams.append(shared_upstream)
+    yield shared_upstream
+    if shared_upstream.stopping.is_set():
+        shared_upstream.start()
+    shared_upstream.reset_faults()
+    # Transfers that outlived their clients must not write into the next story's store.
+    shared_upstream.wait_until(lambda: all(each.done or not each.status for each in shared_upstream.exchanges))
+    Content.__init__(shared_upstream)
+    shared_upstream.forget()
+    shared_upstream.tokens.revoke()
+    problems = shared_upstream.problems[:]
+    shared_upstream.problems.clear()
+    assert not problems
+
+
+@pytest.fixture
+def cache(upstream: FakeUpstream, shared_cache: CacheServer) -> Iterator[CacheServer]:
+    """The product in front of `upstream`, with two workers, the default configuration and an empty store."""
+    _empty(shared_cache)
+    before = len(shared_cache.log_text())
+    yield shared_cache
+    upstream.faults.release()
+    told = shared_cache.log_text()[before:]
+    if FAILURES.search(told):
+        shared_cache.kill_all()
+        shared_cache.restart()
+    assert "Traceback" not in told
+
+
+@pytest.fixture
+def workers(cache: CacheServer) -> Workers:
+    """The workers of `cache`, one by one."""
+    return Workers(cache)
+
+
+def _empty(cache: CacheServer) -> None:
+    """Remove what is stored, once nothing is under way; the folders that the product makes when it starts stay."""
+    eventually(lambda: not [*cache.root.glob("locks/sha*/*")])
+    for kept in ("blobs/*", "repositories", "partial/*", "upstreams"):
+        for folder in cache.root.glob(kept):
+            for entry in folder.iterdir():
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()

@@ -1,0 +1,145 @@
+"""A client that stops reading is let go; one that reads slowly, by whatever way its bytes leave, gets them all.
+
+gunicorn with our worker and a small application, because the product's own bound is too long for a test.
+"""
+
+import contextlib
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness.server import REPOSITORY
+from tests.harness.tls import make_certificate
+
+BOUND = 1.0
+SIZE = 24 * 2**20  # more than the kernel's buffers hold
+CHUNK = 64 * 1024
+# A small window, so that a client's buffer does not take everything at once.
+WINDOW = 64 * 1024
+SECONDS = 20.0
+ENDED = b"the body ended"
+
+APP = ("--worker-class", "registry_cache.worker.Worker", "--no-control-socket", "__main__:app")
+SERVER = textwrap.dedent(f"""
+    import sys
+    from registry_cache import worker
+    worker.SEND_SECONDS = {BOUND}
+    from gunicorn.app.wsgiapp import run
+    FILE = sys.argv.pop(1)
+
+    class Stream:
+        left = {SIZE} // {CHUNK}
+        def __iter__(self):
+            return self
+        def __next__(self):
+            if not self.left:
+                raise StopIteration
+            self.left -= 1
+            return bytes({CHUNK})
+        def close(self):
+            print("{ENDED.decode()}", file=sys.stderr, flush=True)
+
+    class File:
+        def __init__(self):
+            self.file = open(FILE, "rb")
+            self.fileno, self.read = self.file.fileno, self.file.read
+        def close(self):
+            self.file.close()
+            print("{ENDED.decode()}", file=sys.stderr, flush=True)
+
+    def app(environ, start):
+        start("200 OK", [("Content-Length", "{SIZE}")])
+        return environ["wsgi.file_wrapper"](File()) if environ["PATH_INFO"] == "/file" else Stream()
+
+    run()
+""")
+
+
+class Server:
+    def __init__(self, folder: Path, trust: Path | None, options: list[str]) -> None:
+        self._log = folder / "log"
+        (folder / "file").write_bytes(bytes(SIZE))
+        self._trust = trust
+        with socket.create_server(("127.0.0.1", 0)) as listener, self._log.open("wb") as log:
+            self._address = listener.getsockname()
+            descriptor = listener.fileno()
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", SERVER, str(folder / "file"), "--bind", f"fd://{descriptor}", *APP, *options],
+                cwd=folder,  # the repository has a gunicorn.conf.py
+                env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+                stderr=log,
+                pass_fds=[descriptor],
+            )
+
+    def log(self) -> bytes:
+        return self._log.read_bytes()
+
+    @contextlib.contextmanager
+    def ask(self, path: str) -> Iterator[socket.socket]:
+        with socket.socket() as plain:
+            plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW)
+            plain.settimeout(SECONDS)
+            plain.connect(self._address)
+            with self._secure(plain) as connection:
+                connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+                yield connection
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(SECONDS)
+
+    def _secure(self, plain: socket.socket) -> socket.socket:
+        if self._trust is None:
+            return plain
+        return ssl.create_default_context(cafile=self._trust).wrap_socket(plain, server_hostname="127.0.0.1")
+
+
+@pytest.fixture(scope="module", params=["http", "https"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("slow")
+    trust, options = None, []
+    if request.param == "https":
+        _, trust = make_certificate(folder)
+        options = ["--certfile", str(trust), "--keyfile", str(folder / "key.pem")]
+    running = Server(folder, trust, options)
+    yield running
+    running.stop()
+    assert b"Traceback" not in running.log()
+    assert b"[ERROR]" not in running.log()
+
+
+@pytest.mark.parametrize("path", ["/stream", "/file"])
+def test_a_client_that_reads_nothing_is_let_go(server: Server, path: str) -> None:
+    ended = server.log().count(ENDED)
+    with server.ask(path) as connection:
+        connection.recv(1)
+        began = time.monotonic()
+        while server.log().count(ENDED) == ended:
+            assert time.monotonic() - began < SECONDS, server.log().decode()
+            time.sleep(0.02)
+        assert time.monotonic() - began >= BOUND / 2
+        with contextlib.suppress(OSError):
+            while connection.recv(CHUNK):
+                pass
+
+
+@pytest.mark.parametrize("path", ["/stream", "/file"])
+def test_a_client_that_reads_slowly_gets_everything(server: Server, path: str) -> None:
+    """For twice the bound it takes less than would let the server write on."""
+    received = 0
+    with server.ask(path) as connection:
+        for turn in range(1, 21):
+            while received < turn * CHUNK:  # TLS gives less at a time
+                received += len(connection.recv(CHUNK))
+            time.sleep(BOUND / 8)
+        while data := connection.recv(CHUNK):
+            received += len(data)
+    assert received > SIZE

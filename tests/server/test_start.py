@@ -1,0 +1,112 @@
+"""The commands that start the server: what they print, how soon they answer, and how they end."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.harness.pullers import Puller
+from tests.harness.server import KEPT_ENVIRONMENT, REPOSITORY
+from tests.server.waiting import eventually
+
+SERVE = [str(Path(sys.executable).with_name("registry-cache")), "serve"]
+GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
+LATER_START_SECONDS = 3.0
+STOP_SECONDS = 15.0
+
+
+class Command:
+    """A command that serves, in a process group of its own, as a shell starts it."""
+
+    def __init__(self, command: list[str], folder: Path, home: Path, settings: Mapping[str, object]) -> None:
+        config = home / "config.yml"
+        config.write_text(yaml.safe_dump(settings), encoding="utf-8")
+        kept = {name: value for name, value in os.environ.items() if KEPT_ENVIRONMENT.fullmatch(name)}
+        self._log = home / "log"
+        self.began = time.monotonic()
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=kept | {"HOME": str(home), "REGISTRY_CACHE_CONFIG": str(config)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def printed(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def url(self) -> str:
+        """Where it says that it listens, once it says so."""
+        eventually(lambda: re.search(r"listening on \S+\s", self.printed()) or self.process.poll() is not None)
+        found = re.search(r"listening on (\S+)\s", self.printed())
+        assert found, self.printed()
+        return found[1]
+
+    def press_control_c(self) -> int:
+        """INT to the whole group, as a terminal sends it; the exit status."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        return self.process.wait(STOP_SECONDS)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(STOP_SECONDS)
+
+
+Start = Callable[..., Command]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """A function that starts one of the two commands; SERVE from a folder that knows nothing of the checkout."""
+    started: list[Command] = []
+
+    def start(command: list[str], settings: Mapping[str, object] | None = None) -> Command:
+        default = {"version": 0.1, "http": {"addr": "127.0.0.1:0"}}
+        default["storage"] = {"filesystem": {"rootdirectory": str(tmp_path / "store")}}
+        folder = REPOSITORY if command is GUNICORN else tmp_path
+        started.append(Command(command, folder, tmp_path, default if settings is None else settings))
+        return started[-1]
+
+    yield start
+    for command in started:
+        command.close()
+
+
+@pytest.mark.parametrize("command", [SERVE, GUNICORN], ids=["registry-cache serve", "gunicorn"])
+def test_it_says_what_it_does_answers_soon_and_ends_on_control_c(
+    start: Start, make_puller: Callable[[str], Puller], tmp_path: Path, command: list[str]
+) -> None:
+    server = start(command)
+    url = server.url()
+    assert make_puller(url).get("/v2/").status == 200
+    assert time.monotonic() - server.began < LATER_START_SECONDS
+
+    printed = server.printed()
+    assert "mirroring docker.io (https://registry-1.docker.io)" in printed
+    assert f"storing under {tmp_path / 'store'}" in printed
+    assert "keeping " in printed
+    assert json.dumps({"registry-mirrors": [url]}) in printed
+
+    assert server.press_control_c() == 0, server.printed()
+    assert "Traceback" not in server.printed()
+
+
+@pytest.mark.parametrize("command", [SERVE, GUNICORN], ids=["registry-cache serve", "gunicorn"])
+def test_a_configuration_that_cannot_be_is_reported_whole(start: Start, command: list[str]) -> None:
+    server = start(command, {"version": 0.1, "proxy": {"remoteurl": "nonsense", "ttl": "fast"}, "sotrage": {}})
+    assert server.process.wait(STOP_SECONDS) == 2, server.printed()
+    for path in ("proxy.remoteurl", "proxy.ttl", "sotrage"):
+        assert path in server.printed()
+    assert "Traceback" not in server.printed()

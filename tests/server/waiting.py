@@ -1,0 +1,15 @@
+"""Waiting for what tells no one when it changes: files and processes."""
+
+import time
+from collections.abc import Callable
+
+SECONDS = 10.0
+POLL_SECONDS = 0.005
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    """Wait until `condition()` is true; AssertionError if it is not soon."""
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"did not happen in {SECONDS} s"
+        time.sleep(POLL_SECONDS)

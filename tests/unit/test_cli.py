@@ -1,0 +1,112 @@
+"""The console script: what it prints, its exit status, and the server it becomes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from registry_cache import __version__, cli
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("REGISTRY_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", str(tmp_path / "store"))
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> str:
+    file = tmp_path / "good.yml"
+    file.write_text("proxy: {username: u, password: hunter2}\nredis: {addr: a}")
+    return str(file)
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> str:
+    file = tmp_path / "bad.yml"
+    file.write_text("proxy: {username: u, password: [hunter2], ttl: 7}")
+    return str(file)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_config_prints_what_is_in_force(good: str, before: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    status = cli.main(["--config", good, "config"] if before else ["config", "--config", good])
+
+    printed = capsys.readouterr().out
+    lines = printed.splitlines()
+    assert status == 0
+    assert lines[0].split() == ["version:", "0.1", "#", "default"]
+    assert ["proxy.password:", "********", "#", good] in [line.split() for line in lines]
+    assert lines[-1] == "# understood but without effect here: redis"
+    assert len({line.index("  # ") for line in lines if "  # " in line and len(line.split("  # ")[0]) <= 60}) == 1
+    assert "hunter2" not in printed
+
+
+def test_config_makes_no_folder(good: str, tmp_path: Path) -> None:
+    cli.main(["config", "--config", good])
+
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("command", ["config", "serve"])
+def test_a_bad_configuration(command: str, bad: str, capsys: pytest.CaptureFixture[str]) -> None:
+    status = cli.main([command, "--config", bad])
+
+    out, err = capsys.readouterr()
+    assert (status, out) == (2, "")
+    assert err.splitlines()[0] == f"{bad}: 2 problems in the configuration"
+    assert "hunter2" not in err
+
+
+def test_serve_becomes_gunicorn(good: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(os, "execve", lambda *call: calls.append(call))
+
+    cli.main(["serve", "--config", good, "--", "--bind", "fd://3"])
+
+    [(program, command, environ)] = calls
+    assert program == command[0] == sys.executable
+    assert command[1:] == [
+        "-m", "gunicorn", "-c", "python:registry_cache.gunicorn_settings", "--bind", "fd://3",
+        "registry_cache.app:from_environment()",
+    ]  # fmt: skip
+    assert environ["REGISTRY_CACHE_CONFIG"] == good
+
+
+@pytest.mark.parametrize("arguments", [[], ["serv"], ["config", "--nonsense"]])
+def test_a_command_line_that_cannot_be(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+
+    assert caught.value.code == 2
+    assert "usage: registry-cache" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+
+    assert capsys.readouterr().out == f"registry-cache {__version__}\n"
+
+
+@pytest.mark.parametrize("settings", [cli.SETTINGS, str(REPOSITORY / "gunicorn.conf.py")])
+def test_gunicorn_itself_stops_at_a_bad_configuration(settings: str, bad: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "-c", settings, "wsgi:app"],
+        env=os.environ | {"REGISTRY_CACHE_CONFIG": bad},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.splitlines()[0] == f"{bad}: 2 problems in the configuration"
+    assert "Traceback" not in ended.stderr
