@@ -1,0 +1,149 @@
+"""The figures that the main job and upstream trouble are judged by, each from a run of its own.
+
+    python -m bench.figures
+
+Real gunicorn with two workers on loopback in front of a fake registry. Ratios count; seconds are this machine's.
+"""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.harness.images import make_image, random_bytes
+from tests.harness.pullers import Puller
+from tests.harness.server import CacheServer
+from tests.harness.upstream import FakeUpstream
+
+MIB = 1024 * 1024
+REPOSITORY = "library/app"
+
+
+@contextmanager
+def running(**options: Any) -> Iterator[tuple[FakeUpstream, CacheServer, Puller]]:
+    """A registry, a cache in front of it and a client, ended behind the block."""
+    upstream = FakeUpstream()
+    with tempfile.TemporaryDirectory() as folder:
+        cache = CacheServer(Path(folder), upstream.url, **options)
+        try:
+            with Puller(cache.url) as puller:
+                yield upstream, cache, puller
+        finally:
+            upstream.faults.release()
+            cache.close()
+            upstream.stop()
+
+
+def crowd_of_a_cold_blob() -> str:
+    with running() as (upstream, _, puller):
+        blob = upstream.add_blob(random_bytes(24 * MIB, seed=1))
+        pulls = [puller.start_blob(REPOSITORY, blob) for _ in range(32)]
+        right = sum(pull.finish().digest == blob for pull in pulls)
+        return f"32 clients, one cold 24 MiB blob: {right} right, upstream bytes {ratio(upstream, blob, 24 * MIB)} x"
+
+
+def late_joiner() -> str:
+    with running() as (upstream, _, puller):
+        blob = upstream.add_blob(random_bytes(8 * MIB, seed=2))
+        upstream.faults.hold_at = 4 * MIB
+        first = puller.start_blob(REPOSITORY, blob)
+        first.wait_for(4 * MIB - MIB // 2)
+        late = [puller.start_blob(REPOSITORY, blob) for _ in range(8)]
+        for each in late:
+            each.wait_for(1)
+        upstream.faults.gate.set()
+        worst = max(each.finish().first_byte_seconds or 0.0 for each in late)
+        return f"8 joiners half-way through a held download: slowest first byte {worst * 1000:.0f} ms"
+
+
+def killed(kill: Callable[[CacheServer], None], what: str) -> str:
+    ratios = []
+    for at in (1, 5, 11, 17, 23):
+        with running() as (upstream, cache, puller):
+            blob = upstream.add_blob(random_bytes(24 * MIB, seed=at))
+            upstream.faults.hold_at = at * MIB
+            cache.workers()
+            puller.start_blob(REPOSITORY, blob).wait_for(at * MIB - MIB // 2)
+            kill(cache)
+            upstream.faults.gate.set()
+            assert puller.start_blob(REPOSITORY, blob).finish().digest == blob
+            ratios.append(upstream.bytes_sent(blob) / (24 * MIB))
+    return f"kill -9 of {what} at 1, 5, 11, 17, 23 of 24 MiB: next pull right, fetched {max(ratios):.2f} x at most"
+
+
+def kill_workers(cache: CacheServer) -> None:
+    for pid in cache.workers():
+        cache.kill_worker(pid)
+
+
+def kill_all(cache: CacheServer) -> None:
+    cache.kill_all()
+    cache.start()
+
+
+def cut_thrice() -> str:
+    with running() as (upstream, _, puller):
+        blob = upstream.add_blob(random_bytes(24 * MIB, seed=3))
+        upstream.faults.cut_after = [5 * MIB, 7 * MIB, 3 * MIB]
+        assert puller.start_blob(REPOSITORY, blob).finish().digest == blob
+        return f"24 MiB blob cut three times: right, fetched {ratio(upstream, blob, 24 * MIB)} x"
+
+
+def counted_pulls() -> str:
+    with running() as (upstream, _, puller):
+        make_image(upstream, tag="1")
+        assert puller.manifest("1").status == 200
+        cold = upstream.counted_pulls
+        upstream.faults.rate_limit = 0
+        outcomes = {puller.manifest("1").headers["X-Cache"] for _ in range(20)}
+        words = f"counted pulls: cold image {cold}, 20 more by tag under a rate limit {upstream.counted_pulls - cold}"
+        return f"{words} ({', '.join(sorted(outcomes))})"
+
+
+def outage() -> str:
+    with running(workers=1) as (upstream, _, puller):
+        make_image(upstream, tag="1")
+        puller.manifest("1")
+        upstream.faults.hold_before = "HEAD .*/manifests/1$"
+        seconds = []
+        for _ in range(40):
+            began = time.monotonic()
+            assert puller.manifest("1").headers["X-Cache"] == "stale"
+            seconds.append(time.monotonic() - began)
+        quick = sorted(second for second in seconds if second < 1)
+        slow = f"first {seconds[0]:.2f} s; {len(quick)} of 39 later ones answered by the breaker"
+        return f"silent upstream, cached tag: {slow}, median {statistics.median(quick) * 1000:.1f} ms"
+
+
+def tokens() -> str:
+    with running() as (upstream, cache, puller):
+        upstream.faults.require_token = True
+        image = make_image(upstream, tag="1", layers=6)
+        puller.manifest("1")
+        pulls = [puller.start_blob(REPOSITORY, blob) for blob in image.blobs]
+        for pull in pulls:
+            pull.finish()
+        return f"image of six layers: {len(upstream.token_requests)} token requests by {len(cache.workers())} workers"
+
+
+def ratio(upstream: FakeUpstream, blob: str, size: int) -> str:
+    return f"{upstream.bytes_sent(blob) / size:.2f}"
+
+
+def main() -> None:
+    """Print a line per figure."""
+    print(crowd_of_a_cold_blob())
+    print(late_joiner())
+    print(killed(kill_workers, "both workers"))
+    print(killed(kill_all, "everything"))
+    print(cut_thrice())
+    print(counted_pulls())
+    print(outage())
+    print(tokens())
+
+
+if __name__ == "__main__":
+    main()
