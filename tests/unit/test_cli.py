@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from registry_cache import __version__, cli
+from registry_cache.commands import serve
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -96,7 +97,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"registry-cache {__version__}\n"
 
 
-@pytest.mark.parametrize("settings", [cli.SETTINGS, str(REPOSITORY / "gunicorn.conf.py")])
+@pytest.mark.parametrize("settings", [serve.SETTINGS, str(REPOSITORY / "gunicorn.conf.py")])
 def test_gunicorn_itself_stops_at_a_bad_configuration(settings: str, bad: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "gunicorn", "-c", settings, "wsgi:app"],

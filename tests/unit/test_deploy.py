@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from registry_cache import cli
+from registry_cache.commands import cleanup
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 CRON_FILE = DEPLOY / "cron" / "registry-cache"
@@ -66,7 +67,7 @@ def test_the_commands_are_ours() -> None:
 
     assert len(commands) == 2
     for command in commands:
-        assert cli.make_parser().parse_args(arguments(command)).run is cli.run_cleanup
+        assert cli.make_parser().parse_args(arguments(command)).run is cleanup.run
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")

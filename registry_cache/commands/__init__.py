@@ -1,0 +1,1 @@
+"""The verbs of the console script, a module each. None imports flask, requests or gevent before it runs."""

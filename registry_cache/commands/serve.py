@@ -1,0 +1,30 @@
+"""``registry-cache serve``"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from typing import NoReturn
+
+from registry_cache.commands.command import Command
+from registry_cache.config import load_config
+
+SETTINGS = "python:registry_cache.gunicorn_settings"
+APPLICATION = "registry_cache.app:from_environment()"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("gunicorn", nargs="*", help="gunicorn's own options, after --, such as -- --bind fd://3")
+
+
+def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> NoReturn:
+    """Become gunicorn: signals, sockets handed over and the process id stay those of this process."""
+    load_config(environ)
+    command = [sys.executable, "-m", "gunicorn", "-c", SETTINGS, *arguments.gunicorn, APPLICATION]
+    sys.stdout.flush()
+    os.execve(sys.executable, command, dict(environ))  # noqa: S606 (no shell: the arguments are a list)
+
+
+COMMAND = Command("serve", "serve the mirror", run, add_arguments)
