@@ -6,8 +6,9 @@ LOWEST := .venv-lowest
 # What needs neither daemons nor root: what the lower bounds are proven with.
 QUICK := $(addprefix tests/,unit property store pull upstream upkeep server contract)
 
-# Most tests wait for servers to start. By file: each keeps the servers that its stories share.
-PARALLEL := -n 2 --dist loadfile
+# Most tests wait for servers to start. By file: each keeps the servers that its stories share. A test that hangs ends,
+# and one on a machine that others keep busy does not.
+PARALLEL := -n 4 --dist loadfile --timeout 180
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-lowest lint format coverage dist clean

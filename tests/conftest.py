@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import hypothesis
 import pytest
 
 from tests.harness.cdn import FakeCdn
@@ -39,7 +40,19 @@ class MakeCache(Protocol):
     ) -> CacheServer: ...
 
 
+# The same examples every time: what a rare one finds must not stop somebody else's change. And no failure over how long
+# an example takes: that says how busy the machine is.
+hypothesis.settings.register_profile(
+    "steady",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+
+
 def pytest_configure() -> None:
+    hypothesis.settings.load_profile("steady")
     sys.addaudithook(_loopback_only)
 
 

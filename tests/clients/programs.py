@@ -12,9 +12,9 @@ from pathlib import Path
 
 from tests.harness.components import require
 
-CLIENT_SECONDS = 30.0  # for one command of a client; a pull takes less than one
-READY_SECONDS = 20.0  # from the start of a daemon to its own word that it is ready
-STOP_SECONDS = 15.0  # from TERM to the end of a daemon
+CLIENT_SECONDS = 60.0  # for one command of a client; a pull takes less than one
+READY_SECONDS = 60.0  # from the start of a daemon to its own word that it is ready
+STOP_SECONDS = 45.0  # from TERM to the end of a daemon
 # "Discard": nobody listens, so the real Docker Hub is out of reach at once, on any machine. Go never asks a proxy for
 # what is on this machine.
 NO_WAY_OUT = "http://127.0.0.1:9"

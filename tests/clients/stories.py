@@ -9,8 +9,9 @@ import pytest
 from tests.clients.mirror import HUB, Mirror, native
 from tests.harness.images import Image, Index, KiB, Kind, MiB
 
-# A client that gets no answer to its TLS hello sits there for ten seconds.
-QUICK_SECONDS = 8.0
+# A client that gets no answer to its TLS hello sits there for ten seconds, at every pull. The quicker of two tells: the
+# other may have shared the processor with other tests.
+QUICK_SECONDS = 9.0
 # After wrong bytes. What is under way when upstream mends its ways is still wrong. And containerd goes on behind what a
 # failed pull left, also where that is wrong, and throws it away only when it has all of it: a layer or so a pull.
 PULLS_TO_RECOVER = 10
@@ -49,7 +50,7 @@ class PullStories:
         index = mirror.add_index(kind, compression="zstd" if zstd else "gzip")
         name = f"{mirror.cache.address if by_address else HUB}/{index.repository}:1"
 
-        _pull_quickly(client, name)
+        first = _pull(client, name)
         client.check(name, index)
         image = native(index)
         assert [mirror.upstream.gets(each) for each in (index.digest, image.digest, *image.blobs)] == [1] * 6
@@ -57,7 +58,7 @@ class PullStories:
 
         client.remove(name)
         mirror.upstream.forget()
-        _pull_quickly(client, name)
+        assert min(first, _pull(client, name)) < QUICK_SECONDS
         client.check(name, index)
         assert mirror.upstream.requests("GET", "/blobs/") == []
         assert mirror.upstream.counted_pulls == 0
@@ -66,12 +67,12 @@ class PullStories:
     def test_what_was_pulled_by_digest_is_never_asked_for_again(self, mirror: Mirror, client: Client) -> None:
         index = mirror.add_index("oci")
         name = f"{HUB}/{index.repository}@{index.digest}"
-        _pull_quickly(client, name)
+        first = _pull(client, name)
         client.check(name, index)
 
         client.remove(name)
         mirror.upstream.forget()
-        _pull_quickly(client, name)
+        assert min(first, _pull(client, name)) < QUICK_SECONDS
         client.check(name, index)
         assert mirror.upstream.requests() == []
 
@@ -110,22 +111,22 @@ class PullStories:
         client.remove(moves)
 
         mirror.upstream.stop()
+        seconds = []
         for name, index in pulled.items():
-            _pull_quickly(client, name)
+            seconds.append(_pull(client, name))
             client.check(name, index)
             client.remove(name)
+        assert min(seconds) < QUICK_SECONDS
 
 
-def _pull(client: Client, name: str) -> None:
+def _pull(client: Client, name: str) -> float:
+    """Pull, which must succeed; how long it took in seconds."""
+    began = time.monotonic()
     result = client.pull(name)
+    spent = time.monotonic() - began
     assert result.returncode == 0, result.stdout + result.stderr
     assert client.has(name)
-
-
-def _pull_quickly(client: Client, name: str) -> None:
-    began = time.monotonic()
-    _pull(client, name)
-    assert time.monotonic() - began < QUICK_SECONDS
+    return spent
 
 
 def _other(index: Index) -> Image:

@@ -17,8 +17,9 @@ from tests.harness.pullers import Answer, Pull, Puller
 from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
 
-# Upstreams with the default settings, and ones that are given up after a second of silence.
-SLOTS = {"plain": ({}, 90), "brisk": ({"read_timeout": "1s"}, 2)}
+# Upstreams as the harness sets them; ones with the default patience for a tag, where stories are of silence; and ones
+# whose silence in mid-body is given up soon, but not because the machine is busy.
+SLOTS = {"plain": ({}, 90), "silent": ({"tag_timeout": "2s"}, 10), "brisk": ({"read_timeout": "4s"}, 2)}
 
 
 @dataclass
@@ -112,5 +113,5 @@ def story(make_story: Callable[[str], Story]) -> Story:
 
 @pytest.fixture
 def brisk(make_story: Callable[[str], Story]) -> Story:
-    """One that is given up after a second of silence: ``read_timeout: 1s``."""
+    """One that is given up after a few seconds of silence."""
     return make_story("brisk")

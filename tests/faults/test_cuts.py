@@ -87,11 +87,10 @@ def test_a_5xx_before_the_first_byte_is_asked_again(story: Story) -> None:
 def test_a_stall_is_given_up_and_resumed(brisk: Story) -> None:
     blob = brisk.upstream.add_blob(random_bytes(SIZE, "stall"))
     brisk.upstream.faults.hold_at = 1 * MiB
-    with within(6):
+    with within(20):
         pull = brisk.start_blob(blob)
-        pull.wait_for(1 * MiB - 64 * KiB)
-        brisk.upstream.wait_until(lambda: brisk.upstream.gets(blob) == 2)
-        brisk.upstream.faults.gate.set()
+        brisk.upstream.wait_until(lambda: any(each.held for each in brisk.upstream.exchanges))
+        brisk.upstream.faults.hold_at = None  # what is held stays so; the next request is not
         assert (pull.finish().digest, pull.finish().complete) == (blob, True)
     assert ranges(brisk, blob) == [None, f"bytes={1 * MiB}-"]
     assert brisk.upstream.bytes_sent(blob) == SIZE
@@ -101,7 +100,7 @@ def test_a_stall_is_given_up_and_resumed(brisk: Story) -> None:
 def test_cuts_without_a_byte_end_in_words(story: Story) -> None:
     blob = story.upstream.add_blob(random_bytes(SIZE, "nothing at all"))
     story.upstream.faults.answer("GET .*/blobs/", 503, b'{"errors":[{"code":"X","message":"back soon"}]}')
-    with within(8):
+    with within(15):
         answer = story.blob(blob)
     assert code(answer) == (503, "UNAVAILABLE")
     assert f"answered 503 (back soon) for the blob {blob}" in message(answer)
@@ -111,7 +110,7 @@ def test_cuts_without_a_byte_end_in_words(story: Story) -> None:
 def test_a_blob_that_never_goes_on_cuts_its_client_and_is_gone_on_with_later(story: Story) -> None:
     blob = story.upstream.add_blob(random_bytes(SIZE, "cut for good"))
     story.upstream.faults.cut_after = [1 * MiB, *[0] * 8]
-    with within(10):
+    with within(20):
         result = story.start_blob(blob).finish()
     assert result.status == 200
     assert not result.complete

@@ -132,7 +132,7 @@ def test_a_digest_that_a_head_claims_is_only_a_claim(story: Story, claim: str, s
 def test_a_token_of_a_megabyte_is_no_token(story: Story) -> None:
     make_image(story.upstream, tag="1", seed=72)
     story.upstream.faults.require_token, story.upstream.faults.token_size = True, 1024 * 1024
-    with within(5):
+    with within(20):
         answer = story.manifest("1")
     assert answer.status == 502
     assert "token server" in message(answer)
@@ -143,14 +143,19 @@ def test_a_token_of_a_megabyte_is_no_token(story: Story) -> None:
     assert story.manifest("1").status == 200
 
 
-def test_tokens_that_live_two_seconds_or_are_revoked_are_renewed(story: Story) -> None:
+@pytest.mark.parametrize("says", [300, 2])
+def test_tokens_that_live_two_seconds_or_are_revoked_are_renewed(story: Story, says: int) -> None:
     image = make_image(story.upstream, tag="1", seed=73)
-    story.upstream.faults.require_token, story.upstream.faults.token_seconds = True, 2
+    # Good for longer than they say: one that expires on the way to a slow registry is refused, and rightly.
+    story.upstream.faults.require_token, story.upstream.faults.token_says = True, says
     assert story.manifest("1").status == 200
     for blob in image.blobs:
         story.upstream.tokens.revoke()
         assert story.start_blob(blob).finish().digest == blob
-    assert len(story.upstream.token_requests) == 1 + len(image.blobs)
+    renewed = len(story.upstream.token_requests) - 1
+    # Two seconds may be over between any two requests.
+    assert renewed == len(image.blobs) if says == 300 else renewed >= len(image.blobs)
+    assert [each.status for each in story.upstream.exchanges].count(401) <= 1 + len(image.blobs)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +171,7 @@ def test_tokens_that_live_two_seconds_or_are_revoked_are_renewed(story: Story) -
 def test_redirects_that_lead_nowhere(story: Story, location: str, words: str) -> None:
     blob = story.upstream.add_blob(random_bytes(SMALL, f"redirect {location}"))
     story.upstream.faults.redirect_to = location
-    with within(8):
+    with within(20):
         answer = story.blob(blob)
     assert answer.status in (502, 503)
     assert words in message(answer)

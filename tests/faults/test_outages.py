@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import tempfile
 import threading
@@ -33,6 +34,8 @@ from tests.store.rig import HUB, LATEST, open_store
 from tests.upstream.rig import connect
 
 ABSENT = "sha256:" + "0" * 64
+# Less than whoever has no copy waits for an answer.
+LONG = 0.9 * client.ANSWER_SECONDS
 
 
 def refuse(story: Story) -> None:
@@ -81,10 +84,13 @@ def warm(story: Story) -> Image:
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
-def test_what_is_cached_is_served_by_tag_soon_and_then_at_once(story: Story, outage: Outage) -> None:
+def test_what_is_cached_is_served_by_tag_soon_and_then_at_once(
+    make_story: Callable[[str], Story], outage: Outage
+) -> None:
+    story = make_story("silent")
     image = warm(story)
     outage(story)
-    with within(2.5):
+    with within(LONG):
         answer = story.manifest("1")
 
     assert told(answer) == (200, "stale", image.digest)
@@ -95,14 +101,16 @@ def test_what_is_cached_is_served_by_tag_soon_and_then_at_once(story: Story, out
     for blob in image.blobs:
         assert story.blob(blob).headers["X-Cache"] == "hit"
 
-    with within(2.5):
+    with within(LONG):
         story.manifest("1")
-    # Open by now: nobody is asked, so nobody is waited for.
-    asked = len(story.upstream.exchanges)
-    seconds = sorted(timed(lambda: story.manifest("1"))[1] for _ in range(9))
-    assert seconds[4] < 0.05
-    assert len(story.upstream.exchanges) <= asked + 1
-    assert "has been failing for" in story.manifest("1").headers["Warning"]
+    # Open by now: nobody is asked, so nobody is waited for; but for a probe, of which there is one a second at most.
+    asked, began = len(story.upstream.exchanges), time.monotonic()
+    timings = [timed(lambda: story.manifest("1")) for _ in range(9)]
+    assert len(story.upstream.exchanges) - asked <= 1 + time.monotonic() - began
+    refused = [seconds for answer, seconds in timings if "has been failing for" in answer.headers["Warning"]]
+    assert refused
+    # The median of them: any one may have shared the processor with other tests.
+    assert sorted(refused)[len(refused) // 2] < 1
 
 
 def test_what_is_not_cached_gets_an_error_that_says_why_in_less_than_ten_seconds(
@@ -117,7 +125,8 @@ def test_what_is_not_cached_gets_an_error_that_says_why_in_less_than_ten_seconds
     asked = [(name, story, path) for name, story in stories.items() for path in paths]
     # Another blob each: whoever asks for the same one waits for whoever asks for it first.
     asked += [(name, story, f"blobs/{digest_of(name.encode())}") for name, story in stories.items()]
-    with within(10), ThreadPoolExecutor(2 * len(asked)) as clients:
+    # One wait for an answer; for two in a row it is too short, and with room for a busy machine.
+    with within(1.9 * client.ANSWER_SECONDS), ThreadPoolExecutor(2 * len(asked)) as clients:
         heads = clients.map(lambda each: each[1].puller.head(f"/v2/{each[1].app}/{each[2]}").status, asked)
         gets = clients.map(lambda each: each[1].puller.get(f"/v2/{each[1].app}/{each[2]}"), asked)
         answers, statuses = list(gets), list(heads)
@@ -134,15 +143,19 @@ def test_what_is_not_cached_gets_an_error_that_says_why_in_less_than_ten_seconds
 def test_while_the_breaker_is_open_what_is_not_cached_is_refused_at_once(story: Story) -> None:
     answer_503(story)
     eventually(lambda: "has been failing for" in message(story.manifest("1")))
-    asked = len(story.upstream.exchanges)
+    asked, refused = len(story.upstream.exchanges), 0
     for number in range(6):
         for path in (f"blobs/{digest_of(bytes([number]))}", f"manifests/{number}", "tags/list"):
             answer, seconds = timed(lambda path=path: story.puller.get(f"/v2/{story.app}/{path}"))  # type: ignore[misc]
             assert code(answer) == (503, "UNAVAILABLE")
             # One of them may be the probe, and a download's probe tries for as long as any.
-            assert seconds < 0.5 or len(story.upstream.exchanges) > asked, path
-            asked = len(story.upstream.exchanges)
-    assert int(answer.headers["Retry-After"]) >= 1
+            probe, asked = len(story.upstream.exchanges) > asked, len(story.upstream.exchanges)
+            if not probe:
+                refused += 1
+                assert "has been failing for" in message(answer), path
+                assert int(answer.headers["Retry-After"]) >= 1
+                assert seconds < 5, path
+    assert refused > 9
 
 
 def test_it_is_asked_again_by_one_probe_and_all_is_well(story: Story) -> None:
@@ -166,13 +179,12 @@ def test_while_it_is_down_probes_are_few(story: Story) -> None:
     warm(story)
     answer_503(story)
     story.upstream.forget()
-    until, pulls = time.monotonic() + 3.5, 0
-    while time.monotonic() < until:
+    began, pulls, spent = time.monotonic(), 0, 0.0
+    while spent < 3.5 or pulls <= 50:
         assert story.manifest("1").headers["X-Cache"] == "stale"
-        pulls += 1
-    assert pulls > 50
-    # Two or three that opened it; probes after one second and after two more.
-    assert len(story.upstream.exchanges) <= 7
+        pulls, spent = pulls + 1, time.monotonic() - began
+    # Two or three that opened it; probes after one second, after two more, after four more, …
+    assert len(story.upstream.exchanges) <= 5 + math.log2(spent + 1)
     assert story.log().count("upstream is down") == 1
 
 
@@ -225,7 +237,7 @@ def test_the_server_starts_without_any_upstream(
             ("mute/", "mute"),
             ("garbage/", "garbage failed"),
         ):
-            with within(9):
+            with within(1.9 * client.ANSWER_SECONDS):
                 answer = puller.get(f"/v2/{name}{APP}/manifests/1")
             assert code(answer) in ((503, "UNAVAILABLE"), (504, "UNAVAILABLE")), name
             assert words in message(answer), message(answer)
@@ -273,9 +285,9 @@ def test_a_name_that_nobody_knows(names: threading.Event) -> None:
 
 def test_a_name_server_that_says_nothing(names: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "ANSWER_SECONDS", 0.2)
-    with within(2), pytest.raises(UpstreamTimeout, match=r"no answer in 0\.2 s"):
+    with within(SECONDS / 2), pytest.raises(UpstreamTimeout, match=r"no answer in 0\.2 s"):
         connect("http://registry.invalid").head_manifest(REPOSITORY, LATEST)
-    with within(2), pytest.raises(UpstreamTimeout, match=r"no answer in 0\.1 s"):
+    with within(SECONDS / 2), pytest.raises(UpstreamTimeout, match=r"no answer in 0\.1 s"):
         connect("http://registry.invalid").head_manifest(REPOSITORY, LATEST, 0.1)
 
 
@@ -292,15 +304,20 @@ def test_what_refers_to_an_image_is_known_while_upstream_is_away(story: Story) -
         assert answer.json() == before
 
 
-@pytest.mark.parametrize("first", [0, 1, 100])
 def test_silence_after_the_first_words_of_a_manifest_is_bounded_too(
-    upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch, first: int
+    upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "ANSWER_SECONDS", 0.3)
-    image = make_image(upstream, tag="latest")
-    upstream.faults.of(image.digest).hold_at = first
-    with within(3), pytest.raises(UpstreamTimeout, match="was silent while we read the manifest"):
-        connect(upstream.url).get_manifest(REPOSITORY, Digest.parse(image.digest))
+    # The first words must come within it, however busy the machine is.
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 4.0)
+    digests = []
+    for number, first in enumerate((0, 1, 100)):
+        digests.append(Digest.parse(make_image(upstream, tag=f"held-at-{first}", seed=number).digest))
+        upstream.faults.of(str(digests[-1])).hold_at = first
+    with within(SECONDS / 2), ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(connect(upstream.url).get_manifest, REPOSITORY, digest) for digest in digests]
+        for each in asked:
+            with pytest.raises(UpstreamTimeout, match="was silent while we read the manifest"):
+                each.result(SECONDS)
 
 
 def test_connections_that_are_not_even_refused_are_not_tried_for_long() -> None:

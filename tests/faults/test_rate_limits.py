@@ -99,13 +99,13 @@ def test_what_is_not_here_gets_an_honest_429_and_is_not_asked_for_again(story: S
     story.upstream.faults.rate_limit, story.upstream.faults.retry_after = 0, "2460"
     answer = story.manifest("1")
     assert code(answer) == (429, "TOOMANYREQUESTS")
-    assert answer.headers["Retry-After"] in ("2460", "2459")
+    assert 2440 <= int(answer.headers["Retry-After"]) <= 2460
     assert message(answer) == (
         f"{story.name} limits this cache: 0 of 0 pulls left in 6 h, counted for 127.0.0.1; "
         "no cached copy; try again in 41 min"
     )
     for _ in range(5):
-        with within(1):
+        with within(5):
             assert code(story.manifest("1")) == (429, "TOOMANYREQUESTS")
     assert counted(story.upstream) == 1
 

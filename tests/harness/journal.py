@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from email.message import Message
 from urllib.parse import parse_qs
 
-WAIT_SECONDS = 20.0  # a test that waits longer for an event waits for one that will not come
+WAIT_SECONDS = 40.0  # a test that waits longer for an event waits for one that will not come
 
 
 @dataclass(eq=False)
@@ -22,9 +22,9 @@ class Exchange:
     headers: Message
     connection: socket.socket = field(repr=False)
     status: int = 0
-    bytes_sent: int = 0
+    bytes_sent: int = 0  # and what is being sent now
     held: bool = False
-    done: bool = False
+    done: bool = False  # all is sent but the last byte, or it was cut
 
     @property
     def query(self) -> dict[str, list[str]]:

@@ -12,7 +12,7 @@ from tests.harness.journal import Exchange, Journal
 from tests.harness.wire import Cut, Reply, send
 
 BACKLOG = 4096
-STOP_SECONDS = 10.0  # for handler threads to end once their sockets are shut
+STOP_SECONDS = 40.0  # for handler threads to end once their sockets are shut
 TLS_HELLO = b"\x16"
 
 

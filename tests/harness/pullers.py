@@ -20,9 +20,9 @@ from urllib.parse import urlsplit
 
 from tests.harness.content import APP, DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 
-SILENCE_SECONDS = 30.0  # between two reads of a pull
-WAIT_SECONDS = 20.0  # for bytes that a test expects now
-FINISH_SECONDS = 45.0  # for the rest of a pull
+SILENCE_SECONDS = 60.0  # between two reads of a pull
+WAIT_SECONDS = 40.0  # for bytes that a test expects now
+FINISH_SECONDS = 90.0  # for the rest of a pull
 CROWD_SECONDS = 300.0  # for a crowd's last byte; the test's own timeout is usually shorter
 CHUNK = 64 * 1024
 CROWD_PROGRAM = Path(__file__).with_name("crowd.py")

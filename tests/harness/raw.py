@@ -5,7 +5,7 @@ import socket
 import threading
 
 REQUEST_END = b"\r\n\r\n"
-IDLE_SECONDS = 30.0  # for a client that connects and never asks
+IDLE_SECONDS = 60.0  # for a client that connects and never asks
 
 
 class RawServer:

@@ -16,10 +16,12 @@ import yaml
 
 REPOSITORY = Path(__file__).parents[2]
 BACKLOG = 4096
-STOP_SECONDS = 15.0  # from TERM to the end, with transfers under way
-DEATH_SECONDS = 5.0  # from KILL to the end
-FORK_SECONDS = 20.0  # from the start of the arbiter to its last worker
+STOP_SECONDS = 60.0  # from TERM to the end, with transfers under way
+DEATH_SECONDS = 30.0  # from KILL to the end
+FORK_SECONDS = 60.0  # from the start of the arbiter to its last worker
 FORK_POLL_SECONDS = 0.01
+# A copy is served after two seconds of silence: on a busy machine also where no story wants it to be.
+PATIENCE = {"tag_timeout": "20s"}
 # Everything else stays out: proxies, credentials and somebody's own configuration would change what is tested.
 KEPT_ENVIRONMENT = re.compile(r"PATH|LANG|LC_.*|TMPDIR|TZ|VIRTUAL_ENV|PYTHON.*|COVERAGE.*|CI")
 
@@ -28,7 +30,8 @@ class CacheServer:
     """A running cache in front of `upstream_url`. Requests may be sent at once: the kernel queues them.
 
     Everything lives under `folder`: the store (unless `root` is another server's), config.yml, log. `config` is merged
-    into the configuration, `environment` into a clean environment.
+    into the configuration, `environment` into a clean environment. It waits longer for a tag's HEAD than it would by
+    default, unless `config` says how long. With `unix` it listens on that socket, too, as behind nginx.
     """
 
     def __init__(
@@ -40,18 +43,24 @@ class CacheServer:
         environment: Mapping[str, str] | None = None,
         root: Path | None = None,
         workers: int = 2,
+        application: str = "wsgi:app",
+        unix: Path | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.root = root or folder / "store"
         self.worker_count = workers
+        self._application = application
         self.config_file = folder / "config.yml"
         self.log_file = folder / "log"
         settings: dict[str, Any] = {
             "version": 0.1,
             "storage": {"filesystem": {"rootdirectory": str(self.root)}},
-            "proxy": {"remoteurl": upstream_url},
+            "proxy": {"remoteurl": upstream_url, **PATIENCE},
         }
-        self.config_file.write_text(yaml.safe_dump(_merge(settings, config or {})), encoding="utf-8")
+        settings = _merge(settings, config or {})
+        for name, upstream in settings.get("upstreams", {}).items():
+            settings["upstreams"][name] = _merge(PATIENCE, upstream)
+        self.config_file.write_text(yaml.safe_dump(settings), encoding="utf-8")
         kept = {name: value for name, value in os.environ.items() if KEPT_ENVIRONMENT.fullmatch(name)}
         # A home of its own: no .netrc, no .docker/config.json.
         self._environment = kept | {"HOME": str(folder), "REGISTRY_CACHE_CONFIG": str(self.config_file)}
@@ -59,13 +68,19 @@ class CacheServer:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.url = f"http://{self.address}"
+        self._listeners = [self._listener]
+        if unix is not None:
+            self._listeners.append(socket.socket(socket.AF_UNIX))
+            self._listeners[-1].bind(str(unix))
+            self._listeners[-1].listen(BACKLOG)
         self.start()
 
     def start(self) -> None:
         self._killed = False
-        descriptor = self._listener.fileno()
+        descriptors = [listener.fileno() for listener in self._listeners]
         command = [sys.executable, "-m", "gunicorn", "-c", str(REPOSITORY / "gunicorn.conf.py")]
-        command += ["--bind", f"fd://{descriptor}", "--workers", str(self.worker_count), "wsgi:app"]
+        command += [word for descriptor in descriptors for word in ("--bind", f"fd://{descriptor}")]
+        command += ["--workers", str(self.worker_count), self._application]
         with self.log_file.open("ab") as log:
             self._arbiter = subprocess.Popen(
                 command,
@@ -74,11 +89,11 @@ class CacheServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=[descriptor],
+                pass_fds=descriptors,
                 start_new_session=True,  # a process group of their own, so that all can be ended, and nobody else
             )
 
-    def run(self, *arguments: str, seconds: float = 30.0) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, seconds: float = 90.0) -> subprocess.CompletedProcess[str]:
         """`registry-cache …` with this server's configuration, to its end."""
         command = [str(Path(sys.executable).with_name("registry-cache")), *arguments]
         return subprocess.run(
@@ -142,7 +157,8 @@ class CacheServer:
     def close(self) -> None:
         """End whatever still runs, at once, and give up the port."""
         self.kill_all()
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
 
     def log_text(self) -> str:
         """Everything this server ever printed."""

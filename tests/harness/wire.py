@@ -16,6 +16,7 @@ CHUNK = 256 * 1024
 PACED_CHUNK = 16 * 1024
 GATE_SECONDS = 0.02  # how often a held transfer looks whether its client left
 NO_LINGER = struct.pack("ii", 1, 0)
+BODILESS = (204, 304)
 
 
 class Cut(Exception):
@@ -58,18 +59,34 @@ def send(reply: Reply, exchange: Exchange, journal: Journal, stopping: threading
         headers.append(("Transfer-Encoding", "chunked"))
     else:
         headers.append(("Content-Length", str(len(body) + faults.length_lie)))
+    if exchange.method == "HEAD" or reply.status in BODILESS:
+        # Bytes after such a head would be taken for the next answer on the connection, or not, as the moment has it.
+        body, chunked = memoryview(b""), False
     lines = [f"HTTP/1.1 {reply.status} {responses.get(reply.status, 'Unknown')}"]
     lines += [f"{name}: {value}" for name, value in headers]
+    # The byte after which the client may be gone or ask anew. What is sent is noted before it is sent, and an exchange
+    # is over before that byte: else a client that has its answer would find it missing here, if we were slow.
+    last = None if chunked else max(0, len(body) + min(0, faults.length_lie)) - 1
     journal.note(exchange, status=reply.status)
+    if last is not None and last < 0:
+        journal.end(exchange)
     exchange.connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
-    if exchange.method == "HEAD":
-        return
+    position = 0
     for piece in _pieces(body, reply.start, faults, exchange, journal, stopping):
-        frame = (b"%x\r\n" % len(piece), piece, b"\r\n") if chunked else (piece,)
+        journal.note(exchange, sent=len(piece))
+        if chunked:
+            frame = [b"%x\r\n" % len(piece), piece, b"\r\n"]
+        elif last is not None and position <= last < position + len(piece):
+            exchange.connection.sendall(piece[: last - position])
+            journal.end(exchange)
+            frame = [piece[last - position :]]
+        else:
+            frame = [piece]
         for part in frame:
             exchange.connection.sendall(part)
-        journal.note(exchange, sent=len(piece))
+        position += len(piece)
     if chunked:
+        journal.end(exchange)
         exchange.connection.sendall(b"0\r\n\r\n")
     if faults.length_lie:
         raise Cut

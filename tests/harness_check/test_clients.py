@@ -50,7 +50,7 @@ def test_skopeo_refuses_a_wrong_byte(upstream: FakeUpstream, tmp_path: Path) -> 
 def _skopeo_copy(upstream: FakeUpstream, folder: Path, *options: str) -> None:
     command = [require("skopeo"), "--insecure-policy", "copy", *options, "--src-tls-verify=false"]
     command += [f"docker://{upstream.address}/{APP}:1", f"dir:{folder / 'out'}"]
-    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    subprocess.run(command, check=True, capture_output=True, timeout=90)
 
 
 def test_the_same_seed_makes_the_same_image(upstream: FakeUpstream) -> None:

@@ -40,7 +40,7 @@ def test_workers_die_and_come_back_and_the_port_stays(
     pid, config, environment = eval(client.get("/").body)  # noqa: S307 - our own repr
     assert pid in before
     assert stand_in.rss(pid) > 1_000_000
-    assert config["proxy"] == {"remoteurl": "http://127.0.0.1:9", "ttl": "1h"}
+    assert config["proxy"] == {"remoteurl": "http://127.0.0.1:9", "ttl": "1h", **server.PATIENCE}
     assert "EXTRA" in environment
     assert "HTTP_PROXY" not in environment
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,10 +17,11 @@ from registry_cache.oci.names import Repository
 from registry_cache.pull import transfer as transfers
 from registry_cache.pull.download import Download, Source
 from registry_cache.pull.feed import Cut, Feed
+from registry_cache.pull.flight import Flights
 from registry_cache.pull.transfer import Transfer
 from tests.store.rig import APP, HUB, Store
 
-SECONDS = 20.0
+SECONDS = 40.0
 
 
 class Body:
@@ -147,6 +150,21 @@ def drain(feed: Feed, start: int = 0, stop: int | None = None, length: int = 700
             break
         got += chunk
     return bytes(got)
+
+
+def flying(flights: Flights, key: str) -> int:
+    """How many threads wait for another's flight in this process."""
+    running = flights._running.get(key)
+    return len(running.done._cond._waiters) if running else 0  # type: ignore[attr-defined]
+
+
+def holding(pid: int, path: str) -> int:
+    """How many times a process has this file open."""
+    found, folder = 0, f"/proc/{pid}/fd"
+    for name in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):
+            found += os.readlink(f"{folder}/{name}") == path
+    return found
 
 
 def eventually(condition: Callable[[], object]) -> None:

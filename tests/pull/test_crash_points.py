@@ -20,7 +20,7 @@ DIGEST = Digest.of(DATA)
 def crashed(root: Path, story: str, at_least: int) -> list[Store]:
     """The stores that a process left which died at its first, second, … change; the last one lived."""
     command = [sys.executable, "-m", crasher.__name__, str(root), story]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > at_least
     return [open_store(root / str(number)) for number in range(1, int(done.stdout) + 1)]

@@ -344,14 +344,15 @@ def test_wrong_bytes_that_a_dead_leader_left_do_not_count_against_this_upstream(
     assert fetch(store, clock, source(registry)).restarts == 2
 
 
-def test_a_stall_is_bounded_and_mended(upstream: FakeUpstream, store: Store, clock: Clock) -> None:
-    upstream.add_blob(DATA)
+def test_a_stall_is_bounded_and_mended(upstream: FakeUpstream, registry: Upstream, store: Store, clock: Clock) -> None:
     upstream.faults.hold_at = 100_000
-    impatient = source(connect(upstream.url, timeouts=Timeouts(connect=1, read=0.1)))
+    # So long that a busy machine does not look like a stall; after the one that is meant, there is time.
+    impatient = source(connect(upstream.url, timeouts=Timeouts(connect=5, read=2)))
 
     def open_(start: int, again: bool) -> object:
         if start:
             upstream.faults.gate.set()
+            return source(registry).open(start, again)
         return impatient.open(start, again)
 
     fetch(store, clock, Source(HUB, APP, open_))  # type: ignore[arg-type]
@@ -362,7 +363,7 @@ def test_silence_for_ever_is_a_timeout(upstream: FakeUpstream, store: Store, clo
     upstream.add_blob(DATA)
     upstream.faults.hold_at = 0
     with pytest.raises(UpstreamTimeout):
-        fetch(store, clock, source(connect(upstream.url, timeouts=Timeouts(connect=1, read=0.05))))
+        fetch(store, clock, source(connect(upstream.url, timeouts=Timeouts(connect=5, read=0.05))))
 
 
 def test_a_trickle_is_dropped_and_resumed(store: Store, clock: Clock) -> None:

@@ -19,7 +19,7 @@ from registry_cache.pull import flight
 from registry_cache.pull.flight import Flights, Record
 from registry_cache.store import locks
 from registry_cache.store.layout import Layout
-from tests.pull.rig import SECONDS, eventually
+from tests.pull.rig import SECONDS, eventually, flying, holding
 from tests.store.rig import children, descriptors
 
 KEY = "tag docker.io/library/app:latest"
@@ -91,12 +91,6 @@ def came(
     return asked
 
 
-def waiters(flights: Flights) -> int:
-    """How many threads wait for another's flight in this process."""
-    running = flights._running.get(KEY)
-    return len(running.done._cond._waiters) if running else 0  # type: ignore[attr-defined]
-
-
 OUTCOMES = [{"digest": "d", "size": 5}, TooManyRequests("later", retry_after=3), ZeroDivisionError("a defect")]
 
 
@@ -105,7 +99,7 @@ def test_threads_share_one_outcome(layout: Layout, outcome: Record | BaseExcepti
     flights, question = Flights(layout), Question(outcome)
     with ThreadPoolExecutor(16) as pool:
         asked = came(flights, 16, question, pool)
-        eventually(lambda: waiters(flights) == 15)
+        eventually(lambda: flying(flights, KEY) == 15)
         question.gate.set()
         outcomes = [future.exception(SECONDS) or future.result() for future in asked]
     if isinstance(outcome, RegistryError):
@@ -164,24 +158,13 @@ def test_processes_share_one_outcome(layout: Layout, told: str, outcome: Record)
         with ThreadPoolExecutor(1) as pool:
             asked = came(mine, 1, lambda: {"told": "not me"}, pool)
             # All three are in the queue once they hold the file open; a moment more, and they have tried it.
-            eventually(lambda: all(holds(other.process.pid, layout.flight(KEY)) for other in others))
-            eventually(lambda: holds(os.getpid(), layout.flight(KEY)))
+            eventually(lambda: all(holding(other.process.pid, layout.flight(KEY)) for other in others))
+            eventually(lambda: holding(os.getpid(), layout.flight(KEY)))
             first.hears(told)
             for child in (first, *others):
                 assert json.loads(child.says()) == outcome
             error = asked[0].exception(SECONDS)
             assert (error.to_record() if isinstance(error, RegistryError) else asked[0].result()) == outcome
-
-
-def holds(pid: int, path: str) -> bool:
-    folder = f"/proc/{pid}/fd"
-    for name in os.listdir(folder):
-        try:
-            if os.readlink(f"{folder}/{name}") == path:
-                return True
-        except FileNotFoundError:
-            continue
-    return False
 
 
 def test_a_defect_in_another_process_is_its_own(layout: Layout) -> None:
@@ -190,7 +173,7 @@ def test_a_defect_in_another_process_is_its_own(layout: Layout) -> None:
         assert [first.says(), first.says()] == ["asking", "working"]
         with ThreadPoolExecutor(1) as pool:
             asked = came(Flights(layout), 1, lambda: {"told": "me"}, pool)
-            eventually(lambda: holds(os.getpid(), layout.flight(KEY)))
+            eventually(lambda: holding(os.getpid(), layout.flight(KEY)))
             first.hears("break")
             assert first.says() == "ZeroDivisionError"
             assert asked[0].result(SECONDS) == {"told": "me"}
@@ -202,7 +185,7 @@ def test_a_killed_holder_blocks_nobody(layout: Layout) -> None:
         assert [holder.says(), holder.says()] == ["asking", "working"]
         with ThreadPoolExecutor(1) as pool:
             asked = came(Flights(layout), 1, lambda: {"told": "me"}, pool)
-            eventually(lambda: holds(os.getpid(), layout.flight(KEY)))
+            eventually(lambda: holding(os.getpid(), layout.flight(KEY)))
             assert not asked[0].done()
             holder.kill()
             assert asked[0].result(SECONDS) == {"told": "me"}
@@ -251,7 +234,7 @@ def test_a_disk_that_takes_no_lock_costs_no_pull(
     flights = Flights(layout)
     with ThreadPoolExecutor(4) as pool:
         asked = came(flights, 4, question, pool)
-        eventually(lambda: waiters(flights) == 3)
+        eventually(lambda: flying(flights, KEY) == 3)
         question.gate.set()
         assert [future.result(SECONDS) for future in asked] == [{"told": "me"}] * 4
     assert question.asked == 1

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,17 +22,22 @@ from registry_cache.errors import (
 )
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Reference, Repository, Tag
+from registry_cache.pull import manifest
 from registry_cache.pull.flight import Flights
 from registry_cache.pull.manifest import ManifestAnswer, ManifestPull, TagPolicy
 from registry_cache.pull.outcome import Outcome
 from registry_cache.store.locks import LockFile
+from registry_cache.upstream import client
 from tests.harness.content import DOCKER_INDEX, OCI_MANIFEST
 from tests.harness.upstream import FakeUpstream
-from tests.pull.rig import SECONDS
+from tests.pull.rig import SECONDS, eventually, flying, holding
 from tests.store.rig import APP, HUB, LATEST, OTHER, Store, open_store
 from tests.upstream.rig import connect
 
-ALWAYS_ASK = TagPolicy()
+# Less than whoever has no copy waits.
+PATIENT = 0.9 * client.ANSWER_SECONDS
+# Where a copy is to be served instead of waiting, a story says so: a machine that is busy must not.
+ALWAYS_ASK = TagPolicy(patience=SECONDS)
 
 
 def document(number: int) -> bytes:
@@ -47,14 +52,21 @@ class Worker:
         self.root = store.layout.root
         self.ahead = timedelta(0)
         self.registry = connect(url)
-        self.pull = ManifestPull(fresh.records, Flights(fresh.layout), lambda: datetime.now(UTC) + self.ahead)
+        self.flights = Flights(fresh.layout)
+        self.pull = ManifestPull(fresh.records, self.flights, lambda: datetime.now(UTC) + self.ahead)
 
     def get(self, reference: Reference = LATEST, repository: Repository = APP, **policy: object) -> ManifestAnswer:
-        tags = TagPolicy(**policy) if policy else ALWAYS_ASK  # type: ignore[arg-type]
+        tags = replace(ALWAYS_ASK, **policy)  # type: ignore[arg-type]
         return self.pull.get(self.registry, repository, reference, tags)
 
     def head(self, reference: Reference = LATEST, repository: Repository = APP) -> ManifestAnswer:
         return self.pull.head(self.registry, repository, reference, ALWAYS_ASK)
+
+
+@pytest.fixture(autouse=True)
+def _a_long_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails at once is asked for once more; on a busy machine "at once" may take a while."""
+    monkeypatch.setattr(manifest, "_MOMENT", SECONDS)
 
 
 @pytest.fixture
@@ -228,22 +240,16 @@ def test_forty_who_ask_at_once_cost_one_head_and_one_get(upstream: FakeUpstream,
     digest = publish(upstream, 1)
     workers = [Worker(store, upstream.url) for _ in range(2)]
     upstream.faults.hold_before = "HEAD"
-    barrier = threading.Barrier(41, timeout=SECONDS)
-
-    def ask(number: int) -> ManifestAnswer:
-        barrier.wait()
-        return workers[number % 2].get()
-
+    key = f"tag {HUB}/{APP}:{LATEST}"
     with ThreadPoolExecutor(40) as pool:
-        answers = [pool.submit(ask, number) for number in range(40)]
-        barrier.wait()
-        upstream.wait_until(lambda: upstream.heads("latest") == 1)
+        answers = [pool.submit(workers[number % 2].get) for number in range(40)]
+        # One of each process is at it, with the lock file open, and all others wait for the one of theirs.
+        eventually(lambda: [flying(worker.flights, key) for worker in workers] == [19, 19])
+        eventually(lambda: holding(os.getpid(), store.layout.flight(key)) == 2)
         upstream.faults.gate.set()
         results = [answer.result(SECONDS) for answer in answers]
     assert {(each.digest, each.data) for each in results} == {(digest, document(1))}
-    # Who was not yet waiting when the answer came has asked anew; nobody fetched twice.
-    assert upstream.heads("latest") <= 4
-    assert upstream.gets(str(digest)) == 1
+    assert upstream.heads("latest") == upstream.gets(str(digest)) == 1
 
 
 def test_bytes_that_are_not_the_digests_are_fetched_once_more(
@@ -363,7 +369,7 @@ def test_a_moved_tag_that_does_not_come_costs_those_with_a_copy_no_more_than_the
     began = time.monotonic()
     answer = worker.get(patience=0.2)
     assert (answer.outcome, answer.data) == (Outcome.STALE, document(1))
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < PATIENT
     with ThreadPoolExecutor(1) as pool:
         cold = pool.submit(worker.get, new)
         with pytest.raises(TimeoutError):
@@ -384,7 +390,7 @@ def test_a_stopped_process_that_holds_a_tag_costs_those_with_a_copy_no_more_than
     with LockFile(path) as lock:
         assert lock.acquire()
         assert worker.get(patience=0.2).outcome is Outcome.STALE
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < PATIENT
         lock.retire()
     assert worker.get(patience=SECONDS).outcome is Outcome.REVALIDATED
 

@@ -122,6 +122,9 @@ def test_one_client_then_another(processes: Both, upstream: FakeUpstream, store:
     assert one.get() == (Outcome.MISS, DATA)
     assert other.get() == (Outcome.HIT, DATA)
     assert upstream.gets(NAME) == 1
+    # Clients have the last byte at the commit, a moment before the transfer lets go of its lock.
+    one.idle()
+    other.idle()
     assert store.files("partial") == store.files("locks") == set()
 
 
@@ -250,6 +253,7 @@ def test_more_readers_than_we_size_for(store: Store, upstream: FakeUpstream) -> 
         assert isinstance(body, GrowingBlob)
         body.close()
     assert small.get()[1] == DATA
+    small.idle()
 
 
 @pytest.mark.parametrize("name", ["open", "write", "rename", "fsync", "link"])
@@ -271,6 +275,7 @@ def test_a_failing_disk_costs_no_client_its_pull(
             worker.idle()
         assert not store.wrong_blobs()
         assert worker.get()[1] == DATA
+        worker.idle()
         for path in [*store.files("blobs"), *store.files("repositories"), *store.files("partial")]:
             os.unlink(root / path)
         if calls() < number:

@@ -30,7 +30,8 @@ def shared_upstream() -> Iterator[FakeUpstream]:
 
 @pytest.fixture(scope="package")
 def shared_cache(shared_upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CacheServer]:
-    server = CacheServer(tmp_path_factory.mktemp("shared"), shared_upstream.url)
+    folder = tmp_path_factory.mktemp("shared")
+    server = CacheServer(folder, shared_upstream.url, application="tests.server.patient:app")
     yield server
     shared_upstream.faults.release()
     server.stop()
@@ -61,6 +62,8 @@ def cache(upstream: FakeUpstream, shared_cache: CacheServer) -> Iterator[CacheSe
     before = len(shared_cache.log_text())
     yield shared_cache
     upstream.faults.release()
+    # A transfer whose clients have left, or just have their answer, may still have something to tell.
+    _await_the_end_of_transfers(shared_cache)
     told = shared_cache.log_text()[before:]
     if FAILURES.search(told):
         shared_cache.kill_all()
@@ -74,10 +77,14 @@ def workers(cache: CacheServer) -> Workers:
     return Workers(cache)
 
 
+def _await_the_end_of_transfers(cache: CacheServer) -> None:
+    eventually(lambda: not [*cache.root.glob("locks/sha*/*")])
+
+
 def _empty(cache: CacheServer) -> None:
     """Remove what is stored, once nothing is under way; the folders that the product makes when it starts stay."""
-    eventually(lambda: not [*cache.root.glob("locks/sha*/*")])
-    for kept in ("blobs/*", "repositories", "partial/*", "upstreams"):
+    _await_the_end_of_transfers(cache)
+    for kept in ("blobs/*", "repositories", "partial/*", "upstreams", "quarantine"):
         for folder in cache.root.glob(kept):
             for entry in folder.iterdir():
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()

@@ -80,7 +80,7 @@ def test_clients_of_two_instances_over_one_store_cost_one_download(
 def test_thirty_two_clients_of_24_mebibytes_cost_24_mebibytes(upstream: FakeUpstream, puller: Puller) -> None:
     data = random_bytes(24 * MiB, seed="32 clients")
     blob = upstream.add_blob(data)
-    assert puller.start_crowd(32, APP, blob, data).finish(50).right == 32
+    assert puller.start_crowd(32, APP, blob, data).finish().right == 32
     assert upstream.bytes_sent(blob) == len(data)
 
 
@@ -92,13 +92,13 @@ def test_who_comes_half_way_has_the_first_byte_at_once(
     upstream.faults.hold_at = 2 * MiB
     early = start(puller, workers, workers.first, blob, at=2 * MiB - 1)
 
+    # Each has its first byte when this returns, though no more come from upstream until …
     joiners = [start(puller, workers, getattr(workers, late), blob)[0] for _ in range(3)]
-    upstream.faults.gate.set()
+    assert upstream.bytes_sent(blob) == 2 * MiB
+    upstream.faults.gate.set()  # … now.
 
     results = finish([*early, *joiners])
     assert [result.digest for result in results] == [blob] * 4
-    # The best of three: the others may have shared the processor with other tests.
-    assert min(result.first_byte_seconds or 99 for result in results[1:]) < 0.2
 
 
 def test_a_download_outlives_the_client_that_started_it(upstream: FakeUpstream, puller: Puller) -> None:
@@ -160,7 +160,7 @@ def test_wrong_bytes_reach_no_client_whole(
     assert stored_blobs(cache.root) == []
 
     upstream.reset_faults()  # … and anew for who asks when every worker has seen the failure
-    eventually(lambda: puller.blob(blob).status == 200)
+    eventually(lambda: puller.start_blob(APP, blob).finish().complete)
     assert digest_of(puller.blob(blob).body) == blob
 
 

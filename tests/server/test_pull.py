@@ -60,7 +60,7 @@ def test_an_index_is_kept_as_it_is_whatever_the_client_accepts(
 
 def test_a_client_may_send_its_accept_line_by_line(upstream: FakeUpstream, puller: Puller) -> None:
     image = make_image(upstream)
-    connection = http.client.HTTPConnection(puller.address, timeout=20)
+    connection = http.client.HTTPConnection(puller.address, timeout=60)
     connection.putrequest("GET", f"/v2/{APP}/manifests/1")
     for media_type in (OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST, "application/json", "*/*"):
         connection.putheader("Accept", media_type)
@@ -128,7 +128,7 @@ def test_clients_at_once_share_one_token(upstream: FakeUpstream, puller: Puller,
     upstream.faults.require_token = True
     image = make_image(upstream, "team/shared", layers=6)
     upstream.faults.hold_before = "GET /token"
-    requests = [workers.send(workers.first, f"/v2/team/shared/blobs/{blob}")[0] for blob in image.blobs]
+    requests = workers.send(workers.first, *(f"/v2/team/shared/blobs/{blob}" for blob in image.blobs))
     upstream.faults.gate.set()
     assert [digest_of(request.answer().body) for request in requests] == list(image.blobs)
     assert len(upstream.token_requests) == 1

@@ -1,5 +1,6 @@
 """The commands that start the server: what they print, how soon they answer, and how they end."""
 
+import contextlib
 import json
 import os
 import re
@@ -19,8 +20,10 @@ from tests.server.waiting import eventually
 
 SERVE = [str(Path(sys.executable).with_name("registry-cache")), "serve"]
 GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
-LATER_START_SECONDS = 3.0
-STOP_SECONDS = 15.0
+# Of the processor: what the machine does for others meanwhile does not count, and what is waited for does below.
+START_SECONDS = 3.0
+WAITED_SECONDS = 20.0
+STOP_SECONDS = 60.0
 
 
 class Command:
@@ -64,6 +67,16 @@ class Command:
             self.process.wait(STOP_SECONDS)
 
 
+def processor_seconds(group: int) -> float:
+    """What all processes of a group have used until now."""
+    used = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            fields = stat.read_text().rpartition(")")[2].split()
+            used += (int(fields[11]) + int(fields[12])) * (int(fields[2]) == group)
+    return used / os.sysconf("SC_CLK_TCK")
+
+
 Start = Callable[..., Command]
 
 
@@ -91,7 +104,8 @@ def test_it_says_what_it_does_answers_soon_and_ends_on_control_c(
     server = start(command)
     url = server.url()
     assert make_puller(url).get("/v2/").status == 200
-    assert time.monotonic() - server.began < LATER_START_SECONDS
+    assert time.monotonic() - server.began < WAITED_SECONDS
+    assert processor_seconds(server.process.pid) < START_SECONDS
 
     printed = server.printed()
     assert "mirroring docker.io (https://registry-1.docker.io)" in printed

@@ -9,10 +9,11 @@ from tests.conftest import MakeCache
 from tests.harness.images import random_bytes
 from tests.harness.pullers import Puller
 from tests.harness.upstream import FakeUpstream
+from tests.server.waiting import eventually
 
 MiB = 1024 * 1024
 # gunicorn looks once a second whether to stop; its own grace, which idle connections used to take whole, is 30.
-PROMPT_SECONDS = 8.0
+PROMPT_SECONDS = 20.0
 
 
 def test_idle_connections_do_not_hold_up_a_stop(upstream: FakeUpstream, make_cache: MakeCache) -> None:
@@ -42,6 +43,7 @@ def test_a_transfer_under_way_finishes_before_the_stop(
 
     stop = threading.Thread(target=cache.terminate)
     stop.start()
+    eventually(lambda: "Handling signal: term" in cache.log_text())
     upstream.faults.gate.set()
 
     assert pull.finish().digest == blob

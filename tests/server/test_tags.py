@@ -97,7 +97,22 @@ def test_a_deleted_tag_is_gone_and_stays_forgotten(upstream: FakeUpstream, pulle
     assert puller.manifest("latest").status in (503, 504)
 
 
-@pytest.mark.parametrize("trouble", ["down", "500", "503", "429", "silent"])
+def test_a_silent_upstream_is_waited_for_for_as_long_as_the_operator_says(
+    upstream: FakeUpstream, make_cache: MakeCache, make_puller: Callable[[str], Puller]
+) -> None:
+    puller = make_puller(make_cache({"proxy": {"tag_timeout": "300ms"}}).url)
+    image = make_image(upstream, tag="latest")
+    puller.manifest("latest")
+    upstream.faults.hold_before = "HEAD .*/manifests/latest"
+
+    answer = puller.manifest("latest")
+
+    assert told(answer) == (200, "stale", image.digest)
+    assert answer.body == image.manifest
+    assert "no answer in 0." in answer.headers["Warning"]
+
+
+@pytest.mark.parametrize("trouble", ["down", "500", "503", "429"])
 def test_without_an_answer_what_we_have_is_served_as_stale(
     upstream: FakeUpstream, puller: Puller, trouble: str
 ) -> None:
@@ -105,8 +120,6 @@ def test_without_an_answer_what_we_have_is_served_as_stale(
     puller.manifest("latest")
     if trouble == "down":
         upstream.stop()
-    elif trouble == "silent":
-        upstream.faults.hold_before = "HEAD .*/manifests/latest"
     else:
         upstream.faults.answer("/manifests/", int(trouble))
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-SECONDS = 10.0
+SECONDS = 40.0
 POLL_SECONDS = 0.005
 
 

@@ -52,10 +52,10 @@ class Workers:
             for pid in others:
                 os.kill(pid, signal.SIGCONT)
 
-    def send(self, worker: int, path: str, method: str = "GET", count: int = 1) -> list[Request]:
-        """`count` requests that this worker has read, and is at work on, when this returns."""
+    def send(self, worker: int, *paths: str, method: str = "GET", count: int = 1) -> list[Request]:
+        """`count` requests for each path that this worker has read, and is at work on, when this returns."""
         with self.only(worker):
-            requests = [Request(self._cache.address, path, method) for _ in range(count)]
+            requests = [Request(self._cache.address, path, method) for path in paths for _ in range(count)]
             # A worker takes its connections in turn, so when it answers this one it has seen all before; and those that
             # wait for each other take a few turns of its loop more.
             for _ in range(TURNS):

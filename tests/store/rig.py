@@ -33,7 +33,7 @@ CHANGES = (
     *("rename", "setxattr", "fchmod", "fsync", "utime"),
 )
 # For a process that answers a line with a line: long enough for a loaded machine, short of pytest's own limit.
-CHILD_SECONDS = 30
+CHILD_SECONDS = 60
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def test_closing_another_descriptor_of_the_file_does_not_free_it(path: str) -> N
 
 def test_of_many_threads_one_wins_each_round(path: str) -> None:
     threads, rounds = 12, 40
-    barrier = threading.Barrier(threads, timeout=20)
+    barrier = threading.Barrier(threads, timeout=60)
     won: list[int] = []
 
     def contend() -> None:
@@ -92,7 +92,7 @@ def test_of_many_threads_one_wins_each_round(path: str) -> None:
     for each in contenders:
         each.start()
     for each in contenders:
-        each.join(30)
+        each.join(60)
     assert won == list(range(rounds))
 
 

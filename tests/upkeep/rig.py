@@ -23,8 +23,8 @@ from registry_cache.store.records import TagRecord
 from registry_cache.upkeep.cleanup import Cleanup, Result
 from tests.store.rig import APP, HUB, Store, open_store
 
-# In the future, so that nothing that a test has just written was used later.
-NOW = float(int(time.time()) + 1000)
+# In the future, so that nothing that a test has just written was used later; less than an hour, which is old.
+NOW = float(int(time.time()) + 3000)
 HOUR, DAY = 3600.0, 86_400.0
 
 # Everything by which a cleanup changes a disk.
@@ -86,6 +86,22 @@ class Shelf:
             )
             self.store.records.touch_tag(HUB, repository, Tag.parse(tag), then)
         return self.used(digest, ago)
+
+
+def flip(path: str) -> None:
+    """Change one bit in the middle of a file."""
+    os.chmod(path, 0o644)
+    data = bytearray(Path(path).read_bytes())
+    data[len(data) // 2] ^= 1
+    with open(path, "r+b") as file:
+        file.write(data)
+    os.chmod(path, 0o444)
+
+
+def cut(path: str, size: int = 1) -> None:
+    os.chmod(path, 0o644)
+    os.truncate(path, size)
+    os.chmod(path, 0o444)
 
 
 def snapshot(root: Path) -> dict[str, tuple[int, int, int]]:

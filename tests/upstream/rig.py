@@ -16,7 +16,7 @@ from tests.store.rig import APP, HUB
 assert APP_NAME == APP
 
 ME = Credentials("me", "secret")
-NO_TIMEOUTS = Timeouts(connect=5.0, read=10.0)
+NO_TIMEOUTS = Timeouts(connect=20.0, read=40.0)
 
 
 class MemoryBoard:

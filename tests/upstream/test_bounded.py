@@ -42,7 +42,7 @@ def test_silence_ends_and_says_what_was_asked(gate: threading.Event) -> None:
     began = time.monotonic()
     with pytest.raises(UpstreamTimeout, match=r"no answer in 0\.05 s when we asked for the weather"):
         bounded(SOON, "asked for the weather", lambda: gate.wait(SECONDS))
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < SECONDS / 2
 
 
 def test_an_answer_that_comes_too_late_is_discarded_once(gate: threading.Event) -> None:

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from registry_cache.upstream.breaker import FIRST_PAUSE, LAST_PAUSE, Breaker, Refusal, ask
-from tests.pull.rig import Clock
+from tests.pull.rig import SECONDS, Clock
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_of_many_threads_one_is_the_probe(breaker: Breaker, clock: Clock) -> Non
     start, admitted = threading.Barrier(16), []
 
     def knock() -> None:
-        start.wait(10)
+        start.wait(SECONDS)
         if ask(breaker) is None:
             admitted.append(1)
 
@@ -106,7 +106,7 @@ def test_of_many_threads_one_is_the_probe(breaker: Breaker, clock: Clock) -> Non
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(SECONDS)
     assert admitted == [1]
 
 

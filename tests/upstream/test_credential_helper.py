@@ -142,8 +142,9 @@ def test_a_program_that_hangs_is_given_up_and_asked_again(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(credential_helper, "HELPER_SECONDS", 0.3)
-    helper = make_helper(f"test -e {tmp_path}/well || exec sleep 30\n{ANSWER}")
+    # It has written its line by then, and only then hangs.
+    monkeypatch.setattr(credential_helper, "HELPER_SECONDS", 3.0)
+    helper = make_helper(f"test -e {tmp_path}/well || exec sleep 90\n{ANSWER}")
     with pytest.raises(UpstreamUnavailable, match="no answer in"):
         helper.credentials()
     (tmp_path / "well").touch()
@@ -193,26 +194,26 @@ def test_with_a_failing_program_public_images_still_come(upstream: FakeUpstream,
     assert str(registry.head_manifest(APP, Tag.parse("1")).digest) == digest
 
 
-@pytest.mark.parametrize("child", ["sleep 30 &", "setsid sleep 30 &"])
+@pytest.mark.parametrize("child", ["sleep 90 &", "setsid sleep 90 &"])
 def test_a_child_that_keeps_its_output_open_holds_up_nobody(
     make_helper: MakeHelper, monkeypatch: pytest.MonkeyPatch, child: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(credential_helper, "HELPER_SECONDS", 5.0)
+    monkeypatch.setattr(credential_helper, "HELPER_SECONDS", SECONDS)
     began = time.monotonic()
     assert make_helper(f"{child}\necho $! >{tmp_path}/child\n{ANSWER}").credentials().password == SECRET
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < SECONDS
     os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
 
 
 def test_a_program_that_hangs_is_ended_with_its_children(
     make_helper: MakeHelper, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(credential_helper, "HELPER_SECONDS", 0.5)
-    helper = make_helper(f"sleep 30 &\necho $! >{tmp_path}/child\nsleep 30")
+    monkeypatch.setattr(credential_helper, "HELPER_SECONDS", 3.0)
+    helper = make_helper(f"sleep 90 &\necho $! >{tmp_path}/child\nsleep 90")
     began = time.monotonic()
     with pytest.raises(UpstreamUnavailable, match="no answer in"):
         helper.credentials()
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < SECONDS
     child = Path("/proc") / (tmp_path / "child").read_text().strip() / "cmdline"
     eventually(lambda: not child.exists() or not child.read_bytes())
 

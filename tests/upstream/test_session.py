@@ -20,10 +20,11 @@ from tests.upstream.rig import ME, connect
 DATA = b"layer" * 100
 DIGEST = Digest.of(DATA)
 NAME = str(DIGEST)
+PATIENT = Timeouts(20, 40)
 
 
 def send(url: str, path: str = "/v2/", session: Session | None = None, **headers: str) -> int:
-    session = session or Session("it", Timeouts(1, 5), TLS())
+    session = session or Session("it", PATIENT, TLS())
     with session.send("GET", url + path, headers, "asked") as response:
         return response.status_code
 
@@ -58,7 +59,7 @@ def test_only_what_was_meant_goes_along(
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setenv("http_proxy", "http://127.0.0.9:1")
     upstream.faults.set_cookie = True
-    session = Session("it", Timeouts(1, 5), TLS())
+    session = Session("it", PATIENT, TLS())
     assert [send(upstream.url, session=session, Accept="a/b") for _ in range(2)] == [200, 200]
     for exchange in upstream.exchanges:
         assert set(map(str.lower, exchange.headers)) <= {
@@ -101,7 +102,7 @@ def test_another_scheme_is_told_no_credentials(
 ) -> None:
     context, authority = make_certificate(tmp_path)
     secure = make_upstream(tls=context)
-    session = Session("it", Timeouts(1, 5), TLS(verify=str(authority)))
+    session = Session("it", PATIENT, TLS(verify=str(authority)))
     upstream.faults.answer("GET /v2/first", 307, Location=f"{secure.url}/v2/")
     assert send(upstream.url, "/v2/first", session, Authorization="Bearer t") == 200
     assert "Authorization" not in secure.exchanges[0].headers
@@ -120,7 +121,7 @@ def test_a_redirect_from_https_to_http_is_refused(
 ) -> None:
     context, authority = make_certificate(tmp_path)
     secure = make_upstream(tls=context)
-    session = Session("it", Timeouts(1, 5), TLS(verify=str(authority)))
+    session = Session("it", PATIENT, TLS(verify=str(authority)))
     secure.faults.answer("GET /v2/first", 307, Location=f"{upstream.url}/v2/")
     with pytest.raises(UpstreamError, match="https to http"):
         send(secure.url, "/v2/first", session)
@@ -160,7 +161,7 @@ def test_a_content_server_that_challenges_is_told_nothing(upstream: FakeUpstream
 def test_silence_is_bounded(upstream: FakeUpstream) -> None:
     upstream.faults.hold_before = "/"
     with pytest.raises(UpstreamTimeout):
-        send(upstream.url, session=Session("it", Timeouts(1, 0.05), TLS()))
+        send(upstream.url, session=Session("it", Timeouts(20, 0.05), TLS()))
 
 
 def test_nobody_there(upstream: FakeUpstream) -> None:

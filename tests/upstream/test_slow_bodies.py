@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -20,6 +21,9 @@ from tests.harness.upstream import FakeUpstream
 from tests.pull.rig import SECONDS
 from tests.store.rig import APP, LATEST
 from tests.upstream.rig import connect
+
+# Of all the bounds on an answer the least that is not meant in a test below.
+LONG = 0.9 * client.ANSWER_SECONDS
 
 JSON = b"Content-Type: application/json\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
@@ -110,7 +114,7 @@ def test_a_document_ends_in_time(drip: Callable[..., Dripper], monkeypatch: pyte
     began = time.monotonic()
     with pytest.raises(UpstreamTimeout, match=r"took more than 0\.3 s"):
         connect(drip("200 OK", *BODIES[body]).url).get_manifest(APP, LATEST)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < LONG
 
 
 def test_a_document_ends_in_time_in_a_worker(drip: Callable[..., Dripper]) -> None:
@@ -127,7 +131,7 @@ def test_an_error_is_told_without_a_reason_that_drips(
     began = time.monotonic()
     with pytest.raises(ManifestUnknown):
         connect(drip("404 Not Found", *BODIES[body]).url).get_manifest(APP, LATEST)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < LONG
 
 
 @pytest.mark.parametrize("where", ["body", "headers"])
@@ -143,6 +147,7 @@ def test_a_token_that_drips_holds_up_nobody_for_good(
     registry = connect(upstream.url)
     with pytest.raises(UpstreamTimeout):
         registry.head_manifest(APP, LATEST)
+    monkeypatch.setattr(auth, "TOKEN_SECONDS", SECONDS)
     token = requests.get(upstream.url + f"/token?scope=repository:{APP}:pull&service=x", timeout=SECONDS).content
     server.well = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(token), token)
     assert str(registry.head_manifest(APP, LATEST).digest) == digest
@@ -151,13 +156,13 @@ def test_a_token_that_drips_holds_up_nobody_for_good(
 def test_a_silent_content_server_is_no_failure_of_the_registry(
     upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "ANSWER_SECONDS", 0.3)
+    # The registry's own answer, which sends us there, must come within it, however busy the machine is.
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 4.0)
     blob = upstream.add_blob(b"layer")
     digest = upstream.add_manifest(b"{}", tag="latest")
-    with socket.create_server(("127.0.0.2", 0)) as silent:
+    with socket.create_server(("127.0.0.2", 0)) as silent, ThreadPoolExecutor(4) as pool:
         upstream.faults.redirect_to = f"http://127.0.0.2:{silent.getsockname()[1]}/{{digest}}"
         registry = connect(upstream.url)
-        for _ in range(4):
-            with pytest.raises(UpstreamElsewhere):
-                registry.open_blob(APP, Digest.parse(blob))
+        pulls = [pool.submit(registry.open_blob, APP, Digest.parse(blob)) for _ in range(4)]
+        assert [type(pull.exception(SECONDS)) for pull in pulls] == [UpstreamElsewhere] * 4
         assert str(registry.head_manifest(APP, LATEST).digest) == digest
