@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from registry_cache.commands.command import Command, Progress, add_json_argument, duration
+from registry_cache.commands.command import Command, Progress, add_json_argument, duration, step_back
 from registry_cache.config import load_config
 from registry_cache.errors import RegistryError
 
@@ -33,6 +33,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from registry_cache.wiring import cleanup
 
     config = load_config(environ, create=False)
+    step_back()
     now = datetime.now(UTC).astimezone()
     deadline = time.monotonic() + arguments.max_time.total_seconds()
     show_progress = Progress() if sys.stderr.isatty() and not arguments.json else lambda doing, count: None

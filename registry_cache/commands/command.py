@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -35,6 +36,11 @@ class Progress:
 
     def clear(self) -> None:
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def step_back() -> None:
+    """Let everybody else on this machine go first: a pass over the store is in no hurry, and pulls are."""
+    os.nice(15)
 
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:

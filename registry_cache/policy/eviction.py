@@ -80,6 +80,21 @@ def excess(stored: int, free: int, bounds: Bounds) -> int:
     return max(over, under)
 
 
+def due(stored: int | None, free: int, bounds: Bounds) -> bool:
+    """Tell whether a pass must make room: over a bound, or nobody has counted yet what is held to ``max_size``."""
+    return (stored is None and bounds.max_size is not None) or excess(stored or 0, free, bounds) > 0
+
+
+def emergency(size: int, stored: int, free: int, total: int) -> int:
+    """Return how many bytes to free for a blob of ``size`` on a full disk of ``total`` bytes.
+
+    A share of the disk beyond what it takes, for those that come next. A blob that is larger than half of what the
+    cache could ever hold is not worth all the others.
+    """
+    room = int(total * (1 - LOW_MARK))
+    return room + size if size <= (stored + free) // 2 else room
+
+
 def boundary(sizes: Mapping[_Key, int], need: int) -> tuple[_Key, int] | None:
     """Return the key at which the sizes, added up from the least key on, reach ``need``; and what of it falls there.
 

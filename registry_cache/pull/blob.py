@@ -19,7 +19,7 @@ from registry_cache.pull.download import Body, Source
 from registry_cache.pull.feed import Cut, Feed
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.passthrough import UncachedBlob
-from registry_cache.pull.transfer import Transfer
+from registry_cache.pull.transfer import UNLIMITED, Room, Transfer
 from registry_cache.store.blobs import Blobs, OpenBlob
 from registry_cache.store.handle import ReadHandle
 from registry_cache.store.partials import Partials
@@ -114,7 +114,7 @@ class GrowingBlob:
             self._feeds.leave(self._feed)
 
     def _uncached(self, start: int, stop: int | None) -> Iterator[bytes]:
-        _log.warning("streaming a blob through, uncached", digest=self._feed.digest, at=start)
+        _log.info("streaming a blob through, uncached", digest=self._feed.digest, at=start)
         source = _source(self._upstream, self._repository, self._feed.digest)
         try:
             blob = UncachedBlob(self._feed.digest, source, self.size)
@@ -145,9 +145,10 @@ class BlobHead:
 class Feeds:
     """The transfers that this process has readers in, or leads. At most ``max_readers`` read at once."""
 
-    def __init__(self, blobs: Blobs, partials: Partials, max_readers: int) -> None:
+    def __init__(self, blobs: Blobs, partials: Partials, max_readers: int, room: Room = UNLIMITED) -> None:
         self._blobs = blobs
         self._partials = partials
+        self._room = room
         self._max_readers = max_readers
         self._mutex = threading.Lock()
         self._feeds: dict[Digest, Feed] = {}
@@ -168,7 +169,7 @@ class Feeds:
             started = feed is None or feed.ended
             if feed is None or feed.ended:
                 feed = Feed(digest)
-                transfer = Transfer(feed, source, self._blobs, self._partials)
+                transfer = Transfer(feed, source, self._blobs, self._partials, self._room)
                 thread = threading.Thread(target=self._run, args=(feed, transfer), name=f"transfer {digest}")
                 thread.daemon = True
                 thread.start()
@@ -239,7 +240,7 @@ class BlobPull:
             blob = self._blobs.open(name, repository, digest)
             whole = blob or self._blobs.open_any(digest)
         except StoreError as error:
-            _log.warning("could not read a blob; fetching it", digest=digest, error=error)
+            _log.debug("could not read a blob; fetching it", digest=digest, error=error)
             return None
         if blob or whole is None:
             return blob
@@ -247,7 +248,7 @@ class BlobPull:
         try:
             self._blobs.grant(name, repository, digest)
         except StoreError as error:
-            _log.warning("could not record a membership", digest=digest, error=error)
+            _log.debug("could not record a membership", digest=digest, error=error)
         return whole
 
     def _follow(self, pull: _Pull) -> BlobAnswer | None:
@@ -268,7 +269,7 @@ class BlobPull:
             growing = GrowingBlob(self._feeds, feed, pull.upstream, pull.repository)
             return BlobAnswer(Outcome.MISS if started and feed.led_here else Outcome.JOIN, growing)
         except StoreError as error:
-            _log.warning("streaming a blob through, uncached", digest=pull.digest, error=error)
+            _log.info("streaming a blob through, uncached", digest=pull.digest, error=error)
             return BlobAnswer(Outcome.MISS, UncachedBlob(pull.digest, pull.source))
         except Cut as cut:
             raise cut.error from cut

@@ -149,7 +149,7 @@ def _leave_note(lock: LockFile, outcome: _Outcome) -> None:
         lock.write(json.dumps(note).encode())
     except OSError as failure:
         # Those who wait ask for themselves.
-        _log.warning("could not leave an outcome for other processes", error=str(failure))
+        _log.debug("could not leave an outcome for other processes", error=str(failure))
 
 
 def _parse_note(data: bytes, arrived: float, now: float) -> _Outcome | None:

@@ -114,7 +114,7 @@ class Listing:
         try:
             return self._records.tags(upstream.name, repository)
         except StoreError as error:
-            _log.warning("could not list tags", repository=repository, error=error)
+            _log.debug("could not list tags", repository=repository, error=error)
             return []
 
     def _kept_referrers(self, upstream: Upstream, repository: Repository, digest: Digest) -> list[Descriptor] | None:
@@ -135,7 +135,7 @@ class Listing:
                 return
             self._records.put_referrers(upstream.name, repository, digest, document)
         except StoreError as error:
-            _log.warning("could not keep referrers", repository=repository, error=error)
+            _log.debug("could not keep referrers", repository=repository, error=error)
 
     def _known(self, upstream: Upstream, repository: Repository, digest: Digest) -> bool:
         """Tell whether the digest, or something that refers to it, was ever here. Raises StoreError."""

@@ -291,14 +291,14 @@ class ManifestPull:
         try:
             return self._records.manifest(upstream.name, repository, digest)
         except StoreError as error:
-            _log.warning("could not read a manifest; fetching it", digest=digest, error=error)
+            _log.debug("could not read a manifest; fetching it", digest=digest, error=error)
             return None
 
     def _tag(self, upstream: Upstream, repository: Repository, tag: Tag) -> TagRecord | None:
         try:
             return self._records.tag(upstream.name, repository, tag)
         except StoreError as error:
-            _log.warning("could not read a tag; asking for it", tag=tag, error=error)
+            _log.debug("could not read a tag; asking for it", tag=tag, error=error)
             return None
 
     def _try_to(self, what: str, act: Callable[[], None]) -> None:
@@ -306,7 +306,7 @@ class ManifestPull:
         try:
             act()
         except StoreError as error:
-            _log.warning(f"could not {what}", error=error, file=error.detail)
+            _log.debug(f"could not {what}", error=error, file=error.detail)
 
 
 _Absent = Callable[[Upstream, Repository, Digest, TagRecord | None], ManifestAnswer]

@@ -64,15 +64,14 @@ class Upstreams:
     def target(self, name: str, query: Mapping[str, str]) -> Target:
         """Return what the repository ``name`` of a URL means. Raises NameInvalid, NameUnknown."""
         namespace = query.get("ns") or None
-        if namespace is not None:
-            return self._target(self.named(namespace), name, name, namespace)
-        first, slash, rest = name.partition("/")
-        if slash and (served := self._listed(first)):
-            return self._target(served, rest, name, None)
-        # No account of Docker Hub has a dot in its name: this is a registry's, and not one of ours.
-        if slash and (":" in first or ("." in first and self.default.upstream.name == HUB)):
-            raise _not_listed(first)
-        return self._target(self.default, name, name, None)
+        served, rest = (self.named(namespace), name) if namespace is not None else self._first_segment(name)
+        repository = Repository.parse(_official(served, rest))
+        return Target(served.upstream, served.tags, repository, name, namespace, served.fallback)
+
+    def split(self, name: str) -> tuple[str, str]:
+        """Return the upstream's name and the rest of a name, as written without ``ns``. Raises NameUnknown."""
+        served, rest = self._first_segment(name)
+        return served.upstream.name, _official(served, rest)
 
     def named(self, namespace: str) -> Served:
         """Return the upstream that a query's ``ns`` names. Raises NameUnknown."""
@@ -85,10 +84,18 @@ class Upstreams:
         # Other scripts have letters that become a listed name's in lower case (U+212A, k), and no header can hold them.
         return self._by_name.get(name.lower()) if name.isascii() else None
 
-    def _target(self, served: Served, name: str, named: str, namespace: str | None) -> Target:
-        if served.upstream.name == HUB and "/" not in name:
-            name = _OFFICIAL + name
-        return Target(served.upstream, served.tags, Repository.parse(name), named, namespace, served.fallback)
+    def _first_segment(self, name: str) -> tuple[Served, str]:
+        first, slash, rest = name.partition("/")
+        if slash and (served := self._listed(first)):
+            return served, rest
+        # No account of Docker Hub has a dot in its name: this is a registry's, and not one of ours.
+        if slash and (":" in first or ("." in first and self.default.upstream.name == HUB)):
+            raise _not_listed(first)
+        return self.default, name
+
+
+def _official(served: Served, name: str) -> str:
+    return _OFFICIAL + name if served.upstream.name == HUB and "/" not in name else name
 
 
 def _not_listed(name: str) -> NameUnknown:

@@ -6,10 +6,12 @@ whichever transfer gets the claim goes on behind its last byte.
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable
+from typing import Protocol
 
-from registry_cache.errors import RegistryError, StoreError
+from registry_cache.errors import RegistryError, StoreError, StoreFull
 from registry_cache.log import Log
 from registry_cache.pull.download import Download, Source
 from registry_cache.pull.feed import Feed
@@ -23,14 +25,38 @@ _FIRST_POLL, _LAST_POLL = 0.005, 0.05
 _log = Log(__name__)
 
 
+class Room(Protocol):
+    """Who sees to it that there is room for blobs; returns at once."""
+
+    def expect(self, size: int) -> None:
+        """Hear that ``size`` bytes are about to be stored. Raises StoreFull where they would never fit."""
+
+    def full(self, size: int | None) -> None:
+        """Hear that the disk refused a blob of ``size`` bytes, None where that is not known."""
+
+
+class _Unlimited:
+    """Where nobody sees to it."""
+
+    def expect(self, size: int) -> None:
+        """There is room."""
+
+    def full(self, size: int | None) -> None:
+        """There is none, and nobody makes any."""
+
+
+UNLIMITED = _Unlimited()
+
+
 class Transfer:
     """Fills ``feed`` from ``source``, or from what another process' leader writes."""
 
-    def __init__(self, feed: Feed, source: Source, blobs: Blobs, partials: Partials) -> None:
+    def __init__(self, feed: Feed, source: Source, blobs: Blobs, partials: Partials, room: Room = UNLIMITED) -> None:
         self._feed = feed
         self._source = source
         self._blobs = blobs
         self._partials = partials
+        self._room = room
         self._began = time.time()
 
     def run(self, wanted: Callable[[], bool]) -> None:
@@ -53,7 +79,7 @@ class Transfer:
         # A second look under the lock: the previous leader may have committed between our miss and our claim.
         if self._adopt_commit() or self._adopt_failure():
             return
-        leader = _Leader(self._feed, self._source, claim)
+        leader = _Leader(self._feed, self._source, claim, self._room)
         self._feed.led_here = True
         try:
             leader.asking()
@@ -65,7 +91,7 @@ class Transfer:
             self._blobs.grant(self._source.upstream, self._source.repository, self._feed.digest)
         except StoreError as error:
             # The bytes are safe; the next pull asks upstream whether this repository contains them.
-            _log.warning("could not record a membership", digest=self._feed.digest, error=error)
+            _log.debug("could not record a membership", digest=self._feed.digest, error=error)
         claim.clear()
         self._adopt_commit()
 
@@ -119,12 +145,14 @@ class Transfer:
 class _Leader:
     """Tells our readers and, through the status, other processes how our own download comes along."""
 
-    def __init__(self, feed: Feed, source: Source, claim: Claim) -> None:
+    def __init__(self, feed: Feed, source: Source, claim: Claim, room: Room) -> None:
         self._feed = feed
         self._source = source
         self._claim = claim
+        self._room = room
         self._owner = (source.upstream, str(source.repository))
         self._told: int | None = -1
+        self._expected = 0
 
     def asking(self) -> None:
         """Say for whom upstream is asked; others need not wait for an answer that is not theirs."""
@@ -135,23 +163,39 @@ class _Leader:
         if self._feed.file is None or size != self._told:
             self._claim.tell(Status(*self._owner, time.time(), size))
             self._told = size
+            self._expect((size or 0) - partial.size)
             self._feed.answer(self._owner, size, _kept(self._feed, partial.handle()))
         self._feed.advance(partial.size)
 
     def restarted(self) -> None:
         self._feed.restart()
 
+    def _expect(self, size: int) -> None:
+        """Announce, once, what is still to come."""
+        if size > self._expected:
+            self._room.expect(size - self._expected)
+            self._expected = size
+
     def failed(self, error: RegistryError) -> None:
         status = failed(*self._owner, error)
-        _log.warning("download failed", digest=self._feed.digest, repository=self._source.repository, error=error)
+        # What the disk refuses has been said, and is so for every blob.
+        say = _log.info if isinstance(error, StoreError) else _log.warning
+        say("download failed", digest=self._feed.digest, repository=self._source.repository, error=error)
+        if isinstance(error, StoreFull) and _no_space(error.__cause__):
+            self._room.full(self._told if self._told != -1 else None)
         try:
             # On a full disk the bytes so far would be in the way of every later blob, this one included.
             self._claim.discard(only_empty=not isinstance(error, StoreError))
             self._claim.tell(status)
         except StoreError as failure:
             # Watchers then find the lock free and ask upstream themselves.
-            _log.warning("could not tell other processes", digest=self._feed.digest, error=failure)
+            _log.debug("could not tell other processes", digest=self._feed.digest, error=failure)
         self._feed.fail(error, self._owner)
+
+
+def _no_space(cause: BaseException | None) -> bool:
+    """Tell whether it is room that lacks: nothing is evicted for a disk that is broken or read-only."""
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _kept(feed: Feed, file: ReadHandle) -> ReadHandle:

@@ -50,10 +50,10 @@ class Blobs:
             if file is None:
                 return None
             found = os.fstat(file.fileno())
-            if found.st_size != _recorded_size(file, found.st_size):
+            if found.st_size != recorded_size(file, found.st_size):
                 self._evict_damaged(upstream, repository, digest, found.st_size)
                 return None
-            use.touch(file, found)
+            use.touch(file.fileno(), found)
             return OpenBlob(file, found.st_size)
 
     def open_any(self, digest: Digest) -> OpenBlob | None:
@@ -66,7 +66,7 @@ class Blobs:
             if file is None:
                 return None
             size = file.size()
-            return OpenBlob(file, size) if size == _recorded_size(file, size) else None
+            return OpenBlob(file, size) if size == recorded_size(file, size) else None
 
     def add(self, digest: Digest, data: bytes) -> None:
         """Keep ``data``, which the caller has verified to hash to ``digest``. Raises StoreError, StoreFull."""
@@ -74,7 +74,7 @@ class Blobs:
         with disk.reporting(f"store {digest}"):
             if here:
                 # Whoever brings it again uses it; a cleanup would take it from under the name it is about to get.
-                use.touch(here.file, os.fstat(here.file.fileno()))
+                use.touch(here.file.fileno(), os.fstat(here.file.fileno()))
                 return
             native.run(_write_sealed, self._layout.blob(digest), data)
 
@@ -96,15 +96,17 @@ class Blobs:
         disk.remove(membership)
 
 
-def seal(descriptor: int, size: int) -> None:
+def seal(descriptor: int, size: int, *, durable: bool = False) -> None:
     """Make a verified file ready for its name: remember its size, make it read-only, wait for the disk.
 
-    Without the wait a power cut after the rename could leave the name with fewer bytes. Raises OSError.
+    Without the wait a power cut after the rename could leave the name with fewer bytes, unless those are known to be
+    ``durable``. Raises OSError.
     """
     with contextlib.suppress(OSError):  # A file system without attributes: the size then goes unchecked until verify.
         os.setxattr(descriptor, _SIZE, b"%d" % size)
     os.fchmod(descriptor, 0o444)
-    os.fsync(descriptor)
+    if not durable:
+        os.fsync(descriptor)
 
 
 def _write_sealed(path: str, data: bytes) -> None:
@@ -125,7 +127,8 @@ def _write_sealed(path: str, data: bytes) -> None:
         raise
 
 
-def _recorded_size(file: ReadHandle, otherwise: int) -> int:
+def recorded_size(file: ReadHandle, otherwise: int) -> int:
+    """Return how many bytes belong in a sealed file, ``otherwise`` where that is not known. Raises OSError."""
     try:
         return int(os.getxattr(file.fileno(), _SIZE))
     except OSError as error:

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterator
 
 from registry_cache.errors import StoreError, StoreFull
+from registry_cache.store.trouble import trouble
 
 # What says "no room" rather than "broken": the pull can go on, only uncached.
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ENFILE, errno.EMFILE}
@@ -28,15 +29,16 @@ def reporting(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        trouble.refused(what, error)
         kind = StoreFull if error.errno in _NO_ROOM else StoreError
         raise kind(f"could not {what}: {error.strerror or error}", detail=error.filename) from error
 
 
-def write_whole(path: str, data: bytes, modified: int | None = None) -> None:
+def write_whole(path: str, data: bytes, modified: int | None = None, *, synced: bool = False) -> None:
     """Make ``path`` hold ``data``: written beside and renamed, so a reader sees the old bytes or the new ones.
 
-    Not synced: a power cut may leave an empty file, which every reader of a record takes for an absent one. Folders on
-    the way are made. ``modified``: the mtime that it appears with, in nanoseconds. Raises OSError.
+    Unless ``synced``, a power cut may leave an empty file, which every reader of a record takes for an absent one.
+    Folders on the way are made. ``modified``: the mtime that it appears with, in nanoseconds. Raises OSError.
     """
     folder = os.path.dirname(path)
     # A leading dot: no tag and no digest begins with one, so nothing takes this name for a record.
@@ -47,6 +49,8 @@ def write_whole(path: str, data: bytes, modified: int | None = None) -> None:
             write_all(descriptor, data)
             if modified is not None:
                 os.utime(descriptor, ns=(modified, modified))
+            if synced:
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
         os.rename(beside, path)

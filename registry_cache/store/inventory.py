@@ -81,6 +81,11 @@ def unfinished(layout: Layout) -> list[Unfinished]:
     return sorted((each for each in found if each), key=lambda each: (not each.running, -each.bytes, each.digest.hex))
 
 
+def unfinished_bytes(layout: Layout) -> int:
+    """Return what transfers take: of those that run, the announced size, which is soon to come. Raises StoreError."""
+    return sum(max(each.bytes, each.size or 0) if each.running else each.bytes for each in unfinished(layout))
+
+
 def room(path: str) -> Room:
     """Return the room of the file system that holds ``path``, or will when it is made. Raises StoreError."""
     with disk.reporting(f"ask for the room under {path}"):

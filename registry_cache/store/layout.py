@@ -2,11 +2,16 @@
 
     <root>/
       layout                                    the layout's version; refuse to start on anything else
+      ledger                                    about how many bytes are stored
+      pins.json                                 what the operator wants never to be evicted
       blobs/sha256/ab/ab12…                     verified, complete, immutable (0444)
       partial/sha256/ab12…  (+ .json)           append-only bytes of one download; its status
       locks/sha256/ab12….lock                   flock target of a digest's leader
       locks/flights/<hex>.lock                  flock target of one question to upstream
       locks/cleanup.lock                        flock target of the pass that evicts
+      locks/pins.lock                           flock target of who changes the pins
+      locks/verify.lock                         flock target of the pass that repairs
+      quarantine/<day>/<what>  (+ .json)        damaged bytes, for a person to look at; what they were. Gone in a week
       upstreams/<upstream>.json                 what workers know of an upstream's limits and outages
       repositories/<upstream>/<name>/
         _tags/<tag>.json                        what the tag meant when upstream was last asked (asked at: mtime)
@@ -44,6 +49,8 @@ class Layout:
         self._partial = os.path.join(self.root, "partial")
         self._locks = os.path.join(self.root, "locks")
         self.repositories = os.path.join(self.root, "repositories")
+        self.ledger = os.path.join(self.root, "ledger")
+        self.pins = os.path.join(self.root, "pins.json")
 
     @classmethod
     def open(cls, root: Path) -> Layout:
@@ -110,6 +117,17 @@ class Layout:
 
     def cleanup_lock(self) -> str:
         return f"{self._locks}/cleanup.lock"
+
+    def pins_lock(self) -> str:
+        return f"{self._locks}/pins.lock"
+
+    def verify_lock(self) -> str:
+        return f"{self._locks}/verify.lock"
+
+    @property
+    def quarantine(self) -> str:
+        """The folder of damaged bytes: a folder a day."""
+        return f"{self.root}/quarantine"
 
     def notice(self, upstream: str) -> str:
         return f"{self.root}/upstreams/{upstream}.json"

@@ -24,6 +24,7 @@ from registry_cache.store import disk, locks
 from registry_cache.store.blobs import seal
 from registry_cache.store.handle import ReadHandle
 from registry_cache.store.layout import Layout
+from registry_cache.store.trouble import trouble
 
 _READ_BLOCK = 1024 * 1024
 
@@ -147,6 +148,7 @@ class Partial:
         """Give the bytes their name; the caller has compared ``found()``. Raises StoreError, StoreFull."""
         with disk.reporting(f"commit {self._digest}"):
             native.run(self._commit)
+        trouble.ended()
 
     def discard(self) -> None:
         """Unlink the bytes. Followers keep what they read and get no more; nothing is rewritten under them."""

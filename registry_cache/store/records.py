@@ -22,6 +22,7 @@ from registry_cache.oci.names import Repository, Tag
 from registry_cache.store import disk, use
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.handle import ReadHandle
+from registry_cache.store.kept import Kept, Stamp, stamp_of
 from registry_cache.store.layout import Layout
 
 _log = Log(__name__)
@@ -57,6 +58,7 @@ class Records:
     def __init__(self, layout: Layout, blobs: Blobs) -> None:
         self._layout = layout
         self._blobs = blobs
+        self._kept = Kept()
 
     def tag(self, upstream: str, repository: Repository, tag: Tag) -> TagRecord | None:
         """Return what is known of a tag. Raises StoreError."""
@@ -79,7 +81,7 @@ class Records:
                 changed_at=datetime.fromisoformat(record["changed_at"]),
                 previous=Digest.parse(record["previous"]) if record.get("previous") else None,
             )
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RegistryError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, RegistryError):
             return None
 
     def put_tag(self, upstream: str, repository: Repository, tag: Tag, record: TagRecord) -> None:
@@ -91,8 +93,11 @@ class Records:
             "changed_at": record.changed_at.isoformat(),
             "previous": str(record.previous) if record.previous else None,
         }
+        path = self._layout.tag(upstream, repository, tag)
+        # An imported tag was never asked for: not even for a moment may it pass for one that was.
+        checked = int(record.checked_at.timestamp() * 10**9)
         with disk.reporting(f"write the record of {repository}:{tag}"):
-            disk.write_whole(self._layout.tag(upstream, repository, tag), json.dumps(document).encode())
+            disk.write_whole(path, json.dumps(document).encode(), modified=checked)
 
     def touch_tag(self, upstream: str, repository: Repository, tag: Tag, now: datetime) -> None:
         """Record that upstream confirmed the tag at ``now``: one utime where a write would be five calls."""
@@ -118,19 +123,37 @@ class Records:
 
         Raises StoreError.
         """
+        key = (upstream, repository, digest)
         with disk.reporting(f"read the manifest {digest}"):
-            record = self._manifest_record(upstream, repository, digest)
-            if record is None:
-                return None
-            extension = media_types.kind_of(record)
-            data = _read_used(self._layout.manifest(upstream, repository, digest, extension))
-        if data is None:
+            kept = self._kept.get(key, StoredManifest)
+            if kept:
+                manifest, found = kept
+                use.touch(self._layout.blob(digest), found)
+                return manifest
+            return self._read_manifest(upstream, repository, digest)
+
+    def _read_manifest(self, upstream: str, repository: Repository, digest: Digest) -> StoredManifest | None:
+        path = self._layout.manifest(upstream, repository, digest, "json")
+        # Before it is read: a newer record then has another stamp.
+        stamp = _stamp(path)
+        media_type = _media_type(disk.read_whole(path))
+        if media_type is None or stamp is None:
             return None
+        name = self._layout.manifest(upstream, repository, digest, media_types.kind_of(media_type))
+        file = ReadHandle.open(name)
+        if file is None:
+            return None
+        found = os.fstat(file.fileno())
+        data = _read(file, found.st_size)
         # Hashing a few kilobytes costs less than the system call that read them, and a flipped bit is never served.
         if Digest.of(data, digest.algorithm) != digest:
-            self._evict_damaged(upstream, repository, digest, extension)
+            self._evict_damaged(upstream, repository, digest, name)
             return None
-        return StoredManifest(digest, record, data)
+        manifest = StoredManifest(digest, media_type, data)
+        use.touch(file.fileno(), found)
+        if not use.due(found):
+            self._kept.put((upstream, repository, digest), manifest, len(data), (path, stamp), (name, stamp_of(found)))
+        return manifest
 
     def put_manifest(self, upstream: str, repository: Repository, digest: Digest, data: bytes, found: Manifest) -> None:
         """Keep a manifest whose bytes the caller has compared to ``digest``. Raises StoreError, StoreFull."""
@@ -177,17 +200,10 @@ class Records:
         with disk.reporting("list the repositories"):
             yield from _walk(root, "", after.split("/") if after else [])
 
-    def _manifest_record(self, upstream: str, repository: Repository, digest: Digest) -> str | None:
-        data = disk.read_whole(self._layout.manifest(upstream, repository, digest, "json"))
-        try:
-            return str(json.loads(data)["media_type"]) if data else None
-        except (ValueError, KeyError, TypeError):
-            return None
-
-    def _evict_damaged(self, upstream: str, repository: Repository, digest: Digest, extension: str) -> None:
+    def _evict_damaged(self, upstream: str, repository: Repository, digest: Digest, name: str) -> None:
         _log.error("evicted a damaged manifest", digest=digest, repository=repository)
         with disk.reporting(f"evict the damaged manifest {digest}"):
-            name, blob = self._layout.manifest(upstream, repository, digest, extension), self._layout.blob(digest)
+            blob = self._layout.blob(digest)
             disk.remove(self._layout.manifest(upstream, repository, digest, "json"))
             # Another file under the blob's name is one that somebody has fetched again since.
             if disk.same(name, blob):
@@ -195,17 +211,23 @@ class Records:
             disk.remove(name)
 
 
-def _read_used(path: str) -> bytes | None:
-    """Return the bytes of a manifest, and note that it is used; None where there is none. Raises OSError.
-
-    Of a file that is too large to be one the first bytes, which are not its digest's.
-    """
-    file = ReadHandle.open(path)
-    if file is None:
+def _stamp(path: str) -> Stamp | None:
+    try:
+        return stamp_of(os.stat(path))
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    found = os.fstat(file.fileno())
-    use.touch(file, found)
-    size = min(found.st_size, MAX_MANIFEST_SIZE + 1)
+
+
+def _media_type(record: bytes | None) -> str | None:
+    try:
+        return str(json.loads(record)["media_type"]) if record else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _read(file: ReadHandle, size: int) -> bytes:
+    """Return the bytes of a manifest; of a file too large to be one the first, which are not its digest's."""
+    size = min(size, MAX_MANIFEST_SIZE + 1)
     data = b""
     while part := file.read_at(len(data), size - len(data)):
         data += part

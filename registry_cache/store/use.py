@@ -1,6 +1,6 @@
 """When was something last used? The inode knows: the newer of its atime and its mtime.
 
-``relatime`` keeps atime to the day for every reader, nginx too; we touch mtime, at most hourly, where we serve. All
+``relatime`` keeps atime to the day for every reader, nginx too; we touch mtime, once a minute, where we serve. All
 names of a blob are one inode, so its use in any repository is its use in all. A manifest's use is its children's, too:
 ``Spread`` carries it on, because a client that has the layers asks for the manifest alone.
 
@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from registry_cache.errors import DigestInvalid
 from registry_cache.oci.digest import Digest
 from registry_cache.store import disk
-from registry_cache.store.handle import ReadHandle
 from registry_cache.store.layout import ALGORITHMS, Layout
 
-# relatime keeps atime to the day; an hour is as exact as expiry needs.
-TOUCH_SECONDS = 3600
+# Exact enough to tell what goes first where a store turns over within hours; a write a minute for a blob that is asked
+# for a thousand times a second.
+TOUCH_SECONDS = 60
 
 # The mtime of a manifest's record is the use that has been handed on. A new record has handed on none, although its
 # manifest may be as old as the first repository that brought it.
@@ -49,12 +49,17 @@ def last_use(found: os.stat_result) -> int:
     return max(found.st_atime_ns, found.st_mtime_ns)
 
 
-def touch(file: ReadHandle, found: os.stat_result) -> None:
-    """Note that ``file``, of which ``found`` was just asked, is used now; at most hourly."""
-    if time.time() - found.st_mtime > TOUCH_SECONDS:
+def due(found: os.stat_result) -> bool:
+    """Tell whether the next use of a file will be noted."""
+    return time.time() - found.st_mtime > TOUCH_SECONDS
+
+
+def touch(file: int | str, found: os.stat_result) -> None:
+    """Note, at most once a minute, that ``file``, a descriptor or a path, is used; ``found`` was just asked of it."""
+    if due(found):
         # A store mounted read-only, or another owner's file: a hit is worth more than its time of use.
         with contextlib.suppress(OSError):
-            os.utime(file.fileno())
+            os.utime(file)
 
 
 def entries(folder: str) -> list[os.DirEntry[str]]:
@@ -106,6 +111,10 @@ class Spread:
             if not self._round(tick, index=True):
                 break
         self._round(tick, index=False)
+
+    def use(self, digest: Digest, moment: int) -> None:
+        """Let a blob that is here have been used at ``moment``, its children with the next ``run``. Raises OSError."""
+        self._raise(digest, moment)
 
     def blobs(self, tick: Tick = lambda: None) -> Iterator[StoredBlob]:
         """Yield every blob, one stat each; what comes or goes meanwhile may be missed. Raises OSError."""

@@ -14,9 +14,11 @@ from typing import TypeVar
 from registry_cache.oci.digest import Digest
 from registry_cache.policy import eviction as policy
 from registry_cache.policy.eviction import HOUR, Bounds, Mark
-from registry_cache.store import disk, eviction, inventory
+from registry_cache.store import disk, eviction, inventory, quarantine
 from registry_cache.store.layout import Layout
+from registry_cache.store.ledger import Ledger
 from registry_cache.store.owners import owners
+from registry_cache.store.pins import Pins
 from registry_cache.store.use import Spread, StoredBlob
 
 EXPIRED = "not used for longer than proxy.ttl"
@@ -95,11 +97,15 @@ class Cleanup:
         with disk.reporting("clean up"), eviction.holding(self._layout.cleanup_lock()) as held:
             if not held:
                 return None
+            ledger = Ledger(self._layout)
+            since = ledger.begin()
             try:
                 self._plan()
                 self._evict()
             except _OutOfTime:
                 self.result.complete = False
+            if self.result.complete:
+                ledger.settle(self.result.stored - self.result.evicted_bytes, since)
         self.result.over = self._excess(self.result.stored - self.result.evicted_bytes)
         return self.result
 
@@ -118,15 +124,27 @@ class Cleanup:
     def _plan(self) -> None:
         """Find the mark."""
         self._begin("handing on the use of manifests")
+        self._use_pinned()
         self._spread.run(self._tick)
         self._begin("looking at blobs")
         hours: dict[int, int] = {}
         for blob in self._spread.blobs(self._tick):
             self.result.blobs += 1
             hours[blob.used // HOUR] = hours.get(blob.used // HOUR, 0) + blob.size
-        self.result.stored = sum(hours.values()) + sum(each.bytes for each in inventory.unfinished(self._layout))
+        self.result.stored = sum(hours.values()) + inventory.unfinished_bytes(self._layout)
+        self.result.stored += quarantine.size(self._layout)
         need = self._excess(self.result.stored)
         self._mark = max(self._expired, policy.settled(self._oldest(hours, need), self._now) if need else self._expired)
+
+    def _use_pinned(self) -> None:
+        """Let a pass be a use of all that is pinned: it is never among what was used long ago, nor are its children."""
+        pins = Pins(self._layout)
+        for pin in pins.all():
+            if pin.image.digest:
+                self._spread.use(pin.image.digest, self._now)
+            else:
+                for held in pins.held(pin, self._tick):
+                    self._spread.use(held.digest, self._now)
 
     def _excess(self, stored: int) -> int:
         return policy.excess(stored, inventory.room(self._layout.root).free, self._bounds)

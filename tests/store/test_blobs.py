@@ -145,7 +145,7 @@ def test_a_handle_closes_with_its_last_reader(store: Store) -> None:
     assert descriptors() == before
 
 
-def test_a_use_is_noted_at_most_hourly(store: Store) -> None:
+def test_a_use_is_noted_at_most_once_a_minute(store: Store) -> None:
     store.put(DATA)
     store.blobs.grant(HUB, APP, DIGEST)
     path = store.layout.blob(DIGEST)

@@ -26,7 +26,7 @@ def test_the_newer_of_both_times(tmp_path: Path) -> None:
         assert last_use(file.stat()) == 2
 
 
-def test_serving_a_manifest_is_use_at_most_hourly(shelf: Shelf) -> None:
+def test_serving_a_manifest_is_use_at_most_once_a_minute(shelf: Shelf) -> None:
     digest = shelf.image()
     path = shelf.layout.blob(digest)
     recent = time.time() - TOUCH_SECONDS / 2

@@ -1,0 +1,93 @@
+"""The server's own pass: a cleanup in a process of its own, at the lowest priority.
+
+``python -m registry_cache.evictor JSON``. All it needs is on its command line: a configuration's file may say something
+else by now than what the server was started with, and ``gunicorn wsgi:app`` may have got it from anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry_cache import log
+from registry_cache.errors import StoreError
+from registry_cache.policy.eviction import Bounds
+from registry_cache.store import inventory
+from registry_cache.store.layout import Layout
+from registry_cache.upkeep.cleanup import Cleanup
+
+# A pass over some millions of blobs on a slow disk; a later one goes on.
+PASS_SECONDS = 1800.0
+# Beyond that it hangs in the kernel, and nobody waits for it any more.
+_GRACE_SECONDS = 60.0
+
+_log = log.Log(__name__)
+
+if TYPE_CHECKING:
+    # It would be half of what a pass takes to start.
+    from registry_cache.config import Config
+
+
+def evict(config: Config, bounds: Bounds, need: int) -> None:
+    """Run one pass, which frees ``need`` bytes beyond ``bounds``; returns when it has ended. Raises OSError."""
+    given = {
+        "root": str(config.root),
+        "ttl": bounds.ttl.total_seconds() if bounds.ttl is not None else None,
+        "max_size": bounds.max_size,
+        "min_free": bounds.min_free,
+        "need": need,
+        "level": config.log.level,
+        "formatter": config.log.formatter,
+    }
+    # A session of its own: Ctrl-C at the server's terminal is not for it.
+    process = subprocess.Popen(  # noqa: S603 (this interpreter, and no shell)
+        [sys.executable, "-m", __name__, json.dumps(given)], stdin=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        process.wait(PASS_SECONDS + _GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        _log.error("a cleanup hangs", pid=process.pid)
+
+
+def main(given: str) -> int:
+    """Run the pass that ``evict`` asked for; returns the exit status."""
+    os.nice(19)
+    settings = json.loads(given)
+    log.setup(settings["level"], settings["formatter"])
+    ttl = None if settings["ttl"] is None else timedelta(seconds=settings["ttl"])
+    bounds = Bounds(ttl, settings["max_size"], settings["min_free"])
+    try:
+        _pass(Layout(Path(settings["root"])), bounds, settings["need"])
+    except StoreError as error:
+        _log.error("a cleanup failed", error=error)
+        return 1
+    return 0
+
+
+def _pass(layout: Layout, bounds: Bounds, need: int) -> None:
+    if need:
+        bounds = replace(bounds, min_free=max(bounds.min_free or 0, inventory.room(layout.root).free + need))
+    began = time.monotonic()
+    result = Cleanup(layout, bounds, time.time(), lambda: time.monotonic() < began + PASS_SECONDS).run()
+    if result is None:
+        return
+    _log.info(
+        "made room",
+        blobs=result.evicted,
+        bytes=result.evicted_bytes,
+        stored=result.stored - result.evicted_bytes,
+        seconds=time.monotonic() - began,
+    )
+    if result.over:
+        _log.warning("could not make enough room", bytes=result.over, in_use=result.in_use)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,83 @@
+"""The ledger: about how many bytes are stored, without counting them.
+
+    <root>/ledger      signed 64-bit numbers; their sum is the size of what is stored and of what is on its way
+
+Each leader appends what its download will add, in one write, so that workers need no lock; a pass that has counted
+writes the file anew. A crash, or a write into the file that was just replaced, makes it a little wrong until the next
+pass: it decides when to clean up and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import threading
+
+from registry_cache.store import disk
+from registry_cache.store.layout import Layout
+
+_ENTRY = struct.Struct("<q")
+
+
+class Ledger:
+    """The ledger of one store. Reads only what was appended since the last look."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._path = layout.ledger
+        self._mutex = threading.Lock()
+        self._inode = 0
+        self._offset = 0
+        self._sum = 0
+
+    def add(self, size: int) -> None:
+        """Count ``size`` bytes more, or less. A disk that takes no note costs an earlier pass or a later one."""
+        with contextlib.suppress(OSError):
+            # Not created here: without what was stored before, the sum would mean nothing.
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+            try:
+                os.write(descriptor, _ENTRY.pack(size))
+            finally:
+                os.close(descriptor)
+
+    def total(self) -> int | None:
+        """Return the sum; None where nobody has counted yet, or it cannot be read."""
+        try:
+            with self._mutex:
+                return self._read()
+        except OSError:
+            return None
+
+    def begin(self) -> int:
+        """Return the place behind the last entry, for ``settle``."""
+        try:
+            return os.stat(self._path).st_size
+        except OSError:
+            return 0
+
+    def settle(self, counted: int, since: int) -> None:
+        """Replace all entries up to ``since`` by the ``counted`` bytes; later ones stay.
+
+        What came while somebody counted may be in both: a pass too early and not one too late. On a disk that is full
+        all the same, what was counted before stays, and leads to the next pass.
+        """
+        with contextlib.suppress(OSError):
+            data = disk.read_whole(self._path) or b""
+            disk.write_whole(self._path, _ENTRY.pack(counted) + data[since:])
+
+    def _read(self) -> int | None:
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        try:
+            found = os.fstat(descriptor)
+            if found.st_ino != self._inode or found.st_size < self._offset:
+                self._inode, self._offset, self._sum = found.st_ino, 0, 0
+            size = (found.st_size - self._offset) // _ENTRY.size * _ENTRY.size
+            for (entry,) in _ENTRY.iter_unpack(os.pread(descriptor, size, self._offset)):
+                self._sum += entry
+            self._offset += size
+        finally:
+            os.close(descriptor)
+        return self._sum

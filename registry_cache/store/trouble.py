@@ -1,0 +1,56 @@
+"""What the disk refuses is said once, and then how often: a full disk fails a thousand requests a minute alike.
+
+One for the process, as the disk is. ``disk.reporting`` notes each refusal, a commit that works ends the trouble.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from registry_cache.log import Log
+
+# How soon the same refusal is said again.
+_AGAIN = 60.0
+
+_log = Log(__name__)
+
+
+class Trouble:
+    """Refusals by errno, since the last commit that worked. ``count`` is of all since the process began."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._said: dict[int | None, float] = {}
+        self._unsaid = 0
+        self.count = 0
+
+    @property
+    def failing(self) -> bool:
+        return bool(self._said)
+
+    def refused(self, what: str, error: OSError) -> None:
+        """Note that the disk refused to do ``what``."""
+        now = time.monotonic()
+        with self._mutex:
+            self.count += 1
+            if now - self._said.get(error.errno, -_AGAIN) < _AGAIN:
+                self._unsaid += 1
+                return
+            self._said[error.errno] = now
+            unsaid, self._unsaid = self._unsaid, 0
+        _log.error(
+            "the disk refuses", what=what, error=error.strerror, file=error.filename, more_like_it=unsaid or None
+        )
+
+    def ended(self) -> None:
+        """Note that the disk has taken a blob."""
+        if not self._said:
+            return
+        with self._mutex:
+            self._said.clear()
+            unsaid, self._unsaid = self._unsaid, 0
+        _log.info("the disk takes blobs again", refused_meanwhile=unsaid or None)
+
+
+trouble = Trouble()

@@ -1,0 +1,100 @@
+"""The keeper: has a pass run when the store is over its bounds or the disk is full, so that cron is a habit, no need.
+
+Each worker has one. It adds up what downloads announce, and starts a pass in a process of its own, where no client
+waits for it. Of several passes at once all but one find the lock taken and end.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from registry_cache.errors import StoreError, StoreFull
+from registry_cache.log import Log
+from registry_cache.policy import eviction as policy
+from registry_cache.policy.eviction import Bounds
+from registry_cache.store import inventory
+from registry_cache.store.layout import Layout
+from registry_cache.store.ledger import Ledger
+
+# After a pass, the next is begun no sooner than the last one took: what is in use does not go, and must not be looked
+# for without end.
+_SHORTEST, _LONGEST = 0.02, 60.0
+
+# Beyond ``max_size`` by this share, new downloads wait for the pass: a small store turns over in the time it takes.
+TOLERANCE = 0.02
+# But not for long: a pull is worth more than the size.
+PATIENCE = 5.0
+_POLL = 0.02
+
+_log = Log(__name__)
+
+
+class Keeper:
+    """Holds one store to ``bounds``. ``evict(need)`` runs one pass, which frees ``need`` bytes beyond them."""
+
+    def __init__(self, layout: Layout, bounds: Bounds, evict: Callable[[int], None]) -> None:
+        self._layout = layout
+        self._bounds = bounds
+        self._evict = evict
+        self._ledger = Ledger(layout)
+        self._mutex = threading.Lock()
+        self._ended = threading.Condition(self._mutex)
+        self._running = False
+        self._need = 0
+        self._not_before = 0.0
+
+    def expect(self, size: int) -> None:
+        """Count ``size`` bytes that are about to be stored. Raises StoreFull where they would never fit."""
+        if self._bounds.max_size is not None and size > self._bounds.max_size:
+            raise StoreFull(f"a blob of {size} bytes is larger than storage.max_size, {self._bounds.max_size}")
+        self._ledger.add(size)
+        until = time.monotonic() + PATIENCE
+        while self._due():
+            self._start()
+            if not self._far_over() or time.monotonic() > until:
+                return
+            with self._ended:
+                self._ended.wait(_POLL)
+
+    def full(self, size: int | None) -> None:
+        """Have room made for a blob of ``size`` bytes, None where it is not known: the disk has refused it."""
+        try:
+            room = inventory.room(self._layout.root)
+        except StoreError as error:
+            _log.warning("could not ask for the room on the disk", error=error)
+            return
+        self._need = policy.emergency(size or 0, self._ledger.total() or 0, room.free, room.total)
+        self._start()
+
+    def _due(self) -> bool:
+        try:
+            return policy.due(self._ledger.total(), inventory.room(self._layout.root).free, self._bounds)
+        except StoreError:
+            # The download is about to find out what is wrong, and says so.
+            return False
+
+    def _far_over(self) -> bool:
+        limit = self._bounds.max_size
+        return limit is not None and (self._ledger.total() or 0) > limit * (1 + TOLERANCE)
+
+    def _start(self) -> None:
+        with self._mutex:
+            if self._running or time.monotonic() < self._not_before:
+                return
+            self._running = True
+        threading.Thread(target=self._run, name="keeper", daemon=True).start()
+
+    def _run(self) -> None:
+        began = time.monotonic()
+        need, self._need = self._need, 0
+        try:
+            self._evict(need)
+        except OSError as error:
+            _log.error("could not start a cleanup", error=error)
+        with self._ended:
+            now = time.monotonic()
+            self._not_before = now + min(_LONGEST, max(_SHORTEST, now - began))
+            self._running = False
+            self._ended.notify_all()

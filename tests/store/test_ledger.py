@@ -1,0 +1,63 @@
+"""The ledger: about how much is stored, by whoever stores it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from registry_cache.store.layout import Layout
+from registry_cache.store.ledger import Ledger
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout.open(tmp_path)
+
+
+def test_nobody_has_counted(layout: Layout) -> None:
+    ledger = Ledger(layout)
+    ledger.add(5)
+    assert ledger.total() is None
+    assert not os.path.exists(layout.ledger)
+
+
+def test_all_workers_add_to_one_sum(layout: Layout) -> None:
+    one, other = Ledger(layout), Ledger(layout)
+    one.settle(100, one.begin())
+    assert (one.total(), other.total()) == (100, 100)
+    one.add(10)
+    other.add(-3)
+    assert (one.total(), other.total()) == (107, 107)
+
+
+def test_what_came_while_somebody_counted_stays(layout: Layout) -> None:
+    counting, worker = Ledger(layout), Ledger(layout)
+    counting.settle(100, 0)
+    worker.add(1)
+    since = counting.begin()
+    worker.add(20)
+    counting.settle(50, since)
+    assert (worker.total(), counting.total()) == (70, 70)
+
+
+def test_a_torn_entry_is_not_counted(layout: Layout) -> None:
+    ledger = Ledger(layout)
+    ledger.settle(100, 0)
+    with open(layout.ledger, "ab") as file:
+        file.write(b"abc")
+    assert ledger.total() == 100
+
+
+def test_a_disk_that_takes_no_note(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger(layout)
+    ledger.settle(100, 0)
+
+    def refuse(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", refuse)
+    ledger.add(5)
+    ledger.settle(7, 0)
+    assert ledger.total() == 100

@@ -1,0 +1,100 @@
+"""Pins: kept, taken back, and what they hold."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry_cache.errors import StoreError
+from registry_cache.oci.digest import Digest
+from registry_cache.oci.pattern import ImagePattern
+from registry_cache.store import locks
+from registry_cache.store.pins import EVERY, Pin, Pins
+from tests.store.rig import APP, HUB, OTHER
+from tests.upkeep.rig import DAY, NOW, Shelf
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path)
+
+
+def pin(image: str, upstream: str = HUB, at: float = 1.0) -> Pin:
+    return Pin(upstream, ImagePattern.parse(image), at)
+
+
+def test_pins_are_kept_once_in_order(shelf: Shelf) -> None:
+    pins = Pins(shelf.layout)
+    assert pins.all() == []
+    assert pins.add([pin("a:1"), pin("b:*", at=2.0), pin("a:1", at=3.0)]) == [pin("a:1"), pin("b:*", at=2.0)]
+    assert pins.add([pin("b:*", at=9.0)]) == []
+    assert pins.add([pin("a:1", "ghcr.io")]) == [pin("a:1", "ghcr.io")]
+    assert [each.key for each in Pins(shelf.layout).all()] == [(HUB, "a:1"), (HUB, "b:*"), ("ghcr.io", "a:1")]
+    assert pins.remove([pin("a:1"), pin("never:1")]) == [pin("a:1")]
+    assert [each.key for each in pins.all()] == [(HUB, "b:*"), ("ghcr.io", "a:1")]
+    assert shelf.store.files("locks") == set()
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", '{"pins": [1]}', '{"pins": [{"upstream": "a/b", "image": "x:1", "pinned_at": 1}]}',
+     '{"pins": [{"upstream": "..", "image": "x:1", "pinned_at": 1}]}',
+     '{"pins": [{"upstream": "docker.io", "image": "../x:1", "pinned_at": 1}]}', ""],
+)  # fmt: skip
+def test_a_damaged_list_is_an_error_and_evicts_nothing(shelf: Shelf, content: str) -> None:
+    old = shelf.layer(b"old", ago=30 * DAY)
+    Path(shelf.layout.pins).write_text(content)
+    with pytest.raises(StoreError, match=r"pins\.json is damaged"):
+        Pins(shelf.layout).all()
+    with pytest.raises(StoreError, match=r"pins\.json is damaged"):
+        shelf.clean(max_size=1)
+    assert shelf.has(old) == [True]
+
+
+def test_two_who_change_them_at_once(shelf: Shelf) -> None:
+    with locks.LockFile(shelf.layout.pins_lock()) as lock:
+        assert lock.acquire()
+        with pytest.raises(StoreError, match="try again"):
+            Pins(shelf.layout).add([pin("a:1")])
+
+
+def test_what_pins_hold(shelf: Shelf) -> None:
+    one = shelf.image(shelf.layer(b"1"), tag="1.0")
+    two = shelf.image(shelf.layer(b"2"), tag="2.0")
+    other = shelf.image(shelf.layer(b"3", OTHER), repository=OTHER, tag="1.0")
+    pins = Pins(shelf.layout)
+
+    def held(image: str, upstream: str = HUB) -> set[tuple[str, Digest, str | None]]:
+        return {(each.repository, each.digest, each.tag) for each in pins.held(pin(image, upstream))}
+
+    assert held(f"{APP}:1.0") == {(str(APP), one, "1.0")}
+    assert held(f"{APP}:*") == {(str(APP), one, "1.0"), (str(APP), two, "2.0")}
+    assert held("**:1.*") == {(str(APP), one, "1.0"), (str(OTHER), other, "1.0")}
+    assert held(f"{APP}@{two}") == {(str(APP), two, None)}
+    assert held(f"**@{other}", EVERY) == {(str(OTHER), other, None)}
+    assert held("**:*", "ghcr.io") == held(f"{APP}:3.0") == held("never/here:1") == set()
+
+
+@pytest.mark.parametrize("limits", [{"max_size": 1}, {"ttl": timedelta(days=7)}])
+def test_what_is_pinned_is_never_evicted(shelf: Shelf, limits: dict[str, Any]) -> None:
+    layer, own = shelf.layer(b"layer", ago=30 * DAY), shelf.layer(b"own", ago=30 * DAY)
+    image = shelf.image(layer, tag="1", ago=30 * DAY)
+    index = shelf.index(image, tag="pinned", ago=30 * DAY)
+    gone = shelf.image(own, tag="2", ago=30 * DAY)
+    by_digest = shelf.layer(b"by digest", ago=30 * DAY)
+    Pins(shelf.layout).add([pin(f"{APP}:pinned"), pin(f"**@{by_digest}", EVERY)])
+
+    planned = {each.digest for each in shelf.rehearse(**limits).candidates}
+    assert planned == {own, gone}
+    shelf.clean(**limits)
+
+    assert shelf.has(index, image, layer, by_digest) == [True] * 4
+    assert shelf.has(gone, own) == [False, False]
+    assert {str(tag) for tag in shelf.store.records.tags(HUB, APP)} == {"1", "pinned"}
+
+    Pins(shelf.layout).remove(Pins(shelf.layout).all())
+    shelf.clean(now=NOW + 60 * DAY, **limits)
+    assert shelf.has(index, image, layer, by_digest) == [False] * 4

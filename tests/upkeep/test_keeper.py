@@ -1,0 +1,144 @@
+"""The keeper: when it has a pass run, and for whom a download waits."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from registry_cache.errors import StoreFull
+from registry_cache.policy import eviction as policy
+from registry_cache.policy.eviction import Bounds
+from registry_cache.store import inventory
+from registry_cache.store.inventory import Room
+from registry_cache.store.layout import Layout
+from registry_cache.store.ledger import Ledger
+from registry_cache.upkeep import keeper
+from registry_cache.upkeep.keeper import Keeper
+
+SECONDS = 20.0
+
+
+class Passes:
+    """Stands in for the process of a pass: brings the sum to ``after``, once it may end."""
+
+    def __init__(self, layout: Layout, after: int = 0) -> None:
+        self.ledger = Ledger(layout)
+        self.after = after
+        self.needs: list[int] = []
+        self.begun, self.may_end, self.ended = threading.Semaphore(0), threading.Event(), threading.Semaphore(0)
+        self.may_end.set()
+
+    def __call__(self, need: int) -> None:
+        self.needs.append(need)
+        self.begun.release()
+        assert self.may_end.wait(SECONDS)
+        self.ledger.settle(self.after, self.ledger.begin())
+        self.ended.release()
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout.open(tmp_path)
+
+
+@pytest.fixture
+def passes(layout: Layout) -> Passes:
+    return Passes(layout)
+
+
+Make = Callable[..., Keeper]
+
+
+@pytest.fixture
+def make(layout: Layout, passes: Passes) -> Make:
+    return lambda **bounds: Keeper(layout, Bounds(**bounds), passes)
+
+
+def test_nobody_has_counted_what_is_held_to_a_size(make: Make, passes: Passes) -> None:
+    make(max_size=1000).expect(1)
+    assert passes.ended.acquire(timeout=SECONDS)
+    assert passes.needs == [0]
+
+
+def test_within_its_bounds_nothing_is_done(make: Make, passes: Passes) -> None:
+    passes.ledger.settle(0, 0)
+    held = make(max_size=1000)
+    held.expect(1000)
+    make().expect(10**9)
+    assert passes.needs == []
+    assert passes.ledger.total() == 1000 + 10**9
+
+
+def test_over_its_size_a_pass_runs_and_a_download_goes_on(make: Make, passes: Passes) -> None:
+    passes.ledger.settle(1000, 0)
+    passes.may_end.clear()
+    make(max_size=1000).expect(int(1000 * keeper.TOLERANCE))  # returns though the pass has not ended
+    assert passes.begun.acquire(timeout=SECONDS)
+    passes.may_end.set()
+    assert passes.ended.acquire(timeout=SECONDS)
+
+
+def test_far_over_its_size_a_download_waits_for_the_pass(make: Make, passes: Passes) -> None:
+    passes.ledger.settle(1000, 0)
+    passes.may_end.clear()
+    with ThreadPoolExecutor(1) as pool:
+        download = pool.submit(make(max_size=1000).expect, 500)
+        assert passes.begun.acquire(timeout=SECONDS)
+        assert not download.done()
+        passes.may_end.set()
+        download.result(SECONDS)
+    assert passes.needs == [0]
+
+
+def test_but_not_for_long(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "PATIENCE", 0.05)
+    passes.ledger.settle(1000, 0)
+    passes.may_end.clear()
+    make(max_size=1000).expect(500)
+    passes.may_end.set()
+    assert passes.ended.acquire(timeout=SECONDS)
+
+
+def test_too_little_is_free(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inventory, "room", lambda _: Room(total=1000, free=99))
+    make(min_free=100).expect(1)
+    assert passes.ended.acquire(timeout=SECONDS)
+
+
+def test_what_would_never_fit_is_not_begun(make: Make, passes: Passes) -> None:
+    passes.ledger.settle(0, 0)
+    with pytest.raises(StoreFull, match=r"larger than storage\.max_size"):
+        make(max_size=1000).expect(1001)
+    assert (passes.needs, passes.ledger.total()) == ([], 0)
+
+
+def test_a_full_disk(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inventory, "room", lambda _: Room(total=1000, free=10))
+    passes.ledger.settle(900, 0)
+    make().full(200)
+    assert passes.ended.acquire(timeout=SECONDS)
+    assert passes.needs == [policy.emergency(200, 900, 10, 1000)]
+
+
+@pytest.mark.parametrize(
+    ("size", "freed"),
+    [(200, 250), (0, 50), (455, 505), (456, 50)],  # five hundredths of the disk, and the blob if it is worth it
+)
+def test_how_much_is_freed_on_a_full_disk(size: int, freed: int) -> None:
+    assert policy.emergency(size, stored=900, free=10, total=1000) == freed
+
+
+def test_a_pass_that_cannot_be_started(layout: Layout) -> None:
+    tried = threading.Semaphore(0)
+
+    def fail(need: int) -> None:
+        tried.release()
+        raise OSError(11, "Resource temporarily unavailable")
+
+    one = Keeper(layout, Bounds(max_size=1), fail)
+    one.expect(1)
+    assert tried.acquire(timeout=SECONDS)
