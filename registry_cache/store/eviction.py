@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 from registry_cache.errors import DigestInvalid
 from registry_cache.oci.digest import Digest
-from registry_cache.store import disk, locks
+from registry_cache.store import disk, locks, quarantine
 from registry_cache.store.layout import ALGORITHMS, Layout
 from registry_cache.store.use import StoredBlob, Tick, entries, last_use, named_manifests, repositories
 
@@ -98,7 +98,7 @@ def evict_records(layout: Layout, before: int, tick: Tick) -> Iterator[str]:
 def sweep(layout: Layout, now: int, tick: Tick) -> Iterator[str]:
     """Unlink what crashes left: half-written files, partials, failures, locks; then empty folders. Yield each.
 
-    Raises OSError.
+    What has been in the quarantine for its time goes, too. Raises OSError.
     """
     before = now - LEFTOVER_SECONDS * _NS
     for folder in _written_folders(layout):
@@ -117,6 +117,7 @@ def sweep(layout: Layout, now: int, tick: Tick) -> Iterator[str]:
             tick()
             if _older(entry, before):
                 yield from _sweep_lock(entry.path)
+    yield from quarantine.expire(layout, now / _NS, tick)
     for entry in entries(layout.repositories):
         yield from _sweep_folders(entry.path, before, tick)
 

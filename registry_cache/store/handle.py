@@ -39,6 +39,13 @@ class ReadHandle:
         """Tell whether ``other`` is the same file, whatever its name."""
         return os.path.samestat(os.fstat(self._descriptor), os.fstat(other._descriptor))
 
+    def is_at(self, path: str) -> bool:
+        """Tell whether ``path`` itself names the file now. Raises OSError."""
+        try:
+            return os.path.samestat(os.lstat(path), os.fstat(self._descriptor))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
     def read_at(self, offset: int, length: int) -> bytes:
         """Return up to ``length`` bytes from ``offset``; b"" at the end. Raises OSError."""
         return os.pread(self._descriptor, length, offset)
