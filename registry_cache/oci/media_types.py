@@ -21,6 +21,7 @@ _KINDS = {
     DOCKER_MANIFEST: "docker-manifest",
 }
 OTHER_KIND = "other"
+KINDS = (*_KINDS.values(), OTHER_KIND)
 
 # RFC 6838 §4.2. What is not this never becomes a header of ours: it could break the line or be megabytes long.
 _NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
