@@ -1,0 +1,88 @@
+"""Logins: every URL but those of the operator's own tools is for users of the htpasswd file.
+
+Registered behind what begins an exchange and before any route: strangers are not told either which URLs there are.
+What a client sends as its password goes no further than this: neither upstream nor into a log.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from flask import Flask, request
+
+from registry_cache.api.exchange import current
+from registry_cache.auth import basic
+from registry_cache.auth.slowdown import Slowdown
+from registry_cache.auth.users import Users
+from registry_cache.auth.verifier import Full, Verifier
+from registry_cache.errors import TooManyRequests, Unauthorized
+from registry_cache.log import Log
+
+# What watches over the server has no login; what these tell, and to whom, is their own affair.
+OPEN = ("/metrics", "/healthz", "/readyz")
+# Wrong logins that wait for their answer. Each holds a connection of the worker's, and no thread.
+MOST_WAITING = 200
+
+_log = Log(__name__)
+
+
+class Guard:
+    """Lets users in. ``sleep`` takes seconds; in a worker it is gevent's."""
+
+    def __init__(
+        self,
+        realm: str,
+        users: Users,
+        verifier: Verifier,
+        slowdown: Slowdown,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._challenge = basic.challenge(realm)
+        self._users, self._verifier, self._slowdown, self._sleep = users, verifier, slowdown, sleep
+        self._waiting = threading.BoundedSemaphore(MOST_WAITING)
+
+    def admit(self, header: str | None, address: str | None) -> str:
+        """Return the user's name. Raises Unauthorized, TooManyRequests."""
+        try:
+            login = basic.parse(header)
+        except basic.Malformed as error:
+            reason = f"the Authorization header {error}"
+            self._fail(None, address, reason)
+            raise self._refusal(reason) from error
+        if login is None:
+            # How every client begins: no failure.
+            raise self._refusal("this cache wants a login")
+        try:
+            right = self._verifier.verify(self._users.hashes(), login, address)
+        except Full as error:
+            raise TooManyRequests("too many logins at once; try again", retry_after=1) from error
+        if not right:
+            reason = "wrong user name or password"
+            self._fail(login.name, address, reason)
+            raise self._refusal(reason)
+        return login.name
+
+    def _fail(self, user: str | None, address: str | None, reason: str) -> None:
+        delay = self._slowdown.failed(address)
+        _log.warning("login failed", client=address, user=user, reason=reason, delay=delay)
+        if not self._waiting.acquire(blocking=False):
+            raise TooManyRequests("too many failed logins at once; try again", retry_after=delay)
+        try:
+            self._sleep(delay)
+        finally:
+            self._waiting.release()
+
+    def _refusal(self, reason: str) -> Unauthorized:
+        return Unauthorized(f"{reason}: docker login {request.host[:255]}", challenge=self._challenge)
+
+
+def register(app: Flask, guard: Guard) -> None:
+    """Make ``app`` ask for a login. Call it after ``handlers.register``, which begins the exchange."""
+
+    @app.before_request
+    def admit() -> None:
+        if request.path not in OPEN:
+            exchange = current()
+            exchange.user = guard.admit(request.headers.get("Authorization"), exchange.client)

@@ -1,0 +1,85 @@
+"""An htpasswd file as it is written: ``user:hash`` a line, hashes of bcrypt only, as in CNCF Distribution. Pure.
+
+Nothing here repeats what stands behind a colon: a hash is worth guessing at, and a line without one may be a password.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+# A hundred thousand users; a file that is larger is another file.
+LARGEST_FILE = 8 * 1024 * 1024
+# A guess at this cost takes some ten seconds of a core, and a login no less.
+MOST_COST = 17
+
+# Two digits of cost, then 22 signs of salt and 31 of hash in bcrypt's own base64. The salt's last sign has two bits:
+# one that has more the library refuses, and each login with it would be a defect.
+_BCRYPT = re.compile(rb"\$2[aby]\$(?P<cost>[0-9]{2})\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
+_LEAST_COST = 4  # bcrypt's own
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with the line of this number, counted from 1."""
+
+    line: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"line {self.line} {self.what}"
+
+
+class Malformed(Exception):
+    """A file with a line that cannot be; ``faults`` are all of them, in order. ``str()`` names the first few."""
+
+    _TOLD = 5
+
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        self.faults = faults
+        more = f", and {len(faults) - self._TOLD} more" if len(faults) > self._TOLD else ""
+        super().__init__(", ".join(map(str, faults[: self._TOLD])) + more)
+
+
+def parse(content: bytes) -> Mapping[bytes, bytes]:
+    """Return each user's hash. Blank lines and those that begin with ``#`` are passed over. Raises Malformed.
+
+    Names stay bytes, as clients send them: which encoding somebody's editor used is not ours to guess.
+    """
+    found: dict[bytes, bytes] = {}
+    lines: dict[bytes, int] = {}
+    faults: list[Fault] = []
+    for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
+        text = line.strip()
+        if not text or text.startswith(b"#"):
+            continue
+        user, _, stored = text.partition(b":")
+        if fault := _fault(text, user, stored, lines):
+            faults.append(Fault(number, fault))
+        found[user] = stored
+        lines.setdefault(user, number)
+    if faults:
+        raise Malformed(tuple(faults))
+    return MappingProxyType(found)
+
+
+def _fault(text: bytes, user: bytes, stored: bytes, lines: Mapping[bytes, int]) -> str | None:
+    if b":" not in text:
+        return "is no user:hash"
+    if not user:
+        return "has no user name"
+    if user in lines:
+        return f"names a user of line {lines[user]} again"
+    match = _BCRYPT.fullmatch(stored)
+    if match is None:
+        return "is not hashed by bcrypt (make it by: htpasswd -B)"
+    if not _LEAST_COST <= int(match["cost"]) <= MOST_COST:
+        return f"has a cost that is not {_LEAST_COST} to {MOST_COST}"
+    return None
+
+
+def impostor(stored: bytes) -> bytes:
+    """Return a hash that takes as long to compare with as ``stored`` does; nobody knows a password that it fits."""
+    return stored[:7] + b"." * 53

@@ -1,0 +1,86 @@
+"""The users in an htpasswd file as it is now: it is looked at once a second at most, and read again when it changed."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from registry_cache.auth import htpasswd
+from registry_cache.log import Log
+
+# A user who was removed gets in no longer than this; more often would be a system call for each request of a crowd.
+LOOK_SECONDS = 1.0
+# htpasswd(1) writes over the file in place. What changed within this time may be half of what it will be.
+SETTLE_SECONDS = 0.5
+
+_log = Log(__name__)
+
+Stamp = tuple[int, int, int]
+
+
+def read(path: Path) -> Mapping[bytes, bytes]:
+    """Return each user's hash. Raises OSError, ValueError, and htpasswd.Malformed."""
+    # A pipe would be waited for.
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError("it is not a file")
+    with open(path, "rb") as file:
+        content = file.read(htpasswd.LARGEST_FILE + 1)
+    if len(content) > htpasswd.LARGEST_FILE:
+        raise ValueError("it is larger than 8 MiB")
+    return htpasswd.parse(content)
+
+
+class Users:
+    """``clock`` is monotonic; ``now`` is what the file's own time is compared with. Both in seconds."""
+
+    def __init__(
+        self,
+        path: Path,
+        hashes: Mapping[bytes, bytes],
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Read the file; ``hashes`` are those of before, for when it is broken by now."""
+        self._path, self._clock, self._now = path, clock, now
+        self._hashes = hashes
+        self._read_at: Stamp | None = None
+        self._told = ""
+        self._looked = clock()
+        self._look()
+
+    def hashes(self) -> Mapping[bytes, bytes]:
+        """Return each user's hash, of the newest file that was right."""
+        if self._clock() - self._looked >= LOOK_SECONDS:
+            self._looked = self._clock()
+            self._look()
+        return self._hashes
+
+    def _look(self) -> None:
+        try:
+            status = os.stat(self._path)
+            stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
+            first = self._read_at is None
+            if stamp == self._read_at or (not first and abs(self._now() - status.st_mtime) < SETTLE_SECONDS):
+                return
+            self._take(read(self._path), stamp)
+        except (OSError, ValueError, htpasswd.Malformed) as error:
+            self._complain(getattr(error, "strerror", None) or str(error))
+
+    def _take(self, hashes: Mapping[bytes, bytes], stamp: Stamp) -> None:
+        changed = self._read_at is not None
+        self._hashes, self._read_at, self._told = hashes, stamp, ""
+        if not hashes:
+            _log.error("the htpasswd file has no user: nobody gets in", file=str(self._path))
+        elif changed:
+            _log.info("the htpasswd file was read again", file=str(self._path), users=len(hashes))
+
+    def _complain(self, reason: str) -> None:
+        """Once for each reason: the next look finds the same."""
+        if reason != self._told:
+            self._told = reason
+            _log.error(
+                "the htpasswd file cannot be used: the users of before stay", file=str(self._path), reason=reason
+            )

@@ -1,0 +1,96 @@
+"""Real clients of a cache that wants a login: by name it works; as a mirror of dockerd's it does harm (P4)."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import bcrypt
+import pytest
+
+from tests.clients.containers import configure, policy
+from tests.clients.mirror import HUB, Mirror, native
+from tests.clients.programs import Daemon, environment, run, short_folder, succeed
+from tests.clients.test_dockerd import OPTIONS
+from tests.harness.components import require
+from tests.harness.server import CacheServer
+from tests.harness.upstream import FakeUpstream
+
+USER, PASSWORD = "alice", "correct horse"
+HUB_USER, HUB_PASSWORD = "somebody", "a password of Docker Hub's"
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Mirror]:
+    """A mirror that lets one user in."""
+    hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+    (tmp_path / "htpasswd").write_text(f"{USER}:{hashed}\n", encoding="utf-8")
+    upstream = FakeUpstream()
+    config = {
+        "auth": {"htpasswd": {"realm": "cache", "path": str(tmp_path / "htpasswd")}},
+        "proxy": {"aliases": [HUB]},
+    }
+    cache = CacheServer(tmp_path / "cache", upstream.url, config=config)
+    yield Mirror(cache, upstream, upstream)
+    cache.stop()
+    upstream.stop()
+    assert not upstream.problems
+
+
+@pytest.fixture
+def docker(guarded: Mirror) -> Iterator[list[str]]:
+    """The docker command of a daemon that has the cache as its mirror."""
+    with short_folder() as folder:
+        (folder / "daemon.json").write_text("{}", encoding="utf-8")
+        paths = {"data-root": "data", "exec-root": "exec", "pidfile": "pid", "config-file": "daemon.json"}
+        command = [require("dockerd"), *OPTIONS, *(f"--{name}={folder / path}" for name, path in paths.items())]
+        command += [f"--host=unix://{folder / 'api'}", f"--registry-mirror={guarded.cache.url}"]
+        daemon = Daemon(folder, command, environment(folder / "home"))
+        yield [require("docker"), "--host", f"unix://{folder / 'api'}"]
+        daemon.stop()
+
+
+def test_docker_pulls_by_name_and_gives_a_mirror_the_hubs_password(
+    guarded: Mirror, docker: list[str], tmp_path: Path
+) -> None:
+    env, address = environment(tmp_path / "home"), guarded.cache.address
+    index = guarded.add_index("docker")
+    # A user who is logged in to Docker Hub, and pulls from it.
+    known = {"auth": base64.b64encode(f"{HUB_USER}:{HUB_PASSWORD}".encode()).decode()}
+    (tmp_path / "home" / ".docker").mkdir()
+    (tmp_path / "home" / ".docker" / "config.json").write_text(
+        json.dumps({"auths": {"https://index.docker.io/v1/": known}}), encoding="utf-8"
+    )
+    assert run([*docker, "pull", f"{index.repository}:1"], env).returncode != 0
+    assert f"login failed client=127.0.0.1 user={HUB_USER}" in guarded.cache.log_text()
+    assert guarded.upstream.requests() == []
+
+    succeed([*docker, "login", "--username", USER, "--password", PASSWORD, address], env)
+    name = f"{address}/{index.repository}:1"
+    succeed([*docker, "pull", name], env)
+    (found,) = json.loads(succeed([*docker, "image", "inspect", name], env))
+    assert found["Id"] == native(index).config
+    assert HUB_PASSWORD not in guarded.cache.log_text()
+
+
+def test_skopeo_has_a_login_of_its_own_for_a_mirror(guarded: Mirror, tmp_path: Path) -> None:
+    """As podman and CRI-O have, by the same library: the mirror's, and not the registry's."""
+    env, index = configure(tmp_path, guarded), guarded.add_index("oci")
+    env |= {"REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")}
+    skopeo = [
+        require("skopeo"),
+        "--policy",
+        str(policy(tmp_path)),
+        "--registries-conf",
+        str(tmp_path / "registries.conf"),
+    ]
+    log_in = [*skopeo, "login", "--tls-verify=false", f"--username={USER}", f"--password={PASSWORD}"]
+    succeed([*log_in, guarded.cache.address], env)
+
+    succeed([*skopeo, "copy", f"docker://{HUB}/{index.repository}:1", f"dir:{tmp_path / 'copy'}"], env)
+    assert {blob.partition(":")[2] for blob in native(index).blobs} <= {
+        file.name for file in (tmp_path / "copy").iterdir()
+    }
+    assert "login failed" not in guarded.cache.log_text()
