@@ -1,0 +1,232 @@
+"""HUP: new workers with the configuration of now, the old ones to the end of their last transfer, and nobody cut."""
+
+import os
+import re
+import signal
+import socket
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from tests.conftest import MakeCache
+from tests.harness.content import APP
+from tests.harness.images import MiB, random_bytes
+from tests.harness.pullers import Puller
+from tests.harness.server import CacheServer
+from tests.harness.upstream import FakeUpstream
+from tests.server.test_start import GUNICORN, SERVE, STOP_SECONDS, Command, Start, start
+from tests.server.waiting import eventually
+from tests.server.workers import Workers
+
+__all__ = ["start"]  # a fixture
+
+MakePuller = Callable[[str], Puller]
+RELOADS = 10
+PULLS_EACH = 5
+SIZE, HELD_AT = 2 * MiB, 1 * MiB
+# Of a stop, and how long gunicorn's master waits at each reload: far less than what the transfers below take.
+GRACE = {"server": {"graceful_timeout": "1s"}}
+REFUSED = "error not reloaded: the configuration before stays in force"
+RELOADED = "info reloaded"
+
+
+class Master:
+    """gunicorn's own process of a cache that runs; known before its workers come and go."""
+
+    def __init__(self, cache: CacheServer) -> None:
+        self._cache = cache
+        self._pid = int(stat(cache.workers()[0])[1])
+
+    def reload(self) -> None:
+        """HUP; returns when the log says that the configuration is taken over."""
+        before = self._cache.log_text().count(RELOADED)
+        os.kill(self._pid, signal.SIGHUP)
+        eventually(lambda: self._cache.log_text().count(RELOADED) > before)
+
+
+def stat(pid: int) -> list[str]:
+    """/proc/PID/stat from the state on: that, the parent, … Raises OSError where there is no such process."""
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+
+
+def ended(pid: int) -> bool:
+    """A zombie has: whose child it is may not care."""
+    try:
+        return stat(pid)[0] in "ZX"
+    except OSError:
+        return True
+
+
+def test_ten_reloads_during_fifty_pulls(upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller) -> None:
+    cache = make_cache(GRACE)
+    master = Master(cache)
+    puller = make_puller(cache.url)
+    blobs = [upstream.add_blob(random_bytes(SIZE, seed=f"reload {number}")) for number in range(RELOADS)]
+    upstream.faults.hold_at = HELD_AT
+
+    pulls = []
+    for number, blob in enumerate(blobs):
+        # Some begin a download, some join one that a worker of before the last reload goes on with.
+        for wanted in [blob, blob, blob, blobs[number - 1], blobs[number - 1]] if number else [blob] * PULLS_EACH:
+            pulls.append((wanted, puller.start_blob(APP, wanted)))
+            pulls[-1][1].wait_for(HELD_AT - 1)
+        master.reload()
+    upstream.faults.gate.set()
+
+    assert len(pulls) == RELOADS * PULLS_EACH
+    assert [pull.finish().digest for _, pull in pulls] == [wanted for wanted, _ in pulls]
+    assert [upstream.bytes_sent(blob) for blob in blobs] == [SIZE] * RELOADS
+
+
+def test_a_worker_that_was_replaced_ends_after_its_last_download(
+    upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller
+) -> None:
+    cache = make_cache(GRACE)
+    master = Master(cache)
+    puller, workers = make_puller(cache.url), Workers(cache)
+    blob = upstream.add_blob(random_bytes(2 * SIZE, seed="handed over"))
+    upstream.faults.hold_at = HELD_AT
+    with workers.only(workers.first):
+        first = puller.start_blob(APP, blob)
+        first.wait_for(HELD_AT - 1)
+    master.reload()
+    follower = puller.start_blob(APP, blob)
+    follower.wait_for(HELD_AT - 1)
+
+    # Slow enough that the worker sees that it has nobody left to serve.
+    upstream.faults.rate = 1 * MiB
+    upstream.faults.gate.set()
+    first.close()
+
+    assert follower.finish().digest == blob
+    assert (upstream.gets(blob), upstream.bytes_sent(blob)) == (1, 2 * SIZE)
+    eventually(partial(ended, workers.first))
+
+
+def test_new_workers_that_die_are_replaced_while_old_ones_finish(
+    upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller
+) -> None:
+    cache = make_cache(GRACE)
+    master = Master(cache)
+    puller, before = make_puller(cache.url), Workers(cache)
+    blob = upstream.add_blob(random_bytes(SIZE, seed="out of memory"))
+    upstream.faults.hold_at = HELD_AT
+    pulls = []
+    for worker in (before.first, before.second):
+        with before.only(worker):
+            pulls.append(puller.start_blob(APP, blob))
+            pulls[-1].wait_for(HELD_AT - 1)
+    master.reload()
+    eventually(lambda: len(cache.workers()) == 4)
+
+    for worker in set(cache.workers()) - {before.first, before.second}:
+        cache.kill_worker(worker)
+
+    assert puller.get("/v2/").status == 200
+    upstream.faults.gate.set()
+    assert [pull.finish().digest for pull in pulls] == [blob] * 2
+
+
+@pytest.mark.parametrize("command", [SERVE, GUNICORN], ids=["registry-cache serve", "gunicorn"])
+def test_what_cannot_be_is_refused_whole_and_what_can_is_taken_over(
+    start: Start, make_puller: MakePuller, tmp_path: Path, command: list[str]
+) -> None:
+    server = start(command)
+    puller = make_puller(server.url())
+    assert puller.get("/v2/").status == 200
+
+    hang_up(server, tmp_path, REFUSED, proxy={"ttl": "fast"}, sotrage={})
+    # The problems come after it, a line each.
+    eventually(lambda: "error sotrage" in server.printed())
+    assert re.search(r"error proxy\.ttl.*fast", server.printed())
+    # Whoever replaces a worker meanwhile has no need of that file.
+    [worker, *_] = children(server)
+    os.kill(worker, signal.SIGKILL)
+    eventually(partial(ended, worker))
+    eventually(lambda: len(children(server)) == 2)
+    assert puller.get("/v2/").status == 200
+
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "layout").write_text("2\n", encoding="ascii")
+    hang_up(server, tmp_path, REFUSED, storage={"filesystem": {"rootdirectory": str(tmp_path / "other")}})
+    eventually(lambda: "holds a store of layout" in server.printed().rpartition(REFUSED)[2])
+
+    hang_up(server, tmp_path, RELOADED, http={"addr": "127.0.0.1:0", "headers": {"X-Of": ["now"]}})
+    # The workers of before hear of their end once the new ones are there.
+    eventually(lambda: puller.get("/v2/").headers["X-Of"] == "now")
+    assert server.press_control_c() == 0, server.printed()
+    assert "Traceback" not in server.printed()
+
+
+def test_another_address_is_listened_on_if_it_can_be(start: Start, make_puller: MakePuller, tmp_path: Path) -> None:
+    server = start(SERVE)
+    before = server.url()
+    with socket.create_server(("127.0.0.1", 0)) as somebodys:
+        taken = f"127.0.0.1:{somebodys.getsockname()[1]}"
+        hang_up(server, tmp_path, REFUSED, http={"addr": taken})
+    eventually(lambda: f"error http.addr: cannot listen on {taken}: Address already in use" in server.printed())
+    assert make_puller(before).get("/v2/").status == 200
+
+    hang_up(server, tmp_path, RELOADED, http={"addr": "127.0.0.2:0"})
+
+    eventually(lambda: "listening on http://127.0.0.2:" in server.printed())
+    after = re.findall(r"listening on (\S+)", server.printed())[-1]
+    assert urlsplit(after).hostname == "127.0.0.2"
+    assert make_puller(after).get("/v2/").status == 200
+    assert server.press_control_c() == 0, server.printed()
+
+
+def test_a_worker_that_hangs_is_replaced(start: Start, make_puller: MakePuller) -> None:
+    server = start([*SERVE, "--", "--timeout", "2", "--workers", "1"])
+    puller = make_puller(server.url())
+    assert puller.get("/v2/").status == 200
+
+    [hanging] = children(server)
+    os.kill(hanging, signal.SIGSTOP)
+
+    assert puller.get("/v2/").status == 200
+    assert hanging not in children(server)
+
+
+def test_a_new_master_takes_the_socket_over(start: Start, make_puller: MakePuller) -> None:
+    server = start(SERVE)
+    puller = make_puller(server.url())
+    assert puller.get("/v2/").status == 200
+
+    os.kill(server.process.pid, signal.SIGUSR2)
+    eventually(lambda: len(masters(server)) == 2)
+    new = masters(server)[1]
+    server.process.terminate()
+
+    try:
+        assert server.process.wait(STOP_SECONDS) == 0
+        assert puller.get("/v2/").status == 200
+    finally:
+        os.kill(new, signal.SIGTERM)
+        eventually(partial(ended, new))
+    assert "Traceback" not in server.printed()
+
+
+def masters(server: Command) -> list[int]:
+    """gunicorn's masters, in the order of their starts, each once it listens."""
+    return [int(pid) for pid in re.findall(r"Listening at: \S+ \((\d+)\)", server.printed())]
+
+
+def hang_up(server: Command, folder: Path, answer: str, **changes: object) -> None:
+    """Write `changes` over the first configuration, HUP, and wait for what the server says to it."""
+    settings = {"version": 0.1, "http": {"addr": "127.0.0.1:0"}}
+    settings["storage"] = {"filesystem": {"rootdirectory": str(folder / "store")}}
+    (folder / "config.yml").write_text(yaml.safe_dump(settings | changes), encoding="utf-8")
+    before = server.printed().count(answer)
+    os.kill(server.process.pid, signal.SIGHUP)
+    eventually(lambda: server.printed().count(answer) > before)
+
+
+def children(server: Command) -> list[int]:
+    """The server's workers, by /proc."""
+    path = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+    return [int(word) for word in path.read_text(encoding="ascii").split()]
