@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 from typing import Literal
 
 _ROOT = "registry_cache"
+
+# What nearly every value is, told in one step.
+_PLAIN = re.compile(r"[!#-<>-~]+")
 
 
 class Log:
@@ -99,7 +103,9 @@ def _plain(value: object) -> object:
 def _word(value: object) -> str:
     text = f"{value:.3f}" if isinstance(value, float) else str(value)
     # A client chooses names and agents: a line break in one must not look like a second line.
-    return text if text and text.isprintable() and not set(text) & set(' "=') else json.dumps(text, ensure_ascii=False)
+    if _PLAIN.fullmatch(text) or (text and text.isprintable() and not set(text) & set(' "=')):
+        return text
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _printable(text: str) -> str:

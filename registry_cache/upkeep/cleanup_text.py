@@ -53,7 +53,7 @@ def lines(report: Report, zone: tzinfo | None) -> Iterator[str]:
 
 
 def document(report: Report) -> dict[str, object]:
-    """Return the report as JSON values; docs/operations.md explains each."""
+    """Return the report as JSON values; docs/disk.md explains each."""
     found = report.result or Result()
     return {
         "version": VERSION,

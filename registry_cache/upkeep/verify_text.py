@@ -51,7 +51,7 @@ def lines(report: Report) -> Iterator[str]:
 
 
 def document(report: Report) -> dict[str, object]:
-    """Return the report as JSON values; docs/operations.md explains each."""
+    """Return the report as JSON values; docs/disk.md explains each."""
     found = report.result or Result()
     at = datetime.fromtimestamp(report.task.now, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     return {

@@ -12,6 +12,7 @@ import yaml
 
 from registry_cache.cli import COMMANDS
 from registry_cache.config import load_config
+from tests.harness.tls import make_certificate
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -78,12 +79,30 @@ def test_yaml(where: str, tmp_path: Path) -> None:
         secret = tmp_path / Path(path).name
         secret.write_text("secret\n", encoding="utf-8")
         text = text.replace(path, str(secret))
+    text = with_files(text, tmp_path)
     (tmp_path / "config.yml").write_text(text, encoding="utf-8")
     environ |= {
         "REGISTRY_CACHE_CONFIG": str(tmp_path / "config.yml"),
         "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(tmp_path / "store"),
     }
     load_config(environ)
+
+
+def with_files(text: str, folder: Path) -> str:
+    """An example whose certificates and users are there."""
+    _, certificate = make_certificate(folder)
+    users = folder / "htpasswd"
+    users.write_text(f"alice:$2y$10${'.' * 53}\n", encoding="utf-8")
+    made = {
+        "certificate": certificate,
+        "clientcas": certificate,
+        "ca": certificate,
+        "key": folder / "key.pem",
+        "path": users,
+    }
+    for key, path in made.items():
+        text = re.sub(rf"^( +{key}:) /etc/\S+", rf"\1 {path}", text, flags=re.MULTILINE)
+    return text
 
 
 @pytest.mark.parametrize("where", TOML)
