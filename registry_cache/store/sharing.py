@@ -1,0 +1,64 @@
+"""One file's bytes under two names, or in two files that share them until one changes; and the wait for a whole disk.
+
+What the file systems of Linux offer; who may use it for what is the caller's to know.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import stat
+
+from registry_cache.store import disk
+
+# What says that this file cannot have a name here: another file system, another owner's file, too many names.
+_NO_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS}
+
+# ioctl(2) of btrfs, xfs and others: share the bytes until somebody changes them. linux/fs.h, FICLONE.
+_CLONE = 0x40049409
+
+
+def link_open(path: str, source: int, beside: str) -> bool:
+    """Give the open file ``source`` the name ``beside``, used now; False where that cannot be. Raises OSError."""
+    try:
+        os.link(path, beside)
+        if os.path.samestat(os.lstat(beside), os.fstat(source)):
+            # Before it may count as used long ago, or as a leftover, for somebody who cleans up meanwhile.
+            os.utime(source)
+            # Only its owner may seal it, and a name that is not sealed is no blob.
+            os.fchmod(source, stat.S_IMODE(os.fstat(source).st_mode))
+            return True
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+    disk.remove(beside)
+    return False
+
+
+def clone(source: int, beside: str) -> bool:
+    """Make ``beside`` a copy that takes no room until one of them changes; False where the disk has none."""
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        fcntl.ioctl(descriptor, _CLONE, source)
+    except OSError:
+        disk.remove(beside)
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def sync_disk(folder: str) -> None:
+    """Wait until everything is written that the file system of ``folder`` has been given. Raises OSError.
+
+    Of that one alone, which a link cannot leave: os.sync() would wait for every other one, too, and some hang.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(descriptor):
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), folder)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,143 @@
+"""A tar read once, from its first byte to its last, in memory that does not grow with it. Nothing is unpacked.
+
+Plain tar, POSIX pax and GNU's long names, as tar(5) has them. ``tarfile`` would read a header's claim of gigabytes into
+memory and follow links; here a name is a name, and only regular files have bytes.
+"""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+BLOCK = tarfile.BLOCKSIZE
+CHUNK = 1024 * 1024
+
+# The extended header of one file: a path and some times. More is somebody's joke.
+MAX_HEADER = 1024 * 1024
+
+_REGULAR = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE}
+# By the standard these have no bytes, whatever their size says.
+_WITHOUT_BYTES = {
+    *(tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE),
+    *(tarfile.DIRTYPE, tarfile.FIFOTYPE),
+}
+
+
+class Broken(Exception):
+    """This is no tar, or not a whole one."""
+
+
+class Bytes(Protocol):
+    """Where it comes from: an open file, or what unpacks one."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One entry: ``size`` in bytes; ``regular`` unless it is a folder, a link, a device."""
+
+    name: str
+    size: int
+    regular: bool
+
+
+class TarStream:
+    """The entries of one tar. Raises Broken, and what its source raises."""
+
+    def __init__(self, source: Bytes) -> None:
+        self._source = source
+        self._left = 0
+        self._padding = 0
+
+    def members(self) -> Iterator[Member]:
+        """Yield each entry. Its bytes may be read before the next is asked for; they are passed over then."""
+        extended: dict[str, str] = {}
+        while (header := self._header()) is not None:
+            self._left = 0 if header.type in _WITHOUT_BYTES else header.size
+            self._padding = -self._left % BLOCK
+            if header.type == tarfile.XHDTYPE:
+                extended |= _records(self._whole())
+            elif header.type == tarfile.GNUTYPE_LONGNAME:
+                extended["path"] = self._whole().rstrip(b"\0").decode("utf-8", "replace")
+            elif header.type not in (tarfile.XGLTYPE, tarfile.GNUTYPE_LONGLINK):
+                yield self._member(header, extended)
+                extended = {}
+            self._pass_over()
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the bytes of the entry that was yielded last."""
+        while self._left:
+            yield self._read(min(CHUNK, self._left))
+
+    def _member(self, header: tarfile.TarInfo, extended: dict[str, str]) -> Member:
+        if header.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.sparse.") for key in extended):
+            raise Broken("it holds a sparse file: make it anew without --sparse")
+        if "size" in extended and header.type not in _WITHOUT_BYTES:
+            self._left = _number(extended["size"])
+            self._padding = -self._left % BLOCK
+        return Member(extended.get("path", header.name), self._left, header.type in _REGULAR)
+
+    def _header(self) -> tarfile.TarInfo | None:
+        """Return the next header; None at the end."""
+        data = self._exactly(BLOCK)
+        if not data.strip(b"\0"):
+            return None
+        try:
+            header = tarfile.TarInfo.frombuf(data, "utf-8", "surrogateescape")
+        except (tarfile.HeaderError, ValueError) as error:
+            raise Broken("it is no tar, or damaged") from error
+        if header.size < 0:
+            raise Broken("it holds an entry of less than no bytes")
+        return header
+
+    def _whole(self) -> bytes:
+        if self._left > MAX_HEADER:
+            raise Broken(f"it holds a header of {self._left} bytes")
+        return b"".join(self.blocks())
+
+    def _pass_over(self) -> None:
+        for _ in self.blocks():
+            pass
+        if self._padding:
+            self._exactly(self._padding)
+            self._padding = 0
+
+    def _read(self, size: int) -> bytes:
+        data = self._source.read(size)
+        if not data:
+            raise Broken("it ends too early")
+        self._left -= len(data)
+        return data
+
+    def _exactly(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            part = self._source.read(size - len(data))
+            if not part:
+                raise Broken("it ends too early")
+            data += part
+        return data
+
+
+def _records(data: bytes) -> dict[str, str]:
+    """Return what an extended header says: "length key=value" lines, whose length counts all of the line."""
+    found = {}
+    while data.strip(b"\0"):
+        digits, _, _ = data.partition(b" ")
+        length = _number(digits.decode("ascii", "replace"))
+        if not len(digits) + 1 < length <= len(data):
+            raise Broken("it holds a damaged header")
+        key, _, value = data[len(digits) + 1 : length - 1].partition(b"=")
+        found[key.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
+        data = data[length:]
+    return found
+
+
+def _number(text: str) -> int:
+    # int() takes signs, spaces and other scripts, and thousands of digits.
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise Broken("it holds a damaged header")
+    return int(text)

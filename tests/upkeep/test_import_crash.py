@@ -1,0 +1,55 @@
+"""An import may die at any change of the disk: nothing wrong is left, no name leads nowhere, and run again it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from registry_cache.oci.digest import Digest
+from registry_cache.store.fault import Fault
+from registry_cache.store.verify import Walk
+from tests.harness.content import Content
+from tests.harness.images import make_image
+from tests.store.rig import APP, HUB, LATEST, open_store
+from tests.upkeep import import_crasher
+from tests.upkeep.moving_rig import Moved, OldRegistry, layout_files, packed, tar_of
+
+
+@pytest.mark.parametrize("story", ["distribution", "archive"])
+def test_at_any_step(tmp_path: Path, story: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = OldRegistry(tmp_path / "old")
+    image = old.image(tag="latest", layers=1, layer_size=3000)
+    content = Content()
+    make_image(content, tag="latest", layers=1, layer_size=3000)
+    files = layout_files([(content, image, {"io.containerd.image.name": f"{HUB}/{APP}:latest"})])
+    (old.folder / "archive").write_bytes(packed(tar_of(files)))
+    command = [sys.executable, "-m", import_crasher.__name__, str(tmp_path), str(old.folder), story]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 60
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+    for number in range(1, int(done.stdout) + 1):
+        store = open_store(tmp_path / str(number))
+        assert not store.wrong_blobs()
+        tag = store.records.tag(HUB, APP, LATEST)
+        assert tag is None or store.records.manifest(HUB, APP, Digest.parse(image.digest))
+        # What a tag says was never asked for, whenever it was written.
+        assert tag is None or tag.checked_at.timestamp() == 0
+
+        moved = Moved(store)
+        if story == "archive":
+            moved.archive((old.folder / "archive").read_bytes())
+        else:
+            moved.distribution(old)
+
+        assert moved.told() == []
+        assert moved.holds(image, "latest")
+        assert not store.wrong_blobs()
+        faults: list[Fault] = []
+        Walk(store.layout, faults.append).run()
+        assert faults == []
