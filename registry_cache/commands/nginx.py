@@ -1,0 +1,54 @@
+"""``registry-cache nginx``"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+
+from registry_cache.commands.command import Command
+from registry_cache.config import load_config
+
+# Where certbot puts what it fetched for a name.
+_CERTIFICATE = "/etc/letsencrypt/live/{}/fullchain.pem"
+_KEY = "/etc/letsencrypt/live/{}/privkey.pem"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", default="registry.example.com", help="the name by which clients call this server")
+    parser.add_argument("--certificate", metavar="FILE", help="the certificate with its chain; certbot's for the name")
+    parser.add_argument("--key", metavar="FILE", help="the certificate's key; certbot's for the name")
+    parser.add_argument("--plain", action="store_true", help="plain HTTP, for a network that is trusted")
+    parser.add_argument("--listen", action="append", metavar="ADDRESS", help="a port, or host:port; may be repeated")
+    parser.add_argument("--socket", metavar="FILE", help="the cache's socket, where systemd made it and not http.addr")
+
+
+def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Print nginx' configuration for this cache; makes no folder and changes no file."""
+    from registry_cache.deployment import nginx
+    from registry_cache.wiring import nginx_site
+
+    config = load_config(environ, create=False)
+    socket = arguments.socket or (str(config.http.socket) if config.http.socket else None)
+    if config.http.tls or socket is None:
+        print(f"registry-cache: {_NO_SOCKET if socket is None else _TLS_TWICE}", file=sys.stderr)
+        return 2
+    certificate = "" if arguments.plain else arguments.certificate or _CERTIFICATE.format(arguments.name)
+    key = "" if arguments.plain else arguments.key or _KEY.format(arguments.name)
+    port = "80" if arguments.plain else "443"
+    listen = arguments.listen or [port, f"[::]:{port}"]
+    try:
+        print(nginx.render(nginx_site(config, socket, listen, arguments.name, certificate, key)), end="")
+    except nginx.NotForNginx as error:
+        print(f"registry-cache: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+_NO_SOCKET = (
+    "http.net is tcp, and nginx in front talks to a socket, which no client can reach: set http.net to unix and "
+    "http.addr to a file such as /run/registry-cache/http.sock, or name systemd's by --socket"
+)
+_TLS_TWICE = "http.tls is for a cache without nginx: remove it, and give the files by --certificate and --key"
+
+COMMAND = Command("nginx", "print nginx' configuration for this cache", run, add_arguments)

@@ -1,0 +1,81 @@
+r"""Which folder of the store a request line means, as nginx' rules: what ``pull/target.py`` decides, or nobody.
+
+A rule is a PCRE and what it stands for; the first that matches holds. They are matched against the request line's own
+letters, never against a path that was decoded or tidied: what is written in any other way than the plainest is the
+application's to judge (P50). A rule that is missing costs time; one that is wrong gives bytes to the wrong people.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+# Only Docker Hub has names of one part for what it keeps under library/ (P23).
+HUB = "docker.io"
+
+# What the map of queries says of none at all. No registry's name begins with a dash.
+NO_QUERY = "-"
+# In front of what the client wrote: it asks for nothing that only the application understands.
+PLAINLY = "plainly"
+
+# Possessive (++, *+): a long name that is none must not cost more than one look at each of its letters.
+_PART = r"[a-z0-9]++(?:(?:\.|__?|-++)[a-z0-9]++)*+"
+_NAME = rf"{_PART}(?:/{_PART})*"
+_END = "/(?:blobs|manifests)/[a-z0-9:]+"
+_WITH_QUERY = r"\?ns=[^/?&#]+$"
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """An upstream: its name, which is its folder's, and what else it is called."""
+
+    name: str
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name, *self.aliases)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Where ``pattern`` is found in the text, ``folder`` is meant; it may name the pattern's groups as ``$group``."""
+
+    pattern: str
+    folder: str
+
+
+def query_rules(registries: Sequence[Registry]) -> Iterator[Rule]:
+    """Yield the rules from a query to a registry's name. The text is the query as written, without its mark."""
+    for registry in registries:
+        # containerd escapes the colon of a port.
+        names = "|".join(re.escape(name).replace(":", "(?::|%3A)") for name in registry.names)
+        yield Rule(f"^ns=(?:{names})$", registry.name)
+
+
+def folder_rules(registries: Sequence[Registry]) -> Iterator[Rule]:
+    """Yield the rules from a request to ``<registry>/<repository>``; the first registry is the default one.
+
+    The text is PLAINLY or nothing, a colon, what ``query_rules`` say of the query, and the request line's path and
+    query as written.
+    """
+    default = registries[0]
+    if any(registry.name == HUB for registry in registries):
+        yield _rule(rf"{re.escape(HUB)}/v2", _PART, f"{HUB}/library", _WITH_QUERY)
+    yield _rule(r"(?<rc_registry>[a-z0-9\[][^/]*)/v2", _NAME, "$rc_registry", _WITH_QUERY)
+    for registry in registries:
+        names = "|".join(map(re.escape, registry.names))
+        yield from _plain_rules(f"{NO_QUERY}/v2/(?:{names})", registry.name, _NAME)
+    # A dot in front of the first slash is a registry's, and not one of ours: no account of the Hub has one.
+    yield from _plain_rules(f"{NO_QUERY}/v2", default.name, rf"(?![^/]*\.){_NAME}" if default.name == HUB else _NAME)
+
+
+def _plain_rules(start: str, registry: str, name: str) -> Iterator[Rule]:
+    if registry == HUB:
+        yield _rule(start, _PART, f"{HUB}/library", "$")
+    yield _rule(start, name, registry, "$")
+
+
+def _rule(start: str, name: str, folder: str, end: str) -> Rule:
+    return Rule(f"^{PLAINLY}:{start}/(?<rc_name>{name}){_END}{end}", f"{folder}/$rc_name")

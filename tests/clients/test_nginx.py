@@ -1,0 +1,45 @@
+"""Real clients through nginx, as `registry-cache nginx` sets it up: a blob's second pull is nginx' own affair."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from tests.clients.mirror import HUB, Mirror, native
+from tests.clients.programs import short_folder
+from tests.clients.stories import Client
+from tests.clients.test_podman import Podman
+from tests.clients.test_skopeo import Skopeo
+from tests.harness.images import Kind
+from tests.harness.server import CacheServer
+from tests.nginx.conftest import Behind, running
+from tests.server.waiting import eventually
+
+
+@pytest.fixture(scope="module")
+def behind() -> Iterator[Behind]:
+    with short_folder() as folder, running(folder) as behind:
+        yield behind
+
+
+@pytest.mark.parametrize(("make", "kind"), [(Skopeo, "oci"), (Podman, "docker")])
+def test_a_second_pull(behind: Behind, short_path: Path, make: type[Skopeo] | type[Podman], kind: Kind) -> None:
+    # A client is told of an address and of nothing else.
+    mirror = Mirror(cast(CacheServer, behind.nginx), behind.upstream, behind.other)
+    client: Client = make(short_path, mirror)
+    index = mirror.add_index(kind)
+    name, image = f"{HUB}/{index.repository}:1", native(index)
+
+    for _ in range(2):
+        result = client.pull(name)
+        assert result.returncode == 0, result.stderr
+        client.check(name, index)
+        client.remove(name)
+
+    assert [behind.upstream.gets(blob) for blob in image.blobs] == [1] * len(image.blobs)
+    eventually(lambda: all(any(blob in line and " app=- " in line for line in lines(behind)) for blob in image.blobs))
+
+
+def lines(behind: Behind) -> list[str]:
+    return behind.log().splitlines()

@@ -1,0 +1,106 @@
+"""`registry-cache nginx`: what it prints, what it refuses, and that the file in deploy/ is what it prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from registry_cache import cli
+from registry_cache.deployment import nginx
+
+SHIPPED = Path(__file__).parents[2] / "deploy" / "nginx" / "registry-cache.conf"
+# What the shipped file was made for; docs/nginx.md shows it, too.
+EXAMPLE = """\
+version: 0.1
+storage:
+  filesystem:
+    rootdirectory: /var/lib/registry-cache
+http:
+  net: unix
+  addr: /run/registry-cache/http.sock
+  accel: true
+upstreams:
+  ghcr.io: {}
+  quay.io: {}
+"""
+
+
+def printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str, *arguments: str) -> int:
+    file = tmp_path / "config.yml"
+    file.write_text(config, encoding="utf-8")
+    monkeypatch.setattr("os.environ", {})
+    return cli.main(["nginx", "--config", str(file), *arguments])
+
+
+def test_the_shipped_file_is_what_the_command_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert printed(tmp_path, monkeypatch, EXAMPLE) == 0
+
+    # After a change: registry-cache nginx --config EXAMPLE >deploy/nginx/registry-cache.conf
+    assert capsys.readouterr().out == SHIPPED.read_text(encoding="utf-8")
+
+
+def test_plain_http(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed(tmp_path, monkeypatch, EXAMPLE, "--plain", "--listen", "5000", "--name", "cache.lan") == 0
+
+    text = capsys.readouterr().out
+    assert "    listen 5000;\n    server_name cache.lan;\n" in text
+    assert "ssl" not in text
+
+
+def test_the_operators_headers_go_before_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    headers = '  headers: {X-Content-Type-Options: [nosniff], x-cache: [theirs], X-Two: [a, "b \\"c\\""]}\n'
+    assert printed(tmp_path, monkeypatch, EXAMPLE.replace("  accel: true\n", headers)) == 0
+
+    text = capsys.readouterr().out
+    assert 'add_header x-cache "theirs"' in text
+    assert "add_header X-Cache" not in text
+    assert 'add_header X-Two "a"' in text
+    assert r'add_header X-Two "b \"c\""' in text
+
+
+def test_a_slow_upstream_has_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert printed(tmp_path, monkeypatch, EXAMPLE + "proxy: {read_timeout: 10m}\n") == 0
+
+    assert "proxy_read_timeout 12000s;" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("config", "arguments", "words"),
+    [
+        (EXAMPLE.replace("net: unix\n  addr: /run/registry-cache/http.sock", "net: tcp"), [], "set http.net to unix"),
+        (EXAMPLE.replace("  accel: true\n", '  headers: {X-Cost: ["5 $"]}\n'), [], "'5 $' holds a $"),
+        (EXAMPLE, ["--name", "a b"], "'a b'"),
+        (EXAMPLE, ["--name", "a;b"], "'a;b'"),
+        (EXAMPLE, ["--listen", "80;"], "'80;'"),
+    ],
+)
+def test_what_it_refuses(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    config: str,
+    arguments: list[str],
+    words: str,
+) -> None:
+    assert printed(tmp_path, monkeypatch, config, *arguments) == 2
+
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert words in said.err
+
+
+@pytest.mark.parametrize("text", ["a$b", "a\nb", "a\x00b", "a\x7fb"])
+def test_what_no_word_of_nginx_can_hold(text: str) -> None:
+    with pytest.raises(nginx.NotForNginx):
+        nginx.quoted(text)
+
+
+def test_quotes() -> None:
+    assert nginx.quoted('a "b" \\ c') == '"a \\"b\\" \\\\ c"'
