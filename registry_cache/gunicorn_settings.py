@@ -1,8 +1,8 @@
-"""gunicorn's settings, from the configuration. Loaded by ``gunicorn -c`` in the master, before any worker is forked.
+"""gunicorn's settings, from the configuration. Run by ``gunicorn -c`` in the master: at its start, and at each reload.
 
 Each public name here is a setting of gunicorn's; what the settings are made from has a leading underscore, because
-``gunicorn.conf.py`` imports everything else and ``config`` is a setting's name, too. On a configuration that cannot
-be, the report goes to standard error and the exit status is 2.
+``config`` is a setting's name, too. At a start with a configuration that cannot be, the report goes to standard error
+and the exit status is 2. A reload comes here only with one that was found right (``registry_cache.reload``).
 """
 
 import os as _os
@@ -12,14 +12,19 @@ import sys as _sys
 from math import ceil as _ceil
 from typing import Any as _Any
 
-from registry_cache import log as _log
+from registry_cache import descriptors as _descriptors
+from registry_cache import in_force as _in_force
+from registry_cache import proxies as _proxies
+from registry_cache import reload as _reload
+from registry_cache import watched as _watched
 from registry_cache.config import Config as _Config
 from registry_cache.config import ConfigError as _ConfigError
 from registry_cache.config import TlsConfig as _TlsConfig
-from registry_cache.config import banner as _banner
-from registry_cache.config import load_config as _load_config
+from registry_cache.errors import StoreError as _StoreError
+from registry_cache.log import Log as _Log
+from registry_cache.tls import Certificates as _Certificates
 
-_LOG = _log.Log(__name__)
+_LOG = _Log("registry_cache.gunicorn_settings")
 _MINIMUM = {"tls1.2": _ssl.TLSVersion.TLSv1_2, "tls1.3": _ssl.TLSVersion.TLSv1_3}
 _CLIENT_AUTH = {"none": _ssl.CERT_NONE, "optional": _ssl.CERT_OPTIONAL, "required": _ssl.CERT_REQUIRED}
 # Beyond the readers that streams are limited to: the ones who get a 503, pings, manifests, idle connections.
@@ -28,25 +33,18 @@ _SPARE_CONNECTIONS = 1000
 
 def _config_or_stop() -> _Config:
     try:
-        return _load_config()
-    except _ConfigError as error:
+        return _in_force.current()
+    except (_ConfigError, _StoreError) as error:
         print(error, file=_sys.stderr)
         # gunicorn lets SystemExit pass where it prints any other exception with a traceback, and exits with 1.
-        raise SystemExit(2) from error
-
-
-def _bind(loaded: _Config) -> str:
-    if loaded.http.socket is not None:
-        return f"unix:{loaded.http.socket}"
-    host = loaded.http.host or "0.0.0.0"  # noqa: S104 (the operator wrote `:5000`, which means all interfaces)
-    return f"[{host}]:{loaded.http.port}" if ":" in host else f"{host}:{loaded.http.port}"
+        raise SystemExit(2 if isinstance(error, _ConfigError) else 1) from error
 
 
 _config = _config_or_stop()
 _tls: _TlsConfig | None = _config.http.tls
 
 # A socket handed over (`--bind fd://N`, systemd's LISTEN_FDS) goes before this.
-bind = _bind(_config)
+bind = _reload.address(_config)
 # Processes; each follows growing blobs on its own core.
 workers = _config.workers
 # Thousands of slow readers a process: a thread each would not fit.
@@ -57,7 +55,8 @@ worker_connections = _config.readers + _SPARE_CONNECTIONS
 keepalive = 65
 # A worker whose loop has not turned for this long hangs in a system call: a full disk, a dead network mount.
 timeout = 60
-# How long streams may go on after a stop; gunicorn counts whole seconds, and 0 would cut them all.
+# How long streams may go on after a stop; after a reload they have reload.FINISH_SECONDS.
+# gunicorn counts whole seconds, and 0 would cut them all.
 graceful_timeout = max(1, _ceil(_config.graceful_timeout.total_seconds()))
 # A name (255), a digest (135), `ns` and `last`, with room; what is longer is no pull.
 limit_request_line = 4094
@@ -66,7 +65,9 @@ limit_request_fields = 64
 # A bearer token that someone sends along may be long.
 limit_request_field_size = 8190
 # Whose X-Forwarded-Proto is believed: a proxy on this machine, unless gunicorn's own variable names others.
-forwarded_allow_ips = _os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
+forwarded_allow_ips = _os.environ.get(_proxies.VARIABLE, _proxies.DEFAULT)
+# By default it also believes such a proxy what SCRIPT_NAME is, though few take that header out of what a client sends.
+forwarder_headers = ""
 # The application writes one structured line a request; gunicorn's would be a second.
 accesslog = None
 # gunicorn's own lines are as many as the operator asked for.
@@ -81,24 +82,46 @@ worker_tmp_dir = "/dev/shm" if _os.access("/dev/shm", _os.W_OK) else None  # noq
 control_socket_disable = True
 
 if _tls is not None:
+    # By these gunicorn knows that it is to speak TLS. It reads neither: see ssl_context.
     certfile = str(_tls.certificate)
     keyfile = str(_tls.key)
-    cert_reqs = int(_CLIENT_AUTH[_tls.client_auth])
-    # Of TLS 1.2; None: OpenSSL's own choice.
-    ciphers = ":".join(_tls.ciphers) or None
 
 
-def ssl_context(_settings: _Any, default_factory: _Any) -> _ssl.SSLContext:
-    """The context that gunicorn makes, with what it has no setting for: several client CAs and a minimum version."""
-    context: _ssl.SSLContext = default_factory()
-    if _tls is not None:
-        context.minimum_version = _MINIMUM[_tls.minimum_version]
-        for ca in _tls.client_cas:
-            context.load_verify_locations(ca)
+def _tls_context(tls: _TlsConfig) -> _ssl.SSLContext:
+    """Load what ``http.tls`` names. Raises OSError, ValueError."""
+    context = _ssl.create_default_context(_ssl.Purpose.CLIENT_AUTH)
+    # The empty answer keeps OpenSSL from asking the terminal for a pass phrase.
+    context.load_cert_chain(tls.certificate, tls.key, password="")
+    context.minimum_version = _MINIMUM[tls.minimum_version]
+    context.verify_mode = _CLIENT_AUTH[tls.client_auth]
+    for ca in tls.client_cas:
+        context.load_verify_locations(ca)
+    if tls.ciphers:
+        context.set_ciphers(":".join(tls.ciphers))
+    # Else a client that offers h2 as well is told nothing, and some take that for a no.
+    context.set_alpn_protocols(["http/1.1"])
     return context
 
 
-def post_fork(_server: _Any, _worker: _Any) -> None:
+def _certificates(tls: _TlsConfig) -> _Certificates:
+    """Held by the master, so that a worker that is forked while the files do not match has those of before."""
+    return _Certificates((tls.certificate, tls.key, *tls.client_cas), lambda: _tls_context(tls))
+
+
+_shown = _certificates(_tls) if _tls is not None else None
+
+
+def ssl_context(_settings: _Any, default_factory: _Any) -> _ssl.SSLContext:
+    """What the next handshake is to use; called for each. ``default_factory`` is for gunicorn's own --certfile."""
+    return default_factory() if _shown is None else _shown.context()
+
+
+def pre_fork(server: _Any, worker: _Any) -> None:
+    """A worker is about to be forked."""
+    _watched.fork(server, worker)
+
+
+def post_fork(_server: _Any, worker: _Any) -> None:
     """Let a stop end a worker that is still loading.
 
     Until it has handlers of its own it has the master's, which would swallow the signal, and the master would wait for
@@ -106,14 +129,47 @@ def post_fork(_server: _Any, _worker: _Any) -> None:
     """
     for stop in (_signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM):
         _signal.signal(stop, lambda *_: _os._exit(0))
+    _watched.forked(worker)
+
+
+def on_starting(server: _Any) -> None:
+    """Before anything else: what a signal does, and what every worker inherits."""
+    _reload.install(server)
+    try:
+        _watched.start(server, worker_tmp_dir)
+    except _watched.Unusable as error:
+        print(error, file=_sys.stderr)
+        raise SystemExit(1) from error
 
 
 def when_ready(server: _Any) -> None:
-    """Say where we listen, what we mirror, where and for how long it is kept, and what to paste into daemon.json."""
-    _log.setup(_config.log.level, _config.log.formatter)
-    # The sockets' own names: with port 0 or a socket handed over, the configuration does not know the address.
-    addresses = [listener.getsockname() for listener in server.LISTENERS]
-    for line in _banner.lines(_config, addresses):
-        _LOG.info(line)
-    for warning in _banner.warnings(_config):
+    """The server listens; the workers are still to be forked."""
+    _watched.listen(server)
+    _reload.announce(server)
+    if _os.geteuid() == 0:
+        _LOG.warning("running as root: run it as a user of its own, as deploy/systemd and deploy/docker do")
+    warning = _descriptors.too_few(_descriptors.raise_limit(), worker_connections)
+    if warning:
         _LOG.warning(warning)
+
+
+def on_reload(server: _Any) -> None:
+    """The new settings are in force; the new workers are still to be forked, and the old ones to be stopped."""
+    _watched.listen(server)
+    _reload.replaced(server)
+
+
+def child_exit(server: _Any, worker: _Any) -> None:
+    """A worker has ended."""
+    _watched.ended(worker)
+    _reload.keep_serving(server)
+
+
+def pre_exec(server: _Any) -> None:
+    """This process is about to become the next master."""
+    _watched.hand_over(server)
+
+
+def on_exit(_server: _Any) -> None:
+    """The last worker has ended, and so do we."""
+    _watched.stop()

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from registry_cache import in_force
+from registry_cache import in_force, watched
 from registry_cache.config import Config, ConfigError
 from registry_cache.config.banner import lines, warnings
 from registry_cache.errors import StoreError
@@ -62,8 +62,10 @@ def announce(server: Any, word: str = "") -> None:
     if word:
         _LOG.info(word)
     # The sockets' own names: with port 0 or a socket handed over, the configuration does not know the address.
-    for line in lines(config, [listener.getsockname() for listener in server.LISTENERS]):
+    for line in lines(config, [listener.getsockname() for listener in watched.mains(server)]):
         _LOG.info(line)
+    if there := watched.where():
+        _LOG.info(there)
     for warning in warnings(config):
         _LOG.warning(warning)
 
@@ -98,12 +100,13 @@ def _take_over(server: Any) -> bool:
     try:
         config = in_force.read()
         _check_address(server, in_force.current(), config)
+        watched.reload(server, config.http.debug)
     except ConfigError as error:
         _LOG.error("not reloaded: the configuration before stays in force", problems=len(error.problems))
         for problem in error.problems:
             _LOG.error(str(problem))
         return False
-    except (StoreError, _Refused) as error:
+    except (StoreError, _Refused, watched.Unusable) as error:
         _LOG.error("not reloaded: the configuration before stays in force", problems=1)
         _LOG.error(str(error))
         return False

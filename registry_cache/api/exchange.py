@@ -8,10 +8,22 @@ import time
 
 from flask import Request, g, request
 
+from registry_cache import metrics, stopwatch
 from registry_cache.log import Log
+from registry_cache.proxies import Proxies
 from registry_cache.pull.target import Fallback, Target, Upstreams
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+
+# What a request is about, by Flask's name for its route.
+_KINDS = {
+    "manifests.manifest": "manifest",
+    "blobs.blob": "blob",
+    "listings.tags": "tags",
+    "listings.referrers": "referrers",
+    "listings.catalog": "catalog",
+    "listings.version": "ping",
+}
 
 _log = Log("registry_cache.access")
 
@@ -19,15 +31,22 @@ _log = Log("registry_cache.access")
 class Exchange:
     """Filled in as a request travels; written once, when the last byte is sent or the client is gone."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, proxies: Proxies) -> None:
+        self.began = time.monotonic()
+        # When there was a first byte to send.
+        self.ready = self.began
+        self.waited = stopwatch.begin()
+        self.kind = _KINDS.get(request.endpoint or "", "other")
+        # What watches over the server asks every few seconds: its requests are neither counted nor, normally, told.
+        self.quiet = False
         given = request.headers.get("X-Request-Id", "")
         # A proxy's id is kept, so that its log and ours can be joined; anything that is no id is not repeated.
         self.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         self.method = request.method
         self.path = request.path
-        self.client = request.remote_addr
+        self.client = proxies.client(request.remote_addr or "", request.headers.get("X-Forwarded-For"))
+        self.user: str | None = None
         self.agent = request.headers.get("User-Agent")
-        self.began = time.monotonic()
         self.namespace: str | None = None
         self.fallback: Fallback = "honest"
         self.upstream: str | None = None
@@ -41,11 +60,16 @@ class Exchange:
         self.streams = False
 
     def finish(self) -> None:
-        """Write the log line."""
-        _log.info(
+        """Count the request and write its log line."""
+        seconds, first_byte = time.monotonic() - self.began, self.ready - self.began
+        if not self.quiet:
+            metrics.answered(self.kind, self.outcome, self.status, self.sent, first_byte, seconds)
+        say = _log.debug if self.quiet else _log.info
+        say(
             "request",
             id=self.request_id,
             client=self.client,
+            user=self.user,
             method=self.method,
             path=None if self.repository else self.path[:512],
             upstream=self.upstream,
@@ -54,7 +78,9 @@ class Exchange:
             status=self.status,
             outcome=self.outcome,
             bytes=self.sent,
-            seconds=time.monotonic() - self.began,
+            seconds=seconds,
+            first_byte_seconds=first_byte,
+            upstream_seconds=self.waited.seconds or None,
             error=self.error,
             agent=self.agent[:200] if self.agent else None,
         )

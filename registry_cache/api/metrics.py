@@ -1,12 +1,14 @@
-"""``/metrics`` in Prometheus' format: how upstreams are and how many pulls they leave us.
+"""``/metrics`` in Prometheus' format: what the workers have counted, and what is read off the disk at each scrape.
 
-Read from what the workers share on disk, so that whichever worker is asked tells the same. For this machine only: the
-names of upstreams and an address that a limit counts are nobody else's business.
+The same from whichever worker. For this machine only, or by ``http.debug.addr``: the names of upstreams and an address
+that a limit counts are nobody else's business.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import os
+import platform
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -14,9 +16,14 @@ from flask import Blueprint, Response, request
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from registry_cache import __version__, metrics
+from registry_cache.api.ops import NO_SUCH_URL, by_debug
 from registry_cache.errors import NameUnknown
+
+PATH = "/metrics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +40,18 @@ class UpstreamState:
     limited_until: float
 
 
-class _Upstreams(Collector):
+@dataclass(frozen=True, slots=True)
+class StoreState:
+    """Bytes: ``stored``, None where nobody has counted yet; ``size`` and ``free`` of the file system that it is on."""
+
+    stored: int | None
+    size: int
+    free: int
+
+
+class Upstreams(Collector):
+    """``states`` is asked at each scrape."""
+
     def __init__(self, states: Callable[[], Iterable[UpstreamState]]) -> None:
         self._states = states
 
@@ -58,21 +76,62 @@ class _Upstreams(Collector):
         yield from (up, limit, remaining, until)
 
 
-def blueprint(states: Callable[[], Iterable[UpstreamState]]) -> Blueprint:
-    """Return the route of the metrics; ``states`` is asked at each scrape."""
-    routes = Blueprint("metrics", __name__)
-    registry = CollectorRegistry()
-    registry.register(_Upstreams(states))
+class Store(Collector):
+    """``state`` is asked at each scrape, and returns None where the disk does not tell."""
 
-    @routes.get("/metrics")
-    def metrics() -> Response:
-        if not _from_this_machine():
-            raise NameUnknown("no such URL: this is a registry's pull API, under /v2/")
-        response = Response(generate_latest(registry))
+    def __init__(self, state: Callable[[], StoreState | None]) -> None:
+        self._state = state
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        stored = GaugeMetricFamily("registry_cache_store_bytes", "Bytes stored and on their way, about")
+        size = GaugeMetricFamily("registry_cache_filesystem_size_bytes", "Size of the store's file system")
+        free = GaugeMetricFamily("registry_cache_filesystem_free_bytes", "What of it is free to the server")
+        if state := self._state():
+            size.add_metric([], state.size)
+            free.add_metric([], state.free)
+            if state.stored is not None:
+                stored.add_metric([], state.stored)
+        yield from (stored, size, free)
+
+
+class Build(Collector):
+    """Which version this is."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        build = GaugeMetricFamily("registry_cache_build_info", "Always 1", labels=["version", "python"])
+        build.add_metric([__version__, platform.python_version()], 1)
+        yield build
+
+
+def blueprint(
+    states: Callable[[], Iterable[UpstreamState]], store: Callable[[], StoreState | None], debug_path: str | None = None
+) -> Blueprint:
+    """Return the routes of the metrics, also under ``debug_path`` for who comes by ``http.debug.addr``."""
+    routes = Blueprint("metrics", __name__)
+    collectors = (Build(), Store(store), Upstreams(states))
+
+    def told() -> Response:
+        path = debug_path if by_debug(request) else PATH if _from_this_machine() else None
+        if request.path != path:
+            raise NameUnknown(NO_SUCH_URL)
+        response = Response(generate_latest(_registry(collectors)))
         response.headers["Content-Type"] = CONTENT_TYPE_LATEST
         return response
 
+    for path in {PATH, debug_path or PATH}:
+        routes.add_url_rule(path, view_func=told)
     return routes
+
+
+def _registry(collectors: Iterable[Collector]) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    for collector in collectors:
+        registry.register(collector)
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    else:
+        registry.register(metrics.REGISTRY)
+    return registry
 
 
 def _from_this_machine() -> bool:

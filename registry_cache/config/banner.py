@@ -11,6 +11,8 @@ from registry_cache.config.sizes import Size
 # What a socket's own name says when it listens on all interfaces; a client on this machine can use the other.
 ANY_TO_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 (compared with, never bound to)
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
 
 def lines(config: Config, addresses: Sequence[object]) -> Iterator[str]:
     """Where it listens, what it mirrors, where it stores, how much it keeps, and how to point Docker at it."""
@@ -19,8 +21,14 @@ def lines(config: Config, addresses: Sequence[object]) -> Iterator[str]:
     yield f"mirroring {', '.join(map(_upstream, config.upstreams))}"
     yield f"storing under {config.root}"
     yield _keeping(config)
+    yield from _guarding(config)
     reachable = [_reachable(config, address) for address in addresses if isinstance(address, tuple)]
     if reachable:
+        if config.auth:
+            # Never as a mirror in daemon.json: see warnings.
+            host = reachable[0].split("//")[1]
+            yield f"pull with: docker login {host}; docker pull {host}/REPOSITORY:TAG"
+            return
         line = f"paste into /etc/docker/daemon.json: {json.dumps({'registry-mirrors': reachable[:1]})}"
         # Docker asks its mirrors for Docker Hub's images only; what else we mirror is pulled by our own address.
         other = f"pull with: docker pull {reachable[0].split('//')[1]}/REPOSITORY:TAG; if it is a copy of Docker Hub, "
@@ -31,7 +39,31 @@ def warnings(config: Config) -> Iterator[str]:
     """What the operator wrote and does not get."""
     if config.ignored:
         yield f"understood but without effect here: {', '.join(config.ignored)}"
+    yield from _auth_warnings(config)
     yield from config.warnings
+
+
+def _guarding(config: Config) -> Iterator[str]:
+    """Who may pull, where it is not everybody."""
+    tls = config.http.tls
+    if tls and tls.client_auth == "required":
+        yield f"clients must show a certificate from {', '.join(map(str, tls.client_cas))}"
+    if tls and tls.client_auth == "optional":
+        yield f"clients may show a certificate from {', '.join(map(str, tls.client_cas))}; without one they get in, too"
+    if config.auth:
+        yield f"clients must log in as a user of {config.auth.path}"
+
+
+def _auth_warnings(config: Config) -> Iterator[str]:
+    if config.auth is None:
+        return
+    yield (
+        "auth: do not name this server in registry-mirrors of daemon.json. dockerd answers a mirror that asks for a "
+        "login with its user's Docker Hub password, and then pulls from the Hub instead. Guard a mirror by the network "
+        "or by client certificates (http.tls.clientcas), or let clients name this server in what they pull"
+    )
+    if not config.http.tls and not config.http.socket and config.http.host not in LOOPBACK:
+        yield "auth: without TLS passwords cross the network in the clear; give http.tls, or put a proxy in front"
 
 
 def _keeping(config: Config) -> str:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from registry_cache.auth import htpasswd, users
 from registry_cache.config import schema
 from registry_cache.config.found import Found, dotted
 from registry_cache.config.hosts import parse_host
@@ -60,12 +61,32 @@ def _data_home(environ: Mapping[str, str]) -> Path:
 
 
 def _auth(found: Found) -> HtpasswdConfig | None:
-    section = ("auth", "htpasswd")
-    if section in found.sections:
-        # Parsed and kept, but an operator must not believe that the port is guarded.
-        found.wrong(section, "is not served yet: clients would pull unguarded", schema.UNGUARDED)
+    section, given = ("auth", "htpasswd"), (schema.HTPASSWD_REALM, schema.HTPASSWD_PATH)
     realm, path = found.get(schema.HTPASSWD_REALM), found.get(schema.HTPASSWD_PATH)
-    return HtpasswdConfig(realm, path) if realm and path else None
+    if section not in found.sections or not found.well(*given):
+        return None
+    if realm and path:
+        return HtpasswdConfig(realm, path, _users(found, path))
+    missing = [setting.at(()) for setting in given if not found.given(setting)]
+    # An operator must not believe that the port is guarded.
+    where = missing[0] if len(missing) == 1 else section
+    found.wrong(where, "is missing: clients would pull unguarded", "give auth.htpasswd.realm and path, both")
+    return None
+
+
+def _users(found: Found, path: Path) -> Mapping[bytes, bytes]:
+    """The htpasswd file's; what is wrong with it is reported, and never what its lines hold."""
+    remedy = "add users by: htpasswd -B FILE USER"
+    try:
+        if hashes := users.read(path):
+            return hashes
+        reason = f"{path} has no user: nobody could pull"
+    except htpasswd.Malformed as error:
+        reason, remedy = f"{path}: {error}", "mend these lines; htpasswd -B makes right ones"
+    except (OSError, ValueError) as error:
+        reason = f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
+    found.wrong(schema.HTPASSWD_PATH.at(()), reason, remedy)
+    return {}
 
 
 def _named_upstreams(found: Found, environ: Mapping[str, str]) -> dict[KeyPath, UpstreamConfig]:

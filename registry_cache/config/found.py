@@ -137,8 +137,6 @@ class Walk:
             self.found.values[path] = setting.parse(raw)
         except Wrong as wrong:
             self.found.wrong(path, wrong.what, wrong.remedy)
-        if setting.named:
-            self.found.ignored.append(dotted(path))
 
     def _suggestion(self, path: KeyPath) -> str:
         key = path[-1][:60].lower()

@@ -7,7 +7,7 @@ from pathlib import Path
 from registry_cache.config import schema
 from registry_cache.config.certificates import check_ca, check_key_pair
 from registry_cache.config.found import Found
-from registry_cache.config.model import HttpConfig, TlsConfig
+from registry_cache.config.model import DebugConfig, HttpConfig, TlsConfig
 
 # The kernel's sockaddr_un ends here; a longer path fails at bind with words nobody understands.
 LONGEST_SOCKET = 107
@@ -33,13 +33,32 @@ def http_config(found: Found) -> HttpConfig:
         socket = Path(text)
         if not text.startswith("/") or len(os.fsencode(text)) > LONGEST_SOCKET:
             found.wrong(schema.HTTP_ADDR.at(()), "is no socket's path", "name a file, such as /run/registry-cache.sock")
-    elif (match := _ADDRESS.fullmatch(text)) is None or int(match[2]) > 65535:
-        found.wrong(schema.HTTP_ADDR.at(()), f"{text[:80]!r} is no host:port", "write 127.0.0.1:5000, or :5000 for all")
     else:
-        host, port = match[1].strip("[]"), int(match[2])
-    return HttpConfig(
-        host, port, socket, found.get(schema.HTTP_HEADERS) or {}, _tls(found), found.get(schema.DEBUG_ADDR)
-    )
+        host, port = _address(found, schema.HTTP_ADDR, text, 5000)
+    headers = found.get(schema.HTTP_HEADERS) or {}
+    debug = _debug(found, (host, port) if socket is None else None)
+    return HttpConfig(host, port, socket, headers, _tls(found), debug, found.need(schema.HTTP_ACCEL))
+
+
+def _address(found: Found, setting: schema.Setting[str], text: str, example: int) -> tuple[str, int]:
+    """Host and port; nothing where it is reported to be none."""
+    match = _ADDRESS.fullmatch(text)
+    if match is None or int(match[2]) > 65535:
+        remedy = f"write 127.0.0.1:{example}, or :{example} for all"
+        found.wrong(setting.at(()), f"{text[:80]!r} is no host:port", remedy)
+        return "", 0
+    return match[1].strip("[]"), int(match[2])
+
+
+def _debug(found: Found, main: tuple[str, int] | None) -> DebugConfig | None:
+    text = found.get(schema.DEBUG_ADDR)
+    if not text or not found.well(schema.DEBUG_ADDR, schema.PROMETHEUS_ENABLED, schema.PROMETHEUS_PATH):
+        return None
+    host, port = _address(found, schema.DEBUG_ADDR, text, 5001)
+    if port and (host, port) == main:
+        found.wrong(schema.DEBUG_ADDR.at(()), "is http.addr, too", "give it a port of its own, such as 127.0.0.1:5001")
+    metrics = found.need(schema.PROMETHEUS_PATH) if found.need(schema.PROMETHEUS_ENABLED) else None
+    return DebugConfig(host, port, metrics)
 
 
 def _tls(found: Found) -> TlsConfig | None:

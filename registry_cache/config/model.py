@@ -30,6 +30,16 @@ class TlsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class DebugConfig:
+    """Where those who watch find metrics and health, and nothing else. An empty ``host`` means all interfaces."""
+
+    host: str
+    port: int
+    metrics: str | None
+    """The path of the metrics; None where they are not to be told there."""
+
+
+@dataclass(frozen=True, slots=True)
 class HttpConfig:
     """Where to listen: ``host`` and ``port``, or ``socket``. An empty ``host`` means all interfaces."""
 
@@ -38,14 +48,17 @@ class HttpConfig:
     socket: Path | None
     headers: Mapping[str, tuple[str, ...]]
     tls: TlsConfig | None
-    debug_addr: str | None
-    """Kept as ``host:port``; nothing listens there yet."""
+    debug: DebugConfig | None
+    accel: bool
+    """Whether nginx, at the other end of a unix socket, is told to send whole blobs itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class HtpasswdConfig:
     realm: str
     path: Path
+    users: Mapping[bytes, bytes] = field(repr=False)
+    """Each user's hash, as the file had them at the start."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,14 +57,12 @@ class Setting(Generic[T_co]):
     """One key that is acted upon. ``path`` is relative to where it is mounted: the file's top, or an upstream.
 
     ``structured``: its environment value is YAML; any other's is the text itself, so a password needs no quoting.
-    ``named``: read and kept, but nothing acts on it yet, so the log names it.
     """
 
     path: str
     parse: values.Parser[T_co]
     default_text: str = ""
     structured: bool = False
-    named: bool = False
     default: T_co | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -84,7 +82,10 @@ MIN_FREE = Setting[Size]("storage.min_free", values.size, "0")
 HTTP_ADDR = Setting[str]("http.addr", values.line, "127.0.0.1:5000")
 HTTP_NET = Setting[str]("http.net", values.word(("tcp", "unix")), "tcp")
 HTTP_HEADERS = Setting[dict[str, tuple[str, ...]]]("http.headers", values.headers, structured=True)
-DEBUG_ADDR = Setting[str]("http.debug.addr", values.line, named=True)
+HTTP_ACCEL = Setting[bool]("http.accel", values.boolean, "false")
+DEBUG_ADDR = Setting[str]("http.debug.addr", values.line)
+PROMETHEUS_ENABLED = Setting[bool]("http.debug.prometheus.enabled", values.boolean, "true")
+PROMETHEUS_PATH = Setting[str]("http.debug.prometheus.path", values.metrics_path, "/metrics")
 TLS_CERTIFICATE = Setting[Path]("http.tls.certificate", values.path)
 TLS_KEY = Setting[Path]("http.tls.key", values.path)
 TLS_CLIENT_CAS = Setting[tuple[Path, ...]]("http.tls.clientcas", values.many(values.path), structured=True)
@@ -123,7 +124,8 @@ AnySetting: TypeAlias = Setting[object]
 
 
 GLOBAL_SETTINGS: tuple[AnySetting, ...] = (
-    VERSION, LOG_LEVEL, LOG_FORMATTER, ROOT, MAX_SIZE, MIN_FREE, HTTP_ADDR, HTTP_NET, HTTP_HEADERS, DEBUG_ADDR,
+    VERSION, LOG_LEVEL, LOG_FORMATTER, ROOT, MAX_SIZE, MIN_FREE, HTTP_ADDR, HTTP_NET, HTTP_HEADERS, HTTP_ACCEL,
+    DEBUG_ADDR, PROMETHEUS_ENABLED, PROMETHEUS_PATH,
     TLS_CERTIFICATE, TLS_KEY, TLS_CLIENT_CAS, TLS_CLIENT_AUTH, TLS_MINIMUM, TLS_CIPHERS,
     HTPASSWD_REALM, HTPASSWD_PATH, TTL, WORKERS, READERS, GRACEFUL_TIMEOUT,
 )  # fmt: skip
@@ -142,7 +144,7 @@ QUIET = ("storage.delete",)
 IGNORED = (
     "log.accesslog", "log.fields", "log.hooks", "log.reportcaller",
     "storage.filesystem.maxthreads", "storage.cache", "storage.maintenance", "storage.redirect", "storage.tag",
-    "middleware", "reporting", "http.host", "http.secret", "http.relativeurls", "http.debug.prometheus",
+    "middleware", "reporting", "http.host", "http.secret", "http.relativeurls",
     "http.http2", "http.h2c", "notifications", "redis",
     "health.storagedriver", "health.file", "health.http", "health.tcp", "proxy.cachewritetimeout",
     "catalog", "tags", "compatibility", "validation", "policy",
@@ -162,7 +164,7 @@ class Refused:
 
 
 _OTHER_DRIVER = Refused("is another storage driver", "this cache stores in a folder: storage.filesystem.rootdirectory")
-UNGUARDED = "remove it, and guard the port by a firewall or a proxy in front"
+UNGUARDED = "remove it, and give auth.htpasswd, or guard the port by a firewall or a proxy in front"
 REFUSED = {
     **{
         f"storage.{driver}": _OTHER_DRIVER

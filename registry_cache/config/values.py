@@ -21,6 +21,7 @@ FRAMING_HEADERS = ("connection", "content-length", "content-range", "content-typ
 LONGEST_WAIT = timedelta(hours=1)
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
+_PATH = re.compile(r"(?:/[A-Za-z0-9._-]+){1,8}", re.ASCII)
 _PROGRAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _DURATION_REMEDY = "write a number with its unit: 168h, 90m, 1h30m, 30s"
 
@@ -43,6 +44,14 @@ def boolean(raw: Raw) -> bool:
     if text.lower() not in BOOLEANS:
         raise Wrong(f"{text[:40]!r} is neither true nor false", "write true or false")
     return BOOLEANS[text.lower()]
+
+
+def metrics_path(raw: Raw) -> str:
+    """A path that is not another URL of ours."""
+    text = line(raw)
+    if not _PATH.fullmatch(text) or text in ("/healthz", "/readyz") or re.match(r"/v2(/|$)", text):
+        raise Wrong(f"{text[:80]!r} is no path for metrics", "write one such as /metrics")
+    return text
 
 
 def version(raw: Raw) -> str:

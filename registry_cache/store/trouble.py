@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 from registry_cache.log import Log
 
@@ -17,13 +18,17 @@ _log = Log(__name__)
 
 
 class Trouble:
-    """Refusals by errno, since the last commit that worked. ``count`` is of all since the process began."""
+    """Refusals by errno, since the last commit that worked. ``count`` is of all since the process began.
+
+    ``told`` is called with each refusal.
+    """
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
         self._said: dict[int | None, float] = {}
         self._unsaid = 0
         self.count = 0
+        self.told: Callable[[OSError], None] = lambda error: None
 
     @property
     def failing(self) -> bool:
@@ -31,6 +36,7 @@ class Trouble:
 
     def refused(self, what: str, error: OSError) -> None:
         """Note that the disk refused to do ``what``."""
+        self.told(error)
         now = time.monotonic()
         with self._mutex:
             self.count += 1

@@ -82,6 +82,40 @@ def test_what_has_no_effect_is_named_once(loader: Loader) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("addr", "tls", "clear"), [(":5000", False, True), ("127.0.0.1:5000", False, False), (":5000", True, False)]
+)
+def test_logins(loader: Loader, addr: str, tls: bool, clear: bool) -> None:
+    users = loader.folder / "htpasswd"
+    users.write_text(f"alice:$2y$05${'.' * 53}\n", encoding="utf-8")
+    _, certificate = make_certificate(loader.folder)
+    pair = f", tls: {{certificate: {certificate}, key: {loader.folder / 'key.pem'}}}" if tls else ""
+    config = loader.load(f"http: {{addr: '{addr}'{pair}}}\nauth: {{htpasswd: {{realm: r, path: {users}}}}}")
+    *_, guarded, pull = banner.lines(config, [("192.0.2.1", 5000)])
+
+    assert guarded == f"clients must log in as a user of {users}"
+    # Not as a mirror: no line for daemon.json.
+    assert pull == "pull with: docker login 192.0.2.1:5000; docker pull 192.0.2.1:5000/REPOSITORY:TAG"
+    mirrors, *others = banner.warnings(config)
+    assert "do not name this server in registry-mirrors" in mirrors
+    assert any("in the clear" in warning for warning in others) is clear
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("require-and-verify-client-cert", "clients must show a certificate from"),
+        ("verify-client-cert-if-given", "without one they get in, too"),
+    ],
+)
+def test_clients_certificates(loader: Loader, asked: str, said: str) -> None:
+    _, certificate = make_certificate(loader.folder)
+    files = f"certificate: {certificate}, key: {loader.folder / 'key.pem'}, clientcas: {certificate}"
+    config = loader.load(f"http: {{tls: {{{files}, clientauth: {asked}}}}}")
+
+    assert [line for line in banner.lines(config, []) if said in line]
+
+
 @pytest.fixture
 def settings(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """gunicorn's settings for a server with TLS that asks for clients' certificates."""
@@ -91,6 +125,8 @@ def settings(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     text = f"http: {{net: unix, addr: /run/c.sock, tls: {tls}}}"
     for name, value in loader.environ(text, {"REGISTRY_HTTP_TLS_MINIMUMTLS": "tls1.3"}).items():
         monkeypatch.setenv(name, value)
+    # A process reads its configuration once; this one plays several.
+    monkeypatch.setattr("registry_cache.in_force._held", [])
     module = importlib.import_module("registry_cache.gunicorn_settings")
     return importlib.reload(module)
 
@@ -106,11 +142,11 @@ def test_gunicorns_settings(settings: ModuleType, tmp_path: Path) -> None:
     assert (gunicorn.workers, gunicorn.worker_connections, gunicorn.graceful_timeout) == (2, 3000, 30)
     assert gunicorn.is_ssl
     assert gunicorn.certfile == str(tmp_path / "certificate.pem")
-    assert gunicorn.cert_reqs == ssl.CERT_REQUIRED
 
 
 def test_the_tls_context(settings: ModuleType) -> None:
-    context = settings.ssl_context(None, lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    context = settings.ssl_context(None, None)
 
     assert context.minimum_version == ssl.TLSVersion.TLSv1_3
+    assert context.verify_mode == ssl.CERT_REQUIRED
     assert len(context.get_ca_certs()) == 1

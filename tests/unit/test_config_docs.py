@@ -11,7 +11,6 @@ from registry_cache.config.raw import Scalar
 from registry_cache.config.values import line
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
-NOT_YET = "Nothing acts on it yet."
 
 
 def rows(heading: str) -> dict[str, list[str]]:
@@ -39,12 +38,6 @@ def test_variables() -> None:
     written = {key: cells[-1].strip("`") for key, cells in DOCUMENTED.items() if key != "version"}
 
     assert written == {key: schema.environment_name(path) for key, (path, _) in SETTINGS.items() if key != "version"}
-
-
-def test_what_is_not_acted_upon_yet() -> None:
-    assert {key for key, cells in DOCUMENTED.items() if NOT_YET in cells[1]} == {
-        key for key, (_, setting) in SETTINGS.items() if setting.named
-    }
 
 
 def test_ignored_and_older_and_refused_keys() -> None:

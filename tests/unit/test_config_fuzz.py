@@ -29,6 +29,15 @@ TREES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.text(max_size=8), inner, max_size=4),
     max_leaves=12,
 )
+# What begins like a file that a configuration names, and is none.
+NAMED = [
+    b"alice:$2y$05$" + b"." * 53,
+    b"alice:secret",
+    b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+    b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n\xff",
+]
+WORDS = ["tls1.2", "tls1.0", "none", "required", "verify-client-cert-if-given", "TLS_AES_128_GCM_SHA256", ":5001", ":0"]
 # Most of the grammar's corners are two signs long; whole documents at random hardly ever reach them.
 YAML_TEXTS = st.text(st.sampled_from("abc:{}[]-?&*!|>'\"#%@`,<\n \t0\x00\ud800"), max_size=40)
 
@@ -76,3 +85,23 @@ def test_any_text(folder: Path, text: str) -> None:
 )
 def test_any_environment(folder: Path, environ: dict[str, str]) -> None:
     load(folder, b"upstreams: {ghcr.io: {}}\nhttp: {headers: [a]}", environ)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    content=st.binary(max_size=60) | st.sampled_from(NAMED),
+    words=st.tuples(*[SCALARS | st.sampled_from(WORDS)] * 6),
+    missing=st.sampled_from(["", "certificate", "key", "path", "realm"]),
+)
+def test_any_file_that_it_names(folder: Path, content: bytes, words: tuple[object, ...], missing: str) -> None:
+    """Certificates, keys, client authorities, users."""
+    named = folder / "named"
+    named.write_bytes(content)
+    minimum, auth, cipher, debug, accel, realm = words
+    tls: dict[str, object] = {"certificate": str(named), "key": str(named), "clientcas": [str(named)]}
+    tls |= {"ciphersuites": [cipher], "minimumtls": minimum, "clientauth": auth}
+    users: dict[str, object] = {"path": str(named), "realm": realm}
+    for section in (tls, users):
+        section.pop(missing, None)
+    http = {"tls": tls, "debug": {"addr": debug}, "accel": accel}
+    load(folder, yaml.safe_dump({"http": http, "auth": {"htpasswd": users}}).encode(), {})

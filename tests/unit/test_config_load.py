@@ -53,7 +53,7 @@ def test_without_a_file_it_mirrors_docker_hub(loader: Loader) -> None:
     config = loader.load()
 
     assert config.log == LogConfig("info", "text")
-    assert config.http == HttpConfig("127.0.0.1", 5000, None, {}, None, None)
+    assert config.http == HttpConfig("127.0.0.1", 5000, None, {}, None, None, False)
     assert config.default_upstream.name == "docker.io"
     assert config.default_upstream.remote_url == "https://registry-1.docker.io"
     assert config.default_upstream.aliases == ("index.docker.io", "registry-1.docker.io", "registry.hub.docker.com")
@@ -251,8 +251,11 @@ MISTAKES = [
     ("http: {tls: {minimumtls: tls1.3}}", "http.tls.certificate", "missing"),
     ("http: {tls: {certificate: /no/c.pem, key: /no/k.pem}}", "http.tls.certificate", "No such file"),
     ("http: {tls: {letsencrypt: {hosts: [a]}}}", "http.tls.letsencrypt", "not served"),
-    ("auth: {htpasswd: {realm: r, path: /p}}", "auth.htpasswd", "not served yet"),
-    ("auth: htpasswd", "auth.htpasswd", "not served yet"),
+    ("auth: {htpasswd: {realm: r, path: /p}}", "auth.htpasswd.path", "cannot read /p: No such file"),
+    ("auth: {htpasswd: {realm: r, path: /dev/null}}", "auth.htpasswd.path", "not a file"),
+    ("auth: {htpasswd: {realm: r}}", "auth.htpasswd.path", "is missing"),
+    ("auth: {htpasswd: {path: /p}}", "auth.htpasswd.realm", "is missing"),
+    ("auth: htpasswd", "auth.htpasswd", "is missing"),
     ("auth: {token: }", "auth.token", "not served"),
     ("auth: silly", "auth.silly", "not served"),
     ("auth: {ldap: {}}", "auth.ldap", "unknown key"),
@@ -324,6 +327,35 @@ def test_an_unknown_key_is_told_its_neighbour(loader: Loader, text: str, remedy:
     [problem] = loader.problems(text).values()
 
     assert problem.remedy == remedy
+
+
+HASH = "$2y$05$" + "." * 53
+
+
+def test_an_htpasswd_file(loader: Loader) -> None:
+    (loader.folder / "htpasswd").write_text(f"alice:{HASH}\n", encoding="utf-8")
+    config = loader.load(f"auth: {{htpasswd: {{realm: r, path: {loader.folder / 'htpasswd'}}}}}")
+
+    assert config.auth is not None
+    assert (config.auth.realm, dict(config.auth.users)) == ("r", {b"alice": HASH.encode()})
+    assert HASH not in repr(config)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("# nobody\n", "has no user: nobody could pull"),
+        (f"alice:{HASH}\nbob:hunter2\n", "line 2 is not hashed by bcrypt"),
+        (f"alice:{HASH}\nhunter2\nalice:{HASH}\n", "line 2 is no user:hash, line 3 names a user of line 1 again"),
+    ],
+)
+def test_an_htpasswd_file_that_cannot_be(loader: Loader, content: str, what: str) -> None:
+    (loader.folder / "htpasswd").write_text(content, encoding="utf-8")
+    problems = loader.problems(f"auth: {{htpasswd: {{realm: r, path: {loader.folder / 'htpasswd'}}}}}")
+
+    assert what in problems["auth.htpasswd.path"].what
+    assert "hunter2" not in str(problems)
+    assert HASH not in str(problems)
 
 
 def test_certificates_that_fit(loader: Loader) -> None:

@@ -1,0 +1,175 @@
+"""What is counted while we serve, for Prometheus. Knows prometheus_client and nothing else of ours.
+
+Others call the functions; each update takes a microsecond or two, so what labels lead to is looked up once and kept.
+Under gunicorn the numbers lie in files that all workers share (``scoreboard``), elsewhere in this process. What can be
+read off the disk at a scrape is not counted here: see ``api.metrics``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+# Of this process alone; a scrape under gunicorn reads the files of all.
+REGISTRY = CollectorRegistry()
+
+# A hit takes a millisecond, a tag's HEAD a tenth of a second, a layer of gigabytes minutes.
+_SECONDS = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600)
+# Above eight seconds a question has been given up (upstream.client.ANSWER_SECONDS).
+_ANSWER_SECONDS = (0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8)
+
+_requests = Counter("registry_cache_requests", "Requests answered", ["kind", "outcome", "status"], registry=REGISTRY)
+_served = Counter(
+    "registry_cache_served_bytes", "Bytes of bodies sent to clients, by outcome", ["outcome"], registry=REGISTRY
+)
+_fetched = Counter(
+    "registry_cache_upstream_fetched_bytes", "Bytes of bodies received from upstream", ["upstream"], registry=REGISTRY
+)
+_duration = Histogram(
+    "registry_cache_request_duration_seconds",
+    "From the request to the last byte, sent at the client's speed",
+    ["kind", "outcome"],
+    registry=REGISTRY,
+    buckets=_SECONDS,
+)
+_first_byte = Histogram(
+    "registry_cache_first_byte_duration_seconds",
+    "From the request until there was a first byte to send",
+    ["kind", "outcome"],
+    registry=REGISTRY,
+    buckets=_SECONDS,
+)
+_errors = Counter(
+    "registry_cache_errors", "Errors that clients got, and bodies cut short, by class", ["error"], registry=REGISTRY
+)
+_logins_failed = Counter("registry_cache_failed_logins", "Logins with a wrong user name or password", registry=REGISTRY)
+_asked = Histogram(
+    "registry_cache_upstream_request_duration_seconds",
+    "From a request to upstream until its answer's headers, token and redirects included",
+    ["upstream"],
+    registry=REGISTRY,
+    buckets=_ANSWER_SECONDS,
+)
+_answers = Counter(
+    "registry_cache_upstream_requests",
+    "Requests to upstream, by what they met: a status class, or error for none",
+    ["upstream", "method", "status"],
+    registry=REGISTRY,
+)
+_revalidations = Counter(
+    "registry_cache_tag_revalidations",
+    "Tags of which there was a copy, and what upstream said of them",
+    ["upstream", "result"],
+    registry=REGISTRY,
+)
+_uncached = Counter("registry_cache_uncached_blobs", "Blobs streamed through without being kept", registry=REGISTRY)
+_refused = Counter(
+    "registry_cache_store_failures", "What the disk refused, by the kernel's name for it", ["errno"], registry=REGISTRY
+)
+_transfers = Gauge(
+    "registry_cache_transfers_in_progress",
+    "Blobs being downloaded",
+    registry=REGISTRY,
+    multiprocess_mode="livesum",
+)
+_readers = Gauge(
+    "registry_cache_readers_in_progress",
+    "Clients that follow downloads",
+    registry=REGISTRY,
+    multiprocess_mode="livesum",
+)
+_workers = Gauge("registry_cache_workers", "Processes that serve", registry=REGISTRY, multiprocess_mode="livesum")
+
+_by_outcome: dict[tuple[str, str], tuple[Counter, Histogram, Histogram]] = {}
+_by_status: dict[tuple[str, str, int], Counter] = {}
+_by_upstream: dict[str, tuple[Counter, Histogram]] = {}
+
+
+def serving() -> None:
+    """This process serves."""
+    _workers.set(1)
+    # What an alert waits for must be there as 0 first: from nothing to 1 is no increase to Prometheus.
+    _errors.labels("RegistryError")
+    for name in ("ENOSPC", "EIO", "EROFS"):
+        _refused.labels(name)
+
+
+def answered(kind: str, outcome: str | None, status: int, size: int, first_byte: float, seconds: float) -> None:
+    """A request has its answer: ``size`` bytes of body, of which the first was there after ``first_byte`` seconds."""
+    word = outcome or "none"
+    try:
+        served, first, total = _by_outcome[kind, word]
+        count = _by_status[kind, word, status // 100]
+    except KeyError:
+        served, first, total = _by_outcome[kind, word] = (
+            _served.labels(word),
+            _first_byte.labels(kind, word),
+            _duration.labels(kind, word),
+        )
+        count = _by_status[kind, word, status // 100] = _requests.labels(kind, word, f"{status // 100}xx")
+    count.inc()
+    first.observe(first_byte)
+    total.observe(seconds)
+    if size:
+        served.inc(size)
+
+
+def failed(error: Exception) -> None:
+    """A client got ``error``, or its body was cut short by it."""
+    _errors.labels(type(error).__name__).inc()
+
+
+def login_failed() -> None:
+    """Somebody sent a wrong user name or password."""
+    _logins_failed.inc()
+
+
+def asked(upstream: str, method: str, status: int | None, seconds: float) -> None:
+    """Upstream was asked and has answered after ``seconds``; ``status`` None where it has not."""
+    _upstream(upstream)[1].observe(seconds)
+    _answers.labels(upstream, method, f"{status // 100}xx" if status else "error").inc()
+
+
+def fetched(upstream: str, size: int) -> None:
+    """``size`` bytes of a body have come from upstream."""
+    _upstream(upstream)[0].inc(size)
+
+
+def revalidated(upstream: str, result: str) -> None:
+    """A tag was asked for: ``same``, ``moved``, ``gone``, ``denied``, or ``unanswered``."""
+    _revalidations.labels(upstream, result).inc()
+
+
+def uncached() -> None:
+    """A blob is streamed through without being kept."""
+    _uncached.inc()
+
+
+def store_refused(errno_name: str) -> None:
+    """The disk has refused something."""
+    _refused.labels(errno_name).inc()
+
+
+def readers(change: int) -> None:
+    """So many clients more, or less, follow downloads."""
+    _readers.inc(change)
+
+
+@contextmanager
+def transferring() -> Iterator[None]:
+    """A blob is downloaded inside."""
+    _transfers.inc()
+    try:
+        yield
+    finally:
+        _transfers.dec()
+
+
+def _upstream(name: str) -> tuple[Counter, Histogram]:
+    try:
+        return _by_upstream[name]
+    except KeyError:
+        bound = _by_upstream[name] = (_fetched.labels(name), _asked.labels(name))
+        return bound
