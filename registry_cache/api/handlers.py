@@ -6,12 +6,15 @@ Registered on the application and not on a blueprint: a URL that no route matche
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
+from registry_cache import metrics
 from registry_cache.api.exchange import Exchange, current
+from registry_cache.api.ops import NO_SUCH_URL
 from registry_cache.api.responses import error_response
 from registry_cache.errors import (
     BlobUnknown,
@@ -20,11 +23,14 @@ from registry_cache.errors import (
     NameUnknown,
     RangeNotSatisfiable,
     RegistryError,
+    RequestInvalid,
     TooManyRequests,
+    Unauthorized,
     Unsupported,
     UpstreamUnavailable,
 )
 from registry_cache.log import Log
+from registry_cache.proxies import Proxies
 
 API_VERSION = "registry/2.0"
 
@@ -39,16 +45,18 @@ _AUTHORITY = re.compile(r"https?://[^/\\%]+")
 _log = Log(__name__)
 
 
-def register(app: Flask, headers: Mapping[str, Sequence[str]]) -> None:
-    """Make ``app`` answer so. ``headers`` are the operator's own, for every answer."""
+def register(app: Flask, headers: Mapping[str, Sequence[str]], proxies: Proxies) -> None:
+    """Make ``app`` answer so. ``headers`` are the operator's own, for every answer; ``proxies`` are believed."""
 
     @app.before_request
     def begin() -> None:
-        g.exchange = Exchange(request)
+        g.exchange = Exchange(request, proxies)
         if request.method not in _ALLOWED:
             # Before the body is read: a layer of gigabytes is not taken to be thrown away (P49).
             raise Unsupported(f"{request.method} is not for a cache: push to the registry itself, and pull here")
         _check_path(request.environ.get("RAW_URI", ""))
+        if not request.query_string.isascii():
+            raise RequestInvalid("a query holds bytes that no URL has: escape them")
 
     @app.after_request
     def finish(response: Response) -> Response:
@@ -61,6 +69,7 @@ def register(app: Flask, headers: Mapping[str, Sequence[str]]) -> None:
         for name, values in headers.items():
             response.headers.setlist(name, values)
         exchange.status = response.status_code
+        exchange.ready = time.monotonic()
         if not exchange.streams:
             exchange.sent = response.content_length or 0 if request.method == "GET" else 0
             exchange.finish()
@@ -81,11 +90,14 @@ def _check_path(raw: str) -> None:
 
 
 def _registry_error(error: RegistryError) -> Response:
+    metrics.failed(error)
     if isinstance(error, TooManyRequests):
         error = _limited(error)
     response = error_response(error)
     if isinstance(error, Unsupported):
         response.headers["Allow"] = ", ".join(_ALLOWED)
+    if isinstance(error, Unauthorized):
+        response.headers["WWW-Authenticate"] = error.challenge
     if isinstance(error, RangeNotSatisfiable):
         response.headers["Content-Range"] = f"bytes */{error.size}"
     current().error = error.message
@@ -105,7 +117,7 @@ def _http_error(error: HTTPException) -> Response:
     """Answer what Flask itself found wrong, almost always a URL that the API does not have."""
     status = error.code or 500
     if status == 404:
-        return _registry_error(NameUnknown("no such URL: this is a registry's pull API, under /v2/"))
+        return _registry_error(NameUnknown(NO_SUCH_URL))
     kind = Unsupported if status < 500 else RegistryError
     response = _registry_error(kind(error.description or error.name))
     response.status_code = status

@@ -121,7 +121,7 @@ class Listing:
         try:
             data = self._records.referrers(upstream.name, repository, digest)
             document = json.loads(data) if data else None
-        except (StoreError, ValueError):
+        except (StoreError, ValueError, RecursionError):
             return None
         return _descriptors(document) if isinstance(document, dict) else None
 

@@ -66,6 +66,6 @@ class Notice:
     def _load(self) -> Values:
         try:
             values = json.loads(disk.read_whole(self._path) or b"{}")
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return values if isinstance(values, dict) else {}

@@ -216,7 +216,7 @@ def _leads_nowhere(folder: str, path: str) -> bool:
     """Tell whether the manifest that a tag's record names is gone from its repository."""
     try:
         digest = Digest.parse(json.loads(disk.read_whole(path) or b"{}")["digest"])
-    except (DigestInvalid, ValueError, KeyError, TypeError, AttributeError):
+    except (DigestInvalid, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return True
     return not os.path.exists(f"{folder}/_manifests/{digest.algorithm}/{digest.hex}.json")
 

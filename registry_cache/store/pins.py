@@ -60,7 +60,7 @@ class Pins:
             return []
         try:
             return [_parse(record) for record in json.loads(data)["pins"]]
-        except (ValueError, KeyError, TypeError, RegistryError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError, RegistryError) as error:
             raise StoreError(
                 f"{self._layout.pins} is damaged, and what was pinned would be evicted: mend or remove it"
             ) from error
@@ -141,5 +141,5 @@ def _held(base: str, folder: str, image: ImagePattern) -> Iterator[Pinned]:
 def _meaning(record: str) -> Digest | None:
     try:
         return Digest.parse(json.loads(disk.read_whole(record) or b"{}")["digest"])
-    except (DigestInvalid, ValueError, KeyError, TypeError):
+    except (DigestInvalid, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -173,7 +173,7 @@ def _children(record: str) -> list[Digest]:
     try:
         for name, _ in json.loads(disk.read_whole(record) or b"{}").get("children", []):
             found.append(Digest.parse(name))
-    except (DigestInvalid, ValueError, TypeError, AttributeError):
+    except (DigestInvalid, ValueError, TypeError, AttributeError, RecursionError):
         return []
     return found
 

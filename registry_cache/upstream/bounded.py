@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from registry_cache import stopwatch
 from registry_cache.errors import UpstreamTimeout
 
 _T = TypeVar("_T")
@@ -38,7 +39,9 @@ def bounded(
     answer: _Answer[_T] = _Answer()
     thread = threading.Thread(target=_ask, args=(answer, ask, discard), name=f"ask {what}", daemon=True)
     thread.start()
-    if not answer.done.wait(seconds):
+    with stopwatch.waiting():
+        in_time = answer.done.wait(seconds)
+    if not in_time:
         with answer.taken:
             # Between the wait's end and here the answer may have come after all.
             if not answer.done.is_set():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import requests
 
+from registry_cache import metrics
 from registry_cache.errors import (
     BlobUnknown,
     Denied,
@@ -115,7 +117,9 @@ class BlobBody:
             return b""
         # read1 gives what is there; read would wait for READ_SIZE bytes while a client waits for the first.
         with faults.reporting(self._name, "read a blob"):
-            return bytes(self._response.raw.read1(READ_SIZE, decode_content=False))
+            data = bytes(self._response.raw.read1(READ_SIZE, decode_content=False))
+        metrics.fetched(self._name, len(data))
+        return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +220,9 @@ class Upstream:
         with self._send(_Question("GET", repository, path, what, NameUnknown)) as response:
             document = _json_object(self._body(response, what, MAX_LIST_SIZE), what)
             tags = document.get("tags")
-            names = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
+            # JSON can write half a character; no URL of a next page can.
+            listed = tags if isinstance(tags, list) else []
+            names = [tag for tag in listed if isinstance(tag, str) and tag.isprintable()]
             following = _next_query(response) if names else None
             return Page(names, parse_qs(following).get("last", names[-1:])[0] if following else None)
 
@@ -246,6 +252,7 @@ class Upstream:
             self._health.admit(counted=question.counted, hasty=question.hasty)
         doing = f"asked for {question.what}"
         sent_on = threading.Event()
+        began, status = time.monotonic(), None
         try:
             response = bounded(
                 ANSWER_SECONDS if question.patience is None else question.patience,
@@ -253,6 +260,7 @@ class Upstream:
                 lambda: self._answer(question, doing, sent_on.set),
                 requests.Response.close,
             )
+            status = response.status_code
         except RegistryError as error:
             if isinstance(error, TooManyRequests):
                 # Only the token server's can be raised there: the registry's own is still a response.
@@ -263,6 +271,8 @@ class Upstream:
             error = self._explained(error)
             self._note(question, error)
             raise error from error.__cause__
+        finally:
+            metrics.asked(self.name, question.method, status, time.monotonic() - began)
         return self._judged(question, response)
 
     def _answer(self, question: _Question, doing: str, sent_on: Callable[[], None]) -> requests.Response:
@@ -324,6 +334,7 @@ class Upstream:
 
     def _body(self, response: requests.Response, what: str, limit: int) -> bytes:
         data = faults.read_body(self.name, f"read {what}", response, limit + 1, DOCUMENT_SECONDS)
+        metrics.fetched(self.name, len(data))
         if len(data) > limit:
             raise UpstreamError(f"{what} is over {limit // 2**20} MiB at {self.name}: more than this cache takes")
         length = _length(response)
@@ -394,4 +405,7 @@ def _json_object(data: bytes, what: str) -> Mapping[str, Any]:
 def _next_query(response: requests.Response) -> str | None:
     """Return the query of a ``Link: <…>; rel="next"`` header; None without one (RFC 8288)."""
     link = response.links.get("next", {}).get("url")
-    return (urlsplit(link).query or None) if link else None
+    try:
+        return (urlsplit(link).query or None) if link else None
+    except ValueError:
+        return None

@@ -77,7 +77,7 @@ class CredentialHelper:
             cause = f"no answer in {HELPER_SECONDS:.0f} s"
         except OSError as error:
             cause = error.strerror or type(error).__name__
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             cause = "its answer is not a JSON object with Username and Secret"
         # What it said may name accounts and sessions; the error's message goes to clients.
         _log.error("the credential helper failed", program=self._program, cause=cause, said=said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.cookiejar
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ MAX_REDIRECTS = 5
 
 # Idle connections kept a host. Every transfer has its own; beyond this they are closed after use.
 _POOL_SIZE = 64
+
+# Bytes of a redirect's body that cost less to read than a new connection costs to make.
+_WORTH_READING = 4096
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -111,7 +115,7 @@ class Session:
             location = response.headers.get("Location") if response.status_code in _REDIRECTS else None
             if location is None:
                 return response
-            response.close()
+            _give_back(response)
             url, headers = self._redirected(url, location, headers, home, what)
             if origin(url) != home:
                 sent_on()
@@ -122,7 +126,7 @@ class Session:
     ) -> requests.Response:
         read = self._timeouts.read if silence is None else min(silence, self._timeouts.read)
         with faults.reporting(self._name, what):
-            return self._requests.request(
+            response = self._requests.request(
                 method,
                 url,
                 headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers},
@@ -132,6 +136,10 @@ class Session:
                 verify=self._tls.verify,
                 cert=self._tls.certificate,
             )
+            if method == "HEAD":
+                # There is no body, and whoever finds that out gives the connection back to those that wait for one.
+                response.raw.read()
+            return response
 
     def _redirected(
         self, url: str, location: str, headers: Mapping[str, str], home: Origin, what: str
@@ -146,3 +154,12 @@ class Session:
         if there == home:
             return target, headers
         return target, {name: value for name, value in headers.items() if name in _FORWARDED}
+
+
+def _give_back(response: requests.Response) -> None:
+    """Close a response nobody wants to read; where little is left of it, its connection can be used again."""
+    length = response.headers.get("Content-Length", "")
+    if length.isdecimal() and int(length) <= _WORTH_READING:
+        with contextlib.suppress(urllib3.exceptions.HTTPError, OSError):
+            response.raw.read()
+    response.close()

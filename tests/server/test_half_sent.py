@@ -1,0 +1,58 @@
+"""A request that is half sent holds its connection for a bounded time, however its bytes drip in; no others wait."""
+
+import select
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.harness.pullers import Puller
+from tests.harness.server import CacheServer
+from tests.harness.upstream import FakeUpstream
+
+# Shorter than the wait for a next request (`keepalive`), which would end these, too.
+SECONDS = 40.0
+BETWEEN_BYTES = 0.05
+HALF = b"GET /v2/ HTTP/1.1\r\nHost: x\r\nX-Half: "
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CacheServer]:
+    """A cache that waits for half a second."""
+    upstream = FakeUpstream()
+    server = CacheServer(
+        tmp_path_factory.mktemp("hasty"), upstream.url, workers=1, application="tests.server.hasty:app"
+    )
+    yield server
+    server.stop()
+    upstream.stop()
+
+
+def half_sent(cache: CacheServer) -> socket.socket:
+    host, port = cache.address.split(":")
+    connection = socket.create_connection((host, int(port)), timeout=SECONDS)
+    connection.sendall(HALF)
+    return connection
+
+
+def test_half_a_request_ends(hasty: CacheServer) -> None:
+    with half_sent(hasty) as connection, Puller(hasty.url) as puller:
+        assert puller.get("/v2/").status == 200
+        assert connection.recv(1) == b""
+
+
+def test_one_that_drips_in_ends_as_well(hasty: CacheServer) -> None:
+    with half_sent(hasty) as connection:
+        for _ in range(int(SECONDS / BETWEEN_BYTES)):
+            if select.select([connection], [], [], BETWEEN_BYTES)[0]:
+                break
+            connection.sendall(b"x")
+        assert over(connection)
+
+
+def over(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        # A byte of ours came after the end.
+        return True
