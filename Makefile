@@ -11,7 +11,7 @@ QUICK := $(addprefix tests/,unit property store pull upstream upkeep server cont
 PARALLEL := -n 4 --dist loadfile --timeout 180
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-lowest lint format coverage dist clean
+.PHONY: help run test test-lowest lint format coverage bench dist clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ coverage: $(INSTALLED) ## branch coverage of the quick tests, gunicorn's workers
 	$(BIN)/coverage run -m pytest $(wildcard $(QUICK)) $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+bench: $(INSTALLED) ## compare with other mirrors, 20 minutes (bench/README.md); ARGS="--quick" for one
+	$(BIN)/python -m bench $(ARGS)
 
 dist: $(INSTALLED) ## build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .

@@ -1,0 +1,176 @@
+"""How each row is measured: one repetition with one system. Figures by name; ``value`` is the row's own."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from bench.content import MANIFEST_TYPE, manifest_path
+from bench.plan import MB, Materials, Plan
+from bench.systems import LIMIT, System
+from bench.upstreams import REPOSITORY_ROOT, Upstream, settled
+
+Figures = dict[str, float]
+
+# The same for all: what two cores can be asked for beside the system.
+_THREADS, _CONNECTIONS = 2, 32
+_STREAMS, _TIMES = 4, 2
+# Both workers, and every cache that there is, have seen a path after so many pulls.
+_WARM_CLIENTS, _WARM_TIMES = 8, 4
+_CLIENT_SECONDS = 1800
+_RATE = re.compile(r"Requests/sec:\s+([0-9.]+)")
+_SLOWEST = re.compile(r"99%\s+([0-9.]+)(us|ms|s)")
+_FAILED = re.compile(r"(?:Non-2xx|Socket errors).*")
+_MILLISECONDS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
+
+
+class Failed(Exception):
+    """A system gave wrong answers, or none: no figure."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a measurement needs: one ``system``, all of it running, in one repetition of ``row``."""
+
+    row: str
+    system: System
+    upstream: Upstream
+    materials: Materials
+    repetition: int
+
+    @property
+    def plan(self) -> Plan:
+        return self.materials.plan
+
+
+def greet(system: System) -> None:
+    """Pull a small image, so that a system is awake and knows its upstream; compare every byte of it."""
+    _client(system.cold_url, "check", "warm")
+
+
+def warm_up(system: System, materials: Materials, large: bool) -> None:
+    """Let a system cache what the warm rows ask for, on disk and in memory."""
+    paths = [manifest_path(reference) for reference in ("warm", materials.warm.digest)]
+    paths += [blob.path for blob in (materials.small, materials.middling)]
+    for path in paths:
+        _client(system.url, "stream", path, clients=_WARM_CLIENTS, times=_WARM_TIMES)
+    if large:
+        _client(system.url, "stream", materials.large.path)
+
+
+def manifest_by_digest(trial: Trial) -> Figures:
+    return _requests(trial, manifest_path(trial.materials.warm.digest))
+
+
+def manifest_by_tag(trial: Trial) -> Figures:
+    return _requests(trial, manifest_path("warm"))
+
+
+def small_blob(trial: Trial) -> Figures:
+    return _requests(trial, trial.materials.small.path)
+
+
+def middling_blob(trial: Trial) -> Figures:
+    return _requests(trial, trial.materials.middling.path)
+
+
+def large_blob(trial: Trial) -> Figures:
+    """MB/s, and CPU seconds a GB."""
+    blob, before = trial.materials.large, trial.system.cpu()
+    told = _client(trial.system.url, "stream", blob.path, clients=_STREAMS, times=_TIMES)
+    size = blob.size * _STREAMS * _TIMES
+    return {"value": size / MB / told["seconds"], "cpu": (trial.system.cpu() - before) / (size / 1000 / MB)}
+
+
+def cold_blob(trial: Trial) -> Figures:
+    """MB/s of one client, CPU seconds a GB, and what upstream sent."""
+    blob = trial.materials.cold(trial.repetition)
+    before, sent = trial.system.cpu(), _quiet(trial)
+    told = _client(trial.system.cold_url, "stream", blob.path)
+    upstream = (settled(trial.upstream) - sent) / blob.size
+    cpu = (trial.system.cpu() - before) / (blob.size / 1000 / MB)
+    return {"value": blob.size / MB / told["seconds"], "upstream": upstream, "cpu": cpu}
+
+
+def image(trial: Trial) -> Figures:
+    """Seconds of one client."""
+    return _images(trial, 1)
+
+
+def images(trial: Trial) -> Figures:
+    """Seconds until the last of several has it; for the limit, of one."""
+    return _images(trial, 1 if trial.system.name == LIMIT else trial.plan.clients)
+
+
+def followers(trial: Trial) -> Figures:
+    """Milliseconds of `/v2/`, 99 of 100, while a crowd follows one blob; and how many got all of it."""
+    blob, sent = trial.materials.followed(trial.repetition), _quiet(trial)
+    pinging = _start(trial.system.url, "ping", "")
+    try:
+        told = _client(trial.system.url, "stream", blob.path, clients=trial.plan.followers, right=False)
+    except BaseException:
+        pinging.kill()
+        raise
+    milliseconds = _finish(pinging)["milliseconds"]
+    upstream = (settled(trial.upstream) - sent) / blob.size
+    return {
+        "value": milliseconds[int(len(milliseconds) * 0.99)],
+        "right": told["right"] / trial.plan.followers,
+        "seconds": told["seconds"],
+        "upstream": upstream,
+    }
+
+
+def _requests(trial: Trial, path: str) -> Figures:
+    command = ["wrk", f"-t{_THREADS}", f"-c{_CONNECTIONS}", f"-d{trial.plan.seconds}s", "--latency"]
+    command += ["-H", f"Accept: {MANIFEST_TYPE}", trial.system.url + path]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_CLIENT_SECONDS).stdout
+    rate, slowest, failed = _RATE.search(told), _SLOWEST.search(told), _FAILED.search(told)
+    if failed or not rate or not slowest:
+        raise Failed(f"{trial.system.name}: {failed[0] if failed else told[-500:]}")
+    return {"value": float(rate[1]), "p99": float(slowest[1]) * _MILLISECONDS[slowest[2]]}
+
+
+def _images(trial: Trial, clients: int) -> Figures:
+    pulled, sent = trial.materials.image(trial.row, trial.repetition), _quiet(trial)
+    told = _client(trial.system.cold_url, "image", pulled.tag, clients=clients)
+    upstream = (settled(trial.upstream) - sent) / pulled.size
+    if trial.system.name != LIMIT:
+        _client(trial.system.url, "check", pulled.tag)  # the clock has stopped: what is it that was so fast?
+    return {"value": told["seconds"], "upstream": upstream}
+
+
+def _quiet(trial: Trial) -> int:
+    """Let the disk not work for the last one any more; return what upstream sent so far."""
+    os.sync()
+    return trial.upstream.sent()
+
+
+def _client(url: str, what: str, name: str, clients: int = 1, times: int = 1, right: bool = True) -> dict[str, Any]:
+    """Run it to its end. Raises Failed where not all were ``right``, unless that does not matter."""
+    told = _finish(_start(url, what, name, clients, times))
+    if right and told["right"] != clients:
+        raise Failed(f"{told['right']} of {clients} clients got {name}: {told['error']}")
+    return told
+
+
+def _start(url: str, what: str, name: str, clients: int = 1, times: int = 1) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "bench.client", what, url, name]
+    command += ["--clients", str(clients), "--times", str(times)]
+    return subprocess.Popen(
+        command, cwd=REPOSITORY_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    )
+
+
+def _finish(client: subprocess.Popen[str]) -> dict[str, Any]:
+    try:
+        told, _ = client.communicate(timeout=_CLIENT_SECONDS)
+    finally:
+        client.kill()
+    if client.returncode:
+        raise Failed(f"the client failed with status {client.returncode}")
+    found: dict[str, Any] = json.loads(told)
+    return found
