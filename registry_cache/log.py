@@ -11,9 +11,15 @@ import logging
 import re
 import sys
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal
 
 _ROOT = "registry_cache"
+
+_LEVELS = {
+    level: logging.getLevelName(level).lower()
+    for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
+}
 
 # What nearly every value is, told in one step.
 _PLAIN = re.compile(r"[!#-<>-~]+")
@@ -54,7 +60,7 @@ class TextFormatter(logging.Formatter):
     """``2026-01-31T12:00:00.123Z info pull repository=library/nginx …``; values with blanks are quoted."""
 
     def format(self, record: logging.LogRecord) -> str:
-        words = [_time(record), record.levelname.lower(), record.getMessage()]
+        words = [_time(record), _LEVELS.get(record.levelno, record.levelname), record.getMessage()]
         words += [f"{name}={_word(value)}" for name, value in _fields(record).items() if value is not None]
         text = _printable(" ".join(words))
         if record.exc_info:
@@ -82,6 +88,8 @@ def setup(level: str, formatter: Literal["text", "json"]) -> None:
     """Send this package's events to standard error; calling it again replaces what an earlier call set up."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if formatter == "json" else TextFormatter())
+    # No line shows where it was logged, so that need not be found out for each.
+    logging._srcfile = None  # the module's own switch for it ("Optimization", logging HOWTO)
     logger = logging.getLogger(_ROOT)
     logger.handlers[:] = [handler]
     logger.setLevel(level.upper())
@@ -93,7 +101,14 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
 
 
 def _time(record: logging.LogRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second = int(record.created)
+    return f"{_second(second)}.{int((record.created - second) * 1000):03}Z"
+
+
+@lru_cache(maxsize=4)
+def _second(moment: int) -> str:
+    """A busy server writes thousands of lines in one."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _plain(value: object) -> object:
@@ -101,7 +116,9 @@ def _plain(value: object) -> object:
 
 
 def _word(value: object) -> str:
-    text = f"{value:.3f}" if isinstance(value, float) else str(value)
+    if type(value) is int:
+        return str(value)
+    text = f"{value:.3f}" if type(value) is float else str(value)
     # A client chooses names and agents: a line break in one must not look like a second line.
     if _PLAIN.fullmatch(text) or (text and text.isprintable() and not set(text) & set(' "=')):
         return text

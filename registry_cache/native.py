@@ -7,6 +7,7 @@ other client of the worker. Outside of it (the CLI, the tests in process) thread
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import ParamSpec, TypeVar, cast
 
 import gevent
@@ -28,18 +29,37 @@ def run(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
     """Return ``function(*args, **kwargs)``, letting other greenlets run meanwhile; exceptions pass through."""
     if not gevent.monkey.is_module_patched("threading"):
         return function(*args, **kwargs)
+    return _start(partial(function, *args, **kwargs))()
 
+
+def start(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> Callable[[], _T]:
+    """Begin ``function(*args, **kwargs)`` on a real thread; return what waits for its end and returns its value.
+
+    Outside of the gevent worker it is made here, and has ended.
+    """
+    if not gevent.monkey.is_module_patched("threading"):
+        value = function(*args, **kwargs)
+        return lambda: value
+    return _start(partial(function, *args, **kwargs))
+
+
+def _start(function: Callable[[], _T]) -> Callable[[], _T]:
     def call() -> tuple[list[_T], BaseException | None]:
         # gevent prints a traceback for what is raised in its pool, even if the caller expects it.
         try:
-            return [function(*args, **kwargs)], None
+            return [function()], None
         except BaseException as error:  # noqa: BLE001 — raised again in the caller
             return [], error
 
-    value, error = cast("tuple[list[_T], BaseException | None]", _pool().apply(call))
-    if error is not None:
-        raise error
-    return value[0]
+    job = _pool().spawn(call)
+
+    def wait() -> _T:
+        value, error = cast("tuple[list[_T], BaseException | None]", job.get())
+        if error is not None:
+            raise error
+        return value[0]
+
+    return wait
 
 
 def _pool() -> ThreadPool:

@@ -14,13 +14,23 @@ import signal
 import ssl
 import sys
 import termios
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from typing import IO, Any
 
 import gevent
 import gevent.ssl
 from gevent import socket
 from gevent.server import StreamServer
+from gunicorn import util
+from gunicorn.http import wsgi
 from gunicorn.workers import ggevent
+
+from registry_cache import joined, malformed, reload, watched
+from registry_cache.handshake import PLAIN_ONLY, TLS_HELLO, Handshakes, refuse_plainly
 
 # Bytes a call of sendfile takes at most, after which others have their turn.
 _SEND_BLOCK = 512 * 1024
@@ -31,14 +41,15 @@ SEND_SECONDS = 60.0
 # In how many parts that is waited for: one in which anything was read begins it anew.
 _LOOKS = 6
 
+# As often as gunicorn's own loop.
+_BEAT_SECONDS = 1.0
+
+# How long a client may take from the first byte of its first request to the end of that head. One that is half sent
+# holds a connection and costs its sender nothing; a client on the slowest line sends a head of 8 kB within this.
+HEAD_SECONDS = 30.0
+
 # Few enough that the other workers get their share of a crowd.
 _ACCEPTED_A_TURN = 32
-
-_TLS_HANDSHAKE = b"\x16"
-_PLAIN_HTTP_ONLY = (
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
-    b"Content-Length: 50\r\n\r\nThis port speaks plain HTTP; the client sent TLS.\n"
-)
 
 
 class _Bounded:
@@ -71,7 +82,11 @@ class _TlsSocket(_Bounded, gevent.ssl.SSLSocket):
 
 
 class _Socket(_Bounded, socket.socket):
-    """A client's connection whose ``sendfile`` is the kernel's."""
+    """A client's connection whose ``sendfile`` is the kernel's. ``debug``: it came by ``http.debug.addr``."""
+
+    debug = False
+    # Asked by the application: joined.Response takes parts of files from it.
+    sends_parts = True
 
     def sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> int:
         """Send ``count`` bytes of ``file`` from ``offset``; return how many. Raises OSError."""
@@ -100,9 +115,13 @@ class _Server(StreamServer):
     takes milliseconds, and the thousandth client would wait for seconds, with every ping behind it.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, renew: Callable[[ssl.SSLContext], ssl.SSLContext], **kwargs: Any) -> None:
+        """``renew`` turns the context that gunicorn made into the one to use now."""
+        if watched.is_debug(args[0]):
+            # Always plain: what scrapes and probes has no certificate to trust, and the address is nobody else's.
+            kwargs.pop("ssl_context", None)
         if "ssl_context" in kwargs:
-            kwargs["ssl_context"].sslsocket_class = _TlsSocket
+            self._handshakes = Handshakes(_TlsSocket, partial(renew, kwargs["ssl_context"]))
         super().__init__(*args, **kwargs)
 
     @property
@@ -114,11 +133,11 @@ class _Server(StreamServer):
         pass
 
     def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> None:
-        """Serve a TLS connection; one whose handshake fails is a client's affair and not worth a traceback."""
-        try:
-            super().wrap_socket_and_handle(client_socket, address)
-        except (ssl.SSLError, OSError):
-            client_socket.close()
+        """Serve a TLS connection. Called by gevent where it was given a context."""
+        secure = self._handshakes.wrap(client_socket, address)
+        if secure is not None:
+            with closing(secure):
+                self.handle(secure, address)
 
 
 class _Waiting(gevent.Timeout):
@@ -144,7 +163,9 @@ class Worker(ggevent.GeventWorker):
     """What ``worker_class`` names."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Called by gunicorn in its master, before the fork."""
         super().__init__(*args, **kwargs)
+        self.generation = reload.generation()
         # Connections between two requests. One that has not sent its first is none of them: its request is on the way.
         self._idle: dict[gevent.Timeout, gevent.Greenlet] = {}
         self._quitting = False
@@ -168,27 +189,51 @@ class Worker(ggevent.GeventWorker):
         """Called by gunicorn in each new worker, before the application is loaded."""
         super().patch()
         # gunicorn has no setting for the class of its server.
-        ggevent.StreamServer = _Server
+        ggevent.StreamServer = partial(_Server, renew=self._renewed)
+        # Nor for that of its answers.
+        wsgi.Response = joined.Response
+        # Nor for what it answers where there is no request to hand to the application.
+        util.write_error = malformed.write_error
+
+    def _renewed(self, context: ssl.SSLContext) -> ssl.SSLContext:
+        """Return what gunicorn's hook has by now in place of ``context``."""
+        renewed: ssl.SSLContext = self.cfg.ssl_context(self.cfg, lambda: context)
+        return renewed
 
     def notify(self) -> None:
         """Called by gunicorn every second, also while it waits for connections to end before it stops."""
         super().notify()
         if not self.alive:
+            if self.generation != reload.generation():
+                # Nobody waits for our end: those who have replaced us serve already.
+                self.cfg.set("graceful_timeout", reload.FINISH_SECONDS)
             # Else every stop would last as long as some client keeps an unused connection.
             for waiting, greenlet in tuple(self._idle.items()):
                 greenlet.kill(waiting, block=False)
+
+    def run(self) -> None:
+        """Called by gunicorn; serves until a stop, and until the last download that was begun here is done."""
+        super().run()
+        # Python would wait for them as well, but without the heartbeat, and the arbiter would take that for a hang.
+        end = time.monotonic() + reload.FINISH_SECONDS
+        while any(not each.daemon for each in threading.enumerate() if each is not threading.main_thread()):
+            if time.monotonic() > end:
+                break
+            self.notify()
+            gevent.sleep(_BEAT_SECONDS)
 
     def timeout_ctx(self) -> _Waiting:
         """Called by gunicorn around the wait for each request of a connection."""
         connection = gevent.getcurrent()
         served = getattr(connection, "served", False)
         connection.served = True
-        return _Waiting(self.cfg.keepalive, self._idle if served else None)
+        return _Waiting(self.cfg.keepalive, self._idle) if served else _Waiting(HEAD_SECONDS, None)
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve one connection, from its first byte to its end."""
         if not isinstance(client, ssl.SSLSocket):
             client = _Socket(client.family, client.type, client.proto, fileno=client.detach())
+            client.debug = watched.is_debug(listener)
             if not self._speaks_http(client):
                 client.close()
                 return
@@ -199,16 +244,27 @@ class Worker(ggevent.GeventWorker):
         client.settimeout(self.cfg.keepalive)
         try:
             first = client.recv(1, socket.MSG_PEEK)
-            if first == _TLS_HANDSHAKE:
-                client.sendall(_PLAIN_HTTP_ONLY)
+            if first == TLS_HELLO:
+                refuse_plainly(client, PLAIN_ONLY)
         except OSError:
             return False
-        return first not in (b"", _TLS_HANDSHAKE)
+        return first not in (b"", TLS_HELLO)
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
-        """Serve one request; after one that may carry a body, close: it is refused, and nobody reads that body."""
-        if req.method not in ("GET", "HEAD"):
+        """Serve one request; after one that carries a body, or may, close: nobody wants that body.
+
+        gunicorn would read it to its end, and whoever sends as fast as we read would never let others have a turn.
+        """
+        # The same holds for requests that come without a pause: reading one, and answering it, may never wait.
+        gevent.sleep(0)
+        if req.method not in ("GET", "HEAD") or _carries_body(req):
             req.force_close()
             # Else gunicorn would ask for the body before we see the request.
             req._expected_100_continue = False
         return super().handle_request(listener_name, req, sock, addr)
+
+
+def _carries_body(req: Any) -> bool:
+    return any(
+        name == "TRANSFER-ENCODING" or (name == "CONTENT-LENGTH" and value.strip("0")) for name, value in req.headers
+    )

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request
+import re
+from collections.abc import Callable, Iterator
+from typing import cast
+
+from flask import Blueprint, Request, Response, request
 from werkzeug.wsgi import FileWrapper
 
 from registry_cache.api import exchange, responses
-from registry_cache.api.bodies import FileBody, StreamBody
+from registry_cache.api.bodies import FileBody, ForwardedBody, StreamBody
 from registry_cache.errors import UpstreamError
 from registry_cache.oci.byte_range import ByteRange, parse_range
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.blob import BlobPull, GrowingBlob, WholeBlob
-from registry_cache.pull.feed import Cut
+from registry_cache.pull.feed import Cut, FilePart
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.passthrough import UncachedBlob
 from registry_cache.pull.target import Target, Upstreams
 
 # What the server reads and sends at once where it cannot send from the descriptor (TLS).
 _BLOCK = 256 * 1024
+# Up to this a read, and one send with the head, cost less than the calls around a sendfile.
+_SMALL = 32 * 1024
+
+# Ranges that nginx reads as we do; longer numbers are behind any end for it.
+_SAME_TO_NGINX = re.compile(r"bytes=(?:[0-9]{1,18}-[0-9]{0,18}|-[0-9]{1,18})", re.ASCII)
+
+# What a whole blob is called for nginx in front, which sends it then; None where there is no nginx.
+Accel = Callable[[Digest], str] | None
 
 
-def blueprint(upstreams: Upstreams, blobs: BlobPull) -> Blueprint:
+def blueprint(upstreams: Upstreams, blobs: BlobPull, accel: Accel = None) -> Blueprint:
     """Return the routes of blobs."""
     routes = Blueprint("blobs", __name__)
 
@@ -28,7 +40,7 @@ def blueprint(upstreams: Upstreams, blobs: BlobPull) -> Blueprint:
     def blob(name: str, digest: str) -> Response:
         target = exchange.target(upstreams, name, digest)
         wanted = Digest.parse(digest)
-        return _head(blobs, target, wanted) if request.method == "HEAD" else _get(blobs, target, wanted)
+        return _head(blobs, target, wanted) if request.method == "HEAD" else _get(blobs, target, wanted, accel)
 
     return routes
 
@@ -42,10 +54,10 @@ def _head(blobs: BlobPull, target: Target, digest: Digest) -> Response:
     return response
 
 
-def _get(blobs: BlobPull, target: Target, digest: Digest) -> Response:
+def _get(blobs: BlobPull, target: Target, digest: Digest, accel: Accel) -> Response:
     answer = blobs.get(target.upstream, target.repository, digest)
     if isinstance(answer.body, WholeBlob):
-        return _not_modified(digest, answer.outcome) or _from_file(answer.body, digest, answer.outcome)
+        return _not_modified(digest, answer.outcome) or _whole(answer.body, digest, answer.outcome, accel)
     try:
         response = _not_modified(digest, answer.outcome)
         if response is None:
@@ -57,9 +69,43 @@ def _get(blobs: BlobPull, target: Target, digest: Digest) -> Response:
     return response
 
 
-def _from_file(blob: WholeBlob, digest: Digest, outcome: Outcome) -> Response:
+def _whole(blob: WholeBlob, digest: Digest, outcome: Outcome, accel: Accel) -> Response:
     part = parse_range(responses.range_header(request, digest), blob.size)
+    if accel and _nginx_sends(part):
+        return _from_nginx(accel(digest), blob, digest, outcome, part)
+    return _from_file(blob, digest, outcome, part)
+
+
+def _nginx_sends(part: ByteRange | None) -> bool:
+    """Tell whether nginx may be told to send the bytes, of which ``part`` is wanted.
+
+    Only who comes by a unix socket can be nginx. It says "off" where it did not find the file, which was evicted after
+    we had opened it. It reads the request's own Range and conditions, so these must mean the same to both.
+    """
+    headers = request.headers
+    if request.remote_addr or headers.get("X-Registry-Cache-Accel") == "off":
+        return False
+    same = _SAME_TO_NGINX.fullmatch(headers["Range"]) and part if "Range" in headers else True
+    return bool(same) and not any(condition in headers for condition in ("If-Match", "If-Unmodified-Since"))
+
+
+def _from_nginx(uri: str, blob: WholeBlob, digest: Digest, outcome: Outcome, part: ByteRange | None) -> Response:
+    body = ForwardedBody(exchange.current(), part.stop - part.start if part else blob.size)
+    response = Response(body, 206 if part else 200, direct_passthrough=True)
+    _blob_headers(response, digest, outcome, 0)
+    # nginx keeps these of ours and adds its own: a client would get them twice.
+    del response.headers["Accept-Ranges"], response.headers["Cache-Control"]
+    response.headers["X-Accel-Redirect"] = uri
+    exchange.current().streams = True
+    return response
+
+
+def _from_file(blob: WholeBlob, digest: Digest, outcome: Outcome, part: ByteRange | None) -> Response:
     start, stop = (part.start, part.stop) if part else (0, blob.size)
+    if stop - start <= _SMALL and len(data := blob.file.read_at(start, stop - start)) == stop - start:
+        response = Response(data)
+        _part_headers(response, digest, outcome, blob.size, part)
+        return response
     body = FileBody(blob.file, start, stop - start, exchange.current())
     # The server's own wrapper, by PEP 3333: only for that does it send from the descriptor.
     wrap = request.environ.get("wsgi.file_wrapper", FileWrapper)
@@ -75,19 +121,30 @@ def _from_stream(blob: GrowingBlob | UncachedBlob, digest: Digest, outcome: Outc
         _know_size(blob)
     # Without a size there is no telling which part a range means; the whole is a right answer to it.
     part = parse_range(responses.range_header(request, digest), blob.size) if blob.size is not None else None
-    chunks = blob.chunks(part.start if part else 0, part.stop if part else blob.size)
+    start, stop = (part.start, part.stop) if part else (0, blob.size)
+    chunks: Iterator[bytes | FilePart]
+    if isinstance(blob, GrowingBlob) and stop is not None and _sends_parts(request):
+        chunks = blob.parts(start, stop)
+    else:
+        chunks = blob.chunks(start, stop)
     try:
         first = next(chunks, b"")
     except Cut as cut:
         # Nothing was sent yet, so this can still be an honest error.
         raise cut.error from cut
     body = StreamBody(first, chunks, blob, exchange.current())
-    response = Response(body, direct_passthrough=True)
+    # A PartBody among the chunks is between us and our worker, whatever WSGI knows.
+    response = Response(cast("Iterator[bytes]", body), direct_passthrough=True)
     _part_headers(response, digest, outcome, blob.size, part)
     # nginx in front must not collect a slow body before it sends it on.
     response.headers["X-Accel-Buffering"] = "no"
     exchange.current().streams = True
     return response
+
+
+def _sends_parts(request: Request) -> bool:
+    """Tell whether the server sends parts of files by itself: our worker does, where there is no TLS."""
+    return bool(getattr(request.environ.get("gunicorn.socket"), "sends_parts", False))
 
 
 def _know_size(blob: GrowingBlob | UncachedBlob) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import itertools
 import os
@@ -17,6 +18,10 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, err
 
 # No record is near it: a manifest is 4 MiB at most and a list of upstream's 8. What is larger is not ours to load.
 MAX_RECORD_SIZE = 16 * 1024 * 1024
+
+# sync_file_range(2), which Python does not offer.
+_sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)
+_SYNC_FILE_RANGE_WRITE = 2
 
 _counter = itertools.count()
 # Workers in two containers over one folder have the same process ids, and so has a worker after a restart.
@@ -57,6 +62,23 @@ def write_whole(path: str, data: bytes, modified: int | None = None, *, synced: 
     except OSError:
         remove(beside)
         raise
+
+
+def write_over(path: str, data: bytes) -> bool:
+    """Write JSON ``data`` over the file at ``path``, for which it needs no further room; False where it is not there.
+
+    A reader may see half of each: only for records that are nothing to whoever cannot parse them. Raises OSError.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        # Spaces, for whatever of a longer record would be left behind it.
+        os.pwrite(descriptor, data.ljust(os.fstat(descriptor).st_size), 0)
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
@@ -112,6 +134,15 @@ def same(path: str, other: str) -> bool:
         return os.path.samefile(path, other)
     except (FileNotFoundError, NotADirectoryError):
         return False
+
+
+def write_behind(descriptor: int, start: int, length: int) -> None:
+    """Let the disk begin to write these bytes, so that a later fsync finds most of its work done; waits for nothing.
+
+    A hint: a system without the call, or a disk that refuses it, writes them at the fsync.
+    """
+    if _sync_file_range is not None:
+        _sync_file_range(descriptor, ctypes.c_int64(start), ctypes.c_int64(length), _SYNC_FILE_RANGE_WRITE)
 
 
 def sync_folder(path: str) -> None:

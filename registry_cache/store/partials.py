@@ -11,10 +11,11 @@ FAILED     a status with an error, no bytes, lock free
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from registry_cache import native
@@ -27,6 +28,9 @@ from registry_cache.store.layout import Layout
 from registry_cache.store.trouble import trouble
 
 _READ_BLOCK = 1024 * 1024
+
+# Bytes that are hashed in one go: enough that handing them to another thread costs nothing beside it.
+_BATCH = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +96,15 @@ class Claim:
             "answered": status.answered,
             "failed": status.error.to_record() if status.error else None,
         }
+        path, data = self._layout.status(self._digest), json.dumps(record).encode()
         with disk.reporting(f"write the status of {self._digest}"):
-            disk.write_whole(self._layout.status(self._digest), json.dumps(record).encode())
+            try:
+                disk.write_whole(path, data)
+            except OSError as error:
+                # How a download failed for want of room must be told where there is no room for one more file.
+                no_room = error.errno in (errno.ENOSPC, errno.EDQUOT)
+                if not (status.error and no_room and disk.write_over(path, data)):
+                    raise
 
     def discard(self, *, only_empty: bool = False) -> None:
         """Unlink the bytes so far, or the file ``only_empty``; who reads them keeps them. Raises StoreError."""
@@ -116,7 +127,10 @@ class Claim:
 
 
 class Partial:
-    """The bytes so far: ``size`` of them. Only the claim's holder has one, and it only appends."""
+    """The bytes so far: ``size`` of them. Only the claim's holder has one, and it only appends.
+
+    They are hashed on another core, a batch at a time, while the next ones arrive.
+    """
 
     def __init__(self, layout: Layout, digest: Digest) -> None:
         """Open and re-hash what is there: a hash state does not survive its process. Raises OSError."""
@@ -126,6 +140,9 @@ class Partial:
         self._hasher: Hasher = digest.hasher()
         self._descriptor = _open_to_append(self._path)
         self.size = 0
+        self._batch: list[bytes] = []
+        self._batched = 0
+        self._hashed: Callable[[], None] | None = None
         try:
             if os.fstat(self._descriptor).st_size:
                 self.size = native.run(_rehash, self._descriptor, self._hasher)
@@ -137,11 +154,16 @@ class Partial:
         """Add ``chunk``. Raises StoreError, StoreFull."""
         with disk.reporting(f"write the partial of {self._digest}"):
             disk.write_all(self._descriptor, chunk)
-        self._hasher.update(chunk)
         self.size += len(chunk)
+        self._batch.append(chunk)
+        self._batched += len(chunk)
+        if self._batched >= _BATCH:
+            self._hash_batch()
 
     def found(self) -> Digest:
         """Return the digest of the bytes so far."""
+        self._hash_batch()
+        self._wait_for_hash()
         return Digest(self._digest.algorithm, self._hasher.hexdigest())
 
     def commit(self) -> None:
@@ -162,8 +184,23 @@ class Partial:
 
     def close(self) -> None:
         if self._descriptor >= 0:
+            # It is in use there.
+            self._wait_for_hash()
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def _hash_batch(self) -> None:
+        """Let what has been appended be hashed, once what came before it has been."""
+        self._wait_for_hash()
+        batch, length = self._batch, self._batched
+        self._batch, self._batched = [], 0
+        if batch:
+            self._hashed = native.start(_hash, self._hasher, batch, self._descriptor, self.size - length, length)
+
+    def _wait_for_hash(self) -> None:
+        hashed, self._hashed = self._hashed, None
+        if hashed:
+            hashed()
 
     def __enter__(self) -> Partial:
         return self
@@ -177,6 +214,12 @@ class Partial:
         os.makedirs(folder, exist_ok=True)
         os.rename(self._path, self._target)
         disk.sync_folder(folder)
+
+
+def _hash(hasher: Hasher, batch: list[bytes], descriptor: int, start: int, length: int) -> None:
+    for chunk in batch:
+        hasher.update(chunk)
+    disk.write_behind(descriptor, start, length)
 
 
 def _open_to_append(path: str) -> int:
@@ -210,7 +253,7 @@ def _parse_status(data: bytes) -> Status | None:
             error=RegistryError.from_record(failed) if isinstance(failed, Mapping) else None,
             answered=record.get("answered") is not False,
         )
-    except (ValueError, KeyError, TypeError, OverflowError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 

@@ -1,0 +1,141 @@
+"""What a hit, a revalidation and a follower cost, in counts that do not wobble: the guard of what was made fast."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from registry_cache.oci.digest import Digest
+from registry_cache.oci.names import Tag
+from registry_cache.pull.blob import BlobPull, Feeds, GrowingBlob, WholeBlob
+from registry_cache.pull.feed import FilePart
+from registry_cache.pull.flight import Flights
+from registry_cache.pull.manifest import ManifestPull, TagPolicy
+from registry_cache.pull.outcome import Outcome
+from registry_cache.store.handle import ReadHandle
+from registry_cache.upstream.client import Upstream
+from tests.harness.content import OCI_MANIFEST
+from tests.harness.images import random_bytes
+from tests.harness.upstream import FakeUpstream
+from tests.pull.rig import eventually
+from tests.store.rig import APP, Store, open_store
+from tests.upstream.rig import connect
+
+CALLS = ("open", "stat", "fstat", "read", "pread", "write", "utime", "link", "rename", "unlink", "getxattr", "listdir")
+POLICY = TagPolicy(patience=20.0)
+
+
+@contextmanager
+def counted() -> Iterator[Counter[str]]:
+    """Yield how often this process asks the file system for something, by call."""
+    counts: Counter[str] = Counter()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in CALLS:
+            patch.setattr(os, name, _counting(name, getattr(os, name), counts))
+        yield counts
+
+
+def _counting(name: str, really: Any, counts: Counter[str]) -> Any:
+    def call(*arguments: Any, **options: Any) -> Any:
+        counts[name] += 1
+        return really(*arguments, **options)
+
+    return call
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(tmp_path)
+
+
+@pytest.fixture
+def manifests(store: Store) -> ManifestPull:
+    return ManifestPull(store.records, Flights(store.layout), lambda: datetime.now(UTC))
+
+
+@pytest.fixture
+def blobs(store: Store) -> BlobPull:
+    return BlobPull(store.blobs, Feeds(store.blobs, store.partials, 100))
+
+
+def test_a_manifest_by_digest(upstream: FakeUpstream, manifests: ManifestPull) -> None:
+    registry = connect(upstream.url)
+    upstream.add_manifest(b"{}", OCI_MANIFEST, tag="1")
+    digest = manifests.get(registry, APP, Tag("1"), POLICY).digest
+    assert manifests.get(registry, APP, digest, POLICY).outcome is Outcome.HIT  # read, and kept in memory
+    upstream.forget()
+
+    with counted() as counts:
+        assert manifests.get(registry, APP, digest, POLICY).outcome is Outcome.HIT
+
+    assert counts == {"stat": 2}
+    assert upstream.exchanges == []
+
+
+def test_a_blob(upstream: FakeUpstream, blobs: BlobPull) -> None:
+    registry = connect(upstream.url)
+    digest = blobs_digest(upstream, 1000)
+    pulled(blobs, registry, digest)
+    upstream.forget()
+
+    with counted() as counts:
+        answer = blobs.get(registry, APP, digest)
+
+    assert isinstance(answer.body, WholeBlob)
+    assert counts == {"open": 1, "fstat": 1, "getxattr": 1}
+    assert upstream.exchanges == []
+
+
+def test_tags_are_compared_over_one_connection(upstream: FakeUpstream, manifests: ManifestPull) -> None:
+    registry = connect(upstream.url)
+    upstream.add_manifest(b"{}", OCI_MANIFEST, tag="1")
+    manifests.get(registry, APP, Tag("1"), POLICY)
+    upstream.forget()
+
+    for _ in range(10):
+        assert manifests.get(registry, APP, Tag("1"), POLICY).outcome is Outcome.REVALIDATED
+
+    assert len(upstream.requests("HEAD")) == len(upstream.exchanges) == 10
+    assert len({exchange.connection for exchange in upstream.exchanges}) == 1
+
+
+def test_a_follower_reads_nothing_that_its_server_can_send(
+    upstream: FakeUpstream, blobs: BlobPull, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = connect(upstream.url)
+    digest = blobs_digest(upstream, 3_000_000)
+    body = blobs.get(registry, APP, digest).body
+    assert isinstance(body, GrowingBlob)
+
+    def read_at(*_: object) -> bytes:
+        raise AssertionError("a chunk was copied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ReadHandle, "read_at", read_at)
+        parts = list(body.parts(0, body.size))
+    body.close()
+
+    assert all(isinstance(part, FilePart) for part in parts)
+    assert sum(map(len, parts)) == 3_000_000
+    whole = b"".join(part.file.read_at(part.offset, part.length) for part in parts if isinstance(part, FilePart))
+    assert Digest.of(whole) == digest
+
+
+def blobs_digest(upstream: FakeUpstream, size: int) -> Digest:
+    return Digest.parse(upstream.add_blob(random_bytes(size, seed=size)))
+
+
+def pulled(blobs: BlobPull, registry: Upstream, digest: Digest) -> None:
+    body = blobs.get(registry, APP, digest).body
+    assert isinstance(body, GrowingBlob)
+    body.wait_until_whole()
+    body.close()
+    # The transfer records the membership after its readers know of the commit.
+    eventually(lambda: not blobs._feeds._feeds)
