@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
+from registry_cache import metrics, stopwatch
 from registry_cache.errors import Busy, RegistryError, StoreError, UpstreamCorrupt, UpstreamUnavailable
 from registry_cache.log import Log
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
 from registry_cache.pull.download import Body, Source
-from registry_cache.pull.feed import Cut, Feed
+from registry_cache.pull.feed import Cut, Feed, FilePart
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.passthrough import UncachedBlob
+from registry_cache.pull.streams import Streams
 from registry_cache.pull.transfer import UNLIMITED, Room, Transfer
 from registry_cache.store.blobs import Blobs, OpenBlob
 from registry_cache.store.handle import ReadHandle
@@ -29,8 +32,14 @@ from registry_cache.upstream.client import Upstream
 READ_BUDGET = 16 * 1024 * 1024
 _SMALLEST_CHUNK, _LARGEST_CHUNK = 16 * 1024, 256 * 1024
 
+# What goes out in one piece from the descriptor; nobody holds it in memory.
+LARGEST_PART = 1024 * 1024
+
 # Seconds that a request waits for transfers of other repositories, which may fail for reasons of their own.
 PATIENCE = 5.0
+
+_Chunk = TypeVar("_Chunk", bytes, FilePart)
+_Read = Callable[[ReadHandle | None, int, int], tuple[ReadHandle, _Chunk]]
 
 _log = Log(__name__)
 
@@ -67,15 +76,24 @@ class GrowingBlob:
 
     def chunks(self, start: int, stop: int | None) -> Iterator[bytes]:
         """Yield the bytes from ``start`` to ``stop``, None for the end, as they arrive. Raises Cut."""
+        return self._follow(start, stop, self._feeds.chunk_size, self._feed.read)
+
+    def parts(self, start: int, stop: int | None) -> Iterator[bytes | FilePart]:
+        """Yield, like ``chunks``, where the bytes are; themselves only where they are in no file. Raises Cut."""
+        return self._follow(start, stop, lambda: LARGEST_PART, self._feed.part)
+
+    def _follow(
+        self, start: int, stop: int | None, most: Callable[[], int], read: _Read[_Chunk]
+    ) -> Iterator[bytes | _Chunk]:
         file, at = None, start
         while stop is None or at < stop:
             try:
-                file, chunk = self._feed.read(file, at, self._length(at, stop))
+                file, chunk = read(file, at, self._length(at, stop, most()))
                 self._check_size()
             except Cut as cut:
                 if not isinstance(cut.error, StoreError):
                     raise
-                yield from self._uncached(at, stop)
+                yield from self._uncached(file, at, stop)
                 return
             if not chunk:
                 break
@@ -86,12 +104,11 @@ class GrowingBlob:
         if stop is not None and at < stop:
             raise Cut(UpstreamUnavailable(f"{self._feed.digest} has {at} bytes, upstream had announced {stop}"))
 
-    def _length(self, at: int, stop: int | None) -> int:
+    def _length(self, at: int, stop: int | None, length: int) -> int:
         """Return how many bytes to read from ``at``; where they are the announced end, wait until it is the true one.
 
         The feed withholds the last byte of what there is. If upstream announced too little, that is behind our end.
         """
-        length = self._feeds.chunk_size()
         if stop is None:
             return length
         if stop != self.size or self._feed.committed:
@@ -113,15 +130,24 @@ class GrowingBlob:
             self._open = False
             self._feeds.leave(self._feed)
 
-    def _uncached(self, start: int, stop: int | None) -> Iterator[bytes]:
-        _log.info("streaming a blob through, uncached", digest=self._feed.digest, at=start)
-        source = _source(self._upstream, self._repository, self._feed.digest)
+    def _uncached(self, file: ReadHandle | None, at: int, stop: int | None) -> Iterator[bytes]:
+        """Yield what follows ``at``, behind what our client has of ``file``, from where it needs no disk."""
+        _log.info("streaming a blob through, uncached", digest=self._feed.digest, at=at)
+        digest = self._feed.digest
         try:
-            blob = UncachedBlob(self._feed.digest, source, self.size)
+            blob = UncachedBlob(
+                self._feeds.streams,
+                digest,
+                _source(self._upstream, self._repository, digest),
+                # It was proven before we were made.
+                lambda: None,
+                after=self._feed.hashed.place(file, at) if file else None,
+                announced=self.size,
+            )
         except RegistryError as error:
             raise Cut(error) from error
         try:
-            yield from blob.chunks(start, stop)
+            yield from blob.chunks(at, stop)
         finally:
             blob.close()
 
@@ -153,6 +179,7 @@ class Feeds:
         self._mutex = threading.Lock()
         self._feeds: dict[Digest, Feed] = {}
         self._readers = 0
+        self.streams = Streams()
 
     def join(self, digest: Digest, source: Source) -> tuple[Feed, bool]:
         """Become a reader of the transfer of ``digest``, starting it from ``source`` if there is none; then True.
@@ -160,11 +187,7 @@ class Feeds:
         Call ``leave``. Raises Busy.
         """
         with self._mutex:
-            if self._readers >= self._max_readers:
-                raise Busy(
-                    f"this worker streams to {self._readers} readers already; try again, or raise server.readers",
-                    retry_after=1,
-                )
+            self._refuse_more()
             feed = self._feeds.get(digest)
             started = feed is None or feed.ended
             if feed is None or feed.ended:
@@ -177,6 +200,7 @@ class Feeds:
                 self._feeds[digest] = feed
             feed.readers += 1
             self._readers += 1
+            metrics.readers(1)
             return feed, started
 
     def leave(self, feed: Feed) -> None:
@@ -184,10 +208,31 @@ class Feeds:
         with self._mutex:
             feed.readers -= 1
             self._readers -= 1
+            metrics.readers(-1)
+
+    def enter(self) -> None:
+        """Become a reader of no transfer in particular. Call ``exit``. Raises Busy."""
+        with self._mutex:
+            self._refuse_more()
+            self._readers += 1
+            metrics.readers(1)
+
+    def exit(self) -> None:
+        """Stop being a reader."""
+        with self._mutex:
+            self._readers -= 1
+            metrics.readers(-1)
 
     def chunk_size(self) -> int:
         """Return how many bytes a reader may hold now: the fewer, the more readers there are."""
         return max(_SMALLEST_CHUNK, min(_LARGEST_CHUNK, READ_BUDGET // max(1, self._readers)))
+
+    def _refuse_more(self) -> None:
+        if self._readers >= self._max_readers:
+            raise Busy(
+                f"this worker streams to {self._readers} readers already; try again, or raise server.readers",
+                retry_after=1,
+            )
 
     def _run(self, feed: Feed, transfer: Transfer) -> None:
         transfer.run(lambda: self._wanted(feed))
@@ -220,9 +265,10 @@ class BlobPull:
             whole = self._whole(pull)
             if whole:
                 return BlobAnswer(Outcome.HIT, WholeBlob(whole.file, whole.size))
-            if pull.proven and time.monotonic() > pull.patient_until:
-                # Others lead one after another, and fail; our own upstream has the blob and need not wait for theirs.
-                return BlobAnswer(Outcome.MISS, UncachedBlob(digest, pull.source))
+            # Others lead one after another, and fail; our own upstream has the blob and need not wait for theirs.
+            tired = pull.proven and time.monotonic() > pull.patient_until
+            if tired or self._feeds.streams.refused(digest):
+                return self._without_disk(pull)
             answer = self._follow(pull)
             if answer:
                 return answer
@@ -254,23 +300,28 @@ class BlobPull:
     def _follow(self, pull: _Pull) -> BlobAnswer | None:
         """Follow the blob's transfer; None where its end says nothing about this repository: look again."""
         feed, started = self._feeds.join(pull.digest, pull.source)
-        growing = None
+        stays = False
         try:
-            feed.wait_for_leader()
+            with stopwatch.waiting():
+                feed.wait_for_leader()
             if feed.owner not in (pull.owner, None):
                 # Before the wait for an answer that is another repository's: our own registry may say no at once.
                 pull.prove()
-            feed.wait_for_answer()
-            feed.wait_for_bytes()
+            with stopwatch.waiting():
+                feed.wait_for_answer()
+                feed.wait_for_bytes()
             if feed.error:
                 raise feed.error
             if feed.owner != pull.owner and (feed.committed or not pull.proven):
                 return None
             growing = GrowingBlob(self._feeds, feed, pull.upstream, pull.repository)
+            stays = True
             return BlobAnswer(Outcome.MISS if started and feed.led_here else Outcome.JOIN, growing)
         except StoreError as error:
             _log.info("streaming a blob through, uncached", digest=pull.digest, error=error)
-            return BlobAnswer(Outcome.MISS, UncachedBlob(pull.digest, pull.source))
+            answer = self._uncached(pull, lambda: self._feeds.leave(feed))
+            stays = True
+            return answer
         except Cut as cut:
             raise cut.error from cut
         except RegistryError as error:
@@ -278,8 +329,21 @@ class BlobPull:
                 return None
             raise
         finally:
-            if growing is None:
+            if not stays:
                 self._feeds.leave(feed)
+
+    def _without_disk(self, pull: _Pull) -> BlobAnswer:
+        self._feeds.enter()
+        try:
+            return self._uncached(pull, self._feeds.exit)
+        except BaseException:
+            self._feeds.exit()
+            raise
+
+    def _uncached(self, pull: _Pull, left: Callable[[], None]) -> BlobAnswer:
+        """Return the blob, streamed through; ``left`` is called when it is closed, and not where this raises."""
+        blob = UncachedBlob(self._feeds.streams, pull.digest, pull.source, pull.prove, left=left)
+        return BlobAnswer(Outcome.JOIN if blob.joined else Outcome.MISS, blob)
 
 
 def _source(upstream: Upstream, repository: Repository, digest: Digest) -> Source:

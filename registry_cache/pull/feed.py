@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 
 from registry_cache.errors import RegistryError, StoreError, UpstreamTimeout
 from registry_cache.oci.digest import Digest
+from registry_cache.pull.hashed import Hashed
 from registry_cache.store.handle import ReadHandle
 
 # A reader gives up when nothing moves for this long. A leader may be silent for a stall, pause and try again, but it is
@@ -39,6 +41,18 @@ class Cut(Exception):
         self.error = error
 
 
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """Bytes that a server may send from the descriptor: ``length`` of them in ``file`` from ``offset`` on."""
+
+    file: ReadHandle
+    offset: int
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+
 class Feed:
     """The transfer of ``digest``. ``readers`` is kept by the registry of feeds, under its own lock.
 
@@ -49,6 +63,7 @@ class Feed:
         self.digest = digest
         self.readers = 0
         self.led_here = False
+        self.hashed = Hashed(digest)
         self._changed = threading.Condition()
         self._state = _State.WAITING
         self._error: RegistryError | None = None
@@ -83,6 +98,14 @@ class Feed:
         ``file`` is what the last call returned: bytes of two files never end up in one body. The last byte comes after
         the commit. Raises Cut.
         """
+        now, part = self.part(file, offset, length)
+        try:
+            return now, now.read_at(offset, part.length) if part else b""
+        except OSError as failure:
+            raise Cut(StoreError(f"could not read {self.digest}: {failure.strerror}")) from failure
+
+    def part(self, file: ReadHandle | None, offset: int, length: int) -> tuple[ReadHandle, FilePart]:
+        """Return, like ``read``, where these bytes are. Raises Cut."""
         self._wait(lambda: self._available > offset or self.ended or (file is not None and file is not self._file))
         with self._changed:
             now, available, error = self._file, self._available, self._error
@@ -90,10 +113,7 @@ class Feed:
             raise Cut(error or UpstreamTimeout(f"the bytes of {self.digest} were wrong; they are fetched again"))
         if error and available <= offset:
             raise Cut(error)
-        try:
-            return now, now.read_at(offset, min(length, available - offset)) if available > offset else b""
-        except OSError as failure:
-            raise Cut(StoreError(f"could not read {self.digest}: {failure.strerror}")) from failure
+        return now, FilePart(now, offset, max(0, min(length, available - offset)))
 
     def _wait(self, ready: Callable[[], bool]) -> None:
         with self._changed:

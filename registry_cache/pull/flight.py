@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from registry_cache import stopwatch
 from registry_cache.errors import RegistryError, StoreError, UpstreamTimeout
 from registry_cache.log import Log
 from registry_cache.store import disk
@@ -30,6 +31,17 @@ _CLOCK_SLACK = 1.0
 Record = Mapping[str, object]
 
 _log = Log(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long, in ``seconds``, somebody waits for an answer, and ``what`` was asked."""
+
+    seconds: float
+    what: str
+
+    def over(self) -> UpstreamTimeout:
+        return UpstreamTimeout(f"no answer in {self.seconds:g} s when we {self.what}")
 
 
 @dataclass(slots=True)
@@ -64,22 +76,30 @@ class Flights:
         self._mutex = threading.Lock()
         self._running: dict[str, _Running] = {}
 
-    def run(self, key: str, work: Callable[[], Record]) -> Record:
+    def run(self, key: str, work: Callable[[], Record], patience: Patience | None = None) -> Record:
         """Return what ``work`` returns, JSON values, done by us or by whoever was at it when we came.
 
-        Raises what ``work`` raised there; UpstreamTimeout where another process stays at it for too long.
+        With ``patience`` nobody waits for longer: the work then has a thread of its own, and goes on.
+        Raises what ``work`` raised there; UpstreamTimeout after ``patience``, or where another process stays at it for
+        too long.
         """
         arrived = self._clock()
-        deadline = time.monotonic() + MAX_WAIT
+        deadline = time.monotonic() + (patience.seconds if patience else MAX_WAIT)
         while True:
             with self._mutex:
                 running = self._running.get(key)
-                if running is None:
-                    mine = self._running[key] = _Running()
-            if running is None:
+                mine = None if running else _Running()
+                if mine:
+                    self._running[key] = running = mine
+            if mine and patience is None:
                 return self._lead(key, mine, arrived, work).get()
-            if not running.done.wait(max(0.0, deadline - time.monotonic())):
-                raise _stuck(key)
+            if mine:
+                threading.Thread(target=self._lead, args=(key, mine, arrived, work), name=key, daemon=True).start()
+            assert running is not None  # noqa: S101 — one of both
+            with stopwatch.waiting():
+                in_time = running.done.wait(max(0.0, deadline - time.monotonic()))
+            if not in_time:
+                raise patience.over() if patience else _stuck(key)
             # The process' first may itself have shared an outcome that was there before we came.
             if running.outcome.finished_at >= arrived:
                 return running.outcome.get()
@@ -131,11 +151,12 @@ def _hold(path: str, key: str, deadline: float) -> LockFile:
     with disk.reporting(f"lock {path}"):
         lock = LockFile(path)
         try:
-            while not lock.acquire():
-                if time.monotonic() > deadline:
-                    raise _stuck(key)
-                time.sleep(pause)
-                pause = min(pause * 2, _LAST_POLL)
+            with stopwatch.waiting():
+                while not lock.acquire():
+                    if time.monotonic() > deadline:
+                        raise _stuck(key)
+                    time.sleep(pause)
+                    pause = min(pause * 2, _LAST_POLL)
         except BaseException:
             lock.close()
             raise
@@ -156,11 +177,13 @@ def _parse_note(data: bytes, arrived: float, now: float) -> _Outcome | None:
     """Return the outcome in a note if it came about after ``arrived``; a torn or older one is none."""
     try:
         note = json.loads(data) if data else None
-        if not note or not arrived <= note["finished_at"] <= now + _CLOCK_SLACK:
+        if not note or not isinstance(note["record"], dict):
+            return None
+        if not arrived <= note["finished_at"] <= now + _CLOCK_SLACK:
             return None
         error = RegistryError.from_record(note["failed"]) if note["failed"] else None
         return _Outcome(note["record"], error, note["finished_at"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -20,7 +20,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+from registry_cache import metrics
 from registry_cache.errors import (
+    Denied,
     ManifestUnknown,
     NotFound,
     StoreError,
@@ -35,7 +37,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import parse_manifest
 from registry_cache.oci.names import Reference, Repository, Tag
 from registry_cache.policy.freshness import Freshness, decide
-from registry_cache.pull.flight import Flights, Record
+from registry_cache.pull.flight import Flights, Patience, Record
 from registry_cache.pull.outcome import Outcome
 from registry_cache.store.records import Records, StoredManifest, TagRecord
 from registry_cache.upstream.bounded import bounded
@@ -116,24 +118,30 @@ class ManifestPull:
         stored = self._stored(upstream, repository, record.digest) if record else None
         copy = stored or self._previous(upstream, repository, record)
         if record is None or copy is None:
-            return self._moved(upstream, repository, tag, self._resolve(upstream, repository, tag, None), absent)
+            return self._moved(upstream, repository, tag, self._resolve(upstream, repository, tag, None, None), absent)
         if stored and decide(record.checked_at, self._clock(), tags.max_age) is Freshness.FRESH:
             return replace(_answer(Outcome.HIT, stored), checked_at=record.checked_at)
 
-        def confirm() -> ManifestAnswer:
-            found = self._resolve(upstream, repository, tag, tags.patience)
-            if stored and found.digest == stored.digest:
-                return _answer(Outcome.REVALIDATED, stored)
-            return self._moved(upstream, repository, tag, found, absent)
-
+        until = time.monotonic() + tags.patience + _GRACE
+        # Whoever has a copy stops waiting for all of it together, and for another process that is at it. The work goes
+        # on, with the patience of those who have none and may have joined it; the next pull finds its fruit.
+        patience = Patience(tags.patience + _GRACE, f"asked {upstream.name} for {repository}:{tag}")
         try:
-            # Whoever has a copy stops waiting for all of it together, and for another process that is at it. The work
-            # goes on, with the patience of those who have none and may have joined it; the next pull finds its fruit.
-            return bounded(tags.patience + _GRACE, f"asked {upstream.name} for {repository}:{tag}", confirm)
+            found = self._resolve(upstream, repository, tag, tags.patience, patience)
+            if stored and found.digest == stored.digest:
+                answer = _answer(Outcome.REVALIDATED, stored)
+            else:
+                left = max(0.0, until - time.monotonic())
+                answer = bounded(left, patience.what, lambda: self._moved(upstream, repository, tag, found, absent))
+        except (NotFound, Denied) as error:
+            metrics.revalidated(upstream.name, "gone" if isinstance(error, NotFound) else "denied")
+            raise
         except (TooManyRequests, UpstreamError) as error:
+            metrics.revalidated(upstream.name, "unanswered")
             _log.warning("serving a stale tag", upstream=upstream.name, repository=repository, tag=tag, reason=error)
-            answer = _answer(Outcome.STALE, copy)
-            return replace(answer, checked_at=record.checked_at, reason=error.message)
+            return replace(_answer(Outcome.STALE, copy), checked_at=record.checked_at, reason=error.message)
+        metrics.revalidated(upstream.name, "same" if answer.outcome is Outcome.REVALIDATED else "moved")
+        return answer
 
     def _previous(self, upstream: Upstream, repository: Repository, record: TagRecord | None) -> StoredManifest | None:
         """Return what the tag meant before, where that is here; to be served when upstream does not answer."""
@@ -154,13 +162,18 @@ class ManifestPull:
             self._keep_tag(upstream, repository, tag, fetched.digest, fetched.media_type, len(fetched.data))
             return _answer(Outcome.MISS, fetched)
 
-    def _resolve(self, upstream: Upstream, repository: Repository, tag: Tag, patience: float | None) -> TagRecord:
-        """Ask upstream what the tag means, once for all who ask meanwhile, and keep the answer."""
+    def _resolve(
+        self, upstream: Upstream, repository: Repository, tag: Tag, silence: float | None, patience: Patience | None
+    ) -> TagRecord:
+        """Ask upstream what the tag means, once for all who ask meanwhile, and keep the answer.
+
+        ``silence``: for how many seconds upstream itself may be silent; ``patience`` is that of who asks here.
+        """
 
         def ask() -> Record:
-            return _to_values(self._ask_tag(upstream, repository, tag, patience))
+            return _to_values(self._ask_tag(upstream, repository, tag, silence))
 
-        return _from_values(self._flights.run(f"tag {upstream.name}/{repository}:{tag}", ask))
+        return _from_values(self._flights.run(f"tag {upstream.name}/{repository}:{tag}", ask, patience))
 
     def _ask_tag(self, upstream: Upstream, repository: Repository, tag: Tag, patience: float | None) -> TagRecord:
         try:

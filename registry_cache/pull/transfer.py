@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from registry_cache import metrics
 from registry_cache.errors import RegistryError, StoreError, StoreFull
 from registry_cache.log import Log
 from registry_cache.pull.download import Download, Source
@@ -83,7 +84,8 @@ class Transfer:
         self._feed.led_here = True
         try:
             leader.asking()
-            Download(self._feed.digest, self._source, leader).run(claim.partial)
+            with metrics.transferring():
+                Download(self._feed.digest, self._source, leader).run(claim.partial)
         except RegistryError as error:
             leader.failed(error)
             return
@@ -102,6 +104,8 @@ class Transfer:
             if self._adopt_commit():
                 return True
             grown = self._adopt_partial()
+            if self._feed.ended:
+                return True
             time.sleep(pause)
             if not grown and pause >= _LAST_POLL:
                 return True
@@ -133,6 +137,9 @@ class Transfer:
             feed.led_by((status.upstream, status.repository))
             return False
         if feed.file is not None and not feed.file.named():
+            # A second look: a leader that gives up says so before its bytes go. Those that go alone were wrong.
+            if self._adopt_failure():
+                return False
             feed.restart()
         if feed.file is None or feed.size != status.size:
             file = feed.file or self._partials.open(feed.digest)
@@ -183,14 +190,25 @@ class _Leader:
         say("download failed", digest=self._feed.digest, repository=self._source.repository, error=error)
         if isinstance(error, StoreFull) and _no_space(error.__cause__):
             self._room.full(self._told if self._told != -1 else None)
+        # Before the bytes go: watchers take bytes that went without a word for wrong ones, and cut their readers.
+        told = self._tell(status)
         try:
             # On a full disk the bytes so far would be in the way of every later blob, this one included.
             self._claim.discard(only_empty=not isinstance(error, StoreError))
+        except StoreError as failure:
+            _log.debug("could not discard a partial", digest=self._feed.digest, error=failure)
+        if not told:
+            self._tell(status)
+        self._feed.fail(error, self._owner)
+
+    def _tell(self, status: Status) -> bool:
+        try:
             self._claim.tell(status)
         except StoreError as failure:
             # Watchers then find the lock free and ask upstream themselves.
             _log.debug("could not tell other processes", digest=self._feed.digest, error=failure)
-        self._feed.fail(error, self._owner)
+            return False
+        return True
 
 
 def _no_space(cause: BaseException | None) -> bool:

@@ -1,12 +1,21 @@
-"""Whatever happens to a store, in whatever order: what it gives is right, and what it has lost it does not promise."""
+"""Whatever happens to a store, in whatever order: what it gives is right, and what it has lost it does not promise.
+
+Time only moves on, by leaps of the cleanups, and at the end by so much that everything goes but what is pinned.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
+from random import Random
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -15,30 +24,128 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import parse_manifest
 from registry_cache.oci.media_types import OCI_MANIFEST
 from registry_cache.oci.names import Repository, Tag
+from registry_cache.oci.pattern import ImagePattern
+from registry_cache.policy.eviction import Bounds
+from registry_cache.store.pins import EVERY, Pin, Pins
 from registry_cache.store.records import TagRecord
+from registry_cache.upkeep.cleanup import Cleanup
+from registry_cache.upkeep.verify import Task, Verify
 from tests.store.rig import APP, HUB, OTHER, open_store
 from tests.store.test_records import NOW
+from tests.upkeep.rig import DAY, HOUR, killed_at
 
-BODIES = [b"", b"x", b"layer" * 100, b'{"layers": []}', b'{"manifests": []}']
+LAYER = b"layer" * 100
+PARENT = json.dumps({"layers": [{"mediaType": "a/b", "digest": str(Digest.of(LAYER)), "size": 500}]}).encode()
+BODIES = [b"", b"x", LAYER, b'{"layers": []}', b'{"manifests": []}', PARENT]
 bodies = st.sampled_from(BODIES)
 repositories = st.sampled_from([APP, OTHER])
 tags = st.sampled_from([Tag.parse("1"), Tag.parse("latest")])
+leaps = st.sampled_from([60.0, 2 * HOUR, 3 * DAY])
+bounds = st.builds(
+    Bounds,
+    ttl=st.none() | st.sampled_from([timedelta(hours=1), timedelta(days=2)]),
+    max_size=st.none() | st.sampled_from([1, 510, 1200]),
+)
+pins = st.builds(lambda data: Pin(EVERY, ImagePattern("**", digest=Digest.of(data))), bodies) | st.sampled_from(
+    [Pin(HUB, ImagePattern.parse(f"{APP}:1")), Pin(EVERY, ImagePattern.parse("**:latest"))]
+)
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """The model: which blobs are whole, which repository knows which, what tags mean; and which inodes are damaged."""
+    """The model: what tags mean, what is pinned, what time it is; and which inodes somebody has written into."""
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
+        self.patch = pytest.MonkeyPatch()
+        # No power is cut here, and waiting for the disk is most of the time that this takes.
+        self.patch.setattr(os, "fsync", lambda descriptor: None)
         self.store = open_store(Path(self.folder.name))
         self.tags: dict[tuple[str, str], Digest] = {}
+        self.pins: list[Pin] = []
+        self.now = time.time()
+        # Open, so that no other file gets their numbers.
+        self.damaged: dict[int, int] = {}
 
     def teardown(self) -> None:
-        self.folder.cleanup()
+        try:
+            self.after_all_nothing_is_left_but_what_is_pinned()
+        finally:
+            for descriptor in self.damaged.values():
+                os.close(descriptor)
+            self.patch.undo()
+            self.folder.cleanup()
+
+    def after_all_nothing_is_left_but_what_is_pinned(self) -> None:
+        self.another_process_opens_it()
+        with self.nothing_pinned_goes():
+            self.clean(Bounds(ttl=timedelta(hours=1)), 40 * DAY)
+        assert self.store.files("locks") | self.store.files("partial") | self.store.files("quarantine") == set()
+        left = {Path(path) for path in self.store.files()}
+        assert not [path for path in left if path.name.startswith(".")]
+        named = {os.stat(Path(self.folder.name) / path).st_ino for path in left if path.parts[0] == "blobs"}
+        for path in left:
+            # A membership and a manifest's name, that is; not its record.
+            if {"_blobs", "_manifests"} & set(path.parts) and path.suffix != ".json":
+                assert os.stat(Path(self.folder.name) / path).st_ino in named, path
 
     def path(self, data: bytes) -> Path:
         return Path(self.store.layout.blob(Digest.of(data)))
+
+    def clean(self, bounds: Bounds, leap: float) -> None:
+        self.now += leap
+        Cleanup(self.store.layout, bounds, self.now).run()
+
+    @contextmanager
+    def nothing_pinned_goes(self) -> Iterator[None]:
+        """Hold a cleanup, or what there was of one, to its promises."""
+        kept = self.pinned()
+        yield
+        assert [data for data in kept if not self.path(data).exists()] == []
+        for (repository, tag), digest in list(self.tags.items()):
+            record = Path(self.store.layout.tag(HUB, Repository.parse(repository), Tag.parse(tag)))
+            if not record.exists():
+                # Not before its manifest.
+                assert not self.record(Repository.parse(repository), digest).exists()
+                del self.tags[repository, tag]
+
+    def pinned(self) -> list[bytes]:
+        """What is here and pinned, or a layer of a manifest that is."""
+        found = [data for data in BODIES if self.path(data).exists() and self.is_pinned(Digest.of(data))]
+        if PARENT in found and self.path(LAYER).exists() and any(map(self.knows_parent, (APP, OTHER))):
+            found.append(LAYER)
+        return found
+
+    def is_pinned(self, digest: Digest) -> bool:
+        by_tag = any(
+            pin.image.matches_repository(repository) and pin.image.matches_tag(tag)
+            for pin in self.pins
+            for (repository, tag), meant in self.tags.items()
+            if meant == digest
+        )
+        return by_tag or any(pin.image.digest == digest for pin in self.pins)
+
+    def knows_parent(self, repository: Repository) -> bool:
+        record = self.record(repository, Digest.of(PARENT))
+        name = record.with_suffix(".oci-manifest")
+        return record.exists() and name.exists() and name.samefile(self.path(PARENT))
+
+    def record(self, repository: Repository, digest: Digest) -> Path:
+        return Path(self.store.layout.repositories, HUB, str(repository), "_manifests", "sha256", f"{digest.hex}.json")
+
+    def damage(self, data: bytes) -> Path:
+        """Note that somebody writes into the blob of ``data``."""
+        path = self.path(data)
+        os.chmod(path, 0o644)
+        if path.stat().st_ino not in self.damaged:
+            self.damaged[path.stat().st_ino] = os.open(path, os.O_RDONLY)
+        return path
+
+    def is_right(self, path: Path | str, found: bytes | None, data: bytes) -> bool:
+        """Sizes are checked on reading, content only by verify: a flipped bit may come through, and nothing else."""
+        if found is None or found == data:
+            return True
+        return len(found) == len(data) and os.stat(path).st_ino in self.damaged
 
     @rule()
     def another_process_opens_it(self) -> None:
@@ -58,11 +165,21 @@ class StoreMachine(RuleBasedStateMachine):
         digest = Digest.of(data)
         assert self.store.blobs.grant(HUB, repository, digest) is self.path(data).exists()
 
-    @rule(data=bodies, repository=repositories)
-    def read(self, data: bytes, repository: Repository) -> None:
-        found = self.store.read(Digest.of(data), repository)
-        # Sizes are checked on reading, content only by verify: a flipped bit of a blob may come through here.
-        assert found is None or len(found) == len(data)
+    @rule(repository=repositories)
+    def read(self, repository: Repository) -> None:
+        for data in BODIES:
+            digest = Digest.of(data)
+            somewhere = self.store.blobs.open_any(digest)
+            if somewhere:
+                assert self.is_right(self.path(data), somewhere.file.read_at(0, 1000), data)
+            found = self.store.read(digest, repository)
+            assert self.is_right(self.store.layout.membership(HUB, repository, digest), found, data)
+
+    @rule(repository=repositories, tag=tags)
+    def pull_an_image(self, repository: Repository, tag: Tag) -> None:
+        self.download(LAYER, repository)
+        self.put_manifest(PARENT, repository)
+        self.put_tag(PARENT, repository, tag)
 
     @rule(data=bodies, repository=repositories)
     def put_manifest(self, data: bytes, repository: Repository) -> None:
@@ -100,19 +217,49 @@ class StoreMachine(RuleBasedStateMachine):
             path.write_bytes(data)
             self.tags.pop((repository, tag), None)
 
-    @rule(data=bodies, size=st.integers(0, 600))
-    def truncate(self, data: bytes, size: int) -> None:
-        if self.path(data).exists():
-            os.chmod(self.path(data), 0o644)
-            os.truncate(self.path(data), size)
+    def stored(self) -> list[bytes]:
+        return [data for data in BODIES if self.path(data).exists()]
 
-    @rule(data=bodies, at=st.integers(0, 600))
-    def flip_a_bit(self, data: bytes, at: int) -> None:
-        if data and self.path(data).exists():
-            os.chmod(self.path(data), 0o644)
-            with open(self.path(data), "r+b") as file:
-                file.seek(at % len(data))
-                file.write(bytes([data[at % len(data)] ^ 1]))
+    @precondition(lambda self: self.stored())
+    @rule(which=st.randoms(use_true_random=False), size=st.integers(0, 600))
+    def truncate(self, which: Random, size: int) -> None:
+        os.truncate(self.damage(which.choice(self.stored())), size)
+
+    @precondition(lambda self: any(self.stored()))
+    @rule(which=st.randoms(use_true_random=False), at=st.integers(0, 600))
+    def flip_a_bit(self, which: Random, at: int) -> None:
+        data = which.choice([data for data in self.stored() if data])
+        with open(self.damage(data), "r+b") as file:
+            file.seek(at % len(data))
+            file.write(bytes([data[at % len(data)] ^ 1]))
+
+    @rule(pin=pins)
+    def pin(self, pin: Pin) -> None:
+        added = Pins(self.store.layout).add([pin])
+        assert added == ([] if pin in self.pins else [pin])
+        self.pins += added
+
+    @precondition(lambda self: self.pins)
+    @rule(data=st.data())
+    def unpin(self, data: st.DataObject) -> None:
+        pin = data.draw(st.sampled_from(self.pins))
+        assert Pins(self.store.layout).remove([pin]) == [pin]
+        self.pins.remove(pin)
+
+    @rule(bounds=bounds, leap=leaps)
+    def cleanup(self, bounds: Bounds, leap: float) -> None:
+        with self.nothing_pinned_goes():
+            self.clean(bounds, leap)
+
+    @rule(bounds=bounds, leap=leaps, at=st.integers(1, 40))
+    def a_cleanup_is_killed(self, bounds: Bounds, leap: float, at: int) -> None:
+        with self.nothing_pinned_goes(), killed_at(at, Path(self.folder.name)):
+            self.clean(bounds, leap)
+
+    @rule()
+    def verify_repairs(self) -> None:
+        Verify(self.store.layout, Task(self.now, day=0, repair=True)).run()
+        assert self.store.wrong_blobs() == []
 
     @rule(data=bodies)
     def evict(self, data: bytes) -> None:
@@ -125,14 +272,16 @@ class StoreMachine(RuleBasedStateMachine):
         with suppress(FileNotFoundError):
             os.unlink(self.store.layout.membership(HUB, repository, Digest.of(data)))
 
-    @rule(data=bodies, cut=st.integers(0, 600), sealed=st.booleans())
-    def a_leader_dies(self, data: bytes, cut: int, sealed: bool) -> None:
+    @rule(data=bodies, cut=st.none() | st.integers(0, 600), sealed=st.booleans())
+    def a_leader_dies(self, data: bytes, cut: int | None, sealed: bool) -> None:
+        """Having written so much, or nothing yet."""
         digest = Digest.of(data)
-        path = Path(self.store.layout.partial(digest))
-        path.write_bytes(data[:cut])
-        path.chmod(0o444 if sealed else 0o644)
         Path(self.store.layout.lock(digest)).touch()
-        Path(self.store.layout.status(digest)).write_bytes(b'{"upstr')
+        if cut is not None:
+            path = Path(self.store.layout.partial(digest))
+            path.write_bytes(data[:cut])
+            path.chmod(0o444 if sealed else 0o644)
+            Path(self.store.layout.status(digest)).write_bytes(b'{"upstr')
 
     @rule(data=bodies, name=st.sampled_from([".1-0", ".2-7"]))
     def a_writer_dies(self, data: bytes, name: str) -> None:
@@ -148,6 +297,10 @@ class StoreMachine(RuleBasedStateMachine):
             assert {tag for of, tag in self.tags if of == repository} <= known
 
     @invariant()
+    def blobs_are_wrong_only_where_somebody_wrote_into_them(self) -> None:
+        assert [path for path in self.store.wrong_blobs() if path.stat().st_ino not in self.damaged] == []
+
+    @invariant()
     def tags_mean_what_was_said_last(self) -> None:
         for repository in (APP, OTHER):
             for tag in ("1", "latest"):
@@ -157,8 +310,8 @@ class StoreMachine(RuleBasedStateMachine):
 
 StoreMachine.TestCase.settings = settings(
     deadline=None,
-    max_examples=30,
-    stateful_step_count=25,
+    max_examples=60,
+    stateful_step_count=40,
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.too_slow],

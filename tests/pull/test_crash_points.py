@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
+from registry_cache.policy.eviction import Bounds
+from registry_cache.upkeep.cleanup import Cleanup
 from tests.pull import crasher
 from tests.pull.crasher import DATA, MANIFEST
-from tests.pull.rig import Script, drain, transfer
-from tests.store.rig import APP, HUB, LATEST, Store, obey_modes, open_store
+from tests.pull.rig import Script, Try, drain, transfer
+from tests.store.rig import APP, CHANGES, HUB, LATEST, Store, obey_modes, open_store
 
 DIGEST = Digest.of(DATA)
 
@@ -73,3 +82,71 @@ def test_of_keeping_a_manifest_and_its_tag(tmp_path: Path) -> None:
         assert again is not None
         assert again.data == MANIFEST
         assert store.records.tags(HUB, APP) == ["latest"]
+
+
+# Seconds until a cleanup comes: at once, when locks and failures are litter, and when partials and blobs are.
+HOUR, DAY = 3600, 86_400
+LATER = (0, 2 * HOUR, 3 * DAY)
+
+
+def clean(store: Store, later: float) -> None:
+    """All that may go goes."""
+    assert Cleanup(store.layout, Bounds(ttl=timedelta(hours=1)), time.time() + later).run()
+
+
+def test_of_a_download_before_a_cleanup(tmp_path: Path) -> None:
+    for number, store in enumerate(crashed(tmp_path, "download", at_least=20)):
+        later = LATER[number % len(LATER)]
+        clean(store, later)
+        assert not store.wrong_blobs()
+        script = Script(DATA)
+        feed = transfer(store, script)
+
+        assert feed.committed
+        assert drain(feed) == DATA
+        assert not store.wrong_blobs()
+        # Two hours are too soon to give up what is here of it; three days are not.
+        assert len(script.starts) <= 1
+        assert later < LATER[-1] or script.starts == [0]
+        clean(store, LATER[-1] + DAY)
+        assert store.files() <= {"layout", "ledger"}
+
+
+def at_change(number: int, act: Callable[[], None], patch: pytest.MonkeyPatch) -> list[int]:
+    """Let ``act`` happen right before the ``number``-th change of the disk; returns how many there were, in a list."""
+    count, acting = [0], [False]
+
+    def watched(really: Callable[..., Any]) -> Callable[..., Any]:
+        def function(*arguments: Any, **options: Any) -> Any:
+            if not acting[0]:
+                count[0] += 1
+                if count[0] == number:
+                    acting[0] = True
+                    act()
+                    acting[0] = False
+            return really(*arguments, **options)
+
+        return function
+
+    for name in CHANGES:
+        patch.setattr(os, name, watched(getattr(os, name)))
+    return count
+
+
+def test_a_cleanup_at_any_step_of_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after the clock has leapt: what is new is old already. No pull fails, and nothing wrong is kept."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    number, steps, kept = 1, 1, 0
+    while number <= steps:
+        store = open_store(tmp_path / str(number))
+        with monkeypatch.context() as patch:
+            count = at_change(number, partial(clean, store, LATER[-1]), patch)
+            feed = transfer(store, Script(DATA, [Try(cut=60_000)], chunk=20_000))
+        steps = count[0]
+        # Where the file was half written that went, the blob is streamed through.
+        assert feed.committed or isinstance(feed.error, StoreError)
+        kept += feed.committed
+        assert drain(transfer(store, Script(DATA))) == DATA
+        assert not store.wrong_blobs()
+        number += 1
+    assert kept > 15

@@ -199,6 +199,8 @@ def test_a_killed_holder_blocks_nobody(layout: Layout) -> None:
         b"{",
         b"[]",
         b"5",
+        b"[" * 100_000,
+        b'{"finished_at": 100.5, "record": 5, "failed": null}',
         b'{"finished_at": "x", "record": {}, "failed": null}',
         b'{"finished_at": 1e10}',
         b'{"finished_at": 99.0, "record": {"told": "old"}, "failed": null}',

@@ -325,6 +325,28 @@ def test_a_disk_that_fills_in_mid_body_is_gone_on_with_uncached(
     body.close()
 
 
+def test_a_disk_that_fills_in_mid_body_costs_the_readers_of_other_processes_nothing_either(
+    processes: Both, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream.faults.hold_at = HALF
+    bodies = [process.pull.get(process.registry, APP, DIGEST).body for process in processes for _ in range(3)]
+    chunks = [body.chunks(0, len(DATA)) for body in bodies if isinstance(body, GrowingBlob)]
+    got = [next(each) for each in chunks]
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        upstream.faults.gate.set()
+        assert [first + b"".join(each) for first, each in zip(got, chunks, strict=True)] == [DATA] * 6
+        for process in processes:
+            process.idle()
+    for body in bodies:
+        assert isinstance(body, GrowingBlob)
+        body.close()
+
+
 def followed(store: Store, script: Script, repository: Repository = APP) -> tuple[Feed, threading.Thread]:
     """A transfer of this process that runs beside the test."""
     feed = Feed(DIGEST)

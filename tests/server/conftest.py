@@ -7,7 +7,9 @@ in failures the processes are replaced.
 
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +77,17 @@ def cache(upstream: FakeUpstream, shared_cache: CacheServer) -> Iterator[CacheSe
 def workers(cache: CacheServer) -> Workers:
     """The workers of `cache`, one by one."""
     return Workers(cache)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], check=True)
+    yield folder
+    # Lazily: a server that has just been stopped may hold a file a moment longer.
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def _await_the_end_of_transfers(cache: CacheServer) -> None:

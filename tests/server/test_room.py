@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.conftest import MakeCache
 from tests.harness.content import APP, digest_of
@@ -87,17 +83,6 @@ def test_a_blob_that_is_larger_than_all_the_room_costs_nobody_its_place(
     assert [digest_of(puller.blob(large).body) for _ in range(2)] == [large, large]
 
     assert [here(cache, blob) for blob in (*old, large)] == [True] * 4 + [False]
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 8 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], check=True)
-    yield folder
-    # Lazily: a server that has just been stopped may hold a file a moment longer.
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_a_full_disk_costs_no_pull_and_is_made_room_on(
