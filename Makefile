@@ -8,7 +8,7 @@ QUICK := $(addprefix tests/,unit property store pull upstream upkeep server cont
 
 # Most tests wait for servers to start. By file: each keeps the servers that its stories share. A test that hangs ends,
 # and one on a machine that others keep busy does not.
-PARALLEL := -n 4 --dist loadfile --timeout 180
+PARALLEL := -n 6 --dist loadfile --timeout 180
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-lowest lint format coverage bench dist clean

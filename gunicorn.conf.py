@@ -4,4 +4,7 @@ The settings, each with its reason, are in the package: an installed wheel has n
 ``registry-cache serve`` must be the same server.
 """
 
-from registry_cache.gunicorn_settings import *  # noqa: F403 (gunicorn reads the settings as this module's names)
+import runpy
+
+# gunicorn reads the settings as this module's names, and runs it anew at each reload: an import would not.
+globals().update(runpy.run_module("registry_cache.gunicorn_settings"))

@@ -1,6 +1,5 @@
 """The WSGI application, for ``gunicorn -c gunicorn.conf.py wsgi:app``."""
 
-from registry_cache.app import create_app
-from registry_cache.config import load_config
+from registry_cache.app import from_environment
 
-app = create_app(load_config())
+app = from_environment()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 from flask import Flask
 
-from registry_cache import log
-from registry_cache.api import blobs, handlers, listings, manifests, metrics
-from registry_cache.config import Config, load_config
+from registry_cache import in_force, log
+from registry_cache import metrics as counted
+from registry_cache.api import auth, blobs, handlers, listings, manifests, metrics, ops
+from registry_cache.config import Config
+from registry_cache.proxies import Proxies
 from registry_cache.wiring import build
 
 
@@ -19,14 +23,20 @@ def create_app(config: Config) -> Flask:
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    handlers.register(app, config.http.headers)
+    handlers.register(app, config.http.headers, Proxies.of(os.environ))
+    ops.register(app)
+    if services.guard is not None:
+        auth.register(app, services.guard)
     app.register_blueprint(manifests.blueprint(services.upstreams, services.manifests))
-    app.register_blueprint(blobs.blueprint(services.upstreams, services.blobs))
+    app.register_blueprint(blobs.blueprint(services.upstreams, services.blobs, services.accel))
     app.register_blueprint(listings.blueprint(services.upstreams, services.listing))
-    app.register_blueprint(metrics.blueprint(services.upstream_states))
+    debug = config.http.debug.metrics if config.http.debug else None
+    app.register_blueprint(metrics.blueprint(services.upstream_states, services.store_state, debug))
+    app.register_blueprint(ops.blueprint(services.readiness))
+    counted.serving()
     return app
 
 
 def from_environment() -> Flask:
-    """Return the application for the configuration that the environment names; what ``registry-cache serve`` runs."""
-    return create_app(load_config())
+    """Return the application for the configuration in force; what gunicorn's workers run."""
+    return create_app(in_force.current())

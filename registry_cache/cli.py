@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from registry_cache import __version__
-from registry_cache.commands import check, cleanup, config, serve, status
+from registry_cache.commands import check, cleanup, config, export, import_, nginx, pin, serve, status, verify, warm
 from registry_cache.commands.command import Command
 from registry_cache.config import ConfigError
 
@@ -20,7 +20,15 @@ COMMANDS: tuple[Command, ...] = (
     config.COMMAND,
     status.COMMAND,
     cleanup.COMMAND,
+    nginx.COMMAND,
+    pin.PIN,
+    pin.UNPIN,
+    pin.PINS,
+    verify.COMMAND,
     check.COMMAND,
+    warm.COMMAND,
+    export.COMMAND,
+    import_.COMMAND,
 )
 
 

@@ -6,6 +6,7 @@ where waiting helps, the seconds to wait. The message names the thing and the re
     RegistryError                     500 UNKNOWN
     ├── NameInvalid 400 · DigestInvalid 400 · RequestInvalid 400
     ├── NotFound: NameUnknown · ManifestUnknown · BlobUnknown   404
+    ├── Unauthorized                  401   who are you? (never for upstream's 401)
     ├── Denied                        403   upstream refused *us*
     ├── Unsupported                   405   push, delete
     ├── RangeNotSatisfiable           416
@@ -95,6 +96,19 @@ class ManifestUnknown(NotFound):
 
 class BlobUnknown(NotFound):
     code = "BLOB_UNKNOWN"
+
+
+class Unauthorized(RegistryError):
+    """A client without a login of ours; ``challenge`` is the header that asks for one (RFC 9110 §11.6.1)."""
+
+    code = "UNAUTHORIZED"
+    status = 401
+
+    def __init__(
+        self, message: str, *, challenge: str = "", detail: object = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, detail=detail, retry_after=retry_after)
+        self.challenge = challenge
 
 
 class Denied(RegistryError):

@@ -1,4 +1,4 @@
-"""The server's own pass: a cleanup in a process of its own, at the lowest priority.
+"""The server's own pass: a cleanup in a process of its own, at a lower priority.
 
 ``python -m registry_cache.evictor JSON``. All it needs is on its command line: a configuration's file may say something
 else by now than what the server was started with, and ``gunicorn wsgi:app`` may have got it from anywhere.
@@ -58,7 +58,7 @@ def evict(config: Config, bounds: Bounds, need: int) -> None:
 
 def main(given: str) -> int:
     """Run the pass that ``evict`` asked for; returns the exit status."""
-    os.nice(19)
+    os.nice(5)
     settings = json.loads(given)
     log.setup(settings["level"], settings["formatter"])
     ttl = None if settings["ttl"] is None else timedelta(seconds=settings["ttl"])

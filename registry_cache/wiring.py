@@ -2,31 +2,60 @@
 
 from __future__ import annotations
 
+import errno
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 
-from registry_cache.api.metrics import UpstreamState
+from registry_cache import evictor, metrics
+from registry_cache.api.auth import Guard
+from registry_cache.api.metrics import StoreState, UpstreamState
+from registry_cache.api.ops import Readiness
+from registry_cache.auth.slowdown import Slowdown
+from registry_cache.auth.users import Users
+from registry_cache.auth.verifier import Verifier
 from registry_cache.config import Config, UpstreamConfig
 from registry_cache.config.hosts import HUB
+from registry_cache.deployment import nginx
+from registry_cache.deployment.names import Registry
+from registry_cache.errors import StoreError
+from registry_cache.oci.digest import Digest
 from registry_cache.oci.image_name import split_image_name
+from registry_cache.oci.layout_names import split_wanted
 from registry_cache.oci.names import Reference, Repository
 from registry_cache.policy.eviction import Bounds
+from registry_cache.pull import warm
 from registry_cache.pull.blob import BlobPull, Feeds
+from registry_cache.pull.export import Export
 from registry_cache.pull.flight import Flights
+from registry_cache.pull.image import Image
 from registry_cache.pull.listing import Listing
 from registry_cache.pull.manifest import ManifestPull, TagPolicy
+from registry_cache.pull.pinned import pin_of
 from registry_cache.pull.target import Served, Upstreams
-from registry_cache.store import inventory, selftest
+from registry_cache.pull.warm import Warm
+from registry_cache.store import disk, inventory, selftest
+from registry_cache.store.adopt import refuse_stranger
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.board import Notice
 from registry_cache.store.layout import Layout
+from registry_cache.store.ledger import Ledger
 from registry_cache.store.partials import Partials
+from registry_cache.store.pins import Pin, Pinned, Pins
+from registry_cache.store.probe import Probe
 from registry_cache.store.records import Records
+from registry_cache.store.trouble import trouble
 from registry_cache.upkeep import status
 from registry_cache.upkeep.checkup import Step
 from registry_cache.upkeep.cleanup import Cleanup, Progress
+from registry_cache.upkeep.import_layout import Wanted
+from registry_cache.upkeep.keeper import Keeper
+from registry_cache.upkeep.moving_in import MovingIn, Place
+from registry_cache.upkeep.moving_in import Progress as ImportProgress
+from registry_cache.upkeep.verify import Progress as VerifyProgress
+from registry_cache.upkeep.verify import Task, Verify
 from registry_cache.upstream.auth import Authenticator, Credentials
 from registry_cache.upstream.check import Check
 from registry_cache.upstream.client import Upstream
@@ -39,6 +68,11 @@ from registry_cache.upstream.steps import Target as CheckTarget
 # What ``registry-cache check`` asks Docker Hub for where nothing is named: everybody may read it.
 HUB_SAMPLE = "library/alpine:latest"
 
+# Seconds that nginx gives the application between two bytes, at least; and how many of upstream's silences a download
+# may outlive, one resumption after another. The application gives up by itself: nginx must not do so before.
+_NGINX_PATIENCE = 3600
+_SILENCES = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
@@ -49,6 +83,12 @@ class Services:
     blobs: BlobPull
     listing: Listing
     upstream_states: Callable[[], list[UpstreamState]]
+    store_state: Callable[[], StoreState | None]
+    readiness: Callable[[], Readiness]
+    accel: Callable[[Digest], str] | None
+    """What nginx in front calls a whole blob; None where it is not to send any."""
+    guard: Guard | None
+    """Who asks for a login; None where everybody may pull."""
 
 
 def build(config: Config) -> Services:
@@ -57,14 +97,63 @@ def build(config: Config) -> Services:
     blobs = Blobs(layout)
     records = Records(layout, blobs)
     flights = Flights(layout)
+    trouble.told = lambda error: metrics.store_refused(errno.errorcode.get(error.errno or 0, "unknown"))
     manifests = ManifestPull(records, flights, lambda: datetime.now(UTC))
     return Services(
         upstreams=Upstreams(*_served(config, layout)),
         manifests=manifests,
-        blobs=BlobPull(blobs, Feeds(blobs, Partials(layout), config.readers)),
+        blobs=BlobPull(blobs, Feeds(blobs, Partials(layout), config.readers, _keeper(config, layout))),
         listing=Listing(records, flights, manifests),
         upstream_states=lambda: [_state(each.name, layout) for each in config.upstreams],
+        store_state=_store_state(layout),
+        readiness=_readiness(layout),
+        accel=_accel(layout) if config.http.accel else None,
+        guard=_guard(config),
     )
+
+
+def _store_state(layout: Layout) -> Callable[[], StoreState | None]:
+    ledger = Ledger(layout)
+
+    def state() -> StoreState | None:
+        try:
+            room = inventory.room(layout.root)
+        except StoreError:
+            return None
+        return StoreState(ledger.total(), room.total, room.free)
+
+    return state
+
+
+def _readiness(layout: Layout) -> Callable[[], Readiness]:
+    probe = Probe(layout)
+
+    def readiness() -> Readiness:
+        word = probe.look()
+        # Without room pulls are streamed through; a store that is gone or broken is one to send clients away from.
+        return Readiness(word != "failing", word)
+
+    return readiness
+
+
+def _guard(config: Config) -> Guard | None:
+    if config.auth is None:
+        return None
+    return Guard(config.auth.realm, Users(config.auth.path, config.auth.users), Verifier(), Slowdown())
+
+
+def _accel(layout: Layout) -> Callable[[Digest], str]:
+    return lambda digest: nginx.BLOBS + layout.blob(digest).removeprefix(f"{layout.blobs}/")
+
+
+def _keeper(config: Config, layout: Layout) -> Keeper:
+    bounds = _bounds(config, layout)
+    return Keeper(layout, bounds, lambda need: evictor.evict(config, bounds, need))
+
+
+def _bounds(config: Config, layout: Layout) -> Bounds:
+    total = inventory.room(layout.root).total
+    return Bounds(config.ttl, config.max_size.bytes_of(total), config.min_free.bytes_of(total))
 
 
 def _state(name: str, layout: Layout) -> UpstreamState:
@@ -102,14 +191,123 @@ def status_report(config: Config, now: float) -> status.Report:
     )
 
 
+def nginx_site(
+    config: Config, socket: str, listen: Sequence[str], server_name: str, certificate: str, key: str
+) -> nginx.Site:
+    """Return what nginx in front is told of the cache; ``certificate`` and ``key`` are empty for plain HTTP."""
+    silence = max(each.read_timeout.total_seconds() for each in config.upstreams)
+    return nginx.Site(
+        root=str(config.root),
+        registries=[Registry(each.name, each.aliases) for each in config.upstreams],
+        socket=socket,
+        listen=listen,
+        server_name=server_name,
+        certificate=certificate,
+        key=key,
+        headers=config.http.headers,
+        auth=config.auth is not None,
+        patience=max(_NGINX_PATIENCE, math.ceil(_SILENCES * silence)),
+    )
+
+
 def cleanup(config: Config, now: float, in_time: Callable[[], bool], progress: Progress) -> Cleanup | None:
     """Return a pass of cleanup at ``now``; None where there is no store yet. Raises StoreError."""
     layout = Layout.find(config.root)
     if layout is None:
         return None
-    total = inventory.room(layout.root).total
-    bounds = Bounds(config.ttl, config.max_size.bytes_of(total), config.min_free.bytes_of(total))
-    return Cleanup(layout, bounds, now, in_time, progress)
+    return Cleanup(layout, _bounds(config, layout), now, in_time, progress)
+
+
+def verify(
+    config: Config, task: Task, in_time: Callable[[], bool], progress: VerifyProgress | None = None
+) -> Verify | None:
+    """Return a look at everything stored; None where there is no store yet. Raises StoreError."""
+    layout = Layout.find(config.root)
+    return Verify(layout, task, in_time, progress) if layout else None
+
+
+def images_by_name(config: Config) -> Callable[[str], Image]:
+    """Return what finds the image of a name, such as ``ghcr.io/owner/app:1``.
+
+    That raises NameInvalid, NameUnknown, DigestInvalid, ManifestUnknown.
+    """
+    served = Upstreams(*_served(config, Layout(config.root)))
+
+    def find(text: str) -> Image:
+        name, reference = split_image_name(text)
+        return Image(served.target(name, {}), reference)
+
+    return find
+
+
+def warming(config: Config) -> Warm:
+    """Return what pulls ahead, as one more worker beside those that run. Raises StoreError."""
+    services, layout = build(config), Layout(config.root)
+    threads = min(warm.THREADS, config.readers)
+    return Warm(services.manifests, services.blobs, Records(layout, Blobs(layout)), Partials(layout), threads)
+
+
+def exporting(config: Config, *, fetches: bool) -> Export | None:
+    """Return what writes archives, and ``fetches`` first what they lack; None where there is no store yet.
+
+    Raises StoreError.
+    """
+    warms = warming(config) if fetches else None
+    layout = Layout.find(config.root)
+    if layout is None:
+        return None
+    blobs = Blobs(layout)
+    return Export(Records(layout, blobs), blobs, warms)
+
+
+def destination(config: Config, upstream: str | None, wanted: str | None) -> Wanted:
+    """Return where an import goes: to ``upstream``, None for the default one, or as the repository ``wanted``.
+
+    Raises NameUnknown, NameInvalid, ManifestUnknown for one that nobody could pull from.
+    """
+    served = Upstreams(*_served(config, Layout(config.root)))
+    default = served.named(upstream or config.default_upstream.name).upstream.name
+
+    def find(path: str) -> Place:
+        first, slash, _ = path.partition("/")
+        # An archive's whole name tells a registry that no default may stand in for.
+        whole = slash and ("." in first or ":" in first or first == "localhost")
+        target = served.target(path, {}) if whole and served.named(first) else served.target(path, {"ns": default})
+        return Place(target.upstream.name, target.repository)
+
+    path, tag = split_wanted(wanted) if wanted else ("", None)
+    return Wanted(default, find, find(path) if path else None, tag)
+
+
+def moving_in(config: Config, *, may_link: bool, rehearses: bool, progress: ImportProgress) -> MovingIn:
+    """Return what an import brings things here with; unless it ``rehearses`` the store is made. Raises StoreError."""
+    layout = Layout(config.root) if rehearses else Layout.open(config.root)
+    if rehearses:
+        Layout.find(config.root)
+    else:
+        refuse_stranger(layout)
+    return MovingIn(layout, may_link=may_link, rehearses=rehearses, progress=progress)
+
+
+def pins(config: Config) -> Pins:
+    """Return the pins of the configured store, which is made if need be. Raises StoreError."""
+    return Pins(Layout.open(config.root))
+
+
+def pins_named(config: Config, images: Sequence[str], now: float) -> list[Pin]:
+    """Return the pins that an operator means. Raises NameInvalid, NameUnknown, ManifestUnknown, DigestInvalid."""
+    served = Upstreams(*_served(config, Layout(config.root)))
+    return [pin_of(served, image, now) for image in images]
+
+
+def pins_held(config: Config) -> list[tuple[Pin, list[Pinned]]]:
+    """Return every pin, with what it holds now. Raises StoreError."""
+    layout = Layout.find(config.root)
+    if layout is None:
+        return []
+    found = Pins(layout)
+    with disk.reporting("look for what is pinned"):
+        return [(pin, list(found.held(pin))) for pin in found.all()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,21 +17,31 @@ PACKAGE = "registry_cache"
 
 # Room → the rooms it may import beside itself; these are all the arrows there are.
 MAY_IMPORT = {
-    "api": {"pull", "oci", "errors", "log", "native"},
-    "pull": {"upstream", "policy", "store", "oci", "errors", "log", "native"},
+    "api": {"pull", "auth", "oci", "errors", "log", "native", "metrics", "stopwatch", "proxies"},
+    "pull": {"upstream", "policy", "store", "oci", "errors", "log", "native", "metrics", "stopwatch"},
     "upkeep": {"policy", "store", "oci", "errors", "log", "native"},
     # These three never see each other.
-    "upstream": {"oci", "errors", "log"},
+    "upstream": {"oci", "errors", "log", "metrics", "stopwatch"},
     "policy": {"oci", "errors", "log"},
     "store": {"oci", "errors", "log", "native"},
     "oci": {"errors"},
-    "config": {"oci", "errors", "log"},
+    "auth": {"errors", "log", "native"},
+    "config": {"auth", "oci", "errors", "log"},
+    "deployment": {"oci", "errors"},
+    "handshake": {"log"},
+    "malformed": set[str](),
+    "tls": {"log"},
     "log": {"oci", "errors"},
     "errors": set[str](),
     "native": set[str](),
+    "descriptors": set[str](),
+    "metrics": set[str](),
+    "stopwatch": set[str](),
+    "proxies": set[str](),
+    "scoreboard": set[str](),
 }
 # Composition roots import anything of ours, and no room imports them.
-ROOTS = {"app", "cli", "commands", "wiring", "wsgi", "worker", "gunicorn_settings"}
+ROOTS = {"app", "cli", "commands", "evictor", "joined", "wiring", "wsgi", "worker", "gunicorn_settings", "in_force", "reload", "watched"}
 
 # Foreign module → the only rooms that may import it.
 ONLY = {
@@ -39,13 +49,15 @@ ONLY = {
     "werkzeug": {"api", "app"},
     "requests": {"upstream"},
     "urllib3": {"upstream"},
-    "gevent": {"worker", "native"},
+    "gevent": {"worker", "handshake", "native"},
+    "bcrypt": {"auth"},
+    "prometheus_client": {"metrics", "scoreboard", "api"},
 }
 # Vocabulary and decisions are plain Python.
 STANDARD_LIBRARY_ONLY = {"errors", "log", "oci", "policy"}
 
 # Files are the store's; these others touch their own: a configuration, what an operator names, a descriptor to send.
-OPEN_FILES = {"store", "config", "cli", "commands", "gunicorn_settings", "native", "worker"}
+OPEN_FILES = {"store", "auth", "config", "cli", "commands", "gunicorn_settings", "native", "scoreboard", "worker"}
 FILE_MODULES = {"fcntl", "shutil", "tempfile"}
 FILE_CALLS = {
     "open",

@@ -40,7 +40,7 @@ class Progress:
 
 def step_back() -> None:
     """Let everybody else on this machine go first: a pass over the store is in no hurry, and pulls are."""
-    os.nice(15)
+    os.nice(5)
 
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:

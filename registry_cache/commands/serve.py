@@ -6,12 +6,14 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NoReturn
 
 from registry_cache.commands.command import Command
 from registry_cache.config import load_config
 
-SETTINGS = "python:registry_cache.gunicorn_settings"
+# The file and not the module: gunicorn runs a file anew at each reload, and imports a module once.
+SETTINGS = f"file:{Path(__file__).parents[1] / 'gunicorn_settings.py'}"
 APPLICATION = "registry_cache.app:from_environment()"
 
 

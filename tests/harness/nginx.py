@@ -39,6 +39,8 @@ class Nginx:
         (folder / "conf.d").mkdir(parents=True)
         self._folder = folder
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+        # Else a worker that another was quicker than waits in accept(2), with all its connections.
+        self._listener.setblocking(False)
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.url = f"http://{self.address}"
         (folder / "conf.d" / "registry-cache.conf").write_text(configure(self.address), encoding="utf-8")

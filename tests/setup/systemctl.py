@@ -42,7 +42,7 @@ def enable(name: str) -> None:
 def start(service: configparser.SectionProxy) -> None:
     user = service["User"]
     state = Path("/var/lib", service["StateDirectory"])
-    state.mkdir(mode=int(service["StateDirectoryMode"], 8))
+    state.mkdir(mode=int(service["StateDirectoryMode"], 8), exist_ok=True)
     shutil.chown(state, user, service["Group"])
     name, _, value = service["Environment"].partition("=")
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": "/opt/dependencies", name: value}

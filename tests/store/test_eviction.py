@@ -142,10 +142,11 @@ def test_a_tag_goes_when_its_manifest_is_gone_and_it_is_old(shelf: Shelf) -> Non
     young = shelf.image(shelf.layer(b"2"), tag="young", ago=DAY)
     for digest in (gone, young):
         os.unlink(shelf.layout.manifest(HUB, APP, digest, "json"))
-    torn = Path(shelf.layout.tag(HUB, APP, Tag.parse("torn")))
-    torn.write_bytes(b'{"digest": 5}')
-    aged(torn, 9 * DAY)
-    assert sorted(records(shelf, before(7 * DAY))) == ["gone.json", "torn.json"]
+    for name, data in (("torn", b'{"digest": 5}'), ("deep", b"[" * 100_000)):
+        torn = Path(shelf.layout.tag(HUB, APP, Tag.parse(name)))
+        torn.write_bytes(data)
+        aged(torn, 9 * DAY)
+    assert sorted(records(shelf, before(7 * DAY))) == ["deep.json", "gone.json", "torn.json"]
     assert shelf.store.records.tags(HUB, APP) == ["kept", "young"]
 
 

@@ -172,6 +172,7 @@ def test_a_leaders_error_reaches_other_processes(store: Store, error: RegistryEr
     "torn",
     [
         *(b"", b"{", b"[]", b"null", b"5", b'"x"', b"{}", b"\xff\xfe", b'{"upstream": "a"}', b"\0" * 100),
+        b"[" * 100_000,
         b'{"upstream":"a","repository":"b","at":"soon","size":null,"failed":null}',
         b'{"upstream":"a","repository":"b","at":1,"size":1e999,"failed":null}',
     ],

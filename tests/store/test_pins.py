@@ -40,7 +40,7 @@ def test_pins_are_kept_once_in_order(shelf: Shelf) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["{", "[]", '{"pins": [1]}', '{"pins": [{"upstream": "a/b", "image": "x:1", "pinned_at": 1}]}',
+    ["{", "[]", "[" * 100_000, '{"pins": [1]}', '{"pins": [{"upstream": "a/b", "image": "x:1", "pinned_at": 1}]}',
      '{"pins": [{"upstream": "..", "image": "x:1", "pinned_at": 1}]}',
      '{"pins": [{"upstream": "docker.io", "image": "../x:1", "pinned_at": 1}]}', ""],
 )  # fmt: skip

@@ -101,7 +101,9 @@ def test_without_writing_the_same_is_found(shelf: Shelf) -> None:
     assert {each.digest for each in wet.blobs()} > {layer, image}
 
 
-@pytest.mark.parametrize("torn", [b"", b"{", b"[]", b'{"children": 5}', b'{"children": [["x", 1]]}', b"\xff"])
+@pytest.mark.parametrize(
+    "torn", [b"", b"{", b"[]", b'{"children": 5}', b'{"children": [["x", 1]]}', b"\xff", b"[" * 100_000]
+)
 def test_a_torn_record_and_a_missing_child_stop_nothing(shelf: Shelf, torn: bytes) -> None:
     broken, gone = shelf.image(shelf.layer(b"1")), shelf.layer(b"gone")
     kept = shelf.layer(b"kept", ago=9 * DAY)

@@ -62,7 +62,7 @@ def test_every_import_is_a_requirement_with_a_lower_bound() -> None:
 
 def test_nothing_that_a_server_imports_came_with_the_tests_tools(tmp_path: Path) -> None:
     """gunicorn's gevent worker needs `packaging`, which pytest brings and gunicorn only with its extra."""
-    modules = f"{serve.SETTINGS.partition(':')[2]}, registry_cache.worker, registry_cache.app"
+    modules = "registry_cache.gunicorn_settings, registry_cache.worker, registry_cache.app"
     program = f"import sys; before = set(sys.modules); import {modules}; print(*set(sys.modules) - before)"
     imported = _run([sys.executable, "-c", program], {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(tmp_path)})
     providers = importlib.metadata.packages_distributions()

@@ -103,6 +103,26 @@ def test_what_a_status_means(
     assert "docker.io" in error.value.message
 
 
+@pytest.mark.parametrize("year", ["0", "99999999999999999999", "9999"])
+def test_a_date_that_cannot_be_is_no_time_to_wait(upstream: FakeUpstream, registry: Upstream, year: str) -> None:
+    """Or a very long one: it is believed for a day."""
+    upstream.faults.answer("/blobs/", 429, b"", Retry_After=f"Mon, 01 Jan {year} 00:00:00 GMT")
+    with pytest.raises(TooManyRequests) as error:
+        registry.head_blob(APP, DIGEST)
+    assert (error.value.retry_after or 0) <= 86_400
+
+
+@pytest.mark.parametrize("url", ["//[", "http://[x/?last=b", "http://a:b/?"])
+def test_a_next_page_at_no_address_is_none(upstream: FakeUpstream, registry: Upstream, url: str) -> None:
+    upstream.faults.answer("/tags/list", 200, b'{"tags": ["a"]}', Link=f'<{url}>; rel="next"')
+    assert registry.list_tags(APP, None, None).last is None
+
+
+def test_half_a_character_is_no_tag(upstream: FakeUpstream, registry: Upstream) -> None:
+    upstream.faults.answer("/tags/list", 200, b'{"tags": ["a", "\\ud800", "b\\n", "c"]}')
+    assert registry.list_tags(APP, None, None).names == ["a", "c"]
+
+
 def test_the_reason_is_told_but_not_a_page_of_it(upstream: FakeUpstream, registry: Upstream) -> None:
     upstream.faults.answer("/blobs/", 500, b'{"errors":[{"message":"for a reason"}]}', times=1)
     with pytest.raises(UpstreamUnavailable, match="for a reason"):

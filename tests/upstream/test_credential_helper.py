@@ -100,6 +100,7 @@ def test_many_who_ask_at_once_cost_one_call(make_helper: MakeHelper, calls: Call
         ("kill -9 $$", "exit status -9"),
         (f"echo {SECRET}", "not a JSON object with Username and Secret"),
         (f"echo '[\"{SECRET}\"]'", "not a JSON object with Username and Secret"),
+        ("head -c 60000 /dev/zero | tr '\\0' '['", "not a JSON object with Username and Secret"),
         (f'echo \'{{"Secret": "{SECRET}"}}\'', "not a JSON object with Username and Secret"),
         (
             f'echo \'{{"Username": "AWS", "Secret": {{"is": "{SECRET}"}}}}\'',
