@@ -41,7 +41,20 @@ MAY_IMPORT = {
     "scoreboard": set[str](),
 }
 # Composition roots import anything of ours, and no room imports them.
-ROOTS = {"app", "cli", "commands", "evictor", "joined", "wiring", "wsgi", "worker", "gunicorn_settings", "in_force", "reload", "watched"}
+ROOTS = {
+    "app",
+    "cli",
+    "commands",
+    "evictor",
+    "joined",
+    "wiring",
+    "wsgi",
+    "worker",
+    "gunicorn_settings",
+    "in_force",
+    "reload",
+    "watched",
+}
 
 # Foreign module → the only rooms that may import it.
 ONLY = {
