@@ -67,14 +67,14 @@ def _auth_warnings(config: Config) -> Iterator[str]:
 
 
 def _keeping(config: Config) -> str:
-    """What stays, once ``registry-cache cleanup`` has been run: the server itself evicts nothing."""
+    """What stays: sizes are held to by the server itself, what is only too old goes with a cleanup."""
     kept = [f"what was used in the last {format_duration(config.ttl)}" if config.ttl else "everything"]
     if config.max_size:
         kept.append(f"at most {_amount(config.max_size)}")
     if config.min_free:
         kept.append(f"with {_amount(config.min_free)} left free")
-    rest = "; registry-cache cleanup removes the rest: run it from cron"
-    return f"keeping {', '.join(kept)}{rest if kept != ['everything'] else ''}"
+    rest = "; registry-cache cleanup removes what is older: run it from cron" if config.ttl else ""
+    return f"keeping {', '.join(kept)}{rest}"
 
 
 def _amount(size: Size) -> str:
