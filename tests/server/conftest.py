@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from registry_cache.store import locks
 from tests.harness.content import Content
 from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
@@ -91,13 +92,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def _await_the_end_of_transfers(cache: CacheServer) -> None:
-    eventually(lambda: not [*cache.root.glob("locks/sha*/*")])
+    # Held, and not only there: a process that was killed leaves the file behind.
+    eventually(lambda: not any(locks.is_locked(str(path)) for path in cache.root.glob("locks/sha*/*")))
 
 
 def _empty(cache: CacheServer) -> None:
     """Remove what is stored, once nothing is under way; the folders that the product makes when it starts stay."""
     _await_the_end_of_transfers(cache)
-    for kept in ("blobs/*", "repositories", "partial/*", "upstreams", "quarantine"):
+    for kept in ("blobs/*", "repositories", "partial/*", "locks/sha*", "upstreams", "quarantine"):
         for folder in cache.root.glob(kept):
             for entry in folder.iterdir():
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
