@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 from registry_cache import log
 from registry_cache.errors import StoreError
 from registry_cache.policy.eviction import Bounds
-from registry_cache.store import inventory
 from registry_cache.store.layout import Layout
 from registry_cache.upkeep.cleanup import Cleanup
 
@@ -35,14 +34,14 @@ if TYPE_CHECKING:
     from registry_cache.config import Config
 
 
-def evict(config: Config, bounds: Bounds, need: int) -> None:
-    """Run one pass, which frees ``need`` bytes beyond ``bounds``; returns when it has ended. Raises OSError."""
+def evict(config: Config, bounds: Bounds, free: int) -> None:
+    """Run one pass to ``bounds``, and until ``free`` bytes are free; returns when it has ended. Raises OSError."""
     given = {
         "root": str(config.root),
         "ttl": bounds.ttl.total_seconds() if bounds.ttl is not None else None,
         "max_size": bounds.max_size,
         "min_free": bounds.min_free,
-        "need": need,
+        "free": free,
         "level": config.log.level,
         "formatter": config.log.formatter,
     }
@@ -64,16 +63,16 @@ def main(given: str) -> int:
     ttl = None if settings["ttl"] is None else timedelta(seconds=settings["ttl"])
     bounds = Bounds(ttl, settings["max_size"], settings["min_free"])
     try:
-        _pass(Layout(Path(settings["root"])), bounds, settings["need"])
+        _pass(Layout(Path(settings["root"])), bounds, settings["free"])
     except StoreError as error:
         _log.error("a cleanup failed", error=error)
         return 1
     return 0
 
 
-def _pass(layout: Layout, bounds: Bounds, need: int) -> None:
-    if need:
-        bounds = replace(bounds, min_free=max(bounds.min_free or 0, inventory.room(layout.root).free + need))
+def _pass(layout: Layout, bounds: Bounds, free: int) -> None:
+    if free:
+        bounds = replace(bounds, min_free=max(bounds.min_free or 0, free))
     began = time.monotonic()
     result = Cleanup(layout, bounds, time.time(), lambda: time.monotonic() < began + PASS_SECONDS).run()
     if result is None:

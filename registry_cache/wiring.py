@@ -148,7 +148,7 @@ def _accel(layout: Layout) -> Callable[[Digest], str]:
 
 def _keeper(config: Config, layout: Layout) -> Keeper:
     bounds = _bounds(config, layout)
-    return Keeper(layout, bounds, lambda need: evictor.evict(config, bounds, need))
+    return Keeper(layout, bounds, lambda free: evictor.evict(config, bounds, free))
 
 
 def _bounds(config: Config, layout: Layout) -> Bounds:

@@ -32,7 +32,7 @@ _log = Log(__name__)
 
 
 class Keeper:
-    """Holds one store to ``bounds``. ``evict(need)`` runs one pass, which frees ``need`` bytes beyond them."""
+    """Holds one store to ``bounds``. ``evict(free)`` runs one pass, after which so many bytes are free, too."""
 
     def __init__(self, layout: Layout, bounds: Bounds, evict: Callable[[int], None]) -> None:
         self._layout = layout
@@ -42,7 +42,7 @@ class Keeper:
         self._mutex = threading.Lock()
         self._ended = threading.Condition(self._mutex)
         self._running = False
-        self._need = 0
+        self._free = 0
         self._not_before = 0.0
 
     def expect(self, size: int) -> None:
@@ -65,7 +65,10 @@ class Keeper:
         except StoreError as error:
             _log.warning("could not ask for the room on the disk", error=error)
             return
-        self._need = policy.emergency(size or 0, self._ledger.total() or 0, room.free, room.total)
+        need = policy.emergency(size or 0, self._ledger.total() or 0, room.free, room.total)
+        # An amount that is to be free, so that of two workers on one full disk the second finds nothing left to do.
+        # Where as much is free already it is a quota or the inodes that ran out, and only less of us can help.
+        self._free = need if room.free < need else room.free + need
         self._start()
 
     def _due(self) -> bool:
@@ -88,9 +91,9 @@ class Keeper:
 
     def _run(self) -> None:
         began = time.monotonic()
-        need, self._need = self._need, 0
+        free, self._free = self._free, 0
         try:
-            self._evict(need)
+            self._evict(free)
         except OSError as error:
             _log.error("could not start a cleanup", error=error)
         with self._ended:

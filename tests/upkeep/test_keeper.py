@@ -124,6 +124,15 @@ def test_a_full_disk(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch
     assert passes.needs == [policy.emergency(200, 900, 10, 1000)]
 
 
+def test_a_disk_that_is_full_though_there_is_room(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quota, or no inodes."""
+    monkeypatch.setattr(inventory, "room", lambda _: Room(total=1000, free=500))
+    passes.ledger.settle(400, 0)
+    make().full(200)
+    assert passes.ended.acquire(timeout=SECONDS)
+    assert passes.needs == [500 + policy.emergency(200, 400, 500, 1000)]
+
+
 @pytest.mark.parametrize(
     ("size", "freed"),
     [(200, 250), (0, 50), (455, 505), (456, 50)],  # five hundredths of the disk, and the blob if it is worth it
