@@ -198,8 +198,9 @@ def test_what_is_no_handshake_ends_without_a_trace(strict: CacheServer, client: 
     for said in (b"", b"\x00\x01\x02", b"\x16\x03\x01", b"\x16\x03\x01\x00\x05hello"):
         with plainly(strict) as connection:
             connection.sendall(said)
-            connection.shutdown(socket.SHUT_WR)
-            with contextlib.suppress(ConnectionResetError):  # its bytes were not all read
+            # Bytes that nobody read: the kernel may reset the connection, also before our half is shut.
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_WR)
                 while connection.recv(4096):
                     pass
     # After a handshake that is right: no TLS record.
