@@ -1,6 +1,7 @@
 """Fixtures of the whole suite; `tests/harness/__init__.py` tells how to use them."""
 
 import ipaddress
+import signal
 import ssl
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -53,6 +54,10 @@ hypothesis.settings.register_profile(
 
 def pytest_configure() -> None:
     hypothesis.settings.load_profile("steady")
+    # A shell without job control starts what it puts in the background with Ctrl-C ignored, and so would be every
+    # program that a test starts and interrupts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.addaudithook(_loopback_only)
 
 

@@ -241,7 +241,7 @@ def test_a_disk_that_fails_while_keeping_a_manifest_and_its_tag(
     else:
         raise AssertionError("every call failed")
     assert number > 1
-    assert descriptors() == before
+    assert not descriptors() - before
 
 
 def test_a_disk_that_fails_while_reading(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
