@@ -31,6 +31,7 @@ from registry_cache.pull.blob import BlobPull, Feeds
 from registry_cache.pull.export import Export
 from registry_cache.pull.flight import Flights
 from registry_cache.pull.image import Image
+from registry_cache.pull.layers import Layers
 from registry_cache.pull.listing import Listing
 from registry_cache.pull.manifest import ManifestPull, TagPolicy
 from registry_cache.pull.pinned import pin_of
@@ -102,7 +103,7 @@ def build(config: Config) -> Services:
     return Services(
         upstreams=Upstreams(*_served(config, layout)),
         manifests=manifests,
-        blobs=BlobPull(blobs, Feeds(blobs, Partials(layout), config.readers, _keeper(config, layout))),
+        blobs=BlobPull(blobs, _feeds(config, layout, blobs), Layers(records)),
         listing=Listing(records, flights, manifests),
         upstream_states=lambda: [_state(each.name, layout) for each in config.upstreams],
         store_state=_store_state(layout),
@@ -110,6 +111,10 @@ def build(config: Config) -> Services:
         accel=_accel(layout) if config.http.accel else None,
         guard=_guard(config),
     )
+
+
+def _feeds(config: Config, layout: Layout, blobs: Blobs) -> Feeds:
+    return Feeds(blobs, Partials(layout), config.readers, _keeper(config, layout))
 
 
 def _store_state(layout: Layout) -> Callable[[], StoreState | None]:
@@ -381,7 +386,7 @@ def _upstream(config: UpstreamConfig, layout: Layout) -> Upstream:
     session = _session(config)
     auth = Authenticator(config.name, config.remote_url, session, _credentials(config), config.token_realms)
     health = Health(config.name, Board(Notice(layout, config.name)))
-    return Upstream(config.name, config.remote_url, session, auth, health)
+    return Upstream(config.name, config.remote_url, session, auth, health, config.blob_requests)
 
 
 def _check_target(config: UpstreamConfig, keys: str) -> CheckTarget:

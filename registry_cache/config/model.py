@@ -90,6 +90,8 @@ class UpstreamConfig:
     """The longest wait for a tag's HEAD where a copy exists."""
     token_realms: tuple[str, ...]
     tag_max_age: timedelta
+    blob_requests: int
+    """How many at once for one blob, at most."""
     pull_fallback: Fallback
 
 

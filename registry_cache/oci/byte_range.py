@@ -46,8 +46,8 @@ def parse_range(header: str | None, size: int) -> ByteRange | None:
     return ByteRange(start, stop, size)
 
 
-def parse_content_range(header: str | None) -> tuple[int, int | None] | None:
-    """Return start and whole size (None for ``*``) of an upstream's 206.
+def parse_content_range(header: str | None) -> tuple[int, int, int | None] | None:
+    """Return start, stop (behind the last byte) and whole size (None for ``*``) of an upstream's 206.
 
     None where it is not the grammar or says what cannot be: a last byte before the first or behind the end (RFC 9110
     §14.4: such a part must not be appended to anything).
@@ -58,4 +58,4 @@ def parse_content_range(header: str | None) -> tuple[int, int | None] | None:
     start, last, size = int(match[1]), int(match[2]), None if match[3] == "*" else int(match[3])
     if last < start or (size is not None and size <= last):
         return None
-    return start, size
+    return start, last + 1, size

@@ -17,10 +17,12 @@ from registry_cache.errors import Busy, RegistryError, StoreError, UpstreamCorru
 from registry_cache.log import Log
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
-from registry_cache.pull.download import Body, Source
+from registry_cache.pull import parts
 from registry_cache.pull.feed import Cut, Feed, FilePart
+from registry_cache.pull.layers import Layers
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.passthrough import UncachedBlob
+from registry_cache.pull.source import Response, Source
 from registry_cache.pull.streams import Streams
 from registry_cache.pull.transfer import UNLIMITED, Room, Transfer
 from registry_cache.store.blobs import Blobs, OpenBlob
@@ -180,6 +182,7 @@ class Feeds:
         self._feeds: dict[Digest, Feed] = {}
         self._readers = 0
         self.streams = Streams()
+        self._ahead = parts.Room()
 
     def join(self, digest: Digest, source: Source) -> tuple[Feed, bool]:
         """Become a reader of the transfer of ``digest``, starting it from ``source`` if there is none; then True.
@@ -192,7 +195,7 @@ class Feeds:
             started = feed is None or feed.ended
             if feed is None or feed.ended:
                 feed = Feed(digest)
-                transfer = Transfer(feed, source, self._blobs, self._partials, self._room)
+                transfer = Transfer(feed, source, self._blobs, self._partials, self._room, self._ahead)
                 thread = threading.Thread(target=self._run, args=(feed, transfer), name=f"transfer {digest}")
                 thread.daemon = True
                 thread.start()
@@ -254,13 +257,14 @@ class Feeds:
 class BlobPull:
     """Pulls of blobs, for every upstream over one store."""
 
-    def __init__(self, blobs: Blobs, feeds: Feeds) -> None:
+    def __init__(self, blobs: Blobs, feeds: Feeds, layers: Layers) -> None:
         self._blobs = blobs
         self._feeds = feeds
+        self._layers = layers
 
     def get(self, upstream: Upstream, repository: Repository, digest: Digest) -> BlobAnswer:
         """Return the blob, whole or growing. Raises every kind of RegistryError that upstream's answer may mean."""
-        pull = _Pull(upstream, repository, digest)
+        pull = _Pull(upstream, repository, digest, self._layers)
         while True:
             whole = self._whole(pull)
             if whole:
@@ -275,7 +279,7 @@ class BlobPull:
 
     def head(self, upstream: Upstream, repository: Repository, digest: Digest) -> BlobHead:
         """Return the size of a blob; asks upstream for what is not here, and downloads nothing."""
-        whole = self._whole(_Pull(upstream, repository, digest))
+        whole = self._whole(_Pull(upstream, repository, digest, self._layers))
         if whole:
             return BlobHead(Outcome.HIT, whole.size)
         return BlobHead(Outcome.MISS, upstream.head_blob(repository, digest))
@@ -346,11 +350,14 @@ class BlobPull:
         return BlobAnswer(Outcome.JOIN if blob.joined else Outcome.MISS, blob)
 
 
-def _source(upstream: Upstream, repository: Repository, digest: Digest) -> Source:
-    def ask(start: int, again: bool) -> Body:
-        return upstream.open_blob(repository, digest, start, insist=again)
+def _source(upstream: Upstream, repository: Repository, digest: Digest, layers: Layers | None = None) -> Source:
+    def ask(start: int, again: bool, stop: int | None = None) -> Response:
+        return upstream.open_blob(repository, digest, start, stop, insist=again)
 
-    return Source(upstream.name, repository, ask)
+    def expected() -> int | None:
+        return layers.size(upstream.name, repository, digest) if layers else None
+
+    return Source(upstream.name, repository, ask, upstream.blob_requests, expected)
 
 
 class _Pull:
@@ -359,12 +366,12 @@ class _Pull:
     ``patient_until``: until when it waits for transfers of other repositories, on the monotonic clock.
     """
 
-    def __init__(self, upstream: Upstream, repository: Repository, digest: Digest) -> None:
+    def __init__(self, upstream: Upstream, repository: Repository, digest: Digest, layers: Layers) -> None:
         self.upstream = upstream
         self.repository = repository
         self.digest = digest
         self.owner = (upstream.name, str(repository))
-        self.source = _source(upstream, repository, digest)
+        self.source = _source(upstream, repository, digest, layers)
         self.proven = False
         self.patient_until = time.monotonic() + PATIENCE
 

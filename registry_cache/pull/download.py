@@ -6,26 +6,18 @@ Bytes are only appended, in order; the digest decides what is whole, never a len
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Protocol
 
-from registry_cache.errors import UpstreamCorrupt, UpstreamDown, UpstreamError, UpstreamTimeout, UpstreamUnavailable
+from registry_cache.errors import UpstreamCorrupt, UpstreamDown, UpstreamTimeout, UpstreamUnavailable
 from registry_cache.log import Log
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Repository
+from registry_cache.pull.parts import Room, Split
+from registry_cache.pull.source import Body, Source, Tries
 from registry_cache.store.partials import Partial
 
-# Tries in a row that bring not a single byte. With the pauses below they end in under ten seconds where upstream
-# refuses at once; where it is silent, ``PATIENCE`` ends them.
-MAX_FRUITLESS = 5
-# All tries of one download: a connection that is cut after every byte must end too.
-MAX_TRIES = 100
-# Seconds without a new byte after which no further try is made.
-PATIENCE = 8.0
 # A blob whose bytes were wrong is fetched once more.
 MAX_CORRUPT = 2
 
@@ -34,19 +26,7 @@ MAX_CORRUPT = 2
 MIN_SPEED = 1024
 SPEED_WINDOW = 30.0
 
-_FIRST_PAUSE, _LAST_PAUSE = 0.1, 3.0
-
 _log = Log(__name__)
-
-
-class Body(Protocol):
-    """A blob on its way: bytes from ``start`` on, and the whole's size in bytes if upstream says it."""
-
-    start: int
-    size: int | None
-
-    def __iter__(self) -> Iterator[bytes]: ...
-    def close(self) -> None: ...
 
 
 class Observer(Protocol):
@@ -59,48 +39,6 @@ class Observer(Protocol):
         """What was read so far was wrong; a new partial begins."""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a blob comes from. ``open(start, again)`` asks upstream for the bytes from ``start`` on.
-
-    ``again`` for a further try of one download: a breaker that the first tries opened must not end it.
-    """
-
-    upstream: str
-    repository: Repository
-    open: Callable[[int, bool], Body]
-
-
-@dataclass(slots=True)
-class Tries:
-    """Decides whether to go on; each try either brought bytes or did not."""
-
-    clock: Callable[[], float]
-    pause: Callable[[float], None]
-    made: int = 0
-    fruitless: int = 0
-    since: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.since = self.clock()
-
-    def progressed(self) -> None:
-        self.fruitless = 0
-        self.since = self.clock()
-
-    def again(self, error: UpstreamError) -> None:
-        """Return after a pause; raise ``error`` where it has been enough."""
-        self.made += 1
-        self.fruitless += 1
-        wait = min(_LAST_PAUSE, _FIRST_PAUSE * 3 ** (self.fruitless - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 — jitter
-        spent = self.clock() - self.since
-        # A further try may take as long as those before it: five seconds each, where connections are not even refused.
-        out_of_time = spent + wait + spent / self.fruitless > PATIENCE
-        if self.fruitless >= MAX_FRUITLESS or self.made >= MAX_TRIES or out_of_time:
-            raise error
-        self.pause(wait)
-
-
 class Download:
     """Fetches one blob into its partial. ``pause`` and ``clock`` are time.sleep and time.monotonic, but in tests."""
 
@@ -111,9 +49,11 @@ class Download:
         observer: Observer,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
+        ahead: Room | None = None,
     ) -> None:
         self._digest = digest
         self._source = source
+        self._split = Split(digest, source, ahead or Room(), clock)
         self._observer = observer
         self._tries = Tries(clock, pause)
         self._corrupt = 0
@@ -158,7 +98,7 @@ class Download:
 
     def _try(self, partial: Partial) -> None:
         """Append what one request brings. Asked even for nothing: the answer proves our access (Status)."""
-        body = self._source.open(partial.size, self._tries.made > 0)
+        body = self._split.open(partial.size, self._tries.made > 0)
         try:
             self._observer.grown(partial, body.size)
             for chunk in _bounded(self._swift(body), body.size, partial):

@@ -6,8 +6,11 @@ import time
 from collections.abc import Iterable, Iterator
 
 from registry_cache.errors import UpstreamCorrupt, UpstreamError, UpstreamTimeout, UpstreamUnavailable
+from registry_cache.log import Log
 from registry_cache.oci.digest import Digest, Hasher
-from registry_cache.pull.download import Body, Source, Tries
+from registry_cache.pull.source import Response, Source, Tries
+
+_log = Log(__name__)
 
 
 class Place:
@@ -33,32 +36,43 @@ class Place:
 
 
 class Fetch:
-    """The bytes of a blob behind the first ``at``; where they break off, those that follow from a further request.
+    """The bytes of a blob behind the first ``start``, up to ``stop`` if that is given; where they break off, those that
+    follow from a further request.
 
-    ``size`` is the whole's in bytes, None where upstream does not say. Iterate it once; close it.
+    ``size`` is the whole's in bytes, None where upstream does not say. ``bounded``: upstream ends where it was asked
+    to. Iterate it once; close it.
     """
 
-    def __init__(self, digest: Digest, source: Source, at: int = 0) -> None:
-        """Ask upstream. Raises UpstreamError and its kinds, NotFound, Denied, TooManyRequests."""
+    def __init__(
+        self, digest: Digest, source: Source, start: int = 0, stop: int | None = None, *, again: bool | None = None
+    ) -> None:
+        """Ask upstream; ``again`` as in ``Source.open``. Raises UpstreamError and its kinds, NotFound, Denied,
+        TooManyRequests.
+        """
         self._digest = digest
         self._source = source
-        self._at = at
+        self._at = self.start = start
+        self._stop = stop
         self._tries = Tries(time.monotonic, time.sleep)
-        body = source.open(at, at > 0)
-        self._body: Body | None = body
+        body = source.open(start, start > 0 if again is None else again, stop)
+        self._body: Response | None = body
         self.size = body.size
+        self.bounded = stop is not None and body.stop is not None and body.stop <= stop
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the bytes as they arrive. Raises what further requests raise when enough of them were made."""
         while self._body is not None:
-            before, size = self._at, self._body.size
+            before, end = self._at, self._end(self._body.size)
             try:
                 for chunk in self._body:
-                    self._at += len(chunk)
-                    yield chunk
-                if size is None or self._at >= size:
+                    piece = chunk[: end - self._at] if self.bounded and end is not None else chunk
+                    if not piece:
+                        break
+                    self._at += len(piece)
+                    yield piece
+                if end is None or self._at >= end:
                     return
-                raise UpstreamUnavailable(f"upstream ended {self._digest} after {self._at} of {size} bytes")
+                raise UpstreamUnavailable(f"upstream ended {self._digest} after {self._at} of {end} bytes")
             except (UpstreamUnavailable, UpstreamTimeout) as error:
                 self.close()
                 self._body = self._again(self._at > before, error)
@@ -68,13 +82,18 @@ class Fetch:
             self._body.close()
             self._body = None
 
-    def _again(self, progress: bool, error: UpstreamError) -> Body:
+    def _end(self, size: int | None) -> int | None:
+        """Return where the bytes end that were asked for, of a whole of ``size``."""
+        return self._stop if self.bounded and self._stop is not None and (size is None or self._stop < size) else size
+
+    def _again(self, progress: bool, error: UpstreamError) -> Response:
         if progress:
             self._tries.progressed()
         while True:
+            _log.warning("resuming a download", digest=self._digest, at=self._at, tries=self._tries.made, error=error)
             self._tries.again(error)
             try:
-                return self._source.open(self._at, True)
+                return self._source.open(self._at, True, self._stop if self.bounded else None)
             except (UpstreamUnavailable, UpstreamTimeout) as failure:
                 error = failure
 

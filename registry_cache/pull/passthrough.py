@@ -12,9 +12,9 @@ from registry_cache import metrics
 from registry_cache.errors import RegistryError, UpstreamUnavailable
 from registry_cache.log import Log
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.download import Source
 from registry_cache.pull.feed import Cut
 from registry_cache.pull.fetch import Fetch, Place, verified
+from registry_cache.pull.source import Source
 from registry_cache.pull.stream import LetGo, Piece, Reader
 from registry_cache.pull.streams import Streams
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from registry_cache.errors import RegistryError, UpstreamCorrupt, UpstreamError, UpstreamTimeout
 from registry_cache.log import Log
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.download import Source
 from registry_cache.pull.feed import MAX_STILL, Owner
 from registry_cache.pull.fetch import Fetch, Place, verified
+from registry_cache.pull.source import Source
 
 # Seconds, in all, that readers wait for slower ones: dockerd and containerd give up after some tens of seconds without
 # a byte, and less would part readers whose lines only stutter.

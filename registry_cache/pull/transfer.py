@@ -14,8 +14,10 @@ from typing import Protocol
 from registry_cache import metrics
 from registry_cache.errors import RegistryError, StoreError, StoreFull
 from registry_cache.log import Log
-from registry_cache.pull.download import Download, Source
+from registry_cache.pull import parts
+from registry_cache.pull.download import Download
 from registry_cache.pull.feed import Feed
+from registry_cache.pull.source import Source
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.handle import ReadHandle
 from registry_cache.store.partials import Claim, Partial, Partials, Status, failed
@@ -52,12 +54,21 @@ UNLIMITED = _Unlimited()
 class Transfer:
     """Fills ``feed`` from ``source``, or from what another process' leader writes."""
 
-    def __init__(self, feed: Feed, source: Source, blobs: Blobs, partials: Partials, room: Room = UNLIMITED) -> None:
+    def __init__(
+        self,
+        feed: Feed,
+        source: Source,
+        blobs: Blobs,
+        partials: Partials,
+        room: Room = UNLIMITED,
+        ahead: parts.Room | None = None,
+    ) -> None:
         self._feed = feed
         self._source = source
         self._blobs = blobs
         self._partials = partials
         self._room = room
+        self._ahead = ahead
         self._began = time.time()
 
     def run(self, wanted: Callable[[], bool]) -> None:
@@ -85,7 +96,7 @@ class Transfer:
         try:
             leader.asking()
             with metrics.transferring():
-                Download(self._feed.digest, self._source, leader).run(claim.partial)
+                Download(self._feed.digest, self._source, leader, ahead=self._ahead).run(claim.partial)
         except RegistryError as error:
             leader.failed(error)
             return

@@ -141,9 +141,12 @@ class Layout:
     def tag(self, upstream: str, repository: Repository, tag: Tag) -> str:
         return f"{self.repositories}/{upstream}/{repository}/_tags/{tag}.json"
 
+    def manifests(self, upstream: str, repository: Repository) -> str:
+        """The folder of a repository's manifests: algorithm, hex and media type or ``json``."""
+        return f"{self.repositories}/{upstream}/{repository}/_manifests"
+
     def manifest(self, upstream: str, repository: Repository, digest: Digest, extension: str) -> str:
-        folder = f"{self.repositories}/{upstream}/{repository}/_manifests"
-        return f"{folder}/{digest.algorithm}/{digest.hex}.{extension}"
+        return f"{self.manifests(upstream, repository)}/{digest.algorithm}/{digest.hex}.{extension}"
 
     def membership(self, upstream: str, repository: Repository, digest: Digest) -> str:
         return f"{self.repositories}/{upstream}/{repository}/_blobs/{digest.algorithm}/{digest.hex}"

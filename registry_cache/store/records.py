@@ -7,6 +7,7 @@ record that cannot be read is one that is not there.
 from __future__ import annotations
 
 import contextlib
+import heapq
 import json
 import os
 from collections.abc import Iterator
@@ -23,7 +24,10 @@ from registry_cache.store import disk, use
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.handle import ReadHandle
 from registry_cache.store.kept import Kept, Stamp, stamp_of
-from registry_cache.store.layout import Layout
+from registry_cache.store.layout import ALGORITHMS, Layout
+
+# How many manifests of a repository are looked into for a blob: an index's of many platforms, and some others.
+_NEWEST = 32
 
 _log = Log(__name__)
 
@@ -50,6 +54,14 @@ class StoredManifest:
     digest: Digest
     media_type: str
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """What a manifest names, and what it says of its size in bytes."""
+
+    digest: Digest
+    size: int
 
 
 class Records:
@@ -181,6 +193,12 @@ class Records:
             data = disk.read_whole(self._layout.blob(digest), MAX_MANIFEST_SIZE)
         return data if data is not None and Digest.of(data, digest.algorithm) == digest else None
 
+    def newest_children(self, upstream: str, repository: Repository) -> Iterator[list[Child]]:
+        """Yield what each of the manifests that came last names, the latest first. Raises StoreError."""
+        with disk.reporting(f"look for the manifests of {repository}"):
+            for path in _newest(self._layout.manifests(upstream, repository)):
+                yield _children(disk.read_whole(path))
+
     def referrers(self, upstream: str, repository: Repository, digest: Digest) -> bytes | None:
         """Return the cached answer to "what refers to this digest", as JSON. Raises StoreError."""
         with disk.reporting(f"read the referrers of {digest}"):
@@ -209,6 +227,26 @@ class Records:
             if disk.same(name, blob):
                 disk.remove(blob)
             disk.remove(name)
+
+
+def _newest(folder: str) -> list[str]:
+    """Return the paths of the records in a repository's folder of manifests that were written or used last."""
+    found: list[tuple[int, str]] = []
+    for algorithm in ALGORITHMS:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(f"{folder}/{algorithm}") as entries:
+            # What is removed meanwhile has no time any more.
+            for each in filter(lambda each: _is_record(each.name), entries):
+                with contextlib.suppress(FileNotFoundError):
+                    found.append((each.stat().st_ctime_ns, each.path))
+    return [path for _, path in heapq.nlargest(_NEWEST, found)]
+
+
+def _children(record: bytes | None) -> list[Child]:
+    try:
+        pairs = json.loads(record)["children"] if record else []
+        return [Child(Digest.parse(digest), int(size)) for digest, size in pairs]
+    except (ValueError, KeyError, TypeError, RecursionError, RegistryError):
+        return []
 
 
 def _stamp(path: str) -> Stamp | None:

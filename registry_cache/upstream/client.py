@@ -86,17 +86,24 @@ class BlobBody:
     """A blob on its way, from byte ``start`` on; ``size`` of the whole in bytes, None where upstream does not say.
 
     Close it; iterate it once. The bytes may end early, and may be wrong. ``skip`` bytes of the response come before
-    ``start``; without a response there are none behind it.
+    ``start``; without a response there are none behind it. ``stop``: where a response ends that says so.
     """
 
     def __init__(
-        self, name: str, response: requests.Response | None, start: int, size: int | None, skip: int = 0
+        self,
+        name: str,
+        response: requests.Response | None,
+        start: int,
+        size: int | None,
+        skip: int = 0,
+        stop: int | None = None,
     ) -> None:
         self._name = name
         self._response = response
         self._skip = skip
         self.start = start
         self.size = size
+        self.stop = stop
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield bytes as they arrive. Raises UpstreamUnavailable where the connection breaks, UpstreamTimeout."""
@@ -147,10 +154,22 @@ class _Question:
 
 
 class Upstream:
-    """One registry. ``name`` stands for it in paths, logs and messages; ``remote_url`` is where it is."""
+    """One registry. ``name`` stands for it in paths, logs and messages; ``remote_url`` is where it is.
 
-    def __init__(self, name: str, remote_url: str, session: Session, auth: Authenticator, health: Health) -> None:
+    ``blob_requests``: so many at once at most for one blob.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        remote_url: str,
+        session: Session,
+        auth: Authenticator,
+        health: Health,
+        blob_requests: int = 1,
+    ) -> None:
         self.name = name
+        self.blob_requests = blob_requests
         self._base = remote_url.rstrip("/") + "/v2/"
         self._home = origin(remote_url)
         self._session = session
@@ -185,26 +204,32 @@ class Upstream:
         with self._send(_Question("HEAD", repository, f"{repository}/blobs/{digest}", what, BlobUnknown)) as response:
             return _length(response)
 
-    def open_blob(self, repository: Repository, digest: Digest, start: int = 0, *, insist: bool = False) -> BlobBody:
-        """Start to fetch a blob from byte ``start`` on (P36). Close what is returned.
+    def open_blob(
+        self, repository: Repository, digest: Digest, start: int = 0, stop: int | None = None, *, insist: bool = False
+    ) -> BlobBody:
+        """Start to fetch a blob from byte ``start`` on (P36), up to ``stop`` if upstream minds. Close what is returned.
 
         Always asked of the registry, never of the place it last redirected to: that address may have expired.
         """
         asked = start
-        response = self._send(_blob_question(repository, digest, start, insist))
-        if response.status_code == 206 and not _continues(response, start):
-            # Bytes from elsewhere would spoil what is there; the whole, passed over up to ``start``, cannot.
+        response = self._send(_blob_question(repository, digest, start, stop, insist))
+        elsewhere = response.status_code == 206 and not _continues(response, start)
+        if elsewhere or (response.status_code == 416 and not start):
+            # Bytes from elsewhere would spoil what is there; the whole, passed over up to ``start``, cannot. And who
+            # has no first byte to give has none at all, or is confused by ranges.
             response.close()
             asked = 0
-            response = self._send(_blob_question(repository, digest, 0, insist))
+            response = self._send(_blob_question(repository, digest, 0, None, insist))
         length = _length(response)
         if response.status_code == 206:
             part = parse_content_range(response.headers.get("Content-Range"))
             if part is None or part[0] != asked:
                 response.close()
                 raise UpstreamError(f"{self.name} answered another range than from {asked} for {digest}")
-            size = part[1] if part[1] is not None else None if length is None else asked + length
-            return BlobBody(self.name, response, start, size, skip=start - asked)
+            # Without a whole size, one that was asked for all says it by its length.
+            rest = None if length is None or stop is not None else asked + length
+            size = rest if part[2] is None else part[2]
+            return BlobBody(self.name, response, start, size, skip=start - asked, stop=part[1])
         if response.status_code == 416:
             # Nothing behind ``start``: what we have may be the whole, and the digest decides.
             response.close()
@@ -343,15 +368,16 @@ class Upstream:
         return data
 
 
-def _blob_question(repository: Repository, digest: Digest, start: int, insist: bool) -> _Question:
+def _blob_question(repository: Repository, digest: Digest, start: int, stop: int | None, insist: bool) -> _Question:
+    last, ranged = "" if stop is None else stop - 1, bool(start) or stop is not None
     return _Question(
         "GET",
         repository,
         f"{repository}/blobs/{digest}",
         f"the blob {digest} of {repository}",
         BlobUnknown,
-        headers={"Range": f"bytes={start}-"} if start else {},
-        answers=(416,) if start else (),
+        headers={"Range": f"bytes={start}-{last}"} if ranged else {},
+        answers=(416,) if ranged else (),
         insist=insist,
     )
 

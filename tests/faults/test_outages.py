@@ -15,7 +15,8 @@ import pytest
 
 from registry_cache.errors import UpstreamTimeout, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.download import Body, Download, Source
+from registry_cache.pull.download import Download
+from registry_cache.pull.source import Response, Source
 from registry_cache.store.partials import Partial
 from registry_cache.upstream import client
 from tests.conftest import MakeCache, MakeUpstream
@@ -324,7 +325,7 @@ def test_connections_that_are_not_even_refused_are_not_tried_for_long() -> None:
     """Each costs five seconds: the second would end after the time in which a client should have its answer."""
     clock = Clock()
 
-    def connect_in_vain(start: int, again: bool) -> Body:
+    def connect_in_vain(start: int, again: bool, stop: int | None = None) -> Response:
         clock.pause(5.0)
         raise UpstreamTimeout("no connection")
 

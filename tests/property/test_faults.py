@@ -18,8 +18,8 @@ from registry_cache.errors import RegistryError, UpstreamCorrupt, UpstreamTimeou
 from registry_cache.oci.digest import Digest
 from registry_cache.pull import feed as feeds
 from registry_cache.pull.blob import _source
-from registry_cache.pull.download import Body, Source
 from registry_cache.pull.feed import Cut, Feed
+from registry_cache.pull.source import Response, Source
 from registry_cache.pull.transfer import Transfer
 from registry_cache.upstream.session import Timeouts
 from tests.harness.content import APP as APP_NAME
@@ -90,10 +90,10 @@ class Scripted(FakeUpstream):
 class Mortal:
     """A blob on its way to a leader who dies after ``left`` bytes of it."""
 
-    def __init__(self, body: Body, left: int) -> None:
+    def __init__(self, body: Response, left: int) -> None:
         self._body = body
         self._left = left
-        self.start, self.size = body.start, body.size
+        self.start, self.size, self.stop = body.start, body.size, body.stop
 
     def __iter__(self) -> Iterator[bytes]:
         for chunk in self._body:
@@ -150,9 +150,14 @@ def test_any_faults_end_with_the_right_bytes_or_a_clear_error(script: list[Fault
             registry = _source(connect(upstream.url, timeouts=Timeouts(connect=5.0, read=SILENCE)), APP, digest)
 
             def ask(
-                start: int, again: bool, doomed: bool = doomed, life: Fault = life, registry: Source = registry
-            ) -> Body:
-                body = registry.open(start, again)
+                start: int,
+                again: bool,
+                stop: int | None = None,
+                doomed: bool = doomed,
+                life: Fault = life,
+                registry: Source = registry,
+            ) -> Response:
+                body = registry.open(start, again, stop)
                 return Mortal(body, life.at) if doomed else body
 
             feed, problems = Feed(digest), list[str]()

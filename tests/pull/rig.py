@@ -15,9 +15,10 @@ from registry_cache.errors import UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
 from registry_cache.pull import transfer as transfers
-from registry_cache.pull.download import Download, Source
+from registry_cache.pull.download import Download
 from registry_cache.pull.feed import Cut, Feed
 from registry_cache.pull.flight import Flights
+from registry_cache.pull.source import Source
 from registry_cache.pull.transfer import Transfer
 from tests.store.rig import APP, HUB, Store
 
@@ -35,9 +36,11 @@ class Body:
         chunk: int,
         error: BaseException | None = None,
         closed: Callable[[], object] = lambda: None,
+        stop: int | None = None,
     ) -> None:
         self.start = start
         self.size = size
+        self.stop = stop
         self._data = data
         self._chunk = chunk
         self._error = error
@@ -84,7 +87,7 @@ class Script:
     def source(self, repository: Repository = APP) -> Source:
         return Source(HUB, repository, self.open)
 
-    def open(self, start: int, again: bool = False) -> Body:
+    def open(self, start: int, again: bool = False, stop: int | None = None) -> Body:
         self.starts.append(start)
         now = self.tries.pop(0) if self.tries else Try()
         if now.refuse:
@@ -92,7 +95,7 @@ class Script:
         data = bytearray(self.data)
         if now.flip is not None and now.flip < len(data):
             data[now.flip] ^= 0xFF
-        rest = bytes(data[start:])
+        rest = bytes(data[start:stop])
         error = None
         if now.cut is not None:
             rest, error = rest[: now.cut], now.error
@@ -101,7 +104,7 @@ class Script:
         size = max(0, len(self.data) + now.lie) if now.sized else None
         self.open_bodies += 1
         self.peak = max(self.peak, self.open_bodies)
-        return Body(rest, start, size, self.chunk, error, self._closed)
+        return Body(rest, start, size, self.chunk, error, self._closed, stop)
 
     def _closed(self) -> None:
         self.open_bodies -= 1

@@ -17,6 +17,7 @@ from registry_cache.oci.names import Tag
 from registry_cache.pull.blob import BlobPull, Feeds, GrowingBlob, WholeBlob
 from registry_cache.pull.feed import FilePart
 from registry_cache.pull.flight import Flights
+from registry_cache.pull.layers import Layers
 from registry_cache.pull.manifest import ManifestPull, TagPolicy
 from registry_cache.pull.outcome import Outcome
 from registry_cache.store.handle import ReadHandle
@@ -62,7 +63,7 @@ def manifests(store: Store) -> ManifestPull:
 
 @pytest.fixture
 def blobs(store: Store) -> BlobPull:
-    return BlobPull(store.blobs, Feeds(store.blobs, store.partials, 100))
+    return BlobPull(store.blobs, Feeds(store.blobs, store.partials, 100), Layers(store.records))
 
 
 def test_a_manifest_by_digest(upstream: FakeUpstream, manifests: ManifestPull) -> None:

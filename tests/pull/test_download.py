@@ -19,8 +19,8 @@ from registry_cache.errors import (
     UpstreamUnavailable,
 )
 from registry_cache.oci.digest import Digest
-from registry_cache.pull import download
-from registry_cache.pull.download import MAX_FRUITLESS, MIN_SPEED, SPEED_WINDOW, Download, Source
+from registry_cache.pull.download import MIN_SPEED, SPEED_WINDOW, Download
+from registry_cache.pull.source import MAX_FRUITLESS, MAX_TRIES, PATIENCE, Response, Source
 from registry_cache.store.partials import Partial
 from registry_cache.upstream.client import Upstream
 from registry_cache.upstream.session import TLS, Timeouts
@@ -70,7 +70,10 @@ def registry(upstream: FakeUpstream) -> Upstream:
 
 
 def source(registry: Upstream, digest: Digest = DIGEST) -> Source:
-    return Source(HUB, APP, lambda start, again: registry.open_blob(APP, digest, start, insist=again))
+    def ask(start: int, again: bool, stop: int | None = None) -> Response:
+        return registry.open_blob(APP, digest, start, stop, insist=again)
+
+    return Source(HUB, APP, ask)
 
 
 def fetch(store: Store, clock: Clock, from_: Source, digest: Digest = DIGEST) -> Seen:
@@ -132,10 +135,10 @@ def test_cuts_after_every_byte_end(store: Store, clock: Clock) -> None:
     script = Script(DATA, [Try(cut=1) for _ in range(1000)])
     with pytest.raises(UpstreamUnavailable):
         fetch(store, clock, script.source())
-    assert len(script.starts) == download.MAX_TRIES
+    assert len(script.starts) == MAX_TRIES
     upstream_is_well = Script(DATA)
     fetch(store, clock, upstream_is_well.source())
-    assert upstream_is_well.starts == [download.MAX_TRIES]
+    assert upstream_is_well.starts == [MAX_TRIES]
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 408])
@@ -155,7 +158,7 @@ def test_5xx_for_ever_is_an_error_that_says_when_to_come_again(
     with pytest.raises(UpstreamUnavailable) as error:
         fetch(store, clock, source(registry))
     assert error.value.retry_after == 7
-    assert sum(clock.pauses) <= download.PATIENCE
+    assert sum(clock.pauses) <= PATIENCE
     assert len(upstream.requests("GET")) == MAX_FRUITLESS
 
 
@@ -204,13 +207,13 @@ def test_a_blob_that_is_gone_in_mid_body_is_unknown(
     upstream.faults.cut_after = [1000]
     from_ = source(registry)
 
-    def open_(start: int, again: bool) -> object:
+    def open_(start: int, again: bool, stop: int | None = None) -> Response:
         if start:
             upstream.remove_blob(NAME)
         return from_.open(start, again)
 
     with pytest.raises(NotFound):
-        fetch(store, clock, Source(HUB, APP, open_))  # type: ignore[arg-type]
+        fetch(store, clock, Source(HUB, APP, open_))
 
 
 def test_a_range_that_is_ignored_costs_the_bytes_again_and_nothing_else(
@@ -299,7 +302,7 @@ def test_trouble_after_wrong_bytes_is_mended_too(store: Store, clock: Clock) -> 
     """The time without a new byte counts from the last byte, not from the beginning."""
     script = Script(DATA, [Try(flip=0), Try(refuse=UpstreamUnavailable("503"))])
 
-    def slowly(start: int, again: bool) -> Body:
+    def slowly(start: int, again: bool, stop: int | None = None) -> Body:
         clock.now += 0 if script.starts else 60
         return script.open(start, again)
 
@@ -349,13 +352,13 @@ def test_a_stall_is_bounded_and_mended(upstream: FakeUpstream, registry: Upstrea
     # So long that a busy machine does not look like a stall; after the one that is meant, there is time.
     impatient = source(connect(upstream.url, timeouts=Timeouts(connect=5, read=2)))
 
-    def open_(start: int, again: bool) -> object:
+    def open_(start: int, again: bool, stop: int | None = None) -> Response:
         if start:
             upstream.faults.gate.set()
             return source(registry).open(start, again)
         return impatient.open(start, again)
 
-    fetch(store, clock, Source(HUB, APP, open_))  # type: ignore[arg-type]
+    fetch(store, clock, Source(HUB, APP, open_))
     assert ranges(upstream) == [None, "bytes=100000-"]
 
 
@@ -376,7 +379,7 @@ def test_a_trickle_is_dropped_and_resumed(store: Store, clock: Clock) -> None:
                 clock.now += 1000 / MIN_SPEED if len(script.starts) == 1 else 0
                 yield chunk
 
-    def open_(start: int, again: bool) -> Body:
+    def open_(start: int, again: bool, stop: int | None = None) -> Body:
         body = script.open(start, again)
         return Trickle(DATA[start:], start, len(DATA), 100, None, body.close)
 

@@ -24,11 +24,11 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
 from registry_cache.pull import stream as stream_module
 from registry_cache.pull.blob import Feeds
-from registry_cache.pull.download import Source
 from registry_cache.pull.feed import Cut
 from registry_cache.pull.fetch import Place
 from registry_cache.pull.hashed import Hashed
 from registry_cache.pull.passthrough import UncachedBlob
+from registry_cache.pull.source import Source
 from registry_cache.pull.streams import Streams
 from registry_cache.store.handle import ReadHandle
 from tests.pull.rig import SECONDS, Body, Script, Try, eventually
@@ -51,9 +51,9 @@ class Registry:
     def source(self, repository: Repository = APP) -> Source:
         return Source(HUB, repository, self._ask)
 
-    def _ask(self, start: int, again: bool) -> Body:
+    def _ask(self, start: int, again: bool, stop: int | None = None) -> Body:
         assert self.open.wait(SECONDS)
-        return Metered(self, self.script.open(start, again))
+        return Metered(self, self.script.open(start, again, stop))
 
 
 class Metered(Body):

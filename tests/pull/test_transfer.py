@@ -23,6 +23,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
 from registry_cache.pull.blob import BlobPull, Feeds, GrowingBlob, WholeBlob
 from registry_cache.pull.feed import Cut, Feed
+from registry_cache.pull.layers import Layers
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.passthrough import UncachedBlob
 from registry_cache.pull.transfer import Transfer
@@ -85,7 +86,7 @@ class Process:
     def __init__(self, store: Store, upstream: FakeUpstream, readers: int = 100) -> None:
         fresh = open_store(Path(store.layout.root))
         self.feeds = Feeds(fresh.blobs, fresh.partials, readers)
-        self.pull = BlobPull(fresh.blobs, self.feeds)
+        self.pull = BlobPull(fresh.blobs, self.feeds, Layers(fresh.records))
         self.registry = connect(upstream.url)
 
     def idle(self) -> None:

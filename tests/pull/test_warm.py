@@ -19,6 +19,7 @@ from registry_cache.pull.blob import BlobPull, Feeds
 from registry_cache.pull.export import Export
 from registry_cache.pull.flight import Flights
 from registry_cache.pull.image import Image
+from registry_cache.pull.layers import Layers
 from registry_cache.pull.manifest import ManifestPull
 from registry_cache.pull.target import Served, Upstreams
 from registry_cache.pull.warm import Progress, Warm, Warmed
@@ -42,7 +43,7 @@ class Site:
         self._archive = root / "archive.tar"
         self._upstreams = Upstreams(Served(connect(url), (), ALWAYS_ASK))
         manifests = ManifestPull(store.records, Flights(store.layout), lambda: datetime.now(UTC), lambda seconds: None)
-        blobs = BlobPull(store.blobs, Feeds(store.blobs, store.partials, 10))
+        blobs = BlobPull(store.blobs, Feeds(store.blobs, store.partials, 10), Layers(store.records))
         self._warm = Warm(manifests, blobs, store.records, store.partials)
         self._progress: Progress = lambda done, total: None
 

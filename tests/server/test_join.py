@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from registry_cache.pull.download import MAX_FRUITLESS
+from registry_cache.pull.source import MAX_FRUITLESS
 from tests.conftest import MakeCache
 from tests.harness.content import APP, digest_of
 from tests.harness.images import KiB, MiB, random_bytes

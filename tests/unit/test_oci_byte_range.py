@@ -92,13 +92,13 @@ def test_a_range_behind_the_end_tells_the_size(header: str, size: int) -> None:
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
-        ("bytes 0-9/10", (0, 10)),
-        ("bytes 3-9/10", (3, 10)),
-        ("bytes 3-5/10", (3, 10)),
-        ("bytes 0-0/1", (0, 1)),
-        ("bytes 3-9/*", (3, None)),
-        ("Bytes 3-9/10", (3, 10)),
-        (" bytes 3-9/10 ", (3, 10)),
+        ("bytes 0-9/10", (0, 10, 10)),
+        ("bytes 3-9/10", (3, 10, 10)),
+        ("bytes 3-5/10", (3, 6, 10)),
+        ("bytes 0-0/1", (0, 1, 1)),
+        ("bytes 3-9/*", (3, 10, None)),
+        ("Bytes 3-9/10", (3, 10, 10)),
+        (" bytes 3-9/10 ", (3, 10, 10)),
         (None, None),
         ("", None),
         ("bytes", None),
@@ -117,9 +117,9 @@ def test_a_range_behind_the_end_tells_the_size(header: str, size: int) -> None:
         pytest.param("bytes " + "9" * 1_000_000 + "-9/10", None, id="1 MB"),
     ],
 )
-def test_content_range(header: str | None, expected: tuple[int, int | None] | None) -> None:
+def test_content_range(header: str | None, expected: tuple[int, int, int | None] | None) -> None:
     assert parse_content_range(header) == expected
 
 
 def test_what_is_written_as_a_content_range_reads_back() -> None:
-    assert parse_content_range(str(ByteRange(3, 10, 10))) == (3, 10)
+    assert parse_content_range(str(ByteRange(3, 10, 10))) == (3, 10, 10)

@@ -1,0 +1,92 @@
+"""Where a blob comes from, and how often it is asked. Knows neither disk nor readers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from registry_cache.errors import UpstreamError
+from registry_cache.oci.names import Repository
+
+# Tries in a row that bring not a single byte. With the pauses below they end in under ten seconds where upstream
+# refuses at once; where it is silent, ``PATIENCE`` ends them.
+MAX_FRUITLESS = 5
+# All tries of one download: a connection that is cut after every byte must end too.
+MAX_TRIES = 100
+# Seconds without a new byte after which no further try is made.
+PATIENCE = 8.0
+
+_FIRST_PAUSE, _LAST_PAUSE = 0.1, 3.0
+
+
+class Body(Protocol):
+    """A blob on its way: bytes from ``start`` on, and the whole's size in bytes if upstream says it."""
+
+    start: int
+    size: int | None
+
+    def __iter__(self) -> Iterator[bytes]: ...
+    def close(self) -> None: ...
+
+
+class Response(Body, Protocol):
+    """The body of one request. It ends at byte ``stop``, not included; None where it goes on to the blob's end."""
+
+    stop: int | None
+
+
+class Ask(Protocol):
+    """How a request is made."""
+
+    def __call__(self, start: int, again: bool, stop: int | None = None) -> Response:
+        """Ask for the bytes from ``start`` up to, not including, ``stop``; None: to the end.
+
+        ``again`` for a further try of one download: a breaker that the first tries opened must not end it.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a blob comes from: ``open`` asks upstream.
+
+    ``requests``: so many at once at most. ``expected``: what a manifest of the repository says of the size in bytes,
+    None where none does; a hint and no more.
+    """
+
+    upstream: str
+    repository: Repository
+    open: Ask
+    requests: int = 1
+    expected: Callable[[], int | None] = lambda: None
+
+
+@dataclass(slots=True)
+class Tries:
+    """Decides whether to go on; each try either brought bytes or did not."""
+
+    clock: Callable[[], float]
+    pause: Callable[[float], None]
+    made: int = 0
+    fruitless: int = 0
+    since: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.since = self.clock()
+
+    def progressed(self) -> None:
+        self.fruitless = 0
+        self.since = self.clock()
+
+    def again(self, error: UpstreamError) -> None:
+        """Return after a pause; raise ``error`` where it has been enough."""
+        self.made += 1
+        self.fruitless += 1
+        wait = min(_LAST_PAUSE, _FIRST_PAUSE * 3 ** (self.fruitless - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 — jitter
+        spent = self.clock() - self.since
+        # A further try may take as long as those before it: five seconds each, where connections are not even refused.
+        out_of_time = spent + wait + spent / self.fruitless > PATIENCE
+        if self.fruitless >= MAX_FRUITLESS or self.made >= MAX_TRIES or out_of_time:
+            raise error
+        self.pause(wait)
