@@ -47,7 +47,7 @@ def evict(config: Config, bounds: Bounds, free: int) -> None:
     }
     # A session of its own: Ctrl-C at the server's terminal is not for it.
     process = subprocess.Popen(  # noqa: S603 (this interpreter, and no shell)
-        [sys.executable, "-m", __name__, json.dumps(given)], stdin=subprocess.DEVNULL, start_new_session=True
+        [sys.executable, "-P", "-m", __name__, json.dumps(given)], stdin=subprocess.DEVNULL, start_new_session=True
     )
     try:
         process.wait(PASS_SECONDS + _GRACE_SECONDS)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from registry_cache import in_force, watched
+from registry_cache import in_force, launch, watched
 from registry_cache.config import Config, ConfigError
 from registry_cache.config.banner import lines, warnings
 from registry_cache.errors import StoreError
@@ -52,7 +52,7 @@ def install(server: Any) -> None:
     server.handle_hup = handle_hup
     # For USR2. gunicorn would run its file by the file's name, and beside that file the standard library's http is its
     # own.
-    server.START_CTX["args"] = [sys.executable, "-m", "gunicorn", *sys.argv[1:]]
+    server.START_CTX["args"] = [*launch.again(), *sys.argv[1:]]
 
 
 def announce(server: Any, word: str = "") -> None:

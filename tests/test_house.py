@@ -47,6 +47,7 @@ ROOTS = {
     "commands",
     "evictor",
     "joined",
+    "launch",
     "wiring",
     "wsgi",
     "worker",

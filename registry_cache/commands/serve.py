@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
+from registry_cache import launch
 from registry_cache.commands.command import Command
 from registry_cache.config import load_config
 
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> NoReturn:
     """Become gunicorn: signals, sockets handed over and the process id stay those of this process."""
     load_config(environ)
-    command = [sys.executable, "-m", "gunicorn", "-c", SETTINGS, *arguments.gunicorn, APPLICATION]
+    command = [*launch.COMMAND, "-c", SETTINGS, *arguments.gunicorn, APPLICATION]
     sys.stdout.flush()
     os.execve(sys.executable, command, dict(environ))  # noqa: S606 (no shell: the arguments are a list)
 

@@ -117,6 +117,17 @@ def test_it_says_what_it_does_answers_soon_and_ends_on_control_c(
     assert "Traceback" not in server.printed()
 
 
+def test_nothing_is_imported_from_the_folder_it_is_started_in(
+    start: Start, make_puller: Callable[[str], Puller], tmp_path: Path
+) -> None:
+    for name in ("yaml", "requests", "prometheus_client", "gevent", "registry_cache"):
+        (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name}.py of the folder was imported')")
+    server = start(SERVE)
+    assert make_puller(server.url()).get("/v2/").status == 200
+    assert server.press_control_c() == 0, server.printed()
+    assert "was imported" not in server.printed()
+
+
 @pytest.mark.parametrize("command", [SERVE, GUNICORN], ids=["registry-cache serve", "gunicorn"])
 def test_a_configuration_that_cannot_be_is_reported_whole(start: Start, command: list[str]) -> None:
     server = start(command, {"version": 0.1, "proxy": {"remoteurl": "nonsense", "ttl": "fast"}, "sotrage": {}})
