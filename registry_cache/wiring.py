@@ -27,6 +27,7 @@ from registry_cache.oci.layout_names import split_wanted
 from registry_cache.oci.names import Reference, Repository
 from registry_cache.policy.eviction import Bounds
 from registry_cache.pull import warm
+from registry_cache.pull.ahead import BlobPullAhead
 from registry_cache.pull.blob import BlobPull, Feeds
 from registry_cache.pull.export import Export
 from registry_cache.pull.flight import Flights
@@ -103,7 +104,7 @@ def build(config: Config) -> Services:
     return Services(
         upstreams=Upstreams(*_served(config, layout)),
         manifests=manifests,
-        blobs=BlobPull(blobs, _feeds(config, layout, blobs), Layers(records)),
+        blobs=BlobPullAhead(blobs, _feeds(config, layout, blobs), Layers(records)),
         listing=Listing(records, flights, manifests),
         upstream_states=lambda: [_state(each.name, layout) for each in config.upstreams],
         store_state=_store_state(layout),
@@ -386,7 +387,7 @@ def _upstream(config: UpstreamConfig, layout: Layout) -> Upstream:
     session = _session(config)
     auth = Authenticator(config.name, config.remote_url, session, _credentials(config), config.token_realms)
     health = Health(config.name, Board(Notice(layout, config.name)))
-    return Upstream(config.name, config.remote_url, session, auth, health, config.blob_requests)
+    return Upstream(config.name, config.remote_url, session, auth, health, config.blob_requests, config.layers_ahead)
 
 
 def _check_target(config: UpstreamConfig, keys: str) -> CheckTarget:

@@ -92,6 +92,7 @@ class UpstreamConfig:
     tag_max_age: timedelta
     blob_requests: int
     """How many at once for one blob, at most."""
+    layers_ahead: bool
     pull_fallback: Fallback
 
 

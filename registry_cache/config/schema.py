@@ -119,6 +119,7 @@ TAG_TIMEOUT = Setting[timedelta]("tag_timeout", values.wait, "2s")
 TOKEN_REALMS = Setting[tuple[str, ...]]("tokenrealms", values.many(values.host), structured=True)
 TAG_MAX_AGE = Setting[timedelta]("tag_max_age", values.duration, "0")
 BLOB_REQUESTS = Setting[int]("blob_requests", values.whole(1, 16), "4")
+LAYERS_AHEAD = Setting[bool]("layers_ahead", values.boolean, "false")
 PULL_FALLBACK = Setting[Fallback]("pull_fallback", values.choice(FALLBACKS), "honest")
 
 AnySetting: TypeAlias = Setting[object]
@@ -134,7 +135,7 @@ GLOBAL_SETTINGS: tuple[AnySetting, ...] = (
 UPSTREAM_SETTINGS: tuple[AnySetting, ...] = (
     REMOTE_URL, ALIASES, USERNAME, PASSWORD, PASSWORD_ENV, PASSWORD_FILE, EXEC_COMMAND, EXEC_LIFETIME,
     CREDENTIAL_HELPER, CA, CLIENT_CERTIFICATE, CLIENT_KEY, INSECURE, HTTP_PROXY, CONNECT_TIMEOUT, READ_TIMEOUT,
-    TAG_TIMEOUT, TOKEN_REALMS, TAG_MAX_AGE, BLOB_REQUESTS, PULL_FALLBACK,
+    TAG_TIMEOUT, TOKEN_REALMS, TAG_MAX_AGE, BLOB_REQUESTS, LAYERS_AHEAD, PULL_FALLBACK,
 )  # fmt: skip
 
 # A name that Distribution gave another key before; read where the newer one is not given.

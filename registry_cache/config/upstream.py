@@ -46,6 +46,7 @@ def upstream_config(found: Found, mount: KeyPath, name: str | None, environ: Map
         token_realms=found.get(schema.TOKEN_REALMS, mount) or (),
         tag_max_age=found.need(schema.TAG_MAX_AGE, mount),
         blob_requests=found.need(schema.BLOB_REQUESTS, mount),
+        layers_ahead=found.need(schema.LAYERS_AHEAD, mount),
         pull_fallback=found.need(schema.PULL_FALLBACK, mount),
     )
 

@@ -156,7 +156,8 @@ class _Question:
 class Upstream:
     """One registry. ``name`` stands for it in paths, logs and messages; ``remote_url`` is where it is.
 
-    ``blob_requests``: so many at once at most for one blob.
+    ``blob_requests``: so many at once at most for one blob. ``layers_ahead``: whether an image's other layers are
+    fetched once one of them is asked for.
     """
 
     def __init__(
@@ -167,9 +168,11 @@ class Upstream:
         auth: Authenticator,
         health: Health,
         blob_requests: int = 1,
+        layers_ahead: bool = False,
     ) -> None:
         self.name = name
         self.blob_requests = blob_requests
+        self.layers_ahead = layers_ahead
         self._base = remote_url.rstrip("/") + "/v2/"
         self._home = origin(remote_url)
         self._session = session
