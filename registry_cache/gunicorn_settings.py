@@ -12,6 +12,7 @@ import sys as _sys
 from math import ceil as _ceil
 from typing import Any as _Any
 
+from registry_cache import allocator as _allocator
 from registry_cache import descriptors as _descriptors
 from registry_cache import in_force as _in_force
 from registry_cache import proxies as _proxies
@@ -130,6 +131,7 @@ def post_fork(_server: _Any, worker: _Any) -> None:
     for stop in (_signal.SIGINT, _signal.SIGQUIT, _signal.SIGTERM):
         _signal.signal(stop, lambda *_: _os._exit(0))
     _watched.forked(worker)
+    _allocator.keep_chunks()
 
 
 def on_starting(server: _Any) -> None:

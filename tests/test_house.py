@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "log": {"oci", "errors"},
     "errors": set[str](),
     "native": set[str](),
+    "allocator": set[str](),
     "descriptors": set[str](),
     "metrics": set[str](),
     "stopwatch": set[str](),
