@@ -6,6 +6,7 @@ else by now than what the server was started with, and ``gunicorn wsgi:app`` may
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -34,8 +35,11 @@ if TYPE_CHECKING:
     from registry_cache.config import Config
 
 
-def evict(config: Config, bounds: Bounds, free: int) -> None:
-    """Run one pass to ``bounds``, and until ``free`` bytes are free; returns when it has ended. Raises OSError."""
+def evict(config: Config, bounds: Bounds, free: int) -> tuple[int, int]:
+    """Run one pass to ``bounds``, and until ``free`` bytes are free; return how many blobs and bytes went.
+
+    Raises OSError.
+    """
     given = {
         "root": str(config.root),
         "ttl": bounds.ttl.total_seconds() if bounds.ttl is not None else None,
@@ -47,12 +51,20 @@ def evict(config: Config, bounds: Bounds, free: int) -> None:
     }
     # A session of its own: Ctrl-C at the server's terminal is not for it.
     process = subprocess.Popen(  # noqa: S603 (this interpreter, and no shell)
-        [sys.executable, "-P", "-m", __name__, json.dumps(given)], stdin=subprocess.DEVNULL, start_new_session=True
+        [sys.executable, "-P", "-m", __name__, json.dumps(given)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     try:
-        process.wait(PASS_SECONDS + _GRACE_SECONDS)
+        told, _ = process.communicate(timeout=PASS_SECONDS + _GRACE_SECONDS)
     except subprocess.TimeoutExpired:
         _log.error("a cleanup hangs", pid=process.pid)
+        return 0, 0
+    # Nothing where another pass was under way, or where it failed, of which it has told itself.
+    blobs, size = json.loads(told or "[0, 0]")
+    return blobs, size
 
 
 def main(given: str) -> int:
@@ -77,6 +89,9 @@ def _pass(layout: Layout, bounds: Bounds, free: int) -> None:
     result = Cleanup(layout, bounds, time.time(), lambda: time.monotonic() < began + PASS_SECONDS).run()
     if result is None:
         return
+    # To the server, which may have ended meanwhile; the pass is good without it.
+    with contextlib.suppress(BrokenPipeError):
+        os.write(sys.stdout.fileno(), json.dumps([result.evicted, result.evicted_bytes]).encode())
     _log.info(
         "made room",
         blobs=result.evicted,

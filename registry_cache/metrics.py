@@ -68,6 +68,10 @@ _uncached = Counter("registry_cache_uncached_blobs", "Blobs streamed through wit
 _refused = Counter(
     "registry_cache_store_failures", "What the disk refused, by the kernel's name for it", ["errno"], registry=REGISTRY
 )
+_evicted = Counter("registry_cache_evicted_blobs", "Blobs that the server evicted to make room", registry=REGISTRY)
+_evicted_bytes = Counter(
+    "registry_cache_evicted_bytes", "Bytes that the server evicted to make room", registry=REGISTRY
+)
 _transfers = Gauge(
     "registry_cache_transfers_in_progress",
     "Blobs being downloaded",
@@ -145,6 +149,12 @@ def revalidated(upstream: str, result: str) -> None:
 def uncached() -> None:
     """A blob is streamed through without being kept."""
     _uncached.inc()
+
+
+def evicted(blobs: int, size: int) -> None:
+    """The server's own pass has evicted ``blobs``, ``size`` bytes together."""
+    _evicted.inc(blobs)
+    _evicted_bytes.inc(size)
 
 
 def store_refused(errno_name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,9 @@ def test_a_size_holds_without_cron(upstream: FakeUpstream, make_cache: MakeCache
     eventually(lambda: stored(cache) <= 1 * MiB and not here(cache, old[0]))
     assert here(cache, new)
     assert here(cache, old[-1])
+    eventually(
+        lambda: re.search(r"^registry_cache_evicted_blobs_total [1-9]", puller.get("/metrics").body.decode(), re.M)
+    )
 
 
 def test_what_is_pinned_stays(upstream: FakeUpstream, make_cache: MakeCache, make_puller: Any) -> None:
