@@ -31,6 +31,9 @@ from gunicorn.workers import ggevent
 
 from registry_cache import joined, malformed, reload, watched
 from registry_cache.handshake import PLAIN_ONLY, TLS_HELLO, Handshakes, refuse_plainly
+from registry_cache.log import Log
+
+_log = Log(__name__)
 
 # Bytes a call of sendfile takes at most, after which others have their turn.
 _SEND_BLOCK = 512 * 1024
@@ -38,6 +41,9 @@ _SEND_BLOCK = 512 * 1024
 # How long a client may read nothing: else a thousand that are stopped would take every reader's place, at no cost to
 # themselves. As long as nginx gives its own clients.
 SEND_SECONDS = 60.0
+# The same for nginx on a unix socket, which waits for its own clients: longer than ``send_timeout`` in what we print
+# for it, or its slow clients would be cut here.
+PROXY_SECONDS = 660.0
 # In how many parts that is waited for: one in which anything was read begins it anew.
 _LOOKS = 6
 
@@ -53,7 +59,7 @@ _ACCEPTED_A_TURN = 32
 
 
 class _Bounded:
-    """What a client's connection is besides: one that waits to send for SEND_SECONDS at most while nothing is read."""
+    """What a client's connection is besides: one that waits to send for so long at most while nothing is read."""
 
     __slots__ = ()
 
@@ -63,12 +69,13 @@ class _Bounded:
         if watcher is not self._write_event:
             wait(watcher, *args, **kwargs)
             return
-        left, looks = self._unread(), 0
-        while gevent.with_timeout(SEND_SECONDS / _LOOKS, wait, watcher, *args, timeout_value=True, **kwargs):
+        left, looks, seconds = self._unread(), 0, PROXY_SECONDS if self.family == socket.AF_UNIX else SEND_SECONDS
+        while gevent.with_timeout(seconds / _LOOKS, wait, watcher, *args, timeout_value=True, **kwargs):
             before, left = left, self._unread()
             # A slow client frees too little of the kernel's buffer for a write, and still it reads.
             looks = looks + 1 if left >= before else 0
             if looks == _LOOKS:
+                _log.info("let a client go that reads nothing", seconds=seconds, unread=left)
                 # The one error that gunicorn takes for an end of the connection without a traceback.
                 raise ConnectionResetError(errno.ECONNRESET, "the client reads nothing")
 

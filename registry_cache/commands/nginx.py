@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from registry_cache.commands.command import Command
 from registry_cache.config import load_config
@@ -20,11 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key", metavar="FILE", help="the certificate's key; certbot's for the name")
     parser.add_argument("--plain", action="store_true", help="plain HTTP, for a network that is trusted")
     parser.add_argument("--listen", action="append", metavar="ADDRESS", help="a port, or host:port; may be repeated")
+    parser.add_argument("--output", metavar="FILE", help="write there, in one step, and only what is right")
     parser.add_argument("--socket", metavar="FILE", help="the cache's socket, where systemd made it and not http.addr")
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Print nginx' configuration for this cache; makes no folder and changes no file."""
+    """Print nginx' configuration for this cache, or replace a file by it; makes no folder."""
     from registry_cache.deployment import nginx
     from registry_cache.wiring import nginx_site
 
@@ -38,11 +41,27 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     port = "80" if arguments.plain else "443"
     listen = arguments.listen or [port, f"[::]:{port}"]
     try:
-        print(nginx.render(nginx_site(config, socket, listen, arguments.name, certificate, key)), end="")
+        text = nginx.render(nginx_site(config, socket, listen, arguments.name, certificate, key))
     except nginx.NotForNginx as error:
         print(f"registry-cache: {error}", file=sys.stderr)
         return 2
+    if not arguments.output:
+        print(text, end="")
+        return 0
+    try:
+        _replace(Path(arguments.output), text)
+    except OSError as error:
+        print(f"registry-cache: cannot write {arguments.output}: {error.strerror}", file=sys.stderr)
+        return 1
     return 0
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write beside and rename: nginx may read at any moment, and half a file is none. Raises OSError."""
+    # nginx includes what ends with .conf.
+    beside = path.with_name(f".{path.name}.new")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
 
 
 _NO_SOCKET = (

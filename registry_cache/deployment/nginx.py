@@ -73,7 +73,8 @@ class Site:
     patience: int
     log: str = "/var/log/nginx/registry-cache.log"
     log_buffer: bool = True
-    auth_cache: str = "/dev/shm/registry-cache-auth"  # noqa: S108 (memory: what is there is a password's)
+    # Memory, for what is there is a password's; and where nobody but root can have made the folder before nginx does.
+    auth_cache: str = "/run/registry-cache-nginx-auth"
 
 
 def render(site: Site) -> str:

@@ -60,6 +60,7 @@ map $request $registry_cache_method {
 server {
 @listen@
     server_name @server_name@;
+    server_tokens off;
 @tls@
 
     access_log @log@ registry_cache@log_buffer@;
@@ -74,8 +75,9 @@ server {
     large_client_header_buffers 8 8k;
     keepalive_timeout 75s;
     keepalive_requests 10000;
-    # A client that reads nothing for so long is let go, and its socket's memory with it.
-    send_timeout 60s;
+    # A client that reads nothing for so long is let go, and its socket's memory with it. The kernel asks for more only
+    # when a third of a buffer of megabytes is free, and a slow client needs minutes for that.
+    send_timeout 600s;
     reset_timedout_connection on;
 
     # The bytes are what the digest names, and so is the ETag.
@@ -215,7 +217,6 @@ AUTH_LOCATIONS = """\
         proxy_cache_key $http_authorization;
         proxy_cache_valid 200 5s;
         proxy_ignore_headers Cache-Control Expires Set-Cookie Vary X-Accel-Expires;
-        proxy_cache_lock on;
         # Not a 401: its challenge would be sent twice. The application answers the request itself, with its own.
         proxy_intercept_errors on;
         error_page 401 403 404 429 500 502 503 504 =403 @registry_cache_denied;

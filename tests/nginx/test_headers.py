@@ -22,6 +22,7 @@ def both(behind: Behind, path: str, headers: Mapping[str, str] | None = None, me
     """nginx' answer to a request, once it was the same as the application's."""
     by_app = behind.app.request(method, path, headers=headers)
     by_nginx = behind.direct.request(method, path, headers=headers)
+    assert by_nginx.headers["Server"] == "nginx"  # and no version
     assert by_nginx.status == by_app.status
     assert told(by_nginx.headers) == told(by_app.headers)
     assert by_nginx.body == by_app.body

@@ -34,11 +34,11 @@ SERVER = textwrap.dedent(f"""
     import gevent, gevent.event
     from registry_cache import worker
     from gunicorn.app.wsgiapp import run
-    FILE = sys.argv.pop(1)
+    BOUND, FILE = sys.argv.pop(1), sys.argv.pop(1)
     look, looked, ended = (gevent.event.Event() for _ in range(3))
 
     def with_timeout(seconds, wait, *args, timeout_value, **options):
-        assert seconds == worker.SEND_SECONDS / worker._LOOKS
+        assert seconds == getattr(worker, BOUND) / worker._LOOKS
         def outcome():
             try:
                 wait(*args, **options)
@@ -96,15 +96,32 @@ SERVER = textwrap.dedent(f"""
 
 
 class Server:
-    def __init__(self, folder: Path, trust: Path | None, options: list[str]) -> None:
+    """``bound`` names how long its clients may read nothing; at ``path`` it listens as behind nginx."""
+
+    def __init__(
+        self, folder: Path, trust: Path | None, options: list[str], bound: str = "SEND_SECONDS", path: str = ""
+    ) -> None:
         self._log = folder / "log"
+        self._family = socket.AF_UNIX if path else socket.AF_INET
         (folder / "file").write_bytes(bytes(SIZE))
         self._trust = trust
-        with socket.create_server(("127.0.0.1", 0)) as listener, self._log.open("wb") as log:
+        with socket.socket(self._family) as listener, self._log.open("wb") as log:
+            listener.bind(path or ("127.0.0.1", 0))
+            listener.listen()
             self._address = listener.getsockname()
             descriptor = listener.fileno()
             self._process = subprocess.Popen(
-                [sys.executable, "-c", SERVER, str(folder / "file"), "--bind", f"fd://{descriptor}", *APP, *options],
+                [
+                    sys.executable,
+                    "-c",
+                    SERVER,
+                    bound,
+                    str(folder / "file"),
+                    "--bind",
+                    f"fd://{descriptor}",
+                    *APP,
+                    *options,
+                ],
                 cwd=folder,  # the repository has a gunicorn.conf.py
                 env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
                 stderr=log,
@@ -116,7 +133,7 @@ class Server:
 
     @contextlib.contextmanager
     def ask(self, path: str) -> Iterator[socket.socket]:
-        with socket.socket() as plain:
+        with socket.socket(self._family) as plain:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, WINDOW)
             plain.settimeout(SECONDS)
             plain.connect(self._address)
@@ -139,14 +156,16 @@ class Server:
         return ssl.create_default_context(cafile=self._trust).wrap_socket(plain, server_hostname="127.0.0.1")
 
 
-@pytest.fixture(scope="module", params=["http", "https"])
+@pytest.fixture(scope="module", params=["http", "https", "unix"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("slow")
-    trust, options = None, []
     if request.param == "https":
         _, trust = make_certificate(folder)
-        options = ["--certfile", str(trust), "--keyfile", str(folder / "key.pem")]
-    running = Server(folder, trust, options)
+        running = Server(folder, trust, ["--certfile", str(trust), "--keyfile", str(folder / "key.pem")])
+    elif request.param == "unix":
+        running = Server(folder, None, [], "PROXY_SECONDS", str(folder / "s"))
+    else:
+        running = Server(folder, None, [])
     yield running
     running.stop()
     assert b"Traceback" not in running.log()

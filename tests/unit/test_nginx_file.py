@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from registry_cache import cli
+from registry_cache import cli, worker
 from registry_cache.deployment import nginx
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "nginx" / "registry-cache.conf"
-# What the shipped file was made for; docs/nginx.md shows it, too.
-EXAMPLE = """\
-version: 0.1
-storage:
-  filesystem:
-    rootdirectory: /var/lib/registry-cache
-http:
-  net: unix
-  addr: /run/registry-cache/http.sock
-  accel: true
-upstreams:
-  ghcr.io: {}
-  quay.io: {}
-"""
+PAGE = (Path(__file__).parents[2] / "docs" / "nginx.md").read_text(encoding="utf-8")
+# What the shipped file was made for.
+EXAMPLE = PAGE.partition("```yaml\n")[2].partition("```")[0]
 
 
 def printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str, *arguments: str) -> int:
@@ -38,8 +28,35 @@ def test_the_shipped_file_is_what_the_command_prints(
 ) -> None:
     assert printed(tmp_path, monkeypatch, EXAMPLE) == 0
 
-    # After a change: registry-cache nginx --config EXAMPLE >deploy/nginx/registry-cache.conf
+    # After a change: registry-cache nginx --config EXAMPLE --output deploy/nginx/registry-cache.conf
     assert capsys.readouterr().out == SHIPPED.read_text(encoding="utf-8")
+
+
+def test_a_file_is_replaced_by_what_is_right_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "conf.d" / "registry-cache.conf"
+    target.parent.mkdir()
+    target.write_text("what was before", encoding="utf-8")
+    output = ("--output", str(target))
+
+    assert printed(tmp_path, monkeypatch, EXAMPLE.replace("accel: true", "accel: yess"), *output) == 2
+    assert printed(tmp_path, monkeypatch, EXAMPLE.replace("http.sock", "$http"), *output) == 2
+    assert target.read_text(encoding="utf-8") == "what was before"
+    assert printed(tmp_path, monkeypatch, EXAMPLE, *output) == 0
+    assert target.read_text(encoding="utf-8") == SHIPPED.read_text(encoding="utf-8")
+    assert [file.name for file in target.parent.iterdir()] == [target.name]
+
+
+def test_a_file_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert printed(tmp_path, monkeypatch, EXAMPLE, "--output", str(tmp_path / "nowhere" / "x.conf")) == 1
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_nginx_gives_up_on_its_clients_before_the_application_does() -> None:
+    found = re.search(r"\n    send_timeout (\d+)s;", SHIPPED.read_text(encoding="utf-8"))
+    assert found
+    assert int(found[1]) < worker.PROXY_SECONDS
 
 
 def test_plain_http(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
