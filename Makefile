@@ -55,6 +55,7 @@ bench: $(INSTALLED) ## compare with other mirrors, 20 minutes (bench/README.md);
 	$(BIN)/python -m bench $(ARGS)
 
 dist: $(INSTALLED) ## build the wheel into dist/
+	@rm -f dist/registry_cache-*.whl
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 clean: ## remove what these verbs made (never the store)
