@@ -212,8 +212,8 @@ def test_nginx_in_the_composition_reaches_the_cache() -> None:
     nginx = (DOCKER / "nginx.conf").read_text(encoding="utf-8")
     mounts = dict(volume.split(":")[:2] for volume in COMPOSE["services"]["nginx"]["volumes"])
 
-    assert "proxy_pass http://cache:5000;" in nginx
-    assert COMPOSE["services"]["cache"]["expose"] == ["5000"]
+    assert "set $cache http://cache:5000;" in nginx
+    assert COMPOSE["services"]["cache"]["expose"][0] == "5000"
     assert "listen 443 ssl;" in nginx
     assert COMPOSE["services"]["nginx"]["ports"] == ["443:443"]
     for file in re.findall(r"ssl_certificate(?:_key)? (\S+);", nginx):
