@@ -63,7 +63,10 @@ def folder_rules(registries: Sequence[Registry]) -> Iterator[Rule]:
     default = registries[0]
     if any(registry.name == HUB for registry in registries):
         yield _rule(rf"{re.escape(HUB)}/v2", _PART, f"{HUB}/library", _WITH_QUERY)
-    yield _rule(r"(?<rc_registry>[a-z0-9\[][^/]*)/v2", _NAME, "$rc_registry", _WITH_QUERY)
+    # A registry that is named in both ways is the application's to find.
+    listed = "|".join(re.escape(name) for registry in registries for name in registry.names)
+    once = rf"(?!(?:{listed})/){_NAME}"
+    yield _rule(r"(?<rc_registry>[a-z0-9\[][^/]*)/v2", once, "$rc_registry", _WITH_QUERY)
     for registry in registries:
         names = "|".join(map(re.escape, registry.names))
         yield from _plain_rules(f"{NO_QUERY}/v2/(?:{names})", registry.name, _NAME)

@@ -64,7 +64,7 @@ class Upstreams:
     def target(self, name: str, query: Mapping[str, str]) -> Target:
         """Return what the repository ``name`` of a URL means. Raises NameInvalid, NameUnknown."""
         namespace = query.get("ns") or None
-        served, rest = (self.named(namespace), name) if namespace is not None else self._first_segment(name)
+        served, rest = self._by_query(namespace, name) if namespace is not None else self._first_segment(name)
         repository = Repository.parse(_official(served, rest))
         return Target(served.upstream, served.tags, repository, name, namespace, served.fallback)
 
@@ -79,6 +79,12 @@ class Upstreams:
         if served is None:
             raise _not_listed(namespace)
         return served
+
+    def _by_query(self, namespace: str, name: str) -> tuple[Served, str]:
+        served = self.named(namespace)
+        first, slash, rest = name.partition("/")
+        # Both ways at once: a mirror location with the registry in its path, and a client that sends ``ns`` besides (P17).
+        return served, rest if slash and self._listed(first) is served else name
 
     def _listed(self, name: str) -> Served | None:
         # Other scripts have letters that become a listed name's in lower case (U+212A, k), and no header can hold them.

@@ -123,6 +123,18 @@ def test_an_upstream_is_named_by_the_query_by_the_path_or_by_nothing(world: Worl
     assert world.extra.counted_pulls == world.default.counted_pulls == 1
 
 
+def test_an_upstream_may_be_named_by_query_and_path_at_once(world: World) -> None:
+    extra = make_image(world.extra, EXTRA, tag="1", seed=405)
+    for name, query in (("ghcr.io", "ghcr.io"), ("extra.example", "ghcr.io"), ("ghcr.io", "extra.example")):
+        answer = world.puller.get(f"/v2/{name}/{EXTRA}/manifests/{extra.digest}?ns={query}")
+        assert (answer.status, answer.body, answer.headers["OCI-Namespace"]) == (200, extra.manifest, query)
+    # Another registry's name is a name like any other.
+    assert world.puller.get(f"/v2/team.example/{EXTRA}/manifests/{extra.digest}?ns=ghcr.io").status == 404
+    assert any(f"/v2/team.example/{EXTRA}/" in each for each in asked(world))
+    page = world.puller.get(f"/v2/ghcr.io/{EXTRA}/tags/list?n=1&ns=ghcr.io")
+    assert page.json()["name"] == f"ghcr.io/{EXTRA}"
+
+
 def test_errors_echo_the_namespace_too(world: World) -> None:
     answer = world.puller.get("/v2/no/such/manifests/1?ns=ghcr.io")
     assert code(answer) == (404, "MANIFEST_UNKNOWN")

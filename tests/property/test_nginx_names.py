@@ -73,6 +73,8 @@ def by_application(world: tuple[Registry, ...], name: str, query: str | None) ->
 @example(HUB_LATER, "quay.io/nginx", None)
 @example(HUB_LATER, "nginx", "ns=docker.io")
 @example(NO_HUB, "nginx", "ns=docker.io")
+@example(HUB_FIRST, "ghcr.io/a/b", "ns=ghcr.io")
+@example(HUB_FIRST, "registry-1.docker.io/nginx", "ns=docker.io")
 @example(NO_HUB, "docker.io/nginx", None)
 def test_nginx_means_what_the_application_means(world: tuple[Registry, ...], name: str, query: str | None) -> None:
     folder = by_nginx(world, name, query)

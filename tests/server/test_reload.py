@@ -181,7 +181,7 @@ def test_another_address_is_listened_on_if_it_can_be(start: Start, make_puller: 
 
 
 def test_a_worker_that_hangs_is_replaced(start: Start, make_puller: MakePuller) -> None:
-    server = start([*SERVE, "--", "--timeout", "2", "--workers", "1"])
+    server = start([*SERVE, "--", "--timeout", "5", "--workers", "1"])
     puller = make_puller(server.url())
     assert puller.get("/v2/").status == 200
 
