@@ -138,8 +138,9 @@ def on_starting(server: _Any) -> None:
     """Before anything else: what a signal does, and what every worker inherits."""
     _reload.install(server)
     try:
+        _reload.check_address(server)
         _watched.start(server, worker_tmp_dir)
-    except _watched.Unusable as error:
+    except (_reload.Refused, _watched.Unusable) as error:
         print(error, file=_sys.stderr)
         raise SystemExit(1) from error
 

@@ -6,6 +6,7 @@ as at a stop; here they go on until their last transfer is done, because nobody 
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import socket
@@ -25,12 +26,15 @@ _LOG = Log(__name__)
 # on after it is a leak, and each holds a process's memory.
 FINISH_SECONDS = 3600
 
+# In an operator's words, where the kernel's are short.
+_WHY = {errno.EADDRINUSE: "something listens there already, perhaps the registry that this one takes the place of"}
+
 # How often the master has replaced its workers. Shared with them: only so can one that is told to stop know why.
 _reloads = mmap.mmap(-1, 8)
 
 
-class _Refused(Exception):
-    """Why a configuration that is right cannot be taken over while running."""
+class Refused(Exception):
+    """Why a configuration that is right cannot be what is served by."""
 
 
 def generation() -> int:
@@ -106,7 +110,7 @@ def _take_over(server: Any) -> bool:
         for problem in error.problems:
             _LOG.error(str(problem))
         return False
-    except (StoreError, _Refused, watched.Unusable) as error:
+    except (StoreError, Refused, watched.Unusable) as error:
         _LOG.error("not reloaded: the configuration before stays in force", problems=1)
         _LOG.error(str(error))
         return False
@@ -117,18 +121,33 @@ def _take_over(server: Any) -> bool:
     return True
 
 
+def check_address(server: Any) -> None:
+    """Raise Refused where the configured address, if it is what gunicorn is to bind, cannot be listened on.
+
+    gunicorn would try for five seconds, and then name neither the key nor what to do.
+    """
+    config = in_force.current()
+    # Handed over, by systemd or by the master before us (USR2).
+    if server.cfg.settings["bind"].value == [address(config)] and not os.environ.keys() & {"LISTEN_FDS", "GUNICORN_FD"}:
+        _try_address(config, "stop what is in the way, or name another")
+
+
 def _check_address(server: Any, old: Config, new: Config) -> None:
-    """Raise _Refused where the new address cannot be listened on: gunicorn would close the old one and end."""
+    """Raise Refused where the new address cannot be listened on: gunicorn would close the old one and end."""
     bind = address(new)
     if bind == address(old) or server.cfg.settings["bind"].value != [address(old)]:
         return
     if server.systemd:
-        raise _Refused("http.addr has changed, and the sockets are systemd's; change the socket unit, and restart both")
+        raise Refused("http.addr has changed, and the sockets are systemd's; change the socket unit, and restart both")
+    _try_address(new, "name a free one, or restart")
+
+
+def _try_address(config: Config, remedy: str) -> None:
     try:
-        _listen_once(new)
+        _listen_once(config)
     except OSError as error:
-        reason = error.strerror or "not an address of this machine"
-        raise _Refused(f"http.addr: cannot listen on {bind}: {reason}; name a free one, or restart") from error
+        reason = _WHY.get(error.errno or 0) or error.strerror or "not an address of this machine"
+        raise Refused(f"http.addr: cannot listen on {address(config)}: {reason}; {remedy}") from error
 
 
 def _listen_once(config: Config) -> None:

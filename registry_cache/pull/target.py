@@ -83,7 +83,7 @@ class Upstreams:
     def _by_query(self, namespace: str, name: str) -> tuple[Served, str]:
         served = self.named(namespace)
         first, slash, rest = name.partition("/")
-        # Both ways at once: a mirror location with the registry in its path, and a client that sends ``ns`` besides (P17).
+        # Both ways at once: a mirror's location that ends with the registry, and a client that sends ``ns`` (P17).
         return served, rest if slash and self._listed(first) is served else name
 
     def _listed(self, name: str) -> Served | None:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -114,6 +115,30 @@ def test_it_says_what_it_does_answers_soon_and_ends_on_control_c(
     assert json.dumps({"registry-mirrors": [url]}) in printed
 
     assert server.press_control_c() == 0, server.printed()
+    assert "Traceback" not in server.printed()
+
+
+@pytest.mark.parametrize("command", [SERVE, GUNICORN], ids=["registry-cache serve", "gunicorn"])
+def test_an_address_that_is_taken_is_told_at_once(start: Start, tmp_path: Path, command: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        settings = {"http": {"addr": taken}, "storage": {"filesystem": {"rootdirectory": str(tmp_path / "store")}}}
+        server = start(command, settings)
+        assert server.process.wait(STOP_SECONDS) == 1
+    # Behind gunicorn's own first line.
+    line = server.printed().splitlines()[-1]
+    assert line.startswith(f"http.addr: cannot listen on {taken}: something listens there already")
+    assert line.endswith("stop what is in the way, or name another")
+
+
+@pytest.mark.parametrize("addr", ["192.0.2.1:5000", "/nowhere/at/all/http.sock"])
+def test_an_address_that_cannot_be_is_told_at_once(start: Start, tmp_path: Path, addr: str) -> None:
+    net = "unix" if addr.startswith("/") else "tcp"
+    settings = {"http": {"addr": addr, "net": net}, "storage": {"filesystem": {"rootdirectory": str(tmp_path / "s")}}}
+    server = start(SERVE, settings)
+    assert server.process.wait(STOP_SECONDS) == 1
+    assert f"{addr}: " in server.printed()
+    assert "name another" in server.printed()
     assert "Traceback" not in server.printed()
 
 
