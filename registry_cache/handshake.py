@@ -14,6 +14,7 @@ import gevent
 from cachetools import TTLCache
 from gevent import socket
 
+from registry_cache import malformed
 from registry_cache.log import Log
 
 # How long a handshake may take, all of it: a client does its part in one round trip or two, and whoever says nothing,
@@ -28,12 +29,8 @@ _MOST_TOLD = 1000
 
 # The first byte of a hello (RFC 8446 §5.1).
 TLS_HELLO = b"\x16"
-PLAIN_ONLY = b"This port speaks plain HTTP; the client sent TLS.\n"
-TLS_ONLY = b"This port speaks TLS; the client sent plain HTTP: write https://\n"
-_ERROR = (
-    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
-    b"Content-Length: %d\r\n\r\n%s"
-)
+PLAIN_ONLY = "this port speaks plain HTTP; the client sent TLS"
+TLS_ONLY = "this port speaks TLS; the client sent plain HTTP: write https://"
 
 # What OpenSSL says, and what it means here.
 _WORDS = {
@@ -48,9 +45,9 @@ _WORDS = {
 _log = Log(__name__)
 
 
-def refuse_plainly(client: Any, text: bytes) -> None:
+def refuse_plainly(client: Any, text: str) -> None:
     """Answer in plain HTTP, which a client that sent the wrong kind of bytes can read or shows. Raises OSError."""
-    client.sendall(_ERROR % (len(text), text))
+    client.sendall(malformed.answer(400, text))
     _linger(client)
 
 

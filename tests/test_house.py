@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "auth": {"errors", "log", "native"},
     "config": {"auth", "oci", "errors", "log"},
     "deployment": {"oci", "errors"},
-    "handshake": {"log"},
+    "handshake": {"log", "malformed"},
     "malformed": set[str](),
     "tls": {"log"},
     "log": {"oci", "errors"},

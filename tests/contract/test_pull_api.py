@@ -385,6 +385,7 @@ def test_bytes_that_are_no_request_are_a_clients_fault(address: str, request_lin
     answer = raw(address, request_line + b"\r\nHost: x\r\n\r\n")
     assert 400 <= answer.status <= 505
     assert answer.status != 500
+    check("GET", answer)
 
 
 @pytest.mark.parametrize("scheme", ["http", "HTTPS"])
@@ -420,6 +421,7 @@ def test_the_catalog_is_of_the_upstream_that_is_named(address: str) -> None:
 def test_a_url_too_long_is_refused(address: str) -> None:
     answer = raw(address, b"GET /v2/" + b"a" * 10_000 + b"/manifests/1 HTTP/1.1\r\nHost: x\r\n\r\n")
     assert 400 <= answer.status < 500
+    check("GET", answer)
 
 
 def test_a_tls_hello_is_answered_at_once(address: str) -> None:

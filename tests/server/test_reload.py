@@ -168,7 +168,9 @@ def test_another_address_is_listened_on_if_it_can_be(start: Start, make_puller: 
     with socket.create_server(("127.0.0.1", 0)) as somebodys:
         taken = f"127.0.0.1:{somebodys.getsockname()[1]}"
         hang_up(server, tmp_path, REFUSED, http={"addr": taken})
-    eventually(lambda: f"error http.addr: cannot listen on {taken}: something listens there already" in server.printed())
+    eventually(
+        lambda: f"error http.addr: cannot listen on {taken}: something listens there already" in server.printed()
+    )
     assert make_puller(before).get("/v2/").status == 200
 
     hang_up(server, tmp_path, RELOADED, http={"addr": "127.0.0.2:0"})

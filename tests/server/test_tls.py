@@ -194,7 +194,7 @@ def test_what_is_no_handshake_ends_without_a_trace(strict: CacheServer, client: 
     with plainly(strict) as connection:
         connection.sendall(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"400" in (answer := b"".join(iter(lambda: connection.recv(4096), b"")))
-        assert handshake.TLS_ONLY in answer
+        assert handshake.TLS_ONLY.encode() in answer
     for said in (b"", b"\x00\x01\x02", b"\x16\x03\x01", b"\x16\x03\x01\x00\x05hello"):
         with plainly(strict) as connection:
             connection.sendall(said)
