@@ -50,6 +50,8 @@ def _head(blobs: BlobPull, target: Target, digest: Digest) -> Response:
     response = _not_modified(digest, head.outcome)
     if response is None:
         response = Response()
+        # Of a size that upstream does not tell nothing is said; the framework would say 0.
+        response.automatically_set_content_length = False
         _blob_headers(response, digest, head.outcome, head.size)
     return response
 

@@ -282,7 +282,7 @@ class BlobPull:
         whole = self._whole(_Pull(upstream, repository, digest, self._layers))
         if whole:
             return BlobHead(Outcome.HIT, whole.size)
-        return BlobHead(Outcome.MISS, upstream.head_blob(repository, digest))
+        return BlobHead(Outcome.MISS, upstream.blob_size(repository, digest))
 
     def _whole(self, pull: _Pull) -> OpenBlob | None:
         name, repository, digest = pull.upstream.name, pull.repository, pull.digest

@@ -56,6 +56,9 @@ ANSWER_SECONDS = 8.0
 # Seconds for the body of a manifest or a list: 4 MiB over a thin line.
 DOCUMENT_SECONDS = 60.0
 
+# A registry that knows no HEAD says nothing by these; only a GET tells.
+_UNSAID = (405, 501)
+
 
 @dataclass(frozen=True, slots=True)
 class ManifestHead:
@@ -134,8 +137,9 @@ class BlobBody:
 class _Question:
     """A request and what its answers mean. ``what`` names the thing asked for, ``missing`` is what a 404 means.
 
-    Statuses among ``answers`` are no errors. ``counted``: upstream counts it as a pull. ``patience``: seconds to wait
-    where there is a copy, None where there is none. ``insist``: a further try, for the caller to bound.
+    Statuses among ``answers`` are no errors; with ``unsaid_elsewhere``, none is that comes from where the registry has
+    sent us on to. ``counted``: upstream counts it as a pull. ``patience``: seconds to wait where there is a copy, None
+    where there is none. ``insist``: a further try, for the caller to bound.
     """
 
     method: str
@@ -145,6 +149,7 @@ class _Question:
     missing: type[NotFound]
     headers: Mapping[str, str] = field(default_factory=dict)
     answers: tuple[int, ...] = ()
+    unsaid_elsewhere: bool = False
     counted: bool = False
     patience: float | None = None
     insist: bool = False
@@ -204,9 +209,16 @@ class Upstream:
 
     def head_blob(self, repository: Repository, digest: Digest) -> int | None:
         """Return the size of a blob of the repository, None where upstream does not say."""
-        what = f"the blob {digest} of {repository}"
-        with self._send(_Question("HEAD", repository, f"{repository}/blobs/{digest}", what, BlobUnknown)) as response:
-            return _length(response)
+        with self._send(_blob_question("HEAD", repository, digest)) as response:
+            if 200 <= response.status_code < 300:
+                return _length(response)
+        # Who refuses a HEAD, such as by a redirect that is signed for a GET alone, says nothing by it.
+        return self._size_by_get(repository, digest)
+
+    def blob_size(self, repository: Repository, digest: Digest) -> int | None:
+        """Return the same, and ask for it by a GET, unread, where a HEAD does not tell."""
+        size = self.head_blob(repository, digest)
+        return self._size_by_get(repository, digest) if size is None else size
 
     def open_blob(
         self, repository: Repository, digest: Digest, start: int = 0, stop: int | None = None, *, insist: bool = False
@@ -216,14 +228,14 @@ class Upstream:
         Always asked of the registry, never of the place it last redirected to: that address may have expired.
         """
         asked = start
-        response = self._send(_blob_question(repository, digest, start, stop, insist))
+        response = self._send(_blob_question("GET", repository, digest, start, stop, insist))
         elsewhere = response.status_code == 206 and not _continues(response, start)
         if elsewhere or (response.status_code == 416 and not start):
             # Bytes from elsewhere would spoil what is there; the whole, passed over up to ``start``, cannot. And who
             # has no first byte to give has none at all, or is confused by ranges.
             response.close()
             asked = 0
-            response = self._send(_blob_question(repository, digest, 0, None, insist))
+            response = self._send(_blob_question("GET", repository, digest, insist=insist))
         length = _length(response)
         if response.status_code == 206:
             part = parse_content_range(response.headers.get("Content-Range"))
@@ -274,6 +286,10 @@ class Upstream:
                 break
             path = f"{base}?{query}"
         return found
+
+    def _size_by_get(self, repository: Repository, digest: Digest) -> int | None:
+        with self._send(_blob_question("GET", repository, digest)) as response:
+            return _length(response)
 
     def _send(self, question: _Question) -> requests.Response:
         """Return a response that is an answer to ``question``; raise what any other means."""
@@ -331,7 +347,8 @@ class Upstream:
         home = origin(response.url) == self._home
         if home:
             self._health.seen(response, counted=question.counted)
-        if 200 <= response.status_code < 300 or response.status_code in question.answers:
+        unsaid = question.unsaid_elsewhere and not home
+        if 200 <= response.status_code < 300 or response.status_code in question.answers or unsaid:
             self._note(question, None)
             return response
         with response:
@@ -372,16 +389,20 @@ class Upstream:
         return data
 
 
-def _blob_question(repository: Repository, digest: Digest, start: int, stop: int | None, insist: bool) -> _Question:
+def _blob_question(
+    method: str, repository: Repository, digest: Digest, start: int = 0, stop: int | None = None, insist: bool = False
+) -> _Question:
     last, ranged = "" if stop is None else stop - 1, bool(start) or stop is not None
+    answers = (416,) if ranged else ()
     return _Question(
-        "GET",
+        method,
         repository,
         f"{repository}/blobs/{digest}",
         f"the blob {digest} of {repository}",
         BlobUnknown,
         headers={"Range": f"bytes={start}-{last}"} if ranged else {},
-        answers=(416,) if ranged else (),
+        answers=_UNSAID if method == "HEAD" else answers,
+        unsaid_elsewhere=method == "HEAD",
         insist=insist,
     )
 
@@ -402,8 +423,7 @@ def _manifest_question(
         f"{repository}:{reference}" if isinstance(reference, Tag) else f"{repository}@{reference}",
         ManifestUnknown,
         headers={"Accept": media_types.ACCEPT_MANIFEST},
-        # A registry that knows no HEAD says nothing by it; only a GET tells.
-        answers=(405, 501) if method == "HEAD" else (),
+        answers=_UNSAID if method == "HEAD" else (),
         counted=method == "GET",
         patience=patience,
         insist=insist,

@@ -87,6 +87,18 @@ def test_no_length_at_all(story: Story) -> None:
     assert story.start_blob(blob).finish().digest == blob
 
 
+@pytest.mark.parametrize(("fault", "told_size"), [("no_head_length", str(SMALL)), ("no_length", None)])
+def test_a_head_of_a_blob_tells_its_size_or_none_and_never_another(
+    story: Story, fault: str, told_size: str | None
+) -> None:
+    blob = story.upstream.add_blob(random_bytes(SMALL, f"head {fault}"))
+    setattr(story.upstream.faults, fault, True)
+    for _ in range(2):
+        answer = story.puller.head(f"/v2/{story.app}/blobs/{blob}")
+        assert (answer.status, answer.headers["X-Cache"]) == (200, "miss")
+        assert answer.headers.get("Content-Length") == told_size
+
+
 @pytest.mark.parametrize("by_tag", [True, False])
 def test_a_manifest_over_four_mebibytes_is_refused_in_words(story: Story, by_tag: bool) -> None:
     document = b'{"schemaVersion": 2, "x": "' + b"x" * 5 * MiB + b'"}'

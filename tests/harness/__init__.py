@@ -41,6 +41,7 @@ FAULTS (faults.py has them all, a line each); set them at any time
     tokens                   upstream.tokens.revoke(); .token_seconds = 2; .token_size = 10**6; .realm; .challenges
     rate limit               .rate_limit = 1 (manifest GETs); upstream.counted_pulls
     the CDN                  .redirect_blobs_to = cdn; cdn.one_use = True; cdn.expire(); cdn.status; cdn.challenge
+                             cdn.get_only = True
     redirects elsewhere      .redirect_to = "/v2/library/app/blobs/{digest}" (a loop), "ftp://…"
     tags, manifests          .move_tag_after_head["1"] = digest; .manifest_bytes_override[digest] = b"…"; .no_head
     an outage                upstream.stop() … upstream.start(): the port refuses, then answers again

@@ -19,6 +19,7 @@ class FakeCdn(Loopback):
 
     def __init__(self, host: str = HOST) -> None:
         self.one_use = False  # a presigned URL is good for one request only, then 403
+        self.get_only = False  # it is signed for a GET: 403 to a HEAD
         self.status = 200  # answer this instead, e.g. 503
         self.challenge: str | None = None  # answer 401 with this WWW-Authenticate
         self._presigned: dict[str, tuple[bytes, BodyFaults]] = {}
@@ -45,6 +46,8 @@ class FakeCdn(Loopback):
             return Reply(401, [("WWW-Authenticate", self.challenge)])
         if self.status != 200:
             return Reply(self.status)
+        if self.get_only and exchange.method == "HEAD":
+            return Reply(403)
         signature = exchange.query.get("signature", [""])[0]
         with self._presigned_lock:
             take = self._presigned.pop if self.one_use else self._presigned.get

@@ -29,6 +29,7 @@ class BodyFaults:
     no_range: bool = False  # ignore Range: 200 and everything
     length_lie: int = 0  # add this to Content-Length; the bytes stay the same, then the connection closes
     no_length: bool = False  # chunked instead of Content-Length
+    no_head_length: bool = False  # … in answers to HEADs alone
     gzip: bool = False  # Content-Encoding: gzip that nobody asked for
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
@@ -87,7 +88,7 @@ class Faults(BodyFaults):
     token_status: int = 200  # what the token server answers
 
     # manifests and lists
-    no_head: bool = False  # 405 to HEAD of manifests
+    no_head: bool = False  # 405 to HEAD of manifests and blobs
     no_digest_header: bool = False  # no Docker-Content-Digest
     move_tag_after_head: dict[str, str] = field(
         default_factory=dict

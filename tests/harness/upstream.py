@@ -144,6 +144,8 @@ class FakeUpstream(Content, Loopback):
 
     def _blob(self, exchange: Exchange, repository: str, digest: str) -> Reply:
         faults, data = self.faults, self.blob(repository, digest)
+        if exchange.method == "HEAD" and faults.no_head:
+            return error(405, "UNSUPPORTED", [("Allow", "GET")])
         if data is None:
             return error(404, "BLOB_UNKNOWN")
         location = faults.redirect_to.format(digest=digest) if faults.redirect_to else None

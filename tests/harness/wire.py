@@ -49,8 +49,10 @@ def send(reply: Reply, exchange: Exchange, journal: Journal, stopping: threading
     """Send `reply` on the exchange's connection. Raises Cut where the connection must not be used again."""
     faults = reply.faults or BodyFaults()
     body, headers, chunked = memoryview(reply.body), list(reply.headers), False
-    if exchange.method == "HEAD" or reply.status not in (200, 206):
+    if reply.status not in (200, 206):
         faults = BodyFaults()
+    elif exchange.method == "HEAD":
+        faults = BodyFaults(no_length=faults.no_length or faults.no_head_length)
     if faults.gzip:
         body = memoryview(gzip.compress(body, mtime=0))
         headers.append(("Content-Encoding", "gzip"))

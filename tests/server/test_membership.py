@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.harness.cdn import FakeCdn
 from tests.harness.content import digest_of
 from tests.harness.images import MiB, make_image, random_bytes
 from tests.harness.pullers import Puller
@@ -39,6 +40,24 @@ def test_a_blob_of_another_repository_is_unknown_though_it_is_on_the_disk(
     for _ in range(2):
         assert puller.request(method, f"/v2/{THEIRS}/blobs/{blob}").status == 404
     assert puller.blob(blob, THEIRS).json()["errors"][0]["code"] == "BLOB_UNKNOWN"
+
+
+@pytest.mark.parametrize("refusing", ["registry", "content server"])
+def test_an_upstream_that_takes_no_head_of_a_blob_is_asked_by_a_get(
+    upstream: FakeUpstream, puller: Puller, cdn: FakeCdn, refusing: str
+) -> None:
+    data = random_bytes(1 * MiB, seed=f"no HEAD {refusing}")
+    blob = upstream.add_blob(data, OURS)
+    upstream.add_blob(data, THEIRS)
+    upstream.faults.no_head = refusing == "registry"
+    upstream.faults.redirect_blobs_to, cdn.get_only = None if refusing == "registry" else cdn, True
+    puller.blob(blob, OURS)
+
+    answer = puller.blob(blob, THEIRS)
+    elsewhere = puller.blob(blob, "team/others")
+
+    assert (answer.status, answer.headers["X-Cache"], digest_of(answer.body)) == (200, "hit", blob)
+    assert elsewhere.status == 404
 
 
 def test_a_blob_that_upstream_cannot_be_asked_about_is_not_served(upstream: FakeUpstream, puller: Puller) -> None:

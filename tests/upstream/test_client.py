@@ -12,6 +12,7 @@ from registry_cache.errors import (
     NotFound,
     RegistryError,
     TooManyRequests,
+    UpstreamElsewhere,
     UpstreamError,
     UpstreamTimeout,
     UpstreamUnavailable,
@@ -20,6 +21,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import MAX_MANIFEST_SIZE
 from registry_cache.oci.names import Repository, Tag
 from registry_cache.upstream.client import BlobBody, Upstream
+from tests.harness.cdn import FakeCdn
 from tests.harness.content import OCI_MANIFEST
 from tests.harness.images import make_artifact, make_image, random_bytes
 from tests.harness.upstream import FakeUpstream
@@ -66,10 +68,41 @@ def test_nothing_behind_the_end(registry: Upstream) -> None:
     assert (body.size, read(body)) == (len(DATA), b"")
 
 
-def test_a_head_without_a_length(upstream: FakeUpstream, registry: Upstream) -> None:
+def test_a_head_without_a_length_is_an_answer_and_a_get_tells_the_size(
+    upstream: FakeUpstream, registry: Upstream
+) -> None:
+    upstream.faults.no_head_length = True
+    assert registry.head_blob(APP, DIGEST) is None
+    assert upstream.gets(NAME) == 0
+    assert registry.blob_size(APP, DIGEST) == len(DATA)
+    assert (upstream.heads(NAME), upstream.gets(NAME)) == (2, 1)
+
+
+def test_a_size_that_upstream_never_tells(upstream: FakeUpstream, registry: Upstream) -> None:
     upstream.faults.no_length = True
-    upstream.faults.answer("HEAD", 200)
-    assert registry.head_blob(APP, DIGEST) in (None, 0)
+    assert registry.blob_size(APP, DIGEST) is None
+
+
+@pytest.mark.parametrize("status", [405, 501])
+def test_a_registry_that_knows_no_head_of_blobs(upstream: FakeUpstream, registry: Upstream, status: int) -> None:
+    upstream.faults.answer("HEAD .*/blobs/", status)
+    assert registry.head_blob(APP, DIGEST) == len(DATA)
+    with pytest.raises(BlobUnknown):
+        registry.head_blob(APP, ABSENT)
+
+
+def test_a_redirect_that_is_signed_for_a_get_alone(upstream: FakeUpstream, registry: Upstream, cdn: FakeCdn) -> None:
+    upstream.faults.redirect_blobs_to, cdn.get_only = cdn, True
+    assert registry.head_blob(APP, DIGEST) == len(DATA)
+    assert [(each.method, each.status) for each in cdn.exchanges] == [("HEAD", 403), ("GET", 200)]
+
+
+def test_a_content_server_that_refuses_a_get_too_says_nothing(
+    upstream: FakeUpstream, registry: Upstream, cdn: FakeCdn
+) -> None:
+    upstream.faults.redirect_blobs_to, cdn.status = cdn, 404
+    with pytest.raises(UpstreamElsewhere, match=r"content server of docker\.io answered 404"):
+        registry.head_blob(APP, DIGEST)
 
 
 @pytest.mark.parametrize(
