@@ -104,7 +104,7 @@ def build(config: Config) -> Services:
     return Services(
         upstreams=Upstreams(*_served(config, layout)),
         manifests=manifests,
-        blobs=BlobPullAhead(blobs, _feeds(config, layout, blobs), Layers(records)),
+        blobs=BlobPullAhead(blobs, _feeds(config, layout, blobs), Layers(records), flights),
         listing=Listing(records, flights, manifests),
         upstream_states=lambda: [_state(each.name, layout) for each in config.upstreams],
         store_state=_store_state(layout),

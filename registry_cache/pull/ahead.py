@@ -13,6 +13,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
 from registry_cache.pull.blob import BlobAnswer, BlobPull, Feeds, GrowingBlob, WholeBlob
 from registry_cache.pull.feed import Cut
+from registry_cache.pull.flight import Flights
 from registry_cache.pull.layers import Layers
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.side_by_side import side_by_side
@@ -28,8 +29,8 @@ _log = Log(__name__)
 class BlobPullAhead(BlobPull):
     """Pulls of blobs; from upstreams with ``layers_ahead``, of their images' other layers as well."""
 
-    def __init__(self, blobs: Blobs, feeds: Feeds, layers: Layers) -> None:
-        super().__init__(blobs, feeds, layers)
+    def __init__(self, blobs: Blobs, feeds: Feeds, layers: Layers, flights: Flights) -> None:
+        super().__init__(blobs, feeds, layers, flights)
         self._mutex = threading.Lock()
         # Of images whose layers are being brought, the first blob that each names.
         self._images: set[tuple[str, str, Digest]] = set()

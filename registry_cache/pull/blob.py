@@ -19,6 +19,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
 from registry_cache.pull import parts
 from registry_cache.pull.feed import Cut, Feed, FilePart
+from registry_cache.pull.flight import Flights, Record
 from registry_cache.pull.layers import Layers
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.passthrough import UncachedBlob
@@ -257,14 +258,15 @@ class Feeds:
 class BlobPull:
     """Pulls of blobs, for every upstream over one store."""
 
-    def __init__(self, blobs: Blobs, feeds: Feeds, layers: Layers) -> None:
+    def __init__(self, blobs: Blobs, feeds: Feeds, layers: Layers, flights: Flights) -> None:
         self._blobs = blobs
         self._feeds = feeds
         self._layers = layers
+        self._flights = flights
 
     def get(self, upstream: Upstream, repository: Repository, digest: Digest) -> BlobAnswer:
         """Return the blob, whole or growing. Raises every kind of RegistryError that upstream's answer may mean."""
-        pull = _Pull(upstream, repository, digest, self._layers)
+        pull = _Pull(upstream, repository, digest, self._layers, self._flights)
         while True:
             whole = self._whole(pull)
             if whole:
@@ -279,10 +281,12 @@ class BlobPull:
 
     def head(self, upstream: Upstream, repository: Repository, digest: Digest) -> BlobHead:
         """Return the size of a blob; asks upstream for what is not here, and downloads nothing."""
-        whole = self._whole(_Pull(upstream, repository, digest, self._layers))
+        pull = _Pull(upstream, repository, digest, self._layers, self._flights)
+        whole = self._whole(pull)
         if whole:
             return BlobHead(Outcome.HIT, whole.size)
-        return BlobHead(Outcome.MISS, upstream.blob_size(repository, digest))
+        pull.prove()
+        return BlobHead(Outcome.MISS, upstream.blob_size(repository, digest) if pull.size is None else pull.size)
 
     def _whole(self, pull: _Pull) -> OpenBlob | None:
         name, repository, digest = pull.upstream.name, pull.repository, pull.digest
@@ -361,25 +365,35 @@ def _source(upstream: Upstream, repository: Repository, digest: Digest, layers: 
 
 
 class _Pull:
-    """One request for one blob. ``proven``: upstream has said that this repository contains it.
+    """One request for one blob. ``proven``: upstream has said that this repository contains it; ``size`` in bytes is
+    what it said then, None for nothing.
 
     ``patient_until``: until when it waits for transfers of other repositories, on the monotonic clock.
     """
 
-    def __init__(self, upstream: Upstream, repository: Repository, digest: Digest, layers: Layers) -> None:
+    def __init__(
+        self, upstream: Upstream, repository: Repository, digest: Digest, layers: Layers, flights: Flights
+    ) -> None:
         self.upstream = upstream
         self.repository = repository
         self.digest = digest
         self.owner = (upstream.name, str(repository))
         self.source = _source(upstream, repository, digest, layers)
         self.proven = False
+        self.size: int | None = None
         self.patient_until = time.monotonic() + PATIENCE
+        self._flights = flights
 
     def prove(self) -> None:
         """Ask upstream, once, whether the repository contains the blob: cached is not authorised (P53).
 
-        Raises BlobUnknown, Denied, TooManyRequests, UpstreamError.
+        Those who ask at once for the same blob of the same repository share the answer. Raises BlobUnknown, Denied,
+        TooManyRequests, UpstreamError.
         """
         if not self.proven:
-            self.upstream.head_blob(self.repository, self.digest)
+            size = self._flights.run(f"blob {self.upstream.name}/{self.repository}@{self.digest}", self._ask)["size"]
+            self.size = size if isinstance(size, int) else None
             self.proven = True
+
+    def _ask(self) -> Record:
+        return {"size": self.upstream.head_blob(self.repository, self.digest)}

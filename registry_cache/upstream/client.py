@@ -213,12 +213,12 @@ class Upstream:
             if 200 <= response.status_code < 300:
                 return _length(response)
         # Who refuses a HEAD, such as by a redirect that is signed for a GET alone, says nothing by it.
-        return self._size_by_get(repository, digest)
+        return self.blob_size(repository, digest)
 
     def blob_size(self, repository: Repository, digest: Digest) -> int | None:
-        """Return the same, and ask for it by a GET, unread, where a HEAD does not tell."""
-        size = self.head_blob(repository, digest)
-        return self._size_by_get(repository, digest) if size is None else size
+        """Return what ``head_blob`` returns, as a GET tells it whose body is left unread."""
+        with self._send(_blob_question("GET", repository, digest)) as response:
+            return _length(response)
 
     def open_blob(
         self, repository: Repository, digest: Digest, start: int = 0, stop: int | None = None, *, insist: bool = False
@@ -286,10 +286,6 @@ class Upstream:
                 break
             path = f"{base}?{query}"
         return found
-
-    def _size_by_get(self, repository: Repository, digest: Digest) -> int | None:
-        with self._send(_blob_question("GET", repository, digest)) as response:
-            return _length(response)
 
     def _send(self, question: _Question) -> requests.Response:
         """Return a response that is an answer to ``question``; raise what any other means."""

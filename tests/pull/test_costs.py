@@ -63,7 +63,8 @@ def manifests(store: Store) -> ManifestPull:
 
 @pytest.fixture
 def blobs(store: Store) -> BlobPull:
-    return BlobPull(store.blobs, Feeds(store.blobs, store.partials, 100), Layers(store.records))
+    feeds = Feeds(store.blobs, store.partials, 100)
+    return BlobPull(store.blobs, feeds, Layers(store.records), Flights(store.layout))
 
 
 def test_a_manifest_by_digest(upstream: FakeUpstream, manifests: ManifestPull) -> None:

@@ -23,6 +23,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
 from registry_cache.pull.blob import BlobPull, Feeds, GrowingBlob, WholeBlob
 from registry_cache.pull.feed import Cut, Feed
+from registry_cache.pull.flight import Flights
 from registry_cache.pull.layers import Layers
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.passthrough import UncachedBlob
@@ -30,7 +31,7 @@ from registry_cache.pull.transfer import Transfer
 from registry_cache.store.partials import Status, failed
 from tests.harness.images import random_bytes
 from tests.harness.upstream import FakeUpstream
-from tests.pull.rig import SECONDS, Script, Try, drain, eventually, hurry, transfer
+from tests.pull.rig import SECONDS, Script, Try, drain, eventually, flying, holding, hurry, transfer
 from tests.store.rig import APP, HUB, OTHER, Store, children, descriptors, fail_at, open_store
 from tests.upstream.rig import connect
 
@@ -38,6 +39,7 @@ DATA = random_bytes(400_000, seed=5)
 DIGEST = Digest.of(DATA)
 NAME = str(DIGEST)
 HALF = len(DATA) // 2
+THIRD = Repository.parse("library/third")
 
 # Another process that leads a download and stops in the middle of it, until it is killed or told to end somehow.
 LEAD = """
@@ -86,7 +88,8 @@ class Process:
     def __init__(self, store: Store, upstream: FakeUpstream, readers: int = 100) -> None:
         fresh = open_store(Path(store.layout.root))
         self.feeds = Feeds(fresh.blobs, fresh.partials, readers)
-        self.pull = BlobPull(fresh.blobs, self.feeds, Layers(fresh.records))
+        self.flights = Flights(fresh.layout)
+        self.pull = BlobPull(fresh.blobs, self.feeds, Layers(fresh.records), self.flights)
         self.registry = connect(upstream.url)
 
     def idle(self) -> None:
@@ -140,6 +143,44 @@ def test_many_clients_of_two_processes_cost_one_transfer(processes: Both, upstre
     assert {data for _, data in results} == {DATA}
     assert upstream.gets(NAME) == upstream.peak_in_flight(NAME) == 1
     assert [outcome for outcome, _ in results].count(Outcome.MISS) == 1
+
+
+def test_many_clients_of_another_repository_cost_one_question(
+    processes: Both, upstream: FakeUpstream, store: Store
+) -> None:
+    upstream.add_blob(DATA, str(OTHER))
+    processes[0].get()
+    processes[0].idle()
+    upstream.faults.hold_before = f"HEAD /v2/{OTHER}/blobs/"
+    key = f"blob {HUB}/{OTHER}@{DIGEST}"
+    with ThreadPoolExecutor(40) as pool:
+        pulls = [pool.submit(processes[number % 2].get, OTHER) for number in range(40)]
+        # One of each process is at it, with the lock file open, and all others wait for the one of theirs.
+        eventually(lambda: [flying(each.flights, key) for each in processes] == [19, 19])
+        eventually(lambda: holding(os.getpid(), store.layout.flight(key)) == 2)
+        # What is proven for one repository is not for a third.
+        with pytest.raises(BlobUnknown):
+            processes[0].get(THIRD)
+        upstream.faults.gate.set()
+        assert [pull.result(SECONDS) for pull in pulls] == [(Outcome.HIT, DATA)] * 40
+    assert len(upstream.requests("HEAD", f"/v2/{OTHER}/blobs/")) == upstream.gets(NAME) == 1
+
+
+def test_all_who_asked_meanwhile_are_refused_together_and_who_comes_later_asks_anew(
+    processes: Both, upstream: FakeUpstream
+) -> None:
+    one, _ = processes
+    one.get()
+    one.idle()
+    upstream.faults.hold_before = f"HEAD /v2/{OTHER}/blobs/"
+    with ThreadPoolExecutor(8) as pool:
+        pulls = [pool.submit(one.get, OTHER) for _ in range(8)]
+        eventually(lambda: flying(one.flights, f"blob {HUB}/{OTHER}@{DIGEST}") == 7)
+        upstream.faults.gate.set()
+        assert {type(pull.exception(SECONDS)) for pull in pulls} == {BlobUnknown}
+    assert upstream.heads(NAME) == 1
+    upstream.add_blob(DATA, str(OTHER))
+    assert one.get(OTHER) == (Outcome.HIT, DATA)
 
 
 def test_late_comers_and_ranges_read_while_it_grows(processes: Both, upstream: FakeUpstream) -> None:

@@ -42,8 +42,9 @@ class Site:
         self.store = store = open_store(root / "store")
         self._archive = root / "archive.tar"
         self._upstreams = Upstreams(Served(connect(url), (), ALWAYS_ASK))
-        manifests = ManifestPull(store.records, Flights(store.layout), lambda: datetime.now(UTC), lambda seconds: None)
-        blobs = BlobPull(store.blobs, Feeds(store.blobs, store.partials, 10), Layers(store.records))
+        flights = Flights(store.layout)
+        manifests = ManifestPull(store.records, flights, lambda: datetime.now(UTC), lambda seconds: None)
+        blobs = BlobPull(store.blobs, Feeds(store.blobs, store.partials, 10), Layers(store.records), flights)
         self._warm = Warm(manifests, blobs, store.records, store.partials)
         self._progress: Progress = lambda done, total: None
 
