@@ -47,7 +47,9 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class TLS:
-    """``verify``: True, a CA bundle's path, or False; ``certificate``: our own, as paths of certificate and key."""
+    """``verify``: True, a CA bundle's path, or False, wherever a request leads; ``certificate``: our own, as paths of
+    certificate and key, shown to the origins that are asked and to none that they redirect to.
+    """
 
     verify: bool | str = True
     certificate: tuple[str, str] | None = None
@@ -102,14 +104,14 @@ class Session:
     ) -> requests.Response:
         """Return the response to one request, its redirects followed, its body unread: close it.
 
-        ``headers`` go to ``url``'s own origin only. ``what`` completes "… while we" in messages. ``silence``: seconds
-        between two reads, where that is less than the time-outs say. ``sent_on`` is called before another origin is
-        asked. Raises UpstreamError and its kinds.
+        ``headers`` and our certificate go to ``url``'s own origin only. ``what`` completes "… while we" in messages.
+        ``silence``: seconds between two reads, where that is less than the time-outs say. ``sent_on`` is called before
+        another origin is asked. Raises UpstreamError and its kinds.
         """
         home = origin(url)
         for hops in range(MAX_REDIRECTS + 1):
             try:
-                response = self._once(method, url, headers, what, silence)
+                response = self._once(method, url, headers, what, silence, at_home=origin(url) == home)
             except (UpstreamUnavailable, UpstreamTimeout) as error:
                 raise (UpstreamElsewhere(error.message) if hops and origin(url) != home else error) from error
             location = response.headers.get("Location") if response.status_code in _REDIRECTS else None
@@ -122,7 +124,7 @@ class Session:
         raise UpstreamError(f"{self._name} redirected more than {MAX_REDIRECTS} times while we {what}")
 
     def _once(
-        self, method: str, url: str, headers: Mapping[str, str], what: str, silence: float | None
+        self, method: str, url: str, headers: Mapping[str, str], what: str, silence: float | None, *, at_home: bool
     ) -> requests.Response:
         read = self._timeouts.read if silence is None else min(silence, self._timeouts.read)
         with faults.reporting(self._name, what):
@@ -134,7 +136,7 @@ class Session:
                 stream=True,
                 allow_redirects=False,
                 verify=self._tls.verify,
-                cert=self._tls.certificate,
+                cert=self._tls.certificate if at_home else None,
             )
             if method == "HEAD":
                 # There is no body, and whoever finds that out gives the connection back to those that wait for one.

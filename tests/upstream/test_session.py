@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,27 @@ def test_another_scheme_is_told_no_credentials(
     upstream.faults.answer("GET /v2/first", 307, Location=f"{secure.url}/v2/")
     assert send(upstream.url, "/v2/first", session, Authorization="Bearer t") == 200
     assert "Authorization" not in secure.exchanges[0].headers
+
+
+def test_our_certificate_is_shown_to_who_is_asked_and_not_to_where_that_redirects(
+    make_upstream: MakeUpstream, tmp_path: Path
+) -> None:
+    ours = tmp_path / "ours"
+    ours.mkdir()
+    make_certificate(ours)
+    context, authority = make_certificate(tmp_path)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(ours / "certificate.pem")
+    registry, elsewhere = make_upstream(tls=context), make_upstream(tls=context)
+    shown = TLS(str(authority), (str(ours / "certificate.pem"), str(ours / "key.pem")))
+    session = Session("it", PATIENT, shown)
+    registry.faults.answer("GET /v2/first", 307, Location=f"{elsewhere.url}/v2/")
+
+    assert send(registry.url, session=session) == send(elsewhere.url, session=session) == 200
+    elsewhere.forget()
+    with pytest.raises(UpstreamUnavailable):
+        send(registry.url, "/v2/first", Session("it", PATIENT, shown))
+    assert elsewhere.exchanges == []
 
 
 def test_who_was_sent_away_and_back_brings_no_credentials(upstream: FakeUpstream, make_upstream: MakeUpstream) -> None:
