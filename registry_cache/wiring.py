@@ -356,21 +356,33 @@ class Board:
         self._notice = notice
 
     def limits(self) -> Limits:
-        values = self._notice.read().get("limits")
-        known = {field.name for field in fields(Limits)}
-        try:
-            return Limits(**{name: value for name, value in values.items() if name in known})  # type: ignore[attr-defined]
-        except (AttributeError, TypeError):
-            return Limits()
+        return _limits(self._notice.read().get("limits"))
 
-    def put_limits(self, limits: Limits) -> None:
-        self._notice.write("limits", asdict(limits))
+    def update_limits(self, change: Callable[[Limits], Limits]) -> Limits:
+        # It stays so where the disk takes no note.
+        updated = self.limits()
+
+        def replaced(values: object) -> object:
+            nonlocal updated
+            updated = change(_limits(values))
+            return asdict(updated)
+
+        self._notice.change("limits", replaced)
+        return updated
 
     def is_down(self) -> bool:
         return self._notice.read().get("down") is not None
 
     def put_down(self, since: float | None, cause: str) -> None:
-        self._notice.write("down", None if since is None else {"since": since, "cause": cause})
+        self._notice.change("down", lambda _: None if since is None else {"since": since, "cause": cause})
+
+
+def _limits(values: object) -> Limits:
+    known = {field.name for field in fields(Limits)}
+    try:
+        return Limits(**{name: value for name, value in values.items() if name in known})  # type: ignore[attr-defined]
+    except (AttributeError, TypeError):
+        return Limits()
 
 
 def _served(config: Config, layout: Layout) -> tuple[Served, list[Served]]:

@@ -7,17 +7,25 @@ Losing it costs a question to upstream. A file that cannot be read is one that i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from registry_cache.errors import StoreError
 from registry_cache.log import Log
-from registry_cache.store import disk
+from registry_cache.store import disk, locks
 from registry_cache.store.layout import Layout
 
 Values = dict[str, object]
+
+# Seconds to wait for whoever writes a note, and between two looks. It takes a millisecond: who holds the lock for so
+# long is stopped, and a note that may be lost is better than a request that waits for it.
+PATIENCE = 1.0
+_POLL = 0.002
 
 _log = Log(__name__)
 
@@ -35,6 +43,7 @@ class Notice:
 
     def __init__(self, layout: Layout, upstream: str) -> None:
         self._path = layout.notice(upstream)
+        self._lock = layout.notice_lock(upstream)
         self._mutex = threading.Lock()
         self._cached = _Cached()
 
@@ -50,18 +59,41 @@ class Notice:
                 self._cached = _Cached(stamp, self._load())
             return dict(self._cached.values or {})
 
-    def write(self, topic: str, value: object) -> None:
-        """Replace one topic; None removes it. A disk that takes no note costs a question, so it is only logged."""
-        values = self.read()
-        if value is None:
-            values.pop(topic, None)
-        else:
-            values[topic] = value
+    def change(self, topic: str, change: Callable[[object], object]) -> None:
+        """Replace one topic by what ``change`` makes of it; None is a topic without a value, before and after.
+
+        One at a time, of all workers: else what one has noted would be lost where another had read before. A disk that
+        takes no note costs a question, so it is only logged.
+        """
         try:
-            with disk.reporting("note the state of an upstream"):
+            with disk.reporting("note the state of an upstream"), self._alone():
+                values = self._load()
+                before = values.get(topic)
+                after = change(before)
+                if after == before:
+                    return
+                if after is None:
+                    del values[topic]
+                else:
+                    values[topic] = after
                 disk.write_whole(self._path, json.dumps(values).encode())
         except StoreError as error:
             _log.warning("could not note the state of an upstream", error=error)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the notice's lock inside, if it comes free in time. Raises OSError."""
+        deadline = time.monotonic() + PATIENCE
+        while (lock := locks.try_lock(self._lock)) is None and time.monotonic() < deadline:
+            time.sleep(_POLL)
+        if lock is None:
+            yield
+            return
+        with lock:
+            try:
+                yield
+            finally:
+                lock.retire()
 
     def _load(self) -> Values:
         try:

@@ -132,6 +132,9 @@ class Layout:
     def notice(self, upstream: str) -> str:
         return f"{self.root}/upstreams/{upstream}.json"
 
+    def notice_lock(self, upstream: str) -> str:
+        return self.flight(f"notice {upstream}")
+
     def repository(self, upstream: str, repository: Repository) -> str:
         return f"{self.repositories}/{upstream}/{repository}"
 

@@ -6,7 +6,6 @@ it where ``board`` says, so that a limit learned by one stops the others, too.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -26,7 +25,9 @@ class Board(Protocol):
     """Where workers leave what they know for each other and for ``registry-cache status``."""
 
     def limits(self) -> Limits: ...
-    def put_limits(self, limits: Limits) -> None: ...
+    def update_limits(self, change: Callable[[Limits], Limits]) -> Limits:
+        """Replace the limits by what ``change`` makes of them, and return that; no other worker does so meanwhile."""
+
     def is_down(self) -> bool: ...
     def put_down(self, since: float | None, cause: str) -> None:
         """Upstream has failed ``since`` (seconds since the epoch), or answers again (None)."""
@@ -39,7 +40,6 @@ class Health:
         self._name = name
         self._board = board
         self._clock = clock
-        self._mutex = threading.Lock()
         # Those who have a copy wait shortly, so a slow upstream fails them where it serves the patient: each kind of
         # waiting has its own breaker, and the one opens sooner whose users lose nothing by not asking.
         self._patient = Breaker(time.monotonic, failures=3)
@@ -78,12 +78,7 @@ class Health:
         self._update(lambda known, now: refused(known, counted=False, retry_after=error.retry_after, now=now))
 
     def _update(self, change: Callable[[Limits, float], Limits]) -> None:
-        with self._mutex:
-            known = self._board.limits()
-            limits = change(known, self._clock())
-            if limits != known:
-                self._board.put_limits(limits)
-        self._warn(limits)
+        self._warn(self._board.update_limits(lambda known: change(known, self._clock())))
 
     def answered(self, *, hasty: bool) -> None:
         """Upstream answered in time, whatever it said."""

@@ -28,8 +28,9 @@ class MemoryBoard:
     def limits(self) -> Limits:
         return self.known
 
-    def put_limits(self, limits: Limits) -> None:
-        self.known = limits
+    def update_limits(self, change: Callable[[Limits], Limits]) -> Limits:
+        self.known = change(self.known)
+        return self.known
 
     def is_down(self) -> bool:
         return False
