@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 import requests
 from cachetools import LRUCache
 
-from registry_cache.errors import Denied, UpstreamError, UpstreamUnavailable
+from registry_cache.errors import Denied, UpstreamElsewhere, UpstreamError, UpstreamUnavailable
 from registry_cache.log import Log
 from registry_cache.oci.challenge import Challenge, parse_challenges
 from registry_cache.oci.names import Repository
@@ -237,9 +237,12 @@ class Authenticator:
 
     def _read(self, response: requests.Response, asked_at: float) -> _Token:
         what = "a token"
-        if response.status_code != 200:
-            raise faults.refusal(f"{self._name}'s token server", what, response, Denied)
         server = f"{self._name}'s token server"
+        if response.status_code == 404:
+            # It says nothing about what we want to read; a denial would end access to copies.
+            raise UpstreamElsewhere(f"{server} answered 404 for {what}")
+        if response.status_code != 200:
+            raise faults.refusal(server, what, response, Denied)
         body = faults.read_body(server, f"read {what}", response, MAX_TOKEN_ANSWER + 1, TOKEN_SECONDS)
         value, lifetime = _parse_token(body, self._name)
         return _Token(value, asked_at + max(lifetime - RENEW_BEFORE, lifetime * 0.8))

@@ -114,6 +114,17 @@ def test_what_is_cached_is_served_by_tag_soon_and_then_at_once(
     assert sorted(refused)[len(refused) // 2] < 1
 
 
+def test_a_token_server_that_is_not_where_it_was_is_no_denial(story: Story) -> None:
+    image = warm(story)
+    lose_the_token_server(story)
+    story.upstream.faults.token_status = 404
+    for _ in range(5):
+        answer = story.manifest("1")
+        assert told(answer) == (200, "stale", image.digest)
+        assert answer.headers["Warning"] == f'299 - "{story.name}\'s token server answered 404 for a token"'
+    assert story.manifest("2").status == 503
+
+
 def test_what_is_not_cached_gets_an_error_that_says_why_in_less_than_ten_seconds(
     make_story: Callable[[str], Story],
 ) -> None:

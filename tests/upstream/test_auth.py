@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cachetools import LRUCache
 
-from registry_cache.errors import Denied, RegistryError, UpstreamError, UpstreamUnavailable
+from registry_cache.errors import Denied, UpstreamElsewhere, UpstreamError, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository, Tag
 from registry_cache.upstream.auth import (
@@ -228,12 +228,19 @@ def test_a_scope_that_our_account_may_not_have_does_not_cost_the_others(guarded:
     assert pull(registry, OTHER) == DATA
 
 
-@pytest.mark.parametrize("status", [500, 503, 404, 418])
-def test_a_token_server_that_is_unwell_is_an_error_and_tried_again_later(guarded: FakeUpstream, status: int) -> None:
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(500, UpstreamUnavailable), (503, UpstreamUnavailable), (404, UpstreamElsewhere), (418, UpstreamError)],
+)
+def test_a_token_server_that_is_unwell_is_an_error_and_tried_again_later(
+    guarded: FakeUpstream, status: int, kind: type[UpstreamError]
+) -> None:
     registry = connect(guarded.url)
     guarded.faults.token_status = status
-    with pytest.raises(RegistryError):
+    with pytest.raises(UpstreamError) as raised:
         pull(registry)
+    assert type(raised.value) is kind
+    assert raised.value.message.startswith(f"docker.io's token server answered {status}")
     guarded.faults.token_status = 200
     assert pull(registry) == DATA
 
