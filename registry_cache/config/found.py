@@ -49,6 +49,11 @@ class Found:
         if origin is not None:
             self.origins[setting.at(mount)] = origin
 
+    def text(self, setting: schema.AnySetting) -> str:
+        """What was written for a key of one value; "" where nothing was."""
+        raw = self.raw.get(setting.at(()))
+        return raw.text if isinstance(raw, Scalar) else ""
+
     def given(self, setting: schema.AnySetting, mount: KeyPath = ()) -> bool:
         """Whether the key is given, well or badly: a rule between keys must not report what is misspelt as missing."""
         return setting.at(mount) in self.raw

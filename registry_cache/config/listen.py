@@ -73,10 +73,24 @@ def _tls(found: Found) -> TlsConfig | None:
     check_key_pair(found, schema.TLS_CERTIFICATE.at(()), certificate, key)
     for ca in cas:
         check_ca(found, schema.TLS_CLIENT_CAS.at(()), ca)
-    ciphers = tuple(filter(None, (schema.CIPHERS[name] for name in found.get(schema.TLS_CIPHERS) or ())))
+    ciphers = _ciphers(found)
     client_auth = schema.CLIENT_AUTHS[found.need(schema.TLS_CLIENT_AUTH)]
     if not cas and client_auth != "none" and found.given(schema.TLS_CLIENT_AUTH):
         found.wrong(
             schema.TLS_CLIENT_AUTH.at(()), "verifies nothing without http.tls.clientcas", "give both, or neither"
         )
+    if found.text(schema.TLS_MINIMUM).lower() in schema.OLD_TLS_VERSIONS:
+        found.ignored.append("http.tls.minimumtls")
     return TlsConfig(certificate, key, cas, client_auth if cas else "none", found.need(schema.TLS_MINIMUM), ciphers)
+
+
+def _ciphers(found: Found) -> tuple[str, ...]:
+    """OpenSSL's names of the suites given; those that are too weak are named as without effect."""
+    given = found.get(schema.TLS_CIPHERS) or ()
+    weak = [name for name in given if name in schema.WEAK_CIPHERS]
+    if weak and len(weak) == len(given):
+        remedy = f"name others, such as {next(iter(schema.CIPHERS))}, or leave it out"
+        found.wrong(schema.TLS_CIPHERS.at(()), "names only suites without forward secrecy or without AEAD", remedy)
+    elif weak:
+        found.ignored.append(f"http.tls.ciphersuites {', '.join(weak)}")
+    return tuple(filter(None, (schema.CIPHERS[name] for name in given if name not in weak)))

@@ -31,6 +31,8 @@ LEVELS: dict[str, Level] = {"error": "error", "warn": "warn", "info": "info", "d
 FORMATTERS: dict[str, Formatter] = {"text": "text", "json": "json", "logstash": "json"}
 FALLBACKS: dict[str, Fallback] = {"honest": "honest", "unavailable": "unavailable", "notfound": "notfound"}
 TLS_VERSIONS: dict[str, TlsVersion] = {"tls1.2": "tls1.2", "tls1.3": "tls1.3"}
+# Distribution takes these as well; what they would allow beside the default is not served.
+OLD_TLS_VERSIONS: dict[str, TlsVersion] = {"tls1.0": "tls1.2", "tls1.1": "tls1.2"}
 # Distribution's fourth word, require-any-client-cert, asks for a certificate and believes any: OpenSSL cannot.
 CLIENT_AUTHS: dict[str, ClientAuth] = {
     "request-client-cert": "none",
@@ -49,6 +51,22 @@ CIPHERS = {
     "TLS_AES_256_GCM_SHA384": "",
     "TLS_CHACHA20_POLY1305_SHA256": "",
 }
+
+
+# Go's names for what has no forward secrecy, no AEAD, or neither: read, and not served.
+WEAK_CIPHERS = tuple(
+    f"TLS_{rest}"
+    for rest in (
+        *(f"RSA_WITH_{cipher}" for cipher in ("RC4_128_SHA", "3DES_EDE_CBC_SHA", "AES_128_CBC_SHA", "AES_256_CBC_SHA")),
+        *(f"RSA_WITH_{cipher}" for cipher in ("AES_128_CBC_SHA256", "AES_128_GCM_SHA256", "AES_256_GCM_SHA384")),
+        *(
+            f"ECDHE_{key}_WITH_{cipher}"
+            for key in ("RSA", "ECDSA")
+            for cipher in ("RC4_128_SHA", "AES_128_CBC_SHA", "AES_256_CBC_SHA", "AES_128_CBC_SHA256")
+        ),
+        "ECDHE_RSA_WITH_3DES_EDE_CBC_SHA",
+    )
+)
 
 
 # No slots: with them a frozen generic class cannot be made as Setting[T](…).
@@ -90,8 +108,10 @@ TLS_CERTIFICATE = Setting[Path]("http.tls.certificate", values.path)
 TLS_KEY = Setting[Path]("http.tls.key", values.path)
 TLS_CLIENT_CAS = Setting[tuple[Path, ...]]("http.tls.clientcas", values.many(values.path), structured=True)
 TLS_CLIENT_AUTH = Setting[str]("http.tls.clientauth", values.word(CLIENT_AUTHS), "require-and-verify-client-cert")
-TLS_MINIMUM = Setting[TlsVersion]("http.tls.minimumtls", values.choice(TLS_VERSIONS), "tls1.2")
-TLS_CIPHERS = Setting[tuple[str, ...]]("http.tls.ciphersuites", values.many(values.word(CIPHERS)), structured=True)
+TLS_MINIMUM = Setting[TlsVersion]("http.tls.minimumtls", values.choice(TLS_VERSIONS, OLD_TLS_VERSIONS), "tls1.2")
+TLS_CIPHERS = Setting[tuple[str, ...]](
+    "http.tls.ciphersuites", values.many(values.word(CIPHERS, WEAK_CIPHERS)), structured=True
+)
 HTPASSWD_REALM = Setting[str]("auth.htpasswd.realm", values.line)
 HTPASSWD_PATH = Setting[Path]("auth.htpasswd.path", values.path)
 TTL = Setting[timedelta]("proxy.ttl", values.duration, "168h")
@@ -176,6 +196,11 @@ REFUSED = {
     "auth.silly": Refused("is not served: clients would pull unguarded", UNGUARDED),
     "http.tls.letsencrypt": Refused(
         "is not served: certificates are not fetched here", "give http.tls.certificate and http.tls.key", harmless=()
+    ),
+    "proxy.remotenamespace": Refused(
+        "is not served: a repository has the name here that it has upstream",
+        "remove it, and let clients write the whole name",
+        harmless=(),
     ),
     "http.prefix": Refused(
         "is not served: clients find /v2/ only at the root",

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeAlias, TypeVar
 
 from registry_cache.config import durations, hosts, sizes
@@ -148,9 +149,9 @@ def variable(raw: Raw) -> str:
     return text
 
 
-def choice(words: Mapping[str, T]) -> Parser[T]:
-    """A parser of the given words, in any case."""
-    in_any_case = {word.lower(): value for word, value in words.items()}
+def choice(words: Mapping[str, T], older: Mapping[str, T] = MappingProxyType({})) -> Parser[T]:
+    """A parser of the given words, in any case, and of ``older`` ones that nobody should be told to write."""
+    in_any_case = {word.lower(): value for word, value in {**older, **words}.items()}
 
     def parse(raw: Raw) -> T:
         text = line(raw)
@@ -161,9 +162,9 @@ def choice(words: Mapping[str, T]) -> Parser[T]:
     return parse
 
 
-def word(words: Iterable[str]) -> Parser[str]:
+def word(words: Iterable[str], older: Iterable[str] = ()) -> Parser[str]:
     """A parser of the given words that yields the word itself."""
-    return choice({text: text for text in words})
+    return choice({text: text for text in words}, {text: text for text in older})
 
 
 def many(one: Parser[T]) -> Parser[tuple[T, ...]]:

@@ -374,6 +374,19 @@ def test_certificates_that_fit(loader: Loader) -> None:
     assert config.default_upstream.client_key == loader.folder / "key.pem"
 
 
+def test_what_distribution_allows_of_tls_is_read_and_the_weak_of_it_not_served(loader: Loader) -> None:
+    _, certificate = make_certificate(loader.folder)
+    tls = f"certificate: {certificate}, key: {loader.folder / 'key.pem'}, minimumtls: tls1.0, ciphersuites: "
+    weak, strong = "TLS_RSA_WITH_AES_128_CBC_SHA", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"
+
+    config = loader.load(f"http: {{tls: {{{tls} [{weak}, {strong}]}}}}")
+
+    assert config.http.tls is not None
+    assert (config.http.tls.minimum_version, config.http.tls.ciphers) == ("tls1.2", ("ECDHE-RSA-AES256-GCM-SHA384",))
+    assert config.ignored == (f"http.tls.ciphersuites {weak}", "http.tls.minimumtls")
+    assert "forward secrecy" in loader.problems(f"http: {{tls: {{{tls} [{weak}]}}}}")["http.tls.ciphersuites"].what
+
+
 def test_certificates_that_do_not_fit(loader: Loader) -> None:
     _, certificate = make_certificate(loader.folder)
     (loader.folder / "other").mkdir()
