@@ -22,6 +22,8 @@ from registry_cache.log import Log
 HANDSHAKE_SECONDS = 10.0
 # For a client that was refused to read why, and to leave.
 LINGER_SECONDS = 2.0
+# Bytes that are read at once to be dropped.
+_DROPPED = 64 * 1024
 # A client that cannot get in tries again and again; one line in this time for each reason, of each address.
 TOLD_SECONDS = 300.0
 # Addresses and reasons; a flood of more is told more often.
@@ -48,7 +50,7 @@ _log = Log(__name__)
 def refuse_plainly(client: Any, text: str) -> None:
     """Answer in plain HTTP, which a client that sent the wrong kind of bytes can read or shows. Raises OSError."""
     client.sendall(malformed.answer(400, text))
-    _linger(client)
+    linger(client)
 
 
 class Handshakes:
@@ -80,7 +82,7 @@ class Handshakes:
             except ssl.SSLError:
                 # The alert is out; a client of TLS 1.3 has sent its request behind its part of the handshake.
                 with suppress(OSError):
-                    _linger(secure)
+                    linger(secure)
                 raise
             failed.pop_all()
         return secure
@@ -98,7 +100,7 @@ class Handshakes:
         tell("a TLS handshake failed", client=client, reason=reason)
 
 
-def _linger(client: Any) -> None:
+def linger(client: Any) -> None:
     """Let the client read its answer: over bytes that nobody read the kernel resets the connection, and it may be lost.
 
     Raises OSError.
@@ -106,8 +108,9 @@ def _linger(client: Any) -> None:
     # Past TLS, which is not on; the names of the class below it.
     socket.socket.shutdown(client, socket.SHUT_WR)
     with gevent.Timeout(LINGER_SECONDS, False):
-        while socket.socket.recv(client, 4096):
-            pass
+        while socket.socket.recv(client, _DROPPED):
+            # Whoever sends as fast as we read would never let others have a turn.
+            gevent.sleep(0)
 
 
 def _speaks_tls(client: Any) -> bool:

@@ -17,7 +17,7 @@ import termios
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from typing import IO, Any
 
@@ -30,7 +30,7 @@ from gunicorn.http import wsgi
 from gunicorn.workers import ggevent
 
 from registry_cache import joined, malformed, reload, watched
-from registry_cache.handshake import PLAIN_ONLY, TLS_HELLO, Handshakes, refuse_plainly
+from registry_cache.handshake import PLAIN_ONLY, TLS_HELLO, Handshakes, linger, refuse_plainly
 from registry_cache.log import Log
 
 _log = Log(__name__)
@@ -260,6 +260,8 @@ class Worker(ggevent.GeventWorker):
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
         """Serve one request; after one that carries a body, or may, close: nobody wants that body.
 
+        Over bytes that nobody read the kernel resets a connection, and a push would be told that instead of our answer.
+
         gunicorn would read it to its end, and whoever sends as fast as we read would never let others have a turn.
         """
         # The same holds for requests that come without a pause: reading one, and answering it, may never wait.
@@ -268,6 +270,11 @@ class Worker(ggevent.GeventWorker):
             req.force_close()
             # Else gunicorn would ask for the body before we see the request.
             req._expected_100_continue = False
+            try:
+                return super().handle_request(listener_name, req, sock, addr)
+            finally:
+                with suppress(OSError):
+                    linger(sock)
         return super().handle_request(listener_name, req, sock, addr)
 
 
