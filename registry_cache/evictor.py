@@ -19,24 +19,30 @@ from typing import TYPE_CHECKING
 
 from registry_cache import log
 from registry_cache.errors import StoreError
+from registry_cache.oci.digest import Digest
+from registry_cache.policy import eviction as policy
 from registry_cache.policy.eviction import Bounds
+from registry_cache.store import inventory
 from registry_cache.store.layout import Layout
+from registry_cache.store.ledger import Ledger
 from registry_cache.upkeep.cleanup import Cleanup
+from registry_cache.upkeep.keeper import Wanted
 
 # A pass over some millions of blobs on a slow disk; a later one goes on.
 PASS_SECONDS = 1800.0
 # Beyond that it hangs in the kernel, and nobody waits for it any more.
 _GRACE_SECONDS = 60.0
 
-_log = log.Log(__name__)
+# Run by -m, this module is called __main__, whose lines nobody sees.
+_log = log.Log("registry_cache.evictor")
 
 if TYPE_CHECKING:
     # It would be half of what a pass takes to start.
     from registry_cache.config import Config
 
 
-def evict(config: Config, bounds: Bounds, free: int) -> tuple[int, int]:
-    """Run one pass to ``bounds``, and until ``free`` bytes are free; return how many blobs and bytes went.
+def evict(config: Config, bounds: Bounds, wanted: Wanted) -> tuple[int, int]:
+    """Run one pass to ``bounds``, and to what is ``wanted`` besides; return how many blobs and bytes went.
 
     Raises OSError.
     """
@@ -45,13 +51,15 @@ def evict(config: Config, bounds: Bounds, free: int) -> tuple[int, int]:
         "ttl": bounds.ttl.total_seconds() if bounds.ttl is not None else None,
         "max_size": bounds.max_size,
         "min_free": bounds.min_free,
-        "free": free,
+        "free": wanted.free,
+        "less": wanted.less,
+        "blob": str(wanted.blob) if wanted.blob else None,
         "level": config.log.level,
         "formatter": config.log.formatter,
     }
     # A session of its own: Ctrl-C at the server's terminal is not for it.
     process = subprocess.Popen(  # noqa: S603 (this interpreter, and no shell)
-        [sys.executable, "-P", "-m", __name__, json.dumps(given)],
+        [sys.executable, "-P", "-m", "registry_cache.evictor", json.dumps(given)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
@@ -75,16 +83,23 @@ def main(given: str) -> int:
     ttl = None if settings["ttl"] is None else timedelta(seconds=settings["ttl"])
     bounds = Bounds(ttl, settings["max_size"], settings["min_free"])
     try:
-        _pass(Layout(Path(settings["root"])), bounds, settings["free"])
+        blob = Digest.parse(settings["blob"]) if settings["blob"] else None
+        _pass(Layout(Path(settings["root"])), bounds, Wanted(settings["free"], settings["less"], blob))
     except StoreError as error:
         _log.error("a cleanup failed", error=error)
         return 1
     return 0
 
 
-def _pass(layout: Layout, bounds: Bounds, free: int) -> None:
-    if free:
+def _pass(layout: Layout, bounds: Bounds, wanted: Wanted) -> None:
+    if wanted.free:
+        free = wanted.free - (inventory.size_of(layout, wanted.blob) if wanted.blob else 0)
         bounds = replace(bounds, min_free=max(bounds.min_free or 0, free))
+    stored = Ledger(layout).total()
+    if wanted.less and stored:
+        # What is over a size goes down to the low mark of it.
+        size = int(max(0, stored - wanted.less) / policy.LOW_MARK)
+        bounds = replace(bounds, max_size=size if bounds.max_size is None else min(size, bounds.max_size))
     began = time.monotonic()
     result = Cleanup(layout, bounds, time.time(), lambda: time.monotonic() < began + PASS_SECONDS).run()
     if result is None:

@@ -154,7 +154,7 @@ def _accel(layout: Layout) -> Callable[[Digest], str]:
 
 def _keeper(config: Config, layout: Layout) -> Keeper:
     bounds = _bounds(config, layout)
-    return Keeper(layout, bounds, lambda free: metrics.evicted(*evictor.evict(config, bounds, free)))
+    return Keeper(layout, bounds, lambda wanted: metrics.evicted(*evictor.evict(config, bounds, wanted)))
 
 
 def _bounds(config: Config, layout: Layout) -> Bounds:

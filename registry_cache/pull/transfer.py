@@ -14,6 +14,7 @@ from typing import Protocol
 from registry_cache import metrics
 from registry_cache.errors import RegistryError, StoreError, StoreFull
 from registry_cache.log import Log
+from registry_cache.oci.digest import Digest
 from registry_cache.pull import parts
 from registry_cache.pull.download import Download
 from registry_cache.pull.feed import Feed
@@ -34,8 +35,8 @@ class Room(Protocol):
     def expect(self, size: int) -> None:
         """Hear that ``size`` bytes are about to be stored. Raises StoreFull where they would never fit."""
 
-    def full(self, size: int | None) -> None:
-        """Hear that the disk refused a blob of ``size`` bytes, None where that is not known."""
+    def full(self, digest: Digest, size: int | None) -> None:
+        """Hear that the disk refused the blob, of ``size`` bytes, None where that is not known."""
 
 
 class _Unlimited:
@@ -44,7 +45,7 @@ class _Unlimited:
     def expect(self, size: int) -> None:
         """There is room."""
 
-    def full(self, size: int | None) -> None:
+    def full(self, digest: Digest, size: int | None) -> None:
         """There is none, and nobody makes any."""
 
 
@@ -200,7 +201,7 @@ class _Leader:
         say = _log.info if isinstance(error, StoreError) else _log.warning
         say("download failed", digest=self._feed.digest, repository=self._source.repository, error=error)
         if isinstance(error, StoreFull) and _no_space(error.__cause__):
-            self._room.full(self._told if self._told != -1 else None)
+            self._room.full(self._feed.digest, self._told if self._told != -1 else None)
         # Before the bytes go: watchers take bytes that went without a word for wrong ones, and cut their readers.
         told = self._tell(status)
         try:

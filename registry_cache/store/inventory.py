@@ -6,6 +6,7 @@ What comes or goes meanwhile is counted or not.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -84,6 +85,14 @@ def unfinished(layout: Layout) -> list[Unfinished]:
 def unfinished_bytes(layout: Layout) -> int:
     """Return what transfers take: of those that run, the announced size, which is soon to come. Raises StoreError."""
     return sum(max(each.bytes, each.size or 0) if each.running else each.bytes for each in unfinished(layout))
+
+
+def size_of(layout: Layout, digest: Digest) -> int:
+    """Return how many bytes of a blob are here, whole or unfinished."""
+    for path in (layout.blob(digest), layout.partial(digest)):
+        with contextlib.suppress(OSError):
+            return os.stat(path).st_size
+    return 0
 
 
 def room(path: str) -> Room:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from registry_cache.errors import StoreError, StoreFull
 from registry_cache.log import Log
+from registry_cache.oci.digest import Digest
 from registry_cache.policy import eviction as policy
 from registry_cache.policy.eviction import Bounds
 from registry_cache.store import inventory
@@ -22,6 +24,10 @@ from registry_cache.store.ledger import Ledger
 # for without end.
 _SHORTEST, _LONGEST = 0.02, 60.0
 
+# A disk that has room and refuses is believed when it does so again: no sooner than a worker may tell of a refusal that
+# another's pass has mended since, and no later than that the first one is forgotten.
+_LATE, _FORGOTTEN = 2.0, 120.0
+
 # Beyond ``max_size`` by this share, new downloads wait for the pass: a small store turns over in the time it takes.
 TOLERANCE = 0.02
 # But not for long: a pull is worth more than the size.
@@ -31,10 +37,22 @@ _POLL = 0.02
 _log = Log(__name__)
 
 
-class Keeper:
-    """Holds one store to ``bounds``. ``evict(free)`` runs one pass, after which so many bytes are free, too."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a pass is to bring about besides the bounds: ``free`` bytes on the disk, or ``less`` bytes of ours.
 
-    def __init__(self, layout: Layout, bounds: Bounds, evict: Callable[[int], None]) -> None:
+    What is here of ``blob``, for which there was no room, counts as free.
+    """
+
+    free: int = 0
+    less: int = 0
+    blob: Digest | None = None
+
+
+class Keeper:
+    """Holds one store to ``bounds``. ``evict`` runs one pass, which brings about what is wanted, too."""
+
+    def __init__(self, layout: Layout, bounds: Bounds, evict: Callable[[Wanted], None]) -> None:
         self._layout = layout
         self._bounds = bounds
         self._evict = evict
@@ -42,8 +60,9 @@ class Keeper:
         self._mutex = threading.Lock()
         self._ended = threading.Condition(self._mutex)
         self._running = False
-        self._free = 0
+        self._wanted = Wanted()
         self._not_before = 0.0
+        self._refused_at: float | None = None
 
     def expect(self, size: int) -> None:
         """Count ``size`` bytes that are about to be stored. Raises StoreFull where they would never fit."""
@@ -58,18 +77,36 @@ class Keeper:
             with self._ended:
                 self._ended.wait(_POLL)
 
-    def full(self, size: int | None) -> None:
+    def full(self, digest: Digest, size: int | None) -> None:
         """Have room made for a blob of ``size`` bytes, None where it is not known: the disk has refused it."""
         try:
             room = inventory.room(self._layout.root)
         except StoreError as error:
             _log.warning("could not ask for the room on the disk", error=error)
             return
-        need = policy.emergency(size or 0, self._ledger.total() or 0, room.free, room.total)
+        stored = self._ledger.total() or 0
+        need = policy.emergency(size or 0, stored, room.free, room.total)
         # An amount that is to be free, so that of two workers on one full disk the second finds nothing left to do.
-        # Where as much is free already it is a quota or the inodes that ran out, and only less of us can help.
-        self._free = need if room.free < need else room.free + need
+        if room.free + inventory.size_of(self._layout, digest) < need:
+            self._wanted = Wanted(free=need, blob=digest)
+        elif self._refused_before():
+            # A quota or the inodes have run out, and only less of us can help.
+            self._wanted = Wanted(less=policy.emergency(size or 0, stored, 0, stored))
+        else:
+            return
         self._start()
+
+    def _refused_before(self) -> bool:
+        """Tell whether the disk, which has room, refused a blob some time ago as well.
+
+        Once says nothing: the refusal may be from before another worker's pass made that room.
+        """
+        with self._mutex:
+            now, before = time.monotonic(), self._refused_at
+            if before is None or now - before > _FORGOTTEN:
+                self._refused_at = now
+                return False
+            return now - before >= _LATE
 
     def _due(self) -> bool:
         try:
@@ -91,9 +128,9 @@ class Keeper:
 
     def _run(self) -> None:
         began = time.monotonic()
-        free, self._free = self._free, 0
+        wanted, self._wanted = self._wanted, Wanted()
         try:
-            self._evict(free)
+            self._evict(wanted)
         except OSError as error:
             _log.error("could not start a cleanup", error=error)
         with self._ended:

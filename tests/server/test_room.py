@@ -104,9 +104,10 @@ def test_a_full_disk_costs_no_pull_and_is_made_room_on(
 
     eventually(cached)
     assert not here(cache, old[0])
-    assert here(cache, old[-1])
+    assert here(cache, old[-1]), cache.log_text()
     log = cache.log_file.read_text()
     assert 1 <= log.count("the disk refuses") <= 2
+    assert "info made room blobs=" in log
     assert log.count("the disk takes blobs again") >= 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from registry_cache.errors import StoreFull
+from registry_cache.oci.digest import Digest
 from registry_cache.policy import eviction as policy
 from registry_cache.policy.eviction import Bounds
 from registry_cache.store import inventory
@@ -17,9 +19,11 @@ from registry_cache.store.inventory import Room
 from registry_cache.store.layout import Layout
 from registry_cache.store.ledger import Ledger
 from registry_cache.upkeep import keeper
-from registry_cache.upkeep.keeper import Keeper
+from registry_cache.upkeep.keeper import Keeper, Wanted
+from tests.pull.rig import Clock
 
 SECONDS = 20.0
+BLOB = Digest.of(b"new")
 
 
 class Passes:
@@ -28,11 +32,11 @@ class Passes:
     def __init__(self, layout: Layout, after: int = 0) -> None:
         self.ledger = Ledger(layout)
         self.after = after
-        self.needs: list[int] = []
+        self.needs: list[Wanted] = []
         self.begun, self.may_end, self.ended = threading.Semaphore(0), threading.Event(), threading.Semaphore(0)
         self.may_end.set()
 
-    def __call__(self, need: int) -> None:
+    def __call__(self, need: Wanted) -> None:
         self.needs.append(need)
         self.begun.release()
         assert self.may_end.wait(SECONDS)
@@ -61,7 +65,7 @@ def make(layout: Layout, passes: Passes) -> Make:
 def test_nobody_has_counted_what_is_held_to_a_size(make: Make, passes: Passes) -> None:
     make(max_size=1000).expect(1)
     assert passes.ended.acquire(timeout=SECONDS)
-    assert passes.needs == [0]
+    assert passes.needs == [Wanted()]
 
 
 def test_within_its_bounds_nothing_is_done(make: Make, passes: Passes) -> None:
@@ -91,7 +95,7 @@ def test_far_over_its_size_a_download_waits_for_the_pass(make: Make, passes: Pas
         assert not download.done()
         passes.may_end.set()
         download.result(SECONDS)
-    assert passes.needs == [0]
+    assert passes.needs == [Wanted()]
 
 
 def test_but_not_for_long(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,18 +123,29 @@ def test_what_would_never_fit_is_not_begun(make: Make, passes: Passes) -> None:
 def test_a_full_disk(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inventory, "room", lambda _: Room(total=1000, free=10))
     passes.ledger.settle(900, 0)
-    make().full(200)
+    make().full(BLOB, 200)
     assert passes.ended.acquire(timeout=SECONDS)
-    assert passes.needs == [policy.emergency(200, 900, 10, 1000)]
+    assert passes.needs == [Wanted(free=policy.emergency(200, 900, 10, 1000), blob=BLOB)]
 
 
 def test_a_disk_that_is_full_though_there_is_room(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quota, or no inodes."""
+    """A quota, or no inodes: told by its refusing again. Once may be news from before another worker made room."""
     monkeypatch.setattr(inventory, "room", lambda _: Room(total=1000, free=500))
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
     passes.ledger.settle(400, 0)
-    make().full(200)
+    one = make()
+    one.full(BLOB, 200)
+    clock.now += keeper._LATE / 2
+    one.full(BLOB, 200)
+    clock.now += keeper._FORGOTTEN
+    one.full(BLOB, 200)
+    assert passes.needs == []
+    clock.now += keeper._LATE
+    one.full(BLOB, 200)
     assert passes.ended.acquire(timeout=SECONDS)
-    assert passes.needs == [500 + policy.emergency(200, 400, 500, 1000)]
+    # Of what is stored, and not of a disk that has room.
+    assert passes.needs == [Wanted(less=20 + 200)]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +159,7 @@ def test_how_much_is_freed_on_a_full_disk(size: int, freed: int) -> None:
 def test_a_pass_that_cannot_be_started(layout: Layout) -> None:
     tried = threading.Semaphore(0)
 
-    def fail(need: int) -> None:
+    def fail(need: Wanted) -> None:
         tried.release()
         raise OSError(11, "Resource temporarily unavailable")
 
