@@ -9,7 +9,9 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -104,18 +106,34 @@ def counted_pulls() -> str:
 
 
 def outage() -> str:
-    with running(workers=1) as (upstream, _, puller):
+    """Ten clients pull for 30 seconds, until long after both workers' questions have failed and probes are made."""
+    with running(config={"proxy": {"tag_timeout": "2s"}}) as (upstream, cache, puller):
         make_image(upstream, tag="1")
         puller.manifest("1")
-        upstream.faults.hold_before = "HEAD .*/manifests/1$"
-        seconds = []
-        for _ in range(40):
-            began = time.monotonic()
+        upstream.faults.hold_before = "/v2/"
+        with ThreadPoolExecutor(10) as clients:
+            pulls = sorted(chain.from_iterable(clients.map(lambda _: list(pulling(cache.url, 30.0)), range(10))))
+        # A client may meet the one worker first and then the other: by then each has learnt that upstream is silent.
+        learnt = pulls[0][0] + 4.5
+        first = [seconds for began, seconds in pulls if began < learnt]
+        open_ = [seconds for began, seconds in pulls if began >= learnt]
+        waited = sum(seconds > 1.0 for seconds in first)
+        words = f"{waited} waits, {max(first):.2f} s at most, until the breakers open; then {len(open_)} pulls"
+        return f"silent upstream, cached tag, two workers, 10 clients: {words}, {spread(open_)}"
+
+
+def pulling(url: str, seconds: float) -> Iterator[tuple[float, float]]:
+    """Pull a cached tag ten times a second; yield when each pull began, and how long it took."""
+    end = time.monotonic() + seconds
+    with Puller(url) as puller:
+        while (began := time.monotonic()) < end:
             assert puller.manifest("1").headers["X-Cache"] == "stale"
-            seconds.append(time.monotonic() - began)
-        quick = sorted(second for second in seconds if second < 1)
-        slow = f"first {seconds[0]:.2f} s; {len(quick)} of 39 later ones answered by the breaker"
-        return f"silent upstream, cached tag: {slow}, median {statistics.median(quick) * 1000:.1f} ms"
+            yield began, time.monotonic() - began
+            time.sleep(0.1)
+
+
+def spread(seconds: list[float]) -> str:
+    return f"median {statistics.median(seconds) * 1000:.1f} ms, worst {max(seconds) * 1000:.0f} ms"
 
 
 def tokens() -> str:

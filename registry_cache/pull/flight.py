@@ -35,7 +35,7 @@ _log = Log(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long, in ``seconds``, somebody waits for an answer, and ``what`` was asked."""
+    """How long, in ``seconds`` from when it was asked, an answer is waited for, and ``what`` was asked."""
 
     seconds: float
     what: str
@@ -63,6 +63,7 @@ class _Outcome:
 
 @dataclass(slots=True)
 class _Running:
+    began: float = field(default_factory=time.monotonic)
     done: threading.Event = field(default_factory=threading.Event)
     outcome: _Outcome = field(default_factory=_Outcome)
 
@@ -79,30 +80,45 @@ class Flights:
     def run(self, key: str, work: Callable[[], Record], patience: Patience | None = None) -> Record:
         """Return what ``work`` returns, JSON values, done by us or by whoever was at it when we came.
 
-        With ``patience`` nobody waits for longer: the work then has a thread of its own, and goes on.
+        With ``patience`` the work has a thread of its own, and goes on when nobody waits any more. It counts from the
+        work's begin: who comes while it takes longer than that does not wait for it as long again.
         Raises what ``work`` raised there; UpstreamTimeout after ``patience``, or where another process stays at it for
         too long.
         """
         arrived = self._clock()
         deadline = time.monotonic() + (patience.seconds if patience else MAX_WAIT)
         while True:
-            with self._mutex:
-                running = self._running.get(key)
-                mine = None if running else _Running()
-                if mine:
-                    self._running[key] = running = mine
-            if mine and patience is None:
-                return self._lead(key, mine, arrived, work).get()
-            if mine:
-                threading.Thread(target=self._lead, args=(key, mine, arrived, work), name=key, daemon=True).start()
-            assert running is not None  # noqa: S101 — one of both
+            running, ours = self._join(key)
+            if ours and patience is None:
+                return self._lead(key, running, arrived, work).get()
+            if ours:
+                self._send_off(key, running, arrived, work)
+            until = min(deadline, running.began + patience.seconds) if patience else deadline
             with stopwatch.waiting():
-                in_time = running.done.wait(max(0.0, deadline - time.monotonic()))
+                in_time = running.done.wait(max(0.0, until - time.monotonic()))
             if not in_time:
                 raise patience.over() if patience else _stuck(key)
             # The process' first may itself have shared an outcome that was there before we came.
             if running.outcome.finished_at >= arrived:
                 return running.outcome.get()
+
+    def start(self, key: str, work: Callable[[], Record]) -> None:
+        """Have ``work`` done, in a thread of its own, unless somebody here is at it; nobody hears of its outcome."""
+        running, ours = self._join(key)
+        if ours:
+            self._send_off(key, running, self._clock(), work)
+
+    def _join(self, key: str) -> tuple[_Running, bool]:
+        """Return who is at ``key`` in this process, and whether that is us from now on."""
+        with self._mutex:
+            running = self._running.get(key)
+            if running:
+                return running, False
+            self._running[key] = running = _Running()
+            return running, True
+
+    def _send_off(self, key: str, mine: _Running, arrived: float, work: Callable[[], Record]) -> None:
+        threading.Thread(target=self._lead, args=(key, mine, arrived, work), name=key, daemon=True).start()
 
     def _lead(self, key: str, mine: _Running, arrived: float, work: Callable[[], Record]) -> _Outcome:
         try:

@@ -5,6 +5,8 @@ TAG     fresh (tag_max_age)                      → HIT           upstream is n
         HEAD: another digest                     → MISS          GET that digest, never the tag again (P28)
         404                                      → the tag is forgotten
         429, 5xx, silence                        → STALE if there is a copy, else the error
+        slower than who has a copy waits         → STALE         the work goes on; the next pull finds its fruit
+        down, or slow of late                    → STALE         at once; upstream is asked behind
         401, 403                                 → Denied: an answer, not an outage; the copy stays on the disk
 DIGEST  known to the repository                  → HIT           never revalidated
         brought by another repository            → MISS          HEAD proves our access; nothing is fetched
@@ -25,11 +27,13 @@ from registry_cache.errors import (
     Denied,
     ManifestUnknown,
     NotFound,
+    RegistryError,
     StoreError,
     TooManyRequests,
     UpstreamCorrupt,
     UpstreamDown,
     UpstreamError,
+    UpstreamTimeout,
     UpstreamUnavailable,
 )
 from registry_cache.log import Log
@@ -41,15 +45,12 @@ from registry_cache.pull.flight import Flights, Patience, Record
 from registry_cache.pull.outcome import Outcome
 from registry_cache.store.records import Records, StoredManifest, TagRecord
 from registry_cache.upstream.bounded import bounded
-from registry_cache.upstream.client import ManifestBody, Upstream
+from registry_cache.upstream.client import ManifestBody, ManifestHead, Upstream
 
 # Seconds before a failed question is asked once more, and how soon it must have failed for that: two long failures
 # would last longer than clients wait.
 _PAUSE = (0.1, 0.4)
 _MOMENT = 1.0
-
-# Seconds that a question's own time-out, which the breaker is told of, is given before nobody waits for it any more.
-_GRACE = 0.25
 
 _T = TypeVar("_T")
 
@@ -118,21 +119,12 @@ class ManifestPull:
         stored = self._stored(upstream, repository, record.digest) if record else None
         copy = stored or self._previous(upstream, repository, record)
         if record is None or copy is None:
-            return self._moved(upstream, repository, tag, self._resolve(upstream, repository, tag, None, None), absent)
+            return self._moved(upstream, repository, tag, self._resolve(upstream, repository, tag), absent)
         if stored and decide(record.checked_at, self._clock(), tags.max_age) is Freshness.FRESH:
             return replace(_answer(Outcome.HIT, stored), checked_at=record.checked_at)
 
-        until = time.monotonic() + tags.patience + _GRACE
-        # Whoever has a copy stops waiting for all of it together, and for another process that is at it. The work goes
-        # on, with the patience of those who have none and may have joined it; the next pull finds its fruit.
-        patience = Patience(tags.patience + _GRACE, f"asked {upstream.name} for {repository}:{tag}")
         try:
-            found = self._resolve(upstream, repository, tag, tags.patience, patience)
-            if stored and found.digest == stored.digest:
-                answer = _answer(Outcome.REVALIDATED, stored)
-            else:
-                left = max(0.0, until - time.monotonic())
-                answer = bounded(left, patience.what, lambda: self._moved(upstream, repository, tag, found, absent))
+            answer = self._renewed(upstream, repository, tag, tags, stored, absent)
         except (NotFound, Denied) as error:
             metrics.revalidated(upstream.name, "gone" if isinstance(error, NotFound) else "denied")
             raise
@@ -158,40 +150,103 @@ class ManifestPull:
             return absent(upstream, repository, found.digest, found)
         except ManifestUnknown:
             # The tag moved on between HEAD and GET and took its manifest with it, or this registry serves no digests.
-            fetched = self._get_tag(upstream, repository, tag, None)
+            fetched = self._get_tag(upstream, repository, tag, has_copy=False)
             self._keep_tag(upstream, repository, tag, fetched.digest, fetched.media_type, len(fetched.data))
             return _answer(Outcome.MISS, fetched)
 
-    def _resolve(
-        self, upstream: Upstream, repository: Repository, tag: Tag, silence: float | None, patience: Patience | None
-    ) -> TagRecord:
-        """Ask upstream what the tag means, once for all who ask meanwhile, and keep the answer.
-
-        ``silence``: for how many seconds upstream itself may be silent; ``patience`` is that of who asks here.
-        """
+    def _resolve(self, upstream: Upstream, repository: Repository, tag: Tag) -> TagRecord:
+        """Ask upstream what a tag means of which there is no copy, once for all who ask meanwhile; keep the answer."""
 
         def ask() -> Record:
-            return _to_values(self._ask_tag(upstream, repository, tag, silence))
+            return _to_values(self._ask_tag(upstream, repository, tag, has_copy=False))
 
-        return _from_values(self._flights.run(f"tag {upstream.name}/{repository}:{tag}", ask, patience))
+        return _from_values(self._flights.run(_key(upstream, repository, tag), ask))
 
-    def _ask_tag(self, upstream: Upstream, repository: Repository, tag: Tag, patience: float | None) -> TagRecord:
+    def _renewed(
+        self,
+        upstream: Upstream,
+        repository: Repository,
+        tag: Tag,
+        tags: TagPolicy,
+        stored: StoredManifest | None,
+        absent: _Absent,
+    ) -> ManifestAnswer:
+        """Answer for a tag of which there is a copy by what upstream says now, where that comes in time.
+
+        ``stored`` is what it meant when upstream was last asked. Raises UpstreamTimeout, UpstreamDown, and what
+        ``_resolve`` raises.
+        """
+        outlook = upstream.outlook()
+        if outlook:
+            if outlook.retry_after is None:
+                self._renew_behind(upstream, repository, tag, tags)
+            raise outlook
+        until = time.monotonic() + tags.patience
+        # Whoever has a copy stops waiting for all of it together, and for another process that is at it.
+        patience = Patience(tags.patience, f"asked {upstream.name} for {repository}:{tag}")
+
+        def ask() -> Record:
+            found = self._ask_tag(upstream, repository, tag, has_copy=True)
+            if time.monotonic() >= until:
+                # Nobody waits any more: what it moved to must be here for the next, who may not wait as long either.
+                self._bring(upstream, repository, tag, found)
+            return _to_values(found)
+
         try:
-            head = self._twice(
-                patience, lambda insist: upstream.head_manifest(repository, tag, patience, insist=insist)
-            )
+            found = _from_values(self._flights.run(_key(upstream, repository, tag), ask, patience))
+            if stored and found.digest == stored.digest:
+                answer = _answer(Outcome.REVALIDATED, stored)
+            else:
+                left = max(0.0, until - time.monotonic())
+                answer = bounded(left, patience.what, lambda: self._moved(upstream, repository, tag, found, absent))
+        except UpstreamTimeout as error:
+            upstream.too_late(error)
+            raise
+        upstream.in_time()
+        return answer
+
+    def _renew_behind(self, upstream: Upstream, repository: Repository, tag: Tag, tags: TagPolicy) -> None:
+        """Ask upstream what a tag means and fetch it, while everybody is served the copy."""
+
+        def ask() -> Record:
+            began = time.monotonic()
+            try:
+                found = self._ask_tag(upstream, repository, tag, has_copy=True)
+                self._bring(upstream, repository, tag, found)
+            finally:
+                # A denial that comes soon must end access, and an error that comes soon costs nobody a wait.
+                if time.monotonic() - began < tags.patience:
+                    upstream.in_time()
+            return _to_values(found)
+
+        self._flights.start(_key(upstream, repository, tag), ask)
+
+    def _bring(self, upstream: Upstream, repository: Repository, tag: Tag, found: TagRecord) -> None:
+        try:
+            self._moved(upstream, repository, tag, found, self._fetch_once)
+        except RegistryError as error:
+            _log.debug("could not fetch what a tag moved to", repository=repository, tag=tag, error=error)
+
+    def _ask_tag(self, upstream: Upstream, repository: Repository, tag: Tag, *, has_copy: bool) -> TagRecord:
+        def ask(insist: bool) -> ManifestHead:
+            return upstream.head_manifest(repository, tag, has_copy=has_copy, insist=insist)
+
+        try:
+            head = ask(False) if has_copy else self._twice(ask)
             if head.digest is None or head.size is None or not head.media_type:
                 # Some registries leave them out of a HEAD (P33); then only a GET tells.
-                stored = self._get_tag(upstream, repository, tag, patience)
+                stored = self._get_tag(upstream, repository, tag, has_copy=has_copy)
                 return self._keep_tag(upstream, repository, tag, stored.digest, stored.media_type, len(stored.data))
         except NotFound:
             self._try_to("forget a tag", lambda: self._records.forget_tag(upstream.name, repository, tag))
             raise
         return self._keep_tag(upstream, repository, tag, head.digest, head.media_type, head.size)
 
-    def _get_tag(self, upstream: Upstream, repository: Repository, tag: Tag, patience: float | None) -> StoredManifest:
+    def _get_tag(self, upstream: Upstream, repository: Repository, tag: Tag, *, has_copy: bool) -> StoredManifest:
         """Fetch by tag, which is a counted pull and the last resort; the bytes say what the digest is."""
-        return self._compared(upstream, repository, None, lambda: upstream.get_manifest(repository, tag, patience))
+        return self._compared(
+            upstream, repository, None, lambda: upstream.get_manifest(repository, tag, has_copy=has_copy)
+        )
 
     def _keep_tag(
         self, upstream: Upstream, repository: Repository, tag: Tag, digest: Digest, media_type: str, size: int
@@ -257,7 +312,7 @@ class ManifestPull:
         """Fetch by digest."""
 
         def fetch() -> ManifestBody:
-            return self._twice(None, lambda insist: upstream.get_manifest(repository, digest, insist=insist))
+            return self._twice(lambda insist: upstream.get_manifest(repository, digest, insist=insist))
 
         return self._compared(upstream, repository, digest, fetch)
 
@@ -288,14 +343,13 @@ class ManifestPull:
         )
         return StoredManifest(digest, manifest.media_type, body.data)
 
-    def _twice(self, patience: float | None, ask: Callable[[bool], _T]) -> _T:
-        """Return ``ask(False)``; where there is no copy to serve instead, ask once more after a failure of a moment."""
+    def _twice(self, ask: Callable[[bool], _T]) -> _T:
+        """Return ``ask(False)``; after a failure of a moment ``ask(True)``, for there is no copy to serve instead."""
         began = time.monotonic()
         try:
             return ask(False)
         except UpstreamUnavailable as error:
-            slow = time.monotonic() - began > _MOMENT
-            if patience is not None or slow or isinstance(error, UpstreamDown):
+            if time.monotonic() - began > _MOMENT or isinstance(error, UpstreamDown):
                 raise
         self._pause(random.uniform(*_PAUSE))  # noqa: S311 — jitter
         return ask(True)
@@ -320,6 +374,10 @@ class ManifestPull:
             act()
         except StoreError as error:
             _log.debug(f"could not {what}", error=error, file=error.detail)
+
+
+def _key(upstream: Upstream, repository: Repository, tag: Tag) -> str:
+    return f"tag {upstream.name}/{repository}:{tag}"
 
 
 _Absent = Callable[[Upstream, Repository, Digest, TagRecord | None], ManifestAnswer]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 # Seconds from opening to the first probe, and the longest time between two.
@@ -13,7 +12,7 @@ FIRST_PAUSE, LAST_PAUSE = 1.0, 30.0
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why nothing is asked now: ``cause`` of the last failure, ``since`` and ``wait`` in seconds."""
+    """Why it is open: ``cause`` of the last failure, ``since`` and ``wait`` in seconds, 0 where a probe is due."""
 
     cause: str
     since: float
@@ -54,36 +53,26 @@ class Breaker:
                 self._pause = min(self._pause * 2, LAST_PAUSE)
             self._probe_at, self._probing = now + self._pause, False
 
-    def open_since(self) -> float | None:
-        """Return for how many seconds upstream has been failing; None while closed."""
+    def look(self) -> Refusal | None:
+        """Return why it is open; None while closed. Takes no probe."""
         with self._mutex:
-            return self._clock() - self._since if self._in_a_row >= self._failures else None
+            return self._refusal(self._clock())
 
-    def _refusal(self, now: float) -> Refusal | None:
-        if self._in_a_row < self._failures or now >= self._probe_at:
-            return None
-        return Refusal(self._cause, now - self._since, self._probe_at - now)
+    def ask(self) -> Refusal | None:
+        """Return why not to ask; None where the caller may, and must report ``success`` or ``failure``.
 
-    def _take_probe(self, now: float) -> None:
-        if self._in_a_row >= self._failures:
+        While open, one caller a pause gets None: it is the probe.
+        """
+        with self._mutex:
+            now = self._clock()
+            refusal = self._refusal(now)
+            if refusal is None or refusal.wait > 0:
+                return refusal
             # The next one is due a pause from now, whether or not this one ever reports.
             self._probe_at, self._probing = now + self._pause, True
+            return None
 
-
-def ask(*breakers: Breaker) -> Refusal | None:
-    """Return why not to ask; None where the caller may, and must report ``success`` or ``failure`` to each.
-
-    While one of them is open, one caller a pause gets None: it is the probe. All or none: a probe's place taken at one
-    while another refuses would be lost. Name them in the same order everywhere.
-    """
-    with ExitStack() as locked:
-        for breaker in breakers:
-            locked.enter_context(breaker._mutex)
-        moments = [(breaker, breaker._clock()) for breaker in breakers]
-        for breaker, now in moments:
-            refusal = breaker._refusal(now)
-            if refusal:
-                return refusal
-        for breaker, now in moments:
-            breaker._take_probe(now)
-    return None
+    def _refusal(self, now: float) -> Refusal | None:
+        if self._in_a_row < self._failures:
+            return None
+        return Refusal(self._cause, now - self._since, max(0.0, self._probe_at - now))

@@ -26,6 +26,7 @@ from registry_cache.errors import (
     NotFound,
     RegistryError,
     TooManyRequests,
+    UpstreamDown,
     UpstreamElsewhere,
     UpstreamError,
     UpstreamTimeout,
@@ -138,8 +139,8 @@ class _Question:
     """A request and what its answers mean. ``what`` names the thing asked for, ``missing`` is what a 404 means.
 
     Statuses among ``answers`` are no errors; with ``unsaid_elsewhere``, none is that comes from where the registry has
-    sent us on to. ``counted``: upstream counts it as a pull. ``patience``: seconds to wait where there is a copy, None
-    where there is none. ``insist``: a further try, for the caller to bound.
+    sent us on to. ``counted``: upstream counts it as a pull. ``has_copy``: there is something to serve instead.
+    ``seconds``: until its answer must have begun. ``insist``: a further try, for the caller to bound.
     """
 
     method: str
@@ -151,12 +152,9 @@ class _Question:
     answers: tuple[int, ...] = ()
     unsaid_elsewhere: bool = False
     counted: bool = False
-    patience: float | None = None
+    has_copy: bool = False
+    seconds: float | None = None
     insist: bool = False
-
-    @property
-    def hasty(self) -> bool:
-        return self.patience is not None
 
 
 class Upstream:
@@ -185,11 +183,36 @@ class Upstream:
         self._auth = auth
         self._health = health
 
+    def outlook(self) -> UpstreamDown | None:
+        """Return why who has a copy should not wait for an answer now; None where it may come in time.
+
+        It has a ``retry_after`` where upstream must not be asked either.
+        """
+        return self._health.outlook()
+
+    def in_time(self) -> None:
+        """Take note that an answer came in the time for which those who have a copy wait."""
+        self._health.in_time()
+
+    def too_late(self, error: UpstreamError) -> None:
+        """Take note that somebody who has a copy waited in vain."""
+        self._health.too_late(error)
+
     def head_manifest(
-        self, repository: Repository, reference: Reference, patience: float | None = None, *, insist: bool = False
+        self,
+        repository: Repository,
+        reference: Reference,
+        seconds: float | None = None,
+        *,
+        has_copy: bool = False,
+        insist: bool = False,
     ) -> ManifestHead:
-        """Ask what ``reference`` means; not counted by Docker Hub (P24). What upstream leaves out is None (P33)."""
-        with self._send(_manifest_question("HEAD", repository, reference, patience, insist)) as response:
+        """Ask what ``reference`` means; not counted by Docker Hub (P24). What upstream leaves out is None (P33).
+
+        ``seconds`` until the answer must be there, for who is in a hurry. ``has_copy``: there is something to serve
+        instead.
+        """
+        with self._send(_manifest_question("HEAD", repository, reference, seconds, has_copy, insist)) as response:
             if response.status_code >= 400:
                 return ManifestHead(None, "", None)
             return ManifestHead(
@@ -199,10 +222,10 @@ class Upstream:
             )
 
     def get_manifest(
-        self, repository: Repository, reference: Reference, patience: float | None = None, *, insist: bool = False
+        self, repository: Repository, reference: Reference, *, has_copy: bool = False, insist: bool = False
     ) -> ManifestBody:
         """Fetch a manifest; counted by Docker Hub. UpstreamError for one over 4 MiB."""
-        question = _manifest_question("GET", repository, reference, patience, insist)
+        question = _manifest_question("GET", repository, reference, None, has_copy, insist)
         with self._send(question) as response:
             data = self._body(response, f"the manifest {question.what}", MAX_MANIFEST_SIZE)
             return ManifestBody(data, response.headers.get("Content-Type", ""), _claimed_digest(response))
@@ -290,13 +313,13 @@ class Upstream:
     def _send(self, question: _Question) -> requests.Response:
         """Return a response that is an answer to ``question``; raise what any other means."""
         if not question.insist:
-            self._health.admit(counted=question.counted, hasty=question.hasty)
+            self._health.admit(counted=question.counted, has_copy=question.has_copy)
         doing = f"asked for {question.what}"
         sent_on = threading.Event()
         began, status = time.monotonic(), None
         try:
             response = bounded(
-                ANSWER_SECONDS if question.patience is None else question.patience,
+                ANSWER_SECONDS if question.seconds is None else question.seconds,
                 f"asked {self.name} for {question.what}",
                 lambda: self._answer(question, doing, sent_on.set),
                 requests.Response.close,
@@ -355,7 +378,7 @@ class Upstream:
                 error = UpstreamElsewhere(f"the content server of {self.name} answered {response.status_code}")
         error = self._explained(error)
         self._note(question, error)
-        raise self._health.refusal(error, hasty=question.hasty)
+        raise self._health.refusal(error, has_copy=question.has_copy)
 
     def _explained(self, error: RegistryError) -> RegistryError:
         """Return ``error``, and instead of a denial what keeps us from having an account: then a copy may be served."""
@@ -370,9 +393,9 @@ class Upstream:
         """
         silent = isinstance(error, UpstreamUnavailable | UpstreamTimeout) and not isinstance(error, UpstreamElsewhere)
         if not silent:
-            self._health.answered(hasty=question.hasty)
+            self._health.answered()
         elif isinstance(error, UpstreamError) and not question.insist:
-            self._health.failed(error, hasty=question.hasty)
+            self._health.failed(error)
 
     def _body(self, response: requests.Response, what: str, limit: int) -> bytes:
         data = faults.read_body(self.name, f"read {what}", response, limit + 1, DOCUMENT_SECONDS)
@@ -410,7 +433,7 @@ def _continues(response: requests.Response, start: int) -> bool:
 
 
 def _manifest_question(
-    method: str, repository: Repository, reference: Reference, patience: float | None, insist: bool
+    method: str, repository: Repository, reference: Reference, seconds: float | None, has_copy: bool, insist: bool
 ) -> _Question:
     return _Question(
         method,
@@ -421,7 +444,8 @@ def _manifest_question(
         headers={"Accept": media_types.ACCEPT_MANIFEST},
         answers=_UNSAID if method == "HEAD" else (),
         counted=method == "GET",
-        patience=patience,
+        has_copy=has_copy,
+        seconds=seconds,
         insist=insist,
     )
 

@@ -12,10 +12,10 @@ from typing import Protocol
 
 import requests
 
-from registry_cache.errors import RegistryError, TooManyRequests, UpstreamDown, UpstreamError, UpstreamTimeout
+from registry_cache.errors import RegistryError, TooManyRequests, UpstreamDown, UpstreamError
 from registry_cache.log import Log
 from registry_cache.upstream import faults
-from registry_cache.upstream.breaker import Breaker, ask
+from registry_cache.upstream.breaker import Breaker, Refusal
 from registry_cache.upstream.limits import Limits, read_limits, refused
 
 _log = Log(__name__)
@@ -40,30 +40,49 @@ class Health:
         self._name = name
         self._board = board
         self._clock = clock
-        # Those who have a copy wait shortly, so a slow upstream fails them where it serves the patient: each kind of
-        # waiting has its own breaker, and the one opens sooner whose users lose nothing by not asking.
+        # Those who have a copy wait shortly, so a slow upstream fails them where it serves the patient. Each kind of
+        # waiting has its own breaker: the hasty one stops nobody from asking, only from waiting for the answer.
         self._patient = Breaker(time.monotonic, failures=3)
         self._hasty = Breaker(time.monotonic, failures=2)
         self._down = False
         self._warned_low = False
 
-    def admit(self, *, counted: bool, hasty: bool) -> None:
+    def admit(self, *, counted: bool, has_copy: bool) -> None:
         """Return where a request may be made. Raises TooManyRequests, UpstreamDown at once where it may not.
 
-        ``counted``: upstream counts it as a pull. ``hasty``: there is a copy to serve instead.
+        ``counted``: upstream counts it as a pull. ``has_copy``: there is something to serve instead.
         """
         now = self._clock()
         limits = self._board.limits()
         until = limits.blocked_until(counted=counted)
         if until > now:
-            raise self._limited(limits, until - now, hasty=hasty)
-        refusal = ask(self._hasty, self._patient) if hasty else ask(self._patient)
+            raise self._limited(limits, until - now, has_copy=has_copy)
+        refusal = self._patient.ask()
         if refusal:
-            raise UpstreamDown(
-                f"{self._name} has been failing for {refusal.since:.0f} s ({refusal.cause}); "
-                f"it is tried again in {refusal.wait:.0f} s",
-                retry_after=refusal.wait,
-            )
+            raise self._down_for(refusal, f"it is tried again in {refusal.wait:.0f} s", refusal.wait)
+
+    def outlook(self) -> UpstreamDown | None:
+        """Return why who has a copy should not wait for an answer now; None where it may come in time.
+
+        It has a ``retry_after`` where upstream must not be asked either.
+        """
+        refusal = self._patient.look()
+        if refusal and refusal.wait > 0:
+            return self._down_for(refusal, f"it is tried again in {refusal.wait:.0f} s", refusal.wait)
+        refusal = refusal or self._hasty.look()
+        return self._down_for(refusal, "it is being tried again", None) if refusal else None
+
+    def _down_for(self, refusal: Refusal, again: str, wait: float | None) -> UpstreamDown:
+        failing = f"{self._name} has been failing for {refusal.since:.0f} s ({refusal.cause})"
+        return UpstreamDown(f"{failing}; {again}", retry_after=wait)
+
+    def in_time(self) -> None:
+        """An answer came in the time for which those who have a copy wait."""
+        self._hasty.success()
+
+    def too_late(self, error: UpstreamError) -> None:
+        """Somebody who has a copy waited in vain."""
+        self._hasty.failure(error.message)
 
     def seen(self, response: requests.Response, *, counted: bool) -> None:
         """Take note of what ``response`` says of limits."""
@@ -80,44 +99,38 @@ class Health:
     def _update(self, change: Callable[[Limits, float], Limits]) -> None:
         self._warn(self._board.update_limits(lambda known: change(known, self._clock())))
 
-    def answered(self, *, hasty: bool) -> None:
-        """Upstream answered in time, whatever it said."""
+    def answered(self) -> None:
+        """Upstream answered, whatever it said."""
         self._patient.success()
-        if hasty:
-            self._hasty.success()
         # Whoever noted it may have died since.
         if self._down or self._board.is_down():
             self._down = False
             _log.info("upstream answers again", upstream=self._name)
             self._board.put_down(None, "")
 
-    def failed(self, error: UpstreamError, *, hasty: bool) -> None:
+    def failed(self, error: UpstreamError) -> None:
         """Upstream did not answer, or answered 5xx."""
-        if hasty:
-            self._hasty.failure(error.message)
-        # A short wait that was too short says nothing to those who would wait longer.
-        if not (hasty and isinstance(error, UpstreamTimeout)):
-            self._patient.failure(error.message)
-        since = self._patient.open_since()
-        if since is not None and not self._down:
+        self._patient.failure(error.message)
+        refusal = self._patient.look()
+        if refusal and not self._down:
             self._down = True
             _log.error("upstream is down", upstream=self._name, cause=error)
-            self._board.put_down(self._clock() - since, error.message)
+            self._board.put_down(self._clock() - refusal.since, error.message)
 
-    def refusal(self, error: RegistryError, *, hasty: bool) -> RegistryError:
+    def refusal(self, error: RegistryError, *, has_copy: bool) -> RegistryError:
         """Return ``error``, and for upstream's own 429 one that says what is known of the limit."""
         if not isinstance(error, TooManyRequests):
             return error
         limits = self._board.limits()
         wait = limits.blocked_until(counted=True) - self._clock()
-        return self._limited(limits, max(1.0, wait), hasty=hasty)
+        return self._limited(limits, max(1.0, wait), has_copy=has_copy)
 
-    def _limited(self, limits: Limits, wait: float, *, hasty: bool) -> TooManyRequests:
+    def _limited(self, limits: Limits, wait: float, *, has_copy: bool) -> TooManyRequests:
         """Return the error that tells a person limit, source and when to try again."""
         words = limits.words()
         message = f"{self._name} limits this cache" + (f": {words}" if words else "")
         # With a copy this becomes the warning that goes along with it.
-        copy = "" if hasty else "; no cached copy"
+        copy = "" if has_copy else "; no cached copy"
         minutes = f"{wait / 60:.0f} min" if wait >= 120 else f"{wait:.0f} s"
         return TooManyRequests(f"{message}{copy}; try again in {minutes}", retry_after=wait)
 

@@ -16,7 +16,7 @@ import pytest
 
 from registry_cache.errors import RegistryError, TooManyRequests, UpstreamTimeout
 from registry_cache.pull import flight
-from registry_cache.pull.flight import Flights, Record
+from registry_cache.pull.flight import Flights, Patience, Record
 from registry_cache.store import locks
 from registry_cache.store.layout import Layout
 from tests.pull.rig import SECONDS, eventually, flying, holding
@@ -275,3 +275,27 @@ def test_waiting_for_a_thread_is_bounded(layout: Layout, monkeypatch: pytest.Mon
             flights.run(KEY, dict)
         question.gate.set()
         assert held.result(SECONDS) == {}
+
+
+def test_who_comes_late_does_not_wait_as_long_again(layout: Layout) -> None:
+    flights, question = Flights(layout), Question({"told": "late"})
+    flights.start(KEY, question)
+    assert question.begun.wait(SECONDS)
+    flights._running[KEY].began -= 3
+    with pytest.raises(UpstreamTimeout, match="no answer in 3 s when we asked"):
+        flights.run(KEY, dict, Patience(3, "asked"))
+    with ThreadPoolExecutor(1) as pool:
+        patient = pool.submit(flights.run, KEY, dict)
+        eventually(lambda: flying(flights, KEY) == 1)
+        question.gate.set()
+        assert patient.result(SECONDS) == {"told": "late"}
+
+
+def test_work_that_nobody_waits_for_is_done_once(layout: Layout) -> None:
+    flights, question = Flights(layout), Question(TooManyRequests("later"))
+    for _ in range(3):
+        flights.start(KEY, question)
+    question.gate.set()
+    eventually(lambda: flights._running == {})
+    assert question.asked == 1
+    assert os.listdir(os.path.dirname(layout.flight(KEY))) == []

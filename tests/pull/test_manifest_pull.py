@@ -59,8 +59,9 @@ class Worker:
         tags = replace(ALWAYS_ASK, **policy)  # type: ignore[arg-type]
         return self.pull.get(self.registry, repository, reference, tags)
 
-    def head(self, reference: Reference = LATEST, repository: Repository = APP) -> ManifestAnswer:
-        return self.pull.head(self.registry, repository, reference, ALWAYS_ASK)
+    def head(self, reference: Reference = LATEST, repository: Repository = APP, **policy: object) -> ManifestAnswer:
+        tags = replace(ALWAYS_ASK, **policy)  # type: ignore[arg-type]
+        return self.pull.head(self.registry, repository, reference, tags)
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +86,10 @@ def publish(upstream: FakeUpstream, number: int, tag: str | None = "latest", rep
 
 def asked(upstream: FakeUpstream) -> list[str]:
     return [f"{each.method} {each.name[:12]}" for each in upstream.requests()]
+
+
+def flying_at_all(worker: Worker) -> bool:
+    return bool(worker.flights._running)
 
 
 def test_a_tag_costs_a_head_and_one_get_by_digest(upstream: FakeUpstream, worker: Worker, store: Store) -> None:
@@ -378,6 +383,111 @@ def test_a_moved_tag_that_does_not_come_costs_those_with_a_copy_no_more_than_the
         assert cold.result(SECONDS).data == document(2)
     assert worker.get(patience=SECONDS).data == document(2)
     assert upstream.gets(str(new)) == 1
+
+
+@pytest.mark.parametrize("method", ["get", "head"])
+def test_a_slow_answer_is_heard_by_the_next_pull(upstream: FakeUpstream, worker: Worker, method: str) -> None:
+    """A healthy registry that takes longer than those with a copy wait must not be served as it was for ever."""
+    publish(upstream, 1)
+    worker.get()
+    for number in (2, 3):
+        new = publish(upstream, number)
+        upstream.faults.hold_before = "HEAD"
+        ask = getattr(worker, method)
+        while not any(each.alive for each in upstream.requests("HEAD")):
+            answer = ask(patience=0.2)
+            assert (answer.outcome, answer.data) == (Outcome.STALE, document(number - 1))
+        # Nobody waits any more.
+        upstream.faults.release()
+        eventually(lambda: not flying_at_all(worker))
+        assert upstream.gets(str(new)) == 1
+
+        # It has become no faster.
+        upstream.faults.gate.clear()
+        answer = ask(patience=0.2)
+        assert (answer.outcome, answer.data) == (Outcome.STALE, document(number))
+        upstream.reset_faults()
+        eventually(lambda: not flying_at_all(worker))
+
+
+def test_what_moved_and_was_brought_behind_is_brought_once_and_only_if_nobody_waited(
+    upstream: FakeUpstream, worker: Worker
+) -> None:
+    publish(upstream, 1)
+    worker.get()
+    new = publish(upstream, 2)
+    assert worker.head().digest == new
+    assert upstream.gets(str(new)) == 0
+
+
+def test_after_waits_in_vain_the_copy_comes_at_once_and_upstream_is_asked_behind(
+    upstream: FakeUpstream, worker: Worker
+) -> None:
+    publish(upstream, 1)
+    worker.get()
+    upstream.faults.hold_before = "HEAD"
+    # A client that asks twice waits once: the second time it is known for how long the question has been out.
+    assert [worker.get(patience=0.2).reason for _ in range(2)] == [
+        f"no answer in 0.2 s when we asked {HUB} for {APP}:{LATEST}"
+    ] * 2
+    for _ in range(3):
+        # Such patience would outlast the test.
+        answer = worker.get()
+        assert (answer.outcome, answer.data) == (Outcome.STALE, document(1))
+        assert "it is being tried again" in (answer.reason or "")
+        assert upstream.heads("latest") == 2
+    publish(upstream, 2)
+    upstream.faults.release()
+    eventually(lambda: not flying_at_all(worker))
+    # What was found behind is here, and one answer that comes soon is enough to be waited for again.
+    assert worker.get().data == document(2)
+    eventually(lambda: worker.get().outcome is Outcome.REVALIDATED)
+
+
+def test_access_that_ends_while_upstream_is_slow_ends_here(upstream: FakeUpstream, worker: Worker) -> None:
+    publish(upstream, 1)
+    worker.get()
+    upstream.faults.hold_before = "HEAD"
+    for _ in range(2):
+        worker.get(patience=0.2)
+    upstream.faults.status = 403
+    upstream.faults.release()
+
+    def denied() -> bool:
+        try:
+            worker.get()
+        except Denied:
+            return True
+        return False
+
+    eventually(denied)
+
+
+def test_no_pull_waits_for_the_probe(upstream: FakeUpstream, worker: Worker) -> None:
+    publish(upstream, 1)
+    worker.get()
+    upstream.faults.status = 503
+    while "has been failing" not in (worker.get().reason or ""):
+        pass
+    upstream.faults.status, upstream.faults.hold_before = None, "HEAD"
+    upstream.forget()
+    # One of these sets it going; this one does not wait for it either.
+    eventually(lambda: worker.get().outcome is Outcome.STALE and upstream.heads("latest"))
+    for _ in range(9):
+        assert "has been failing" in (worker.get().reason or "")
+    assert upstream.heads("latest") == 1
+    upstream.faults.release()
+    eventually(lambda: worker.get().outcome is Outcome.REVALIDATED)
+
+
+def test_a_silent_upstream_is_found_to_be_down_by_pulls_of_what_is_here(
+    upstream: FakeUpstream, worker: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(upstream, 1)
+    worker.get()
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 0.3)
+    upstream.faults.hold_before = "HEAD"
+    eventually(lambda: worker.get(patience=0.1).outcome is Outcome.STALE and "upstream is down" in caplog.messages)
 
 
 def test_a_stopped_process_that_holds_a_tag_costs_those_with_a_copy_no_more_than_their_patience(

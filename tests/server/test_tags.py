@@ -10,6 +10,7 @@ from tests.harness.images import make_image
 from tests.harness.pullers import Answer, Puller
 from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
+from tests.server.waiting import eventually
 from tests.server.workers import Workers
 
 LATEST = f"/v2/{APP}/manifests/latest"
@@ -110,6 +111,32 @@ def test_a_silent_upstream_is_waited_for_for_as_long_as_the_operator_says(
     assert told(answer) == (200, "stale", image.digest)
     assert answer.body == image.manifest
     assert "no answer in 0." in answer.headers["Warning"]
+
+
+def test_while_it_is_down_no_pull_of_either_worker_waits_for_the_probe(
+    upstream: FakeUpstream, puller: Puller, workers: Workers
+) -> None:
+    image = make_image(upstream, tag="latest")
+    puller.manifest("latest")
+    upstream.faults.status = 503
+    for worker in (workers.first, workers.second):
+        for _ in range(3):
+            (request,) = workers.send(worker, LATEST)
+            assert told(request.answer()) == (200, "stale", image.digest)
+    upstream.faults.status, upstream.faults.hold_before = None, "HEAD .*/manifests/latest"
+    upstream.forget()
+    eventually(lambda: told(puller.manifest("latest"))[1] == "stale" and upstream.heads("latest"))
+
+    for worker in (workers.first, workers.second):
+        for request in workers.send(worker, LATEST, count=5):
+            answer = request.answer()
+            assert told(answer) == (200, "stale", image.digest)
+            # Who had waited would say for how long.
+            assert "has been failing for" in (answer.headers["Warning"] or "")
+    assert upstream.heads("latest") == 1
+    upstream.faults.gate.set()
+    for worker in (workers.first, workers.second):
+        eventually(lambda worker=worker: told(workers.send(worker, LATEST)[0].answer())[1] == "revalidated")  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("trouble", ["down", "500", "503", "429"])

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from registry_cache.upstream.breaker import FIRST_PAUSE, LAST_PAUSE, Breaker, Refusal, ask
+from registry_cache.upstream.breaker import FIRST_PAUSE, LAST_PAUSE, Breaker, Refusal
 from tests.pull.rig import SECONDS, Clock
 
 
@@ -22,27 +22,27 @@ def breaker(clock: Clock) -> Breaker:
 
 def fail(breaker: Breaker, times: int = 1) -> None:
     for _ in range(times):
-        assert ask(breaker) is None
+        assert breaker.ask() is None
         breaker.failure("refused")
 
 
 def test_it_opens_at_the_third_failure_in_a_row(breaker: Breaker, clock: Clock) -> None:
     fail(breaker, 2)
-    assert breaker.open_since() is None
+    assert breaker.look() is None
     clock.pause(0.25)
     fail(breaker)
-    assert ask(breaker) == Refusal("refused", since=0.25, wait=FIRST_PAUSE)
+    assert breaker.ask() == Refusal("refused", since=0.25, wait=FIRST_PAUSE)
     clock.pause(0.5)
-    assert ask(breaker) == Refusal("refused", since=0.75, wait=FIRST_PAUSE - 0.5)
-    assert breaker.open_since() == 0.75
+    assert breaker.ask() == Refusal("refused", since=0.75, wait=FIRST_PAUSE - 0.5)
+    assert breaker.look() == Refusal("refused", since=0.75, wait=FIRST_PAUSE - 0.5)
 
 
 def test_an_answer_in_between_starts_the_count_anew(breaker: Breaker) -> None:
     for _ in range(4):
         fail(breaker, 2)
         breaker.success()
-    assert ask(breaker) is None
-    assert breaker.open_since() is None
+    assert breaker.ask() is None
+    assert breaker.look() is None
 
 
 def test_one_probe_a_pause_and_each_that_fails_doubles_it(breaker: Breaker, clock: Clock) -> None:
@@ -50,13 +50,21 @@ def test_one_probe_a_pause_and_each_that_fails_doubles_it(breaker: Breaker, cloc
     pauses, pause = [], FIRST_PAUSE
     for _ in range(8):
         clock.pause(pause)
-        assert ask(breaker) is None
-        assert ask(breaker) is not None
+        assert breaker.ask() is None
+        assert breaker.ask() is not None
         breaker.failure("refused")
-        refusal = ask(breaker)
+        refusal = breaker.ask()
         assert refusal is not None
         pauses.append(pause := refusal.wait)
     assert pauses == [2.0, 4.0, 8.0, 16.0, LAST_PAUSE, LAST_PAUSE, LAST_PAUSE, LAST_PAUSE]
+
+
+def test_who_only_looks_takes_no_probe(breaker: Breaker, clock: Clock) -> None:
+    fail(breaker, 3)
+    clock.pause(FIRST_PAUSE)
+    assert [breaker.look() for _ in range(3)] == [Refusal("refused", since=FIRST_PAUSE, wait=0.0)] * 3
+    assert breaker.ask() is None
+    assert breaker.look() == Refusal("refused", since=FIRST_PAUSE, wait=FIRST_PAUSE)
 
 
 def test_the_probe_that_succeeds_closes_it_and_the_next_trouble_begins_with_the_first_pause(
@@ -66,28 +74,28 @@ def test_the_probe_that_succeeds_closes_it_and_the_next_trouble_begins_with_the_
     clock.pause(FIRST_PAUSE)
     fail(breaker)
     clock.pause(2 * FIRST_PAUSE)
-    assert ask(breaker) is None
+    assert breaker.ask() is None
     breaker.success()
-    assert [ask(breaker) for _ in range(3)] == [None] * 3
+    assert [breaker.ask() for _ in range(3)] == [None] * 3
 
     fail(breaker, 3)
-    assert ask(breaker) == Refusal("refused", since=0.0, wait=FIRST_PAUSE)
+    assert breaker.ask() == Refusal("refused", since=0.0, wait=FIRST_PAUSE)
 
 
 def test_a_probe_that_never_reports_does_not_keep_it_open(breaker: Breaker, clock: Clock) -> None:
     fail(breaker, 3)
     clock.pause(FIRST_PAUSE)
-    assert ask(breaker) is None
-    assert ask(breaker) is not None
+    assert breaker.ask() is None
+    assert breaker.ask() is not None
     clock.pause(FIRST_PAUSE)
-    assert ask(breaker) is None
+    assert breaker.ask() is None
 
 
 def test_many_who_were_asking_when_it_opened_do_not_lengthen_the_pause(breaker: Breaker) -> None:
-    assert [ask(breaker) for _ in range(20)] == [None] * 20
+    assert [breaker.ask() for _ in range(20)] == [None] * 20
     for _ in range(20):
         breaker.failure("silent")
-    refusal = ask(breaker)
+    refusal = breaker.ask()
     assert refusal is not None
     assert (refusal.cause, refusal.wait) == ("silent", FIRST_PAUSE)
 
@@ -99,7 +107,7 @@ def test_of_many_threads_one_is_the_probe(breaker: Breaker, clock: Clock) -> Non
 
     def knock() -> None:
         start.wait(SECONDS)
-        if ask(breaker) is None:
+        if breaker.ask() is None:
             admitted.append(1)
 
     threads = [threading.Thread(target=knock) for _ in range(16)]
@@ -108,17 +116,3 @@ def test_of_many_threads_one_is_the_probe(breaker: Breaker, clock: Clock) -> Non
     for thread in threads:
         thread.join(SECONDS)
     assert admitted == [1]
-
-
-def test_whoever_needs_two_takes_no_probe_of_one_while_the_other_refuses(breaker: Breaker, clock: Clock) -> None:
-    other = Breaker(clock, failures=1)
-    fail(breaker, 3)
-    clock.pause(FIRST_PAUSE / 2)
-    fail(other)
-    clock.pause(FIRST_PAUSE / 2)
-    assert ask(breaker, other) == Refusal("refused", since=FIRST_PAUSE / 2, wait=FIRST_PAUSE / 2)
-    # The first one's probe is still there to be taken.
-    assert ask(breaker) is None
-    clock.pause(FIRST_PAUSE)
-    assert ask(breaker, other) is None
-    assert ask(breaker, other) is not None

@@ -65,47 +65,83 @@ def response(status: int = 200, **headers: str) -> requests.Response:
     return found
 
 
-def admitted(worker: Health, *, counted: bool = False, hasty: bool = False) -> bool:
+def admitted(worker: Health, *, counted: bool = False) -> bool:
     try:
-        worker.admit(counted=counted, hasty=hasty)
+        worker.admit(counted=counted, has_copy=False)
     except (TooManyRequests, UpstreamUnavailable):
         return False
     return True
 
 
-def fail(worker: Health, error: UpstreamError, times: int, *, hasty: bool) -> None:
+def waits(worker: Health) -> bool:
+    """Whether somebody who has a copy does."""
+    return worker.outlook() is None
+
+
+def fail(worker: Health, error: UpstreamError, times: int) -> None:
     for _ in range(times):
-        worker.failed(error, hasty=hasty)
+        worker.failed(error)
 
 
-@pytest.mark.parametrize(
-    ("error", "times", "hasty", "hasty_asks", "patient_asks"),
-    [
-        (REFUSED, 2, False, True, True),
-        (REFUSED, 3, False, False, False),
-        (REFUSED, 1, True, True, True),
-        (REFUSED, 2, True, False, True),
-        (REFUSED, 3, True, False, False),
-        # Two seconds of silence say nothing to those who would wait for eight.
-        (SILENT, 2, True, False, True),
-        (SILENT, 9, True, False, True),
-        (SILENT, 3, False, False, False),
-    ],
-)
-def test_who_asks_after_failures(
-    worker: Health, error: UpstreamError, times: int, hasty: bool, hasty_asks: bool, patient_asks: bool
+@pytest.mark.parametrize(("failures", "asks"), [(1, True), (2, True), (3, False), (9, False)])
+@pytest.mark.parametrize("error", [REFUSED, SILENT])
+def test_after_failures_nobody_asks_and_nobody_waits(
+    worker: Health, error: UpstreamError, failures: int, asks: bool
 ) -> None:
-    fail(worker, error, times, hasty=hasty)
-    assert admitted(worker, hasty=True) is hasty_asks
-    assert admitted(worker, hasty=False) is patient_asks
+    fail(worker, error, failures)
+    assert (admitted(worker), waits(worker)) == (asks, asks)
+
+
+@pytest.mark.parametrize(("times", "who_has_a_copy_waits"), [(1, True), (2, False), (9, False)])
+def test_after_waits_in_vain_nobody_waits_and_everybody_asks(
+    worker: Health, board: Board, times: int, who_has_a_copy_waits: bool
+) -> None:
+    """Two seconds of silence say nothing to those who would wait for eight."""
+    for _ in range(times):
+        worker.too_late(SILENT)
+    assert waits(worker) is who_has_a_copy_waits
+    assert admitted(worker)
+    assert board.down == []
+
+
+def test_an_answer_in_time_is_waited_for_again(worker: Health) -> None:
+    worker.too_late(SILENT)
+    worker.in_time()
+    worker.too_late(SILENT)
+    assert waits(worker)
+    worker.too_late(SILENT)
+    worker.answered()
+    assert not waits(worker)
+    worker.in_time()
+    assert waits(worker)
+
+
+def test_the_outlook_tells_whether_upstream_may_be_asked(worker: Health, clock: Clock) -> None:
+    worker.too_late(SILENT)
+    worker.too_late(SILENT)
+    slow = worker.outlook()
+    assert slow is not None
+    assert slow.message == "docker.io has been failing for 0 s (no answer in 2 s); it is being tried again"
+    assert slow.retry_after is None
+    fail(worker, REFUSED, 3)
+    down = worker.outlook()
+    assert down is not None
+    assert down.message == "docker.io has been failing for 0 s (connection refused); it is tried again in 1 s"
+    assert down.retry_after == 1
+    clock.pause(1)
+    probed = worker.outlook()
+    assert probed is not None
+    assert probed.retry_after is None
+    # It was looked at, not taken.
+    assert admitted(worker)
 
 
 def test_the_refusal_tells_cause_since_and_when(worker: Health, clock: Clock) -> None:
-    fail(worker, REFUSED, 2, hasty=False)
+    fail(worker, REFUSED, 2)
     clock.pause(7)
-    fail(worker, REFUSED, 1, hasty=False)
+    fail(worker, REFUSED, 1)
     with pytest.raises(UpstreamUnavailable) as raised:
-        worker.admit(counted=False, hasty=False)
+        worker.admit(counted=False, has_copy=False)
     assert raised.value.message == ("docker.io has been failing for 7 s (connection refused); it is tried again in 1 s")
     assert raised.value.retry_after == 1
 
@@ -115,28 +151,16 @@ def test_any_answer_closes_it_and_is_told_once(
 ) -> None:
     caplog.set_level(logging.INFO)
     clock.pause(10)
-    fail(worker, REFUSED, 5, hasty=True)
+    fail(worker, REFUSED, 5)
     assert board.down == [(clock.now, "connection refused")]
     clock.pause(1)
-    assert admitted(worker, hasty=True)
-    worker.answered(hasty=True)
-    worker.answered(hasty=True)
-    assert admitted(worker, hasty=True)
     assert admitted(worker)
+    worker.answered()
+    worker.answered()
+    assert admitted(worker)
+    assert waits(worker)
     assert board.down[1:] == [(None, "")]
     assert [each.getMessage() for each in caplog.records] == ["upstream is down", "upstream answers again"]
-
-
-def test_those_with_a_copy_alone_find_out_that_it_is_back(worker: Health, clock: Clock) -> None:
-    fail(worker, REFUSED, 3, hasty=True)
-    waited = 0.0
-    while not admitted(worker, hasty=True):
-        clock.pause(0.1)
-        waited += 0.1
-        assert waited < 3
-    worker.answered(hasty=True)
-    assert admitted(worker, hasty=True)
-    assert admitted(worker)
 
 
 @pytest.mark.parametrize(("counted", "free_is_asked"), [(True, True), (False, False)])
@@ -165,7 +189,7 @@ def test_the_message_tells_limit_source_and_when(worker: Health) -> None:
     headers = {"ratelimit_limit": "100;w=21600", "ratelimit_remaining": "0;w=21600", "Retry_After": "2460"}
     worker.seen(response(429, docker_ratelimit_source="192.0.2.1", **headers), counted=True)
     with pytest.raises(TooManyRequests) as raised:
-        worker.admit(counted=True, hasty=False)
+        worker.admit(counted=True, has_copy=False)
     assert raised.value.message == (
         "docker.io limits this cache: 0 of 100 pulls left in 6 h, counted for 192.0.2.1; "
         "no cached copy; try again in 41 min"
@@ -176,16 +200,16 @@ def test_the_message_tells_limit_source_and_when(worker: Health) -> None:
 def test_whoever_has_a_copy_is_not_told_that_there_is_none(worker: Health) -> None:
     worker.seen(response(429, Retry_After="60"), counted=False)
     with pytest.raises(TooManyRequests) as raised:
-        worker.admit(counted=False, hasty=True)
+        worker.admit(counted=False, has_copy=True)
     assert raised.value.message == "docker.io limits this cache; try again in 60 s"
 
 
 def test_upstreams_own_429_is_told_in_the_same_words_and_other_errors_as_they_are(worker: Health) -> None:
     worker.seen(response(429, ratelimit_limit="9", ratelimit_remaining="0", Retry_After="60"), counted=True)
-    told = worker.refusal(TooManyRequests("docker.io answered 429"), hasty=False)
+    told = worker.refusal(TooManyRequests("docker.io answered 429"), has_copy=False)
     assert told.message == "docker.io limits this cache: 0 of 9 pulls left; no cached copy; try again in 60 s"
     denied: RegistryError = Denied("no")
-    assert worker.refusal(denied, hasty=False) is denied
+    assert worker.refusal(denied, has_copy=False) is denied
 
 
 def test_few_pulls_left_are_logged_once_until_there_are_many_again(
