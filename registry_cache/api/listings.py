@@ -38,7 +38,7 @@ def blueprint(upstreams: Upstreams, listing: Listing) -> Blueprint:
     @routes.get("/v2/<path:name>/tags/list")
     def tags(name: str) -> Response:
         target = exchange.target(upstreams, name)
-        answer = listing.tags(target.upstream, target.repository, _count(), request.args.get("last"))
+        answer = listing.tags(target.upstream, target.repository, _count(), request.args.get("last"), target.tags)
         return _page("tags", answer, {"name": target.named}, target.namespace)
 
     @routes.get("/v2/<path:name>/referrers/<digest>")

@@ -11,10 +11,11 @@ from registry_cache.log import Log
 from registry_cache.oci import media_types
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository, fallback_tag
-from registry_cache.pull.flight import Flights, Record
-from registry_cache.pull.manifest import ManifestPull, TagPolicy
+from registry_cache.pull.flight import Flights, Patience, Record
+from registry_cache.pull.manifest import ManifestAnswer, ManifestPull, TagPolicy
 from registry_cache.pull.outcome import Outcome
 from registry_cache.store.records import Records
+from registry_cache.upstream.bounded import bounded
 from registry_cache.upstream.client import Page, Upstream
 
 # What a page of the catalog holds where the client names no number.
@@ -52,17 +53,24 @@ class Listing:
         self._flights = flights
         self._manifests = manifests
 
-    def tags(self, upstream: Upstream, repository: Repository, count: int | None, last: str | None) -> ListAnswer:
+    def tags(
+        self, upstream: Upstream, repository: Repository, count: int | None, last: str | None, policy: TagPolicy
+    ) -> ListAnswer:
         """Return a page of ``count`` tags behind ``last``; those that were pulled through here if upstream is silent.
 
         Raises NameUnknown, Denied, and upstream's error where nothing was ever pulled.
         """
         if count == 0:
             return ListAnswer(Outcome.HIT, [])
+        known = [tag for tag in self._known_tags(upstream, repository) if last is None or tag > last]
+
+        def ask() -> Page:
+            return upstream.list_tags(repository, count, last, has_copy=bool(known))
+
         try:
-            page = upstream.list_tags(repository, count, last)
+            what = f"asked {upstream.name} for the tags of {repository}"
+            page = bounded(policy.patience, what, ask) if known else ask()
         except (TooManyRequests, UpstreamError) as error:
-            known = [tag for tag in self._known_tags(upstream, repository) if last is None or tag > last]
             if not known:
                 raise
             return ListAnswer(Outcome.STALE, *_cut(Page(known, None), count), reason=error.message)
@@ -73,21 +81,28 @@ class Listing:
 
         Raises Denied, and upstream's error where it is silent and was never asked before.
         """
+        kept = self._kept_referrers(upstream, repository, digest)
 
         def ask() -> Record:
-            found = upstream.referrers(repository, digest)
-            return {"manifests": self._by_tag(upstream, repository, digest, tags) if found is None else found}
+            found, reason = upstream.referrers(repository, digest, has_copy=kept is not None), None
+            if found is None:
+                found, reason = self._by_tag(upstream, repository, digest, tags)
+            if reason is None:
+                self._keep_referrers(upstream, repository, digest, found)
+            return {"manifests": found, "reason": reason}
 
+        what = f"asked {upstream.name} for the referrers of {digest} in {repository}"
+        patience = None if kept is None else Patience(tags.patience, what)
         try:
-            found = self._flights.run(f"referrers {upstream.name}/{repository}@{digest}", ask)
+            found = self._flights.run(f"referrers {upstream.name}/{repository}@{digest}", ask, patience)
         except (TooManyRequests, UpstreamError) as error:
-            stale = self._kept_referrers(upstream, repository, digest)
-            if stale is None:
+            if kept is None:
                 raise
-            return ReferrersAnswer(Outcome.STALE, stale, error.message)
-        manifests = _descriptors(found)
-        self._keep_referrers(upstream, repository, digest, manifests)
-        return ReferrersAnswer(Outcome.MISS, manifests)
+            return ReferrersAnswer(Outcome.STALE, kept, error.message)
+        reason = found["reason"]
+        if reason is not None:
+            return ReferrersAnswer(Outcome.STALE, _descriptors(found), str(reason))
+        return ReferrersAnswer(Outcome.MISS, _descriptors(found))
 
     def catalog(self, upstream: str, count: int | None, last: str | None) -> ListAnswer:
         """Return a page of the repositories that have something here. Raises StoreError."""
@@ -96,19 +111,18 @@ class Listing:
         more = len(names) > wanted and wanted > 0
         return ListAnswer(Outcome.HIT, names[:wanted], names[wanted - 1] if more else None)
 
-    def _by_tag(self, upstream: Upstream, repository: Repository, digest: Digest, tags: TagPolicy) -> list[Descriptor]:
-        """Return what the fallback tag lists; nothing where there is no such tag ("Referrers Tag Schema")."""
+    def _by_tag(
+        self, upstream: Upstream, repository: Repository, digest: Digest, tags: TagPolicy
+    ) -> tuple[list[Descriptor], str | None]:
+        """Return what the fallback tag lists, and why that is stale; nothing where there is no such tag.
+
+        The spec calls it "Referrers Tag Schema".
+        """
         try:
             answer = self._manifests.get(upstream, repository, fallback_tag(digest), tags)
         except ManifestUnknown:
-            return []
-        if answer.media_type != media_types.OCI_INDEX or answer.data is None:
-            return []
-        try:
-            document = json.loads(answer.data)
-        except (ValueError, RecursionError):
-            return []
-        return _descriptors(document) if isinstance(document, dict) else []
+            return [], None
+        return _listed(answer), answer.reason
 
     def _known_tags(self, upstream: Upstream, repository: Repository) -> list[str]:
         try:
@@ -149,6 +163,17 @@ def _cut(page: Page, count: int | None) -> tuple[list[str], str | None]:
     if count is None or len(page.names) <= count:
         return page.names, page.last
     return page.names[:count], page.names[count - 1]
+
+
+def _listed(answer: ManifestAnswer) -> list[Descriptor]:
+    """Return what an index lists; nothing where it is none."""
+    if answer.media_type != media_types.OCI_INDEX or answer.data is None:
+        return []
+    try:
+        document = json.loads(answer.data)
+    except (ValueError, RecursionError):
+        return []
+    return _descriptors(document) if isinstance(document, dict) else []
 
 
 def _descriptors(document: Record) -> list[Descriptor]:

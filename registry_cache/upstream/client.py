@@ -54,11 +54,13 @@ MAX_REFERRERS_PAGES = 100
 
 # Seconds until an answer must have begun, token and redirects included; clients give up after ten or more.
 ANSWER_SECONDS = 8.0
-# Seconds for the body of a manifest or a list: 4 MiB over a thin line.
+# Seconds for the body of a manifest or a list, all its pages together: 4 MiB over a thin line.
 DOCUMENT_SECONDS = 60.0
 
 # A registry that knows no HEAD says nothing by these; only a GET tells.
 _UNSAID = (405, 501)
+# What registries without a referrers API answer; the spec knows 404 alone.
+_NO_REFERRERS = (400, 404, 405, 406, 501)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,13 +278,15 @@ class Upstream:
         # The range was ignored: everything comes again, and what we have is passed over.
         return BlobBody(self.name, response, start, length, skip=start)
 
-    def list_tags(self, repository: Repository, count: int | None, last: str | None) -> Page:
-        """Return a page of tags as upstream cuts it."""
+    def list_tags(self, repository: Repository, count: int | None, last: str | None, *, has_copy: bool = False) -> Page:
+        """Return a page of tags as upstream cuts it. ``has_copy``: there is something to serve instead."""
         query = urlencode([(key, value) for key, value in (("n", count), ("last", last)) if value is not None])
         path = f"{repository}/tags/list" + ("?" + query if query else "")
         what = f"the tags of {repository}"
-        with self._send(_Question("GET", repository, path, what, NameUnknown)) as response:
-            document = _json_object(self._body(response, what, MAX_LIST_SIZE), what)
+        with self._send(_Question("GET", repository, path, what, NameUnknown, has_copy=has_copy)) as response:
+            document = _json_object(self._body(response, what, MAX_LIST_SIZE))
+            if document is None:
+                raise UpstreamError(f"{self.name}'s answer for {what} is no JSON object")
             tags = document.get("tags")
             # JSON can write half a character; no URL of a next page can.
             listed = tags if isinstance(tags, list) else []
@@ -290,24 +294,46 @@ class Upstream:
             following = _next_query(response) if names else None
             return Page(names, parse_qs(following).get("last", names[-1:])[0] if following else None)
 
-    def referrers(self, repository: Repository, digest: Digest) -> list[dict[str, object]] | None:
-        """Return the descriptors of all that refers to ``digest``; None where upstream has no referrers API."""
+    def referrers(
+        self, repository: Repository, digest: Digest, *, has_copy: bool = False
+    ) -> list[dict[str, object]] | None:
+        """Return the descriptors of all that refers to ``digest``; None where upstream has no referrers API.
+
+        ``has_copy``: there is something to serve instead. All pages together are waited for as long as one document.
+        """
         path = base = f"{repository}/referrers/{digest}"
         what = f"the referrers of {digest} in {repository}"
-        accept = {"Accept": media_types.OCI_INDEX}
+        deadline = time.monotonic() + DOCUMENT_SECONDS
         found: list[dict[str, object]] = []
         for _ in range(MAX_REFERRERS_PAGES):
-            question = _Question("GET", repository, path, what, NameUnknown, headers=accept, answers=(404,))
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise UpstreamTimeout(f"{self.name} took more than {DOCUMENT_SECONDS:g} s for {what}")
+            question = _Question(
+                "GET",
+                repository,
+                path,
+                what,
+                NameUnknown,
+                headers={"Accept": media_types.OCI_INDEX},
+                answers=_NO_REFERRERS,
+                has_copy=has_copy,
+                seconds=min(left, ANSWER_SECONDS),
+            )
             with self._send(question) as response:
-                if response.status_code == 404:
+                if response.status_code in _NO_REFERRERS:
                     return None
-                document = _json_object(self._body(response, what, MAX_LIST_SIZE), what)
-                manifests = document.get("manifests")
-                found += [each for each in manifests if isinstance(each, dict)] if isinstance(manifests, list) else []
+                document = _json_object(self._body(response, what, MAX_LIST_SIZE, left))
+                manifests = document.get("manifests") if document else None
+                if not isinstance(manifests, list):
+                    # Such as a web page, by which some registries answer whatever they do not know.
+                    return None
+                found += [each for each in manifests if isinstance(each, dict)]
                 query = _next_query(response)
-            if query is None:
+            following = f"{base}?{query}"
+            if query is None or following == path:
                 break
-            path = f"{base}?{query}"
+            path = following
         return found
 
     def _send(self, question: _Question) -> requests.Response:
@@ -389,16 +415,17 @@ class Upstream:
         """Tell the breaker what came of a question.
 
         Only silence and 5xx of the registry itself are failures: a 400 or 451 about one name, which a client chose, and
-        a broken content server say nothing about other names. Nor do further tries of one download.
+        a broken content server say nothing about other names. Nor do further tries of one download, nor lists: a
+        registry whose lists fail may have every manifest and blob.
         """
         silent = isinstance(error, UpstreamUnavailable | UpstreamTimeout) and not isinstance(error, UpstreamElsewhere)
         if not silent:
             self._health.answered()
-        elif isinstance(error, UpstreamError) and not question.insist:
+        elif isinstance(error, UpstreamError) and not question.insist and question.missing is not NameUnknown:
             self._health.failed(error)
 
-    def _body(self, response: requests.Response, what: str, limit: int) -> bytes:
-        data = faults.read_body(self.name, f"read {what}", response, limit + 1, DOCUMENT_SECONDS)
+    def _body(self, response: requests.Response, what: str, limit: int, seconds: float | None = None) -> bytes:
+        data = faults.read_body(self.name, f"read {what}", response, limit + 1, seconds or DOCUMENT_SECONDS)
         metrics.fetched(self.name, len(data))
         if len(data) > limit:
             raise UpstreamError(f"{what} is over {limit // 2**20} MiB at {self.name}: more than this cache takes")
@@ -462,14 +489,12 @@ def _length(response: requests.Response) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
-def _json_object(data: bytes, what: str) -> Mapping[str, Any]:
+def _json_object(data: bytes) -> Mapping[str, Any] | None:
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise UpstreamError(f"upstream's answer for {what} is no JSON object")
-    return document
+        return None
+    return document if isinstance(document, dict) else None
 
 
 def _next_query(response: requests.Response) -> str | None:

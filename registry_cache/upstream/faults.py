@@ -109,7 +109,8 @@ def refusal(upstream: str, what: str, response: requests.Response, missing: type
     wait = retry_after(response)
     if status == 429:
         return TooManyRequests(told, retry_after=wait)
-    if status >= 500 or status == 408:
+    # 501 is an answer: it does not know the question, and may know others.
+    if (status >= 500 and status != 501) or status == 408:
         return UpstreamUnavailable(told, retry_after=wait)
     return UpstreamError(told)
 

@@ -1,12 +1,13 @@
 """Lists: tags and referrers as upstream has them, the catalog of what is here."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.conftest import MakeCache
 from tests.harness.content import APP, OCI_INDEX
 from tests.harness.images import make_artifact, make_fallback_tag, make_image, sign_as_cosign
 from tests.harness.pullers import Answer, Puller
@@ -119,6 +120,47 @@ def test_what_refers_to_an_image(upstream: FakeUpstream, puller: Puller, scheme:
     filtered = puller.get(f"/v2/{APP}/referrers/{image.digest}?artifactType=a/1")
     assert filtered.headers["OCI-Filters-Applied"] == "artifactType"
     assert [each["artifactType"] for each in filtered.json()["manifests"]] == ["a/1"]
+
+
+@pytest.mark.parametrize("status", [200, 400, 404, 405, 406, 501])
+def test_a_registry_without_a_referrers_api_has_the_fallback_tag_however_it_says_so(
+    upstream: FakeUpstream, puller: Puller, status: int
+) -> None:
+    image = make_image(upstream)
+    signature = make_artifact(upstream, image.digest)
+    make_fallback_tag(upstream, image.digest)
+    upstream.faults.answer("/referrers/", status, b"<html>not here</html>")
+    answer = puller.get(f"/v2/{APP}/referrers/{image.digest}")
+    assert (answer.status, answer.headers["X-Cache"]) == (200, "miss")
+    assert [each["digest"] for each in answer.json()["manifests"]] == [signature]
+
+
+def test_referrers_of_a_stale_fallback_tag_are_stale(upstream: FakeUpstream, puller: Puller) -> None:
+    image = make_image(upstream)
+    signature = make_artifact(upstream, image.digest)
+    tag = make_fallback_tag(upstream, image.digest)
+    upstream.faults.no_referrers = True
+    assert puller.manifest(tag).status == 200
+    upstream.faults.answer("/manifests/", 503)
+    answer = puller.get(f"/v2/{APP}/referrers/{image.digest}")
+    assert (answer.status, answer.headers["X-Cache"]) == (200, "stale")
+    assert answer.headers["Warning"].startswith("299 - ")
+    assert [each["digest"] for each in answer.json()["manifests"]] == [signature]
+
+
+@pytest.mark.parametrize("path", ["tags/list", "referrers/{digest}"])
+def test_what_is_known_of_a_list_is_served_after_a_tags_patience(
+    upstream: FakeUpstream, make_cache: MakeCache, make_puller: Callable[[str], Puller], path: str
+) -> None:
+    puller = make_puller(make_cache({"proxy": {"tag_timeout": "300ms"}}, workers=1).url)
+    image = make_image(upstream, tag="1")
+    url = f"/v2/{APP}/" + path.format(digest=image.digest)
+    puller.manifest("1")
+    before = puller.get(url).json()
+    upstream.faults.hold_before = "/tags/list|/referrers/"
+    answer = puller.get(url)
+    assert (answer.status, answer.headers["X-Cache"], answer.json()) == (200, "stale", before)
+    assert "no answer in 0.3 s" in answer.headers["Warning"]
 
 
 @pytest.mark.parametrize("no_referrers", [False, True])

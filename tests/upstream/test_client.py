@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from registry_cache.errors import (
@@ -20,6 +22,7 @@ from registry_cache.errors import (
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import MAX_MANIFEST_SIZE
 from registry_cache.oci.names import Repository, Tag
+from registry_cache.upstream import client
 from registry_cache.upstream.client import BlobBody, Upstream
 from tests.harness.cdn import FakeCdn
 from tests.harness.content import OCI_MANIFEST
@@ -190,6 +193,26 @@ def test_questions_that_upstream_finds_bad_are_no_outage(upstream: FakeUpstream,
     assert registry.head_blob(APP, DIGEST) == len(DATA)
 
 
+@pytest.mark.parametrize("status", [500, 501, 503])
+def test_a_registry_whose_lists_fail_is_not_down(upstream: FakeUpstream, registry: Upstream, status: int) -> None:
+    upstream.faults.answer("/referrers/|/tags/list", status)
+    for _ in range(6):
+        with pytest.raises(UpstreamError):
+            registry.list_tags(APP, None, None)
+        with nullcontext() if status == 501 else pytest.raises(UpstreamUnavailable):
+            assert registry.referrers(APP, DIGEST) is None
+    assert registry.head_blob(APP, DIGEST) == len(DATA)
+
+
+def test_a_question_that_upstream_does_not_know_is_no_outage(upstream: FakeUpstream, registry: Upstream) -> None:
+    upstream.faults.answer("/manifests/", 501)
+    for _ in range(6):
+        with pytest.raises(UpstreamError) as error:
+            registry.get_manifest(APP, LATEST)
+        assert type(error.value) is UpstreamError
+    assert registry.head_blob(APP, DIGEST) == len(DATA)
+
+
 def test_an_outage_is_found_out_and_ends(upstream: FakeUpstream, registry: Upstream) -> None:
     upstream.faults.status = 503
     for _ in range(6):
@@ -266,6 +289,22 @@ def test_referrers_in_pages(upstream: FakeUpstream, registry: Upstream) -> None:
     assert len(found) == len(made)
     upstream.faults.no_referrers = True
     assert registry.referrers(APP, Digest.parse(image.digest)) is None
+
+
+def test_pages_of_referrers_without_an_end(
+    upstream: FakeUpstream, registry: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/v2/{APP}/referrers/{DIGEST}"
+    page = b'{"manifests": [{}]}'
+    upstream.faults.answer("/referrers/", 200, page, times=1, Link=f'<{path}?last=a>; rel="next"')
+    upstream.faults.answer("/referrers/", 200, page, times=1, Link=f'<{path}?last=a>; rel="next"')
+    # A link to the page it stands on leads nowhere new.
+    assert registry.referrers(APP, DIGEST) == [{}, {}]
+
+    upstream.faults.answer("/referrers/", 200, page, Link=f'<{path}?last=a>; rel="next"')
+    monkeypatch.setattr(client, "DOCUMENT_SECONDS", 0.0)
+    with pytest.raises(UpstreamTimeout, match="took more than 0 s"):
+        registry.referrers(APP, DIGEST)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"<html>", b'{"tags": 5}', b'{"tags": [1, "a", null]}'])
