@@ -74,7 +74,7 @@ class Listing:
             if not known:
                 raise
             return ListAnswer(Outcome.STALE, *_cut(Page(known, None), count), reason=error.message)
-        return ListAnswer(Outcome.MISS, *_cut(page, count))
+        return ListAnswer(Outcome.MISS, *_cut(_behind(page, last), count))
 
     def referrers(self, upstream: Upstream, repository: Repository, digest: Digest, tags: TagPolicy) -> ReferrersAnswer:
         """Return what refers to ``digest``, by the referrers API or the fallback tag; never 404 (P46).
@@ -163,6 +163,13 @@ def _cut(page: Page, count: int | None) -> tuple[list[str], str | None]:
     if count is None or len(page.names) <= count:
         return page.names, page.last
     return page.names[:count], page.names[count - 1]
+
+
+def _behind(page: Page, last: str | None) -> Page:
+    """Return what of ``page`` comes behind ``last``: not every upstream minds where it was asked to go on."""
+    names = page.names[page.names.index(last) + 1 :] if last in page.names else page.names
+    # A next page that is this one again would be asked for without an end.
+    return Page(names, page.last if names and page.last != last else None)
 
 
 def _listed(answer: ManifestAnswer) -> list[Descriptor]:

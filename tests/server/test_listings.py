@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -64,6 +64,24 @@ def test_tags_come_in_pages_whose_links_point_here(
         assert whole(found) == TAGS
         assert max(map(len, found)) <= count
     assert puller.get(f"/v2/{APP}/tags/list?n=2&last=v03").json()["tags"] == ["v04", "v05"]
+
+
+@pytest.mark.usefixtures("tagged")
+def test_an_upstream_that_knows_no_pages_is_cut_into_pages_that_end(upstream: FakeUpstream, puller: Puller) -> None:
+    upstream.faults.no_paging = True
+    assert whole(pages(puller, f"/v2/{APP}/tags/list", "tags")) == TAGS
+    for count in (1, 3, 7, 100):
+        assert whole(islice(pages(puller, f"/v2/{APP}/tags/list?n={count}", "tags"), 2 * len(TAGS))) == TAGS
+    assert puller.get(f"/v2/{APP}/tags/list?n=2&last=v03").json()["tags"] == ["v04", "v05"]
+
+
+@pytest.mark.parametrize("link", ["?cursor=opaque", "?n=2&last=b", "?n=2&last=opaque"])
+def test_a_next_page_that_is_the_same_again_is_none(upstream: FakeUpstream, puller: Puller, link: str) -> None:
+    path = f"/v2/{APP}/tags/list"
+    upstream.faults.answer("/tags/list", 200, b'{"tags": ["a", "b"]}', Link=f'<{path}{link}>; rel="next"')
+    found = list(islice(pages(puller, f"{path}?n=2", "tags"), 9))
+    assert found[0] == ["a", "b"]
+    assert len(found) == 2
 
 
 @pytest.mark.usefixtures("tagged")
