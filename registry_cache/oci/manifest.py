@@ -39,12 +39,7 @@ class Manifest:
 
 def parse_manifest(data: bytes, content_type: str = "") -> Manifest:
     """Read ``data``; ``content_type`` is upstream's header and wins over the document's own ``mediaType``."""
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        document = {}
+    document = _object(data) or {}
     media_type = _media_type(document, content_type)
     config = _descriptor(document.get("config"))
     blobs = [*([config] if config else ()), *_descriptors(document.get("layers")), *_descriptors(document.get("blobs"))]
@@ -54,6 +49,19 @@ def parse_manifest(data: bytes, content_type: str = "") -> Manifest:
         manifests=tuple(_descriptors(document.get("manifests"))),
         subject=_descriptor(document.get("subject")),
     )
+
+
+def is_object(data: bytes) -> bool:
+    """Tell whether ``data`` is a JSON object, as every manifest is that the specs know."""
+    return _object(data) is not None
+
+
+def _object(data: bytes) -> dict[str, object] | None:
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
 
 
 def _media_type(document: dict[str, object], content_type: str) -> str:

@@ -37,8 +37,9 @@ from registry_cache.errors import (
     UpstreamUnavailable,
 )
 from registry_cache.log import Log
+from registry_cache.oci import media_types
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.manifest import parse_manifest
+from registry_cache.oci.manifest import is_object, parse_manifest
 from registry_cache.oci.names import Reference, Repository, Tag
 from registry_cache.policy.freshness import Freshness, decide
 from registry_cache.pull.flight import Flights, Patience, Record
@@ -51,6 +52,9 @@ from registry_cache.upstream.client import ManifestBody, ManifestHead, Upstream
 # would last longer than clients wait.
 _PAUSE = (0.1, 0.4)
 _MOMENT = 1.0
+
+# What a captive portal, or a registry under maintenance, answers to anything, with a 200.
+_PAGE = "text/html"
 
 _T = TypeVar("_T")
 
@@ -274,7 +278,7 @@ class ManifestPull:
         if found:
             return ManifestAnswer(Outcome.MISS, digest, found.media_type, found.size)
         head = upstream.head_manifest(repository, digest)
-        if head.size is None or not head.media_type:
+        if head.size is None or head.media_type in ("", _PAGE):
             return self._fetch_once(upstream, repository, digest, None)
         return ManifestAnswer(Outcome.MISS, digest, head.media_type, head.size)
 
@@ -306,6 +310,8 @@ class ManifestPull:
         if data is None:
             return None
         media_type = found.media_type if found else upstream.head_manifest(repository, digest).media_type
+        if media_type == _PAGE:
+            return None
         return self._keep(upstream, repository, digest, ManifestBody(data, media_type))
 
     def _fetch(self, upstream: Upstream, repository: Repository, digest: Digest) -> StoredManifest:
@@ -321,11 +327,12 @@ class ManifestPull:
     ) -> StoredManifest:
         """Keep what ``fetch`` brings; bytes that are not the digest's are fetched once more, then reported.
 
-        Without a digest, what upstream says of its own bytes is what they are compared to.
+        Without a digest, what upstream says of its own bytes is what they are compared to; where it says nothing, they
+        must look like a manifest.
         """
         for _ in range(2):
             body = fetch()
-            wanted = digest or body.claimed or Digest.of(body.data)
+            wanted = digest or body.claimed or _unclaimed(upstream, body)
             got = Digest.of(body.data, wanted.algorithm)
             if got == wanted:
                 return self._keep(upstream, repository, wanted, body)
@@ -374,6 +381,13 @@ class ManifestPull:
             act()
         except StoreError as error:
             _log.debug(f"could not {what}", error=error, file=error.detail)
+
+
+def _unclaimed(upstream: Upstream, body: ManifestBody) -> Digest:
+    """Return the digest of bytes that nothing vouches for. Raises UpstreamError where they are no manifest."""
+    if media_types.without_parameters(body.media_type) == _PAGE or not is_object(body.data):
+        raise UpstreamError(f"{upstream.name} sent a web page, or something else that is no manifest")
+    return Digest.of(body.data)
 
 
 def _key(upstream: Upstream, repository: Repository, tag: Tag) -> str:

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.faults.conftest import Story
-from tests.faults.telling import told
+from tests.faults.telling import code, message, told
 from tests.harness.content import APP, OCI_INDEX, OCI_MANIFEST
 from tests.harness.images import make_artifact, make_fallback_tag, make_image, random_bytes, sign_as_cosign
 
@@ -89,14 +89,42 @@ def test_any_type_passes_as_it_is(story: Story, media_type: str, config: str) ->
     assert (stale.body, stale.headers["Content-Type"]) == (exact, media_type)
 
 
-def test_a_manifest_that_is_no_json_is_kept_as_bytes_or_refused_in_words(story: Story) -> None:
+def test_a_manifest_that_is_no_json_is_kept_as_bytes_where_upstream_tells_its_digest(story: Story) -> None:
     exact = b"\x00\x01 not JSON at all"
     digest = story.upstream.add_manifest(exact, NOBODY_KNOWS, tag="odd")
+    for outcome in ("miss", "revalidated"):
+        answer = story.manifest("odd")
+        assert told(answer) == (200, outcome, digest)
+        assert (answer.body, answer.headers["Content-Type"]) == (exact, NOBODY_KNOWS)
+
+
+@pytest.mark.parametrize("exact", [b"\x00\x01 not JSON at all", b"[1]", b""])
+def test_one_that_nothing_vouches_for_is_refused_in_words(story: Story, exact: bytes) -> None:
+    story.upstream.add_manifest(exact, NOBODY_KNOWS, tag="odd")
+    story.upstream.faults.no_digest_header = True
     answer = story.manifest("odd")
-    assert answer.status in (200, 502)
-    if answer.status == 200:
-        assert (answer.body, answer.headers["Docker-Content-Digest"]) == (exact, digest)
-    assert story.upstream.manifest(APP, "odd") is not None
+    assert code(answer) == (502, "UNKNOWN")
+    assert "no manifest" in message(answer)
+
+
+def test_a_web_page_in_the_place_of_a_registry_displaces_nothing(story: Story) -> None:
+    """A captive portal's, or one that tells of maintenance: 200 to whatever is asked."""
+    image = make_image(story.upstream, tag="1", seed=304)
+    story.manifest("1")
+    page = b"<html>Please log in</html>"
+    story.upstream.faults.answer("/v2/", 200, page, Content_Type="text/html; charset=utf-8")
+    for _ in range(2):
+        answer = story.manifest("1")
+        assert told(answer) == (200, "stale", image.digest)
+        assert answer.body == image.manifest
+        assert "web page" in answer.headers["Warning"]
+    for reference in ("2", "sha256:" + "0" * 64):
+        assert code(story.manifest(reference)) == (502, "UNKNOWN")
+        assert story.puller.head(f"/v2/{story.app}/manifests/{reference}").status == 502
+    # It proves no access to what another repository has brought.
+    assert story.puller.manifest(image.digest, f"{story.name}/library/other").status == 502
+    story.upstream.reset_faults()
+    assert told(story.manifest("1")) == (200, "revalidated", image.digest)
 
 
 @pytest.mark.parametrize("here", [False, True])
