@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -71,6 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read has seen enough, as `| head` does; Python would complain once more when it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except KeyboardInterrupt:
+        # As a shell reports a program that Ctrl-C has ended. What was under way is as after a kill: safe to do again.
+        return 128 + signal.SIGINT
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from registry_cache import metrics
@@ -108,6 +109,7 @@ class Transfer:
             _log.debug("could not record a membership", digest=self._feed.digest, error=error)
         claim.clear()
         self._adopt_commit()
+        leader.arrived(self._feed.size)
 
     def _watch(self, wanted: Callable[[], bool]) -> bool:
         """Follow the leader until nothing is new, perhaps because it is no more; False when not ``wanted``."""
@@ -185,6 +187,12 @@ class _Leader:
             self._expect((size or 0) - partial.size)
             self._feed.answer(self._owner, size, _kept(self._feed, partial.handle()))
         self._feed.advance(partial.size)
+
+    def arrived(self, size: int | None) -> None:
+        """All is here; announce the ``size`` that upstream did not tell before."""
+        if self._told is None:
+            with suppress(StoreFull):
+                self._expect(size or 0)
 
     def restarted(self) -> None:
         self._feed.restart()

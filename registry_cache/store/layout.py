@@ -59,7 +59,8 @@ class Layout:
         with disk.reporting(f"set up the store in {root}"):
             os.makedirs(root, exist_ok=True)
             if not layout._stamped():
-                disk.write_whole(layout._stamp, VERSION)
+                # Synced, or a power cut may leave bytes that are another version's.
+                disk.write_whole(layout._stamp, VERSION, synced=True)
             for algorithm in ALGORITHMS:
                 for folder in (layout._blobs, layout._partial, layout._locks):
                     os.makedirs(os.path.join(folder, algorithm), exist_ok=True)
@@ -77,13 +78,13 @@ class Layout:
     def _stamped(self) -> bool:
         """Tell whether a store is here already; StoreError where it is another version's. Raises OSError."""
         found = disk.read_whole(self._stamp)
-        if found and found != VERSION:
+        if found and found.strip(b"\0") and found != VERSION:
             raise StoreError(
                 f"{self.root} holds a store of layout {found[:20]!r}, this version reads {VERSION!r}: "
                 "use the version that wrote it, or name an empty folder"
             )
         # Empty: a power cut between creating and writing the stamp; the folder is ours.
-        return bool(found)
+        return found == VERSION
 
     @property
     def blobs(self) -> str:

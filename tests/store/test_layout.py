@@ -32,8 +32,9 @@ def test_another_layout_is_refused_and_left_alone(tmp_path: Path, found: bytes) 
     assert os.listdir(tmp_path) == ["layout"]
 
 
-def test_an_empty_stamp_is_what_a_power_cut_leaves(tmp_path: Path) -> None:
-    (tmp_path / "layout").touch()
+@pytest.mark.parametrize("left", [b"", bytes(len(VERSION))])
+def test_an_empty_stamp_is_what_a_power_cut_leaves(tmp_path: Path, left: bytes) -> None:
+    (tmp_path / "layout").write_bytes(left)
     Layout.open(tmp_path)
     assert (tmp_path / "layout").read_bytes() == VERSION
 

@@ -90,6 +90,17 @@ def test_a_command_line_that_cannot_be(arguments: list[str], capsys: pytest.Capt
     assert "usage: registry-cache" in capsys.readouterr().err
 
 
+def test_control_c_is_no_traceback(
+    good: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("registry_cache.wiring.cleanup", interrupted)
+    assert cli.main(["cleanup", "--config", good]) == 130
+    assert capsys.readouterr().err == ""
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["--version"])
