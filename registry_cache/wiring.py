@@ -58,7 +58,7 @@ from registry_cache.upkeep.moving_in import MovingIn, Place
 from registry_cache.upkeep.moving_in import Progress as ImportProgress
 from registry_cache.upkeep.verify import Progress as VerifyProgress
 from registry_cache.upkeep.verify import Task, Verify
-from registry_cache.upstream.auth import Authenticator, Credentials
+from registry_cache.upstream.auth import Account, Authenticator, Credentials, FixedAccount
 from registry_cache.upstream.check import Check
 from registry_cache.upstream.client import Upstream
 from registry_cache.upstream.credential_helper import CredentialHelper
@@ -344,7 +344,7 @@ def checks(config: Config, images: Sequence[str]) -> list[Checked]:
     found = [Checked("store", "store", str(config.root), selftest.examine(config.root))]
     for each in config.upstreams:
         keys = "proxy" if each is config.default_upstream else f"upstreams.{each.name}"
-        check = Check(_check_target(each, keys), _session(each), _credentials(each))
+        check = Check(_check_target(each, keys), _session(each), _account(each))
         found.append(Checked("upstream", each.name, each.remote_url, check.run(wanted.get(each.name, []))))
     return found
 
@@ -397,7 +397,7 @@ def _serve(config: UpstreamConfig, layout: Layout) -> Served:
 
 def _upstream(config: UpstreamConfig, layout: Layout) -> Upstream:
     session = _session(config)
-    auth = Authenticator(config.name, config.remote_url, session, _credentials(config), config.token_realms)
+    auth = Authenticator(config.name, config.remote_url, session, _account(config), config.token_realms)
     health = Health(config.name, Board(Notice(layout, config.name)))
     return Upstream(config.name, config.remote_url, session, auth, health, config.blob_requests, config.layers_ahead)
 
@@ -425,11 +425,9 @@ def _session(config: UpstreamConfig) -> Session:
     return Session(config.name, timeouts, TLS(verify, certificate), proxy)
 
 
-def _credentials(config: UpstreamConfig) -> Callable[[], Credentials | None]:
+def _account(config: UpstreamConfig) -> Account:
     if config.credential_helper:
-        helper = CredentialHelper(config.credential_helper, config.credential_server, config.credential_lifetime)
-        return helper.credentials
-    if not (config.username and config.password):
-        return lambda: None
-    fixed = Credentials(config.username, config.password.reveal())
-    return lambda: fixed
+        return CredentialHelper(config.credential_helper, config.credential_server, config.credential_lifetime)
+    if config.username and config.password:
+        return FixedAccount(Credentials(config.username, config.password.reveal()))
+    return FixedAccount(None)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import urlencode, urlsplit
 
 import requests
@@ -37,7 +38,8 @@ MAX_TOKEN_LENGTH = 16 * 1024
 MAX_TOKEN_ANSWER = 64 * 1024
 # Seconds for a token, however its server drips: those who wait for the same scope wait for whoever fetches it.
 TOKEN_SECONDS = 8.0
-# How long refused credentials are not tried again; anonymous access is used meanwhile.
+# How long refused credentials are not tried again: many registries lock accounts that come with a wrong password again
+# and again. Anonymous access is used meanwhile, where there is any.
 REFUSED_SECONDS = 60.0
 
 _log = Log(__name__)
@@ -58,6 +60,34 @@ class Credentials:
         return "Credentials(…)"
 
 
+def is_account(authorization: str) -> bool:
+    """Tell whether an Authorization is an account's own, and not a token."""
+    return authorization.startswith("Basic ")
+
+
+class Account(Protocol):
+    """Who we are to a registry."""
+
+    def credentials(self) -> Credentials | None:
+        """Return them; None is anonymous. Raises UpstreamUnavailable."""
+
+    def forget(self, refused: Credentials) -> None:
+        """Return these no more without a look whether they have changed."""
+
+
+class FixedAccount:
+    """An account as the configuration has it."""
+
+    def __init__(self, credentials: Credentials | None) -> None:
+        self._credentials = credentials
+
+    def credentials(self) -> Credentials | None:
+        return self._credentials
+
+    def forget(self, refused: Credentials) -> None:
+        """Do nothing: the configuration is what it was."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Scope:
     """What a token is for; the same scope is the same token, whichever thread asks."""
@@ -76,8 +106,9 @@ class _Token:
 class Authenticator:
     """Authorization headers for one registry.
 
-    ``credentials`` is asked each time a token is fetched, so that a helper's short-lived ones work; None is anonymous.
-    ``realms`` are token servers' hosts that the operator allows beside those of the registry's own domain.
+    ``account`` is asked each time a token is fetched, so that a helper's short-lived credentials work, and once more
+    where they were refused. ``realms`` are token servers' hosts that the operator allows beside those of the registry's
+    own domain.
     """
 
     def __init__(
@@ -85,14 +116,14 @@ class Authenticator:
         name: str,
         remote_url: str,
         session: Session,
-        credentials: Callable[[], Credentials | None],
+        account: Account,
         realms: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = name
         self._home = origin(remote_url)
         self._session = session
-        self._credentials = credentials
+        self._account = account
         self._realms = frozenset(realm.lower() for realm in realms)
         self._clock = clock
         self._mutex = threading.Lock()
@@ -114,7 +145,7 @@ class Authenticator:
             scope = self._scopes.get(repository)
             basic = self._basic
         if basic:
-            credentials = self._account()
+            credentials = self._usable()
             return credentials.basic() if credentials else None
         return f"Bearer {self._token(scope)}" if scope else None
 
@@ -129,34 +160,62 @@ class Authenticator:
         if bearer:
             return self._learn_bearer(repository, bearer, sent)
         if any(each.scheme == "basic" for each in challenges):
-            credentials = self._account()
-            with self._mutex:
-                self._basic = credentials is not None
-            answer = credentials.basic() if credentials else None
-            if answer and answer == sent:
-                raise self._account_refused()
-            return answer
+            return self._learn_basic(sent)
         return None
 
+    def refused(self, sent: str) -> str:
+        """Take note of a 401 to our account, ``sent`` by Basic, and return the Authorization to try instead.
+
+        Raises Denied where there is none: Basic has no anonymous access to fall back to.
+        """
+        credentials = self._credentials()
+        if credentials and credentials.basic() == sent:
+            credentials = self._renewed(credentials)
+        if credentials:
+            return credentials.basic()
+        if not self.trouble:
+            self._refused_until = self._clock() + REFUSED_SECONDS
+            _log.error(
+                "upstream refused our account", upstream=self._name, remedy="check proxy.username and proxy.password"
+            )
+        raise self._account_refused()
+
     def _account_refused(self) -> Denied:
-        """Basic has no anonymous access to fall back to."""
-        _log.error(
-            "upstream refused our account", upstream=self._name, remedy="check proxy.username and proxy.password"
-        )
         return Denied(f"{self._name} refused the account of this cache; its operator can check username and password")
 
-    def _account(self) -> Credentials | None:
+    def _learn_basic(self, sent: str | None) -> str | None:
+        if self._clock() < self._refused_until:
+            raise self._account_refused()
+        credentials = self._credentials()
+        with self._mutex:
+            self._basic = credentials is not None
+        if credentials is None:
+            return None
+        answer = credentials.basic()
+        return answer if answer != sent else self.refused(answer)
+
+    def _credentials(self) -> Credentials | None:
         """Return our account; none where its helper fails: public images need none. ``trouble`` then says why.
 
         A helper that fails is no failure of the registry: that is asked without, and says itself what it refuses.
         """
         try:
-            credentials = self._credentials()
+            credentials = self._account.credentials()
         except UpstreamUnavailable as error:
             self.trouble = error.message
             return None
         self.trouble = None
         return credentials
+
+    def _usable(self) -> Credentials | None:
+        """Return our account, unless it was refused just now."""
+        return self._credentials() if self._clock() >= self._refused_until else None
+
+    def _renewed(self, refused: Credentials) -> Credentials | None:
+        """Return other credentials than the ``refused`` ones, where there are any: a password may have changed."""
+        self._account.forget(refused)
+        credentials = self._credentials()
+        return credentials if credentials != refused else None
 
     def _learn_bearer(self, repository: Repository, challenge: Challenge, sent: str | None) -> str | None:
         parameters = challenge.parameters
@@ -203,9 +262,12 @@ class Authenticator:
         return token.value if token and self._clock() < token.renew_at else None
 
     def _fetch(self, scope: _Scope) -> _Token:
-        credentials = self._account() if self._clock() >= self._refused_until else None
+        credentials = self._usable()
         asked_at = self._clock()
         response = self._ask(scope, credentials)
+        if response.status_code == 401 and credentials and (renewed := self._renewed(credentials)):
+            response.close()
+            credentials, response = renewed, self._ask(scope, renewed)
         if response.status_code in (401, 403) and credentials:
             # Wrong credentials must not fail public images at night: say so loudly, go on as anyone (P22).
             response.close()

@@ -19,7 +19,7 @@ from registry_cache.errors import Denied, NotFound, RegistryError, TooManyReques
 from registry_cache.oci.challenge import parse_challenges
 from registry_cache.oci.names import Reference, Repository, Tag
 from registry_cache.upstream import faults
-from registry_cache.upstream.auth import Authenticator, Credentials
+from registry_cache.upstream.auth import Account, Authenticator, is_account
 from registry_cache.upstream.bounded import bounded
 from registry_cache.upstream.client import Upstream
 from registry_cache.upstream.health import Health
@@ -57,7 +57,7 @@ class _Witness(Session):
         sent_on: Callable[[], None] = lambda: None,
     ) -> requests.Response:
         response = self._session.send(method, url, headers, what, silence, sent_on)
-        if response.status_code in (401, 403) and headers.get("Authorization", "").startswith("Basic "):
+        if response.status_code in (401, 403) and is_account(headers.get("Authorization", "")):
             self.account_refused = True
         return response
 
@@ -92,13 +92,13 @@ class Check:
         self,
         target: Target,
         session: Session,
-        credentials: Callable[[], Credentials | None],
+        account: Account,
         resolve: Resolve | None = None,
         patience: float = PATIENCE,
     ) -> None:
         self._target = target
         self._session = _Witness(session)
-        self._auth = Authenticator(target.name, target.url, self._session, credentials, target.realms)
+        self._auth = Authenticator(target.name, target.url, self._session, account, target.realms)
         self._board = _Memory()
         self._reach = Reach(target, resolve or socket.getaddrinfo, patience)
         self._patience = patience

@@ -38,7 +38,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import MAX_MANIFEST_SIZE
 from registry_cache.oci.names import Reference, Repository, Tag
 from registry_cache.upstream import faults
-from registry_cache.upstream.auth import Authenticator
+from registry_cache.upstream.auth import Authenticator, is_account
 from registry_cache.upstream.bounded import bounded
 from registry_cache.upstream.health import Health
 from registry_cache.upstream.session import Session, origin
@@ -372,13 +372,21 @@ class Upstream:
         """
         authorization = self._auth.header(question.repository)
         response = self._authorized(question, authorization, doing, sent_on)
-        if response.status_code == 401 and origin(response.url) == self._home:
+        if self._challenges(response):
             with response:
                 answer = self._auth.learn(question.repository, response, authorization)
                 if answer is None:
                     raise faults.refusal(self.name, question.what, response, question.missing)
             response = self._authorized(question, answer, doing, sent_on)
+            if is_account(answer) and self._challenges(response):
+                with response:
+                    other = self._auth.refused(answer)
+                response = self._authorized(question, other, doing, sent_on)
         return response
+
+    def _challenges(self, response: requests.Response) -> bool:
+        """Tell whether the registry itself wants to know who asks."""
+        return response.status_code == 401 and origin(response.url) == self._home
 
     def _authorized(
         self, question: _Question, authorization: str | None, doing: str, sent_on: Callable[[], None]

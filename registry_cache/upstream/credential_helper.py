@@ -31,7 +31,15 @@ FAILED_SECONDS = 10.0
 # How long an answer is used where the configuration does not say: ECR's passwords are good for twelve hours.
 DEFAULT_LIFETIME = timedelta(minutes=10)
 
+# In place of a user name: the secret is a refresh token for a registry's token server, and no password (Docker's
+# command line, "docker login").
+_NO_USERNAME = "<token>"
+
 _log = Log(__name__)
+
+
+class _IdentityToken(Exception):
+    """An answer without a password."""
 
 
 class CredentialHelper:
@@ -66,6 +74,12 @@ class CredentialHelper:
                 raise UpstreamUnavailable(self._kept.message)
             return self._kept
 
+    def forget(self, refused: Credentials) -> None:
+        """Ask the program again, though an answer is good for longer: it was refused. One that came since is kept."""
+        with self._mutex:
+            if self._kept == refused:
+                self._kept = None
+
     def _ask(self) -> Credentials | UpstreamUnavailable:
         said = None
         try:
@@ -77,6 +91,8 @@ class CredentialHelper:
             cause = f"no answer in {HELPER_SECONDS:.0f} s"
         except OSError as error:
             cause = error.strerror or type(error).__name__
+        except _IdentityToken:
+            cause = "it gave an identity token and no password, and this cache does not use such tokens"
         except (ValueError, KeyError, TypeError, RecursionError):
             cause = "its answer is not a JSON object with Username and Secret"
         # What it said may name accounts and sessions; the error's message goes to clients.
@@ -118,9 +134,11 @@ def _memory(content: bytes = b"") -> Iterator[int]:
 
 
 def _parse(answer: bytes) -> Credentials:
-    """Return what an answer holds. Raises ValueError, KeyError, TypeError where it holds none."""
+    """Return what an answer holds. Raises ValueError, KeyError, TypeError where it holds none, _IdentityToken."""
     found = json.loads(answer)
     username, secret = found["Username"], found["Secret"]
     if not (isinstance(username, str) and isinstance(secret, str)):
         raise TypeError
+    if username == _NO_USERNAME:
+        raise _IdentityToken
     return Credentials(username, secret)

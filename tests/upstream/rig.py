@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from registry_cache.upstream.auth import Authenticator, Credentials
+from registry_cache.upstream.auth import Account, Authenticator, Credentials, FixedAccount
 from registry_cache.upstream.client import Upstream
 from registry_cache.upstream.health import Health
 from registry_cache.upstream.limits import Limits
@@ -41,7 +41,7 @@ class MemoryBoard:
 
 def connect(
     url: str,
-    credentials: Credentials | Callable[[], Credentials | None] | None = None,
+    account: Credentials | Account | None = None,
     *,
     realms: Sequence[str] = (),
     timeouts: Timeouts = NO_TIMEOUTS,
@@ -50,6 +50,6 @@ def connect(
 ) -> Upstream:
     """Ask the registry at ``url``, as a worker does."""
     session = Session(HUB, timeouts, tls or TLS())
-    account = credentials if callable(credentials) else lambda: credentials
-    auth = Authenticator(HUB, url, session, account, realms, clock)
+    whose = FixedAccount(account) if account is None or isinstance(account, Credentials) else account
+    auth = Authenticator(HUB, url, session, whose, realms, clock)
     return Upstream(HUB, url, session, auth, Health(HUB, MemoryBoard()))

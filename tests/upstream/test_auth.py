@@ -20,6 +20,7 @@ from registry_cache.upstream.auth import (
     RENEW_BEFORE,
     Authenticator,
     Credentials,
+    FixedAccount,
 )
 from registry_cache.upstream.client import Upstream
 from registry_cache.upstream.session import TLS, Session, Timeouts
@@ -328,6 +329,45 @@ def test_basic(upstream: FakeUpstream) -> None:
         pull(connect(upstream.url))
 
 
+def test_a_wrong_basic_password_is_sent_once_a_minute_and_not_with_every_pull(
+    upstream: FakeUpstream, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Registries lock accounts that come with a wrong password again and again."""
+    upstream.add_blob(DATA)
+    upstream.faults.require_basic = ("me", "secret")
+    clock = Clock()
+    registry = connect(upstream.url, Credentials("me", "wrong"), clock=clock)
+
+    def sent() -> int:
+        return len([each for each in authorizations(upstream) if each])
+
+    for minute in (1, 2):
+        for _ in range(10):
+            with pytest.raises(Denied, match="refused the account of this cache"):
+                pull(registry)
+        assert sent() == minute
+        assert [each.getMessage() for each in caplog.records] == ["upstream refused our account"] * minute
+        clock.now += REFUSED_SECONDS
+    upstream.faults.require_basic = ("me", "wrong")
+    assert pull(registry) == DATA
+
+
+def test_a_basic_password_that_is_changed_upstream_is_refused_and_later_good(upstream: FakeUpstream) -> None:
+    upstream.add_blob(DATA)
+    upstream.faults.require_basic = ("me", "secret")
+    clock = Clock()
+    registry = connect(upstream.url, ME, clock=clock)
+    assert pull(registry) == DATA
+    upstream.faults.require_basic = ("me", "another")
+    for _ in range(5):
+        with pytest.raises(Denied):
+            pull(registry)
+    assert authorizations(upstream).count(ME.basic()) == 2
+    upstream.faults.require_basic = ("me", "secret")
+    clock.now += REFUSED_SECONDS
+    assert pull(registry) == DATA
+
+
 def test_credentials_are_never_shown() -> None:
     assert "secret" not in repr(ME)
     assert "secret" not in str(ME)
@@ -391,7 +431,7 @@ def test_a_foreign_realm_that_the_operator_allows(
 )
 def test_whose_token_server_it_is(registry: str, realm: str, allowed: bool) -> None:
     session = Session("it", Timeouts(), TLS())
-    auth = Authenticator("it", registry, session, lambda: None)
+    auth = Authenticator("it", registry, session, FixedAccount(None))
     if allowed:
         assert auth._allowed(realm) == realm
     else:

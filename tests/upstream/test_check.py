@@ -15,6 +15,7 @@ import yaml
 
 from registry_cache import cli
 from registry_cache.oci.names import Repository, Tag
+from registry_cache.upstream.auth import FixedAccount
 from registry_cache.upstream.check import Check
 from registry_cache.upstream.session import TLS, Session, Timeouts
 from registry_cache.upstream.steps import Step, Target
@@ -80,7 +81,7 @@ def check(
 def tried(url: str, *, patience: float = PATIENCE, resolve: Any = None, **target: Any) -> list[Step]:
     """The steps of a check of ``library/app:1`` with a shorter patience than the command's."""
     session = Session("fake", Timeouts(), TLS())
-    found = Check(Target("fake", url, "proxy", **target), session, lambda: None, resolve, patience)
+    found = Check(Target("fake", url, "proxy", **target), session, FixedAccount(None), resolve, patience)
     return list(found.run([(Repository(APP), Tag("1"))]))
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from registry_cache.errors import UpstreamElsewhere, UpstreamUnavailable
+from registry_cache.errors import Denied, UpstreamElsewhere, UpstreamUnavailable
 from registry_cache.oci.names import Repository, Tag
 from registry_cache.upstream import credential_helper
+from registry_cache.upstream.auth import Credentials
 from registry_cache.upstream.credential_helper import DEFAULT_LIFETIME, CredentialHelper
 from tests.harness.upstream import FakeUpstream
 from tests.pull.rig import SECONDS, Clock, eventually
@@ -81,6 +82,19 @@ def test_its_answer_is_kept_for_its_lifetime(
     assert len(calls()) == 2
 
 
+def test_what_was_refused_is_asked_for_again_and_what_came_since_is_kept(
+    make_helper: MakeHelper, calls: Callable[[], list[str]]
+) -> None:
+    helper = make_helper(ANSWER)
+    refused = helper.credentials()
+    helper.forget(refused)
+    assert helper.credentials() == refused
+    assert len(calls()) == 2
+    helper.forget(Credentials("AWS", "an older one"))
+    helper.credentials()
+    assert len(calls()) == 2
+
+
 def test_many_who_ask_at_once_cost_one_call(make_helper: MakeHelper, calls: Callable[[], list[str]]) -> None:
     helper, found = make_helper(ANSWER), []
     threads = [threading.Thread(target=lambda: found.append(helper.credentials())) for _ in range(8)]
@@ -106,6 +120,7 @@ def test_many_who_ask_at_once_cost_one_call(make_helper: MakeHelper, calls: Call
             f'echo \'{{"Username": "AWS", "Secret": {{"is": "{SECRET}"}}}}\'',
             "not a JSON object with Username and Secret",
         ),
+        (f'echo \'{{"Username": "<token>", "Secret": "{SECRET}"}}\'', "it gave an identity token and no password"),
         ('echo \'{"Username": null, "Secret": null}\'', "not a JSON object with Username and Secret"),
         ("printf '\\377'", "not a JSON object with Username and Secret"),
         (":", "not a JSON object with Username and Secret"),
@@ -175,6 +190,43 @@ def test_an_answer_shows_no_secret_when_it_is_printed(make_helper: MakeHelper) -
     assert SECRET not in f"{found} {found!r}"
 
 
+def require(upstream: FakeUpstream, scheme: str, password: str) -> None:
+    """Let only those in who come with this password, by a token or without."""
+    upstream.faults.users["AWS"], upstream.faults.private = password, {str(APP)}
+    upstream.faults.require_basic = ("AWS", password) if scheme == "basic" else None
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "basic"])
+def test_a_password_that_has_changed_is_fetched_and_nobody_is_refused(
+    upstream: FakeUpstream, make_helper: MakeHelper, calls: Callable[[], list[str]], tmp_path: Path, scheme: str
+) -> None:
+    digest = upstream.add_manifest(b"{}", tag="1")
+    answer = tmp_path / "answer"
+    answer.write_text('{"Username": "AWS", "Secret": "one"}')
+    registry = connect(upstream.url, make_helper(f"cat {answer}"))
+    for password in ("one", "two"):
+        require(upstream, scheme, password)
+        upstream.tokens.revoke()
+        answer.write_text(f'{{"Username": "AWS", "Secret": "{password}"}}')
+        assert str(registry.head_manifest(APP, Tag.parse("1")).digest) == digest
+    assert len(calls()) == 2
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "basic"])
+def test_a_program_whose_answer_stays_wrong_is_asked_once_more_and_not_at_every_pull(
+    upstream: FakeUpstream, make_helper: MakeHelper, calls: Callable[[], list[str]], scheme: str
+) -> None:
+    upstream.add_manifest(b"{}", tag="1")
+    require(upstream, scheme, "another")
+    registry = connect(upstream.url, make_helper(ANSWER))
+    for _ in range(5):
+        with pytest.raises(Denied):
+            registry.head_manifest(APP, Tag.parse("1"))
+    assert len(calls()) == 2
+    sent = [each for each in upstream.exchanges if (each.headers.get("Authorization") or "").startswith("Basic ")]
+    assert len(sent) == 1
+
+
 @pytest.mark.parametrize("scheme", ["bearer", "basic"])
 def test_with_a_failing_program_what_is_refused_is_no_denial(
     upstream: FakeUpstream, make_helper: MakeHelper, scheme: str
@@ -183,7 +235,7 @@ def test_with_a_failing_program_what_is_refused_is_no_denial(
     upstream.add_manifest(b"{}", repository="team/secret", tag="1")
     upstream.faults.require_token, upstream.faults.private = scheme == "bearer", {"team/secret"}
     upstream.faults.require_basic = ("AWS", SECRET) if scheme == "basic" else None
-    registry = connect(upstream.url, make_helper("exit 1").credentials)
+    registry = connect(upstream.url, make_helper("exit 1"))
     with pytest.raises(UpstreamUnavailable, match="credential helper"):
         registry.head_manifest(Repository.parse("team/secret"), Tag.parse("1"))
 
@@ -191,7 +243,7 @@ def test_with_a_failing_program_what_is_refused_is_no_denial(
 def test_with_a_failing_program_public_images_still_come(upstream: FakeUpstream, make_helper: MakeHelper) -> None:
     digest = upstream.add_manifest(b"{}", tag="1")
     upstream.faults.require_token = True
-    registry = connect(upstream.url, make_helper("exit 1").credentials)
+    registry = connect(upstream.url, make_helper("exit 1"))
     assert str(registry.head_manifest(APP, Tag.parse("1")).digest) == digest
 
 
@@ -226,7 +278,7 @@ def test_a_failing_program_is_no_failure_of_the_registry(
     digest = upstream.add_manifest(b"{}", tag="1")
     upstream.faults.require_basic = ("AWS", SECRET)
     helper = make_helper(f"test ! -e {tmp_path}/broken || exit 1\n{ANSWER}")
-    registry = connect(upstream.url, helper.credentials)
+    registry = connect(upstream.url, helper)
     if before:
         registry.head_manifest(APP, Tag.parse("1"))
         clock.pause(DEFAULT_LIFETIME.total_seconds())
