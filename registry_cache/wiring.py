@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -106,7 +107,7 @@ def build(config: Config) -> Services:
         manifests=manifests,
         blobs=BlobPullAhead(blobs, _feeds(config, layout, blobs), Layers(records), flights),
         listing=Listing(records, flights, manifests),
-        upstream_states=lambda: [_state(each.name, layout) for each in config.upstreams],
+        upstream_states=lambda: [_state(each, layout) for each in config.upstreams],
         store_state=_store_state(layout),
         readiness=_readiness(layout),
         accel=_accel(layout) if config.http.accel else None,
@@ -162,12 +163,12 @@ def _bounds(config: Config, layout: Layout) -> Bounds:
     return Bounds(config.ttl, config.max_size.bytes_of(total), config.min_free.bytes_of(total))
 
 
-def _state(name: str, layout: Layout) -> UpstreamState:
-    board = Board(Notice(layout, name))
+def _state(config: UpstreamConfig, layout: Layout) -> UpstreamState:
+    board = Board(Notice(layout, config.name), _owner(config))
     limits = board.limits()
     until = limits.blocked_until(counted=True)
     return UpstreamState(
-        name,
+        config.name,
         up=not board.is_down(),
         limit=limits.limit,
         remaining=limits.remaining,
@@ -183,7 +184,7 @@ def status_report(config: Config, now: float) -> status.Report:
     for each in config.upstreams:
         notice = Notice(layout, each.name)
         down = notice.read().get("down")
-        limits = Board(notice).limits()
+        limits = Board(notice, _owner(each)).limits()
         known = status.Known(each.name, each.remote_url, limits, down if isinstance(down, dict) else {})
         upstreams.append(status.upstream(known, now))
     return status.Report(
@@ -350,13 +351,19 @@ def checks(config: Config, images: Sequence[str]) -> list[Checked]:
 
 
 class Board:
-    """An upstream's state as its workers share it: ``upstream.health.Board`` over a notice in the store."""
+    """An upstream's state as its workers share it: ``upstream.health.Board`` over a notice in the store.
 
-    def __init__(self, notice: Notice) -> None:
+    Limits are an account's: those noted for another than ``owner``'s are none of ours. ``without_account`` tells
+    whether we go on anonymously though we have one, which has other limits; None: they count however we went on.
+    """
+
+    def __init__(self, notice: Notice, owner: str, without_account: Callable[[], bool] | None = None) -> None:
         self._notice = notice
+        self._owner = owner
+        self._without_account = without_account
 
     def limits(self) -> Limits:
-        return _limits(self._notice.read().get("limits"))
+        return self._ours(self._notice.read().get("limits"))
 
     def update_limits(self, change: Callable[[Limits], Limits]) -> Limits:
         # It stays so where the disk takes no note.
@@ -364,11 +371,20 @@ class Board:
 
         def replaced(values: object) -> object:
             nonlocal updated
-            updated = change(_limits(values))
-            return asdict(updated)
+            updated = change(self._ours(values))
+            anonymous = self._without_account is not None and self._without_account()
+            return {**asdict(updated), "owner": self._owner, "without_account": anonymous}
 
         self._notice.change("limits", replaced)
         return updated
+
+    def _ours(self, values: object) -> Limits:
+        if not isinstance(values, dict) or values.get("owner") != self._owner:
+            return Limits()
+        if self._without_account is not None and values.get("without_account") != self._without_account():
+            return Limits()
+        known = {field.name for field in fields(Limits)}
+        return Limits(**{name: value for name, value in values.items() if name in known})
 
     def is_down(self) -> bool:
         return self._notice.read().get("down") is not None
@@ -377,12 +393,10 @@ class Board:
         self._notice.change("down", lambda _: None if since is None else {"since": since, "cause": cause})
 
 
-def _limits(values: object) -> Limits:
-    known = {field.name for field in fields(Limits)}
-    try:
-        return Limits(**{name: value for name, value in values.items() if name in known})  # type: ignore[attr-defined]
-    except (AttributeError, TypeError):
-        return Limits()
+def _owner(config: UpstreamConfig) -> str:
+    """Return what stands for the account of an upstream in the store: the same for the same one, and no secret."""
+    who = [config.remote_url, config.username or "", config.credential_helper or "", config.credential_server]
+    return hashlib.sha256("\0".join(who).encode()).hexdigest()[:16]
 
 
 def _served(config: Config, layout: Layout) -> tuple[Served, list[Served]]:
@@ -398,7 +412,8 @@ def _serve(config: UpstreamConfig, layout: Layout) -> Served:
 def _upstream(config: UpstreamConfig, layout: Layout) -> Upstream:
     session = _session(config)
     auth = Authenticator(config.name, config.remote_url, session, _account(config), config.token_realms)
-    health = Health(config.name, Board(Notice(layout, config.name)))
+    board = Board(Notice(layout, config.name), _owner(config), lambda: auth.without_account)
+    health = Health(config.name, board)
     return Upstream(config.name, config.remote_url, session, auth, health, config.blob_requests, config.layers_ahead)
 
 

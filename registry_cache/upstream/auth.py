@@ -133,8 +133,14 @@ class Authenticator:
         self._fetching: LRUCache[_Scope, threading.Lock] = LRUCache(MAX_TOKENS)
         self._basic = False
         self._refused_until = 0.0
+        self._refused = False
         # Why we have no account just now, though we should: what is refused then is no denial.
         self.trouble: str | None = None
+
+    @property
+    def without_account(self) -> bool:
+        """Whether tokens are fetched anonymously though there is an account: it was refused, or its helper fails."""
+        return self._refused or self.trouble is not None
 
     def header(self, repository: Repository) -> str | None:
         """Return the Authorization to send with a request for ``repository``; None where none was ever asked for.
@@ -268,11 +274,13 @@ class Authenticator:
         if response.status_code == 401 and credentials and (renewed := self._renewed(credentials)):
             response.close()
             credentials, response = renewed, self._ask(scope, renewed)
+        if credentials:
+            self._refused = response.status_code == 401
         if response.status_code in (401, 403) and credentials:
             # Wrong credentials must not fail public images at night: say so loudly, go on as anyone (P22).
             response.close()
             # 403 may be about this scope alone; other private repositories still need the account.
-            if response.status_code == 401:
+            if self._refused:
                 self._refused_until = self._clock() + REFUSED_SECONDS
             _log.error(
                 "upstream refused our account; going on anonymously",

@@ -167,6 +167,30 @@ def test_what_one_worker_was_refused_the_other_does_not_ask(
 
 
 @pytest.mark.parametrize(
+    "before", [{}, {"username": "me", "password": "mistyped"}, {"username": "you", "password": "yours"}]
+)
+def test_a_limit_is_the_accounts_that_met_it(
+    upstream: FakeUpstream, make_cache: MakeCache, make_puller: Callable[[str], Puller], before: dict[str, str]
+) -> None:
+    """Whoever gives the mirror an account of its own limit is not to wait for six hours all the same."""
+    image = make_image(upstream, tag="1", seed=113)
+    upstream.faults.require_token, upstream.faults.users = True, {"me": "secret", "you": "yours"}
+    limited = make_cache({"proxy": before}, workers=1)
+    upstream.faults.rate_limit, upstream.faults.retry_after = 0, "21600"
+    with make_puller(limited.url) as puller:
+        assert code(puller.manifest("1")) == (429, "TOOMANYREQUESTS")
+        upstream.faults.rate_limit = None
+        assert code(puller.manifest("1")) == (429, "TOOMANYREQUESTS")
+    assert counted(upstream) == 1
+    assert "limited" in limited.run("status").stdout
+
+    cache = make_cache({"proxy": {"username": "me", "password": "secret"}}, root=limited.root, workers=1)
+    assert told(make_puller(cache.url).manifest("1")) == (200, "miss", image.digest)
+    notes = "".join(path.read_text() for path in limited.root.glob("upstreams/*"))
+    assert not [secret for secret in ("mistyped", "yours", "secret") if secret in notes]
+
+
+@pytest.mark.parametrize(
     ("fallback", "status", "codes"),
     [("unavailable", 503, {"UNAVAILABLE"}), ("notfound", 404, {"MANIFEST_UNKNOWN", "BLOB_UNKNOWN", "NAME_UNKNOWN"})],
 )
