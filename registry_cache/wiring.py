@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,11 +23,11 @@ from registry_cache.config import Config, UpstreamConfig
 from registry_cache.config.hosts import HUB
 from registry_cache.deployment import nginx
 from registry_cache.deployment.names import Registry
-from registry_cache.errors import StoreError
+from registry_cache.errors import RegistryError, StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.image_name import split_image_name
 from registry_cache.oci.layout_names import split_wanted
-from registry_cache.oci.names import Reference, Repository
+from registry_cache.oci.names import Reference, Repository, Tag
 from registry_cache.policy.eviction import Bounds
 from registry_cache.pull import warm
 from registry_cache.pull.ahead import BlobPullAhead
@@ -70,6 +72,8 @@ from registry_cache.upstream.steps import Target as CheckTarget
 
 # What ``registry-cache check`` asks Docker Hub for where nothing is named: everybody may read it.
 HUB_SAMPLE = "library/alpine:latest"
+# Repositories that are looked into for a tag to ask another upstream for.
+_SAMPLED = 100
 
 # Seconds that nginx gives the application between two bytes, at least; and how many of upstream's silences a download
 # may outlive, one resumption after another. The application gives up by itself: nginx must not do so before.
@@ -346,8 +350,24 @@ def checks(config: Config, images: Sequence[str]) -> list[Checked]:
     for each in config.upstreams:
         keys = "proxy" if each is config.default_upstream else f"upstreams.{each.name}"
         check = Check(_check_target(each, keys), _session(each), _account(each))
-        found.append(Checked("upstream", each.name, each.remote_url, check.run(wanted.get(each.name, []))))
+        steps = check.run(wanted.get(each.name, []), _sample(config, each.name))
+        found.append(Checked("upstream", each.name, each.remote_url, steps))
     return found
+
+
+def _sample(config: Config, upstream: str) -> list[tuple[Repository, Reference]]:
+    """Return one tag of an upstream that is cached, if there is any."""
+    # What is wrong with the store is told by a check of its own.
+    with contextlib.suppress(RegistryError):
+        layout = Layout.find(config.root)
+        if layout is None:
+            return []
+        records = Records(layout, Blobs(layout))
+        for name in itertools.islice(records.repositories(upstream), _SAMPLED):
+            repository = Repository.parse(name)
+            if tags := records.tags(upstream, repository):
+                return [(repository, Tag.parse(tags[-1]))]
+    return []
 
 
 class Board:

@@ -96,6 +96,10 @@ class _Scope:
     service: str
     scope: str
 
+    @property
+    def shown(self) -> str:
+        return self.scope or "a login"
+
 
 @dataclass(frozen=True, slots=True)
 class _Token:
@@ -155,9 +159,10 @@ class Authenticator:
             return credentials.basic() if credentials else None
         return f"Bearer {self._token(scope)}" if scope else None
 
-    def learn(self, repository: Repository, response: requests.Response, sent: str | None) -> str | None:
+    def learn(self, repository: Repository | None, response: requests.Response, sent: str | None) -> str | None:
         """Take up the challenge of a 401; return the Authorization to try instead of ``sent``, None if there is none.
 
+        Without a ``repository``, a token is good for nothing, and shows whether the account is.
         Raises UpstreamError and its kinds, Denied.
         """
         # requests joins repeated headers with commas; a challenge has commas of its own.
@@ -223,16 +228,17 @@ class Authenticator:
         credentials = self._credentials()
         return credentials if credentials != refused else None
 
-    def _learn_bearer(self, repository: Repository, challenge: Challenge, sent: str | None) -> str | None:
+    def _learn_bearer(self, repository: Repository | None, challenge: Challenge, sent: str | None) -> str | None:
         parameters = challenge.parameters
         scope = _Scope(
             realm=self._allowed(parameters["realm"]),
             service=parameters.get("service", ""),
-            scope=parameters.get("scope") or f"repository:{repository}:pull",
+            scope=parameters.get("scope") or (f"repository:{repository}:pull" if repository else ""),
         )
         with self._mutex:
             self._basic = False
-            self._scopes[repository] = scope
+            if repository:
+                self._scopes[repository] = scope
             token = self._tokens.get(scope)
             # Refused although we held it for good: revoked, or too small for this. Whoever renewed it meanwhile won.
             if token and sent == f"Bearer {token.value}":
@@ -254,7 +260,7 @@ class Authenticator:
             # In a thread of its own: the lock must be let go of in time, whatever the sockets do.
             fetched = bounded(
                 TOKEN_SECONDS,
-                f"asked {self._name}'s token server for {scope.scope}",
+                f"asked {self._name}'s token server for {scope.shown}",
                 lambda: self._fetch(scope),
             )
             with self._mutex:
@@ -285,7 +291,7 @@ class Authenticator:
             _log.error(
                 "upstream refused our account; going on anonymously",
                 upstream=self._name,
-                scope=scope.scope,
+                scope=scope.shown,
                 remedy="check proxy.username and proxy.password",
                 status=response.status_code,
             )
@@ -303,7 +309,7 @@ class Authenticator:
         headers = {"Accept": "application/json"}
         if credentials:
             headers["Authorization"] = credentials.basic()
-        return self._session.send("GET", url, headers, f"asked its token server for {scope.scope}", TOKEN_SECONDS)
+        return self._session.send("GET", url, headers, f"asked its token server for {scope.shown}", TOKEN_SECONDS)
 
     def _read(self, response: requests.Response, asked_at: float) -> _Token:
         what = "a token"

@@ -26,25 +26,25 @@ from registry_cache.upstream.health import Health
 from registry_cache.upstream.limits import Limits
 from registry_cache.upstream.reach import Reach, Resolve
 from registry_cache.upstream.session import Session
-from registry_cache.upstream.steps import WAIT, Failed, Step, Target
+from registry_cache.upstream.steps import WAIT, Failed, State, Step, Target
 from registry_cache.upstream.tls_words import tls_failure
 
 # Seconds for each step; a little more than the server itself waits for the beginning of an answer.
 PATIENCE = 10.0
-
-# For a challenge that is not about one repository.
-_ANY = Repository("any")
 
 _T = TypeVar("_T")
 Wanted = Sequence[tuple[Repository, Reference]]
 
 
 class _Witness(Session):
-    """A session, and whether anybody refused our account in it: an Authenticator then goes on anonymously."""
+    """A session, and whether our account was sent in it and anybody refused it: an Authenticator then goes on
+    anonymously.
+    """
 
     def __init__(self, session: Session) -> None:
         # Not a session of its own: what is tried is what the server uses.
         self._session = session
+        self.account_sent = False
         self.account_refused = False
 
     def send(
@@ -57,8 +57,9 @@ class _Witness(Session):
         sent_on: Callable[[], None] = lambda: None,
     ) -> requests.Response:
         response = self._session.send(method, url, headers, what, silence, sent_on)
-        if response.status_code in (401, 403) and is_account(headers.get("Authorization", "")):
-            self.account_refused = True
+        if is_account(headers.get("Authorization", "")):
+            self.account_sent = True
+            self.account_refused |= response.status_code in (401, 403)
         return response
 
 
@@ -106,16 +107,23 @@ class Check:
             # It would warn of what the operator has asked for, between our lines.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
-    def run(self, wanted: Wanted) -> Iterator[Step]:
-        """Yield each step when it is done; the last ones are a HEAD of each manifest that is ``wanted``."""
+    def run(self, wanted: Wanted, sample: Wanted = ()) -> Iterator[Step]:
+        """Yield each step when it is done; the last ones are a HEAD of each manifest that is ``wanted``.
+
+        Where none is, of those of the ``sample``, which may be gone by now.
+        """
+        asked = wanted or sample
         try:
             yield from self._reach.steps()
             with self._asked("answer", lambda: self._greet({})) as answer:
                 if self._target.url.startswith("https:"):
                     yield Step("TLS", "ok", self._trusted())
                 yield self._judged(answer)
-                yield self._admitted(answer, wanted[0][0] if wanted else None)
-            yield from self._heads(wanted)
+                yield self._admitted(answer, asked[0][0] if asked else None)
+            yield from self._heads(asked, "failed" if wanted else "warning")
+            if self._target.account and not self._session.account_sent:
+                words = f"{self._target.name} has asked for no account: {self._target.key('username')} was not tried"
+                yield Step("credentials", "warning", words, self._advice())
         except Failed as failed:
             yield failed.step
 
@@ -180,7 +188,7 @@ class Check:
         return self._password(answer)
 
     def _token(self, answer: requests.Response, repository: Repository | None) -> Step:
-        if repository is None:
+        if repository is None and not self._target.account:
             words = "a token is for one repository, and none was named"
             return Step("token", "skipped", words, self._advice())
         if self._met("token", answer, repository) is None:
@@ -188,11 +196,13 @@ class Check:
         if self._auth.trouble:
             # The server would go on without an account; whoever set up a helper wants to know that it fails.
             raise Failed("token", self._auth.trouble, HELPER_REMEDY)
+        if repository is None:
+            return Step("token", "ok", f"{self._target.name} accepts the account of {self._target.key('username')}")
         whose = f"for the account of {self._target.key('username')}" if self._target.account else "without an account"
         return Step("token", "ok", f"{self._target.name} gives one for {repository} {whose}")
 
     def _password(self, answer: requests.Response) -> Step:
-        authorization = self._met("credentials", answer, _ANY)
+        authorization = self._met("credentials", answer, None)
         if authorization is None and self._auth.trouble:
             raise Failed("credentials", self._auth.trouble, HELPER_REMEDY)
         if authorization is None:
@@ -204,7 +214,7 @@ class Check:
                 raise Failed("credentials", f"{self._target.name} answered {second.status_code} to the account", WAIT)
         return Step("credentials", "ok", f"{self._target.name} accepts the account")
 
-    def _met(self, step: str, answer: requests.Response, repository: Repository) -> str | None:
+    def _met(self, step: str, answer: requests.Response, repository: Repository | None) -> str | None:
         """Return an Authorization that meets the challenge of ``answer``; None where we have none. Raises Failed."""
         try:
             authorization = self._asked(step, lambda: self._auth.learn(repository, answer, None))
@@ -212,7 +222,8 @@ class Check:
             raise self._limited(step, error.retry_after) from None
         except RegistryError:
             self._unless_refused(step)
-            raise Failed(step, f"the token server gives none for {repository}", self._permission()) from None
+            what = repository or "the account"
+            raise Failed(step, f"the token server gives none for {what}", self._permission()) from None
         self._unless_refused(step)
         return authorization
 
@@ -221,20 +232,21 @@ class Check:
             remedy = f"check {self._target.key('username')} and {self._target.key('password')}"
             raise Failed(step, "the account was refused", remedy)
 
-    def _heads(self, wanted: Wanted) -> Iterator[Step]:
+    def _heads(self, wanted: Wanted, absent: State) -> Iterator[Step]:
+        """``absent``: what it is that one of them cannot be read."""
         if not wanted:
             yield Step("manifest", "skipped", "none was named", self._advice())
         health = Health(self._target.name, self._board)
         upstream = Upstream(self._target.name, self._target.url, self._session, self._auth, health)
         for repository, reference in wanted:
             try:
-                yield self._head(upstream, repository, reference)
+                yield self._head(upstream, repository, reference, absent)
             except Failed as failed:
                 yield failed.step
         if left := self._board.known.words():
             yield Step("rate limit", "ok", left)
 
-    def _head(self, upstream: Upstream, repository: Repository, reference: Reference) -> Step:
+    def _head(self, upstream: Upstream, repository: Repository, reference: Reference, absent: State) -> Step:
         named = f"{repository}:{reference}" if isinstance(reference, Tag) else f"{repository}@{reference}"
         try:
             with self._explained("manifest"):
@@ -242,11 +254,11 @@ class Check:
         except TooManyRequests as error:
             raise self._limited("manifest", error.retry_after) from None
         except NotFound as error:
-            raise Failed("manifest", error.message, "check how it is written") from None
+            raise Failed("manifest", error.message, "check how it is written", absent) from None
         except Denied:
             self._unless_refused("credentials")
             words = f"{self._target.name} does not let this cache read {named}: it is private or does not exist"
-            raise Failed("manifest", words, self._permission()) from None
+            raise Failed("manifest", words, self._permission(), absent) from None
         self._unless_refused("credentials")
         if found.digest is None:
             words = f"{self._target.name} does not tell the digest of {named}: each look at a tag costs a pull"

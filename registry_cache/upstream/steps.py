@@ -10,12 +10,15 @@ from typing import Literal
 WAIT = "wait for it; what is cached is served meanwhile"
 
 
+State = Literal["ok", "warning", "skipped", "failed"]
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One thing tried: what came of it in ``words``, what to do in ``remedy``. Holds no secret."""
 
     name: str
-    state: Literal["ok", "skipped", "failed"]
+    state: State
     words: str
     remedy: str = ""
 
@@ -23,9 +26,9 @@ class Step:
 class Failed(Exception):
     """Ends the steps that need the one that failed."""
 
-    def __init__(self, name: str, words: str, remedy: str = "") -> None:
+    def __init__(self, name: str, words: str, remedy: str = "", state: State = "failed") -> None:
         super().__init__(words)
-        self.step = Step(name, "failed", words, remedy)
+        self.step = Step(name, state, words, remedy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,35 @@ def test_without_a_reference_it_says_what_it_leaves_out(upstream: FakeUpstream, 
     assert done.last.endswith(f"registry-cache check {upstream.address}/REPOSITORY:TAG")
 
 
+@pytest.mark.parametrize(
+    ("password", "status", "expected"),
+    [
+        (PASSWORD, 0, "ok      token: 127.0.0.1:PORT accepts the account of proxy.username"),
+        ("right", 1, "failed  token: the account was refused: check proxy.username and proxy.password"),
+    ],
+)
+def test_an_account_is_tried_without_a_reference_too(
+    upstream: FakeUpstream, check: Run, password: str, status: int, expected: str
+) -> None:
+    upstream.faults.require_token = True
+    upstream.faults.users["me"] = password
+    done = check(username="me", password=PASSWORD)
+    assert done.status == status
+    assert done.lines[3].strip().replace(upstream.address, "127.0.0.1:PORT") == expected
+    (asked,) = [each for each in upstream.token_requests if each.headers["Authorization"]]
+    assert (asked.query["account"], "scope" in asked.query) == (["me"], False)
+
+
+@pytest.mark.parametrize("reference", [f"{APP}:1", None])
+def test_an_account_that_nobody_asks_for_is_not_called_good(
+    upstream: FakeUpstream, check: Run, reference: str | None
+) -> None:
+    make_image(upstream)
+    done = check(*([reference] if reference else []), username="me", password=PASSWORD)
+    assert (done.status, done.steps[-1]) == (0, ("warning", "credentials"))
+    assert f"{upstream.address} has asked for no account: proxy.username was not tried: registry-cache" in done.last
+
+
 def test_a_token_and_the_rate_limit(upstream: FakeUpstream, check: Run) -> None:
     make_image(upstream)
     upstream.faults.require_token = True
