@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 # Whatever is wrong with an upstream that is not ours to mend.
@@ -41,7 +41,7 @@ class Target:
     name: str
     url: str
     keys: str
-    proxy: str | None = None
+    proxy: str | None = field(default=None, repr=False)
     account: bool = False
     ca: str | None = None
     insecure: bool = False

@@ -361,3 +361,7 @@ def test_the_document(upstream: FakeUpstream, check: Run) -> None:
 @pytest.mark.parametrize("reference", ["Library/App", "app:a b", "app@sha256:12"])
 def test_a_reference_that_cannot_be(reference: str, check: Run) -> None:
     assert check(reference).status == 2
+
+
+def test_a_target_shows_no_password_of_its_proxy() -> None:
+    assert PASSWORD not in repr(Target("fake", "https://fake", "proxy", proxy=f"http://me:{PASSWORD}@proxy:3128"))
