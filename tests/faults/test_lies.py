@@ -176,7 +176,7 @@ def test_tokens_that_live_two_seconds_or_are_revoked_are_renewed(story: Story, s
         ("/v2/library/app/blobs/{digest}", "redirected more than 5 times"),
         ("ftp://127.0.0.1/{digest}", "redirected to no address"),
         ("file:///etc/passwd", "redirected to no address"),
-        ("http://[nonsense/{digest}", ""),
+        ("http://[nonsense/{digest}", "redirected to no address"),
         ("http://127.0.0.1:99999/{digest}", "redirected to no address"),
     ],
 )
@@ -185,9 +185,9 @@ def test_redirects_that_lead_nowhere(story: Story, location: str, words: str) ->
     story.upstream.faults.redirect_to = location
     with within(20):
         answer = story.blob(blob)
-    assert answer.status in (502, 503)
+    assert code(answer) == (502, "UNKNOWN")
     assert words in message(answer)
-    assert len(story.upstream.exchanges) <= 6
+    assert len(story.upstream.exchanges) == (6 if location.startswith("/") else 1)
     story.upstream.reset_faults()
     assert story.blob(blob).status == 200
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from registry_cache.upstream.auth import REFUSED_SECONDS
 from tests.faults.telling import code, message, told
 from tests.harness.images import KiB, make_image
 from tests.harness.pullers import Answer, Puller
@@ -29,6 +31,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "file": {"username": "me", "password_file": "{folder}/password"},
     "helper": {"exec": {"command": "{folder}/helper"}},
     "wrong": {"username": "me", "password": WRONG},
+    "counted": {"username": "me", "password": WRONG},
     "broken-helper": {"exec": {"command": "{folder}/broken"}},
     "anonymous": {},
 }
@@ -139,14 +142,14 @@ def test_without_the_right_one_private_is_denied_and_public_works(world: World, 
 
 
 def test_a_wrong_password_is_said_loudly_and_not_tried_at_every_pull(world: World) -> None:
-    registry = world.registries["wrong"]
+    registry, began = world.registries["counted"], time.monotonic()
     for number in range(4):
         make_image(registry, f"library/app{number}", tag="1", layers=1, seed=510 + number)
-        assert world.manifest("wrong", f"library/app{number}").status == 200
+        assert world.manifest("counted", f"library/app{number}").status == 200
     tried = [each for each in registry.token_requests if each.headers["Authorization"]]
-    assert len(tried) == 1
+    assert 1 <= len(tried) <= 1 + (time.monotonic() - began) / REFUSED_SECONDS
     said = world.cache.log_text()
-    assert said.count("upstream refused our account; going on anonymously upstream=wrong") == 1
+    assert said.count("upstream refused our account; going on anonymously upstream=counted") == len(tried)
 
 
 def test_what_is_private_is_not_served_to_who_knows_its_digest(world: World) -> None:

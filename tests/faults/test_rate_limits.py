@@ -63,7 +63,7 @@ def test_a_cold_image_costs_exactly_one_and_one_of_many_platforms_two(story: Sto
 
 def test_when_a_tag_has_moved_beyond_the_limit_the_old_image_is_served_with_a_warning(story: Story) -> None:
     old = make_image(story.upstream, tag="1", seed=104)
-    story.upstream.faults.rate_limit, story.upstream.faults.retry_after = 1, "2460"
+    story.upstream.faults.rate_limit, story.upstream.faults.retry_after = 1, "2480"
     story.manifest("1")
     make_image(story.upstream, tag="1", seed=105)
     for _ in range(3):
@@ -81,7 +81,7 @@ def test_when_a_tag_has_moved_beyond_the_limit_the_old_image_is_served_with_a_wa
 def test_a_limit_on_everything_serves_what_is_here_without_asking(story: Story) -> None:
     image = make_image(story.upstream, tag="1", seed=106)
     story.manifest("1")
-    story.upstream.faults.answer("/v2/", 429, Retry_After="600")
+    story.upstream.faults.answer("/v2/", 429, Retry_After="620")
     assert told(story.manifest("1")) == (200, "stale", image.digest)
     story.upstream.forget()
     for _ in range(5):
@@ -90,16 +90,16 @@ def test_a_limit_on_everything_serves_what_is_here_without_asking(story: Story) 
         assert answer.headers["Warning"] == f'299 - "{story.name} limits this cache; try again in 10 min"'
     cold = story.puller.get(f"/v2/{story.name}{COLD[3:]}")
     assert code(cold) == (429, "TOOMANYREQUESTS")
-    assert 590 <= int(cold.headers["Retry-After"]) <= 600
+    assert 570 <= int(cold.headers["Retry-After"]) <= 620
     assert story.upstream.exchanges == []
 
 
 def test_what_is_not_here_gets_an_honest_429_and_is_not_asked_for_again(story: Story) -> None:
     make_image(story.upstream, tag="1", seed=107)
-    story.upstream.faults.rate_limit, story.upstream.faults.retry_after = 0, "2460"
+    story.upstream.faults.rate_limit, story.upstream.faults.retry_after = 0, "2480"
     answer = story.manifest("1")
     assert code(answer) == (429, "TOOMANYREQUESTS")
-    assert 2440 <= int(answer.headers["Retry-After"]) <= 2460
+    assert 2430 <= int(answer.headers["Retry-After"]) <= 2480
     assert message(answer) == (
         f"{story.name} limits this cache: 0 of 0 pulls left in 6 h, counted for 127.0.0.1; "
         "no cached copy; try again in 41 min"
