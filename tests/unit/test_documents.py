@@ -144,4 +144,4 @@ def test_every_decision_is_in_the_index() -> None:
 
 
 def test_the_readme_fits_a_sitting() -> None:
-    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 140
