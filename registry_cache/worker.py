@@ -63,6 +63,9 @@ class _Bounded:
 
     __slots__ = ()
 
+    # Why it was ended here: asked by the application for its log line.
+    let_go: str | None = None
+
     def _wait(self: Any, watcher: Any, *args: Any, **kwargs: Any) -> None:
         """Called by gevent wherever a socket would block. Raises OSError."""
         wait = super()._wait  # type: ignore[misc]
@@ -76,8 +79,9 @@ class _Bounded:
             looks = looks + 1 if left >= before else 0
             if looks == _LOOKS:
                 _log.info("let a client go that reads nothing", seconds=seconds, unread=left)
+                self.let_go = "the client reads nothing"
                 # The one error that gunicorn takes for an end of the connection without a traceback.
-                raise ConnectionResetError(errno.ECONNRESET, "the client reads nothing")
+                raise ConnectionResetError(errno.ECONNRESET, self.let_go)
 
     def _unread(self: Any) -> int:
         """Return how many bytes of what was sent the client's machine has not confirmed."""

@@ -56,6 +56,7 @@ class Exchange:
         self.status = 0
         self.sent = 0
         self.error: str | None = None
+        self._connection = request.environ.get("gunicorn.socket")
         # The body itself will call ``finish``: its bytes go out after Flask is done.
         self.streams = False
 
@@ -81,7 +82,8 @@ class Exchange:
             seconds=seconds,
             first_byte_seconds=first_byte,
             upstream_seconds=self.waited.seconds or None,
-            error=self.error,
+            # The worker's own reason is known to the connection alone.
+            error=self.error or getattr(self._connection, "let_go", None),
             agent=self.agent[:200] if self.agent else None,
         )
 

@@ -4,7 +4,7 @@ One of each for all stories of this folder. Each story has a repository of its o
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,8 +82,15 @@ def site(cache: CacheServer, upstream: FakeUpstream, socket: Path, address: str,
 
 
 @contextmanager
-def running(folder: Path, config: Mapping[str, Any] | None = None, **more: Any) -> Iterator[Behind]:
-    """All of it, with `config` for the application and `more` for nginx."""
+def running(
+    folder: Path,
+    config: Mapping[str, Any] | None = None,
+    *,
+    application: str = "wsgi:app",
+    altered: Callable[[str], str] = str,
+    **more: Any,
+) -> Iterator[Behind]:
+    """All of it, with `config` for the application and `more` for nginx, whose text is `altered`."""
     upstream, other = FakeUpstream(), FakeUpstream()
     settings: dict[str, Any] = {
         "proxy": {"aliases": [HUB]},
@@ -94,12 +101,17 @@ def running(folder: Path, config: Mapping[str, Any] | None = None, **more: Any) 
         for server in (upstream, other):
             stack.callback(server.stop)
         cache = CacheServer(
-            folder / "cache", upstream.url, config={**settings, **(config or {})}, unix=folder / "http.sock"
+            folder / "cache",
+            upstream.url,
+            config={**settings, **(config or {})},
+            application=application,
+            unix=folder / "http.sock",
         )
         stack.callback(cache.stop)
 
         def configure(address: str) -> str:
-            return nginx.render(site(cache, upstream, folder / "http.sock", address, folder / "access.log", **more))
+            text = nginx.render(site(cache, upstream, folder / "http.sock", address, folder / "access.log", **more))
+            return altered(text)
 
         front = Nginx(folder / "nginx", configure)
         stack.callback(front.stop)

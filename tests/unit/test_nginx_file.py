@@ -59,6 +59,19 @@ def test_nginx_gives_up_on_its_clients_before_the_application_does() -> None:
     assert int(found[1]) < worker.PROXY_SECONDS
 
 
+def test_logins_are_remembered_where_only_root_makes_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    users = tmp_path / "htpasswd"
+    users.write_text(f"me:$2y$10${'.' * 53}\n", encoding="utf-8")
+    auth = f"auth: {{htpasswd: {{realm: x, path: {users}}}}}\n"
+    assert printed(tmp_path, monkeypatch, EXAMPLE + auth) == 0
+
+    assert re.findall(r"^proxy_cache_path (\S+)", capsys.readouterr().out, re.MULTILINE) == [
+        '"/run/registry-cache-nginx-auth"'
+    ]
+
+
 def test_plain_http(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert printed(tmp_path, monkeypatch, EXAMPLE, "--plain", "--listen", "5000", "--name", "cache.lan") == 0
 

@@ -1,0 +1,3 @@
+"""How many times as fast as in life the stories of slow clients are told."""
+
+FASTER = 60
