@@ -33,6 +33,7 @@ from tests.harness.components import require
 REPOSITORY = Path(__file__).parents[2]
 DASHBOARD = json.loads((REPOSITORY / "deploy" / "grafana" / "registry-cache.json").read_text(encoding="utf-8"))
 PROMETHEUS = REPOSITORY / "deploy" / "prometheus"
+FIRED = Path(__file__).with_name("alerts.yml")
 PAGE = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
 # `say` and `tell` are what functions call the method that they have chosen by level.
 LOGGED = re.compile(r"_?log\.(debug|info|warning|error|exception)|say|tell")
@@ -265,6 +266,15 @@ def promtool(*words: str) -> None:
 def test_prometheus_takes_the_files() -> None:
     promtool("check", "rules", str(PROMETHEUS / "rules.yml"))
     promtool("check", "config", str(PROMETHEUS / "scrape.yml"))
+
+
+def test_every_alert_fires_in_its_time_and_none_while_all_is_well() -> None:
+    rules = yaml.safe_load((PROMETHEUS / "rules.yml").read_text(encoding="utf-8"))["groups"][0]["rules"]
+    wrong, _ = yaml.safe_load(FIRED.read_text(encoding="utf-8"))["tests"]
+    fired = wrong["promql_expr_test"][-1]["exp_samples"]
+
+    promtool("test", "rules", str(FIRED))
+    assert {re.findall(r'"(.+)"', each["labels"])[0] for each in fired} == {rule["alert"] for rule in rules}
 
 
 def test_prometheus_takes_the_dashboards_expressions(tmp_path: Path) -> None:
