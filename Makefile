@@ -36,10 +36,11 @@ test: $(INSTALLED) ## run every test; ARGS="-k name" for some
 test-lowest: $(LOWEST)/installed ## run the quick tests with the oldest dependencies that setup.cfg allows
 	$(LOWEST)/bin/python -m pytest $(PARALLEL) $(wildcard $(QUICK)) $(ARGS)
 
-lint: $(INSTALLED) ## ruff and mypy --strict
+lint: $(INSTALLED) ## ruff, mypy --strict, and hadolint for the image
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/hadolint deploy/docker/Dockerfile
 
 format: $(INSTALLED) ## let ruff format and mend what it can
 	$(BIN)/ruff format .

@@ -185,7 +185,10 @@ def test_the_image_serves_as_nobody_in_particular() -> None:
     assert last["VOLUME"] == "/var/lib/registry-cache"
     assert last["EXPOSE"] == "5000"
     assert compile(healthy[-1], "HEALTHCHECK", "exec")
-    assert "http://127.0.0.1:5000/healthz" in healthy[-1]
+    # Where it answers also with a certificate or a login.
+    debug = load_config({"REGISTRY_CACHE_CONFIG": str(DOCKER / "config.yml")}, create=False).http.debug
+    assert debug
+    assert f"http://127.0.0.1:{debug.port}/healthz" in healthy[-1]
     [program], words = json.loads(last["ENTRYPOINT"]), json.loads(last["CMD"])
     assert cli.make_parser().parse_args(arguments(shlex.join([program, *words]))).run is serve.run
 
