@@ -50,10 +50,13 @@ hypothesis.settings.register_profile(
     database=None,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
+# Others in each run, for whoever looks for what the steady ones miss.
+hypothesis.settings.register_profile("searching", hypothesis.settings.get_profile("steady"), derandomize=False)
 
 
-def pytest_configure() -> None:
-    hypothesis.settings.load_profile("steady")
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.getoption("--hypothesis-profile"):
+        hypothesis.settings.load_profile("steady")
     # A shell without job control starts what it puts in the background with Ctrl-C ignored, and so would be every
     # program that a test starts and interrupts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
