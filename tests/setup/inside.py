@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-WRITTEN_TO = ("/etc", "/opt", "/usr/local", "/var/lib")
+WRITTEN_TO = ("/etc", "/opt", "/run", "/usr/local", "/var/lib", "/var/log")
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin"
 SECONDS = 150
 
