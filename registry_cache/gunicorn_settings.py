@@ -14,6 +14,7 @@ from typing import Any as _Any
 
 from registry_cache import allocator as _allocator
 from registry_cache import descriptors as _descriptors
+from registry_cache import grown as _grown
 from registry_cache import in_force as _in_force
 from registry_cache import proxies as _proxies
 from registry_cache import reload as _reload
@@ -137,6 +138,7 @@ def post_fork(_server: _Any, worker: _Any) -> None:
 def on_starting(server: _Any) -> None:
     """Before anything else: what a signal does, and what every worker inherits."""
     _reload.install(server)
+    _grown.install(server)
     try:
         _reload.check_address(server)
         _watched.start(server, worker_tmp_dir)

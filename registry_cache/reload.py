@@ -76,8 +76,19 @@ def announce(server: Any, word: str = "") -> None:
 
 def replaced(server: Any) -> None:
     """Called between gunicorn's taking the new settings over and its telling the old workers to stop."""
-    _reloads[:] = (generation() + 1).to_bytes(8, "little")
+    _begin_generation()
     announce(server, "reloaded")
+
+
+def replace(server: Any) -> None:
+    """Fork new workers with the configuration in force; gunicorn then tells those that are too many to stop."""
+    _begin_generation()
+    for _ in range(server.num_workers):
+        server.spawn_worker()
+
+
+def _begin_generation() -> None:
+    _reloads[:] = (generation() + 1).to_bytes(8, "little")
 
 
 def keep_serving(server: Any) -> None:

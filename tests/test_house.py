@@ -47,6 +47,7 @@ ROOTS = {
     "cli",
     "commands",
     "evictor",
+    "grown",
     "joined",
     "launch",
     "wiring",
@@ -71,8 +72,11 @@ ONLY = {
 # Vocabulary and decisions are plain Python.
 STANDARD_LIBRARY_ONLY = {"errors", "log", "oci", "policy"}
 
-# Files are the store's; these others touch their own: a configuration, what an operator names, a descriptor to send.
-OPEN_FILES = {"store", "auth", "config", "cli", "commands", "gunicorn_settings", "native", "scoreboard", "worker"}
+# Files are the store's; these others touch their own: a configuration, what an operator names, a descriptor to send,
+# a process's memory.
+OPEN_FILES = {
+    *("store", "auth", "config", "cli", "commands", "grown", "gunicorn_settings", "native", "scoreboard", "worker"),
+}
 FILE_MODULES = {"fcntl", "shutil", "tempfile"}
 FILE_CALLS = {
     "open",

@@ -4,6 +4,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,11 +14,12 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from registry_cache import grown
 from tests.conftest import MakeCache
 from tests.harness.content import APP
 from tests.harness.images import MiB, random_bytes
 from tests.harness.pullers import Puller
-from tests.harness.server import CacheServer
+from tests.harness.server import REPOSITORY, CacheServer
 from tests.harness.upstream import FakeUpstream
 from tests.server.test_start import GUNICORN, SERVE, STOP_SECONDS, Command, Start, start
 from tests.server.waiting import eventually
@@ -192,6 +195,53 @@ def test_a_worker_that_hangs_is_replaced(start: Start, make_puller: MakePuller) 
 
     assert puller.get("/v2/").status == 200
     assert hanging not in children(server)
+
+
+# gunicorn, with workers that are too large for it as soon as a file says so.
+GROWN = """
+import os, sys
+from gunicorn.app.wsgiapp import run
+from registry_cache import grown
+file = sys.argv.pop(1)
+grown.LOOK_SECONDS = 0.0
+grown.resident = lambda pid: os.path.exists(file) * (grown.MOST_BYTES + 1)
+run()
+"""
+
+
+def test_workers_that_have_grown_too_large_are_replaced_and_nobody_is_cut(
+    upstream: FakeUpstream, start: Start, make_puller: MakePuller, tmp_path: Path
+) -> None:
+    settings = {"version": 0.1, "http": {"addr": "127.0.0.1:0"}, "proxy": {"remoteurl": upstream.url}, **GRACE}
+    settings["storage"] = {"filesystem": {"rootdirectory": str(tmp_path / "store")}}
+    wsgi = ["-c", str(REPOSITORY / "gunicorn.conf.py"), "--chdir", str(REPOSITORY), "wsgi:app"]
+    server = start([sys.executable, "-c", GROWN, str(tmp_path / "grown"), *wsgi], settings)
+    puller = make_puller(server.url())
+    blob = upstream.add_blob(random_bytes(SIZE, seed="grown"))
+    upstream.faults.hold_at = HELD_AT
+    pull = puller.start_blob(APP, blob)
+    pull.wait_for(HELD_AT - 1)
+    before = children(server)
+
+    (tmp_path / "grown").touch()
+    # The one without a transfer ends, the other goes on with it, and no third set is begun.
+    eventually(lambda: len({*children(server)} & {*before}) == 1)
+    (tmp_path / "grown").unlink()
+    assert len({*children(server)} - {*before}) == 2
+    assert puller.get("/v2/").status == 200
+    upstream.faults.gate.set()
+
+    assert pull.finish().digest == blob
+    eventually(lambda: not {*children(server)} & {*before})
+    assert server.printed().count("warning a worker has grown too large: replacing all") == 1
+    assert server.press_control_c() == 0, server.printed()
+
+
+def test_memory_is_read_of_a_process_that_may_have_ended() -> None:
+    assert 1 * MiB < grown.resident(os.getpid()) < grown.MOST_BYTES
+    process = subprocess.Popen(["true"])
+    process.wait(STOP_SECONDS)
+    assert grown.resident(process.pid) == 0
 
 
 def test_a_new_master_takes_the_socket_over(start: Start, make_puller: MakePuller) -> None:
