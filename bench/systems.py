@@ -29,7 +29,7 @@ class System(ABC):
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         self.url = ""
-        self._folder = folder
+        self.folder = folder
         self._programs: list[Program] = []
 
     @abstractmethod
@@ -55,7 +55,7 @@ class System(ABC):
         return max(peak_memory(process.pid) for process in tree(self._programs[0].pid))
 
     def _run(self, command: list[str], descriptors: Sequence[int] = ()) -> Program:
-        self._programs.append(Program(command, self._folder / "log", _environment(self._folder), descriptors))
+        self._programs.append(Program(command, self.folder / "log", _environment(self.folder), descriptors))
         return self._programs[-1]
 
 
@@ -65,7 +65,7 @@ class Ours(System):
     name = OURS
 
     def start(self, upstream: Upstream) -> None:
-        config = _ours(self._folder, upstream, {})
+        config = _ours(self.folder, upstream, {})
         with nginx.listener() as listener:
             self.url = f"http://{nginx.name(listener)}"
             bind = ["--", "--bind", f"fd://{listener.fileno()}"]
@@ -78,21 +78,21 @@ class BehindNginx(System):
     name = BEHIND_NGINX
 
     def start(self, upstream: Upstream) -> None:
-        socket = self._folder / "http.sock"
-        config = _ours(self._folder, upstream, {"net": "unix", "addr": str(socket), "accel": True})
+        socket = self.folder / "http.sock"
+        config = _ours(self.folder, upstream, {"net": "unix", "addr": str(socket), "accel": True})
         program = self._run([str(_PROGRAM), "serve", "--config", str(config)])
         program.wait_for(lambda: "listening" if socket.exists() else None)
         with nginx.listener() as listener:
             self.url = f"http://{nginx.name(listener)}"
             text = self._printed(config, nginx.name(listener))
-            self._programs.append(nginx.start(self._folder / "nginx", text, [listener]))
+            self._programs.append(nginx.start(self.folder / "nginx", text, [listener]))
 
     def _printed(self, config: Path, address: str) -> str:
         command = [str(_PROGRAM), "nginx", "--config", str(config), "--plain", "--listen", address]
-        environment = _environment(self._folder) | {"PATH": os.environ["PATH"]}
+        environment = _environment(self.folder) | {"PATH": os.environ["PATH"]}
         printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
         # The one thing changed: the log is not the machine's.
-        return printed.stdout.replace("/var/log/nginx/", f"{self._folder}/")
+        return printed.stdout.replace("/var/log/nginx/", f"{self.folder}/")
 
 
 class Distribution(System):
@@ -101,10 +101,10 @@ class Distribution(System):
     name = DISTRIBUTION
 
     def start(self, upstream: Upstream) -> None:
-        config = self._folder / "config.yml"
+        config = self.folder / "config.yml"
         storage = {
             "cache": {"blobdescriptor": "inmemory"},
-            "filesystem": {"rootdirectory": str(self._folder / "store")},
+            "filesystem": {"rootdirectory": str(self.folder / "store")},
             "delete": {"enabled": True},
         }
         http = {"addr": "127.0.0.1:0", "secret": "bench"}
@@ -129,7 +129,7 @@ class Limit(System):
         with nginx.listener() as listener:
             self.url = f"http://{nginx.name(listener)}"
             text = nginx.plain(nginx.name(listener), self._content)
-            self._programs.append(nginx.start(self._folder / "nginx", text, [listener]))
+            self._programs.append(nginx.start(self.folder / "nginx", text, [listener]))
 
     @property
     def cold_url(self) -> str:
