@@ -71,8 +71,8 @@ class GrowingBlob:
         self.size = feed.size
 
     def wait_until_whole(self) -> None:
-        """Return when the blob is committed and ``size`` known for certain. Raises the transfer's error, Cut."""
-        self._feed.wait_for_end()
+        """Return when the blob is verified and ``size`` known for certain. Raises the transfer's error, Cut."""
+        self._feed.wait_for_verdict()
         if self._feed.error:
             raise self._feed.error
         self.size = self._feed.size
@@ -114,11 +114,11 @@ class GrowingBlob:
         """
         if stop is None:
             return length
-        if stop != self.size or self._feed.committed:
+        if stop != self.size or self._feed.verified:
             return min(length, stop - at)
         if at + 1 < stop:
             return min(length, stop - 1 - at)
-        self._feed.wait_for_end()
+        self._feed.wait_for_verdict()
         return 1
 
     def _check_size(self) -> None:

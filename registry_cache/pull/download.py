@@ -35,6 +35,9 @@ class Observer(Protocol):
     def grown(self, partial: Partial, size: int | None) -> None:
         """The partial has new bytes, or upstream's answer has told its whole ``size``."""
 
+    def verified(self, partial: Partial) -> None:
+        """The partial is whole and right; what follows is its commit."""
+
     def restarted(self) -> None:
         """What was read so far was wrong; a new partial begins."""
 
@@ -68,6 +71,7 @@ class Download:
                 inherited = partial.size > 0
                 self._fill(partial)
                 if partial.found() == self._digest:
+                    self._observer.verified(partial)
                     partial.commit()
                     return
                 self._wrong(partial, inherited)

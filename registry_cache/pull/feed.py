@@ -23,6 +23,10 @@ MAX_STILL = 90.0
 # wrong its readers then get what the second try brings, or an error with a status. Most configs are smaller.
 SHOWN_WHOLE = 32 * 1024
 
+# A blob of up to so many bytes is kept before its last byte is shown: it takes a moment, and who asks for it again at
+# once has a hit. The commit of a larger one takes as long as the disk does, and nobody has to wait for that.
+KEPT_FIRST = 8 * 1024 * 1024
+
 Owner = tuple[str, str]
 
 
@@ -69,6 +73,7 @@ class Feed:
         self._error: RegistryError | None = None
         self._file: ReadHandle | None = None
         self._available = 0
+        self._verified = False
         self._size: int | None = None
         self._owner: Owner | None = None
 
@@ -81,22 +86,22 @@ class Feed:
     def wait_for_answer(self) -> None:
         """Return when upstream's answer is known to whoever leads; raise the error if it is one."""
         self._wait(lambda: self._state is not _State.WAITING)
-        if self._error:
-            raise self._error
+        if self.error:
+            raise self.error
 
     def wait_for_bytes(self) -> None:
         """Return when there is something to read, or the transfer has ended. Raises Cut."""
         self._wait(lambda: self._available > 0 or self.ended)
 
-    def wait_for_end(self) -> None:
-        """Return when the transfer has ended, well or not. Raises Cut."""
-        self._wait(lambda: self.ended)
+    def wait_for_verdict(self) -> None:
+        """Return when the bytes are verified, or the transfer has ended without. Raises Cut."""
+        self._wait(lambda: self.verified or self.ended)
 
     def read(self, file: ReadHandle | None, offset: int, length: int) -> tuple[ReadHandle, bytes]:
         """Return bytes from ``offset``, one at least, or b"" at the verified end; and the file that they are from.
 
-        ``file`` is what the last call returned: bytes of two files never end up in one body. The last byte comes after
-        the commit. Raises Cut.
+        ``file`` is what the last call returned: bytes of two files never end up in one body. The last byte comes when
+        all are verified. Raises Cut.
         """
         now, part = self.part(file, offset, length)
         try:
@@ -106,9 +111,13 @@ class Feed:
 
     def part(self, file: ReadHandle | None, offset: int, length: int) -> tuple[ReadHandle, FilePart]:
         """Return, like ``read``, where these bytes are. Raises Cut."""
-        self._wait(lambda: self._available > offset or self.ended or (file is not None and file is not self._file))
+        self._wait(
+            lambda: (
+                self._available > offset or self.verified or self.ended or (file is not None and file is not self._file)
+            )
+        )
         with self._changed:
-            now, available, error = self._file, self._available, self._error
+            now, available, error = self._file, self._available, self.error
         if now is None or (file is not None and now is not file):
             raise Cut(error or UpstreamTimeout(f"the bytes of {self.digest} were wrong; they are fetched again"))
         if error and available <= offset:
@@ -133,14 +142,19 @@ class Feed:
         return self._state is _State.COMMITTED
 
     @property
+    def verified(self) -> bool:
+        """All bytes are there, and right, whether the disk keeps them or not."""
+        return self._verified
+
+    @property
     def owner(self) -> Owner | None:
         """Upstream and repository that are asked, whose access an answer proves and an error is; None if unknown."""
         return self._owner
 
     @property
     def error(self) -> RegistryError | None:
-        """What the transfer ended with; None while it has not, or is committed."""
-        return self._error
+        """What the transfer ended with; None while it has not, and where it brought all its readers want."""
+        return None if self._verified else self._error
 
     @property
     def size(self) -> int | None:
@@ -180,6 +194,15 @@ class Feed:
             self._changed.notify_all()
         return True
 
+    def verify(self, size: int) -> bool:
+        """The bytes are verified, all ``size`` of them, and may be read before the disk has them; return if new."""
+        if self._verified:
+            return False
+        with self._changed:
+            self._verified, self._size, self._available = True, size, size
+            self._changed.notify_all()
+        return True
+
     def restart(self) -> None:
         """What was read so far was wrong: its readers are cut, those who have read nothing yet wait on."""
         with self._changed:
@@ -191,6 +214,7 @@ class Feed:
         """The bytes of ``file`` are verified, all ``size`` of them."""
         with self._changed:
             self._state, self._file, self._size, self._available = _State.COMMITTED, file, size, size
+            self._verified = True
             self._changed.notify_all()
 
     def fail(self, error: RegistryError, owner: Owner | None) -> None:

@@ -18,7 +18,7 @@ from registry_cache.log import Log
 from registry_cache.oci.digest import Digest
 from registry_cache.pull import parts
 from registry_cache.pull.download import Download
-from registry_cache.pull.feed import Feed
+from registry_cache.pull.feed import KEPT_FIRST, Feed
 from registry_cache.pull.source import Source
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.handle import ReadHandle
@@ -155,12 +155,16 @@ class Transfer:
             if self._adopt_failure():
                 return False
             feed.restart()
+        file = feed.file or self._partials.open(feed.digest)
+        if file is None:
+            return False
         if feed.file is None or feed.size != status.size:
-            file = feed.file or self._partials.open(feed.digest)
-            if file is None:
-                return False
             feed.answer((status.upstream, status.repository), status.size, file)
-        return feed.file is not None and feed.advance(feed.file.size())
+        size = file.size()
+        # Not what a leader said that a power cut ended: its bytes may be others by now.
+        if status.verified and status.at >= self._began and status.size == size:
+            return feed.verify(size)
+        return feed.advance(size)
 
 
 class _Leader:
@@ -193,6 +197,11 @@ class _Leader:
         if self._told is None:
             with suppress(StoreFull):
                 self._expect(size or 0)
+
+    def verified(self, partial: Partial) -> None:
+        if partial.size > KEPT_FIRST:
+            self._feed.verify(partial.size)
+            self._tell(Status(*self._owner, time.time(), partial.size, verified=True))
 
     def restarted(self) -> None:
         self._feed.restart()

@@ -32,6 +32,9 @@ _READ_BLOCK = 1024 * 1024
 # Bytes that are hashed in one go: enough that handing them to another thread costs nothing beside it.
 _BATCH = 1024 * 1024
 
+# Seconds between two requests to the disk to begin to write: what one is for should not be there for the commit.
+_BEHIND_SECONDS = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
@@ -39,6 +42,7 @@ class Status:
 
     ``upstream`` and ``repository`` tell whose access has been proven by this download; a reader from another
     repository must prove its own. Until upstream has ``answered`` the leader only asks, and nothing is proven.
+    ``verified``: all ``size`` bytes are in the partial, and right; the disk may still be busy with them.
     """
 
     upstream: str
@@ -47,6 +51,7 @@ class Status:
     size: int | None = None
     error: RegistryError | None = None
     answered: bool = True
+    verified: bool = False
 
 
 class Partials:
@@ -94,6 +99,7 @@ class Claim:
             "at": status.at,
             "size": status.size,
             "answered": status.answered,
+            "verified": status.verified,
             "failed": status.error.to_record() if status.error else None,
         }
         path, data = self._layout.status(self._digest), json.dumps(record).encode()
@@ -143,6 +149,9 @@ class Partial:
         self._batch: list[bytes] = []
         self._batched = 0
         self._hashed: Callable[[], None] | None = None
+        self._behind = 0
+        self._behind_since = time.monotonic()
+        self._writing: Callable[[], None] | None = None
         try:
             if os.fstat(self._descriptor).st_size:
                 self.size = native.run(_rehash, self._descriptor, self._hasher)
@@ -159,6 +168,7 @@ class Partial:
         self._batched += len(chunk)
         if self._batched >= _BATCH:
             self._hash_batch()
+            self._write_behind()
 
     def found(self) -> Digest:
         """Return the digest of the bytes so far."""
@@ -186,21 +196,34 @@ class Partial:
         if self._descriptor >= 0:
             # It is in use there.
             self._wait_for_hash()
+            self._wait_for_writing()
             os.close(self._descriptor)
             self._descriptor = -1
 
     def _hash_batch(self) -> None:
         """Let what has been appended be hashed, once what came before it has been."""
         self._wait_for_hash()
-        batch, length = self._batch, self._batched
-        self._batch, self._batched = [], 0
+        batch, self._batch, self._batched = self._batch, [], 0
         if batch:
-            self._hashed = native.start(_hash, self._hasher, batch, self._descriptor, self.size - length, length)
+            self._hashed = native.start(_hash, self._hasher, batch)
 
     def _wait_for_hash(self) -> None:
         hashed, self._hashed = self._hashed, None
         if hashed:
             hashed()
+
+    def _write_behind(self) -> None:
+        """Now and then let the disk begin with what has arrived since, so that a commit does not hold up others'."""
+        if time.monotonic() - self._behind_since >= _BEHIND_SECONDS:
+            self._wait_for_writing()
+            start, self._behind = self._behind, self.size
+            self._writing = native.start(disk.write_behind, self._descriptor, start, self.size - start)
+            self._behind_since = time.monotonic()
+
+    def _wait_for_writing(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing:
+            writing()
 
     def __enter__(self) -> Partial:
         return self
@@ -216,10 +239,9 @@ class Partial:
         disk.sync_folder(folder)
 
 
-def _hash(hasher: Hasher, batch: list[bytes], descriptor: int, start: int, length: int) -> None:
+def _hash(hasher: Hasher, batch: list[bytes]) -> None:
     for chunk in batch:
         hasher.update(chunk)
-    disk.write_behind(descriptor, start, length)
 
 
 def _open_to_append(path: str) -> int:
@@ -252,6 +274,7 @@ def _parse_status(data: bytes) -> Status | None:
             size=None if record["size"] is None else int(record["size"]),
             error=RegistryError.from_record(failed) if isinstance(failed, Mapping) else None,
             answered=record.get("answered") is not False,
+            verified=record.get("verified") is True,
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None

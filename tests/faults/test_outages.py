@@ -359,5 +359,8 @@ class Nobody:
     def grown(self, partial: Partial, size: int | None) -> None:
         pass
 
+    def verified(self, partial: Partial) -> None:
+        pass
+
     def restarted(self) -> None:
         pass

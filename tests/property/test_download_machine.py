@@ -121,6 +121,9 @@ class Watch:
         assert not self.store.blobs.open_any(self.digest)
         self.seen = partial.size
 
+    def verified(self, partial: Partial) -> None:
+        assert partial.found() == self.digest
+
     def restarted(self) -> None:
         self.seen = 0
 

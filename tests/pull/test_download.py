@@ -49,6 +49,9 @@ class Seen:
         if not self.sizes or self.sizes[-1] != size:
             self.sizes.append(size)
 
+    def verified(self, partial: Partial) -> None:
+        pass
+
     def restarted(self) -> None:
         self.restarts += 1
 

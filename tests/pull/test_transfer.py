@@ -327,6 +327,88 @@ def test_a_failing_disk_costs_no_client_its_pull(
     assert number > 1
 
 
+class Commit:
+    """The wait for the disk in a commit: it lasts until ``end``, and then fails with ``error`` if there is one."""
+
+    def __init__(self, patched: pytest.MonkeyPatch) -> None:
+        self.began, self.end = threading.Event(), threading.Event()
+        self.error: OSError | None = None
+        self._fsync = os.fsync
+        patched.setattr(os, "fsync", self)
+
+    def __call__(self, descriptor: int) -> None:
+        if os.fstat(descriptor).st_size == len(DATA):
+            self.began.set()
+            assert self.end.wait(SECONDS)
+            if self.error:
+                raise self.error
+        self._fsync(descriptor)
+
+
+@pytest.mark.parametrize("code", [None, errno.ENOSPC, errno.EIO])
+def test_nobody_waits_for_the_disk_to_keep_a_large_blob(
+    processes: Both, upstream: FakeUpstream, store: Store, monkeypatch: pytest.MonkeyPatch, code: int | None
+) -> None:
+    monkeypatch.setattr("registry_cache.pull.transfer.KEPT_FIRST", len(DATA) - 1)
+    upstream.faults.hold_at = HALF
+    bodies = [process.pull.get(process.registry, APP, DIGEST).body for process in processes]
+    with monkeypatch.context() as patched:
+        commit = Commit(patched)
+        commit.error = OSError(code, os.strerror(code)) if code else None
+        upstream.faults.gate.set()
+        for body in bodies:
+            assert isinstance(body, GrowingBlob)
+            assert b"".join(body.chunks(0, len(DATA))) == DATA
+            body.close()
+        assert commit.began.is_set()
+        assert not store.files("blobs")
+        # Nor does who comes now.
+        assert processes[0].get() == (Outcome.JOIN, DATA)
+        commit.end.set()
+        for process in processes:
+            process.idle()
+    assert upstream.gets(NAME) == 1
+    assert processes[1].get()[1] == DATA
+    assert upstream.gets(NAME) == (2 if code else 1)
+
+
+def test_a_blob_without_a_length_ends_where_it_is_verified(
+    processes: Both, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("registry_cache.pull.transfer.KEPT_FIRST", 0)
+    upstream.faults.no_length = True
+    with monkeypatch.context() as patched:
+        commit = Commit(patched)
+        body = processes[0].pull.get(processes[0].registry, APP, DIGEST).body
+        assert isinstance(body, GrowingBlob)
+        assert b"".join(body.chunks(0, body.size)) == DATA
+        body.wait_until_whole()
+        assert body.size == len(DATA)
+        body.close()
+        commit.end.set()
+        processes[0].idle()
+
+
+def test_who_has_the_last_byte_of_a_small_blob_has_a_hit_next(
+    processes: Both, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        commit = Commit(patched)
+        body = processes[0].pull.get(processes[0].registry, APP, DIGEST).body
+        assert isinstance(body, GrowingBlob)
+        chunks = body.chunks(0, len(DATA))
+        got = b""
+        while len(got) < len(DATA) - 1:
+            got += next(chunks)
+        assert commit.began.wait(SECONDS)
+        assert len(got) == len(DATA) - 1
+        commit.end.set()
+        assert got + b"".join(chunks) == DATA
+        body.close()
+        assert processes[1].get() == (Outcome.HIT, DATA)
+        processes[0].idle()
+
+
 def test_a_disk_that_stays_full_streams_through(
     processes: Both, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
