@@ -4,7 +4,6 @@ of gevent and, on a real network, often two packets.
 
 from __future__ import annotations
 
-import errno
 import socket
 from typing import Any
 
@@ -63,6 +62,7 @@ class Response(wsgi.Response):
         self.send_headers()
         # Only bodies of a known length come in parts.
         length = min(arg.length, self.response_length - self.sent)
-        self.sent += length
-        if self.sock.sendfile(arg, arg.offset, length) != length:
-            raise ConnectionResetError(errno.ECONNRESET, "a file ended before its time")
+        sent = self.sock.sendfile(arg, arg.offset, length)
+        self.sent += sent
+        if sent < length:
+            arg.fell_short(sent)

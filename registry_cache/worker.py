@@ -38,6 +38,9 @@ _log = Log(__name__)
 # Bytes a call of sendfile takes at most, after which others have their turn.
 _SEND_BLOCK = 512 * 1024
 
+# What sendfile says of the file that it reads, and not of the client.
+_UNREADABLE = {errno.EIO, errno.ESTALE, errno.EBADMSG, errno.EUCLEAN}
+
 # How long a client may read nothing: else a thousand that are stopped would take every reader's place, at no cost to
 # themselves. As long as nginx gives its own clients.
 SEND_SECONDS = 60.0
@@ -100,7 +103,7 @@ class _Socket(_Bounded, socket.socket):
     sends_parts = True
 
     def sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> int:
-        """Send ``count`` bytes of ``file`` from ``offset``; return how many. Raises OSError."""
+        """Send ``count`` bytes of ``file`` from ``offset``; return how many the disk gave. Raises OSError."""
         sent = 0
         # Our own bodies log what was really sent.
         count_sent = getattr(file, "count_sent", lambda _: None)
@@ -111,6 +114,10 @@ class _Socket(_Bounded, socket.socket):
             except BlockingIOError:
                 self._wait(self._write_event)
                 continue
+            except OSError as error:
+                if error.errno not in _UNREADABLE:
+                    raise
+                break
             if done == 0:
                 break
             sent += done

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import cast
 
 from flask import Blueprint, Request, Response, request
-from werkzeug.wsgi import FileWrapper
 
 from registry_cache.api import exchange, responses
-from registry_cache.api.bodies import FileBody, ForwardedBody, StreamBody
+from registry_cache.api.bodies import ForwardedBody, StreamBody
 from registry_cache.errors import UpstreamError
 from registry_cache.oci.byte_range import ByteRange, parse_range
 from registry_cache.oci.digest import Digest
@@ -20,8 +19,6 @@ from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.passthrough import UncachedBlob
 from registry_cache.pull.target import Target, Upstreams
 
-# What the server reads and sends at once where it cannot send from the descriptor (TLS).
-_BLOCK = 256 * 1024
 # Up to this a read, and one send with the head, cost less than the calls around a sendfile.
 _SMALL = 32 * 1024
 
@@ -104,16 +101,14 @@ def _from_nginx(uri: str, blob: WholeBlob, digest: Digest, outcome: Outcome, par
 
 def _from_file(blob: WholeBlob, digest: Digest, outcome: Outcome, part: ByteRange | None) -> Response:
     start, stop = (part.start, part.stop) if part else (0, blob.size)
-    if stop - start <= _SMALL and len(data := blob.file.read_at(start, stop - start)) == stop - start:
-        response = Response(data)
-        _part_headers(response, digest, outcome, blob.size, part)
-        return response
-    body = FileBody(blob.file, start, stop - start, exchange.current())
-    # The server's own wrapper, by PEP 3333: only for that does it send from the descriptor.
-    wrap = request.environ.get("wsgi.file_wrapper", FileWrapper)
-    response = Response(wrap(body, _BLOCK), direct_passthrough=True)
+    in_parts = stop - start > _SMALL and _sends_parts(request)
+    chunks = blob.parts(start, stop) if in_parts else blob.chunks(start, stop)
+    first = _first(chunks)
+    if isinstance(first, bytes) and len(first) == stop - start:
+        response = Response(first)
+    else:
+        response = _streamed(StreamBody(first, chunks, blob, exchange.current()))
     _part_headers(response, digest, outcome, blob.size, part)
-    exchange.current().streams = True
     return response
 
 
@@ -129,19 +124,25 @@ def _from_stream(blob: GrowingBlob | UncachedBlob, digest: Digest, outcome: Outc
         chunks = blob.parts(start, stop)
     else:
         chunks = blob.chunks(start, stop)
-    try:
-        first = next(chunks, b"")
-    except Cut as cut:
-        # Nothing was sent yet, so this can still be an honest error.
-        raise cut.error from cut
-    body = StreamBody(first, chunks, blob, exchange.current())
-    # A PartBody among the chunks is between us and our worker, whatever WSGI knows.
-    response = Response(cast("Iterator[bytes]", body), direct_passthrough=True)
+    response = _streamed(StreamBody(_first(chunks), chunks, blob, exchange.current()))
     _part_headers(response, digest, outcome, blob.size, part)
     # nginx in front must not collect a slow body before it sends it on.
     response.headers["X-Accel-Buffering"] = "no"
-    exchange.current().streams = True
     return response
+
+
+def _first(chunks: Iterator[bytes | FilePart]) -> bytes | FilePart:
+    """Return the first of ``chunks``, b"" where there is none. Raises what cut them: it can still have a status."""
+    try:
+        return next(chunks, b"")
+    except Cut as cut:
+        raise cut.error from cut
+
+
+def _streamed(body: StreamBody) -> Response:
+    exchange.current().streams = True
+    # A PartBody among the chunks is between us and our worker, whatever WSGI knows.
+    return Response(cast("Iterator[bytes]", body), direct_passthrough=True)
 
 
 def _sends_parts(request: Request) -> bool:

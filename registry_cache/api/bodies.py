@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -14,39 +13,6 @@ from registry_cache.pull.feed import Cut, FilePart
 
 class _Closable(Protocol):
     def close(self) -> None: ...
-
-
-class OpenFile(Protocol):
-    """An open file, as the kernel knows it."""
-
-    def fileno(self) -> int: ...
-
-
-class FileBody:
-    """A part of a whole file, for the server's ``wsgi.file_wrapper``: it sends from the descriptor where it can."""
-
-    def __init__(self, file: OpenFile, start: int, length: int, exchange: Exchange) -> None:
-        self._file = file
-        self._exchange = exchange
-        self._length = length
-        os.lseek(file.fileno(), start, os.SEEK_SET)
-
-    def fileno(self) -> int:
-        return self._file.fileno()
-
-    def read(self, size: int = -1) -> bytes:
-        """Read on; the server stops at Content-Length."""
-        data = os.read(self._file.fileno(), self._length if size < 0 else size)
-        self.count_sent(len(data))
-        return data
-
-    def count_sent(self, size: int) -> None:
-        """Called by the worker for what it sent from the descriptor."""
-        self._exchange.sent = min(self._length, self._exchange.sent + size)
-
-    def close(self) -> None:
-        """Called once, by the server, when the body is sent or the client gone."""
-        self._exchange.finish()
 
 
 class ForwardedBody:
@@ -65,7 +31,7 @@ class ForwardedBody:
 
 
 class PartBody:
-    """A part of a growing file, for a server that sends it from the descriptor instead of taking bytes from us."""
+    """A part of a file, for a server that sends it from the descriptor instead of taking bytes from us."""
 
     __slots__ = ("_exchange", "_part", "length", "offset")
 
@@ -82,9 +48,13 @@ class PartBody:
         """Called by the worker for what it sent."""
         self._exchange.sent += size
 
+    def fell_short(self, size: int) -> None:
+        """Called by the worker where the disk gave it ``size`` bytes and no more: the rest comes by what follows."""
+        self._part.sent = size
+
 
 class StreamBody:
-    """The chunks of a growing blob. Its first chunk is there before it is made, so that an error has a status."""
+    """The chunks of a blob. Its first chunk is there before it is made, so that an error has a status."""
 
     def __init__(
         self, first: bytes | FilePart, chunks: Iterator[bytes | FilePart], blob: _Closable, exchange: Exchange

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from registry_cache import metrics, stopwatch
@@ -49,10 +50,38 @@ _log = Log(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WholeBlob:
-    """A blob from the disk: ``size`` bytes in ``file``, an open file that closes with its last reader."""
+    """A blob from the disk: ``size`` bytes in ``file``, an open file that closes with its last reader.
+
+    ``without`` has what follows a byte up to another from elsewhere, where the disk does not give it.
+    """
 
     file: ReadHandle
     size: int
+    without: Callable[[int, int], Iterator[bytes]]
+
+    def chunks(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield the bytes from ``start`` to ``stop``. Raises Cut."""
+        at = start
+        while at < stop:
+            try:
+                data = self.file.read_at(at, min(_LARGEST_CHUNK, stop - at))
+            except OSError:
+                data = b""
+            if not data:
+                yield from self.without(at, stop)
+                return
+            at += len(data)
+            yield data
+
+    def parts(self, start: int, stop: int) -> Iterator[bytes | FilePart]:
+        """Yield where the bytes are; themselves only where the disk does not give them. Raises Cut."""
+        part = FilePart(self.file, start, stop - start)
+        yield part
+        if part.stop < stop:
+            yield from self.without(part.stop, stop)
+
+    def close(self) -> None:
+        """Nothing is held: the file closes by itself."""
 
 
 class GrowingBlob:
@@ -102,6 +131,9 @@ class GrowingBlob:
                 break
             at += len(chunk)
             yield chunk
+            if isinstance(chunk, FilePart) and chunk.stop < at:
+                yield from self._uncached(file, chunk.stop, stop)
+                return
             # A reader that its socket never holds up would hold up all others of a gevent worker.
             time.sleep(0)
         if stop is not None and at < stop:
@@ -270,7 +302,9 @@ class BlobPull:
         while True:
             whole = self._whole(pull)
             if whole:
-                return BlobAnswer(Outcome.HIT, WholeBlob(whole.file, whole.size))
+                return BlobAnswer(
+                    Outcome.HIT, WholeBlob(whole.file, whole.size, partial(self._unreadable, pull, whole))
+                )
             # Others lead one after another, and fail; our own upstream has the blob and need not wait for theirs.
             tired = pull.proven and time.monotonic() > pull.patient_until
             if tired or self._feeds.streams.refused(digest):
@@ -304,6 +338,22 @@ class BlobPull:
         except StoreError as error:
             _log.debug("could not record a membership", digest=digest, error=error)
         return whole
+
+    def _unreadable(self, pull: _Pull, blob: OpenBlob, at: int, stop: int) -> Iterator[bytes]:
+        """Yield what follows byte ``at`` of a blob that the disk does not give any more, and that is fetched again.
+
+        Raises Cut.
+        """
+        name, repository, digest = pull.upstream.name, pull.repository, pull.digest
+        try:
+            evicted = self._blobs.evict_unreadable(name, repository, digest, blob.file)
+            body = (self.get(pull.upstream, repository, digest) if evicted else self._without_disk(pull)).body
+        except RegistryError as error:
+            raise Cut(error) from error
+        try:
+            yield from body.chunks(at, stop)
+        finally:
+            body.close()
 
     def _follow(self, pull: _Pull) -> BlobAnswer | None:
         """Follow the blob's transfer; None where its end says nothing about this repository: look again."""

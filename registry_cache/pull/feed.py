@@ -45,13 +45,22 @@ class Cut(Exception):
         self.error = error
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FilePart:
-    """Bytes that a server may send from the descriptor: ``length`` of them in ``file`` from ``offset`` on."""
+    """Bytes that a server may send from the descriptor: ``length`` of them in ``file`` from ``offset`` on.
+
+    Where the disk gave it fewer, it says in ``sent`` how many, before it takes what follows.
+    """
 
     file: ReadHandle
     offset: int
     length: int
+    sent: int | None = None
+
+    @property
+    def stop(self) -> int:
+        """Where the bytes end that were sent."""
+        return self.offset + (self.length if self.sent is None else self.sent)
 
     def __len__(self) -> int:
         return self.length

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 
 from registry_cache import native
+from registry_cache.errors import StoreError
 from registry_cache.log import Log
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
@@ -86,6 +87,20 @@ class Blobs:
             except FileNotFoundError:
                 return False
             return True
+
+    def evict_unreadable(self, upstream: str, repository: Repository, digest: Digest, file: ReadHandle) -> bool:
+        """Take the names away from ``file``, which the disk does not give any more; False where it keeps them."""
+        membership, blob = self._layout.membership(upstream, repository, digest), self._layout.blob(digest)
+        try:
+            with disk.reporting(f"evict {digest}, which could not be read"):
+                found = [path for path in (blob, membership) if file.is_at(os.path.realpath(path))]
+                for path in found:
+                    disk.remove(path)
+        except StoreError:
+            return False
+        if found:
+            _log.error("evicted a blob that the disk does not give", digest=digest, repository=repository)
+        return True
 
     def _evict_damaged(self, upstream: str, repository: Repository, digest: Digest, size: int) -> None:
         _log.error("evicted a damaged blob", digest=digest, repository=repository, bytes=size)
