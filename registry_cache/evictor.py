@@ -41,10 +41,10 @@ if TYPE_CHECKING:
     from registry_cache.config import Config
 
 
-def evict(config: Config, bounds: Bounds, wanted: Wanted) -> tuple[int, int]:
-    """Run one pass to ``bounds``, and to what is ``wanted`` besides; return how many blobs and bytes went.
+def evict(config: Config, bounds: Bounds, wanted: Wanted) -> tuple[int, int, int | None]:
+    """Run one pass to ``bounds``, and to what is ``wanted`` besides.
 
-    Raises OSError.
+    Return how many blobs and bytes went, and how many bytes are pinned, None where nobody counted. Raises OSError.
     """
     given = {
         "root": str(config.root),
@@ -69,10 +69,10 @@ def evict(config: Config, bounds: Bounds, wanted: Wanted) -> tuple[int, int]:
         told, _ = process.communicate(timeout=PASS_SECONDS + _GRACE_SECONDS)
     except subprocess.TimeoutExpired:
         _log.error("a cleanup hangs", pid=process.pid)
-        return 0, 0
+        return 0, 0, None
     # Nothing where another pass was under way, or where it failed, of which it has told itself.
-    blobs, size = json.loads(told or "[0, 0]")
-    return blobs, size
+    blobs, size, pinned = json.loads(told or "[0, 0, null]")
+    return blobs, size, pinned
 
 
 def main(given: str) -> int:
@@ -106,7 +106,7 @@ def _pass(layout: Layout, bounds: Bounds, wanted: Wanted) -> None:
         return
     # To the server, which may have ended meanwhile; the pass is good without it.
     with contextlib.suppress(BrokenPipeError):
-        os.write(sys.stdout.fileno(), json.dumps([result.evicted, result.evicted_bytes]).encode())
+        os.write(sys.stdout.fileno(), json.dumps([result.evicted, result.evicted_bytes, result.pinned]).encode())
     _log.info(
         "made room",
         blobs=result.evicted,
@@ -115,7 +115,7 @@ def _pass(layout: Layout, bounds: Bounds, wanted: Wanted) -> None:
         seconds=time.monotonic() - began,
     )
     if result.over:
-        _log.warning("could not make enough room", bytes=result.over, in_use=result.in_use)
+        _log.warning("could not make enough room", bytes=result.over, in_use=result.in_use, pinned=result.pinned)
 
 
 if __name__ == "__main__":

@@ -52,11 +52,10 @@ from registry_cache.store.pins import Pin, Pinned, Pins
 from registry_cache.store.probe import Probe
 from registry_cache.store.records import Records
 from registry_cache.store.trouble import trouble
-from registry_cache.upkeep import status
+from registry_cache.upkeep import keeper, status
 from registry_cache.upkeep.checkup import Step
 from registry_cache.upkeep.cleanup import Cleanup, Progress
 from registry_cache.upkeep.import_layout import Wanted
-from registry_cache.upkeep.keeper import Keeper
 from registry_cache.upkeep.moving_in import MovingIn, Place
 from registry_cache.upkeep.moving_in import Progress as ImportProgress
 from registry_cache.upkeep.verify import Progress as VerifyProgress
@@ -157,9 +156,15 @@ def _accel(layout: Layout) -> Callable[[Digest], str]:
     return lambda digest: nginx.BLOBS + layout.blob(digest).removeprefix(f"{layout.blobs}/")
 
 
-def _keeper(config: Config, layout: Layout) -> Keeper:
+def _keeper(config: Config, layout: Layout) -> keeper.Keeper:
     bounds = _bounds(config, layout)
-    return Keeper(layout, bounds, lambda wanted: metrics.evicted(*evictor.evict(config, bounds, wanted)))
+
+    def evict(wanted: keeper.Wanted) -> int | None:
+        blobs, size, pinned = evictor.evict(config, bounds, wanted)
+        metrics.evicted(blobs, size)
+        return pinned
+
+    return keeper.Keeper(layout, bounds, evict)
 
 
 def _bounds(config: Config, layout: Layout) -> Bounds:

@@ -78,6 +78,17 @@ def evict_blob(layout: Layout, blob: StoredBlob, goes: Goes) -> bool:
             return False
 
 
+def evict_partial(layout: Layout, blob: StoredBlob, goes: Goes) -> bool:
+    """Unlink what is here of an interrupted download, unless somebody has gone on with it. Raises OSError."""
+    path = layout.partial(blob.digest)
+    with holding(layout.lock(blob.digest)) as held:
+        try:
+            gone = held and goes(last_use(os.stat(path)), blob.digest.hex) and disk.remove(path)
+        except FileNotFoundError:
+            return False
+        return gone and (disk.remove(layout.status(blob.digest)) or True)
+
+
 def evict_records(layout: Layout, before: int, tick: Tick) -> Iterator[str]:
     """Unlink tags whose manifest is gone, and referrers' answers, that are older than ``before``; yield each.
 

@@ -16,7 +16,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.store import disk, locks
 from registry_cache.store.layout import ALGORITHMS, Layout
 from registry_cache.store.partials import Partials
-from registry_cache.store.use import entries
+from registry_cache.store.use import StoredBlob, entries, last_use
 
 # What a file occupies is told in units of this, whatever its file system's blocks are (stat(2)).
 _BLOCK = 512
@@ -82,9 +82,18 @@ def unfinished(layout: Layout) -> list[Unfinished]:
     return sorted((each for each in found if each), key=lambda each: (not each.running, -each.bytes, each.digest.hex))
 
 
-def unfinished_bytes(layout: Layout) -> int:
-    """Return what transfers take: of those that run, the announced size, which is soon to come. Raises StoreError."""
-    return sum(max(each.bytes, each.size or 0) if each.running else each.bytes for each in unfinished(layout))
+def running_bytes(layout: Layout) -> int:
+    """Return what transfers that run will take, as far as it is announced. Raises StoreError."""
+    return sum(max(each.bytes, each.size or 0) for each in unfinished(layout) if each.running)
+
+
+def interrupted(layout: Layout) -> Iterator[StoredBlob]:
+    """Yield what is here of each blob that nobody is downloading now. Raises OSError."""
+    for digest in _partials(layout.partials):
+        with contextlib.suppress(FileNotFoundError):
+            if not locks.is_locked(layout.lock(digest)):
+                found = os.stat(layout.partial(digest))
+                yield StoredBlob(digest, found.st_size, last_use(found))
 
 
 def size_of(layout: Layout, digest: Digest) -> int:

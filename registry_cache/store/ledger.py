@@ -15,6 +15,7 @@ import struct
 import threading
 
 from registry_cache.store import disk
+from registry_cache.store.handle import ReadHandle
 from registry_cache.store.layout import Layout
 
 _ENTRY = struct.Struct("<q")
@@ -26,7 +27,8 @@ class Ledger:
     def __init__(self, layout: Layout) -> None:
         self._path = layout.ledger
         self._mutex = threading.Lock()
-        self._inode = 0
+        # The file that was read: while it is open, no other has its inode's number.
+        self._file: ReadHandle | None = None
         self._offset = 0
         self._sum = 0
 
@@ -66,18 +68,12 @@ class Ledger:
             disk.write_whole(self._path, _ENTRY.pack(counted) + data[since:])
 
     def _read(self) -> int | None:
-        try:
-            descriptor = os.open(self._path, os.O_RDONLY)
-        except FileNotFoundError:
+        if self._file is None or not self._file.is_at(self._path) or self._file.size() < self._offset:
+            self._file, self._offset, self._sum = ReadHandle.open(self._path), 0, 0
+        if self._file is None:
             return None
-        try:
-            found = os.fstat(descriptor)
-            if found.st_ino != self._inode or found.st_size < self._offset:
-                self._inode, self._offset, self._sum = found.st_ino, 0, 0
-            size = (found.st_size - self._offset) // _ENTRY.size * _ENTRY.size
-            for (entry,) in _ENTRY.iter_unpack(os.pread(descriptor, size, self._offset)):
-                self._sum += entry
-            self._offset += size
-        finally:
-            os.close(descriptor)
+        size = (self._file.size() - self._offset) // _ENTRY.size * _ENTRY.size
+        for (entry,) in _ENTRY.iter_unpack(self._file.read_at(self._offset, size)):
+            self._sum += entry
+        self._offset += size
         return self._sum

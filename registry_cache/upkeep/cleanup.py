@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TypeVar
 
 from registry_cache.oci.digest import Digest
@@ -23,6 +24,8 @@ from registry_cache.store.use import Spread, StoredBlob
 
 EXPIRED = "not used for longer than proxy.ttl"
 TOO_LARGE = "least recently used, and over storage.max_size or under storage.min_free"
+
+INTERRUPTED = "interrupted download"
 
 # A plan names this many of what goes, the oldest; the whole of a large store's would not fit into memory.
 MOST_NAMED = 1000
@@ -46,19 +49,22 @@ class Candidate:
 class Result:
     """What a pass saw and did, or would do; all sizes in bytes.
 
-    ``stored`` of ``blobs`` and manifests, and of what is unfinished; ``names`` that repositories had; ``in_use``: blobs
-    that would have gone but for somebody's lock or use; ``over``: what must still go. ``complete``: not cut short.
-    ``candidates`` are the oldest of those that a dry run found.
+    ``stored`` of ``blobs`` and manifests, and of what is unfinished; ``pinned`` of it. ``names`` that repositories had;
+    ``in_use``: blobs that would have gone but for somebody's lock or use; ``over``: what must still go. ``planned``:
+    time was enough to know what must go; ``complete``: and to do it. ``candidates`` are the oldest of those that a dry
+    run found.
     """
 
     blobs: int = 0
     stored: int = 0
+    pinned: int = 0
     evicted: int = 0
     evicted_bytes: int = 0
     names: int = 0
     leftovers: int = 0
     in_use: int = 0
     over: int = 0
+    planned: bool = False
     complete: bool = True
     candidates: list[Candidate] = field(default_factory=list)
 
@@ -89,6 +95,7 @@ class Cleanup:
         self._doing, self._steps = "", 0
         self._expired = policy.expired(self._now, bounds)
         self._mark = policy.NOTHING
+        self._interrupted: list[StoredBlob] = []
         self._spread = Spread(layout)
         self.result = Result()
 
@@ -101,6 +108,7 @@ class Cleanup:
             since = ledger.begin()
             try:
                 self._plan()
+                self.result.planned = True
                 self._evict()
             except _OutOfTime:
                 self.result.complete = False
@@ -131,7 +139,12 @@ class Cleanup:
         for blob in self._spread.blobs(self._tick):
             self.result.blobs += 1
             hours[blob.used // HOUR] = hours.get(blob.used // HOUR, 0) + blob.size
-        self.result.stored = sum(hours.values()) + inventory.unfinished_bytes(self._layout)
+            if blob.used == self._now:  # by no client, but by _use_pinned
+                self.result.pinned += blob.size
+        self._interrupted = list(inventory.interrupted(self._layout))
+        for blob in self._interrupted:
+            hours[blob.used // HOUR] = hours.get(blob.used // HOUR, 0) + blob.size
+        self.result.stored = sum(hours.values()) + inventory.running_bytes(self._layout)
         self.result.stored += quarantine.size(self._layout)
         need = self._excess(self.result.stored)
         self._mark = max(self._expired, policy.settled(self._oldest(hours, need), self._now) if need else self._expired)
@@ -169,7 +182,7 @@ class Cleanup:
 
     def _sizes(self, key: Callable[[StoredBlob], _Key], counts: Callable[[StoredBlob], bool]) -> dict[_Key, int]:
         found: dict[_Key, int] = {}
-        for blob in self._spread.blobs(self._tick):
+        for blob in chain(self._spread.blobs(self._tick), self._interrupted):
             if counts(blob):
                 found[key(blob)] = found.get(key(blob), 0) + blob.size
         return found
@@ -178,15 +191,23 @@ class Cleanup:
         """Yield the blobs that would go, and count them."""
         if self._mark == policy.NOTHING:
             return
-        for blob in self._spread.blobs(self._tick):
+        for blob in chain(self._spread.blobs(self._tick), self._interrupted):
             if self._mark.covers(blob.used, blob.digest.hex):
-                self.result.evicted += 1
-                self.result.evicted_bytes += blob.size
+                self._count(blob)
                 yield blob
+
+    def _count(self, blob: StoredBlob) -> None:
+        """Count a blob that goes, or what is here of one."""
+        if blob in self._interrupted:
+            self.result.leftovers += 1
+        else:
+            self.result.evicted += 1
+        self.result.evicted_bytes += blob.size
 
     def _candidates(self, blobs: list[StoredBlob]) -> list[Candidate]:
         self._begin("looking up who has them")
         known = owners(self._layout, {blob.digest for blob in blobs}, self._tick) if blobs else {}
+        known |= {blob.digest: INTERRUPTED for blob in self._interrupted}
         return [
             Candidate(
                 blob.digest,
@@ -213,12 +234,12 @@ class Cleanup:
 
     def _evict_blobs(self) -> None:
         self._begin("evicting blobs")
-        for blob in self._spread.blobs(self._tick):
+        for blob in chain(self._spread.blobs(self._tick), self._interrupted):
             if not self._mark.covers(blob.used, blob.digest.hex):
                 continue
-            if eviction.evict_blob(self._layout, blob, self._mark.covers):
-                self.result.evicted += 1
-                self.result.evicted_bytes += blob.size
+            evict = eviction.evict_partial if blob in self._interrupted else eviction.evict_blob
+            if evict(self._layout, blob, self._mark.covers):
+                self._count(blob)
             else:
                 self.result.in_use += 1
 

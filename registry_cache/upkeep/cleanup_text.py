@@ -90,8 +90,10 @@ def _summary(found: Result, report: Report) -> str:
         parts.append(f"{found.in_use} were in use and stay")
     if found.over:
         parts.append(f"{size(found.over)} are still too much")
-    if not found.complete:
+    if not found.complete and (found.planned or report.dry_run):
         parts.append("stopped by --max-time: the next pass goes on")
+    elif not found.complete:
+        parts.append("stopped by --max-time before it was known what must go: give it longer")
     return "; ".join(parts)
 
 

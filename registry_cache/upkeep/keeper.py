@@ -50,9 +50,13 @@ class Wanted:
 
 
 class Keeper:
-    """Holds one store to ``bounds``. ``evict`` runs one pass, which brings about what is wanted, too."""
+    """Holds one store to ``bounds``.
 
-    def __init__(self, layout: Layout, bounds: Bounds, evict: Callable[[Wanted], None]) -> None:
+    ``evict`` runs one pass, which brings about what is wanted, too. It returns how many bytes are pinned, None where it
+    did not get to count.
+    """
+
+    def __init__(self, layout: Layout, bounds: Bounds, evict: Callable[[Wanted], int | None]) -> None:
         self._layout = layout
         self._bounds = bounds
         self._evict = evict
@@ -62,6 +66,7 @@ class Keeper:
         self._running = False
         self._wanted = Wanted()
         self._not_before = 0.0
+        self._pinned, self._pinned_until = 0, 0.0
         self._refused_at: float | None = None
 
     def expect(self, size: int) -> None:
@@ -110,14 +115,24 @@ class Keeper:
 
     def _due(self) -> bool:
         try:
-            return policy.due(self._ledger.total(), inventory.room(self._layout.root).free, self._bounds)
+            total = self._ledger.total()
+            if total is not None and total <= self._floor():
+                return False
+            return policy.due(total, inventory.room(self._layout.root).free, self._bounds)
         except StoreError:
             # The download is about to find out what is wrong, and says so.
             return False
 
     def _far_over(self) -> bool:
         limit = self._bounds.max_size
-        return limit is not None and (self._ledger.total() or 0) > limit * (1 + TOLERANCE)
+        return limit is not None and (self._ledger.total() or 0) > max(limit * (1 + TOLERANCE), self._floor())
+
+    def _floor(self) -> float:
+        """Return how many bytes are pinned, and some, while that is news.
+
+        Without it, every download would wait for a pass that does nothing where more is pinned than has room.
+        """
+        return self._pinned * (1 + TOLERANCE) if time.monotonic() < self._pinned_until else 0.0
 
     def _start(self) -> None:
         with self._mutex:
@@ -129,12 +144,15 @@ class Keeper:
     def _run(self) -> None:
         began = time.monotonic()
         wanted, self._wanted = self._wanted, Wanted()
+        pinned = None
         try:
-            self._evict(wanted)
+            pinned = self._evict(wanted)
         except OSError as error:
             _log.error("could not start a cleanup", error=error)
         with self._ended:
             now = time.monotonic()
             self._not_before = now + min(_LONGEST, max(_SHORTEST, now - began))
+            if pinned is not None:
+                self._pinned, self._pinned_until = pinned, now + _LONGEST
             self._running = False
             self._ended.notify_all()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import time
 
 import pytest
 
 from registry_cache.store import trouble as module
 from registry_cache.store.trouble import Trouble
+from tests.pull.rig import Clock
 
 
 class Said:
@@ -31,24 +33,33 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Said:
 def test_a_thousand_refusals_are_one_line(said: Said) -> None:
     trouble = Trouble()
     trouble.ended()
-    assert not trouble.failing
     for _ in range(1000):
         trouble.refused("write", OSError(errno.ENOSPC, "No space"))
     trouble.refused("write", OSError(errno.EIO, "broken"))
     assert said.lines == ["the disk refuses: No space", "the disk refuses: broken"]
-    assert (trouble.failing, trouble.count) == (True, 1001)
     trouble.ended()
     trouble.ended()
     assert said.lines[2:] == ["the disk takes blobs again"]
-    assert not trouble.failing
-    trouble.refused("write", OSError(errno.ENOSPC, "No space"))
-    assert said.lines[3:] == ["the disk refuses: No space"]
+
+
+def test_a_disk_that_takes_one_blob_and_refuses_the_next_is_two_lines_a_minute(
+    said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    trouble = Trouble()
+    for second in range(121):
+        clock.now = 1000.0 + second
+        trouble.refused("write", OSError(errno.ENOSPC, "No space"))
+        trouble.ended()
+    assert said.lines == ["the disk refuses: No space", "the disk takes blobs again"] * 3
 
 
 def test_what_goes_on_is_said_again(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
-    moments = iter((0.0, 59.0, 61.0))
-    monkeypatch.setattr("registry_cache.store.trouble.time.monotonic", lambda: next(moments))
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
     trouble = Trouble()
-    for _ in range(3):
+    for passed in (0.0, 59.0, 2.0):
+        clock.now += passed
         trouble.refused("write", OSError(errno.ENOSPC, "No space"))
     assert len(said.lines) == 2

@@ -11,9 +11,11 @@ import pytest
 
 from registry_cache.errors import StoreError, StoreFull
 from registry_cache.oci.digest import Digest
+from registry_cache.oci.pattern import ImagePattern
 from registry_cache.policy.eviction import Bounds
 from registry_cache.store import inventory, locks
 from registry_cache.store.inventory import Room
+from registry_cache.store.pins import Pin, Pins
 from registry_cache.upkeep.cleanup import EXPIRED, TOO_LARGE, Cleanup
 from tests.store.rig import APP, HUB, LATEST, OTHER
 from tests.upkeep.rig import DAY, HOUR, NOW, Shelf, killed_at, no_new_files, refusing, snapshot
@@ -124,6 +126,47 @@ def test_what_is_unfinished_counts(shelf: Shelf) -> None:
     result = shelf.clean(max_size=10_000)
     assert result.stored == 10_500
     assert shelf.has(oldest, layers[1]) == [False, True]
+
+
+def unfinished(shelf: Shelf, data: bytes, size: int, ago: float) -> Digest:
+    digest = Digest.of(data)
+    path = Path(shelf.layout.partial(digest))
+    path.write_bytes(b"x" * size)
+    os.utime(path, (NOW - ago, NOW - ago))
+    return digest
+
+
+def test_for_the_size_interrupted_downloads_go_as_blobs_do(shelf: Shelf) -> None:
+    [oldest, *_] = layers = fill(shelf, 10)
+    old, new = unfinished(shelf, b"old", 2000, ago=DAY + HOUR), unfinished(shelf, b"new", 2000, ago=HOUR)
+    planned = shelf.rehearse(max_size=13_000)
+    assert [(each.digest, each.what) for each in planned.candidates] == [(old, "interrupted download")]
+
+    result = shelf.clean(max_size=13_000)
+
+    assert (result.evicted, result.evicted_bytes, result.leftovers) == (0, 2000, 1)
+    assert [os.path.exists(shelf.layout.partial(digest)) for digest in (old, new)] == [False, True]
+    assert shelf.has(*layers) == [True] * 10
+    assert shelf.clean(max_size=11_500).evicted == 2
+    assert shelf.has(oldest, layers[2]) == [False, True]
+
+
+def test_one_that_somebody_goes_on_with_stays(shelf: Shelf) -> None:
+    digest = unfinished(shelf, b"?", 2000, ago=DAY)
+    lock = locks.try_lock(shelf.layout.lock(digest))
+    assert lock
+    with lock:
+        result = shelf.clean(max_size=1000)
+    assert (result.evicted_bytes, os.path.exists(shelf.layout.partial(digest))) == (0, True)
+
+
+def test_what_is_pinned_is_counted(shelf: Shelf) -> None:
+    layer, _ = shelf.layer(b"x" * 1000, ago=DAY), shelf.layer(b"y" * 500, ago=DAY)
+    shelf.image(layer, tag="1", ago=DAY)
+    Pins(shelf.layout).add([Pin(HUB, ImagePattern.parse(f"{APP}:1"))])
+    result = shelf.clean(max_size=1000)
+    assert (result.stored - result.evicted_bytes, result.evicted) == (result.pinned, 1)
+    assert result.pinned > 1000
 
 
 def test_what_was_used_a_moment_ago_stays_whatever_the_size(shelf: Shelf) -> None:

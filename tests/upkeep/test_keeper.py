@@ -20,28 +20,29 @@ from registry_cache.store.layout import Layout
 from registry_cache.store.ledger import Ledger
 from registry_cache.upkeep import keeper
 from registry_cache.upkeep.keeper import Keeper, Wanted
-from tests.pull.rig import Clock
+from tests.pull.rig import Clock, eventually
 
 SECONDS = 20.0
 BLOB = Digest.of(b"new")
 
 
 class Passes:
-    """Stands in for the process of a pass: brings the sum to ``after``, once it may end."""
+    """Stands in for the process of a pass: brings the sum to ``after``, once it may end; ``pinned`` of it is."""
 
-    def __init__(self, layout: Layout, after: int = 0) -> None:
+    def __init__(self, layout: Layout) -> None:
         self.ledger = Ledger(layout)
-        self.after = after
+        self.after = self.pinned = 0
         self.needs: list[Wanted] = []
         self.begun, self.may_end, self.ended = threading.Semaphore(0), threading.Event(), threading.Semaphore(0)
         self.may_end.set()
 
-    def __call__(self, need: Wanted) -> None:
+    def __call__(self, need: Wanted) -> int:
         self.needs.append(need)
         self.begun.release()
         assert self.may_end.wait(SECONDS)
         self.ledger.settle(self.after, self.ledger.begin())
         self.ended.release()
+        return self.pinned
 
 
 @pytest.fixture
@@ -107,6 +108,39 @@ def test_but_not_for_long(make: Make, passes: Passes, monkeypatch: pytest.Monkey
     assert passes.ended.acquire(timeout=SECONDS)
 
 
+def test_where_more_is_pinned_than_has_room_nobody_waits_for_passes_that_do_nothing(
+    make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    passes.ledger.settle(2000, 0)
+    passes.after = passes.pinned = 2000
+    one = make(max_size=1000)
+    one.expect(1)
+    eventually(lambda: passes.needs and not one._running)
+    clock.now += 1
+    for _ in range(int(2000 * keeper.TOLERANCE)):
+        one.expect(1)
+    assert len(passes.needs) == 1
+
+    # What has come since can go.
+    one.expect(1)
+    eventually(lambda: len(passes.needs) == 2)
+
+
+def test_and_after_a_while_it_is_tried_again(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    passes.ledger.settle(2000, 0)
+    passes.after = passes.pinned = 2000
+    one = make(max_size=1000)
+    one.expect(1)
+    eventually(lambda: passes.needs and not one._running)
+    clock.now += keeper._LONGEST + 1
+    one.expect(1)
+    eventually(lambda: len(passes.needs) == 2)
+
+
 def test_too_little_is_free(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inventory, "room", lambda _: Room(total=1000, free=99))
     make(min_free=100).expect(1)
@@ -159,7 +193,7 @@ def test_how_much_is_freed_on_a_full_disk(size: int, freed: int) -> None:
 def test_a_pass_that_cannot_be_started(layout: Layout) -> None:
     tried = threading.Semaphore(0)
 
-    def fail(need: Wanted) -> None:
+    def fail(need: Wanted) -> int:
         tried.release()
         raise OSError(11, "Resource temporarily unavailable")
 
