@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from registry_cache.commands.command import Command, Progress, add_json_argument, duration, step_back
+from registry_cache.commands.command import Command, Progress, add_json_argument, become_owner, duration, step_back
 from registry_cache.config import load_config
 from registry_cache.errors import RegistryError
 
@@ -38,6 +38,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     deadline = time.monotonic() + arguments.max_time.total_seconds()
     show_progress = Progress() if sys.stderr.isatty() and not arguments.json else lambda doing, count: None
     try:
+        become_owner(config.root)
         one = cleanup(config, now.timestamp(), lambda: time.monotonic() < deadline, show_progress)
         result = Result() if one is None else one.rehearse() if arguments.dry_run else one.run()
     except RegistryError as error:

@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 from registry_cache.config.durations import parse_duration
+from registry_cache.errors import StoreError
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,26 @@ class Progress:
 def step_back() -> None:
     """Let everybody else on this machine go first: a pass over the store is in no hurry, and pulls are."""
     os.nice(5)
+
+
+def become_owner(root: Path) -> None:
+    """As root, be the user from now on who owns the store in ``root``: what we write there, that user must change.
+
+    Raises StoreError where we may not.
+    """
+    if os.geteuid() != 0 or not root.exists():
+        return
+    found = root.stat()
+    if found.st_uid == 0:
+        return
+    try:
+        os.setgroups([found.st_gid])
+        os.setgid(found.st_gid)
+        os.setuid(found.st_uid)
+    except OSError as error:
+        raise StoreError(
+            f"the store in {root} belongs to user {found.st_uid}, whom we may not become: run this as that user"
+        ) from error
 
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from registry_cache.commands.command import Command, add_json_argument
+from registry_cache.commands.command import Command, add_json_argument, become_owner
 from registry_cache.config import load_config
 from registry_cache.errors import RegistryError, StoreError
 
@@ -43,6 +43,7 @@ def _change(arguments: argparse.Namespace, environ: Mapping[str, str], method: s
         print(f"registry-cache: {error.message}", file=sys.stderr)
         return 2
     try:
+        become_owner(config.root)
         changed = {each.key for each in getattr(pins(config), method)(named)}
     except StoreError as error:
         print(f"registry-cache: {error.message}", file=sys.stderr)

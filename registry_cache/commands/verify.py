@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from registry_cache.commands.bar import Bar
-from registry_cache.commands.command import Command, Progress, add_json_argument, duration
+from registry_cache.commands.command import Command, Progress, add_json_argument, become_owner, duration
 from registry_cache.config import load_config
 from registry_cache.config.sizes import parse_size
 from registry_cache.errors import RegistryError
@@ -52,6 +52,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     task = Task(now.timestamp(), now.toordinal(), arguments.share, arguments.rate, arguments.repair)
     show = _Show() if sys.stderr.isatty() and not arguments.json else None
     try:
+        become_owner(config.root)
         one = verify(config, task, lambda: time.monotonic() < deadline, show)
         result = one.run() if one else Result()
     except RegistryError as error:

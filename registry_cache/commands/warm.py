@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from registry_cache.commands.command import Command, add_json_argument
+from registry_cache.commands.command import Command, add_json_argument, become_owner
 from registry_cache.commands.images import add_image_arguments, names, platforms, say
 from registry_cache.config import load_config
 from registry_cache.errors import RegistryError
@@ -41,6 +41,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         return 2
     config, report = load_config(environ), _Report(arguments.json)
     try:
+        become_owner(config.root)
         image, warm = images_by_name(config), warming(config)
         for name in listed:
             began = time.monotonic()
