@@ -72,6 +72,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read has seen enough, as `| head` does; Python would complain once more when it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # Of a file it would be a name: standard output is full, and would fail once more when Python closes it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"registry-cache: could not write to standard output: {error.strerror}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         # As a shell reports a program that Ctrl-C has ended. What was under way is as after a kill: safe to do again.
         return 128 + signal.SIGINT

@@ -14,7 +14,9 @@ from registry_cache.errors import StoreError, StoreFull
 from registry_cache.store.trouble import trouble
 
 # What says "no room" rather than "broken": the pull can go on, only uncached.
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ENFILE, errno.EMFILE}
+_NO_ROOM = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EMLINK, errno.ENFILE, errno.EMFILE),
+}
 
 # No record is near it: a manifest is 4 MiB at most and a list of upstream's 8. What is larger is not ours to load.
 MAX_RECORD_SIZE = 16 * 1024 * 1024

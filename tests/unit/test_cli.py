@@ -122,3 +122,21 @@ def test_gunicorn_itself_stops_at_a_bad_configuration(settings: str, bad: str) -
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.splitlines()[0] == f"{bad}: 2 problems in the configuration"
     assert "Traceback" not in ended.stderr
+
+
+def test_a_full_standard_output_is_one_line(tmp_path: Path) -> None:
+    environment = {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(tmp_path / "store"), "PATH": os.defpath}
+    program = Path(sys.executable).with_name("registry-cache")
+    for command in ("cleanup", "status", "pins"):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(
+                [program, command],
+                env=environment,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        told = "registry-cache: could not write to standard output: No space left on device\n"
+        assert (done.returncode, done.stderr) == (1, told)
