@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from registry_cache import cli
-from registry_cache.commands import cleanup, serve
+from registry_cache.commands import cleanup, serve, verify
 from registry_cache.config import banner, load_config
 from tests.harness.components import require
 from tests.harness.tls import make_certificate
@@ -61,15 +61,27 @@ def cron_lines() -> list[re.Match[str]]:
 
 
 def test_the_cron_file() -> None:
-    [line] = cron_lines()
-
     # cron.d passes over names with a dot, and over a last line without its end.
     assert "." not in CRON_FILE.name
     assert CRON.endswith("\n")
-    assert "%" not in line[3]  # cron would make a line's end of it
-    for field, (least, most) in zip(line[1].split(), RANGES, strict=True):
-        assert all(least <= int(number) <= most for number in re.findall(r"[0-9]+", field))
-    assert line[2] != "root"
+    for line in cron_lines():
+        assert "%" not in line[3]  # cron would make a line's end of it
+        for field, (least, most) in zip(line[1].split(), RANGES, strict=True):
+            assert all(least <= int(number) <= most for number in re.findall(r"[0-9]+", field))
+        assert line[2] != "root"
+
+
+def test_cron_itself_takes_the_lines(tmp_path: Path) -> None:
+    """As a user's table, which has no column for the user."""
+    table = tmp_path / "table"
+    variables = [line for line in CRON.splitlines() if CRON_VARIABLE.fullmatch(line)]
+    for lines, status in ((cron_lines(), 0), ([*cron_lines(), None], 1)):
+        rows = [f"{line[1]}{line[3]}" if line else "61 * * * * x" for line in lines]
+        table.write_text("\n".join([*variables, *rows, ""]), encoding="utf-8")
+        done = subprocess.run(
+            [require("crontab"), "-n", str(table)], capture_output=True, text=True, timeout=30, check=False
+        )
+        assert done.returncode == status, done.stderr
 
 
 @pytest.mark.parametrize("line", ["60 * * * registry-cache x", "* * * * * x", "17 * * * * Registry x", "@hourly a b"])
@@ -78,12 +90,14 @@ def test_what_is_no_cron_line(line: str) -> None:
 
 
 def test_the_commands_are_ours() -> None:
-    service = (DEPLOY / "systemd" / "registry-cache-cleanup.service").read_text(encoding="utf-8")
-    commands = [line[3] for line in cron_lines()] + re.findall(r"^ExecStart=(.+)$", service, re.MULTILINE)
-
-    assert len(commands) == 2
-    for command in commands:
-        assert cli.make_parser().parse_args(arguments(command)).run is cleanup.run
+    for (_, _, _, command), (name, run) in zip(
+        [(line[0], *line.groups()) for line in cron_lines()],
+        (("cleanup", cleanup.run), ("verify", verify.run)),
+        strict=True,
+    ):
+        [unit] = re.findall(r"^ExecStart=(.+)$", unit_text(f"registry-cache-{name}.service"), re.MULTILINE)
+        assert arguments(command) == arguments(unit)
+        assert cli.make_parser().parse_args(arguments(command)).run is run
     [server] = re.findall(r"^ExecStart=(.+)$", unit_text("registry-cache.service"), re.MULTILINE)
     assert cli.make_parser().parse_args(arguments(server)).run is serve.run
 
@@ -120,10 +134,14 @@ def test_the_units_belong_together() -> None:
     assert {unit.name for unit in UNITS} == {
         "registry-cache.service", "registry-cache.socket",
         "registry-cache-cleanup.service", "registry-cache-cleanup.timer",
+        "registry-cache-verify.service", "registry-cache-verify.timer",
     }  # fmt: skip
-    service, sweeper = unit_text("registry-cache.service"), unit_text("registry-cache-cleanup.service")
+    service, sweeper, verifier = (unit_text(f"registry-cache{name}.service") for name in ("", "-cleanup", "-verify"))
     for key in ("User", "Group", "StateDirectory", "UMask", "Environment"):
-        assert re.findall(rf"^{key}=.*$", service, re.MULTILINE) == re.findall(rf"^{key}=.*$", sweeper, re.MULTILINE)
+        for other in (sweeper, verifier):
+            assert re.findall(rf"^{key}=.*$", service, re.MULTILINE) == re.findall(rf"^{key}=.*$", other, re.MULTILINE)
+    # They differ in what they do, and not in what they may.
+    assert sweeper.partition("StateDirectory")[2] == verifier.partition("StateDirectory")[2]
 
 
 def test_a_stop_has_the_time_that_the_server_takes() -> None:
