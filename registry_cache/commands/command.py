@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -36,11 +35,6 @@ class Progress:
 
     def clear(self) -> None:
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def step_back() -> None:
-    """Let everybody else on this machine go first: a pass over the store is in no hurry, and pulls are."""
-    os.nice(5)
 
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:
