@@ -18,6 +18,7 @@ import contextlib
 import hashlib
 import os
 import re
+import shlex
 import signal
 import statistics
 import subprocess
@@ -29,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.figures import REPOSITORY
+from bench.processes import tree
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import parse_manifest
 from registry_cache.oci.media_types import OCI_MANIFEST
@@ -65,7 +67,8 @@ def ways() -> list[Way]:
     assert found
     line = (str(Path(sys.executable).with_name("registry-cache")), "cleanup", "--dry-run")
     return [
-        Way("cron", ("/bin/sh", "-c", " ".join(line))),
+        # With something behind it, so that the shell stays, as it does for a line with >/dev/null.
+        Way("cron", ("/bin/sh", "-c", f"{shlex.join(line)} || exit")),
         Way("systemd", ("ionice", "-c", "3", "nice", "-n", found[1], *line)),
     ]
 
@@ -125,7 +128,13 @@ class DryRun:
         return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
     def stop(self, stopped: bool) -> None:
-        os.killpg(self._process.pid, signal.SIGSTOP if stopped else signal.SIGCONT)
+        self._signal(signal.SIGSTOP if stopped else signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        # Not to the group: a command that cron's shell runs leaves it.
+        for each in reversed(tree(self._process.pid)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each.pid, number)
 
     def finish(self) -> tuple[float, float, float, str]:
         """Return seconds, seconds of CPU and the peak in MB of a run to its end, and what it said last."""
@@ -140,7 +149,7 @@ class DryRun:
 
     def end(self) -> None:
         if self._process.returncode is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            self._signal(signal.SIGKILL)
             self._process.wait()
             self._output.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,20 @@ def test_its_session_is_as_nice() -> None:
 
 
 @grouped
-def test_a_shell_that_it_was_typed_into_keeps_its_share() -> None:
-    within = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {STEP_BACK!r}], check=True)"
-    assert told(f"{within}; {TELL_GROUP}")[-2:] == ["nice", "0"]
+def test_from_cron_its_session_is_another_than_the_shells() -> None:
+    within = f"subprocess.run([sys.executable, '-c', {f'{STEP_BACK}; {TELL_GROUP}'!r}], check=True)"
+    words = told(f"import subprocess, sys; {within}; {TELL_GROUP}")
+    assert [words[2], words[5]] == ["nice", "nice"], words
+    assert [words[3], words[6]] == ["10", "0"], words
+
+
+@grouped
+def test_a_shell_that_it_was_typed_into_keeps_its_share_and_its_ctrl_c() -> None:
+    program = f"{STEP_BACK}; print(os.getsid(0) == os.getpid()); {TELL_GROUP}"
+    # A shell in between: what leads no group could leave the session.
+    typed = shlex.join([sys.executable, "-c", program]) + "; true"
+    done = subprocess.run(
+        ["script", "-qec", typed, "/dev/null"], capture_output=True, text=True, check=True, timeout=60
+    )
+    nice, alone, _, *group = done.stdout.split()
+    assert (nice, alone, group) == ("10", "False", ["nice", "0"])
