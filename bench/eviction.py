@@ -1,6 +1,6 @@
 """How well a size holds, and what it costs in hits.
 
-    python -m bench.eviction
+    python -m bench.eviction [--quick] [--times 20] [--folder DIR]
 
 1. A real server with ``storage.max_size``, real clients that pull images at random for twenty times that size, nobody
    who runs ``cleanup``: how far over its size the store ever was.
@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import random
 import tempfile
@@ -50,8 +51,8 @@ def stored_bytes(root: Path) -> int:
     return total
 
 
-def size_held() -> str:
-    with running(config={"storage": {"max_size": SIZE}}) as (upstream, cache, puller):
+def size_held(times: int, folder: str | None) -> str:
+    with running(folder, config={"storage": {"max_size": SIZE}}) as (upstream, cache, puller):
         images = [
             make_image(upstream, f"team/app{n}", layers=3, layer_size=512 * KiB, seed=n, compression="")
             for n in range(150)
@@ -59,7 +60,7 @@ def size_held() -> str:
         per_image = 3 * (512 + 10) * KiB
         chance = random.Random(3)
         order = [
-            images[min(int(chance.paretovariate(0.8)) - 1, len(images) - 1)] for _ in range(TIMES * SIZE // per_image)
+            images[min(int(chance.paretovariate(0.8)) - 1, len(images) - 1)] for _ in range(times * SIZE // per_image)
         ]
         worst, over = 0, threading.Event()
 
@@ -176,7 +177,7 @@ class Plain:
         return hits
 
 
-def hit_ratios(root: Path) -> str:
+def hit_ratios(root: Path, times: int) -> str:
     images = list(made(600))
     everything = sum(dict(layer for image in images for layer in image.layers).values())
     room = everything // 10
@@ -185,7 +186,7 @@ def hit_ratios(root: Path) -> str:
     pulled = pulls = 0
     chance = random.Random(11)
     clock = 1_700_000_000.0
-    while pulled < TIMES * room:
+    while pulled < times * room:
         image = images[int(chance.paretovariate(0.7)) % len(images)]
         clock += 60.0
         here, size = ours.pull(image, clock)
@@ -203,9 +204,15 @@ def hit_ratios(root: Path) -> str:
 
 def main() -> None:
     """Print a line per figure."""
-    print(size_held())
-    with tempfile.TemporaryDirectory() as folder:
-        print(hit_ratios(Path(folder)))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="three times the size instead of twenty")
+    parser.add_argument("--times", type=int, help="how many times the size is pulled; else 20")
+    parser.add_argument("--folder", help="on which disk; else TMPDIR's")
+    given = parser.parse_args()
+    times = given.times or (3 if given.quick else TIMES)
+    print(size_held(times, given.folder), flush=True)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=given.folder) as folder:
+        print(hit_ratios(Path(folder), times))
 
 
 if __name__ == "__main__":

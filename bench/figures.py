@@ -25,11 +25,11 @@ REPOSITORY = "library/app"
 
 
 @contextmanager
-def running(**options: Any) -> Iterator[tuple[FakeUpstream, CacheServer, Puller]]:
-    """A registry, a cache in front of it and a client, ended behind the block."""
+def running(folder: str | None = None, **options: Any) -> Iterator[tuple[FakeUpstream, CacheServer, Puller]]:
+    """A registry, a cache in front of it below ``folder`` and a client, ended behind the block."""
     upstream = FakeUpstream()
-    with tempfile.TemporaryDirectory() as folder:
-        cache = CacheServer(Path(folder), upstream.url, **options)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=folder) as name:
+        cache = CacheServer(Path(name), upstream.url, **options)
         try:
             with Puller(cache.url) as puller:
                 yield upstream, cache, puller

@@ -22,6 +22,7 @@ from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.policy import eviction as policy
 from registry_cache.policy.eviction import Bounds
+from registry_cache.priority import step_back
 from registry_cache.store import inventory
 from registry_cache.store.layout import Layout
 from registry_cache.store.ledger import Ledger
@@ -77,7 +78,7 @@ def evict(config: Config, bounds: Bounds, wanted: Wanted) -> tuple[int, int, int
 
 def main(given: str) -> int:
     """Run the pass that ``evict`` asked for; returns the exit status."""
-    os.nice(5)
+    step_back()
     settings = json.loads(given)
     log.setup(settings["level"], settings["formatter"])
     ttl = None if settings["ttl"] is None else timedelta(seconds=settings["ttl"])

@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "descriptors": set[str](),
     "metrics": set[str](),
     "stopwatch": set[str](),
+    "priority": set[str](),
     "proxies": set[str](),
     "scoreboard": set[str](),
 }
@@ -73,9 +74,10 @@ ONLY = {
 STANDARD_LIBRARY_ONLY = {"errors", "log", "oci", "policy"}
 
 # Files are the store's; these others touch their own: a configuration, what an operator names, a descriptor to send,
-# a process's memory.
+# a process's memory and priority.
 OPEN_FILES = {
-    *("store", "auth", "config", "cli", "commands", "grown", "gunicorn_settings", "native", "scoreboard", "worker"),
+    *("store", "auth", "config", "cli", "commands", "grown", "gunicorn_settings", "native", "priority"),
+    *("scoreboard", "worker"),
 }
 FILE_MODULES = {"fcntl", "shutil", "tempfile"}
 FILE_CALLS = {

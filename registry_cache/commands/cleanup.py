@@ -9,9 +9,10 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from registry_cache.commands.command import Command, Progress, add_json_argument, become_owner, duration, step_back
+from registry_cache.commands.command import Command, Progress, add_json_argument, become_owner, duration
 from registry_cache.config import load_config
 from registry_cache.errors import RegistryError
+from registry_cache.priority import step_back
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

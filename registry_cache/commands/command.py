@@ -40,11 +40,6 @@ class Progress:
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def step_back() -> None:
-    """Let everybody else on this machine go first: a pass over the store is in no hurry, and pulls are."""
-    os.nice(5)
-
-
 def become_owner(root: Path) -> None:
     """As root, be the user from now on who owns the store in ``root``: what we write there, that user must change.
 

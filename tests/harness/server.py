@@ -1,5 +1,7 @@
 """The product itself, as operators run it: gunicorn with several workers, in its own processes, on our socket."""
 
+import contextlib
+import json
 import os
 import re
 import select
@@ -157,8 +159,24 @@ class CacheServer:
     def close(self) -> None:
         """End whatever still runs, at once, and give up the port."""
         self.kill_all()
+        self._kill_passes()
         for listener in self._listeners:
             listener.close()
+
+    def _kill_passes(self) -> None:
+        """SIGKILL to passes over the store that the workers started: in sessions of their own, they outlive these."""
+        for entry in Path("/proc").glob("[0-9]*"):
+            try:
+                process = os.pidfd_open(int(entry.name))
+            except OSError:
+                continue
+            # Looked at behind the descriptor: a number may be another process' by now.
+            if _is_pass(entry, self.root):
+                with contextlib.suppress(ProcessLookupError):  # it has just ended
+                    signal.pidfd_send_signal(process, signal.SIGKILL)
+                _await_death(process)
+            else:
+                os.close(process)
 
     def log_text(self) -> str:
         """Everything this server ever printed."""
@@ -175,7 +193,7 @@ def _await_death(process: int) -> None:
     poll.register(process, select.POLLIN)
     dead = poll.poll(DEATH_SECONDS * 1000)
     os.close(process)
-    assert dead, "a worker survived SIGKILL"
+    assert dead, "a process survived SIGKILL"
 
 
 def _status(pid: int) -> dict[str, str]:
@@ -185,6 +203,15 @@ def _status(pid: int) -> dict[str, str]:
     except OSError:
         return {}
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _is_pass(process: Path, root: Path) -> bool:
+    """Is this an evictor of that store? All that it is to do is on its command line."""
+    try:
+        words = (process / "cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
+    except OSError:
+        return False
+    return "registry_cache.evictor" in words and any(json.dumps(str(root)) in word for word in words)
 
 
 def _handles_signals(pid: int) -> bool:
