@@ -44,7 +44,8 @@ def reporting(what: str) -> Iterator[None]:
 def write_whole(path: str, data: bytes, modified: int | None = None, *, synced: bool = False) -> None:
     """Make ``path`` hold ``data``: written beside and renamed, so a reader sees the old bytes or the new ones.
 
-    Unless ``synced``, a power cut may leave an empty file, which every reader of a record takes for an absent one.
+    Where it is ``synced``, a power cut behind this leaves the new bytes, one before it those or the old ones. Else it
+    may leave an empty file, which every reader of a record takes for an absent one.
     Folders on the way are made. ``modified``: the mtime that it appears with, in nanoseconds. Raises OSError.
     """
     folder = os.path.dirname(path)
@@ -61,6 +62,8 @@ def write_whole(path: str, data: bytes, modified: int | None = None, *, synced: 
         finally:
             os.close(descriptor)
         os.rename(beside, path)
+        if synced:
+            sync_folder(folder)
     except OSError:
         remove(beside)
         raise

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 
 from registry_cache.errors import DigestInvalid
 from registry_cache.oci.digest import Digest
+from registry_cache.oci.media_types import KINDS
 from registry_cache.store import disk, locks, quarantine
 from registry_cache.store.layout import ALGORITHMS, Layout
 from registry_cache.store.use import StoredBlob, Tick, entries, last_use, named_manifests, repositories
@@ -53,10 +54,20 @@ def holding(path: str) -> Iterator[bool]:
                 lock.retire()
 
 
-def evict_names(layout: Layout, goes: Goes, tick: Tick) -> Iterator[str]:
-    """Unlink what repositories hold of blobs that go; yield each name. Raises OSError."""
+def evict_names(layout: Layout, goes: Goes, before: int, tick: Tick) -> Iterator[str]:
+    """Unlink what repositories hold of blobs that go; yield each name. Raises OSError.
+
+    And tags that lead to nothing then, and referrers' answers, that are older than ``before``. A tag's age is the time
+    since upstream was last asked for it. What names something goes before it: wherever this ends, nothing leads to
+    what this has taken.
+    """
     for folder in repositories(layout):
-        yield from _evict_manifests(folder, goes, tick)
+        yield from _evict_tags(folder, goes, before, tick)
+        yield from _evict_referrers(folder, before, tick)
+        # An index before the manifests that it names.
+        yield from _evict_manifests(folder, goes, tick, index=True)
+        yield from _evict_manifests(folder, goes, tick, index=False)
+        yield from _remove_lost(folder)
         for algorithm in entries(f"{folder}/_blobs"):
             for entry in entries(algorithm.path):
                 tick()
@@ -89,23 +100,6 @@ def evict_partial(layout: Layout, blob: StoredBlob, goes: Goes) -> bool:
         return gone and (disk.remove(layout.status(blob.digest)) or True)
 
 
-def evict_records(layout: Layout, before: int, tick: Tick) -> Iterator[str]:
-    """Unlink tags whose manifest is gone, and referrers' answers, that are older than ``before``; yield each.
-
-    A tag's age is the time since upstream was last asked for it. Raises OSError.
-    """
-    for folder in repositories(layout):
-        for entry in entries(f"{folder}/_tags"):
-            tick()
-            if _is_record(entry) and _older(entry, before) and _leads_nowhere(folder, entry.path):
-                yield from _removed(entry.path)
-        for algorithm in entries(f"{folder}/_referrers"):
-            for entry in entries(algorithm.path):
-                tick()
-                if _is_record(entry) and _older(entry, before):
-                    yield from _removed(entry.path)
-
-
 def sweep(layout: Layout, now: int, tick: Tick) -> Iterator[str]:
     """Unlink what crashes left: half-written files, partials, failures, locks; then empty folders. Yield each.
 
@@ -133,13 +127,33 @@ def sweep(layout: Layout, now: int, tick: Tick) -> Iterator[str]:
         yield from _sweep_folders(entry.path, before, tick)
 
 
-def _evict_manifests(folder: str, goes: Goes, tick: Tick) -> Iterator[str]:
-    for entry, digest, kind in named_manifests(folder):
+def _evict_tags(folder: str, goes: Goes, before: int, tick: Tick) -> Iterator[str]:
+    for entry in entries(f"{folder}/_tags"):
         tick()
-        if goes(_used(entry), digest.hex):
-            # The record is what makes the manifest known, so it goes first.
-            yield from _removed(entry.path.removesuffix(kind) + "json")
+        if _is_record(entry) and _older(entry, before) and _leads_to_nothing(folder, entry.path, goes):
             yield from _removed(entry.path)
+
+
+def _evict_referrers(folder: str, before: int, tick: Tick) -> Iterator[str]:
+    for algorithm in entries(f"{folder}/_referrers"):
+        for entry in entries(algorithm.path):
+            tick()
+            if _is_record(entry) and _older(entry, before):
+                yield from _removed(entry.path)
+
+
+def _evict_manifests(folder: str, goes: Goes, tick: Tick, index: bool) -> Iterator[str]:
+    for entry, digest, kind in named_manifests(folder):
+        if kind.endswith("-index") is index:
+            tick()
+            if goes(_used(entry), digest.hex):
+                # The record is what makes the manifest known, so it goes first.
+                yield from _removed(entry.path.removesuffix(kind) + "json")
+                yield from _removed(entry.path)
+
+
+def _remove_lost(folder: str) -> Iterator[str]:
+    """Unlink records whose manifest is gone; yield each."""
     for algorithm in entries(f"{folder}/_manifests"):
         # Bytes come before records, so a record that was here before this look has lost its manifest.
         records = [entry for entry in entries(algorithm.path) if entry.name.endswith(".json") and _is_record(entry)]
@@ -223,13 +237,18 @@ def _older(entry: os.DirEntry[str], moment: int) -> bool:
         return False
 
 
-def _leads_nowhere(folder: str, path: str) -> bool:
-    """Tell whether the manifest that a tag's record names is gone from its repository."""
+def _leads_to_nothing(folder: str, path: str, goes: Goes) -> bool:
+    """Tell whether the manifest that a tag's record names goes, or is gone from its repository."""
     try:
         digest = Digest.parse(json.loads(disk.read_whole(path) or b"{}")["digest"])
     except (DigestInvalid, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return True
-    return not os.path.exists(f"{folder}/_manifests/{digest.algorithm}/{digest.hex}.json")
+    stem = f"{folder}/_manifests/{digest.algorithm}/{digest.hex}"
+    if os.path.exists(f"{stem}.json"):
+        for kind in KINDS:
+            with contextlib.suppress(FileNotFoundError):
+                return goes(last_use(os.stat(f"{stem}.{kind}")), digest.hex)
+    return True
 
 
 def _written_folders(layout: Layout) -> Iterator[str]:

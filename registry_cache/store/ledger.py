@@ -65,7 +65,8 @@ class Ledger:
         """
         with contextlib.suppress(OSError):
             data = disk.read_whole(self._path) or b""
-            disk.write_whole(self._path, _ENTRY.pack(counted) + data[since:])
+            # Synced, or a power cut may leave an empty file: a full store that is taken for one that holds nothing.
+            disk.write_whole(self._path, _ENTRY.pack(counted) + data[since:], synced=True)
 
     def _read(self) -> int | None:
         if self._file is None or not self._file.is_at(self._path) or self._file.size() < self._offset:

@@ -222,12 +222,9 @@ class Cleanup:
     def _evict(self) -> None:
         if self._mark != policy.NOTHING:
             self._begin("evicting names")
-            for _ in eviction.evict_names(self._layout, self._mark.covers, self._tick):
+            for _ in eviction.evict_names(self._layout, self._mark.covers, self._mark.moment, self._tick):
                 self.result.names += 1
             self._evict_blobs()
-            self._begin("evicting records")
-            for _ in eviction.evict_records(self._layout, self._mark.moment, self._tick):
-                self.result.names += 1
         self._begin("sweeping up")
         for _ in eviction.sweep(self._layout, self._now, self._tick):
             self.result.leftovers += 1

@@ -111,16 +111,16 @@ def test_after_a_death_at_any_step_the_next_pull_is_whole(
     upstream: FakeUpstream, cache: CacheServer, puller: Puller
 ) -> None:
     images = [make_image(upstream, repository, layers=2) for repository in ("team/a", "team/b")]
-    number, more = 1, True
-    while more:
+    number, died = 1, True
+    while died:
         for image in images:
             assert pull(puller, image) == []
         idle(cache)
         aged(cache, 8 * DAY)
         with killed_at(number, cache.root) as count:
             clean(cache, ttl=timedelta(days=7))
-        more = count[0] >= number
-        number += 2
+        died = count[0] >= number
+        number += 1
     assert number > 30
     # The locks that the dead held, and then the folders.
     clean(cache, 2 * HOUR, ttl=ALL)

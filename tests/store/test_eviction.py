@@ -31,12 +31,8 @@ def before(ago: float) -> Mark:
 
 
 def names(shelf: Shelf, mark: Mark) -> list[str]:
-    removed = eviction.evict_names(shelf.layout, mark.covers, lambda: None)
+    removed = eviction.evict_names(shelf.layout, mark.covers, mark.moment, lambda: None)
     return [os.path.relpath(path, shelf.layout.repositories) for path in removed]
-
-
-def records(shelf: Shelf, mark: Mark) -> list[str]:
-    return [os.path.basename(path) for path in eviction.evict_records(shelf.layout, mark.moment, lambda: None)]
 
 
 def sweep(shelf: Shelf, ago: float = 0.0) -> list[str]:
@@ -53,12 +49,16 @@ def aged(path: Path | str, seconds: float) -> None:
     os.utime(path, (NOW - seconds, NOW - seconds))
 
 
-def test_records_go_before_manifests_and_manifests_before_layers(shelf: Shelf) -> None:
+def test_what_names_something_goes_before_it(shelf: Shelf) -> None:
     layer = shelf.layer(b"layer", ago=DAY)
     image = shelf.image(layer, ago=DAY)
+    index = shelf.index(image, tag="latest", ago=DAY)
     folder = f"{HUB}/{APP}"
     assert names(shelf, before(2 * DAY)) == []
     assert names(shelf, before(DAY)) == [
+        f"{folder}/_tags/latest.json",
+        f"{folder}/_manifests/sha256/{index.hex}.json",
+        f"{folder}/_manifests/sha256/{index.hex}.oci-index",
         f"{folder}/_manifests/sha256/{image.hex}.json",
         f"{folder}/_manifests/sha256/{image.hex}.oci-manifest",
         f"{folder}/_blobs/sha256/{layer.hex}",
@@ -137,7 +137,7 @@ def test_a_blob_that_is_linked_from_elsewhere_leaves_the_store(shelf: Shelf, tmp
 
 
 def test_a_tag_goes_when_its_manifest_is_gone_and_it_is_old(shelf: Shelf) -> None:
-    shelf.image(tag="kept", ago=9 * DAY)
+    shelf.used(shelf.image(tag="kept", ago=9 * DAY), DAY)
     gone = shelf.image(shelf.layer(b"1"), tag="gone", ago=9 * DAY)
     young = shelf.image(shelf.layer(b"2"), tag="young", ago=DAY)
     for digest in (gone, young):
@@ -146,7 +146,8 @@ def test_a_tag_goes_when_its_manifest_is_gone_and_it_is_old(shelf: Shelf) -> Non
         torn = Path(shelf.layout.tag(HUB, APP, Tag.parse(name)))
         torn.write_bytes(data)
         aged(torn, 9 * DAY)
-    assert sorted(records(shelf, before(7 * DAY))) == ["deep.json", "gone.json", "torn.json"]
+    tags = [os.path.basename(name) for name in names(shelf, before(7 * DAY)) if "/_tags/" in name]
+    assert sorted(tags) == ["deep.json", "gone.json", "torn.json"]
     assert shelf.store.records.tags(HUB, APP) == ["kept", "young"]
 
 
@@ -155,7 +156,7 @@ def test_an_answer_about_referrers_goes_when_it_is_old(shelf: Shelf) -> None:
         digest = Digest.of(data)
         shelf.store.records.put_referrers(HUB, APP, digest, b"{}")
         aged(shelf.layout.referrers(HUB, APP, digest), ago)
-    assert records(shelf, before(7 * DAY)) == [f"{Digest.of(b'1').hex}.json"]
+    assert names(shelf, before(7 * DAY)) == [f"{HUB}/{APP}/_referrers/sha256/{Digest.of(b'1').hex}.json"]
 
 
 def test_half_written_files_go_after_an_hour(shelf: Shelf) -> None:
