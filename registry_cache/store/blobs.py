@@ -128,7 +128,7 @@ def _write_sealed(path: str, data: bytes) -> None:
     folder, name = os.path.split(path)
     beside = os.path.join(folder, f".{name}-{os.getpid()}-{time.monotonic_ns()}")
     try:
-        os.makedirs(folder, exist_ok=True)
+        disk.make_folder(folder)
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         try:
             disk.write_all(descriptor, data)

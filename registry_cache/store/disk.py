@@ -150,6 +150,17 @@ def write_behind(descriptor: int, start: int, length: int) -> None:
         _sync_file_range(descriptor, ctypes.c_int64(start), ctypes.c_int64(length), _SYNC_FILE_RANGE_WRITE)
 
 
+def make_folder(path: str) -> None:
+    """Make the folder ``path``, so that its name would survive a power cut as well. Raises OSError."""
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        os.makedirs(path, exist_ok=True)
+    sync_folder(os.path.dirname(path))
+
+
 def sync_folder(path: str) -> None:
     """Wait until the names in the folder ``path`` would survive a power cut. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

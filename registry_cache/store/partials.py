@@ -234,7 +234,7 @@ class Partial:
     def _commit(self) -> None:
         seal(self._descriptor, self.size)
         folder = os.path.dirname(self._target)
-        os.makedirs(folder, exist_ok=True)
+        disk.make_folder(folder)
         os.rename(self._path, self._target)
         disk.sync_folder(folder)
 
