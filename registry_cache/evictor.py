@@ -22,7 +22,6 @@ from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.policy import eviction as policy
 from registry_cache.policy.eviction import Bounds
-from registry_cache.priority import step_back
 from registry_cache.store import inventory
 from registry_cache.store.layout import Layout
 from registry_cache.store.ledger import Ledger
@@ -78,7 +77,8 @@ def evict(config: Config, bounds: Bounds, wanted: Wanted) -> tuple[int, int, int
 
 def main(given: str) -> int:
     """Run the pass that ``evict`` asked for; returns the exit status."""
-    step_back()
+    # Its session keeps its share: beside busy workers a pass would take minutes, for which downloads wait.
+    os.nice(5)
     settings = json.loads(given)
     log.setup(settings["level"], settings["formatter"])
     ttl = None if settings["ttl"] is None else timedelta(seconds=settings["ttl"])

@@ -6,7 +6,7 @@ import contextlib
 import os
 import time
 
-_NICE = 10
+_NICE = 5
 
 _TERMINAL = "/dev/tty"
 _AUTOGROUP = "/proc/self/autogroup"

@@ -14,7 +14,7 @@ from tests.harness.images import KiB, MiB, random_bytes
 from tests.harness.pullers import Puller
 from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
-from tests.server.unreadable import ATTRIBUTE
+from tests.server.bad_sectors import ATTRIBUTE
 
 SAID = "evicted a blob that the disk does not give"
 

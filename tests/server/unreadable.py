@@ -1,12 +1,12 @@
 """The product's application for `gunicorn tests.server.unreadable:app`, on a disk that does not give every byte.
 
-What a file's attribute ``user.unreadable`` names, and all behind it, fails with EIO, as a bad sector does.
+What a file's attribute names, and all behind it, fails with EIO, as a bad sector does.
 """
 
 import errno
 import os
 
-ATTRIBUTE = "user.unreadable"
+from tests.server.bad_sectors import ATTRIBUTE
 
 _sendfile, _pread = os.sendfile, os.pread
 
