@@ -21,7 +21,7 @@ import yaml
 from tests.clients import base_image
 from tests.clients.containers import policy
 from tests.clients.network import own_network
-from tests.clients.programs import CLIENT_SECONDS, environment, run, short_folder, succeed
+from tests.clients.programs import CLIENT_SECONDS, NO_WAY_OUT, environment, run, short_folder, succeed
 from tests.harness.components import require
 from tests.harness.content import digest_of
 from tests.harness.images import KiB, random_bytes
@@ -264,7 +264,7 @@ def test_the_composition(engine: Engine, upstream: FakeUpstream) -> None:
 
 
 def test_the_image_alone_as_the_page_has_it(engine: Engine) -> None:
-    """Its own configuration, and a root file system that it could write to."""
+    """Its own configuration, a root file system that it could write to, and a proxy for what is outside."""
     page = (REPOSITORY / "docs" / "deploying.md").read_text(encoding="utf-8").replace("\\\n", " ")
     build, start, ask = re.findall(r"^docker ((?:build|run|exec) .+)$", page, re.MULTILINE)
     assert build == f"build -f deploy/docker/Dockerfile -t {IMAGE} ."
@@ -273,7 +273,7 @@ def test_the_image_alone_as_the_page_has_it(engine: Engine) -> None:
         assert f"{option} " in start
         start = start.replace(f"{option} ", "")
 
-    mirror = engine.start("mirror", "--network=host", *shlex.split(start))
+    mirror = engine.start("mirror", "--network=host", f"--env=HTTP_PROXY={NO_WAY_OUT}", *shlex.split(start))
     mirror.wait_for("Booting worker")
     assert Puller("http://127.0.0.1:5000").get("/v2/").status == 200
     assert engine.status("healthcheck", "run", "mirror") == 0
