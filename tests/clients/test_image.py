@@ -223,6 +223,16 @@ def as_composed(service: Mapping[str, Any], config: Path) -> list[str]:
     return [*options, IMAGE, *(word.replace("$$", "$") for word in service.get("command", []))]
 
 
+def test_what_is_built_says_how_to_run_it(engine: Engine) -> None:
+    """First, so that the build has the time of a test of its own."""
+    [image] = json.loads(engine.output("image", "inspect", IMAGE))
+    config = image["Config"]
+    assert (config["User"], config["StopSignal"]) == ("10001:10001", "SIGTERM")
+    assert (config["Entrypoint"], config["Cmd"]) == (["registry-cache"], ["serve"])
+    assert [*config["Volumes"], *config["ExposedPorts"]] == ["/var/lib/registry-cache", "5000/tcp"]
+    assert image["Healthcheck"]["Test"] == ["CMD", *HEALTHY]
+
+
 def test_the_composition(engine: Engine, upstream: FakeUpstream) -> None:
     """The cache, and beside it the cleanup of the same volume; nginx has tests of its own."""
     blob = upstream.add_blob(random_bytes(300 * KiB, seed=1))
