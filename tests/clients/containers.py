@@ -20,7 +20,7 @@ def configure(folder: Path, mirror: Mirror) -> dict[str, str]:
     (folder / "containers.conf").write_text(
         '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\n', encoding="utf-8"
     )
-    policy(folder).write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}), encoding="utf-8")
+    policy(folder)
     return environment(
         folder / "home",
         CONTAINERS_REGISTRIES_CONF=str(folder / "registries.conf"),
@@ -29,5 +29,7 @@ def configure(folder: Path, mirror: Mirror) -> dict[str, str]:
 
 
 def policy(folder: Path) -> Path:
-    """The file that says whose images to believe: everyone's."""
-    return folder / "policy.json"
+    """Write the file that says whose images to believe: everyone's."""
+    file = folder / "policy.json"
+    file.write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}), encoding="utf-8")
+    return file

@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
-from packaging.requirements import Requirement
-
 import registry_cache
 from registry_cache import cli
 from registry_cache.commands import serve
+from tests.harness.distributions import closure, normal
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "registry_cache"
@@ -53,11 +52,11 @@ def test_the_version_is_the_same_everywhere() -> None:
 def test_every_import_is_a_requirement_with_a_lower_bound() -> None:
     imported = {name for module in PACKAGE.rglob("*.py") for name in _imports(module)}
     providers = importlib.metadata.packages_distributions()
-    needed = {_normal(providers[name][0]) for name in imported - set(sys.stdlib_module_names) - {"registry_cache"}}
+    needed = {normal(providers[name][0]) for name in imported - set(sys.stdlib_module_names) - {"registry_cache"}}
     required = re.findall(
         r"^([\w.-]+)(?:\[\w+\])? >= [0-9.]+$", SETUP["options"]["install_requires"].strip(), re.MULTILINE
     )
-    assert needed == {_normal(name) for name in required}
+    assert needed == {normal(name) for name in required}
 
 
 def test_nothing_that_a_server_imports_came_with_the_tests_tools(tmp_path: Path) -> None:
@@ -67,20 +66,8 @@ def test_nothing_that_a_server_imports_came_with_the_tests_tools(tmp_path: Path)
     imported = _run([sys.executable, "-c", program], {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(tmp_path)})
     providers = importlib.metadata.packages_distributions()
     tops = {name.partition(".")[0] for name in imported.split()}
-    needed = {_normal(providers[name][0]) for name in tops & providers.keys()}
-    assert {"gunicorn", "flask"} < needed <= _closure("registry-cache")
-
-
-def _closure(distribution: str, extras: frozenset[str] = frozenset(), seen: frozenset[str] = frozenset()) -> set[str]:
-    """Every distribution that installing this one brings."""
-    found = {distribution}
-    for text in importlib.metadata.requires(distribution) or ():
-        requirement = Requirement(text)
-        marker, name = requirement.marker, _normal(requirement.name)
-        wanted = marker is None or any(marker.evaluate({"extra": extra}) for extra in {"", *extras})
-        if wanted and name not in seen:
-            found |= _closure(name, frozenset(requirement.extras), seen | found)
-    return found
+    needed = {normal(providers[name][0]) for name in tops & providers.keys()}
+    assert {"gunicorn", "flask"} < needed <= closure("registry-cache")
 
 
 def _imports(module: Path) -> set[str]:
@@ -91,10 +78,6 @@ def _imports(module: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module is not None:
             names.add(node.module.partition(".")[0])
     return names
-
-
-def _normal(distribution: str) -> str:
-    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def test_the_console_script_is_the_cli() -> None:

@@ -1,0 +1,293 @@
+"""The image of deploy/docker, built from its Dockerfile as it is, and run with the settings of its composition.
+
+By buildah, podman and runc, in a network where nobody is to be asked: below FROM is a stand-in (base_image.py). What no
+test here does is what `docker compose` itself would: name services and publish ports.
+"""
+
+import json
+import os
+import re
+import resource
+import shlex
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.clients import base_image
+from tests.clients.containers import policy
+from tests.clients.network import own_network
+from tests.clients.programs import CLIENT_SECONDS, NO_WAY_OUT, environment, run, short_folder, succeed
+from tests.harness.components import require
+from tests.harness.content import digest_of
+from tests.harness.images import KiB, random_bytes
+from tests.harness.pullers import Puller
+from tests.harness.upstream import FakeUpstream
+from tests.unit.test_deploy import COMPOSE, DOCKER, DOCKERFILE, REPOSITORY
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 and not os.environ.get("CI"), reason="it takes root to build an image and to run it"
+)
+
+BUILD_SECONDS = 150
+SAY_SECONDS = 60.0  # from the start of a container to what a test waits for
+STOP_SECONDS = 120.0  # more than any grace time here
+IMAGE = "registry-cache"
+[HEALTHY] = [json.loads(rest.partition("CMD ")[2]) for word, rest in DOCKERFILE if word == "HEALTHCHECK"]
+# Of a service: what tells compose what to do, and not the engine how to run it; and a restart, which would hide an end.
+COMPOSES_OWN = {"image", "build", "expose", "depends_on", "restart"}
+CONTAINERS = """\
+[containers]
+log_driver = "k8s-file"
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "none"
+# Else shared with every other podman of this machine.
+lock_type = "file"
+"""
+
+
+def limit(name: str, wanted: int) -> str:
+    """The option, with what of `wanted` is allowed here; more would take a capability that root of a sandbox lacks."""
+    _, most = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))
+    number = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    return f"--ulimit={name}={number}:{number}"
+
+
+class Engine:
+    """buildah and podman over one storage, all in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._started: list[Container] = []
+        self._policy = str(policy(folder))
+        (folder / "registries.conf").write_text("", encoding="utf-8")
+        (folder / "containers.conf").write_text(CONTAINERS, encoding="utf-8")
+        self._env = environment(
+            folder / "home",
+            CONTAINERS_REGISTRIES_CONF=str(folder / "registries.conf"),
+            CONTAINERS_CONF=str(folder / "containers.conf"),
+            # Its timer would be systemd's, which may not run here.
+            DISABLE_HC_SYSTEMD="true",
+        )
+        storage = ["--root", str(folder / "root"), "--runroot", str(folder / "run"), "--storage-driver", "vfs"]
+        self._buildah = [require("buildah"), *storage]
+        self._podman = [require("podman"), *storage, "--tmpdir", str(folder / "tmp"), "--runtime", require("runc")]
+
+    def output(self, *arguments: str) -> str:
+        return succeed([*self._podman, *arguments], self._env)
+
+    def status(self, *arguments: str, seconds: float = CLIENT_SECONDS) -> int:
+        return run([*self._podman, *arguments], self._env, seconds).returncode
+
+    def build(self) -> None:
+        """Build the Dockerfile, unchanged, as the page has it; what it is FROM is there before."""
+        [base] = {rest.split()[0] for word, rest in DOCKERFILE if word == "FROM"}
+        tar, scratch = self.folder / "base.tar", self.folder / "wheels"
+        scratch.mkdir()
+        base_image.make_base(tar, scratch)
+        path = f"ENV PATH={base_image.PATH}"
+        self.output("import", "--quiet", "--change", path, str(tar), f"docker.io/library/{base}")
+        tar.unlink()
+        # As docker does: of OCI's own format a health check is no part.
+        build = ["bud", "--format", "docker", "--isolation", "chroot", "--pull-never", "--quiet"]
+        build += ["--signature-policy", self._policy, "--file", str(DOCKER / "Dockerfile"), "--tag", IMAGE]
+        done = run([*self._buildah, *build, str(REPOSITORY)], self._env, BUILD_SECONDS)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def start(self, name: str, *options: str) -> "Container":
+        # podman's own limits are above what is allowed here. And docker hands no container the proxy of who starts it.
+        files = [] if any(option.startswith("--ulimit=nofile") for option in options) else [limit("nofile", 1024)]
+        ours = ["--name", name, *files, limit("nproc", 4096), "--http-proxy=false"]
+        self._started.append(Container(self, name, [*self._podman, "run", *ours, *options], self._env))
+        return self._started[-1]
+
+    def remove_all(self) -> None:
+        """Leave no container and no volume behind, whatever became of them."""
+        self.output("rm", "--all", "--force", "--time", "0", "--volumes")
+        self.output("volume", "prune", "--force")
+        while self._started:
+            self._started.pop().wait()
+
+    def written(self, name: str) -> set[str]:
+        """What is not as the image has it, outside of volumes and of what lies in memory."""
+        changes: dict[str, list[str]] = json.loads(self.output("diff", "--format", "json", name))
+        # The engine's own: where it mounts hosts and resolv.conf.
+        return {path for paths in changes.values() for path in paths} - {"/etc"}
+
+
+class Container:
+    """A container in the foreground: its output is ours to read, and its exit status podman's."""
+
+    def __init__(self, engine: Engine, name: str, command: list[str], env: Mapping[str, str]) -> None:
+        self._engine, self.name, self.said, self._ended = engine, name, "", False
+        self._heard = threading.Condition()
+        self._process = subprocess.Popen(
+            command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        self._reader = threading.Thread(target=self._listen, daemon=True)
+        self._reader.start()
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as lines:
+            for line in lines:
+                with self._heard:
+                    self.said += line
+                    self._heard.notify_all()
+        with self._heard:
+            self._ended = True
+            self._heard.notify_all()
+
+    def wait_for(self, words: str) -> None:
+        """Return once it has said this."""
+        with self._heard:
+            self._heard.wait_for(lambda: words in self.said or self._ended, SAY_SECONDS)
+            assert words in self.said, self.said
+
+    def process(self) -> dict[str, str]:
+        """/proc/PID/status of its first process."""
+        pid = self._engine.output("inspect", "--format", "{{.State.Pid}}", self.name).strip()
+        lines = Path("/proc", pid, "status").read_text(encoding="utf-8").splitlines()
+        return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+    def status_of(self, command: list[str]) -> int:
+        """Run a command inside; its exit status."""
+        return self._engine.status("exec", self.name, *command)
+
+    def stop(self) -> int:
+        """The image's own signal, the container's own grace time, then KILL; its exit status."""
+        assert self._engine.status("stop", self.name, seconds=STOP_SECONDS) == 0
+        return self.wait()
+
+    def wait(self) -> int:
+        """Its exit status, once it has ended."""
+        status = self._process.wait(STOP_SECONDS)
+        self._reader.join(STOP_SECONDS)
+        return status
+
+
+@pytest.fixture(scope="module")
+def built() -> Iterator[Engine]:
+    """An engine with the image, in a network of its own, which is that of the whole module."""
+    with short_folder() as folder, own_network():
+        engine = Engine(folder)
+        engine.build()
+        yield engine
+
+
+@pytest.fixture
+def engine(built: Engine) -> Iterator[Engine]:
+    """The same, and no container and no volume left behind."""
+    yield built
+    built.remove_all()
+
+
+def as_composed(service: Mapping[str, Any], config: Path) -> list[str]:
+    """What docker compose would ask of an engine for a service, in podman's words; `config` is its config.yml."""
+    options = [] if "network_mode" in service else ["--network=host"]
+    for key, value in service.items():
+        match key:
+            case "read_only":
+                # podman would put memory also where docker puts none.
+                options += [f"--read-only={json.dumps(value)}", "--read-only-tmpfs=false"]
+            case "cap_drop":
+                options += [f"--cap-drop={each}" for each in value]
+            case "security_opt":
+                options += [f"--security-opt={each}" for each in value]
+            case "tmpfs":
+                options += [f"--tmpfs={each}" for each in value]
+            case "volumes":
+                options += [f"--volume={each.replace('./config.yml', str(config))}" for each in value]
+            case "environment":
+                options += [f"--env={name}={given}" for name, given in value.items()]
+            case "ulimits":
+                options += [limit(name, wanted) for name, wanted in value.items()]
+            case "stop_grace_period":
+                options.append(f"--stop-timeout={value.removesuffix('s')}")
+            case "network_mode":
+                options.append(f"--network={value}")
+            case "entrypoint":
+                options.append(f"--entrypoint={json.dumps(value)}")
+            case "healthcheck":
+                assert value == {"disable": True}
+                options.append("--no-healthcheck")
+            case "command":
+                pass
+            case _:
+                assert key in COMPOSES_OWN, f"what is {key} to an engine?"
+    return [*options, IMAGE, *(word.replace("$$", "$") for word in service.get("command", []))]
+
+
+def test_what_is_built_says_how_to_run_it(engine: Engine) -> None:
+    """First, so that the build has the time of a test of its own."""
+    [image] = json.loads(engine.output("image", "inspect", IMAGE))
+    config = image["Config"]
+    assert (config["User"], config["StopSignal"]) == ("10001:10001", "SIGTERM")
+    assert (config["Entrypoint"], config["Cmd"]) == (["registry-cache"], ["serve"])
+    assert [*config["Volumes"], *config["ExposedPorts"]] == ["/var/lib/registry-cache", "5000/tcp"]
+    assert image["Healthcheck"]["Test"] == ["CMD", *HEALTHY]
+
+
+def test_the_composition(engine: Engine, upstream: FakeUpstream) -> None:
+    """The cache, and beside it the cleanup of the same volume; nginx has tests of its own."""
+    blob = upstream.add_blob(random_bytes(300 * KiB, seed=1))
+    settings = yaml.safe_load((DOCKER / "config.yml").read_text(encoding="utf-8"))
+    settings["proxy"] = {"remoteurl": upstream.url}
+    settings["storage"]["min_free"] = 0  # this machine's disk may be nearly full
+    config = engine.folder / "config.yml"
+    config.write_text(yaml.safe_dump(settings), encoding="utf-8")
+
+    cache = engine.start("cache", *as_composed(COMPOSE["services"]["cache"], config))
+    cache.wait_for("Booting worker")
+    puller = Puller("http://127.0.0.1:5000")
+    assert puller.get("/v2/", {"X-Forwarded-For": "192.0.2.7"}).status == 200
+    cache.wait_for("client=192.0.2.7")
+    pulls = [puller.blob(blob) for _ in range(2)]
+    assert [(digest_of(pull.body), pull.headers["X-Cache"]) for pull in pulls] == [(blob, "miss"), (blob, "hit")]
+    assert upstream.gets(blob) == 1
+
+    process = cache.process()
+    assert {*process["Uid"].split(), *process["Gid"].split()} == {"10001"}
+    assert {int(process[name], 16) for name in ("CapEff", "CapPrm", "CapBnd")} == {0}
+    assert process["NoNewPrivs"] == "1"
+    assert engine.status("healthcheck", "run", "cache") == 0
+    assert cache.status_of(HEALTHY) == 0
+    assert " 1 blob\n" in engine.output("exec", "cache", "registry-cache", "status")
+
+    cleanup = engine.start("cleanup", *as_composed(COMPOSE["services"]["cleanup"], config))
+    cleanup.wait_for("evicted 0 of 1 blobs")
+    assert cleanup.process()["Uid"].split() == ["10001"] * 4
+    assert cleanup.status_of(HEALTHY) == 1, "no server is in its network"
+    assert cleanup.stop() == 0
+
+    assert puller.blob(blob).headers["X-Cache"] == "hit"
+    assert cache.stop() == 0
+    for container in (cache, cleanup):
+        assert "Traceback" not in container.said
+        assert "Read-only file system" not in container.said
+        assert engine.written(container.name) == set()
+
+
+def test_the_image_alone_as_the_page_has_it(engine: Engine) -> None:
+    """Its own configuration, a root file system that it could write to, and a proxy for what is outside."""
+    page = (REPOSITORY / "docs" / "deploying.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    build, start, ask = re.findall(r"^docker ((?:build|run|exec) .+)$", page, re.MULTILINE)
+    assert build == f"build -f deploy/docker/Dockerfile -t {IMAGE} ."
+    # In the foreground, in this network, and with an end that is one.
+    for option in ("run", "--detach", "--name mirror", "--restart unless-stopped", "--publish 127.0.0.1:5000:5000"):
+        assert f"{option} " in start
+        start = start.replace(f"{option} ", "")
+
+    mirror = engine.start("mirror", "--network=host", f"--env=HTTP_PROXY={NO_WAY_OUT}", *shlex.split(start))
+    mirror.wait_for("Booting worker")
+    assert Puller("http://127.0.0.1:5000").get("/v2/").status == 200
+    assert engine.status("healthcheck", "run", "mirror") == 0
+    assert "0 blobs" in engine.output(*shlex.split(ask))
+    assert mirror.stop() == 0
+    assert "Traceback" not in mirror.said
+    assert engine.written("mirror") == set()

@@ -1,0 +1,50 @@
+"""What is installed beside the tests: which distributions a requirement brings, and wheels of them without an index."""
+
+import importlib.metadata
+import re
+import zipfile
+from importlib.metadata import Distribution
+from pathlib import Path, PurePosixPath
+
+from packaging.requirements import Requirement
+
+# An installer's own notes; what it writes about one installation does not belong to another.
+INSTALLERS = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}
+
+
+def normal(distribution: str) -> str:
+    """One spelling of a distribution's name."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def closure(distribution: str, extras: frozenset[str] = frozenset(), seen: frozenset[str] = frozenset()) -> set[str]:
+    """Every distribution that installing this one brings."""
+    found = {distribution}
+    for text in importlib.metadata.requires(distribution) or ():
+        requirement = Requirement(text)
+        marker, name = requirement.marker, normal(requirement.name)
+        wanted = marker is None or any(marker.evaluate({"extra": extra}) for extra in {"", *extras})
+        if wanted and name not in seen:
+            found |= closure(name, frozenset(requirement.extras), seen | found)
+    return found
+
+
+def installed_files(distribution: Distribution) -> list[PurePosixPath]:
+    """What its wheel had, below site-packages: neither scripts nor byte code, which an installer makes anew."""
+    return [file for file in distribution.files or () if ".." not in file.parts and file.suffix != ".pyc"]
+
+
+def make_wheel(name: str, folder: Path) -> Path:
+    """The wheel that an installed distribution came from, put together again in `folder`."""
+    found = importlib.metadata.distribution(name)
+    tags = re.findall(r"^Tag: ([^-\s]+)-([^-\s]+)-(\S+)$", found.read_text("WHEEL") or "", re.MULTILINE)
+    tag = "-".join(".".join(dict.fromkeys(part)) for part in zip(*tags, strict=True))
+    wheel = folder / f"{normal(name).replace('-', '_')}-{found.version}-{tag}.whl"
+    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for file in installed_files(found):
+            in_metadata = file.parent.name.endswith(".dist-info")
+            if not (in_metadata and file.name in INSTALLERS):
+                archive.write(str(found.locate_file(file)), str(file))
+            elif file.name == "RECORD":
+                archive.writestr(str(file), "")
+    return wheel
