@@ -6,7 +6,7 @@ import contextlib
 import os
 import time
 
-_NICE = 5
+_NICE = 10
 
 _TERMINAL = "/dev/tty"
 _AUTOGROUP = "/proc/self/autogroup"

@@ -26,20 +26,20 @@ def group(nice: str) -> list[str]:
 
 
 def test_it_is_nice() -> None:
-    assert told(STEP_BACK) == ["5"]
+    assert told(STEP_BACK) == ["10"]
 
 
 def test_one_that_was_started_nice_is_nicer() -> None:
-    assert told(f"import os; os.nice(7); {STEP_BACK}") == ["12"]
+    assert told(f"import os; os.nice(7); {STEP_BACK}") == ["17"]
 
 
 def test_its_session_is_as_nice() -> None:
-    assert told(f"import os; os.nice(4); {STEP_BACK}; {TELL_GROUP}") == ["9", *group("9")]
+    assert told(f"import os; os.nice(4); {STEP_BACK}; {TELL_GROUP}") == ["14", *group("14")]
 
 
 def test_from_cron_its_session_is_another_than_the_shells() -> None:
     within = f"subprocess.run([sys.executable, '-c', {f'{STEP_BACK}; {TELL_GROUP}'!r}], check=True)"
-    assert told(f"import subprocess, sys; {within}; {TELL_GROUP}") == ["5", *group("5"), *group("0")]
+    assert told(f"import subprocess, sys; {within}; {TELL_GROUP}") == ["10", *group("10"), *group("0")]
 
 
 def test_a_shell_that_it_was_typed_into_keeps_its_share_and_its_ctrl_c() -> None:
@@ -49,4 +49,4 @@ def test_a_shell_that_it_was_typed_into_keeps_its_share_and_its_ctrl_c() -> None
     done = subprocess.run(
         ["script", "-qec", typed, "/dev/null"], capture_output=True, text=True, check=True, timeout=60
     )
-    assert done.stdout.split() == ["5", "False", *group("0")]
+    assert done.stdout.split() == ["10", "False", *group("0")]
