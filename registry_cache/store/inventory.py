@@ -82,9 +82,9 @@ def unfinished(layout: Layout) -> list[Unfinished]:
     return sorted((each for each in found if each), key=lambda each: (not each.running, -each.bytes, each.digest.hex))
 
 
-def running_bytes(layout: Layout) -> int:
-    """Return what transfers that run will take, as far as it is announced. Raises StoreError."""
-    return sum(max(each.bytes, each.size or 0) for each in unfinished(layout) if each.running)
+def running(layout: Layout) -> dict[Digest, int]:
+    """Return what each transfer that runs will take, as far as it is announced, in bytes. Raises StoreError."""
+    return {each.digest: max(each.bytes, each.size or 0) for each in unfinished(layout) if each.running}
 
 
 def interrupted(layout: Layout) -> Iterator[StoredBlob]:

@@ -135,16 +135,21 @@ class Cleanup:
         self._use_pinned()
         self._spread.run(self._tick)
         self._begin("looking at blobs")
+        # Before the blobs: one that is committed meanwhile would be among neither, and the size too small for good.
+        running = inventory.running(self._layout)
+        interrupted = {blob.digest: blob for blob in inventory.interrupted(self._layout)}
         hours: dict[int, int] = {}
         for blob in self._spread.blobs(self._tick):
+            running.pop(blob.digest, None)
+            interrupted.pop(blob.digest, None)
             self.result.blobs += 1
             hours[blob.used // HOUR] = hours.get(blob.used // HOUR, 0) + blob.size
             if blob.used == self._now:  # by no client, but by _use_pinned
                 self.result.pinned += blob.size
-        self._interrupted = list(inventory.interrupted(self._layout))
+        self._interrupted = [*interrupted.values()]
         for blob in self._interrupted:
             hours[blob.used // HOUR] = hours.get(blob.used // HOUR, 0) + blob.size
-        self.result.stored = sum(hours.values()) + inventory.running_bytes(self._layout)
+        self.result.stored = sum(hours.values()) + sum(running.values())
         self.result.stored += quarantine.size(self._layout)
         need = self._excess(self.result.stored)
         self._mark = max(self._expired, policy.settled(self._oldest(hours, need), self._now) if need else self._expired)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from registry_cache.policy.eviction import Bounds
 from registry_cache.store import inventory, locks
 from registry_cache.store.inventory import Room
 from registry_cache.store.pins import Pin, Pins
+from registry_cache.store.use import Spread, StoredBlob
 from registry_cache.upkeep.cleanup import EXPIRED, TOO_LARGE, Cleanup
 from tests.store.rig import APP, HUB, LATEST, OTHER
 from tests.upkeep.rig import DAY, HOUR, NOW, Shelf, killed_at, no_new_files, refusing, snapshot
@@ -149,6 +152,25 @@ def test_for_the_size_interrupted_downloads_go_as_blobs_do(shelf: Shelf) -> None
     assert shelf.has(*layers) == [True] * 10
     assert shelf.clean(max_size=11_500).evicted == 2
     assert shelf.has(oldest, layers[2]) == [False, True]
+
+
+def test_what_is_committed_while_a_pass_looks_is_counted_once(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it was missed, the ledger would be too small, and the size not held until the next pass."""
+    fill(shelf, 3)
+    digest = unfinished(shelf, b"new", 3000, ago=1.0)
+    blobs = Spread.blobs
+
+    def committing(spread: Spread, tick: Any) -> Iterator[StoredBlob]:
+        yield from blobs(spread, tick)
+        os.renames(shelf.layout.partial(digest), shelf.layout.blob(digest))
+
+    lock = locks.try_lock(shelf.layout.lock(digest))
+    assert lock
+    with lock:
+        monkeypatch.setattr(Spread, "blobs", committing)
+        assert shelf.clean().stored == 6000
+        monkeypatch.setattr(Spread, "blobs", blobs)
+        assert shelf.clean().stored == 6000
 
 
 def test_one_that_somebody_goes_on_with_stays(shelf: Shelf) -> None:
