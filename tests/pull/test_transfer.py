@@ -360,7 +360,7 @@ def test_nobody_waits_for_the_disk_to_keep_a_large_blob(
             assert isinstance(body, GrowingBlob)
             assert b"".join(body.chunks(0, len(DATA))) == DATA
             body.close()
-        assert commit.began.is_set()
+        assert commit.began.wait(SECONDS)
         assert not store.files("blobs")
         # Nor does who comes now.
         assert processes[0].get() == (Outcome.JOIN, DATA)
