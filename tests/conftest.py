@@ -148,3 +148,9 @@ def make_puller(make_cache: MakeCache) -> Iterator[Callable[[str], Puller]]:
 def puller(cache: CacheServer, make_puller: Callable[[str], Puller]) -> Puller:
     """A client of `cache`."""
     return make_puller(cache.url)
+
+
+@pytest.fixture(autouse=True)
+def keep_priority(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that is run in the tests' own process must not make it, and all that it starts later, wait for others."""
+    monkeypatch.setattr("registry_cache.commands.cleanup.step_back", lambda: None)
