@@ -152,5 +152,5 @@ def puller(cache: CacheServer, make_puller: Callable[[str], Puller]) -> Puller:
 
 @pytest.fixture(autouse=True)
 def keep_priority(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command that is run in the tests' own process must not make it, and all that it starts later, wait for others."""
+    """A command that is run in the tests' own process must not make it, and all that it starts, wait for others."""
     monkeypatch.setattr("registry_cache.commands.cleanup.step_back", lambda: None)
