@@ -97,7 +97,9 @@ def evict_partial(layout: Layout, blob: StoredBlob, goes: Goes) -> bool:
             gone = held and goes(last_use(os.stat(path)), blob.digest.hex) and disk.remove(path)
         except FileNotFoundError:
             return False
-        return gone and (disk.remove(layout.status(blob.digest)) or True)
+        if gone:
+            disk.remove(layout.status(blob.digest))
+        return gone
 
 
 def sweep(layout: Layout, now: int, tick: Tick) -> Iterator[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from registry_cache.errors import DigestInvalid
 from registry_cache.oci.digest import Digest
@@ -39,6 +39,7 @@ class Unfinished:
     """A blob of which ``bytes`` are here, of ``size`` if that is known. ``running``: somebody holds its lock now.
 
     ``upstream`` and ``repository`` are the last leader's, "" where it had not told them; ``error`` is what ended it.
+    Last ``used`` then, in nanoseconds since the epoch.
     """
 
     digest: Digest
@@ -48,6 +49,13 @@ class Unfinished:
     upstream: str = ""
     repository: str = ""
     error: str = ""
+    # A moment: two that differ in nothing else are the same.
+    used: int = field(default=0, compare=False)
+
+    @property
+    def stored(self) -> StoredBlob:
+        """What is here of it, as what may be evicted."""
+        return StoredBlob(self.digest, self.bytes, self.used)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +90,6 @@ def unfinished(layout: Layout) -> list[Unfinished]:
     return sorted((each for each in found if each), key=lambda each: (not each.running, -each.bytes, each.digest.hex))
 
 
-def running(layout: Layout) -> dict[Digest, int]:
-    """Return what each transfer that runs will take, as far as it is announced, in bytes. Raises StoreError."""
-    return {each.digest: max(each.bytes, each.size or 0) for each in unfinished(layout) if each.running}
-
-
-def interrupted(layout: Layout) -> Iterator[StoredBlob]:
-    """Yield what is here of each blob that nobody is downloading now. Raises OSError."""
-    for digest in _partials(layout.partials):
-        with contextlib.suppress(FileNotFoundError):
-            if not locks.is_locked(layout.lock(digest)):
-                found = os.stat(layout.partial(digest))
-                yield StoredBlob(digest, found.st_size, last_use(found))
-
-
 def size_of(layout: Layout, digest: Digest) -> int:
     """Return how many bytes of a blob are here, whole or unfinished."""
     for path in (layout.blob(digest), layout.partial(digest)):
@@ -123,15 +117,17 @@ def _unfinished(layout: Layout, digest: Digest) -> Unfinished | None:
     # The lock before the bytes: asked the other way round, a transfer that ends in between looked interrupted.
     running = locks.is_locked(layout.lock(digest))
     try:
-        size = os.stat(layout.partial(digest)).st_size
+        found = os.stat(layout.partial(digest))
     except FileNotFoundError:
         return None
     status = Partials(layout).status(digest)
     if status is None:
-        return Unfinished(digest, size, running)
+        return Unfinished(digest, found.st_size, running, used=last_use(found))
     # Of a leader that has just begun, the last one's failure may still be here.
     error = status.error.message if status.error and not running else ""
-    return Unfinished(digest, size, running, status.size, status.upstream, status.repository, error)
+    return Unfinished(
+        digest, found.st_size, running, status.size, status.upstream, status.repository, error, last_use(found)
+    )
 
 
 def _partials(folder: str) -> Iterator[Digest]:

@@ -24,7 +24,6 @@ from registry_cache.store.use import Spread, StoredBlob
 
 EXPIRED = "not used for longer than proxy.ttl"
 TOO_LARGE = "least recently used, and over storage.max_size or under storage.min_free"
-
 INTERRUPTED = "interrupted download"
 
 # A plan names this many of what goes, the oldest; the whole of a large store's would not fit into memory.
@@ -95,7 +94,7 @@ class Cleanup:
         self._doing, self._steps = "", 0
         self._expired = policy.expired(self._now, bounds)
         self._mark = policy.NOTHING
-        self._interrupted: list[StoredBlob] = []
+        self._interrupted: set[StoredBlob] = set()
         self._spread = Spread(layout)
         self.result = Result()
 
@@ -136,21 +135,20 @@ class Cleanup:
         self._spread.run(self._tick)
         self._begin("looking at blobs")
         # Before the blobs: one that is committed meanwhile would be among neither, and the size too small for good.
-        running = inventory.running(self._layout)
-        interrupted = {blob.digest: blob for blob in inventory.interrupted(self._layout)}
+        unfinished = {each.digest: each for each in inventory.unfinished(self._layout)}
         hours: dict[int, int] = {}
         for blob in self._spread.blobs(self._tick):
-            running.pop(blob.digest, None)
-            interrupted.pop(blob.digest, None)
+            unfinished.pop(blob.digest, None)
             self.result.blobs += 1
             hours[blob.used // HOUR] = hours.get(blob.used // HOUR, 0) + blob.size
             if blob.used == self._now:  # by no client, but by _use_pinned
                 self.result.pinned += blob.size
-        self._interrupted = [*interrupted.values()]
+        self._interrupted = {each.stored for each in unfinished.values() if not each.running}
         for blob in self._interrupted:
             hours[blob.used // HOUR] = hours.get(blob.used // HOUR, 0) + blob.size
-        self.result.stored = sum(hours.values()) + sum(running.values())
-        self.result.stored += quarantine.size(self._layout)
+        # What transfers that run will take, as far as it is announced, is soon to come.
+        coming = sum(max(each.bytes, each.size or 0) for each in unfinished.values() if each.running)
+        self.result.stored = sum(hours.values()) + coming + quarantine.size(self._layout)
         need = self._excess(self.result.stored)
         self._mark = max(self._expired, policy.settled(self._oldest(hours, need), self._now) if need else self._expired)
 

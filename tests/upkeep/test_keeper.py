@@ -108,36 +108,40 @@ def test_but_not_for_long(make: Make, passes: Passes, monkeypatch: pytest.Monkey
     assert passes.ended.acquire(timeout=SECONDS)
 
 
-def test_where_more_is_pinned_than_has_room_nobody_waits_for_passes_that_do_nothing(
-    make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(time, "monotonic", clock)
+    return clock
+
+
+@pytest.fixture
+def crowded(make: Make, passes: Passes, clock: Clock) -> Keeper:
+    """The keeper of a store of which more is pinned than has room, after its first pass."""
     passes.ledger.settle(2000, 0)
     passes.after = passes.pinned = 2000
     one = make(max_size=1000)
     one.expect(1)
     eventually(lambda: passes.needs and not one._running)
+    return one
+
+
+def test_where_more_is_pinned_than_has_room_nobody_waits_for_passes_that_do_nothing(
+    crowded: Keeper, passes: Passes, clock: Clock
+) -> None:
     clock.now += 1
     for _ in range(int(2000 * keeper.TOLERANCE)):
-        one.expect(1)
+        crowded.expect(1)
     assert len(passes.needs) == 1
 
     # What has come since can go.
-    one.expect(1)
+    crowded.expect(1)
     eventually(lambda: len(passes.needs) == 2)
 
 
-def test_and_after_a_while_it_is_tried_again(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    monkeypatch.setattr(time, "monotonic", clock)
-    passes.ledger.settle(2000, 0)
-    passes.after = passes.pinned = 2000
-    one = make(max_size=1000)
-    one.expect(1)
-    eventually(lambda: passes.needs and not one._running)
+def test_and_after_a_while_it_is_tried_again(crowded: Keeper, passes: Passes, clock: Clock) -> None:
     clock.now += keeper._LONGEST + 1
-    one.expect(1)
+    crowded.expect(1)
     eventually(lambda: len(passes.needs) == 2)
 
 
