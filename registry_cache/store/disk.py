@@ -161,6 +161,16 @@ def make_folder(path: str) -> None:
     sync_folder(os.path.dirname(path))
 
 
+def sync_whole(path: str) -> None:
+    """Wait until the file at ``path`` and its name would survive a power cut. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    sync_folder(os.path.dirname(path))
+
+
 def sync_folder(path: str) -> None:
     """Wait until the names in the folder ``path`` would survive a power cut. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

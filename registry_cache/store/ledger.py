@@ -1,6 +1,7 @@
 """The ledger: about how many bytes are stored, without counting them.
 
-    <root>/ledger      signed 64-bit numbers; their sum is the size of what is stored and of what is on its way
+    <root>/ledger      what was counted, a word, and what came since: the numbers, of 64 bits with a sign, add up to the
+                       size of what is stored and of what is on its way
 
 Each leader appends what its download will add, in one write, so that workers need no lock; a pass that has counted
 writes the file anew. A crash, or a write into the file that was just replaced, makes it a little wrong until the next
@@ -19,6 +20,8 @@ from registry_cache.store.handle import ReadHandle
 from registry_cache.store.layout import Layout
 
 _ENTRY = struct.Struct("<q")
+# Behind what was counted: without it a file that a power cut has emptied would be a store that holds nothing.
+_COUNTED = b"counted\n"
 
 
 class Ledger:
@@ -65,14 +68,21 @@ class Ledger:
         """
         with contextlib.suppress(OSError):
             data = disk.read_whole(self._path) or b""
-            # Synced, or a power cut may leave an empty file: a full store that is taken for one that holds nothing.
-            disk.write_whole(self._path, _ENTRY.pack(counted) + data[since:], synced=True)
+            disk.write_whole(self._path, _ENTRY.pack(counted) + _COUNTED + data[since:])
+            # Not before it has its name: what is added meanwhile to the old file is lost.
+            disk.sync_whole(self._path)
 
     def _read(self) -> int | None:
         if self._file is None or not self._file.is_at(self._path) or self._file.size() < self._offset:
             self._file, self._offset, self._sum = ReadHandle.open(self._path), 0, 0
         if self._file is None:
             return None
+        if not self._offset:
+            head = self._file.read_at(0, _ENTRY.size + len(_COUNTED))
+            if head[_ENTRY.size :] != _COUNTED:
+                return None
+            [self._sum] = _ENTRY.unpack_from(head)
+            self._offset = len(head)
         size = (self._file.size() - self._offset) // _ENTRY.size * _ENTRY.size
         for (entry,) in _ENTRY.iter_unpack(self._file.read_at(self._offset, size)):
             self._sum += entry

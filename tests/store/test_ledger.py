@@ -42,6 +42,35 @@ def test_what_came_while_somebody_counted_stays(layout: Layout) -> None:
     assert (worker.total(), counting.total()) == (70, 70)
 
 
+def test_what_is_added_while_the_disk_writes_stays(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wait for the disk is as long as the disk is busy, and a size that is too small is held to nothing."""
+    ledger, worker, fsync = Ledger(layout), Ledger(layout), os.fsync
+
+    waits: list[int] = []
+
+    def slowly(descriptor: int) -> None:
+        waits.append(descriptor)
+        worker.add(7)
+        fsync(descriptor)
+
+    ledger.settle(50, 0)
+    monkeypatch.setattr(os, "fsync", slowly)
+    ledger.settle(100, ledger.begin())
+    assert waits
+    assert worker.total() == 100 + 7 * len(waits)
+
+
+@pytest.mark.parametrize("left", [b"", bytes(16), bytes(8), b"12345678", b"123"])
+def test_what_a_power_cut_has_emptied_was_not_counted(layout: Layout, left: bytes) -> None:
+    Path(layout.ledger).write_bytes(left)
+    ledger = Ledger(layout)
+    for _ in range(3):
+        ledger.add(5)
+        assert ledger.total() is None
+    ledger.settle(100, ledger.begin())
+    assert ledger.total() == 100
+
+
 def test_a_torn_entry_is_not_counted(layout: Layout) -> None:
     ledger = Ledger(layout)
     ledger.settle(100, 0)
