@@ -36,7 +36,7 @@ from registry_cache.log import Log
 _log = Log(__name__)
 
 # Bytes a call of sendfile takes at most, after which others have their turn.
-_SEND_BLOCK = 512 * 1024
+_SEND_BLOCK = 1024 * 1024
 
 # What sendfile says of the file that it reads, and not of the client.
 _UNREADABLE = {errno.EIO, errno.ESTALE, errno.EBADMSG, errno.EUCLEAN}

@@ -41,11 +41,8 @@ from registry_cache.upstream import faults
 from registry_cache.upstream.auth import Authenticator, is_account
 from registry_cache.upstream.bounded import bounded
 from registry_cache.upstream.health import Health
+from registry_cache.upstream.portion import Portion
 from registry_cache.upstream.session import Session, origin
-
-# Bytes a read of a blob's body asks for at most. Larger ones hold a worker's other clients up for longer; smaller ones
-# cost more calls, and twice as large ones leave upstream's window empty.
-READ_SIZE = 512 * 1024
 
 # A page of tags or referrers: Docker Hub's longest list of tags is under 2 MB.
 MAX_LIST_SIZE = 8 * 1024 * 1024
@@ -108,6 +105,7 @@ class BlobBody:
         self._name = name
         self._response = response
         self._skip = skip
+        self._portion = Portion()
         self.start = start
         self.size = size
         self.stop = stop
@@ -123,15 +121,17 @@ class BlobBody:
             skip = 0
 
     def close(self) -> None:
+        self._portion.close()
         if self._response is not None:
             self._response.close()
 
     def _read(self) -> bytes:
         if self._response is None:
             return b""
-        # read1 gives what is there; read would wait for READ_SIZE bytes while a client waits for the first.
+        # read1 gives what is there; read would wait for the whole portion while a client waits for the first byte.
         with faults.reporting(self._name, "read a blob"):
-            data = bytes(self._response.raw.read1(READ_SIZE, decode_content=False))
+            data = bytes(self._response.raw.read1(self._portion.size, decode_content=False))
+        self._portion.brought(len(data))
         metrics.fetched(self._name, len(data))
         return data
 

@@ -19,8 +19,20 @@ print(native.run(gevent.monkey.get_original("threading", "get_ident")) != thread
 gate.set()
 """
 
+TURNS = """
+import gevent.monkey; gevent.monkey.patch_all()
+import os
+from registry_cache import native
+print(native.run(os.sched_getscheduler, 0) == os.SCHED_BATCH, os.sched_getscheduler(0) == os.SCHED_OTHER)
+"""
+
 
 def test_a_silent_name_server_holds_up_no_commit() -> None:
     """gevent looks up names in its own pool; as many look-ups as that has threads must not hold up an fsync."""
     done = subprocess.run([sys.executable, "-c", LOOK_UPS], capture_output=True, text=True, timeout=SECONDS)
     assert done.stdout.split() == ["True", "False"], done.stderr
+
+
+def test_a_thread_that_hashes_takes_no_core_from_the_one_that_sends() -> None:
+    done = subprocess.run([sys.executable, "-c", TURNS], capture_output=True, text=True, timeout=SECONDS)
+    assert done.stdout.split() == ["True", "True"], done.stderr
