@@ -9,6 +9,7 @@ from flask import Flask
 from registry_cache import in_force, log
 from registry_cache import metrics as counted
 from registry_cache.api import auth, blobs, handlers, listings, manifests, metrics, ops
+from registry_cache.api.application import Application
 from registry_cache.config import Config
 from registry_cache.proxies import Proxies
 from registry_cache.wiring import build
@@ -18,11 +19,7 @@ def create_app(config: Config) -> Flask:
     """Return the application for ``config``. Raises StoreError where the store cannot be opened."""
     log.setup(config.log.level, config.log.formatter)
     services = build(config)
-    app = Flask("registry_cache", static_folder=None)
-    # Names are taken as they are written: a redirect to a tidier URL would lose a client's digest check.
-    app.url_map.merge_slashes = False
-    app.url_map.strict_slashes = False
-    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app = Application()
     handlers.register(app, config.http.headers, Proxies.of(os.environ))
     ops.register(app)
     if services.guard is not None:

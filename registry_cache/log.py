@@ -90,6 +90,7 @@ def setup(level: str, formatter: Literal["text", "json"]) -> None:
     handler.setFormatter(JsonFormatter() if formatter == "json" else TextFormatter())
     # No line shows where it was logged, so that need not be found out for each.
     logging._srcfile = None  # the module's own switch for it ("Optimization", logging HOWTO)
+    logging.logThreads = logging.logMultiprocessing = False
     logger = logging.getLogger(_ROOT)
     logger.handlers[:] = [handler]
     logger.setLevel(level.upper())

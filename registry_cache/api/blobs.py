@@ -10,6 +10,7 @@ from flask import Blueprint, Request, Response, request
 
 from registry_cache.api import exchange, responses
 from registry_cache.api.bodies import ForwardedBody, StreamBody
+from registry_cache.api.responses import ContentResponse
 from registry_cache.errors import UpstreamError
 from registry_cache.oci.byte_range import ByteRange, parse_range
 from registry_cache.oci.digest import Digest
@@ -90,7 +91,7 @@ def _nginx_sends(part: ByteRange | None) -> bool:
 
 def _from_nginx(uri: str, blob: WholeBlob, digest: Digest, outcome: Outcome, part: ByteRange | None) -> Response:
     body = ForwardedBody(exchange.current(), part.stop - part.start if part else blob.size)
-    response = Response(body, 206 if part else 200, direct_passthrough=True)
+    response = ContentResponse(body, 206 if part else 200, direct_passthrough=True)
     _blob_headers(response, digest, outcome, 0)
     # nginx keeps these of ours and adds its own: a client would get them twice.
     del response.headers["Accept-Ranges"], response.headers["Cache-Control"]
@@ -105,7 +106,7 @@ def _from_file(blob: WholeBlob, digest: Digest, outcome: Outcome, part: ByteRang
     chunks = blob.parts(start, stop) if in_parts else blob.chunks(start, stop)
     first = _first(chunks)
     if isinstance(first, bytes) and len(first) == stop - start:
-        response = Response(first)
+        response: Response = ContentResponse(first)
     else:
         response = _streamed(StreamBody(first, chunks, blob, exchange.current()))
     _part_headers(response, digest, outcome, blob.size, part)
@@ -142,7 +143,7 @@ def _first(chunks: Iterator[bytes | FilePart]) -> bytes | FilePart:
 def _streamed(body: StreamBody) -> Response:
     exchange.current().streams = True
     # A PartBody among the chunks is between us and our worker, whatever WSGI knows.
-    return Response(cast("Iterator[bytes]", body), direct_passthrough=True)
+    return ContentResponse(cast("Iterator[bytes]", body), direct_passthrough=True)
 
 
 def _sends_parts(request: Request) -> bool:
@@ -162,8 +163,7 @@ def _know_size(blob: GrowingBlob | UncachedBlob) -> None:
 def _not_modified(digest: Digest, outcome: Outcome) -> Response | None:
     if not responses.not_modified(request, digest):
         return None
-    response = Response(status=304)
-    responses.immutable_headers(response, digest, outcome)
+    response = ContentResponse(status=304, headers=responses.immutable_headers(digest, outcome))
     exchange.current().outcome = outcome
     return response
 
@@ -182,5 +182,5 @@ def _blob_headers(response: Response, digest: Digest, outcome: Outcome, length: 
     response.headers["Accept-Ranges"] = "bytes"
     if length is not None:
         response.content_length = length
-    responses.immutable_headers(response, digest, outcome)
+    response.headers.extend(responses.immutable_headers(digest, outcome))
     exchange.current().outcome = outcome

@@ -9,11 +9,12 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from registry_cache import metrics
-from registry_cache.api.exchange import Exchange, current
+from registry_cache.api import exchange
+from registry_cache.api.exchange import current
 from registry_cache.api.ops import NO_SUCH_URL
 from registry_cache.api.responses import error_response
 from registry_cache.errors import (
@@ -50,29 +51,31 @@ def register(app: Flask, headers: Mapping[str, Sequence[str]], proxies: Proxies)
 
     @app.before_request
     def begin() -> None:
-        g.exchange = Exchange(request, proxies)
-        if request.method not in _ALLOWED:
+        asked = exchange.begin(proxies).request
+        if asked.method not in _ALLOWED:
             # Before the body is read: a layer of gigabytes is not taken to be thrown away (P49).
-            raise Unsupported(f"{request.method} is not for a cache: push to the registry itself, and pull here")
-        _check_path(request.environ.get("RAW_URI", ""))
-        if not request.query_string.isascii():
+            raise Unsupported(f"{asked.method} is not for a cache: push to the registry itself, and pull here")
+        _check_path(asked.environ.get("RAW_URI", ""))
+        if not asked.query_string.isascii():
             raise RequestInvalid("a query holds bytes that no URL has: escape them")
 
     @app.after_request
     def finish(response: Response) -> Response:
-        exchange = current()
-        response.headers["Docker-Distribution-Api-Version"] = API_VERSION
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["X-Request-Id"] = exchange.request_id
-        if exchange.namespace is not None:
-            response.headers["OCI-Namespace"] = exchange.namespace
+        about = current()
+        # Nobody before us names these, so none of them has to be looked for.
+        add = response.headers.add
+        add("Docker-Distribution-Api-Version", API_VERSION)
+        add("X-Content-Type-Options", "nosniff")
+        add("X-Request-Id", about.request_id)
+        if about.namespace is not None:
+            add("OCI-Namespace", about.namespace)
         for name, values in headers.items():
             response.headers.setlist(name, values)
-        exchange.status = response.status_code
-        exchange.ready = time.monotonic()
-        if not exchange.streams:
-            exchange.sent = response.content_length or 0 if request.method == "GET" else 0
-            exchange.finish()
+        about.status = response.status_code
+        about.ready = time.monotonic()
+        if not about.streams:
+            about.sent = response.content_length or 0 if about.method == "GET" else 0
+            about.finish()
         return response
 
     app.register_error_handler(RegistryError, _registry_error)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 from datetime import UTC, datetime
+from typing import Any
 
 from flask import Request, Response
+from werkzeug.datastructures import Headers
 
 from registry_cache.errors import RegistryError, StoreError
 from registry_cache.oci.digest import Digest
@@ -40,13 +42,26 @@ def json_response(document: object, media_type: str = "application/json") -> Res
     return response
 
 
-def immutable_headers(response: Response, digest: Digest, outcome: Outcome, *, by_tag: bool = False) -> None:
-    """Add what tells the content and where it came from."""
-    headers = response.headers
-    headers["Docker-Content-Digest"] = str(digest)
-    headers["ETag"] = f'"{digest}"'
-    headers["Cache-Control"] = REVALIDATE if by_tag else IMMUTABLE
-    headers["X-Cache"] = outcome
+class ContentResponse(Response):
+    """A response that says its own length, or that none is known: its headers need neither a copy nor a correction."""
+
+    def get_wsgi_headers(self, environ: dict[str, Any]) -> Headers:
+        """Called when the headers are about to be sent."""
+        # Werkzeug takes from a 304 what it may not have.
+        return super().get_wsgi_headers(environ) if self.status_code == 304 else self.headers
+
+
+def immutable_headers(digest: Digest, outcome: Outcome, *, by_tag: bool = False) -> Headers:
+    """Return what tells the content and where it came from."""
+    name = str(digest)
+    return Headers(
+        [
+            ("Docker-Content-Digest", name),
+            ("ETag", f'"{name}"'),
+            ("Cache-Control", REVALIDATE if by_tag else IMMUTABLE),
+            ("X-Cache", outcome),
+        ]
+    )
 
 
 def stale_headers(response: Response, checked_at: datetime | None, reason: str) -> None:
@@ -60,7 +75,9 @@ def stale_headers(response: Response, checked_at: datetime | None, reason: str) 
 
 def not_modified(request: Request, digest: Digest) -> bool:
     """Tell whether the client has these bytes already: If-None-Match with our tag, quoted, weak or bare (P38)."""
-    header = request.headers.get("If-None-Match", "")
+    header = request.headers.get("If-None-Match")
+    if header is None:
+        return False
     tags = [tag.strip().removeprefix("W/").strip('"') for tag in header.split(",")]
     return str(digest) in tags or header.strip() == "*"
 
