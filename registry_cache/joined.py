@@ -5,9 +5,14 @@ of gevent and, on a real network, often two packets.
 from __future__ import annotations
 
 import socket
+import time
+from functools import lru_cache
 from typing import Any
 
+from gunicorn import util
 from gunicorn.http import wsgi
+
+_http_date = util.http_date
 
 
 class _Joining:
@@ -26,7 +31,11 @@ class _Joining:
             self._seen, self._head = True, data
             return
         head, self._head = self._head, b""
-        self._sock.sendall(head + data if head else data)
+        whole = head + data if head else data
+        # gevent's own would ask the kernel each time how much it takes at once.
+        sent = self._sock.send(whole)
+        if sent < len(whole):
+            self._sock.sendall(memoryview(whole)[sent:])
 
     def sendfile(self, file: Any, offset: int, count: int) -> Any:
         """Send ``count`` bytes of ``file`` from ``offset``. Raises OSError."""
@@ -41,6 +50,17 @@ class _Joining:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
+
+
+def http_date(timestamp: float | None = None) -> str:
+    """Return a moment, or now, for ``Date``. gunicorn's own writes it anew for each of the thousands of one second."""
+    return _date_of(int(time.time() if timestamp is None else timestamp))
+
+
+@lru_cache(maxsize=4)
+def _date_of(second: int) -> str:
+    date: str = _http_date(second)
+    return date
 
 
 class Response(wsgi.Response):

@@ -53,7 +53,10 @@ class Log:
 
     def _write(self, level: int, event: str, fields: dict[str, object], exc_info: bool = False) -> None:
         if self._logger.isEnabledFor(level):
-            self._logger.log(level, event, extra={"fields": fields}, exc_info=exc_info)
+            # Without the search of ``Logger.log`` for who called, and for what ``extra`` may not replace.
+            record = logging.LogRecord(self._logger.name, level, "", 0, event, (), sys.exc_info() if exc_info else None)
+            record.__dict__["fields"] = fields
+            self._logger.handle(record)
 
 
 class TextFormatter(logging.Formatter):

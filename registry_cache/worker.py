@@ -210,6 +210,7 @@ class Worker(ggevent.GeventWorker):
         ggevent.StreamServer = partial(_Server, renew=self._renewed)
         # Nor for that of its answers.
         wsgi.Response = joined.Response
+        util.http_date = joined.http_date
         # Nor for what it answers where there is no request to hand to the application.
         util.write_error = malformed.write_error
 
