@@ -245,6 +245,13 @@ class Feeds:
             feed.readers -= 1
             self._readers -= 1
             metrics.readers(-1)
+            _let_go(feed)
+
+    def part(self, feed: Feed) -> None:
+        """Go on as a reader of nothing in particular. Call ``exit`` instead of ``leave``."""
+        with self._mutex:
+            feed.readers -= 1
+            _let_go(feed)
 
     def enter(self) -> None:
         """Become a reader of no transfer in particular. Call ``exit``. Raises Busy."""
@@ -274,6 +281,7 @@ class Feeds:
         transfer.run(lambda: self._wanted(feed))
         with self._mutex:
             self._remove(feed)
+            _let_go(feed)
 
     def _wanted(self, feed: Feed) -> bool:
         """Tell whether the feed has readers; one without is taken out, so that the next reader starts another."""
@@ -285,6 +293,16 @@ class Feeds:
     def _remove(self, feed: Feed) -> None:
         if self._feeds.get(feed.digest) is feed:
             del self._feeds[feed.digest]
+
+
+def _let_go(feed: Feed) -> None:
+    """Close the file of a feed that is over for everybody.
+
+    Who is sent the rest from upstream still knows the feed: bytes that were discarded would take up room on a full disk
+    meanwhile, and more would be evicted in their place.
+    """
+    if feed.ended and not feed.readers:
+        feed.close()
 
 
 class BlobPull:
@@ -377,8 +395,13 @@ class BlobPull:
             return BlobAnswer(Outcome.MISS if started and feed.led_here else Outcome.JOIN, growing)
         except StoreError as error:
             _log.info("streaming a blob through, uncached", digest=pull.digest, error=error)
-            answer = self._uncached(pull, lambda: self._feeds.leave(feed))
+            self._feeds.part(feed)
             stays = True
+            try:
+                answer = self._uncached(pull, self._feeds.exit)
+            except BaseException:
+                self._feeds.exit()
+                raise
             return answer
         except Cut as cut:
             raise cut.error from cut

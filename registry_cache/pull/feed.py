@@ -226,6 +226,10 @@ class Feed:
             self._verified = True
             self._changed.notify_all()
 
+    def close(self) -> None:
+        """Let go of the file: the transfer has ended, and nobody reads any more."""
+        self._file, self.hashed = None, Hashed(self.digest)
+
     def fail(self, error: RegistryError, owner: Owner | None) -> None:
         """The transfer has ended in ``error``, which is ``owner``'s."""
         with self._changed:
