@@ -1,6 +1,7 @@
 """Fixtures of the whole suite; `tests/harness/__init__.py` tells how to use them."""
 
 import ipaddress
+import logging
 import signal
 import ssl
 import sys
@@ -154,3 +155,12 @@ def puller(cache: CacheServer, make_puller: Callable[[str], Puller]) -> Puller:
 def keep_priority(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command that is run in the tests' own process must not make it, and all that it starts, wait for others."""
     monkeypatch.setattr("registry_cache.commands.cleanup.step_back", lambda: None)
+
+
+@pytest.fixture(scope="module")
+def logging_as_before() -> Iterator[None]:
+    """For who makes the application in this process: it sends the whole process' log where it wants it."""
+    logger = logging.getLogger("registry_cache")
+    before = (logger.handlers[:], logger.level, logger.propagate)
+    yield
+    logger.handlers[:], logger.level, logger.propagate = before

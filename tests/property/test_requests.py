@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import socket
 import sys
 from collections.abc import Iterator
@@ -25,6 +24,9 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 from registry_cache import __version__
 from registry_cache.app import create_app
 from registry_cache.config import load_config
+
+# The application sends the log of the whole process where it wants it.
+pytestmark = pytest.mark.usefixtures("logging_as_before")
 
 ROOT = "the-folder-of-the-store"
 PASSWORD = "hunter2-the-upstreams"
@@ -59,15 +61,6 @@ def make(folder: Path, port: int, *, guarded: bool) -> Flask:
         document["auth"] = {"htpasswd": {"realm": "r", "path": str(users)}}
     (folder / "config.yml").write_text(yaml.safe_dump(document), encoding="utf-8")
     return create_app(load_config({"HOME": str(folder), "REGISTRY_CACHE_CONFIG": str(folder / "config.yml")}))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def logging_as_before() -> Iterator[None]:
-    """The application sends the log of the whole process where it wants it."""
-    logger = logging.getLogger("registry_cache")
-    before = (logger.handlers[:], logger.level, logger.propagate)
-    yield
-    logger.handlers[:], logger.level, logger.propagate = before
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["open", "with logins"])

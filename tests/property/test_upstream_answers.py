@@ -20,9 +20,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.harness.raw import RawServer
-from tests.property.test_requests import DIGEST, PASSWORD, ROOT, STATUSES, logging_as_before, make
+from tests.property.test_requests import DIGEST, PASSWORD, ROOT, STATUSES, make
 
-__all__ = ["logging_as_before"]
+# The application sends the log of the whole process where it wants it.
+pytestmark = pytest.mark.usefixtures("logging_as_before")
 
 PATHS = st.sampled_from(
     [
