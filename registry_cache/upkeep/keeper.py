@@ -64,6 +64,8 @@ class Keeper:
         self._mutex = threading.Lock()
         self._ended = threading.Condition(self._mutex)
         self._running = False
+        # Somebody asked for a pass while one ran, which may have counted before what they brought.
+        self._again = False
         self._wanted = Wanted()
         self._not_before = 0.0
         self._pinned, self._pinned_until = 0, 0.0
@@ -136,12 +138,30 @@ class Keeper:
 
     def _start(self) -> None:
         with self._mutex:
+            if self._running:
+                self._again = True
             if self._running or time.monotonic() < self._not_before:
                 return
             self._running = True
         threading.Thread(target=self._run, name="keeper", daemon=True).start()
 
     def _run(self) -> None:
+        self._pass()
+        # Who asked meanwhile has waited for so long at most, and does not ask again.
+        while self._asked_again() and self._due():
+            time.sleep(max(0.0, self._not_before - time.monotonic()))
+            with self._mutex:
+                if self._running:
+                    return
+                self._running = True
+            self._pass()
+
+    def _asked_again(self) -> bool:
+        with self._mutex:
+            again, self._again = self._again, False
+            return again
+
+    def _pass(self) -> None:
         began = time.monotonic()
         wanted, self._wanted = self._wanted, Wanted()
         pinned = None

@@ -108,6 +108,24 @@ def test_but_not_for_long(make: Make, passes: Passes, monkeypatch: pytest.Monkey
     assert passes.ended.acquire(timeout=SECONDS)
 
 
+def test_what_came_too_late_for_a_pass_has_one_of_its_own(
+    make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "PATIENCE", 0.05)
+    passes.ledger.settle(1000, 0)
+    passes.may_end.clear()
+    held = make(max_size=1000)
+    held.expect(500)
+    assert passes.begun.acquire(timeout=SECONDS)
+    passes.after = 1500  # it has counted already, and finds nothing more to evict
+    held.expect(500)  # waits for as long as it may, and goes on
+    passes.may_end.set()
+    assert passes.ended.acquire(timeout=SECONDS)
+
+    assert passes.begun.acquire(timeout=SECONDS)
+    assert passes.ended.acquire(timeout=SECONDS)
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
