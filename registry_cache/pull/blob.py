@@ -397,12 +397,7 @@ class BlobPull:
             _log.info("streaming a blob through, uncached", digest=pull.digest, error=error)
             self._feeds.part(feed)
             stays = True
-            try:
-                answer = self._uncached(pull, self._feeds.exit)
-            except BaseException:
-                self._feeds.exit()
-                raise
-            return answer
+            return self._uncached(pull)
         except Cut as cut:
             raise cut.error from cut
         except RegistryError as error:
@@ -415,15 +410,15 @@ class BlobPull:
 
     def _without_disk(self, pull: _Pull) -> BlobAnswer:
         self._feeds.enter()
+        return self._uncached(pull)
+
+    def _uncached(self, pull: _Pull) -> BlobAnswer:
+        """Return the blob, streamed through to a reader of nothing in particular, whose place ends with it."""
         try:
-            return self._uncached(pull, self._feeds.exit)
+            blob = UncachedBlob(self._feeds.streams, pull.digest, pull.source, pull.prove, left=self._feeds.exit)
         except BaseException:
             self._feeds.exit()
             raise
-
-    def _uncached(self, pull: _Pull, left: Callable[[], None]) -> BlobAnswer:
-        """Return the blob, streamed through; ``left`` is called when it is closed, and not where this raises."""
-        blob = UncachedBlob(self._feeds.streams, pull.digest, pull.source, pull.prove, left=left)
         return BlobAnswer(Outcome.JOIN if blob.joined else Outcome.MISS, blob)
 
 

@@ -21,7 +21,9 @@ _read: weakref.WeakSet[Portion] = weakref.WeakSet()
 
 
 class Portion:
-    """What the next read of one body asks for: ``size`` bytes, twice what the last one brought."""
+    """What the next read of one body asks for: ``size`` bytes, twice what the last one brought, or half of what it asked
+    for where that is more.
+    """
 
     def __init__(self) -> None:
         self.size = LEAST
