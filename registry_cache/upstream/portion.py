@@ -21,8 +21,8 @@ _read: weakref.WeakSet[Portion] = weakref.WeakSet()
 
 
 class Portion:
-    """What the next read of one body asks for: ``size`` bytes, twice what the last one brought, or half of what it asked
-    for where that is more.
+    """What the next read of one body asks for: ``size`` bytes, twice what the last one brought, or half of what it
+    asked for where that is more.
     """
 
     def __init__(self) -> None:
