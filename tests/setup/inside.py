@@ -5,17 +5,27 @@ the programs in SCRATCH/bin before Debian's own.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 WRITTEN_TO = ("/etc", "/opt", "/run", "/usr/local", "/var/lib", "/var/log")
+INSTALLED = ("/etc/registry-cache", "/opt/registry-cache", "/usr/local/bin/registry-cache", "/var/lib/registry-cache")
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin"
 SECONDS = 150
 
 
 def mount(*arguments: str) -> None:
     subprocess.run(["mount", *arguments], check=True, timeout=SECONDS)
+
+
+def forget(path: Path) -> None:
+    """A mirror that this machine runs, or ran: its files would be taken for those that the page's commands make."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def main(scratch: Path, site_packages: str, script: str) -> int:
@@ -28,6 +38,8 @@ def main(scratch: Path, site_packages: str, script: str) -> int:
         upper.mkdir(parents=True)
         work.mkdir(parents=True)
         mount("-t", "overlay", "overlay", "-o", f"lowerdir={folder},upperdir={upper},workdir={work}", folder)
+    for path in map(Path, INSTALLED):
+        forget(path)
     # Where the service's user may read them, wherever the checkout lies.
     Path("/opt/dependencies").mkdir()
     mount("--bind", site_packages, "/opt/dependencies")
