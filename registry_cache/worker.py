@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import os
 import signal
 import ssl
@@ -213,6 +214,13 @@ class Worker(ggevent.GeventWorker):
         util.http_date = joined.http_date
         # Nor for what it answers where there is no request to hand to the application.
         util.write_error = malformed.write_error
+
+    def load_wsgi(self) -> None:
+        """Called by gunicorn in each new worker, before it serves."""
+        super().load_wsgi()
+        # Modules and settings stay for good: the collector would walk them again and again, and find nothing.
+        gc.collect()
+        gc.freeze()
 
     def _renewed(self, context: ssl.SSLContext) -> ssl.SSLContext:
         """Return what gunicorn's hook has by now in place of ``context``."""
