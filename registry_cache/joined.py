@@ -5,14 +5,9 @@ of gevent and, on a real network, often two packets.
 from __future__ import annotations
 
 import socket
-import time
-from functools import lru_cache
 from typing import Any
 
-from gunicorn import util
 from gunicorn.http import wsgi
-
-_http_date = util.http_date
 
 
 class _Joining:
@@ -50,17 +45,6 @@ class _Joining:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sock, name)
-
-
-def http_date(timestamp: float | None = None) -> str:
-    """Return a moment, or now, for ``Date``. gunicorn's own writes it anew for each of the thousands of one second."""
-    return _date_of(int(time.time() if timestamp is None else timestamp))
-
-
-@lru_cache(maxsize=4)
-def _date_of(second: int) -> str:
-    date: str = _http_date(second)
-    return date
 
 
 class Response(wsgi.Response):

@@ -30,7 +30,7 @@ from gunicorn import util
 from gunicorn.http import wsgi
 from gunicorn.workers import ggevent
 
-from registry_cache import joined, malformed, reload, watched
+from registry_cache import joined, malformed, reload, remembered, watched
 from registry_cache.handshake import PLAIN_ONLY, TLS_HELLO, Handshakes, linger, refuse_plainly
 from registry_cache.log import Log
 
@@ -211,9 +211,9 @@ class Worker(ggevent.GeventWorker):
         ggevent.StreamServer = partial(_Server, renew=self._renewed)
         # Nor for that of its answers.
         wsgi.Response = joined.Response
-        util.http_date = joined.http_date
         # Nor for what it answers where there is no request to hand to the application.
         util.write_error = malformed.write_error
+        remembered.install(self.cfg)
 
     def load_wsgi(self) -> None:
         """Called by gunicorn in each new worker, before it serves."""

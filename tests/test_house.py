@@ -51,6 +51,7 @@ ROOTS = {
     "grown",
     "joined",
     "launch",
+    "remembered",
     "wiring",
     "wsgi",
     "worker",
