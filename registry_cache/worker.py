@@ -58,7 +58,7 @@ _BEAT_SECONDS = 1.0
 # holds a connection and costs its sender nothing; a client on the slowest line sends a head of 8 kB within this.
 HEAD_SECONDS = 30.0
 
-# Few enough that the other workers get their share of a crowd.
+# Connections that a turn of the loop accepts at most: few enough that the other workers get their share of a crowd.
 _ACCEPTED_A_TURN = 32
 
 
@@ -127,12 +127,15 @@ class _Socket(_Bounded, socket.socket):
         return sent
 
 
-class _Server(StreamServer):
-    """Accepts a crowd as fast as it comes.
+class Server(StreamServer):
+    """Accepts a crowd as fast as it comes: one connection in a turn of the loop, two in the next, and so on.
 
-    gunicorn lets several workers accept one connection a turn of the loop each; beside hundreds of streams a turn
-    takes milliseconds, and the thousandth client would wait for seconds, with every ping behind it.
+    gunicorn lets several workers accept one a turn each; beside hundreds of streams a turn takes milliseconds, and the
+    thousandth client would wait for seconds, with every ping behind it. Were it many from the first turn on, the worker
+    that wakes first would take all of a small crowd, and the other cores would have nothing to do.
     """
+
+    _a_turn, _taken = 1, 0
 
     def __init__(self, *args: Any, renew: Callable[[ssl.SSLContext], ssl.SSLContext], **kwargs: Any) -> None:
         """``renew`` turns the context that gunicorn made into the one to use now."""
@@ -145,11 +148,22 @@ class _Server(StreamServer):
 
     @property
     def max_accept(self) -> int:
-        return _ACCEPTED_A_TURN
+        """Asked by gevent at the begin of a turn in which somebody waits."""
+        return self._a_turn
 
     @max_accept.setter
     def max_accept(self, _: int) -> None:
         pass
+
+    def do_read(self) -> Any:
+        """Accept one connection; None where nobody waits any more. Called by gevent."""
+        accepted = super().do_read()
+        self._taken += 1
+        if accepted is None:
+            self._a_turn, self._taken = 1, 0
+        elif self._taken == self._a_turn:
+            self._a_turn, self._taken = min(self._a_turn + 1, _ACCEPTED_A_TURN), 0
+        return accepted
 
     def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> None:
         """Serve a TLS connection. Called by gevent where it was given a context."""
@@ -208,7 +222,7 @@ class Worker(ggevent.GeventWorker):
         """Called by gunicorn in each new worker, before the application is loaded."""
         super().patch()
         # gunicorn has no setting for the class of its server.
-        ggevent.StreamServer = partial(_Server, renew=self._renewed)
+        ggevent.StreamServer = partial(Server, renew=self._renewed)
         # Nor for that of its answers.
         wsgi.Response = joined.Response
         # Nor for what it answers where there is no request to hand to the application.
