@@ -69,11 +69,14 @@ class _Bounded:
 
     # Why it was ended here: asked by the application for its log line.
     let_go: str | None = None
+    # Others had their turn before the request that is read now: a greenlet begins behind them all.
+    waited = True
 
     def _wait(self: Any, watcher: Any, *args: Any, **kwargs: Any) -> None:
         """Called by gevent wherever a socket would block. Raises OSError."""
         wait = super()._wait  # type: ignore[misc]
         if watcher is not self._write_event:
+            self.waited = True
             wait(watcher, *args, **kwargs)
             return
         left, looks, seconds = self._unread(), 0, PROXY_SECONDS if self.family == socket.AF_UNIX else SEND_SECONDS
@@ -128,14 +131,12 @@ class _Socket(_Bounded, socket.socket):
 
 
 class Server(StreamServer):
-    """Accepts a crowd as fast as it comes: one connection in a turn of the loop, two in the next, and so on.
+    """Accepts a crowd as fast as it comes: in a turn of the loop as many as it has already, and one more.
 
     gunicorn lets several workers accept one a turn each; beside hundreds of streams a turn takes milliseconds, and the
-    thousandth client would wait for seconds, with every ping behind it. Were it many from the first turn on, the worker
-    that wakes first would take all of a small crowd, and the other cores would have nothing to do.
+    thousandth client would wait for seconds, with every ping behind it. Were it always many, the worker that wakes
+    first would take all of a small crowd, and the other cores would have nothing to do.
     """
-
-    _a_turn, _taken = 1, 0
 
     def __init__(self, *args: Any, renew: Callable[[ssl.SSLContext], ssl.SSLContext], **kwargs: Any) -> None:
         """``renew`` turns the context that gunicorn made into the one to use now."""
@@ -149,21 +150,11 @@ class Server(StreamServer):
     @property
     def max_accept(self) -> int:
         """Asked by gevent at the begin of a turn in which somebody waits."""
-        return self._a_turn
+        return min(1 + len(self.pool or ()), _ACCEPTED_A_TURN)
 
     @max_accept.setter
     def max_accept(self, _: int) -> None:
         pass
-
-    def do_read(self) -> Any:
-        """Accept one connection; None where nobody waits any more. Called by gevent."""
-        accepted = super().do_read()
-        self._taken += 1
-        if accepted is None:
-            self._a_turn, self._taken = 1, 0
-        elif self._taken == self._a_turn:
-            self._a_turn, self._taken = min(self._a_turn + 1, _ACCEPTED_A_TURN), 0
-        return accepted
 
     def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> None:
         """Serve a TLS connection. Called by gevent where it was given a context."""
@@ -298,8 +289,11 @@ class Worker(ggevent.GeventWorker):
 
         gunicorn would read it to its end, and whoever sends as fast as we read would never let others have a turn.
         """
-        # The same holds for requests that come without a pause: reading one, and answering it, may never wait.
-        gevent.sleep(0)
+        # The same holds for requests that come without a pause: reading one, and answering it, may never wait. After a
+        # wait a second turn would be a second one of each of hundreds of streams.
+        if not sock.waited:
+            gevent.sleep(0)
+        sock.waited = False
         if req.method not in ("GET", "HEAD") or _carries_body(req):
             req.force_close()
             # Else gunicorn would ask for the body before we see the request.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -93,6 +95,21 @@ def test_a_blob(upstream: FakeUpstream, blobs: BlobPull) -> None:
     assert isinstance(answer.body, WholeBlob)
     assert counts == {"open": 1, "fstat": 1, "getxattr": 1}
     assert upstream.exchanges == []
+
+
+def test_others_have_a_turn_between_the_chunks_of_a_hit(upstream: FakeUpstream, blobs: BlobPull) -> None:
+    registry = connect(upstream.url)
+    digest = blobs_digest(upstream, 600_000)
+    pulled(blobs, registry, digest)
+    body = blobs.get(registry, APP, digest).body
+    assert isinstance(body, WholeBlob)
+
+    with mock.patch.object(time, "sleep") as turn:
+        chunks = list(body.chunks(0, body.size))
+
+    assert sum(map(len, chunks)) == 600_000
+    assert turn.mock_calls == [mock.call(0)] * (len(chunks) - 1)
+    assert len(chunks) > 2
 
 
 def test_tags_are_compared_over_one_connection(upstream: FakeUpstream, manifests: ManifestPull) -> None:

@@ -1,0 +1,59 @@
+"""What a worker does in one turn of its loop, and when it gives others theirs."""
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from unittest import mock
+
+import gevent
+import pytest
+from gevent import socket
+from gevent.pool import Pool
+from gunicorn.workers.ggevent import GeventWorker
+
+from registry_cache.worker import Server, Worker
+
+
+@pytest.fixture
+def served() -> Iterator[Pool]:
+    """The connections of a worker; each stays open."""
+    served = Pool(1000)
+    yield served
+    served.kill()
+
+
+@pytest.fixture
+def server(served: Pool) -> Iterator[Server]:
+    """Not started: the test is the loop."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield Server(listener, handle=gevent.sleep, renew=lambda context: context, spawn=served)
+
+
+def turn(server: Server, served: Pool) -> int:
+    """Accept what gevent would where a crowd waits; how many that was."""
+    accepted = server.max_accept
+    for _ in range(accepted):
+        served.spawn(gevent.sleep, 3600)
+    return accepted
+
+
+def test_others_wake_before_one_takes_all_of_a_crowd(server: Server, served: Pool) -> None:
+    turns = [turn(server, served) for _ in range(8)]
+
+    assert turns == [1, 2, 4, 8, 16, 32, 32, 32]
+
+
+def test_a_request_that_was_waited_for_is_answered_at_once() -> None:
+    worker, connection = object.__new__(Worker), SimpleNamespace(waited=True)
+    request = SimpleNamespace(method="GET", headers=[])
+
+    with mock.patch.object(gevent, "sleep") as turn, mock.patch.object(GeventWorker, "handle_request") as handle:
+        worker.handle_request(None, request, connection, None)
+        assert not turn.called
+        # Those that come without a pause let others have theirs between each two.
+        worker.handle_request(None, request, connection, None)
+        worker.handle_request(None, request, connection, None)
+
+    assert turn.mock_calls == [mock.call(0)] * 2
+    assert handle.call_count == 3
