@@ -5,7 +5,7 @@ INSTALLED := $(VENV)/installed
 LOWEST := .venv-lowest
 # What needs neither daemons nor root.
 QUICK := $(addprefix tests/,unit property store pull upstream upkeep server contract)
-# What the lower bounds are proven with: upkeep imports nothing that has one.
+# What the lower bounds are proven with: upkeep itself imports nothing that has one.
 BOUNDS := $(filter-out tests/upkeep,$(QUICK))
 
 # Most tests wait for servers to start. By file: each keeps the servers that its stories share. A test that hangs ends,

@@ -150,7 +150,7 @@ class Server(StreamServer):
     @property
     def max_accept(self) -> int:
         """Asked by gevent at the begin of a turn in which somebody waits."""
-        return min(1 + len(self.pool or ()), _ACCEPTED_A_TURN)
+        return min(1 + len(self.pool), _ACCEPTED_A_TURN)
 
     @max_accept.setter
     def max_accept(self, _: int) -> None:
