@@ -17,6 +17,7 @@ import sys
 import termios
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import closing, suppress
 from functools import partial
@@ -25,6 +26,7 @@ from typing import IO, Any
 import gevent
 import gevent.ssl
 from gevent import socket
+from gevent.event import Event
 from gevent.server import StreamServer
 from gunicorn import util
 from gunicorn.http import wsgi
@@ -58,8 +60,44 @@ _BEAT_SECONDS = 1.0
 # holds a connection and costs its sender nothing; a client on the slowest line sends a head of 8 kB within this.
 HEAD_SECONDS = 30.0
 
+# Bytes of a connection's first request that are looked at before it is read, and what is in a blob's path.
+_LOOKED_AT = 512
+_BLOB = b"/blobs/"
+
+# Of those who wait at a turnstile one passes in a turn of the loop, and this part of the others.
+_PASSING = 16
+
+# libev's highest priority: what waits for an idle moment with it waits for the next turn, however much there is to do.
+_EACH_TURN = 2
+
 # Connections that a turn of the loop accepts at most: few enough that the other workers get their share of a crowd.
 _ACCEPTED_A_TURN = 32
+
+
+class Turnstile:
+    """Lets few greenlets pass in a turn of the loop, so that what comes in between is served first."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Event] = deque()
+        self._turning = False
+
+    def wait(self) -> None:
+        """Return at once where nobody has passed in this turn, else behind those who came before."""
+        if not self._turning:
+            self._turning = True
+            gevent.spawn_raw(self._turn)
+            return
+        mine = Event()
+        self._waiting.append(mine)
+        mine.wait()
+
+    def _turn(self) -> None:
+        gevent.idle(_EACH_TURN)
+        while self._waiting:
+            for _ in range(1 + (len(self._waiting) - 1) // _PASSING):
+                self._waiting.popleft().set()
+            gevent.idle(_EACH_TURN)
+        self._turning = False
 
 
 class _Bounded:
@@ -156,6 +194,18 @@ class Server(StreamServer):
     def max_accept(self, _: int) -> None:
         pass
 
+    def set_spawn(self, spawn: Any) -> None:
+        """Called by gevent with the pool that gunicorn has given it."""
+        super().set_spawn(spawn)
+        self._spawn = self._spawn_at_once
+
+    def _spawn_at_once(self, *args: Any) -> None:
+        """Begin to serve a connection. Called by the loop, which would do it behind all that is ready to run.
+
+        That may be hundreds of streams of which the next bytes have just come.
+        """
+        self.pool.spawn(*args).switch()
+
     def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> None:
         """Serve a TLS connection. Called by gevent where it was given a context."""
         secure = self._handshakes.wrap(client_socket, address)
@@ -193,6 +243,7 @@ class Worker(ggevent.GeventWorker):
         # Connections between two requests. One that has not sent its first is none of them: its request is on the way.
         self._idle: dict[gevent.Timeout, gevent.Greenlet] = {}
         self._quitting = False
+        self._turnstile = Turnstile()
 
     def handle_quit(self, sig: int, frame: Any) -> None:
         """Called for INT and QUIT. Ctrl-C brings both, from the terminal and from gunicorn's master.
@@ -266,21 +317,29 @@ class Worker(ggevent.GeventWorker):
         if not isinstance(client, ssl.SSLSocket):
             client = _Socket(client.family, client.type, client.proto, fileno=client.detach())
             client.debug = watched.is_debug(listener)
-            if not self._speaks_http(client):
+            first = self._first_bytes(client)
+            if not first:
                 client.close()
                 return
+            if _BLOB in first.partition(b"\r\n")[0]:
+                # A crowd comes for blobs: whoever asks for less need not wait until all of those are begun.
+                self._turnstile.wait()
         super().handle(listener, client, addr)
 
-    def _speaks_http(self, client: socket.socket) -> bool:
-        """Look at the first byte; answer a TLS hello, which gunicorn would take for the begin of a request line."""
+    def _first_bytes(self, client: socket.socket) -> bytes:
+        """Return what has come first, and stays to be read, if it is HTTP.
+
+        Answers a TLS hello, which gunicorn would take for the begin of a request line.
+        """
         client.settimeout(self.cfg.keepalive)
         try:
-            first = client.recv(1, socket.MSG_PEEK)
-            if first == TLS_HELLO:
+            first: bytes = client.recv(_LOOKED_AT, socket.MSG_PEEK)
+            if first.startswith(TLS_HELLO):
                 refuse_plainly(client, PLAIN_ONLY)
+                return b""
         except OSError:
-            return False
-        return first not in (b"", TLS_HELLO)
+            return b""
+        return first
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
         """Serve one request; after one that carries a body, or may, close: nobody wants that body.

@@ -13,6 +13,8 @@ from tests.harness.server import CacheServer
 from tests.server.waiting import eventually
 
 TURNS = 4
+# Answered by no upstream, and behind all blobs that were asked for before.
+LAST = "/v2/app/blobs/none"
 
 
 class Request:
@@ -46,7 +48,7 @@ class Workers:
             os.kill(pid, signal.SIGSTOP)
         try:
             for pid in others:
-                eventually(partial(_stopped, pid))
+                eventually(partial(stopped, pid))
             yield
         finally:
             for pid in others:
@@ -59,9 +61,9 @@ class Workers:
             # A worker takes its connections in turn, so when it answers this one it has seen all before; and those that
             # wait for each other take a few turns of its loop more.
             for _ in range(TURNS):
-                assert Request(self._cache.address, "/v2/").answer().status == 200
+                assert Request(self._cache.address, LAST).answer().status == 400
         return requests
 
 
-def _stopped(pid: int) -> bool:
+def stopped(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"

@@ -1,6 +1,7 @@
 """What a worker does in one turn of its loop, and when it gives others theirs."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from types import SimpleNamespace
 from unittest import mock
 
@@ -10,7 +11,10 @@ from gevent import socket
 from gevent.pool import Pool
 from gunicorn.workers.ggevent import GeventWorker
 
-from registry_cache.worker import Server, Worker
+from registry_cache.worker import Server, Turnstile, Worker
+
+# What waits for an idle moment with this priority of libev's waits for a turn of the loop.
+HIGHEST = 2
 
 
 @pytest.fixture
@@ -42,6 +46,36 @@ def test_others_wake_before_one_takes_all_of_a_crowd(server: Server, served: Poo
     turns = [turn(server, served) for _ in range(8)]
 
     assert turns == [1, 2, 4, 8, 16, 32, 32, 32]
+
+
+def test_a_connection_is_served_in_the_turn_that_accepts_it(server: Server) -> None:
+    order: list[str] = []
+    server.set_handle(lambda *_: order.append("connection"))
+
+    with socket.socket() as client:
+        server.loop.run_callback(server.do_handle, client, None)
+        # What a loop that begins nothing itself has before the connection.
+        gevent.spawn(order.append, "stream").join()
+
+    assert order == ["connection", "stream"]
+
+
+def test_few_pass_a_turnstile_in_a_turn() -> None:
+    turnstile, passed = Turnstile(), []
+
+    def wait(number: int) -> None:
+        turnstile.wait()
+        passed.append(number)
+
+    crowd = [gevent.spawn(wait, number) for number in range(50)]
+    turns = [0]
+    while len(passed) < len(crowd):
+        gevent.idle(HIGHEST)
+        turns.append(len(passed))
+
+    assert passed == sorted(passed)
+    # Our own look and the turnstile's come in any order within a turn: of two turns at most.
+    assert max(after - before for before, after in pairwise(turns)) <= 2 * (1 + len(crowd) // 16)
 
 
 def test_a_request_that_was_waited_for_is_answered_at_once() -> None:
