@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -86,9 +88,13 @@ _readers = Gauge(
 )
 _workers = Gauge("registry_cache_workers", "Processes that serve", registry=REGISTRY, multiprocess_mode="livesum")
 
-_by_outcome: dict[tuple[str, str], tuple[Counter, Histogram, Histogram]] = {}
-_by_status: dict[tuple[str, str, int], Counter] = {}
-_by_upstream: dict[str, tuple[Counter, Histogram]] = {}
+_Metric = TypeVar("_Metric", Counter, Histogram)
+
+
+@cache
+def _of(metric: _Metric, *labels: str) -> _Metric:
+    """Return the part of ``metric`` that has these labels."""
+    return metric.labels(*labels)
 
 
 def serving() -> None:
@@ -103,21 +109,11 @@ def serving() -> None:
 def answered(kind: str, outcome: str | None, status: int, size: int, first_byte: float, seconds: float) -> None:
     """A request has its answer: ``size`` bytes of body, of which the first was there after ``first_byte`` seconds."""
     word = outcome or "none"
-    try:
-        served, first, total = _by_outcome[kind, word]
-        count = _by_status[kind, word, status // 100]
-    except KeyError:
-        served, first, total = _by_outcome[kind, word] = (
-            _served.labels(word),
-            _first_byte.labels(kind, word),
-            _duration.labels(kind, word),
-        )
-        count = _by_status[kind, word, status // 100] = _requests.labels(kind, word, f"{status // 100}xx")
-    count.inc()
-    first.observe(first_byte)
-    total.observe(seconds)
+    _of(_requests, kind, word, f"{status // 100}xx").inc()
+    _of(_first_byte, kind, word).observe(first_byte)
+    _of(_duration, kind, word).observe(seconds)
     if size:
-        served.inc(size)
+        _of(_served, word).inc(size)
 
 
 def failed(error: Exception) -> None:
@@ -132,18 +128,18 @@ def login_failed() -> None:
 
 def asked(upstream: str, method: str, status: int | None, seconds: float) -> None:
     """Upstream was asked and has answered after ``seconds``; ``status`` None where it has not."""
-    _upstream(upstream)[1].observe(seconds)
-    _answers.labels(upstream, method, f"{status // 100}xx" if status else "error").inc()
+    _of(_asked, upstream).observe(seconds)
+    _of(_answers, upstream, method, f"{status // 100}xx" if status else "error").inc()
 
 
 def fetched(upstream: str, size: int) -> None:
     """``size`` bytes of a body have come from upstream."""
-    _upstream(upstream)[0].inc(size)
+    _of(_fetched, upstream).inc(size)
 
 
 def revalidated(upstream: str, result: str) -> None:
     """A tag was asked for: ``same``, ``moved``, ``gone``, ``denied``, or ``unanswered``."""
-    _revalidations.labels(upstream, result).inc()
+    _of(_revalidations, upstream, result).inc()
 
 
 def uncached() -> None:
@@ -175,11 +171,3 @@ def transferring() -> Iterator[None]:
         yield
     finally:
         _transfers.dec()
-
-
-def _upstream(name: str) -> tuple[Counter, Histogram]:
-    try:
-        return _by_upstream[name]
-    except KeyError:
-        bound = _by_upstream[name] = (_fetched.labels(name), _asked.labels(name))
-        return bound

@@ -1,4 +1,4 @@
-"""Manifests that were read lately, in memory: a hit costs two stats where reading, parsing and hashing cost ten calls.
+"""Manifests and tags that were read lately, in memory: two stats, or one, where reading and parsing cost ten calls.
 
 Nothing here is authoritative. What another process does to a file changes its inode, its size or one of its times, and
 then it is read anew; what the disk does to it unnoticed cannot reach bytes that were compared to their digest before.
@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from cachetools import LRUCache
 
-# Bytes of one worker, for some thousands of manifests; one that would push hundreds out is read each time.
+# Bytes of one worker, for some thousands of them; a manifest that would push hundreds out is read each time.
 MAX_BYTES = 16 * 1024 * 1024
 MAX_ONE = 128 * 1024
 # What an entry takes besides its manifest.

@@ -23,7 +23,7 @@ from registry_cache.oci.names import Repository, Tag
 from registry_cache.store import disk, use
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.handle import ReadHandle
-from registry_cache.store.kept import Kept, Stamp, stamp_of
+from registry_cache.store.kept import Kept, stamp_of
 from registry_cache.store.layout import ALGORITHMS, Layout
 
 # How many manifests of a repository are looked into for a blob: an index's of many platforms, and some others.
@@ -74,27 +74,19 @@ class Records:
 
     def tag(self, upstream: str, repository: Repository, tag: Tag) -> TagRecord | None:
         """Return what is known of a tag. Raises StoreError."""
-        path = self._layout.tag(upstream, repository, tag)
+        key = (upstream, repository, tag)
         with disk.reporting(f"read the record of {repository}:{tag}"):
-            data = disk.read_whole(path)
-            try:
-                checked_at = datetime.fromtimestamp(os.stat(path).st_mtime, UTC) if data else None
-            except FileNotFoundError:
-                return None
-        if not data or not checked_at:
-            return None
-        try:
-            record = json.loads(data)
-            return TagRecord(
-                digest=Digest.parse(record["digest"]),
-                media_type=str(record["media_type"]),
-                size=int(record["size"]),
-                checked_at=checked_at,
-                changed_at=datetime.fromisoformat(record["changed_at"]),
-                previous=Digest.parse(record["previous"]) if record.get("previous") else None,
-            )
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, RegistryError):
-            return None
+            kept = self._kept.get(key, TagRecord)
+            if kept:
+                return kept[0]
+            path = self._layout.tag(upstream, repository, tag)
+            # Before it is read: what is newer than the moment of its check is only asked about once more.
+            found = _stat(path)
+            data = disk.read_whole(path) if found else None
+        record = _parse_tag(data, found.st_mtime) if found and data else None
+        if found and data and record:
+            self._kept.put(key, record, len(data), (path, stamp_of(found)))
+        return record
 
     def put_tag(self, upstream: str, repository: Repository, tag: Tag, record: TagRecord) -> None:
         """Keep what a tag means. Raises StoreError, StoreFull."""
@@ -147,9 +139,9 @@ class Records:
     def _read_manifest(self, upstream: str, repository: Repository, digest: Digest) -> StoredManifest | None:
         path = self._layout.manifest(upstream, repository, digest, "json")
         # Before it is read: a newer record then has another stamp.
-        stamp = _stamp(path)
+        record = _stat(path)
         media_type = _media_type(disk.read_whole(path))
-        if media_type is None or stamp is None:
+        if media_type is None or record is None:
             return None
         name = self._layout.manifest(upstream, repository, digest, media_types.kind_of(media_type))
         file = ReadHandle.open(name)
@@ -164,7 +156,8 @@ class Records:
         manifest = StoredManifest(digest, media_type, data)
         use.touch(file.fileno(), found)
         if not use.due(found):
-            self._kept.put((upstream, repository, digest), manifest, len(data), (path, stamp), (name, stamp_of(found)))
+            files = (path, stamp_of(record)), (name, stamp_of(found))
+            self._kept.put((upstream, repository, digest), manifest, len(data), *files)
         return manifest
 
     def put_manifest(self, upstream: str, repository: Repository, digest: Digest, data: bytes, found: Manifest) -> None:
@@ -249,10 +242,25 @@ def _children(record: bytes | None) -> list[Child]:
         return []
 
 
-def _stamp(path: str) -> Stamp | None:
+def _stat(path: str) -> os.stat_result | None:
     try:
-        return stamp_of(os.stat(path))
+        return os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _parse_tag(data: bytes, checked_at: float) -> TagRecord | None:
+    try:
+        record = json.loads(data)
+        return TagRecord(
+            digest=Digest.parse(record["digest"]),
+            media_type=str(record["media_type"]),
+            size=int(record["size"]),
+            checked_at=datetime.fromtimestamp(checked_at, UTC),
+            changed_at=datetime.fromisoformat(record["changed_at"]),
+            previous=Digest.parse(record["previous"]) if record.get("previous") else None,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, RegistryError):
         return None
 
 

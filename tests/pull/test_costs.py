@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -110,6 +110,20 @@ def test_others_have_a_turn_between_the_chunks_of_a_hit(upstream: FakeUpstream, 
     assert sum(map(len, chunks)) == 600_000
     assert turn.mock_calls == [mock.call(0)] * (len(chunks) - 1)
     assert len(chunks) > 2
+
+
+def test_a_tag_that_is_fresh(upstream: FakeUpstream, manifests: ManifestPull) -> None:
+    registry, policy = connect(upstream.url), TagPolicy(max_age=timedelta(hours=1))
+    upstream.add_manifest(b"{}", OCI_MANIFEST, tag="1")
+    manifests.get(registry, APP, Tag("1"), policy)
+    assert manifests.get(registry, APP, Tag("1"), policy).outcome is Outcome.HIT  # read, and kept in memory
+    upstream.forget()
+
+    with counted() as counts:
+        assert manifests.get(registry, APP, Tag("1"), policy).outcome is Outcome.HIT
+
+    assert counts == {"stat": 3}
+    assert upstream.exchanges == []
 
 
 def test_tags_are_compared_over_one_connection(upstream: FakeUpstream, manifests: ManifestPull) -> None:

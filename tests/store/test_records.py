@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -71,6 +72,25 @@ def test_confirming_a_tag_moves_its_check_and_nothing_else(store: Store) -> None
     assert found is not None
     assert (found.checked_at, found.changed_at) == (later, NOW)
     store.records.touch_tag(HUB, APP, Tag.parse("absent"), later)
+
+
+def test_what_another_process_does_to_a_tag_is_seen(store: Store, tmp_path: Path) -> None:
+    other = open_store(tmp_path)
+    moved = replace(RECORD, digest=Digest.of(b"moved"))
+    later = NOW + timedelta(days=3)
+
+    def found() -> list[TagRecord | None]:
+        # Twice: the first look may read it, the second has it in memory.
+        return [store.records.tag(HUB, APP, LATEST) for _ in range(2)]
+
+    other.records.put_tag(HUB, APP, LATEST, RECORD)
+    assert found() == [RECORD] * 2
+    other.records.touch_tag(HUB, APP, LATEST, later)
+    assert found() == [replace(RECORD, checked_at=later)] * 2
+    other.records.put_tag(HUB, APP, LATEST, moved)
+    assert found() == [moved] * 2
+    other.records.forget_tag(HUB, APP, LATEST)
+    assert found() == [None] * 2
 
 
 def test_a_forgotten_tag_is_gone_and_may_be_forgotten_again(store: Store) -> None:
