@@ -25,11 +25,15 @@ from bench.plan import FULL, QUICK
 from bench.report import SYSTEMS, Result, document, notes, table
 from bench.rows import chosen
 from bench.run import Run
-from bench.systems import DISTRIBUTION, OURS, distribution
+from bench.systems import DISTRIBUTION, DISTRIBUTION_3, OURS, distribution
 from registry_cache import __version__
 
 RESULTS = Path(__file__).with_name("results")
 _NEEDED = ("nginx", "wrk")
+_PEERS = {
+    DISTRIBUTION: "on Debian: apt-get install docker-registry",
+    DISTRIBUTION_3: "DISTRIBUTION_3 says where its program is",
+}
 
 
 def main() -> int:
@@ -42,8 +46,9 @@ def main() -> int:
         return _refuse(error.args[0])
     if missing := [program for program in _NEEDED if not shutil.which(program)]:
         return _refuse(f"missing: {', '.join(missing)}; on Debian: apt-get install {' '.join(missing)}")
-    if DISTRIBUTION in given.systems and not distribution():
-        print(f"{DISTRIBUTION} is missing, and left out; on Debian: apt-get install docker-registry")
+    for name, remedy in _PEERS.items():
+        if name in given.systems and not distribution(name):
+            print(f"{name} is missing, and left out; {remedy}")
     # Whoever ends this ends what it started, too.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda caught, _: sys.exit(128 + caught))
@@ -103,7 +108,8 @@ def _tell(results: Sequence[Result], given: argparse.Namespace, seconds: float) 
 
 def _versions() -> dict[str, str]:
     found = {OURS: __version__, "python": platform.python_version(), "linux": platform.release().partition("-")[0]}
-    for name, command in (("nginx", ["nginx", "-v"]), (DISTRIBUTION, [distribution() or "", "--version"])):
+    peers = ((name, [distribution(name) or "", "--version"]) for name in _PEERS)
+    for name, command in (("nginx", ["nginx", "-v"]), *peers):
         if command[0]:
             told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
             found[name] = (told.stdout + told.stderr).split()[-1].removeprefix("nginx/")

@@ -20,7 +20,7 @@ Figures = dict[str, float]
 
 # The same for all: what two cores can be asked for beside the system.
 _THREADS, _CONNECTIONS = 2, 32
-_STREAMS, _TIMES = 4, 2
+_STREAMS, _TIMES = 4, 6
 # Both workers, and every cache that there is, have seen a path after so many pulls.
 _WARM_CLIENTS, _WARM_TIMES = 8, 4
 _CLIENT_SECONDS = 1800

@@ -4,9 +4,15 @@ from collections.abc import Sequence
 from html import escape
 
 from bench.report import SYSTEMS, Result, number
-from bench.systems import BEHIND_NGINX, DISTRIBUTION, LIMIT, OURS
+from bench.systems import BEHIND_NGINX, DISTRIBUTION, DISTRIBUTION_3, LIMIT, OURS
 
-_COLOURS = {OURS: "#2b6cb0", BEHIND_NGINX: "#63b3ed", DISTRIBUTION: "#a0aec0", LIMIT: "#2d3748"}
+_COLOURS = {
+    OURS: "#2b6cb0",
+    BEHIND_NGINX: "#63b3ed",
+    DISTRIBUTION: "#a0aec0",
+    DISTRIBUTION_3: "#cbd5e0",
+    LIMIT: "#2d3748",
+}
 _WIDTH, _LEFT, _SCALE = 1040, 380, 430  # _SCALE is a bar as long as the limit's
 _BAR, _GAP, _TOP = 13, 16, 60
 _LONGEST = 1.15  # of the limit: what is longer is cut there, and its number says how far it goes
@@ -59,7 +65,7 @@ def _row(result: Result, y: int) -> list[str]:
 def _legend(title: str) -> list[str]:
     parts = [f'<text x="10" y="22" class="title">{escape(title)}</text>']
     for number_, system in enumerate(SYSTEMS):
-        x = _LEFT + number_ * 150
+        x = _LEFT + number_ * 130
         parts.append(
             f'<rect x="{x}" y="32" width="11" height="11" fill="{_COLOURS[system]}"/>'
             f'<text x="{x + 16}" y="42">{escape(system)}</text>'

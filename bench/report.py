@@ -9,11 +9,11 @@ from typing import Any
 
 from bench.measure import Figures
 from bench.rows import MORE_IS_BETTER, Goal, Row
-from bench.systems import BEHIND_NGINX, DISTRIBUTION, LIMIT, OURS
+from bench.systems import BEHIND_NGINX, DISTRIBUTION, DISTRIBUTION_3, LIMIT, OURS
 
-SYSTEMS = (OURS, BEHIND_NGINX, DISTRIBUTION, LIMIT)
+SYSTEMS = (OURS, BEHIND_NGINX, DISTRIBUTION, DISTRIBUTION_3, LIMIT)
 # Whose median by whose.
-_RATIOS = ((OURS, LIMIT), (BEHIND_NGINX, LIMIT), (OURS, DISTRIBUTION), (BEHIND_NGINX, DISTRIBUTION))
+_RATIOS = tuple((ours, theirs) for theirs in (LIMIT, DISTRIBUTION, DISTRIBUTION_3) for ours in (OURS, BEHIND_NGINX))
 _NONE = "-"
 
 
@@ -51,10 +51,17 @@ class Result:
         ours, theirs = self.spread(system), self.spread(against)
         return ours.median / theirs.median if ours and theirs and theirs.median else None
 
+    def base(self, goal: Goal) -> tuple[str | None, Spread | None]:
+        """What a goal is compared with, and how that did; no Spread where it was not measured."""
+        if goal.against is None:
+            return None, Spread((1.0,))
+        measured = [each for each in (goal.against, goal.instead) if each and self.spread(each)]
+        against = measured[0] if measured else goal.against
+        return against, self.spread(against)
+
     def met(self, goal: Goal) -> bool | None:
         """None where a figure is missing."""
-        found, against = self.spread(goal.system, goal.figure), goal.against
-        base = self.spread(against) if against else Spread((1.0,))
+        found, (_, base) = self.spread(goal.system, goal.figure), self.base(goal)
         if not found or not base:
             return None
         bound = goal.factor * base.median
@@ -103,9 +110,9 @@ def words(goal: Goal, result: Result) -> str:
     more = result.row.more_is_better if goal.figure == "value" else goal.figure in MORE_IS_BETTER
     what = "" if goal.figure == "value" else f" {goal.figure}"
     found = result.spread(goal.system, goal.figure)
-    base = result.spread(goal.against) if goal.against else Spread((1.0,))
+    against, base = result.base(goal)
     is_now = f"{found.median / base.median:.2f}" if found and base else "missing"
-    of = f" x {goal.against}" if goal.against else ""
+    of = f" x {against}" if against else ""
     return f"{goal.system}{what} {'≥' if more else '≤'} {goal.factor:g}{of}, is {is_now}"
 
 
@@ -135,8 +142,8 @@ def _spreads(result: Result, system: str) -> dict[str, Any]:
 def _line(result: Result) -> list[str]:
     cells = [_cell(result, system) for system in SYSTEMS]
     ratios = [result.ratio(ours, theirs) for ours, theirs in _RATIOS]
-    met = [result.met(goal) for goal in result.row.goals]
-    told = f"{sum(each is True for each in met)} of {len(met)}" if met else _NONE
+    met = [each for each in map(result.met, result.row.goals) if each is not None]
+    told = f"{sum(met)} of {len(met)}" if met else _NONE
     return [result.row.title, result.row.unit, *cells, *(f"{each:.2f}" if each else _NONE for each in ratios), told]
 
 
@@ -162,4 +169,5 @@ def _by_system(result: Result, figure: str, unit: str) -> str:
 
 
 def _short(system: str) -> str:
-    return {OURS: "ours", BEHIND_NGINX: "nginx", DISTRIBUTION: "distr", LIMIT: "limit"}[system]
+    names = {OURS: "ours", BEHIND_NGINX: "nginx", DISTRIBUTION: "distr", DISTRIBUTION_3: "distr3", LIMIT: "limit"}
+    return names[system]

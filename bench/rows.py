@@ -6,20 +6,22 @@ from dataclasses import dataclass
 from bench import measure
 from bench.measure import Figures, Trial
 from bench.plan import CROWD, FAR, MB, MIB, NARROW, NEAR, Plan
-from bench.systems import BEHIND_NGINX, DISTRIBUTION, LIMIT, OURS
+from bench.systems import BEHIND_NGINX, DISTRIBUTION, DISTRIBUTION_3, LIMIT, OURS
 
 
 @dataclass(frozen=True)
 class Goal:
     """``system``'s median is to be at least, or where less is better at most, ``factor`` times that of ``against``.
 
-    Without ``against``, ``factor`` itself. ``figure`` is the row's value unless another is named.
+    Without ``against``, ``factor`` itself; ``instead`` of it counts where it was not measured. ``figure`` is the row's
+    value unless another is named.
     """
 
     system: str
     factor: float
     against: str | None = None
     figure: str = "value"
+    instead: str | None = None
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,14 @@ class Row:
     brief: bool = True
 
 
-def _both(factor: float, against: str | None = None, figure: str = "value") -> tuple[Goal, ...]:
-    return tuple(Goal(system, factor, against, figure) for system in (OURS, BEHIND_NGINX))
+def _both(
+    factor: float, against: str | None = None, figure: str = "value", instead: str | None = None
+) -> tuple[Goal, ...]:
+    return tuple(Goal(system, factor, against, figure, instead) for system in (OURS, BEHIND_NGINX))
 
 
 _HITS = (Goal(BEHIND_NGINX, 0.8, LIMIT), Goal(OURS, 5.0, DISTRIBUTION))
+_DISTRIBUTIONS = (*_both(1.0, DISTRIBUTION), *_both(1.0, DISTRIBUTION_3))
 _ONCE = _both(1.005, figure="upstream")
 MEMORY = "memory"
 # What these ask for is pulled before.
@@ -104,7 +109,7 @@ def all_rows(plan: Plan) -> tuple[Row, ...]:
             "MB/s",
             NEAR,
             measure.cold_blob,
-            _both(1.0, DISTRIBUTION),
+            _both(1.0, DISTRIBUTION_3, instead=DISTRIBUTION),
         ),
         Row(
             "followers",
@@ -122,7 +127,7 @@ def all_rows(plan: Plan) -> tuple[Row, ...]:
             "s",
             NEAR,
             None,
-            _both(1.0, DISTRIBUTION),
+            _DISTRIBUTIONS,
             more_is_better=False,
             of=("blob-large", "cpu"),
         ),
@@ -132,7 +137,7 @@ def all_rows(plan: Plan) -> tuple[Row, ...]:
             "s",
             NEAR,
             None,
-            _both(1.0, DISTRIBUTION),
+            _DISTRIBUTIONS,
             more_is_better=False,
             of=("cold", "cpu"),
         ),

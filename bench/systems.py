@@ -16,7 +16,10 @@ from bench.content import Content
 from bench.processes import Program, cpu_seconds, peak_memory, tree
 from bench.upstreams import Upstream
 
-OURS, BEHIND_NGINX, DISTRIBUTION, LIMIT = "ours", "ours behind nginx", "distribution", "limit"
+OURS, BEHIND_NGINX, LIMIT = "ours", "ours behind nginx", "limit"
+DISTRIBUTION, DISTRIBUTION_3 = "distribution", "distribution 3"
+# The variable that names each one's program, and a package's. None of Debian's has the third version.
+_PROGRAMS = {DISTRIBUTION: ("DISTRIBUTION", "docker-registry"), DISTRIBUTION_3: ("DISTRIBUTION_3", "")}
 _PROGRAM = Path(sys.executable).with_name("registry-cache")
 _PORT = re.compile(r"listening on ([0-9.]+:[0-9]+)")
 
@@ -110,8 +113,14 @@ class Distribution(System):
         http = {"addr": "127.0.0.1:0", "secret": "bench"}
         settings = {"version": 0.1, "storage": storage, "http": http, "proxy": {"remoteurl": upstream.url}}
         config.write_text(yaml.safe_dump(settings), encoding="utf-8")
-        program = self._run([distribution() or "docker-registry", "serve", str(config)])
+        program = self._run([distribution(self.name) or self.name, "serve", str(config)])
         self.url = f"http://{program.wait_for(lambda: _port(program.text()))}"
+
+
+class Distribution3(Distribution):
+    """Its third version, with the same file, which says what its image's says."""
+
+    name = DISTRIBUTION_3
 
 
 class Limit(System):
@@ -136,16 +145,19 @@ class Limit(System):
         return self._upstream
 
 
-def distribution() -> str | None:
-    """The path of CNCF Distribution: what DISTRIBUTION names, else Debian's; None where it is missing."""
-    return shutil.which(os.environ.get("DISTRIBUTION", "docker-registry"))
+def distribution(name: str) -> str | None:
+    """The path of CNCF Distribution, DISTRIBUTION or DISTRIBUTION_3: what that variable names, else a package's.
+
+    None where it is missing.
+    """
+    variable, packaged = _PROGRAMS[name]
+    return shutil.which(os.environ.get(variable, packaged))
 
 
 def makers(content: Content) -> dict[str, Callable[[Path], System]]:
     """What can be started here, by name."""
     found: dict[str, Callable[[Path], System]] = {OURS: Ours, BEHIND_NGINX: BehindNginx}
-    if distribution():
-        found[DISTRIBUTION] = Distribution
+    found |= {kind.name: kind for kind in (Distribution, Distribution3) if distribution(kind.name)}
     return found | {LIMIT: lambda folder: Limit(folder, content)}
 
 
@@ -167,5 +179,5 @@ def _ours(folder: Path, upstream: Upstream, http: dict[str, object]) -> Path:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """A home of its own: nobody's configuration, no credentials."""
-    return {"HOME": str(folder), "LANG": "C.UTF-8"}
+    """A home of its own: nobody's configuration, no credentials; no traces, as Distribution's own image has it."""
+    return {"HOME": str(folder), "LANG": "C.UTF-8", "OTEL_TRACES_EXPORTER": "none"}
