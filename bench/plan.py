@@ -26,9 +26,9 @@ _LAYERS = tuple(size * MB for size in (8, 40, 16, 10, 4, 2))
 
 @dataclass(frozen=True)
 class Plan:
-    """``requests`` and ``bodies``: repetitions of rows that load for ``seconds``, and of the others. Sizes in bytes.
+    """``requests`` and ``bodies``: repetitions of rows that load, and of the others; wrk does for ``seconds``.
 
-    ``brief`` leaves out rows that are not in the first line of interest.
+    Sizes in bytes. ``brief`` leaves out rows that are not in the first line of interest.
     """
 
     requests: int
