@@ -177,7 +177,11 @@ class _Socket(_Bounded, socket.socket):
                 break
             sent += done
             count_sent(done)
-            gevent.sleep(0)
+            if done < block:
+                # The kernel's buffer is full: to ask again would only say so.
+                self._wait(self._write_event)
+            else:
+                gevent.sleep(0)
         return sent
 
 

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import IO, Any
 from unittest import mock
 
+import gevent
 import pytest
 from gevent import socket
 
+from registry_cache.worker import _SEND_BLOCK as BLOCK
 from registry_cache.worker import _Socket
 
 DATA = os.urandom(200_000)
@@ -71,3 +73,20 @@ def test_the_kernel_waits_for_full_packets_while_a_file_is_sent_and_not_after(fi
         with mock.patch.object(os, "sendfile", side_effect=BrokenPipeError), pytest.raises(BrokenPipeError):
             worker.sendfile(file, 0, 10_000)
         assert cork() == 0
+
+
+def test_a_full_buffer_is_waited_for_and_others_have_a_turn_before_the_next_block(file: IO[bytes]) -> None:
+    worker, client = connected(socket.AF_INET)
+    story = mock.Mock()
+    story.sendfile.side_effect = [BLOCK, 1000, 0]
+
+    with (
+        worker,
+        client,
+        mock.patch.object(os, "sendfile", story.sendfile),
+        mock.patch.object(_Socket, "_wait", story.wait),
+        mock.patch.object(gevent, "sleep", story.sleep),
+    ):
+        assert worker.sendfile(file, 0, 3 * BLOCK) == BLOCK + 1000
+
+    assert [each[0] for each in story.mock_calls] == ["sendfile", "sleep", "sendfile", "wait", "sendfile"]
