@@ -116,7 +116,7 @@ server {
     # The application says X-Accel-Buffering: no where bytes arrive slowly. Nothing is ever collected on the disk.
     proxy_request_buffering off;
     proxy_max_temp_file_size 0;
-    proxy_buffer_size 64k;
+    proxy_buffer_size 128k;
     proxy_buffers 4 64k;
     proxy_busy_buffers_size 128k;
 
