@@ -142,8 +142,8 @@ def _spreads(result: Result, system: str) -> dict[str, Any]:
 def _line(result: Result) -> list[str]:
     cells = [_cell(result, system) for system in SYSTEMS]
     ratios = [result.ratio(ours, theirs) for ours, theirs in _RATIOS]
-    met = [each for each in map(result.met, result.row.goals) if each is not None]
-    told = f"{sum(met)} of {len(met)}" if met else _NONE
+    goals = [goal for goal in result.row.goals if result.base(goal)[1]]
+    told = f"{sum(result.met(goal) is True for goal in goals)} of {len(goals)}" if goals else _NONE
     return [result.row.title, result.row.unit, *cells, *(f"{each:.2f}" if each else _NONE for each in ratios), told]
 
 

@@ -178,7 +178,7 @@ class _Socket(_Bounded, socket.socket):
             sent += done
             count_sent(done)
             if done < block:
-                # The kernel's buffer is full: to ask again would only say so.
+                # The kernel's buffer is full, which to ask again would only say; or the file ends, which it says then.
                 self._wait(self._write_event)
             else:
                 gevent.sleep(0)

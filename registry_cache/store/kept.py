@@ -46,7 +46,7 @@ class Kept:
         for path, stamp in entry.files:
             try:
                 found = os.stat(path)
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 return None
             if stamp_of(found) != stamp:
                 return None
