@@ -67,7 +67,8 @@ _BLOB = b"/blobs/"
 # Of those who wait at a turnstile one passes in a turn of the loop, and this part of the others.
 _PASSING = 16
 
-# libev's highest priority: what waits for an idle moment with it waits for the next turn, however much there is to do.
+# libev's highest priority: what waits for an idle moment with it waits for the next turn, whatever sockets are ready. A
+# turn in which a thread reports to the loop does not count.
 _EACH_TURN = 2
 
 # Connections that a turn of the loop accepts at most: few enough that the other workers get their share of a crowd.
