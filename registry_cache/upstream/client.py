@@ -41,8 +41,9 @@ from registry_cache.upstream import faults
 from registry_cache.upstream.auth import Authenticator, is_account
 from registry_cache.upstream.bounded import bounded
 from registry_cache.upstream.health import Health
-from registry_cache.upstream.portion import Portion
+from registry_cache.upstream.portion import LEAST, Portion
 from registry_cache.upstream.session import Session, origin
+from registry_cache.upstream.unread import AHEAD, acknowledge
 
 # A page of tags or referrers: Docker Hub's longest list of tags is under 2 MB.
 MAX_LIST_SIZE = 8 * 1024 * 1024
@@ -106,6 +107,7 @@ class BlobBody:
         self._response = response
         self._skip = skip
         self._portion = Portion()
+        self._ahead = False
         self.start = start
         self.size = size
         self.stop = stop
@@ -128,10 +130,15 @@ class BlobBody:
     def _read(self) -> bytes:
         if self._response is None:
             return b""
+        if self._ahead:
+            acknowledge(self._response, 1)
         # read1 gives what is there; read would wait for the whole portion while a client waits for the first byte.
         with faults.reporting(self._name, "read a blob"):
             data = bytes(self._response.raw.read1(self._portion.size, decode_content=False))
         self._portion.brought(len(data))
+        self._ahead = bool(data) and self._portion.size > LEAST
+        if self._ahead:
+            acknowledge(self._response, AHEAD)
         metrics.fetched(self._name, len(data))
         return data
 
