@@ -1,27 +1,21 @@
 """The gunicorn worker: gevent's, with what a registry mirror needs of it.
 
-Files leave by sendfile(2), which gevent's own sockets replace with reads of 8 kB; and a TLS hello to a plain port is
-answered, because clients try one first and a mirror that stays silent costs them ten seconds a try. A client that
-stops reading is let go: gunicorn would wait for it for good.
+A TLS hello to a plain port is answered, because clients try one first and a mirror that stays silent costs them ten
+seconds a try. Who asks for little passes a crowd that comes for blobs.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import gc
-import os
 import signal
 import ssl
-import sys
-import termios
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing, suppress
 from functools import partial
-from typing import IO, Any
+from typing import Any
 
 import gevent
 import gevent.ssl
@@ -33,25 +27,8 @@ from gunicorn.http import wsgi
 from gunicorn.workers import ggevent
 
 from registry_cache import joined, malformed, reload, remembered, watched
+from registry_cache.connection import InFlight, Socket, TlsSocket
 from registry_cache.handshake import PLAIN_ONLY, TLS_HELLO, Handshakes, linger, refuse_plainly
-from registry_cache.log import Log
-
-_log = Log(__name__)
-
-# Bytes a call of sendfile takes at most, after which others have their turn.
-_SEND_BLOCK = 2 * 1024 * 1024
-
-# What sendfile says of the file that it reads, and not of the client.
-_UNREADABLE = {errno.EIO, errno.ESTALE, errno.EBADMSG, errno.EUCLEAN}
-
-# How long a client may read nothing: else a thousand that are stopped would take every reader's place, at no cost to
-# themselves. As long as nginx gives its own clients.
-SEND_SECONDS = 60.0
-# The same for nginx on a unix socket, which waits for its own clients: longer than ``send_timeout`` in what we print
-# for it, or its slow clients would be cut here.
-PROXY_SECONDS = 660.0
-# In how many parts that is waited for: one in which anything was read begins it anew.
-_LOOKS = 6
 
 # As often as gunicorn's own loop.
 _BEAT_SECONDS = 1.0
@@ -101,91 +78,6 @@ class Turnstile:
         self._turning = False
 
 
-class _Bounded:
-    """What a client's connection is besides: one that waits to send for so long at most while nothing is read."""
-
-    __slots__ = ()
-
-    # Why it was ended here: asked by the application for its log line.
-    let_go: str | None = None
-    # Others had their turn before the request that is read now: a greenlet begins behind them all.
-    waited = True
-
-    def _wait(self: Any, watcher: Any, *args: Any, **kwargs: Any) -> None:
-        """Called by gevent wherever a socket would block. Raises OSError."""
-        wait = super()._wait  # type: ignore[misc]
-        if watcher is not self._write_event:
-            self.waited = True
-            wait(watcher, *args, **kwargs)
-            return
-        left, looks, seconds = self._unread(), 0, PROXY_SECONDS if self.family == socket.AF_UNIX else SEND_SECONDS
-        while gevent.with_timeout(seconds / _LOOKS, wait, watcher, *args, timeout_value=True, **kwargs):
-            before, left = left, self._unread()
-            # A slow client frees too little of the kernel's buffer for a write, and still it reads.
-            looks = looks + 1 if left >= before else 0
-            if looks == _LOOKS:
-                _log.info("let a client go that reads nothing", seconds=seconds, unread=left)
-                self.let_go = "the client reads nothing"
-                # The one error that gunicorn takes for an end of the connection without a traceback.
-                raise ConnectionResetError(errno.ECONNRESET, self.let_go)
-
-    def _unread(self: Any) -> int:
-        """Return how many bytes of what was sent the client's machine has not confirmed."""
-        return int.from_bytes(fcntl.ioctl(self.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-
-
-class _TlsSocket(_Bounded, gevent.ssl.SSLSocket):
-    """A client's connection by TLS."""
-
-
-class _Socket(_Bounded, socket.socket):
-    """A client's connection whose ``sendfile`` is the kernel's. ``debug``: it came by ``http.debug.addr``."""
-
-    debug = False
-    # Asked by the application: joined.Response takes parts of files from it.
-    sends_parts = True
-
-    def sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> int:
-        """Send ``count`` bytes of ``file`` from ``offset``; return how many the disk gave. Raises OSError."""
-        # Each block would end in a small packet: half as many again of them, and of the work that packets are.
-        self._cork(True)
-        try:
-            return self._sent(file, offset, count)
-        finally:
-            self._cork(False)
-
-    def _cork(self, on: bool) -> None:
-        """Let the kernel send full packets alone, or what there is. Raises OSError."""
-        if self.family != socket.AF_UNIX:
-            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, on)
-
-    def _sent(self, file: IO[bytes], offset: int, count: int | None) -> int:
-        sent = 0
-        # Our own bodies log what was really sent.
-        count_sent = getattr(file, "count_sent", lambda _: None)
-        while count is None or sent < count:
-            block = _SEND_BLOCK if count is None else min(_SEND_BLOCK, count - sent)
-            try:
-                done = os.sendfile(self.fileno(), file.fileno(), offset + sent, block)
-            except BlockingIOError:
-                self._wait(self._write_event)
-                continue
-            except OSError as error:
-                if error.errno not in _UNREADABLE:
-                    raise
-                break
-            if done == 0:
-                break
-            sent += done
-            count_sent(done)
-            if done < block:
-                # The kernel's buffer is full, which to ask again would only say; or the file ends, which it says then.
-                self._wait(self._write_event)
-            else:
-                gevent.sleep(0)
-        return sent
-
-
 class Server(StreamServer):
     """Accepts a crowd as fast as it comes: in a turn of the loop as many as it has already, and one more.
 
@@ -200,7 +92,7 @@ class Server(StreamServer):
             # Always plain: what scrapes and probes has no certificate to trust, and the address is nobody else's.
             kwargs.pop("ssl_context", None)
         if "ssl_context" in kwargs:
-            self._handshakes = Handshakes(_TlsSocket, partial(renew, kwargs["ssl_context"]))
+            self._handshakes = Handshakes(TlsSocket, partial(renew, kwargs["ssl_context"]))
         super().__init__(*args, **kwargs)
 
     @property
@@ -262,6 +154,7 @@ class Worker(ggevent.GeventWorker):
         self._idle: dict[gevent.Timeout, gevent.Greenlet] = {}
         self._quitting = False
         self._turnstile = Turnstile()
+        self._in_flight = InFlight()
 
     def handle_quit(self, sig: int, frame: Any) -> None:
         """Called for INT and QUIT. Ctrl-C brings both, from the terminal and from gunicorn's master.
@@ -333,8 +226,10 @@ class Worker(ggevent.GeventWorker):
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         """Serve one connection, from its first byte to its end."""
         if not isinstance(client, ssl.SSLSocket):
-            client = _Socket(client.family, client.type, client.proto, fileno=client.detach())
+            client = Socket(client.family, client.type, client.proto, fileno=client.detach())
             client.debug = watched.is_debug(listener)
+            if client.family == socket.AF_UNIX:
+                client.passage = self._in_flight.passage()
             first = self._first_bytes(client)
             if not first:
                 client.close()

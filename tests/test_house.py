@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "auth": {"errors", "log", "native"},
     "config": {"auth", "oci", "errors", "log"},
     "deployment": {"oci", "errors"},
+    "connection": {"log"},
     "handshake": {"log", "malformed"},
     "malformed": set[str](),
     "tls": {"log"},
@@ -67,7 +68,7 @@ ONLY = {
     "werkzeug": {"api", "app"},
     "requests": {"upstream"},
     "urllib3": {"upstream"},
-    "gevent": {"worker", "handshake", "native"},
+    "gevent": {"worker", "connection", "handshake", "native"},
     "bcrypt": {"auth"},
     "prometheus_client": {"metrics", "scoreboard", "api"},
 }
@@ -78,7 +79,7 @@ STANDARD_LIBRARY_ONLY = {"errors", "log", "oci", "policy"}
 # a process's memory and priority.
 OPEN_FILES = {
     *("store", "auth", "config", "cli", "commands", "grown", "gunicorn_settings", "native", "priority"),
-    *("scoreboard", "worker"),
+    *("scoreboard", "connection"),
 }
 FILE_MODULES = {"fcntl", "shutil", "tempfile"}
 FILE_CALLS = {

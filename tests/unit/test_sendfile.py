@@ -10,8 +10,8 @@ import gevent
 import pytest
 from gevent import socket
 
-from registry_cache.worker import _SEND_BLOCK as BLOCK
-from registry_cache.worker import _Socket
+from registry_cache.connection import _SEND_BLOCK as BLOCK
+from registry_cache.connection import Socket
 
 DATA = os.urandom(200_000)
 
@@ -24,7 +24,7 @@ def file() -> Iterator[IO[bytes]]:
         yield file
 
 
-def connected(family: int) -> tuple[_Socket, Any]:
+def connected(family: int) -> tuple[Socket, Any]:
     """Both ends of a connection, the first of them the worker's."""
     with socket.socket(family) as listener:
         listener.bind("" if family == socket.AF_UNIX else ("127.0.0.1", 0))
@@ -32,7 +32,7 @@ def connected(family: int) -> tuple[_Socket, Any]:
         client = socket.socket(family)
         client.connect(listener.getsockname())
         accepted, _ = listener.accept()
-    return _Socket(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach()), client
+    return Socket(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach()), client
 
 
 def received(client: Any, count: int) -> bytes:
@@ -67,11 +67,13 @@ def test_the_kernel_waits_for_full_packets_while_a_file_is_sent_and_not_after(fi
 
     with worker, client:
         with mock.patch.object(os, "sendfile", sendfile):
-            worker.sendfile(file, 0, 10_000)
-        assert (corked, cork()) == ([1], 0)
+            worker.sendfile(file, 0, 100_000)
+            # What the kernel hands on in one go ends in one small packet either way.
+            worker.sendfile(file, 0, 64 * 1024)
+        assert (corked, cork()) == ([1, 0], 0)
 
         with mock.patch.object(os, "sendfile", side_effect=BrokenPipeError), pytest.raises(BrokenPipeError):
-            worker.sendfile(file, 0, 10_000)
+            worker.sendfile(file, 0, 100_000)
         assert cork() == 0
 
 
@@ -84,9 +86,28 @@ def test_a_full_buffer_is_waited_for_and_others_have_a_turn_before_the_next_bloc
         worker,
         client,
         mock.patch.object(os, "sendfile", story.sendfile),
-        mock.patch.object(_Socket, "_wait", story.wait),
+        mock.patch.object(Socket, "_wait", story.wait),
         mock.patch.object(gevent, "sleep", story.sleep),
     ):
         assert worker.sendfile(file, 0, 3 * BLOCK) == BLOCK + 1000
 
     assert [each[0] for each in story.mock_calls] == ["sendfile", "sleep", "sendfile", "wait", "sendfile"]
+
+
+def test_a_connection_keeps_its_place_among_those_in_flight_until_its_bytes_are_taken(file: IO[bytes]) -> None:
+    worker, client = connected(socket.AF_UNIX)
+    story = mock.MagicMock()
+    story.sendfile.side_effect = [BlockingIOError, 1000, 0]
+    worker.passage = story.passage
+
+    with (
+        worker,
+        client,
+        mock.patch.object(os, "sendfile", story.sendfile),
+        mock.patch.object(Socket, "_wait", story.wait),
+    ):
+        assert worker.sendfile(file, 0, BLOCK) == 1000
+
+    enter, leave = "passage.__enter__", "passage.__exit__"
+    block = [enter, "sendfile", "wait", leave]
+    assert [each[0] for each in story.mock_calls] == [*block, *block, enter, "sendfile", leave]

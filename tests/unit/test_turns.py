@@ -8,9 +8,11 @@ from unittest import mock
 import gevent
 import pytest
 from gevent import socket
+from gevent.event import Event
 from gevent.pool import Pool
 from gunicorn.workers.ggevent import GeventWorker
 
+from registry_cache.connection import InFlight
 from registry_cache.worker import Server, Turnstile, Worker
 
 # What waits for an idle moment with this priority of libev's waits for a turn of the loop.
@@ -91,3 +93,89 @@ def test_a_request_that_was_waited_for_is_answered_at_once() -> None:
 
     assert turn.mock_calls == [mock.call(0)] * 2
     assert handle.call_count == 3
+
+
+class Loop:
+    """What an ``InFlight`` hears of time: its clock, and a pause that ends when the test lets it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.look = Event()
+
+    def clock(self) -> float:
+        return self.now
+
+    def pause(self, _: float) -> None:
+        self.look.wait()
+        self.look.clear()
+
+
+class Sender:
+    """A connection that sends block after block, each taken when the test says so."""
+
+    def __init__(self, in_flight: InFlight) -> None:
+        self.begun = 0
+        self._passage = in_flight.passage()
+        self._taken = Event()
+        gevent.spawn(self._send)
+        gevent.idle()
+
+    def _send(self) -> None:
+        while True:
+            with self._passage:
+                self.begun += 1
+                self._taken.wait()
+                self._taken.clear()
+
+    def taken(self) -> None:
+        self._taken.set()
+        gevent.idle()
+
+
+def test_so_many_have_something_on_the_way_and_the_others_have_their_turn_in_order() -> None:
+    loop = Loop()
+    in_flight = InFlight(2, 1.0, loop.clock, loop.pause)
+    senders = [Sender(in_flight) for _ in range(4)]
+    assert [each.begun for each in senders] == [1, 1, 0, 0]
+
+    senders[1].taken()
+    assert [each.begun for each in senders] == [1, 1, 1, 0]
+    senders[0].taken()
+    assert [each.begun for each in senders] == [1, 1, 1, 1]
+    senders[2].taken()
+    assert [each.begun for each in senders] == [1, 2, 1, 1]
+
+
+def test_a_slow_client_keeps_nobody_waiting_and_waits_for_nobody_until_it_is_quick() -> None:
+    loop = Loop()
+    in_flight = InFlight(1, 1.0, loop.clock, loop.pause)
+    slow, other = Sender(in_flight), Sender(in_flight)
+    assert (slow.begun, other.begun) == (1, 0)
+
+    loop.now = 1.5
+    loop.look.set()
+    gevent.idle()
+    assert (slow.begun, other.begun) == (1, 1)
+
+    # Its place is the other's by now.
+    slow.taken()
+    assert (slow.begun, other.begun) == (2, 1)
+    # That was quick: it has its turn behind the other.
+    slow.taken()
+    assert (slow.begun, other.begun) == (2, 1)
+    other.taken()
+    assert (slow.begun, other.begun) == (3, 1)
+
+
+def test_who_leaves_the_queue_takes_no_place_with_it() -> None:
+    loop = Loop()
+    in_flight = InFlight(1, 1.0, loop.clock, loop.pause)
+    first = Sender(in_flight)
+    gone = gevent.spawn(in_flight.enter, in_flight.passage())
+    gevent.idle()
+    last = Sender(in_flight)
+
+    gone.kill()
+    first.taken()
+
+    assert (first.begun, last.begun) == (1, 1)
