@@ -75,7 +75,11 @@ class Lookout:
         while self._waiting:
             self.pause()
             for connection, (before, looks) in tuple(self._waiting.items()):
-                left = connection.unread()
+                try:
+                    left = connection.unread()
+                except (OSError, ValueError):
+                    # Closed meanwhile: its wait is about to end, and the others still have to be looked at.
+                    continue
                 # A slow client frees too little of the kernel's buffer for a write, and still it reads.
                 looks = looks + 1 if before is not None and left >= before else 0
                 self._waiting[connection] = left, looks

@@ -12,7 +12,8 @@ from gevent.event import Event
 from gevent.pool import Pool
 from gunicorn.workers.ggevent import GeventWorker
 
-from registry_cache.connection import InFlight
+from registry_cache.connection import _LOOKS as LOOKS
+from registry_cache.connection import SEND_SECONDS, InFlight, Lookout
 from registry_cache.worker import Server, Turnstile, Worker
 
 # What waits for an idle moment with this priority of libev's waits for a turn of the loop.
@@ -179,3 +180,21 @@ def test_who_leaves_the_queue_takes_no_place_with_it() -> None:
     first.taken()
 
     assert (first.begun, last.begun) == (1, 1)
+
+
+def test_a_connection_that_was_closed_keeps_no_other_from_being_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, lookout = Loop(), Lookout()
+    monkeypatch.setattr(lookout, "pause", lambda: loop.pause(0))
+    closed = mock.Mock(**{"unread.side_effect": OSError})
+    silent = mock.Mock(patience=SEND_SECONDS, **{"unread.return_value": 1000})
+    lookout.begin(closed)
+    lookout.begin(silent)
+    gevent.idle()
+
+    for _ in range(LOOKS + 1):
+        silent.let_it_go.assert_not_called()
+        loop.look.set()
+        gevent.idle()
+
+    silent.let_it_go.assert_called_once_with(1000)
+    closed.let_it_go.assert_not_called()
