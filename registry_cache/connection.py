@@ -8,7 +8,7 @@ import os
 import sys
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from typing import IO, Any
 
@@ -28,7 +28,7 @@ _SEND_BLOCK = 2 * 1024 * 1024
 _AT_ONCE = 64 * 1024
 
 # How many connections of a worker to nginx have something on the way at once, and the seconds in which it takes that
-# where its client is quick. 96 were as slow as all thousand: then that takes longer.
+# where its client is quick. With 80 one run in four was as slow as with all thousand.
 _IN_FLIGHT = 64
 _SOON = 0.1
 
@@ -45,47 +45,60 @@ PROXY_SECONDS = 660.0
 _LOOKS = 6
 
 
+class Rounds:
+    """Calls ``look`` after each ``pause``, as long as there is somebody among ``waiting``."""
+
+    def __init__(self, waiting: Collection[object], pause: Callable[[], None], look: Callable[[], None]) -> None:
+        self._waiting = waiting
+        self._pause = pause
+        self._look = look
+        self._running = False
+
+    def begin(self) -> None:
+        """Somebody is about to wait."""
+        if not self._running:
+            self._running = True
+            gevent.spawn(self._run)
+
+    def _run(self) -> None:
+        while self._waiting:
+            self._pause()
+            self._look()
+        self._running = False
+
+
 class Lookout:
     """Looks now and then at the connections that wait to send, and ends those of which nothing is read.
 
     One for all of them: a timer for each wait, and a look at its begin, were a tenth of what a stream costs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pause: Callable[[float], None] = gevent.sleep) -> None:
         # What was unread at the last look, None before the first, and at how many in a row it was no less.
         self._waiting: dict[Any, tuple[int | None, int]] = {}
-        self._looking = False
+        self._rounds = Rounds(self._waiting, lambda: pause(SEND_SECONDS / _LOOKS), self._look)
 
     def begin(self, connection: Any) -> None:
         """Look at ``connection``, which is about to wait, until ``stop``."""
         self._waiting[connection] = None, 0
-        if not self._looking:
-            self._looking = True
-            gevent.spawn(self._look)
+        self._rounds.begin()
 
     def stop(self, connection: Any) -> None:
         """Its wait is over."""
         del self._waiting[connection]
 
-    def pause(self) -> None:
-        """Return when it is time for the next look."""
-        gevent.sleep(SEND_SECONDS / _LOOKS)
-
     def _look(self) -> None:
-        while self._waiting:
-            self.pause()
-            for connection, (before, looks) in tuple(self._waiting.items()):
-                try:
-                    left = connection.unread()
-                except (OSError, ValueError):
-                    # Closed meanwhile: its wait is about to end, and the others still have to be looked at.
-                    continue
-                # A slow client frees too little of the kernel's buffer for a write, and still it reads.
-                looks = looks + 1 if before is not None and left >= before else 0
-                self._waiting[connection] = left, looks
-                if looks == round(_LOOKS * connection.patience / SEND_SECONDS):
-                    connection.let_it_go(left)
-        self._looking = False
+        for connection, (before, looks) in tuple(self._waiting.items()):
+            try:
+                left = connection.unread()
+            except (OSError, ValueError):
+                # Closed meanwhile: its wait is about to end, and the others still have to be looked at.
+                continue
+            # A slow client frees too little of the kernel's buffer for a write, and still it reads.
+            looks = looks + 1 if before is not None and left >= before else 0
+            self._waiting[connection] = left, looks
+            if looks == round(_LOOKS * connection.patience / SEND_SECONDS):
+                connection.let_it_go(left)
 
 
 _lookout = Lookout()
@@ -109,10 +122,9 @@ class InFlight:
         self._most = most
         self._seconds = seconds
         self._clock = clock
-        self._pause = pause
         self._begun: set[Passage] = set()
         self._queue: dict[Passage, Event] = {}
-        self._looking = False
+        self._rounds = Rounds(self._queue, lambda: pause(seconds / 2), self._look)
 
     def passage(self) -> Passage:
         """Return what a connection enters for each of its blocks."""
@@ -129,7 +141,7 @@ class InFlight:
 
     def leave(self, passage: Passage) -> None:
         """Its bytes are taken, or never will be."""
-        passage.slow = self._clock() - passage.began > self._seconds
+        passage.slow = self._late(passage)
         self._give_up(passage)
 
     def _begin(self, passage: Passage) -> None:
@@ -138,9 +150,7 @@ class InFlight:
 
     def _wait(self, passage: Passage) -> None:
         mine = self._queue[passage] = Event()
-        if not self._looking:
-            self._looking = True
-            gevent.spawn(self._look)
+        self._rounds.begin()
         try:
             mine.wait()
         except BaseException:
@@ -149,13 +159,13 @@ class InFlight:
             raise
 
     def _look(self) -> None:
-        """While somebody queues, give up now and then the places of slow clients."""
-        while self._queue:
-            self._pause(self._seconds / 2)
-            for passage in tuple(self._begun):
-                if self._clock() - passage.began > self._seconds:
-                    self._give_up(passage)
-        self._looking = False
+        """Give up the places of slow clients."""
+        for passage in tuple(self._begun):
+            if self._late(passage):
+                self._give_up(passage)
+
+    def _late(self, passage: Passage) -> bool:
+        return self._clock() - passage.began > self._seconds
 
     def _give_up(self, passage: Passage) -> None:
         if passage not in self._begun:
@@ -213,9 +223,14 @@ class Bounded:
         return int.from_bytes(fcntl.ioctl(self.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
     @property
-    def patience(self: Any) -> float:
+    def behind_nginx(self: Any) -> bool:
+        """Whether it is nginx that reads, for a client of its own."""
+        return bool(self.family == socket.AF_UNIX)
+
+    @property
+    def patience(self) -> float:
         """Seconds for which nothing may be read."""
-        return PROXY_SECONDS if self.family == socket.AF_UNIX else SEND_SECONDS
+        return PROXY_SECONDS if self.behind_nginx else SEND_SECONDS
 
     def let_it_go(self: Any, left: int) -> None:
         """End the wait by an error; ``left`` is what was not read."""
@@ -240,7 +255,7 @@ class Socket(Bounded, socket.socket):
 
     def sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> int:
         """Send ``count`` bytes of ``file`` from ``offset``; return how many the disk gave. Raises OSError."""
-        if (count is not None and count <= _AT_ONCE) or self.family == socket.AF_UNIX:
+        if (count is not None and count <= _AT_ONCE) or self.behind_nginx:
             return self._sent(file, offset, count)
         # Else all that the kernel takes at once ends in a small packet: half as many again of them, and of their work.
         self.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, True)

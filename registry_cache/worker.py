@@ -18,7 +18,6 @@ from functools import partial
 from typing import Any
 
 import gevent
-import gevent.ssl
 from gevent import socket
 from gevent.event import Event
 from gevent.server import StreamServer
@@ -228,7 +227,7 @@ class Worker(ggevent.GeventWorker):
         if not isinstance(client, ssl.SSLSocket):
             client = Socket(client.family, client.type, client.proto, fileno=client.detach())
             client.debug = watched.is_debug(listener)
-            if client.family == socket.AF_UNIX:
+            if client.behind_nginx:
                 client.passage = self._in_flight.passage()
             first = self._first_bytes(client)
             if not first:

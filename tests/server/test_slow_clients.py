@@ -38,12 +38,13 @@ SERVER = textwrap.dedent(f"""
     FILE = sys.argv.pop(1)
     look, looked, ended = (gevent.event.Event() for _ in range(3))
 
-    def pause(self):
+    def pause(seconds):
+        assert seconds == connection.SEND_SECONDS / connection._LOOKS
         looked.set()
         look.wait()
         look.clear()
 
-    connection.Lookout.pause = pause
+    connection._lookout = connection.Lookout(pause)
 
     class Stream:
         left = {SIZE} // {CHUNK}

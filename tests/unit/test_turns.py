@@ -97,7 +97,7 @@ def test_a_request_that_was_waited_for_is_answered_at_once() -> None:
 
 
 class Loop:
-    """What an ``InFlight`` hears of time: its clock, and a pause that ends when the test lets it."""
+    """What an ``InFlight`` and a ``Lookout`` hear of time: its clock, and a pause that ends when the test lets it."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -182,9 +182,25 @@ def test_who_leaves_the_queue_takes_no_place_with_it() -> None:
     assert (first.begun, last.begun) == (1, 1)
 
 
-def test_a_connection_that_was_closed_keeps_no_other_from_being_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    loop, lookout = Loop(), Lookout()
-    monkeypatch.setattr(lookout, "pause", lambda: loop.pause(0))
+def test_who_is_given_a_place_and_ends_before_it_is_told_gives_it_on() -> None:
+    loop = Loop()
+    in_flight = InFlight(1, 1.0, loop.clock, loop.pause)
+    first = in_flight.passage()
+    in_flight.enter(first)
+    gone = gevent.spawn(in_flight.enter, in_flight.passage())
+    gevent.idle()
+    last = Sender(in_flight)
+
+    gone.kill(block=False)
+    in_flight.leave(first)
+    gevent.idle()
+
+    assert last.begun == 1
+
+
+def test_a_connection_that_was_closed_keeps_no_other_from_being_looked_at() -> None:
+    loop = Loop()
+    lookout = Lookout(loop.pause)
     closed = mock.Mock(**{"unread.side_effect": OSError})
     silent = mock.Mock(patience=SEND_SECONDS, **{"unread.return_value": 1000})
     lookout.begin(closed)
