@@ -1,14 +1,12 @@
 """How each row is measured: one repetition with one system. Figures by name; ``value`` is the row's own."""
 
 import json
-import mmap
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bench.content import MANIFEST_TYPE, manifest_path
@@ -25,7 +23,7 @@ _STREAMS, _TIMES = 4, 6
 _WARM_CLIENTS, _WARM_TIMES = 8, 4
 _CLIENT_SECONDS = 1800
 # How many times its size a blob may take in memory on its way, in any of the systems and the client.
-_HELD = 4
+_USED = 4
 _RATE = re.compile(r"Requests/sec:\s+([0-9.]+)")
 _SLOWEST = re.compile(r"99%\s+([0-9.]+)(us|ms|s)")
 _FAILED = re.compile(r"(?:Non-2xx|Socket errors).*")
@@ -94,8 +92,8 @@ def cold_blob(trial: Trial) -> Figures:
     """MB/s of one client, CPU seconds a GB, and what upstream sent."""
     blob = trial.materials.cold(trial.repetition)
     before, sent = trial.system.cpu(), _quiet(trial)
-    with _memory(_HELD * blob.size):
-        told = _client(trial.system.cold_url, "stream", blob.path)
+    _use_memory(trial.system.folder / "scratch", _USED * blob.size)
+    told = _client(trial.system.cold_url, "stream", blob.path)
     upstream = (settled(trial.upstream) - sent) / blob.size
     cpu = (trial.system.cpu() - before) / (blob.size / 1000 / MB)
     return {"value": blob.size / MB / told["seconds"], "upstream": upstream, "cpu": cpu}
@@ -149,20 +147,18 @@ def _images(trial: Trial, clients: int) -> Figures:
     return {"value": told["seconds"], "upstream": upstream}
 
 
-@contextmanager
-def _memory(size: int) -> Iterator[None]:
-    """Let the machine have ``size`` bytes of free memory that it has used just now, and keeps for as long.
+def _use_memory(scratch: Path, size: int) -> None:
+    """Use ``size`` bytes of the memory that files take, and free them, so that whoever writes a file next has those.
 
-    A virtual machine may give back to its host what nothing uses, in blocks of 2 MiB. The first touch of each page then
-    costs fifteen times what it costs otherwise. So one page of each MiB stays in use, and no block is free.
+    A virtual machine may give back to its host what nothing has used for two seconds. The first touch of each page then
+    costs fifteen times what it costs otherwise. It is a file, because files are given large blocks, and what a process
+    frees is kept apart page by page.
     """
-    with mmap.mmap(-1, size) as held:
-        held.madvise(mmap.MADV_NOHUGEPAGE)
-        for start in range(0, size, mmap.PAGESIZE):
-            held[start] = 1
-        for start in range(0, size, MIB):
-            held.madvise(mmap.MADV_DONTNEED, start + mmap.PAGESIZE, MIB - mmap.PAGESIZE)
-        yield
+    piece = bytes(MIB)
+    with scratch.open("wb", buffering=0) as file:
+        for _ in range(0, size, MIB):
+            file.write(piece)
+    scratch.unlink()
 
 
 def _quiet(trial: Trial) -> int:
