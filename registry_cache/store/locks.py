@@ -42,8 +42,9 @@ class LockFile:
 
     def write(self, note: bytes) -> None:
         """Leave ``note`` for those who wait; ask while holding the lock. Raises OSError."""
-        os.ftruncate(self._descriptor, 0)
+        # Never cut to nothing first: ext4 takes that for a file being replaced, and allocates its blocks at the close.
         os.pwrite(self._descriptor, note, 0)
+        os.ftruncate(self._descriptor, len(note))
 
     def retire(self) -> None:
         """Unlink the file, while holding the lock; the next who comes makes a new one."""
