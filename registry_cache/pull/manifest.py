@@ -15,11 +15,13 @@ DIGEST  known to the repository                  → HIT           never revalid
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import TypeVar
 
 from registry_cache import metrics
@@ -52,6 +54,9 @@ from registry_cache.upstream.client import ManifestBody, ManifestHead, Upstream
 # would last longer than clients wait.
 _PAUSE = (0.1, 0.4)
 _MOMENT = 1.0
+
+# A confirmation is kept where the last one is older: each makes every worker read the record anew.
+_LATELY = timedelta(seconds=1)
 
 # What a captive portal, or a registry under maintenance, answers to anything, with a 200.
 _PAGE = "text/html"
@@ -263,7 +268,8 @@ class ManifestPull:
         now = self._clock()
         known = self._tag(upstream, repository, tag)
         if known and known.digest == digest:
-            self._records.touch_tag(upstream.name, repository, tag, now)
+            if not timedelta(0) <= now - known.checked_at < _LATELY:
+                self._records.touch_tag(upstream.name, repository, tag, now)
             return replace(known, checked_at=now)
         here = self._stored(upstream, repository, known.digest) if known else None
         before = here or self._previous(upstream, repository, known)
@@ -402,7 +408,7 @@ def _answer(outcome: Outcome, stored: StoredManifest) -> ManifestAnswer:
 
 
 def _to_values(record: TagRecord) -> Record:
-    return {
+    values = {
         "previous": str(record.previous) if record.previous else None,
         "digest": str(record.digest),
         "media_type": record.media_type,
@@ -410,15 +416,22 @@ def _to_values(record: TagRecord) -> Record:
         "checked_at": record.checked_at.isoformat(),
         "changed_at": record.changed_at.isoformat(),
     }
+    return {"tag": json.dumps(values)}
 
 
 def _from_values(values: Record) -> TagRecord:
-    previous = values["previous"]
+    return _parsed(str(values["tag"]))
+
+
+# All who share an outcome get the same text.
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> TagRecord:
+    values = json.loads(text)
     return TagRecord(
-        previous=Digest.parse(str(previous)) if previous else None,
-        digest=Digest.parse(str(values["digest"])),
-        media_type=str(values["media_type"]),
-        size=int(str(values["size"])),
-        checked_at=datetime.fromisoformat(str(values["checked_at"])),
-        changed_at=datetime.fromisoformat(str(values["changed_at"])),
+        previous=Digest.parse(values["previous"]) if values["previous"] else None,
+        digest=Digest.parse(values["digest"]),
+        media_type=values["media_type"],
+        size=values["size"],
+        checked_at=datetime.fromisoformat(values["checked_at"]),
+        changed_at=datetime.fromisoformat(values["changed_at"]),
     )

@@ -126,6 +126,27 @@ def test_a_tag_that_is_fresh(upstream: FakeUpstream, manifests: ManifestPull) ->
     assert upstream.exchanges == []
 
 
+def test_a_tag_that_is_compared_again_and_again(upstream: FakeUpstream, store: Store) -> None:
+    now = datetime.now(UTC)
+    manifests = ManifestPull(store.records, Flights(store.layout), lambda: now)
+    registry = connect(upstream.url)
+    upstream.add_manifest(b"{}", OCI_MANIFEST, tag="1")
+    manifests.get(registry, APP, Tag("1"), POLICY)
+    now += timedelta(seconds=2)
+    with counted() as counts:
+        assert manifests.get(registry, APP, Tag("1"), POLICY).outcome is Outcome.REVALIDATED
+    assert counts["utime"] == 1
+    assert manifests.get(registry, APP, Tag("1"), POLICY).outcome is Outcome.REVALIDATED  # read, and kept in memory
+    upstream.forget()
+
+    with counted() as counts:
+        assert manifests.get(registry, APP, Tag("1"), POLICY).outcome is Outcome.REVALIDATED
+
+    # The record twice and the manifest as for a hit; the lock is opened, looked at, read and removed.
+    assert counts == {"stat": 4, "open": 1, "fstat": 2, "pread": 1, "unlink": 1}
+    assert [exchange.method for exchange in upstream.exchanges] == ["HEAD"]
+
+
 def test_tags_are_compared_over_one_connection(upstream: FakeUpstream, manifests: ManifestPull) -> None:
     registry = connect(upstream.url)
     upstream.add_manifest(b"{}", OCI_MANIFEST, tag="1")

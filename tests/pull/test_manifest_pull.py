@@ -106,6 +106,26 @@ def test_a_tag_costs_a_head_and_one_get_by_digest(upstream: FakeUpstream, worker
     assert store.files("locks") == set()
 
 
+def test_when_upstream_has_confirmed_a_tag_is_kept(upstream: FakeUpstream, worker: Worker, store: Store) -> None:
+    def checked_at() -> datetime:
+        record = store.records.tag(HUB, APP, LATEST)
+        assert record
+        return record.checked_at
+
+    upstream.add_manifest(document(1), OCI_MANIFEST, tag="latest")
+    worker.get()
+    first = checked_at()
+
+    worker.ahead = timedelta(minutes=1)
+    assert worker.get().outcome is Outcome.REVALIDATED
+    assert checked_at() - first >= timedelta(seconds=59)
+
+    # The clock was set back: a moment that is yet to come says nothing.
+    worker.ahead = timedelta(0)
+    assert worker.get().outcome is Outcome.REVALIDATED
+    assert checked_at() - first < timedelta(seconds=59)
+
+
 def test_a_tag_that_moved_brings_the_new_manifest_at_once(upstream: FakeUpstream, worker: Worker) -> None:
     old = publish(upstream, 1)
     worker.get()
