@@ -7,8 +7,6 @@ transfer's, are no request's. Waits inside of waits count once.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 
 
@@ -32,16 +30,18 @@ def begin() -> Stopwatch:
     return watch
 
 
-@contextmanager
-def waiting() -> Iterator[None]:
+class waiting:
     """Upstream is waited for inside."""
-    watch = _current.get()
-    if watch is None or watch.running:
-        yield
-        return
-    began, watch.running = time.monotonic(), True
-    try:
-        yield
-    finally:
-        watch.seconds += time.monotonic() - began
-        watch.running = False
+
+    __slots__ = ("_began", "_watch")
+
+    def __enter__(self) -> None:
+        watch = _current.get()
+        self._watch = None if watch is None or watch.running else watch
+        if self._watch:
+            self._began, self._watch.running = time.monotonic(), True
+
+    def __exit__(self, *_: object) -> None:
+        if self._watch:
+            self._watch.seconds += time.monotonic() - self._began
+            self._watch.running = False

@@ -35,6 +35,9 @@ class Breaker:
 
     def success(self) -> None:
         """Upstream answered, whatever it said."""
+        if self._in_a_row == 0:
+            # Nothing to take back, and nothing to wait for: each pull of a tag says so.
+            return
         with self._mutex:
             self._in_a_row, self._pause, self._probing = 0, FIRST_PAUSE, False
 
@@ -55,6 +58,8 @@ class Breaker:
 
     def look(self) -> Refusal | None:
         """Return why it is open; None while closed. Takes no probe."""
+        if self._in_a_row < self._failures:
+            return None
         with self._mutex:
             return self._refusal(self._clock())
 
@@ -63,6 +68,8 @@ class Breaker:
 
         While open, one caller a pause gets None: it is the probe.
         """
+        if self._in_a_row < self._failures:
+            return None
         with self._mutex:
             now = self._clock()
             refusal = self._refusal(now)

@@ -6,7 +6,6 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -33,22 +32,32 @@ _ERROR_SECONDS = 1.0
 _ADDRESS = re.compile(r"<[^>]*>|0x[0-9a-f]+|HTTPS?ConnectionPool\([^)]*\):? ?|\(Caused by |with url: \S+")
 
 
-@contextlib.contextmanager
-def reporting(upstream: str, what: str) -> Iterator[None]:
+class reporting:
     """Turn the HTTP library's exceptions inside into UpstreamTimeout and UpstreamUnavailable, with the cause."""
-    try:
-        yield
-    except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
-        raise UpstreamTimeout(f"{upstream} was silent while we {what}") from error
-    except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
-        raise UpstreamUnavailable(
-            f"the TLS connection to {upstream} failed while we {what}: {_cause(error)}"
-        ) from error
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        raise UpstreamUnavailable(f"{upstream} failed while we {what}: {_cause(error)}") from error
-    except ValueError as error:
-        # requests looks at a redirect's address even where it is not to follow it.
-        raise UpstreamError(f"{upstream} sent what makes no sense while we {what}: {_cause(error)}") from error
+
+    __slots__ = ("_upstream", "_what")
+
+    def __init__(self, upstream: str, what: str) -> None:
+        self._upstream = upstream
+        self._what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
+        upstream, what = self._upstream, self._what
+        match error:
+            case requests.Timeout() | urllib3.exceptions.TimeoutError():
+                raise UpstreamTimeout(f"{upstream} was silent while we {what}") from error
+            case requests.exceptions.SSLError() | urllib3.exceptions.SSLError():
+                raise UpstreamUnavailable(
+                    f"the TLS connection to {upstream} failed while we {what}: {_cause(error)}"
+                ) from error
+            case requests.RequestException() | urllib3.exceptions.HTTPError() | OSError():
+                raise UpstreamUnavailable(f"{upstream} failed while we {what}: {_cause(error)}") from error
+            case ValueError():
+                # requests looks at a redirect's address even where it is not to follow it.
+                raise UpstreamError(f"{upstream} sent what makes no sense while we {what}: {_cause(error)}") from error
 
 
 def read_body(upstream: str, what: str, response: requests.Response, limit: int, seconds: float) -> bytes:

@@ -87,8 +87,7 @@ class Session:
         # who reads the configuration expects them (P30).
         self._requests.trust_env = False
         self._requests.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
-        self._requests.headers.clear()
-        self._requests.proxies = {"http": proxy, "https": proxy} if proxy else {}
+        self._proxies = {"http": proxy, "https": proxy} if proxy else {}
         for scheme in ("http://", "https://"):
             adapter = requests.adapters.HTTPAdapter(pool_connections=16, pool_maxsize=_POOL_SIZE, max_retries=0)
             self._requests.mount(scheme, adapter)
@@ -128,15 +127,16 @@ class Session:
     ) -> requests.Response:
         read = self._timeouts.read if silence is None else min(silence, self._timeouts.read)
         with faults.reporting(self._name, what):
-            response = self._requests.request(
-                method,
-                url,
-                headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers},
+            sent = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
+            response = self._requests.send(
+                # Prepared without the session, which has nothing of its own to add and takes its time over it.
+                requests.Request(method, url, headers=sent).prepare(),
                 timeout=(self._timeouts.connect, read),
                 stream=True,
                 allow_redirects=False,
                 verify=self._tls.verify,
                 cert=self._tls.certificate if at_home else None,
+                proxies=self._proxies,
             )
             if method == "HEAD":
                 # There is no body, and whoever finds that out gives the connection back to those that wait for one.
