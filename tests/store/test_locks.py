@@ -168,8 +168,14 @@ def test_a_shorter_note_replaces_a_longer_one(path: str) -> None:
 
 def test_a_note_never_cuts_the_file_to_nothing(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """ext4 takes that for the begin of a replacement and writes its blocks at the close, which took 0.15 ms."""
-    sizes, really = [], os.ftruncate
-    monkeypatch.setattr(os, "ftruncate", lambda file, size: (sizes.append(size), really(file, size)))
+    sizes: list[int] = []
+    really = os.ftruncate
+
+    def ftruncate(file: int, size: int) -> None:
+        sizes.append(size)
+        really(file, size)
+
+    monkeypatch.setattr(os, "ftruncate", ftruncate)
     with LockFile(path) as lock:
         lock.write(b"a long note")
         lock.write(b"note")
