@@ -15,7 +15,6 @@ DIGEST  known to the repository                  → HIT           never revalid
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Callable
@@ -55,8 +54,9 @@ from registry_cache.upstream.client import ManifestBody, ManifestHead, Upstream
 _PAUSE = (0.1, 0.4)
 _MOMENT = 1.0
 
-# A confirmation is kept where the last one is older: each makes every worker read the record anew.
-_LATELY = timedelta(seconds=1)
+# A confirmation is kept where the last one is older: each makes every worker read the record anew. Less than a
+# ``max_age`` of any use, which would end before it is kept.
+_LATELY = timedelta(seconds=0.1)
 
 # What a captive portal, or a registry under maintenance, answers to anything, with a 200.
 _PAGE = "text/html"
@@ -400,6 +400,8 @@ def _key(upstream: Upstream, repository: Repository, tag: Tag) -> str:
     return f"tag {upstream.name}/{repository}:{tag}"
 
 
+_VALUES = ("previous", "digest", "media_type", "size", "checked_at", "changed_at")
+
 _Absent = Callable[[Upstream, Repository, Digest, TagRecord | None], ManifestAnswer]
 
 
@@ -408,7 +410,7 @@ def _answer(outcome: Outcome, stored: StoredManifest) -> ManifestAnswer:
 
 
 def _to_values(record: TagRecord) -> Record:
-    values = {
+    return {
         "previous": str(record.previous) if record.previous else None,
         "digest": str(record.digest),
         "media_type": record.media_type,
@@ -416,22 +418,22 @@ def _to_values(record: TagRecord) -> Record:
         "checked_at": record.checked_at.isoformat(),
         "changed_at": record.changed_at.isoformat(),
     }
-    return {"tag": json.dumps(values)}
 
 
 def _from_values(values: Record) -> TagRecord:
-    return _parsed(str(values["tag"]))
+    return _tag_record(*(values[name] for name in _VALUES))
 
 
-# All who share an outcome get the same text.
+# All who share an outcome get the same values.
 @lru_cache(maxsize=64)
-def _parsed(text: str) -> TagRecord:
-    values = json.loads(text)
+def _tag_record(
+    previous: object, digest: object, media_type: object, size: object, checked_at: object, changed_at: object
+) -> TagRecord:
     return TagRecord(
-        previous=Digest.parse(values["previous"]) if values["previous"] else None,
-        digest=Digest.parse(values["digest"]),
-        media_type=values["media_type"],
-        size=values["size"],
-        checked_at=datetime.fromisoformat(values["checked_at"]),
-        changed_at=datetime.fromisoformat(values["changed_at"]),
+        previous=Digest.parse(str(previous)) if previous else None,
+        digest=Digest.parse(str(digest)),
+        media_type=str(media_type),
+        size=int(str(size)),
+        checked_at=datetime.fromisoformat(str(checked_at)),
+        changed_at=datetime.fromisoformat(str(changed_at)),
     )

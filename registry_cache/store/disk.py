@@ -32,7 +32,7 @@ _instance = secrets.token_hex(4)
 class reporting:
     """Turn an OSError inside into StoreFull or StoreError, which say ``what`` was being done and to which file.
 
-    No generator: each hit enters three, and each chunk of a download two.
+    No generator: a hit enters up to four, and each chunk of a download one.
     """
 
     __slots__ = ("_what",)

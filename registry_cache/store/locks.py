@@ -44,7 +44,8 @@ class LockFile:
         """Leave ``note`` for those who wait; ask while holding the lock. Raises OSError."""
         # Never cut to nothing first: ext4 takes that for a file being replaced, and allocates its blocks at the close.
         os.pwrite(self._descriptor, note, 0)
-        os.ftruncate(self._descriptor, len(note))
+        if os.fstat(self._descriptor).st_size > len(note):
+            os.ftruncate(self._descriptor, len(note))
 
     def retire(self) -> None:
         """Unlink the file, while holding the lock; the next who comes makes a new one."""

@@ -35,8 +35,9 @@ class Breaker:
 
     def success(self) -> None:
         """Upstream answered, whatever it said."""
+        # Looked at without the lock, here and below, because each pull of a tag asks: whoever sees what was so a moment
+        # ago is as good as one who came a moment earlier.
         if self._in_a_row == 0:
-            # Nothing to take back, and nothing to wait for: each pull of a tag says so.
             return
         with self._mutex:
             self._in_a_row, self._pause, self._probing = 0, FIRST_PAUSE, False

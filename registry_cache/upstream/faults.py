@@ -45,6 +45,8 @@ class reporting:
         pass
 
     def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
+        if error is None:
+            return
         upstream, what = self._upstream, self._what
         match error:
             case requests.Timeout() | urllib3.exceptions.TimeoutError():
