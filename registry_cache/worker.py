@@ -77,6 +77,22 @@ class Turnstile:
         self._turning = False
 
 
+class Listener(socket.socket):
+    """A listener that tells its name, and whether it is that of ``http.debug.addr``, when a stop has closed it, too.
+
+    What it accepted before may send its first bytes after that.
+    """
+
+    def __init__(self, accepting: socket.socket) -> None:
+        """Take over the descriptor of ``accepting``."""
+        super().__init__(accepting.family, accepting.type, accepting.proto, fileno=accepting.detach())
+        self._address = super().getsockname()
+        self.debug = watched.is_debug(self)
+
+    def getsockname(self) -> Any:
+        return self._address
+
+
 class Server(StreamServer):
     """Accepts a crowd as fast as it comes: in a turn of the loop as many as it has already, and one more.
 
@@ -173,6 +189,7 @@ class Worker(ggevent.GeventWorker):
     def patch(self) -> None:
         """Called by gunicorn in each new worker, before the application is loaded."""
         super().patch()
+        self.sockets: list[Listener] = [Listener(each) for each in self.sockets]
         # gunicorn has no setting for the class of its server.
         ggevent.StreamServer = partial(Server, renew=self._renewed)
         # Nor for that of its answers.
@@ -226,7 +243,7 @@ class Worker(ggevent.GeventWorker):
         """Serve one connection, from its first byte to its end."""
         if not isinstance(client, ssl.SSLSocket):
             client = Socket(client.family, client.type, client.proto, fileno=client.detach())
-            client.debug = watched.is_debug(listener)
+            client.debug = listener.debug
             if client.behind_nginx:
                 client.passage = self._in_flight.passage()
             first = self._first_bytes(client)

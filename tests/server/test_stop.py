@@ -1,15 +1,23 @@
 """A stop: what is under way finishes, what only waits does not hold it up."""
 
+import contextlib
+import os
+import re
+import socket
 import threading
 import time
 from collections.abc import Callable
 from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
 
 from tests.conftest import MakeCache
 from tests.harness.images import random_bytes
 from tests.harness.pullers import Puller
 from tests.harness.upstream import FakeUpstream
 from tests.server.waiting import eventually
+from tests.server.workers import Workers
 
 MiB = 1024 * 1024
 # gunicorn looks once a second whether to stop; its own grace, which idle connections used to take whole, is 30.
@@ -30,6 +38,53 @@ def test_idle_connections_do_not_hold_up_a_stop(upstream: FakeUpstream, make_cac
     for connection in idle:
         connection.close()
     cache.start()
+
+
+@pytest.mark.parametrize(("place", "status"), [("main", b"200"), ("debug", b"404")])
+def test_a_connection_that_was_accepted_before_the_stop_may_ask_after_it(
+    make_cache: MakeCache, place: str, status: bytes
+) -> None:
+    cache = make_cache({"http": {"debug": {"addr": "127.0.0.1:0"}}})
+    workers = Workers(cache)
+    said = re.search(r"metrics and health on http://(127\.0\.0\.1:[0-9]+)\n", cache.log_text())
+    assert said
+    address = cache.address if place == "main" else said[1]
+    host, _, port = address.rpartition(":")
+    with workers.only(workers.first):
+        connection = socket.create_connection((host, int(port)))
+        # A worker takes them in turn: once this one is answered it has accepted ours.
+        with socket.create_connection((host, int(port))) as behind:
+            assert ask(behind)
+
+    stop = threading.Thread(target=cache.terminate)
+    stop.start()
+    eventually(lambda: not listens(workers.first, int(port)))
+    with connection:
+        answer = ask(connection)
+    stop.join()
+
+    # The debug address has no API, and the connection is still its own.
+    assert answer.split()[1] == status, answer
+    assert "Traceback" not in cache.log_text()
+    cache.start()
+
+
+def ask(connection: socket.socket) -> bytes:
+    """Return the begin of the answer to a request on `connection`."""
+    connection.sendall(b"GET /v2/ HTTP/1.1\r\nHost: cache\r\nConnection: close\r\n\r\n")
+    return connection.recv(4096)
+
+
+def listens(process: int, port: int) -> bool:
+    """Tell whether `process` has a socket that listens on `port`."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
+    listening = {f"socket:[{line[9]}]" for line in lines if line[3] == "0A" and line[1].endswith(f":{port:04X}")}
+    folder = f"/proc/{process}/fd"
+    open_files = set()
+    for name in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):
+            open_files.add(os.readlink(f"{folder}/{name}"))
+    return bool(listening & open_files)
 
 
 def test_a_transfer_under_way_finishes_before_the_stop(
