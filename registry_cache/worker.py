@@ -103,7 +103,7 @@ class Server(StreamServer):
 
     def __init__(self, *args: Any, renew: Callable[[ssl.SSLContext], ssl.SSLContext], **kwargs: Any) -> None:
         """``renew`` turns the context that gunicorn made into the one to use now."""
-        if watched.is_debug(args[0]):
+        if args[0].debug:
             # Always plain: what scrapes and probes has no certificate to trust, and the address is nobody else's.
             kwargs.pop("ssl_context", None)
         if "ssl_context" in kwargs:

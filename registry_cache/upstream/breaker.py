@@ -35,8 +35,7 @@ class Breaker:
 
     def success(self) -> None:
         """Upstream answered, whatever it said."""
-        # Looked at without the lock, here and below, because each pull of a tag asks: whoever sees what was so a moment
-        # ago is as good as one who came a moment earlier.
+        # Without the lock, as in ``_closed``.
         if self._in_a_row == 0:
             return
         with self._mutex:
@@ -59,7 +58,7 @@ class Breaker:
 
     def look(self) -> Refusal | None:
         """Return why it is open; None while closed. Takes no probe."""
-        if self._in_a_row < self._failures:
+        if self._closed:
             return None
         with self._mutex:
             return self._refusal(self._clock())
@@ -69,7 +68,7 @@ class Breaker:
 
         While open, one caller a pause gets None: it is the probe.
         """
-        if self._in_a_row < self._failures:
+        if self._closed:
             return None
         with self._mutex:
             now = self._clock()
@@ -80,7 +79,12 @@ class Breaker:
             self._probe_at, self._probing = now + self._pause, True
             return None
 
+    @property
+    def _closed(self) -> bool:
+        """Asked without the lock by each pull of a tag: who sees what was so a moment ago has come a moment earlier."""
+        return self._in_a_row < self._failures
+
     def _refusal(self, now: float) -> Refusal | None:
-        if self._in_a_row < self._failures:
+        if self._closed:
             return None
         return Refusal(self._cause, now - self._since, max(0.0, self._probe_at - now))

@@ -1,7 +1,5 @@
 """A stop: what is under way finishes, what only waits does not hold it up."""
 
-import contextlib
-import os
 import re
 import socket
 import threading
@@ -16,6 +14,7 @@ from tests.conftest import MakeCache
 from tests.harness.images import random_bytes
 from tests.harness.pullers import Puller
 from tests.harness.upstream import FakeUpstream
+from tests.pull.rig import holding
 from tests.server.waiting import eventually
 from tests.server.workers import Workers
 
@@ -78,13 +77,8 @@ def ask(connection: socket.socket) -> bytes:
 def listens(process: int, port: int) -> bool:
     """Tell whether `process` has a socket that listens on `port`."""
     lines = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
-    listening = {f"socket:[{line[9]}]" for line in lines if line[3] == "0A" and line[1].endswith(f":{port:04X}")}
-    folder = f"/proc/{process}/fd"
-    open_files = set()
-    for name in os.listdir(folder):
-        with contextlib.suppress(FileNotFoundError):
-            open_files.add(os.readlink(f"{folder}/{name}"))
-    return bool(listening & open_files)
+    listening = [line[9] for line in lines if line[3] == "0A" and line[1].endswith(f":{port:04X}")]
+    return any(holding(process, f"socket:[{inode}]") for inode in listening)
 
 
 def test_a_transfer_under_way_finishes_before_the_stop(

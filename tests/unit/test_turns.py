@@ -14,7 +14,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from registry_cache.connection import _LOOKS as LOOKS
 from registry_cache.connection import SEND_SECONDS, InFlight, Lookout
-from registry_cache.worker import Server, Turnstile, Worker
+from registry_cache.worker import Listener, Server, Turnstile, Worker
 
 # What waits for an idle moment with this priority of libev's waits for a turn of the loop.
 HIGHEST = 2
@@ -31,9 +31,7 @@ def served() -> Iterator[Pool]:
 @pytest.fixture
 def server(served: Pool) -> Iterator[Server]:
     """Not started: the test is the loop."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
+    with Listener(socket.create_server(("127.0.0.1", 0))) as listener:
         yield Server(listener, handle=gevent.sleep, renew=lambda context: context, spawn=served)
 
 
