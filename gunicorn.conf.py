@@ -7,4 +7,4 @@ The settings, each with its reason, are in the package: an installed wheel has n
 import runpy
 
 # gunicorn reads the settings as this module's names, and runs it anew at each reload: an import would not.
-globals().update(runpy.run_module("registry_cache.gunicorn_settings"))
+globals().update(runpy.run_module("registry_cache.server.settings"))

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from registry_cache.deployment import nginx
-from registry_cache.deployment.names import Registry
+from registry_cache.deployment.nginx_routes import Registry
 from tests.harness.images import MiB, random_bytes
 from tests.harness.nginx import Nginx
 from tests.harness.pullers import Puller

@@ -6,12 +6,13 @@ import os
 
 from flask import Flask
 
-from registry_cache import in_force, log
-from registry_cache import metrics as counted
-from registry_cache.api import auth, blobs, handlers, listings, manifests, metrics, ops
+from registry_cache.api import auth, blobs, health, hooks, listings, manifests, metrics
 from registry_cache.api.application import Application
 from registry_cache.config import Config
-from registry_cache.proxies import Proxies
+from registry_cache.runtime import log
+from registry_cache.runtime import metrics as counted
+from registry_cache.runtime.trusted_proxies import Proxies
+from registry_cache.server import active_config
 from registry_cache.wiring import build
 
 
@@ -20,8 +21,8 @@ def create_app(config: Config) -> Flask:
     log.setup(config.log.level, config.log.formatter)
     services = build(config)
     app = Application()
-    handlers.register(app, config.http.headers, Proxies.of(os.environ))
-    ops.register(app)
+    hooks.register(app, config.http.headers, Proxies.of(os.environ))
+    health.register(app)
     if services.guard is not None:
         auth.register(app, services.guard)
     app.register_blueprint(manifests.blueprint(services.upstreams, services.manifests))
@@ -29,11 +30,11 @@ def create_app(config: Config) -> Flask:
     app.register_blueprint(listings.blueprint(services.upstreams, services.listing))
     debug = config.http.debug.metrics if config.http.debug else None
     app.register_blueprint(metrics.blueprint(services.upstream_states, services.store_state, debug))
-    app.register_blueprint(ops.blueprint(services.readiness))
+    app.register_blueprint(health.blueprint(services.readiness))
     counted.serving()
     return app
 
 
 def from_environment() -> Flask:
     """Return the application for the configuration in force; what gunicorn's workers run."""
-    return create_app(in_force.current())
+    return create_app(active_config.current())

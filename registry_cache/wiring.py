@@ -12,62 +12,63 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 
-from registry_cache import evictor, metrics
 from registry_cache.api.auth import Guard
+from registry_cache.api.health import Readiness
 from registry_cache.api.metrics import StoreState, UpstreamState
-from registry_cache.api.ops import Readiness
 from registry_cache.auth.slowdown import Slowdown
 from registry_cache.auth.users import Users
 from registry_cache.auth.verifier import Verifier
 from registry_cache.config import Config, UpstreamConfig
 from registry_cache.config.hosts import HUB
 from registry_cache.deployment import nginx
-from registry_cache.deployment.names import Registry
+from registry_cache.deployment.nginx_routes import Registry
 from registry_cache.errors import RegistryError, StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.image_name import split_image_name
 from registry_cache.oci.layout_names import split_wanted
 from registry_cache.oci.names import Reference, Repository, Tag
 from registry_cache.policy.eviction import Bounds
-from registry_cache.pull import warm
-from registry_cache.pull.ahead import BlobPullAhead
 from registry_cache.pull.blob import BlobPull, Feeds
-from registry_cache.pull.export import Export
-from registry_cache.pull.flight import Flights
-from registry_cache.pull.image import Image
-from registry_cache.pull.layers import Layers
+from registry_cache.pull.images import warm
+from registry_cache.pull.images.closure import Image
+from registry_cache.pull.images.export import Export
+from registry_cache.pull.images.manifest_lookup import Layers
+from registry_cache.pull.images.pin_spec import pin_of
+from registry_cache.pull.images.prefetch import BlobPullAhead
+from registry_cache.pull.images.warm import Warm
 from registry_cache.pull.listing import Listing
 from registry_cache.pull.manifest import ManifestPull, TagPolicy
-from registry_cache.pull.pinned import pin_of
-from registry_cache.pull.target import Served, Upstreams
-from registry_cache.pull.warm import Warm
-from registry_cache.store import disk, inventory, selftest
-from registry_cache.store.adopt import refuse_stranger
+from registry_cache.pull.routing import Served, Upstreams
+from registry_cache.pull.single_flight import Flights
+from registry_cache.runtime import metrics
+from registry_cache.store import disk, inventory
+from registry_cache.store.audit import selftest
 from registry_cache.store.blobs import Blobs
-from registry_cache.store.board import Notice
+from registry_cache.store.disk_errors import trouble
+from registry_cache.store.interchange.ingest import refuse_stranger
 from registry_cache.store.layout import Layout
-from registry_cache.store.ledger import Ledger
 from registry_cache.store.partials import Partials
 from registry_cache.store.pins import Pin, Pinned, Pins
-from registry_cache.store.probe import Probe
+from registry_cache.store.readiness import Probe
 from registry_cache.store.records import Records
-from registry_cache.store.trouble import trouble
-from registry_cache.upkeep import keeper, status
-from registry_cache.upkeep.checkup import Step
+from registry_cache.store.size_ledger import Ledger
+from registry_cache.store.upstream_notes import Notice
+from registry_cache.upkeep import cleanup_process, size_keeper, status
+from registry_cache.upkeep.check_text import Step
 from registry_cache.upkeep.cleanup import Cleanup, Progress
 from registry_cache.upkeep.import_layout import Wanted
-from registry_cache.upkeep.moving_in import MovingIn, Place
-from registry_cache.upkeep.moving_in import Progress as ImportProgress
+from registry_cache.upkeep.importer import MovingIn, Place
+from registry_cache.upkeep.importer import Progress as ImportProgress
 from registry_cache.upkeep.verify import Progress as VerifyProgress
 from registry_cache.upkeep.verify import Task, Verify
 from registry_cache.upstream.auth import Account, Authenticator, Credentials, FixedAccount
-from registry_cache.upstream.check import Check
 from registry_cache.upstream.client import Upstream
 from registry_cache.upstream.credential_helper import CredentialHelper
+from registry_cache.upstream.diagnose.check import Check
+from registry_cache.upstream.diagnose.steps import Target as CheckTarget
 from registry_cache.upstream.health import Health
 from registry_cache.upstream.limits import Limits
 from registry_cache.upstream.session import TLS, Session, Timeouts
-from registry_cache.upstream.steps import Target as CheckTarget
 
 # What ``registry-cache check`` asks Docker Hub for where nothing is named: everybody may read it.
 HUB_SAMPLE = "library/alpine:latest"
@@ -156,15 +157,15 @@ def _accel(layout: Layout) -> Callable[[Digest], str]:
     return lambda digest: nginx.BLOBS + layout.blob(digest).removeprefix(f"{layout.blobs}/")
 
 
-def _keeper(config: Config, layout: Layout) -> keeper.Keeper:
+def _keeper(config: Config, layout: Layout) -> size_keeper.Keeper:
     bounds = _bounds(config, layout)
 
-    def evict(wanted: keeper.Wanted) -> int | None:
-        blobs, size, pinned = evictor.evict(config, bounds, wanted)
+    def evict(wanted: size_keeper.Wanted) -> int | None:
+        blobs, size, pinned = cleanup_process.evict(config, bounds, wanted)
         metrics.evicted(blobs, size)
         return pinned
 
-    return keeper.Keeper(layout, bounds, evict)
+    return size_keeper.Keeper(layout, bounds, evict)
 
 
 def _bounds(config: Config, layout: Layout) -> Bounds:

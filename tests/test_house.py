@@ -17,50 +17,24 @@ PACKAGE = "registry_cache"
 
 # Room → the rooms it may import beside itself; these are all the arrows there are.
 MAY_IMPORT = {
-    "api": {"pull", "auth", "oci", "errors", "log", "native", "metrics", "stopwatch", "proxies"},
-    "pull": {"upstream", "policy", "store", "oci", "errors", "log", "native", "metrics", "stopwatch"},
-    "upkeep": {"policy", "store", "oci", "errors", "log", "native"},
+    "api": {"pull", "auth", "oci", "errors", "runtime"},
+    "pull": {"upstream", "policy", "store", "oci", "errors", "runtime"},
+    "upkeep": {"policy", "store", "oci", "errors", "runtime"},
     # These three never see each other.
-    "upstream": {"oci", "errors", "log", "metrics", "stopwatch"},
-    "policy": {"oci", "errors", "log"},
-    "store": {"oci", "errors", "log", "native"},
+    "upstream": {"oci", "errors", "runtime"},
+    "policy": {"oci", "errors"},
+    "store": {"oci", "errors", "runtime"},
     "oci": {"errors"},
-    "auth": {"errors", "log", "native"},
-    "config": {"auth", "oci", "errors", "log"},
+    "auth": {"errors", "runtime"},
+    "config": {"auth", "oci", "errors", "runtime"},
     "deployment": {"oci", "errors"},
-    "connection": {"log"},
-    "handshake": {"log", "malformed"},
-    "malformed": set[str](),
-    "tls": {"log"},
-    "log": {"oci", "errors"},
+    # The application is handed to it.
+    "server": {"config", "errors", "runtime"},
+    "runtime": {"oci", "errors"},
     "errors": set[str](),
-    "native": set[str](),
-    "allocator": set[str](),
-    "descriptors": set[str](),
-    "metrics": set[str](),
-    "stopwatch": set[str](),
-    "priority": set[str](),
-    "proxies": set[str](),
-    "scoreboard": set[str](),
 }
 # Composition roots import anything of ours, and no room imports them.
-ROOTS = {
-    "app",
-    "cli",
-    "commands",
-    "evictor",
-    "grown",
-    "joined",
-    "launch",
-    "remembered",
-    "wiring",
-    "wsgi",
-    "worker",
-    "gunicorn_settings",
-    "in_force",
-    "reload",
-    "watched",
-}
+ROOTS = {"app", "cli", "commands", "wiring"}
 
 # Foreign module → the only rooms that may import it.
 ONLY = {
@@ -68,19 +42,17 @@ ONLY = {
     "werkzeug": {"api", "app"},
     "requests": {"upstream"},
     "urllib3": {"upstream"},
-    "gevent": {"worker", "connection", "handshake", "native"},
+    "gunicorn": {"server"},
+    "gevent": {"server", "runtime"},
     "bcrypt": {"auth"},
-    "prometheus_client": {"metrics", "scoreboard", "api"},
+    "prometheus_client": {"runtime", "server", "api"},
 }
 # Vocabulary and decisions are plain Python.
-STANDARD_LIBRARY_ONLY = {"errors", "log", "oci", "policy"}
+STANDARD_LIBRARY_ONLY = {"errors", "oci", "policy"}
 
 # Files are the store's; these others touch their own: a configuration, what an operator names, a descriptor to send,
 # a process's memory and priority.
-OPEN_FILES = {
-    *("store", "auth", "config", "cli", "commands", "grown", "gunicorn_settings", "native", "priority"),
-    *("scoreboard", "connection"),
-}
+OPEN_FILES = {"store", "auth", "config", "cli", "commands", "server"}
 FILE_MODULES = {"fcntl", "shutil", "tempfile"}
 FILE_CALLS = {
     "open",
@@ -211,7 +183,7 @@ def test_importing_the_command_line_does_not_import_flask() -> None:
         ("api.blobs", "from registry_cache.store import blobs"),
         ("api.blobs", "from registry_cache.wiring import build"),
         ("api.blobs", "from registry_cache import config"),
-        ("oci.names", "from registry_cache.log import Log"),
+        ("oci.names", "from registry_cache.runtime.log import Log"),
         ("errors", "from registry_cache.oci.digest import Digest"),
         ("native", "from registry_cache.store import blobs"),
         ("pull.blob", "from . import follow"),

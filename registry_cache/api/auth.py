@@ -12,15 +12,15 @@ from collections.abc import Callable
 
 from flask import Flask, request
 
-from registry_cache import metrics
-from registry_cache.api.exchange import current
-from registry_cache.api.ops import by_debug
+from registry_cache.api.access_log import current
+from registry_cache.api.health import by_debug
 from registry_cache.auth import basic
 from registry_cache.auth.slowdown import Slowdown
 from registry_cache.auth.users import Users
 from registry_cache.auth.verifier import Full, Verifier
 from registry_cache.errors import TooManyRequests, Unauthorized
-from registry_cache.log import Log
+from registry_cache.runtime import metrics
+from registry_cache.runtime.log import Log
 
 # What watches over the server has no login; what these tell, and to whom, is their own affair.
 OPEN = ("/metrics", "/healthz", "/readyz")

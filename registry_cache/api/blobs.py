@@ -8,17 +8,17 @@ from typing import cast
 
 from flask import Blueprint, Request, Response, request
 
-from registry_cache.api import exchange, responses
+from registry_cache.api import access_log, responses
 from registry_cache.api.bodies import ForwardedBody, StreamBody
 from registry_cache.api.responses import ContentResponse
 from registry_cache.errors import UpstreamError
 from registry_cache.oci.byte_range import ByteRange, parse_range
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.blob import BlobPull, GrowingBlob, WholeBlob
-from registry_cache.pull.feed import Cut, FilePart
 from registry_cache.pull.outcome import Outcome
-from registry_cache.pull.passthrough import UncachedBlob
-from registry_cache.pull.target import Target, Upstreams
+from registry_cache.pull.routing import Target, Upstreams
+from registry_cache.pull.transfer.progress import Cut, FilePart
+from registry_cache.pull.uncached.body import UncachedBlob
 
 # Up to this a read, and one send with the head, cost less than the calls around a sendfile.
 _SMALL = 32 * 1024
@@ -36,7 +36,7 @@ def blueprint(upstreams: Upstreams, blobs: BlobPull, accel: Accel = None) -> Blu
 
     @routes.get("/v2/<path:name>/blobs/<digest>")
     def blob(name: str, digest: str) -> Response:
-        target = exchange.target(upstreams, name, digest)
+        target = access_log.target(upstreams, name, digest)
         wanted = Digest.parse(digest)
         return _head(blobs, target, wanted) if request.method == "HEAD" else _get(blobs, target, wanted, accel)
 
@@ -90,13 +90,13 @@ def _nginx_sends(part: ByteRange | None) -> bool:
 
 
 def _from_nginx(uri: str, blob: WholeBlob, digest: Digest, outcome: Outcome, part: ByteRange | None) -> Response:
-    body = ForwardedBody(exchange.current(), part.stop - part.start if part else blob.size)
+    body = ForwardedBody(access_log.current(), part.stop - part.start if part else blob.size)
     response = ContentResponse(body, 206 if part else 200, direct_passthrough=True)
     _blob_headers(response, digest, outcome, 0)
     # nginx keeps these of ours and adds its own: a client would get them twice.
     del response.headers["Accept-Ranges"], response.headers["Cache-Control"]
     response.headers["X-Accel-Redirect"] = uri
-    exchange.current().streams = True
+    access_log.current().streams = True
     return response
 
 
@@ -108,7 +108,7 @@ def _from_file(blob: WholeBlob, digest: Digest, outcome: Outcome, part: ByteRang
     if isinstance(first, bytes) and len(first) == stop - start:
         response: Response = ContentResponse(first)
     else:
-        response = _streamed(StreamBody(first, chunks, blob, exchange.current()))
+        response = _streamed(StreamBody(first, chunks, blob, access_log.current()))
     _part_headers(response, digest, outcome, blob.size, part)
     return response
 
@@ -125,7 +125,7 @@ def _from_stream(blob: GrowingBlob | UncachedBlob, digest: Digest, outcome: Outc
         chunks = blob.parts(start, stop)
     else:
         chunks = blob.chunks(start, stop)
-    response = _streamed(StreamBody(_first(chunks), chunks, blob, exchange.current()))
+    response = _streamed(StreamBody(_first(chunks), chunks, blob, access_log.current()))
     _part_headers(response, digest, outcome, blob.size, part)
     # nginx in front must not collect a slow body before it sends it on.
     response.headers["X-Accel-Buffering"] = "no"
@@ -141,7 +141,7 @@ def _first(chunks: Iterator[bytes | FilePart]) -> bytes | FilePart:
 
 
 def _streamed(body: StreamBody) -> Response:
-    exchange.current().streams = True
+    access_log.current().streams = True
     # A PartBody among the chunks is between us and our worker, whatever WSGI knows.
     return ContentResponse(cast("Iterator[bytes]", body), direct_passthrough=True)
 
@@ -164,7 +164,7 @@ def _not_modified(digest: Digest, outcome: Outcome) -> Response | None:
     if not responses.not_modified(request, digest):
         return None
     response = ContentResponse(status=304, headers=responses.immutable_headers(digest, outcome))
-    exchange.current().outcome = outcome
+    access_log.current().outcome = outcome
     return response
 
 
@@ -183,4 +183,4 @@ def _blob_headers(response: Response, digest: Digest, outcome: Outcome, length: 
     if length is not None:
         response.content_length = length
     response.headers.extend(responses.immutable_headers(digest, outcome))
-    exchange.current().outcome = outcome
+    access_log.current().outcome = outcome

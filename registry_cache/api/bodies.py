@@ -6,9 +6,9 @@ import errno
 from collections.abc import Iterator
 from typing import Protocol
 
-from registry_cache import metrics
-from registry_cache.api.exchange import Exchange
-from registry_cache.pull.feed import Cut, FilePart
+from registry_cache.api.access_log import Exchange
+from registry_cache.pull.transfer.progress import Cut, FilePart
+from registry_cache.runtime import metrics
 
 
 class _Closable(Protocol):

@@ -6,12 +6,12 @@ from urllib.parse import quote, urlencode
 
 from flask import Blueprint, Response, request
 
-from registry_cache.api import exchange, responses
+from registry_cache.api import access_log, responses
 from registry_cache.errors import RequestInvalid
 from registry_cache.oci import media_types
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.listing import ListAnswer, Listing
-from registry_cache.pull.target import Upstreams
+from registry_cache.pull.routing import Upstreams
 
 # More names than a page can carry; a larger number is asked for as this one.
 _MAX_COUNT = 10_000
@@ -31,19 +31,19 @@ def blueprint(upstreams: Upstreams, listing: Listing) -> Blueprint:
     def catalog() -> Response:
         namespace = request.args.get("ns") or None
         upstream = (upstreams.named(namespace) if namespace else upstreams.default).upstream.name
-        exchange.current().upstream, exchange.current().namespace = upstream, namespace
+        access_log.current().upstream, access_log.current().namespace = upstream, namespace
         answer = listing.catalog(upstream, _count(), request.args.get("last"))
         return _page("repositories", answer, {}, namespace)
 
     @routes.get("/v2/<path:name>/tags/list")
     def tags(name: str) -> Response:
-        target = exchange.target(upstreams, name)
+        target = access_log.target(upstreams, name)
         answer = listing.tags(target.upstream, target.repository, _count(), request.args.get("last"), target.tags)
         return _page("tags", answer, {"name": target.named}, target.namespace)
 
     @routes.get("/v2/<path:name>/referrers/<digest>")
     def referrers(name: str, digest: str) -> Response:
-        target = exchange.target(upstreams, name, digest)
+        target = access_log.target(upstreams, name, digest)
         answer = listing.referrers(target.upstream, target.repository, Digest.parse(digest), target.tags)
         wanted = request.args.get("artifactType")
         found = [each for each in answer.manifests if wanted is None or each.get("artifactType") == wanted]
@@ -53,7 +53,7 @@ def blueprint(upstreams: Upstreams, listing: Listing) -> Blueprint:
             response.headers["OCI-Filters-Applied"] = "artifactType"
         if answer.reason is not None:
             responses.stale_headers(response, None, answer.reason)
-        response.headers["X-Cache"] = exchange.current().outcome = answer.outcome
+        response.headers["X-Cache"] = access_log.current().outcome = answer.outcome
         return response
 
     return routes
@@ -65,7 +65,7 @@ def _page(key: str, answer: ListAnswer, more: dict[str, object], namespace: str 
         response.headers["Link"] = f'<{_next(answer, namespace)}>; rel="next"'
     if answer.reason is not None:
         responses.stale_headers(response, None, answer.reason)
-    response.headers["X-Cache"] = exchange.current().outcome = answer.outcome
+    response.headers["X-Cache"] = access_log.current().outcome = answer.outcome
     return response
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from flask import Blueprint, Request, Response
 
-from registry_cache.api import exchange, responses
+from registry_cache.api import access_log, responses
 from registry_cache.api.responses import ContentResponse
 from registry_cache.oci.names import Tag, parse_reference
 from registry_cache.pull.manifest import ManifestAnswer, ManifestPull
-from registry_cache.pull.target import Upstreams
+from registry_cache.pull.routing import Upstreams
 
 
 def blueprint(upstreams: Upstreams, manifests: ManifestPull) -> Blueprint:
@@ -17,8 +17,8 @@ def blueprint(upstreams: Upstreams, manifests: ManifestPull) -> Blueprint:
 
     @routes.get("/v2/<path:name>/manifests/<reference>")
     def manifest(name: str, reference: str) -> Response:
-        asked = exchange.current().request
-        target = exchange.target(upstreams, name, reference)
+        asked = access_log.current().request
+        target = access_log.target(upstreams, name, reference)
         wanted = parse_reference(reference)
         pull = manifests.head if asked.method == "HEAD" else manifests.get
         answer = pull(target.upstream, target.repository, wanted, target.tags)
@@ -39,5 +39,5 @@ def _response(request: Request, answer: ManifestAnswer, *, by_tag: bool) -> Resp
         response = ContentResponse(body, headers=headers)
     if answer.reason is not None:
         responses.stale_headers(response, answer.checked_at, answer.reason)
-    exchange.current().outcome = answer.outcome
+    access_log.current().outcome = answer.outcome
     return response

@@ -19,9 +19,10 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from registry_cache import __version__, metrics
-from registry_cache.api.ops import NO_SUCH_URL, by_debug
+from registry_cache import __version__
+from registry_cache.api.health import NO_SUCH_URL, by_debug
 from registry_cache.errors import NameUnknown
+from registry_cache.runtime import metrics
 
 PATH = "/metrics"
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from registry_cache.auth import htpasswd
-from registry_cache.log import Log
+from registry_cache.runtime.log import Log
 
 # A user who was removed gets in no longer than this; more often would be a system call for each request of a crowd.
 LOOK_SECONDS = 1.0

@@ -19,11 +19,11 @@ from contextlib import contextmanager
 import bcrypt
 from cachetools import TTLCache
 
-from registry_cache import native
 from registry_cache.auth import htpasswd
 from registry_cache.auth.basic import Login
 from registry_cache.auth.slowdown import network
-from registry_cache.log import Log
+from registry_cache.runtime import threadpool
+from registry_cache.runtime.log import Log
 
 REMEMBER_SECONDS = 60.0
 # Pairs; more users than that, each minute, pay one bcrypt more.
@@ -99,7 +99,7 @@ class Verifier:
         """Fill ``answer``, whatever happens: others wait for it."""
         try:
             with self._turn():
-                right = native.run(self._matches, login.password, compared) and known
+                right = threadpool.run(self._matches, login.password, compared) and known
             _log.debug("compared by bcrypt", user=login.name, right=right)
             with self._lock:
                 (self._right if right else self._wrong)[key] = right

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Try the configuration against the store's disk and the real upstreams; costs no counted pull."""
-    from registry_cache.upkeep import checkup
+    from registry_cache.upkeep import check_text
     from registry_cache.wiring import checks
 
     # What the modules would log is what the steps say.
@@ -34,16 +34,16 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         return 2
     subjects = []
     for each in planned:
-        subject = checkup.Subject(each.kind, each.name, each.place)
+        subject = check_text.Subject(each.kind, each.name, each.place)
         subjects.append(subject)
         if not arguments.json:
-            print(checkup.title(subject))
+            print(check_text.title(subject))
         for step in each.steps:
             subject.steps.append(step)
             if not arguments.json:
-                print(checkup.line(step), flush=True)
+                print(check_text.line(step), flush=True)
     if arguments.json:
-        print(json.dumps(checkup.document(subjects), indent=2))
+        print(json.dumps(check_text.document(subjects), indent=2))
     return 0 if all(subject.ok for subject in subjects) else 1
 
 

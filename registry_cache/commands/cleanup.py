@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from registry_cache.commands.command import Command, Progress, add_json_argument, become_owner, duration
 from registry_cache.config import load_config
 from registry_cache.errors import RegistryError
-from registry_cache.priority import step_back
+from registry_cache.upkeep.priority import step_back
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,7 +18,7 @@ from registry_cache.errors import ManifestUnknown, RegistryError, StoreError
 from registry_cache.oci.platform import Platform
 
 if TYPE_CHECKING:
-    from registry_cache.pull.export import Found
+    from registry_cache.pull.images.export import Found
 
 VERSION = 1
 STANDARD_OUTPUT = "-"
@@ -77,7 +77,7 @@ def _export(
 ) -> tuple[list[Found], int]:
     """Find the images and write them; return them by name, and the archive's bytes. Raises RegistryError."""
     from registry_cache.commands.bar import Bar
-    from registry_cache.store.archive import Archive, whole_file
+    from registry_cache.store.interchange.archive import Archive, whole_file
     from registry_cache.wiring import exporting, images_by_name
 
     export = exporting(config, fetches=fetches)

@@ -18,8 +18,8 @@ from registry_cache.errors import RegistryError
 
 if TYPE_CHECKING:
     from registry_cache.upkeep.import_layout import Wanted
-    from registry_cache.upkeep.moving_in import MovingIn, Result
-    from registry_cache.upkeep.moving_in_text import Kind
+    from registry_cache.upkeep.import_text import Kind
+    from registry_cache.upkeep.importer import MovingIn, Result
 
 STANDARD_INPUT = "-"
 
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Bring what another registry or an archive has here; safe beside a running server, and to be run again."""
     from registry_cache.upkeep.import_layout import Unnamed
-    from registry_cache.upkeep.moving_in_text import Report, document, lines
+    from registry_cache.upkeep.import_text import Report, document, lines
 
     # What the modules would log is what the report says.
     logging.getLogger("registry_cache").addHandler(logging.NullHandler())
@@ -87,8 +87,8 @@ def _import(config: Config, arguments: argparse.Namespace) -> tuple[Kind, Result
 
 def _kind(arguments: argparse.Namespace) -> Kind:
     """Return what the source is. Raises _Mistaken for nothing that can be imported."""
-    from registry_cache.store.distribution import Distribution
-    from registry_cache.store.image_layout import Folder
+    from registry_cache.store.interchange.distribution import Distribution
+    from registry_cache.store.interchange.layout_source import Folder
 
     path = Path(arguments.source)
     if arguments.source == STANDARD_INPUT or (path.exists() and not path.is_dir()):
@@ -108,8 +108,8 @@ def _kind(arguments: argparse.Namespace) -> Kind:
 
 
 def _run(kind: Kind, place: str, moving: MovingIn, wanted: Wanted) -> None:
-    from registry_cache.store.distribution import Distribution
-    from registry_cache.store.image_layout import Archive, Folder, reading
+    from registry_cache.store.interchange.distribution import Distribution
+    from registry_cache.store.interchange.layout_source import Archive, Folder, reading
     from registry_cache.upkeep.import_distribution import import_distribution
     from registry_cache.upkeep.import_layout import import_layout
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from registry_cache import launch
 from registry_cache.commands.command import Command
 from registry_cache.config import load_config
+from registry_cache.server import launcher
 
 # The file and not the module: gunicorn runs a file anew at each reload, and imports a module once.
 SETTINGS = f"file:{Path(__file__).parents[1] / 'gunicorn_settings.py'}"
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> NoReturn:
     """Become gunicorn: signals, sockets handed over and the process id stay those of this process."""
     load_config(environ)
-    command = [*launch.COMMAND, "-c", SETTINGS, *arguments.gunicorn, APPLICATION]
+    command = [*launcher.COMMAND, "-c", SETTINGS, *arguments.gunicorn, APPLICATION]
     sys.stdout.flush()
     os.execve(sys.executable, command, dict(environ))  # noqa: S606 (no shell: the arguments are a list)
 

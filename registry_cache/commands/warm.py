@@ -17,7 +17,7 @@ from registry_cache.errors import RegistryError
 from registry_cache.oci.platform import this_machine
 
 if TYPE_CHECKING:
-    from registry_cache.pull.warm import Warmed
+    from registry_cache.pull.images.warm import Warmed
 
 VERSION = 1
 

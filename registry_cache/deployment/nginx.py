@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from registry_cache.deployment.names import NO_QUERY, PLAINLY, Registry, Rule, folder_rules, query_rules
+from registry_cache.deployment.nginx_routes import NO_QUERY, PLAINLY, Registry, Rule, folder_rules, query_rules
 from registry_cache.deployment.nginx_text import AUTH_CACHE, AUTH_LOCATIONS, ERROR, FILE, TLS
 from registry_cache.oci import media_types
 

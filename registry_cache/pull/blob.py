@@ -13,23 +13,23 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from registry_cache import metrics, stopwatch
 from registry_cache.errors import Busy, RegistryError, StoreError, UpstreamCorrupt, UpstreamUnavailable
-from registry_cache.log import Log
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
-from registry_cache.pull import parts
-from registry_cache.pull.feed import Cut, Feed, FilePart
-from registry_cache.pull.flight import Flights, Record
-from registry_cache.pull.layers import Layers
+from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.outcome import Outcome
-from registry_cache.pull.passthrough import UncachedBlob
+from registry_cache.pull.single_flight import Flights, Record
 from registry_cache.pull.source import Response, Source
-from registry_cache.pull.streams import Streams
-from registry_cache.pull.transfer import UNLIMITED, Room, Transfer
+from registry_cache.pull.transfer import parallel_ranges
+from registry_cache.pull.transfer.progress import Cut, Feed, FilePart
+from registry_cache.pull.transfer.transfer import UNLIMITED, Room, Transfer
+from registry_cache.pull.uncached.body import UncachedBlob
+from registry_cache.pull.uncached.registry import Streams
+from registry_cache.runtime import metrics, upstream_wait
+from registry_cache.runtime.log import Log
 from registry_cache.store.blobs import Blobs, OpenBlob
-from registry_cache.store.handle import ReadHandle
 from registry_cache.store.partials import Partials
+from registry_cache.store.read_handle import ReadHandle
 from registry_cache.upstream.client import Upstream
 
 # What the readers of one process hold in chunks at most, together; a chunk is what one send takes.
@@ -218,7 +218,7 @@ class Feeds:
         self._feeds: dict[Digest, Feed] = {}
         self._readers = 0
         self.streams = Streams()
-        self._ahead = parts.Room()
+        self._ahead = parallel_ranges.Room()
 
     def join(self, digest: Digest, source: Source) -> tuple[Feed, bool]:
         """Become a reader of the transfer of ``digest``, starting it from ``source`` if there is none; then True.
@@ -381,12 +381,12 @@ class BlobPull:
         feed, started = self._feeds.join(pull.digest, pull.source)
         stays = False
         try:
-            with stopwatch.waiting():
+            with upstream_wait.waiting():
                 feed.wait_for_leader()
             if feed.owner not in (pull.owner, None):
                 # Before the wait for an answer that is another repository's: our own registry may say no at once.
                 pull.prove()
-            with stopwatch.waiting():
+            with upstream_wait.waiting():
                 feed.wait_for_answer()
                 feed.wait_for_bytes()
             if feed.error:

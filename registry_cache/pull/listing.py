@@ -7,16 +7,16 @@ import json
 from dataclasses import dataclass
 
 from registry_cache.errors import ManifestUnknown, StoreError, TooManyRequests, UpstreamError
-from registry_cache.log import Log
 from registry_cache.oci import media_types
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository, fallback_tag
-from registry_cache.pull.flight import Flights, Patience, Record
 from registry_cache.pull.manifest import ManifestAnswer, ManifestPull, TagPolicy
 from registry_cache.pull.outcome import Outcome
+from registry_cache.pull.single_flight import Flights, Patience, Record
+from registry_cache.runtime.log import Log
 from registry_cache.store.records import Records
-from registry_cache.upstream.bounded import bounded
 from registry_cache.upstream.client import Page, Upstream
+from registry_cache.upstream.deadline import bounded
 
 # What a page of the catalog holds where the client names no number.
 CATALOG_PAGE = 100

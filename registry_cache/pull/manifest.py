@@ -23,7 +23,6 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TypeVar
 
-from registry_cache import metrics
 from registry_cache.errors import (
     Denied,
     ManifestUnknown,
@@ -37,17 +36,18 @@ from registry_cache.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from registry_cache.log import Log
 from registry_cache.oci import media_types
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import is_object, parse_manifest
 from registry_cache.oci.names import Reference, Repository, Tag
 from registry_cache.policy.freshness import Freshness, decide
-from registry_cache.pull.flight import Flights, Patience, Record
 from registry_cache.pull.outcome import Outcome
+from registry_cache.pull.single_flight import Flights, Patience, Record
+from registry_cache.runtime import metrics
+from registry_cache.runtime.log import Log
 from registry_cache.store.records import Records, StoredManifest, TagRecord
-from registry_cache.upstream.bounded import bounded
 from registry_cache.upstream.client import ManifestBody, ManifestHead, Upstream
+from registry_cache.upstream.deadline import bounded
 
 # Seconds before a failed question is asked once more, and how soon it must have failed for that: two long failures
 # would last longer than clients wait.

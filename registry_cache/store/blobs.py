@@ -12,14 +12,14 @@ import os
 import time
 from dataclasses import dataclass
 
-from registry_cache import native
 from registry_cache.errors import StoreError
-from registry_cache.log import Log
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
-from registry_cache.store import disk, use
-from registry_cache.store.handle import ReadHandle
+from registry_cache.runtime import threadpool
+from registry_cache.runtime.log import Log
+from registry_cache.store import disk, last_use
 from registry_cache.store.layout import Layout
+from registry_cache.store.read_handle import ReadHandle
 
 # How many bytes belong here, kept with the inode: a file cut short by a failing disk must not be served as a hit.
 _SIZE = "user.registry_cache.size"
@@ -54,7 +54,7 @@ class Blobs:
             if found.st_size != recorded_size(file, found.st_size):
                 self._evict_damaged(upstream, repository, digest, found.st_size)
                 return None
-            use.touch(file.fileno(), found)
+            last_use.touch(file.fileno(), found)
             return OpenBlob(file, found.st_size)
 
     def open_any(self, digest: Digest) -> OpenBlob | None:
@@ -75,9 +75,9 @@ class Blobs:
         with disk.reporting(f"store {digest}"):
             if here:
                 # Whoever brings it again uses it; a cleanup would take it from under the name it is about to get.
-                use.touch(here.file.fileno(), os.fstat(here.file.fileno()))
+                last_use.touch(here.file.fileno(), os.fstat(here.file.fileno()))
                 return
-            native.run(_write_sealed, self._layout.blob(digest), data)
+            threadpool.run(_write_sealed, self._layout.blob(digest), data)
 
     def grant(self, upstream: str, repository: Repository, digest: Digest) -> bool:
         """Record that the repository contains the blob; False where the blob is not here. Raises StoreError."""

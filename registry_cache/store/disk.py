@@ -10,7 +10,7 @@ import os
 import secrets
 
 from registry_cache.errors import StoreError, StoreFull
-from registry_cache.store.trouble import trouble
+from registry_cache.store.disk_errors import trouble
 
 # What says "no room" rather than "broken": the pull can go on, only uncached.
 _NO_ROOM = {

@@ -18,8 +18,8 @@ from registry_cache.errors import DigestInvalid
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.media_types import KINDS
 from registry_cache.store import disk, locks, quarantine
+from registry_cache.store.last_use import StoredBlob, Tick, entries, last_use, named_manifests, repositories
 from registry_cache.store.layout import ALGORITHMS, Layout
-from registry_cache.store.use import StoredBlob, Tick, entries, last_use, named_manifests, repositories
 
 Goes = Callable[[int, str], bool]
 

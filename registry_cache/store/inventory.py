@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from registry_cache.errors import DigestInvalid
 from registry_cache.oci.digest import Digest
 from registry_cache.store import disk, locks
+from registry_cache.store.last_use import StoredBlob, entries, last_use
 from registry_cache.store.layout import ALGORITHMS, Layout
 from registry_cache.store.partials import Partials
-from registry_cache.store.use import StoredBlob, entries, last_use
 
 # What a file occupies is told in units of this, whatever its file system's blocks are (stat(2)).
 _BLOCK = 512

@@ -18,14 +18,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from registry_cache import native
 from registry_cache.errors import RegistryError
 from registry_cache.oci.digest import Digest, Hasher
+from registry_cache.runtime import threadpool
 from registry_cache.store import disk, locks
 from registry_cache.store.blobs import seal
-from registry_cache.store.handle import ReadHandle
+from registry_cache.store.disk_errors import trouble
 from registry_cache.store.layout import Layout
-from registry_cache.store.trouble import trouble
+from registry_cache.store.read_handle import ReadHandle
 
 _READ_BLOCK = 1024 * 1024
 
@@ -154,7 +154,7 @@ class Partial:
         self._writing: Callable[[], None] | None = None
         try:
             if os.fstat(self._descriptor).st_size:
-                self.size = native.run(_rehash, self._descriptor, self._hasher)
+                self.size = threadpool.run(_rehash, self._descriptor, self._hasher)
         except BaseException:
             self.close()
             raise
@@ -179,7 +179,7 @@ class Partial:
     def commit(self) -> None:
         """Give the bytes their name; the caller has compared ``found()``. Raises StoreError, StoreFull."""
         with disk.reporting(f"commit {self._digest}"):
-            native.run(self._commit)
+            threadpool.run(self._commit)
         trouble.ended()
 
     def discard(self) -> None:
@@ -205,7 +205,7 @@ class Partial:
         self._wait_for_hash()
         batch, self._batch, self._batched = self._batch, [], 0
         if batch:
-            self._hashed = native.start(_hash, self._hasher, batch)
+            self._hashed = threadpool.start(_hash, self._hasher, batch)
 
     def _wait_for_hash(self) -> None:
         hashed, self._hashed = self._hashed, None
@@ -217,7 +217,7 @@ class Partial:
         if time.monotonic() - self._behind_since >= _BEHIND_SECONDS:
             self._wait_for_writing()
             start, self._behind = self._behind, self.size
-            self._writing = native.start(disk.write_behind, self._descriptor, start, self.size - start)
+            self._writing = threadpool.start(disk.write_behind, self._descriptor, start, self.size - start)
             self._behind_since = time.monotonic()
 
     def _wait_for_writing(self) -> None:

@@ -15,8 +15,8 @@ from registry_cache.errors import DigestInvalid, RegistryError, StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.pattern import ImagePattern
 from registry_cache.store import disk, locks
+from registry_cache.store.last_use import Tick, entries, named_manifests, repositories
 from registry_cache.store.layout import Layout
-from registry_cache.store.use import Tick, entries, named_manifests, repositories
 
 _VERSION = 1
 

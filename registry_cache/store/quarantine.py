@@ -15,8 +15,8 @@ from datetime import UTC, date, datetime, timedelta
 
 from registry_cache.oci.digest import Digest
 from registry_cache.store import disk
+from registry_cache.store.last_use import Tick, entries
 from registry_cache.store.layout import Layout
-from registry_cache.store.use import Tick, entries
 
 KEEP = timedelta(days=7)
 

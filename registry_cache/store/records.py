@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from registry_cache.errors import RegistryError
-from registry_cache.log import Log
 from registry_cache.oci import media_types
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import MAX_MANIFEST_SIZE, Manifest
 from registry_cache.oci.names import Repository, Tag
-from registry_cache.store import disk, use
+from registry_cache.runtime.log import Log
+from registry_cache.store import disk, last_use
 from registry_cache.store.blobs import Blobs
-from registry_cache.store.handle import ReadHandle
-from registry_cache.store.kept import Kept, stamp_of
 from registry_cache.store.layout import ALGORITHMS, Layout
+from registry_cache.store.read_handle import ReadHandle
+from registry_cache.store.record_cache import Kept, stamp_of
 
 # How many manifests of a repository are looked into for a blob: an index's of many platforms, and some others.
 _NEWEST = 32
@@ -132,7 +132,7 @@ class Records:
             kept = self._kept.get(key, StoredManifest)
             if kept:
                 manifest, found = kept
-                use.touch(self._layout.blob(digest), found)
+                last_use.touch(self._layout.blob(digest), found)
                 return manifest
             return self._read_manifest(upstream, repository, digest)
 
@@ -154,8 +154,8 @@ class Records:
             self._evict_damaged(upstream, repository, digest, name)
             return None
         manifest = StoredManifest(digest, media_type, data)
-        use.touch(file.fileno(), found)
-        if not use.due(found):
+        last_use.touch(file.fileno(), found)
+        if not last_use.due(found):
             files = (path, stamp_of(record)), (name, stamp_of(found))
             self._kept.put((upstream, repository, digest), manifest, len(data), *files)
         return manifest
@@ -174,7 +174,7 @@ class Records:
             # Children before names: the record is what makes the manifest known, so its bytes come first.
             disk.link(self._layout.blob(digest), self._layout.manifest(upstream, repository, digest, extension))
             path = self._layout.manifest(upstream, repository, digest, "json")
-            disk.write_whole(path, json.dumps(record).encode(), modified=use.NEVER)
+            disk.write_whole(path, json.dumps(record).encode(), modified=last_use.NEVER)
 
     def stored_elsewhere(self, digest: Digest) -> bytes | None:
         """Return a manifest's bytes whichever repository brought them; who may read them is the caller's to find out.

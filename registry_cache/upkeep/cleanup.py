@@ -16,11 +16,11 @@ from registry_cache.oci.digest import Digest
 from registry_cache.policy import eviction as policy
 from registry_cache.policy.eviction import HOUR, Bounds, Mark
 from registry_cache.store import disk, eviction, inventory, quarantine
+from registry_cache.store.audit.owners import owners
+from registry_cache.store.last_use import Spread, StoredBlob
 from registry_cache.store.layout import Layout
-from registry_cache.store.ledger import Ledger
-from registry_cache.store.owners import owners
 from registry_cache.store.pins import Pins
-from registry_cache.store.use import Spread, StoredBlob
+from registry_cache.store.size_ledger import Ledger
 
 EXPIRED = "not used for longer than proxy.ttl"
 TOO_LARGE = "least recently used, and over storage.max_size or under storage.min_free"

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
-from registry_cache.store.distribution import Distribution
-from registry_cache.store.image_layout import reading
-from registry_cache.upkeep.moving_in import MovingIn, Place
+from registry_cache.store.interchange.distribution import Distribution
+from registry_cache.store.interchange.layout_source import reading
+from registry_cache.upkeep.importer import MovingIn, Place
 
 
 def import_distribution(moving: MovingIn, source: Distribution, place: str, upstream: str) -> None:

@@ -10,9 +10,9 @@ from registry_cache.errors import RegistryError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.layout_names import Named, read_index
 from registry_cache.oci.names import Tag
-from registry_cache.store.image_layout import Layout
-from registry_cache.store.tar_stream import Broken
-from registry_cache.upkeep.moving_in import MovingIn, Place
+from registry_cache.store.interchange.layout_source import Layout
+from registry_cache.store.interchange.tar_stream import Broken
+from registry_cache.upkeep.importer import MovingIn, Place
 
 # An index of indexes is legal and rare; one that is nested deeper is somebody's joke.
 MAX_DEPTH = 3

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from registry_cache.oci.digest import Digest
 from registry_cache.policy.share import Share
 from registry_cache.store import disk
+from registry_cache.store.audit.fault import Fault, Kind
+from registry_cache.store.audit.repair import DONE, Repairs
+from registry_cache.store.audit.walk import Seen, Walk
 from registry_cache.store.eviction import holding
-from registry_cache.store.fault import Fault, Kind
+from registry_cache.store.last_use import Spread
 from registry_cache.store.layout import Layout
-from registry_cache.store.repair import DONE, Repairs
-from registry_cache.store.use import Spread
-from registry_cache.store.verify import Seen, Walk
-from registry_cache.upkeep.pace import Pace
+from registry_cache.upkeep.rate_limit import Pace
 
 # A report names this many faults; a disk that dies has more, and memory must not follow it.
 MOST_NAMED = 1000

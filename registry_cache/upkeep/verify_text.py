@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Literal, get_args
 
-from registry_cache.store.fault import Kind
+from registry_cache.store.audit.fault import Kind
 from registry_cache.upkeep.status_text import printable, size
 from registry_cache.upkeep.verify import Finding, Result, Task
 

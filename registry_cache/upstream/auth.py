@@ -19,11 +19,11 @@ import requests
 from cachetools import LRUCache
 
 from registry_cache.errors import Denied, UpstreamElsewhere, UpstreamError, UpstreamUnavailable
-from registry_cache.log import Log
 from registry_cache.oci.challenge import Challenge, parse_challenges
 from registry_cache.oci.names import Repository
-from registry_cache.upstream import faults
-from registry_cache.upstream.bounded import bounded
+from registry_cache.runtime.log import Log
+from registry_cache.upstream import errors
+from registry_cache.upstream.deadline import bounded
 from registry_cache.upstream.session import Session, origin
 
 # Distribution's specification: a token without expires_in lives 60 seconds.
@@ -318,8 +318,8 @@ class Authenticator:
             # It says nothing about what we want to read; a denial would end access to copies.
             raise UpstreamElsewhere(f"{server} answered 404 for {what}")
         if response.status_code != 200:
-            raise faults.refusal(server, what, response, Denied)
-        body = faults.read_body(server, f"read {what}", response, MAX_TOKEN_ANSWER + 1, TOKEN_SECONDS)
+            raise errors.refusal(server, what, response, Denied)
+        body = errors.read_body(server, f"read {what}", response, MAX_TOKEN_ANSWER + 1, TOKEN_SECONDS)
         value, lifetime = _parse_token(body, self._name)
         return _Token(value, asked_at + max(lifetime - RENEW_BEFORE, lifetime * 0.8))
 

@@ -16,7 +16,6 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import requests
 
-from registry_cache import metrics
 from registry_cache.errors import (
     BlobUnknown,
     Denied,
@@ -37,13 +36,14 @@ from registry_cache.oci.byte_range import parse_content_range
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import MAX_MANIFEST_SIZE
 from registry_cache.oci.names import Reference, Repository, Tag
-from registry_cache.upstream import faults
+from registry_cache.runtime import metrics
+from registry_cache.upstream import errors
 from registry_cache.upstream.auth import Authenticator, is_account
-from registry_cache.upstream.bounded import bounded
+from registry_cache.upstream.deadline import bounded
 from registry_cache.upstream.health import Health
-from registry_cache.upstream.portion import LEAST, Portion
+from registry_cache.upstream.read_size import LEAST, Portion
 from registry_cache.upstream.session import Session, origin
-from registry_cache.upstream.unread import AHEAD, acknowledge
+from registry_cache.upstream.tcp_ack import AHEAD, acknowledge
 
 # A page of tags or referrers: Docker Hub's longest list of tags is under 2 MB.
 MAX_LIST_SIZE = 8 * 1024 * 1024
@@ -133,7 +133,7 @@ class BlobBody:
         if self._ahead:
             acknowledge(self._response, 1)
         # read1 gives what is there; read would wait for the whole portion while a client waits for the first byte.
-        with faults.reporting(self._name, "read a blob"):
+        with errors.reporting(self._name, "read a blob"):
             data = bytes(self._response.raw.read1(self._portion.size, decode_content=False))
         self._portion.brought(len(data))
         self._ahead = bool(data) and self._portion.size > LEAST
@@ -383,7 +383,7 @@ class Upstream:
             with response:
                 answer = self._auth.learn(question.repository, response, authorization)
                 if answer is None:
-                    raise faults.refusal(self.name, question.what, response, question.missing)
+                    raise errors.refusal(self.name, question.what, response, question.missing)
             response = self._authorized(question, answer, doing, sent_on)
             if is_account(answer) and self._challenges(response):
                 with response:
@@ -412,7 +412,7 @@ class Upstream:
             self._note(question, None)
             return response
         with response:
-            error = faults.refusal(self.name, question.what, response, question.missing)
+            error = errors.refusal(self.name, question.what, response, question.missing)
             if not home:
                 # The registry said yes and sent us on: what goes wrong there, such as an address that has expired, is
                 # no answer about the thing itself.
@@ -440,7 +440,7 @@ class Upstream:
             self._health.failed(error)
 
     def _body(self, response: requests.Response, what: str, limit: int, seconds: float | None = None) -> bytes:
-        data = faults.read_body(self.name, f"read {what}", response, limit + 1, seconds or DOCUMENT_SECONDS)
+        data = errors.read_body(self.name, f"read {what}", response, limit + 1, seconds or DOCUMENT_SECONDS)
         metrics.fetched(self.name, len(data))
         if len(data) > limit:
             raise UpstreamError(f"{what} is over {limit // 2**20} MiB at {self.name}: more than this cache takes")

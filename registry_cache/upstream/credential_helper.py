@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 from registry_cache.errors import UpstreamUnavailable
-from registry_cache.log import Log
+from registry_cache.runtime.log import Log
 from registry_cache.upstream.auth import Credentials
 
 # A helper that asks a cloud takes a second or two.

@@ -13,8 +13,8 @@ from typing import Protocol
 import requests
 
 from registry_cache.errors import RegistryError, TooManyRequests, UpstreamDown, UpstreamError
-from registry_cache.log import Log
-from registry_cache.upstream import faults
+from registry_cache.runtime.log import Log
+from registry_cache.upstream import errors
 from registry_cache.upstream.breaker import Breaker, Refusal
 from registry_cache.upstream.limits import Limits, read_limits, refused
 
@@ -87,7 +87,7 @@ class Health:
     def seen(self, response: requests.Response, *, counted: bool) -> None:
         """Take note of what ``response`` says of limits."""
         if response.status_code == 429 or "ratelimit-remaining" in response.headers:
-            wait = faults.retry_after(response)
+            wait = errors.retry_after(response)
             self._update(lambda known, now: read_limits(known, response.headers, now))
             if response.status_code == 429:
                 self._update(lambda known, now: refused(known, counted=counted, retry_after=wait, now=now))

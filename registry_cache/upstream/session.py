@@ -14,7 +14,7 @@ import urllib3
 
 from registry_cache import __version__
 from registry_cache.errors import UpstreamElsewhere, UpstreamError, UpstreamTimeout, UpstreamUnavailable
-from registry_cache.upstream import faults
+from registry_cache.upstream import errors
 
 USER_AGENT = f"registry-cache/{__version__}"
 
@@ -126,7 +126,7 @@ class Session:
         self, method: str, url: str, headers: Mapping[str, str], what: str, silence: float | None, *, at_home: bool
     ) -> requests.Response:
         read = self._timeouts.read if silence is None else min(silence, self._timeouts.read)
-        with faults.reporting(self._name, what):
+        with errors.reporting(self._name, what):
             sent = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
             response = self._requests.send(
                 # Prepared without the session, which has nothing of its own to add and takes its time over it.

@@ -13,7 +13,7 @@ SLEEP = "import time; time.sleep(600)"
 
 def a_pass_over(root: Path) -> subprocess.Popen[bytes]:
     """What looks like the server's own pass, and takes long."""
-    command = [sys.executable, "-c", SLEEP, "registry_cache.evictor", json.dumps({"root": str(root)})]
+    command = [sys.executable, "-c", SLEEP, "registry_cache.upkeep.cleanup_process", json.dumps({"root": str(root)})]
     return subprocess.Popen(command, start_new_session=True)
 
 

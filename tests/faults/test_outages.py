@@ -15,8 +15,8 @@ import pytest
 
 from registry_cache.errors import UpstreamTimeout, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.download import Download
 from registry_cache.pull.source import Response, Source
+from registry_cache.pull.transfer.download import Download
 from registry_cache.store.partials import Partial
 from registry_cache.upstream import client
 from tests.conftest import MakeCache, MakeUpstream

@@ -211,7 +211,7 @@ def _is_pass(process: Path, root: Path) -> bool:
         words = (process / "cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
     except OSError:
         return False
-    return "registry_cache.evictor" in words and any(json.dumps(str(root)) in word for word in words)
+    return "registry_cache.upkeep.cleanup_process" in words and any(json.dumps(str(root)) in word for word in words)
 
 
 def _handles_signals(pid: int) -> bool:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from registry_cache.deployment import nginx
-from registry_cache.deployment.names import Registry
+from registry_cache.deployment.nginx_routes import Registry
 from tests.clients.programs import short_folder
 from tests.harness.nginx import Nginx
 from tests.harness.pullers import Answer, Puller

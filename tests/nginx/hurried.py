@@ -1,10 +1,10 @@
 """The product's application for `gunicorn tests.nginx.hurried:app`, which lets clients go sixty times as soon."""
 
-from registry_cache import connection
+from registry_cache.server import sockets
 from tests.nginx.faster import FASTER
 
-connection.SEND_SECONDS /= FASTER
-connection.PROXY_SECONDS /= FASTER
+sockets.SEND_SECONDS /= FASTER
+sockets.PROXY_SECONDS /= FASTER
 
 from wsgi import app  # noqa: E402 — as in tests/server/patient.py
 

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from registry_cache.errors import UpstreamCorrupt, UpstreamTimeout, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
-from registry_cache.pull import feed as feeds
-from registry_cache.pull.download import Download
-from registry_cache.pull.feed import Cut, Feed
-from registry_cache.store.handle import ReadHandle
+from registry_cache.pull.transfer import progress as feeds
+from registry_cache.pull.transfer.download import Download
+from registry_cache.pull.transfer.progress import Cut, Feed
 from registry_cache.store.partials import Partial
+from registry_cache.store.read_handle import ReadHandle
 from tests.pull.rig import SECONDS, Clock, Script, Try, drain, hurry, transfer
 from tests.store.rig import APP, HUB, Store, descriptors, open_store
 

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from registry_cache.errors import RegistryError, UpstreamCorrupt, UpstreamTimeout, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
-from registry_cache.pull import feed as feeds
 from registry_cache.pull.blob import _source
-from registry_cache.pull.feed import Cut, Feed
 from registry_cache.pull.source import Response, Source
-from registry_cache.pull.transfer import Transfer
+from registry_cache.pull.transfer import progress as feeds
+from registry_cache.pull.transfer.progress import Cut, Feed
+from registry_cache.pull.transfer.transfer import Transfer
 from registry_cache.upstream.session import Timeouts
 from tests.harness.content import APP as APP_NAME
 from tests.harness.images import random_bytes

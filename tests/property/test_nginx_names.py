@@ -10,10 +10,10 @@ from urllib.parse import parse_qs
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from registry_cache.deployment.names import NO_QUERY, PLAINLY, Registry, Rule, folder_rules, query_rules
+from registry_cache.deployment.nginx_routes import NO_QUERY, PLAINLY, Registry, Rule, folder_rules, query_rules
 from registry_cache.errors import RegistryError
 from registry_cache.pull.manifest import TagPolicy
-from registry_cache.pull.target import HUB, Served, Upstreams
+from registry_cache.pull.routing import HUB, Served, Upstreams
 from registry_cache.upstream.client import Upstream
 
 END = f"/blobs/sha256:{'0' * 64}"

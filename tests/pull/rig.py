@@ -14,12 +14,12 @@ import pytest
 from registry_cache.errors import UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
-from registry_cache.pull import transfer as transfers
-from registry_cache.pull.download import Download
-from registry_cache.pull.feed import Cut, Feed
-from registry_cache.pull.flight import Flights
+from registry_cache.pull.single_flight import Flights
 from registry_cache.pull.source import Source
-from registry_cache.pull.transfer import Transfer
+from registry_cache.pull.transfer import transfer as transfers
+from registry_cache.pull.transfer.download import Download
+from registry_cache.pull.transfer.progress import Cut, Feed
+from registry_cache.pull.transfer.transfer import Transfer
 from tests.store.rig import APP, HUB, Store
 
 SECONDS = 40.0

@@ -17,12 +17,12 @@ import pytest
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Tag
 from registry_cache.pull.blob import BlobPull, Feeds, GrowingBlob, WholeBlob
-from registry_cache.pull.feed import FilePart
-from registry_cache.pull.flight import Flights
-from registry_cache.pull.layers import Layers
+from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.manifest import ManifestPull, TagPolicy
 from registry_cache.pull.outcome import Outcome
-from registry_cache.store.handle import ReadHandle
+from registry_cache.pull.single_flight import Flights
+from registry_cache.pull.transfer.progress import FilePart
+from registry_cache.store.read_handle import ReadHandle
 from registry_cache.upstream.client import Upstream
 from tests.harness.content import OCI_MANIFEST
 from tests.harness.images import random_bytes

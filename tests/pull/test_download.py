@@ -19,8 +19,8 @@ from registry_cache.errors import (
     UpstreamUnavailable,
 )
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.download import MIN_SPEED, SPEED_WINDOW, Download
 from registry_cache.pull.source import MAX_FRUITLESS, MAX_TRIES, PATIENCE, Response, Source
+from registry_cache.pull.transfer.download import MIN_SPEED, SPEED_WINDOW, Download
 from registry_cache.store.partials import Partial
 from registry_cache.upstream.client import Upstream
 from registry_cache.upstream.session import TLS, Timeouts

@@ -11,9 +11,9 @@ import pytest
 
 from registry_cache.errors import BlobUnknown, StoreError, UpstreamCorrupt, UpstreamTimeout
 from registry_cache.oci.digest import Digest
-from registry_cache.pull import feed as feeds
-from registry_cache.pull.feed import SHOWN_WHOLE, Cut, Feed
-from registry_cache.store.handle import ReadHandle
+from registry_cache.pull.transfer import progress as feeds
+from registry_cache.pull.transfer.progress import SHOWN_WHOLE, Cut, Feed
+from registry_cache.store.read_handle import ReadHandle
 from tests.pull.rig import SECONDS, drain
 from tests.store.rig import APP, HUB
 

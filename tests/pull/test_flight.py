@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from registry_cache.errors import RegistryError, TooManyRequests, UpstreamTimeout
-from registry_cache.pull import flight
-from registry_cache.pull.flight import Flights, Patience, Record
+from registry_cache.pull import single_flight
+from registry_cache.pull.single_flight import Flights, Patience, Record
 from registry_cache.store import locks
 from registry_cache.store.layout import Layout
 from tests.pull.rig import SECONDS, eventually, flying, holding
@@ -29,7 +29,7 @@ ASK = """
 import json, sys
 from pathlib import Path
 from registry_cache.errors import RegistryError, TooManyRequests
-from registry_cache.pull.flight import Flights
+from registry_cache.pull.single_flight import Flights
 from registry_cache.store.layout import Layout
 flights = Flights(Layout(Path(sys.argv[1])))
 def work():
@@ -253,7 +253,7 @@ def test_a_disk_that_takes_no_note_costs_no_pull(layout: Layout, monkeypatch: py
 
 
 def test_waiting_is_bounded(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flight, "MAX_WAIT", 0.05)
+    monkeypatch.setattr(single_flight, "MAX_WAIT", 0.05)
     before = descriptors()
     held = locks.try_lock(layout.flight(KEY))
     assert held is not None
@@ -266,7 +266,7 @@ def test_waiting_is_bounded(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_waiting_for_a_thread_is_bounded(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flight, "MAX_WAIT", 0.05)
+    monkeypatch.setattr(single_flight, "MAX_WAIT", 0.05)
     flights, question = Flights(layout), Question({})
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(flights.run, KEY, question)

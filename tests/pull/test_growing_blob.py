@@ -10,8 +10,8 @@ import pytest
 from registry_cache.errors import UpstreamCorrupt
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.blob import Feeds, GrowingBlob
-from registry_cache.pull.feed import Cut, Feed
-from registry_cache.store.handle import ReadHandle
+from registry_cache.pull.transfer.progress import Cut, Feed
+from registry_cache.store.read_handle import ReadHandle
 from tests.store.rig import APP, HUB, Store, open_store
 from tests.upstream.rig import connect
 

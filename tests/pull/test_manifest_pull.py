@@ -23,9 +23,9 @@ from registry_cache.errors import (
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Reference, Repository, Tag
 from registry_cache.pull import manifest
-from registry_cache.pull.flight import Flights
 from registry_cache.pull.manifest import ManifestAnswer, ManifestPull, TagPolicy
 from registry_cache.pull.outcome import Outcome
+from registry_cache.pull.single_flight import Flights
 from registry_cache.store.locks import LockFile
 from registry_cache.upstream import client
 from tests.harness.content import DOCKER_INDEX, OCI_MANIFEST

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from registry_cache.errors import RegistryError, TooManyRequests, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
-from registry_cache.pull import pace, parts, source
-from registry_cache.pull.parts import Room, Split
+from registry_cache.pull import source
 from registry_cache.pull.source import Source
+from registry_cache.pull.transfer import concurrency, parallel_ranges
+from registry_cache.pull.transfer.parallel_ranges import Room, Split
 from tests.harness.images import random_bytes
 from tests.pull.rig import Body, eventually
 from tests.store.rig import APP, HUB
@@ -112,12 +113,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything small, every connection slow, and every further request worth it."""
-    monkeypatch.setattr(parts, "PART", PART)
-    monkeypatch.setattr(parts, "LEAST", 4 * PART)
-    monkeypatch.setattr(pace, "FIRST_LOOK", PART // 2)
-    monkeypatch.setattr(pace, "FAST", float("inf"))
-    monkeypatch.setattr(pace, "WINDOW", 0.0)
-    monkeypatch.setattr(pace, "GAIN", 0.0)
+    monkeypatch.setattr(parallel_ranges, "PART", PART)
+    monkeypatch.setattr(parallel_ranges, "LEAST", 4 * PART)
+    monkeypatch.setattr(concurrency, "FIRST_LOOK", PART // 2)
+    monkeypatch.setattr(concurrency, "FAST", float("inf"))
+    monkeypatch.setattr(concurrency, "WINDOW", 0.0)
+    monkeypatch.setattr(concurrency, "GAIN", 0.0)
     monkeypatch.setattr(source, "_FIRST_PAUSE", 0.0)
 
 
@@ -150,7 +151,7 @@ def test_every_byte_is_asked_for_and_sent_once() -> None:
 
 
 def assert_all_given_back(room: Room) -> None:
-    for _ in range(parts.MOST_AHEAD):
+    for _ in range(parallel_ranges.MOST_AHEAD):
         assert room.take()
     assert not room.take()
 

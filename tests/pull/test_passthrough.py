@@ -6,9 +6,9 @@ import pytest
 
 from registry_cache.errors import BlobUnknown, UpstreamCorrupt, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.feed import Cut
-from registry_cache.pull.passthrough import UncachedBlob
-from registry_cache.pull.streams import Streams
+from registry_cache.pull.transfer.progress import Cut
+from registry_cache.pull.uncached.body import UncachedBlob
+from registry_cache.pull.uncached.registry import Streams
 from tests.pull.rig import Script, Try, eventually
 
 DATA = bytes(range(256)) * 10

@@ -14,8 +14,8 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.pattern import ImagePattern
 from registry_cache.policy.eviction import Bounds
 from registry_cache.store.layout import Layout
-from registry_cache.store.ledger import Ledger
 from registry_cache.store.pins import Pin, Pins
+from registry_cache.store.size_ledger import Ledger
 from registry_cache.upkeep.cleanup import Cleanup
 from tests.pull import crasher
 from tests.pull.crasher import DATA, MANIFEST

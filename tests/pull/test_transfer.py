@@ -22,12 +22,12 @@ from registry_cache.errors import (
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
 from registry_cache.pull.blob import BlobPull, Feeds, GrowingBlob, WholeBlob
-from registry_cache.pull.feed import Cut, Feed
-from registry_cache.pull.flight import Flights
-from registry_cache.pull.layers import Layers
+from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.outcome import Outcome
-from registry_cache.pull.passthrough import UncachedBlob
-from registry_cache.pull.transfer import Transfer
+from registry_cache.pull.single_flight import Flights
+from registry_cache.pull.transfer.progress import Cut, Feed
+from registry_cache.pull.transfer.transfer import Transfer
+from registry_cache.pull.uncached.body import UncachedBlob
 from registry_cache.store.partials import Status, failed
 from tests.harness.images import random_bytes
 from tests.harness.upstream import FakeUpstream
@@ -349,7 +349,7 @@ class Commit:
 def test_nobody_waits_for_the_disk_to_keep_a_large_blob(
     processes: Both, upstream: FakeUpstream, store: Store, monkeypatch: pytest.MonkeyPatch, code: int | None
 ) -> None:
-    monkeypatch.setattr("registry_cache.pull.transfer.KEPT_FIRST", len(DATA) - 1)
+    monkeypatch.setattr("registry_cache.pull.transfer.transfer.KEPT_FIRST", len(DATA) - 1)
     upstream.faults.hold_at = HALF
     bodies = [process.pull.get(process.registry, APP, DIGEST).body for process in processes]
     with monkeypatch.context() as patched:
@@ -375,7 +375,7 @@ def test_nobody_waits_for_the_disk_to_keep_a_large_blob(
 def test_a_blob_without_a_length_ends_where_it_is_verified(
     processes: Both, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("registry_cache.pull.transfer.KEPT_FIRST", 0)
+    monkeypatch.setattr("registry_cache.pull.transfer.transfer.KEPT_FIRST", 0)
     upstream.faults.no_length = True
     with monkeypatch.context() as patched:
         commit = Commit(patched)

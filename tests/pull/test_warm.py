@@ -16,14 +16,14 @@ from registry_cache.errors import ManifestUnknown, RegistryError, StoreError, To
 from registry_cache.oci.image_name import split_image_name
 from registry_cache.oci.platform import Platform
 from registry_cache.pull.blob import BlobPull, Feeds
-from registry_cache.pull.export import Export
-from registry_cache.pull.flight import Flights
-from registry_cache.pull.image import Image
-from registry_cache.pull.layers import Layers
+from registry_cache.pull.images.closure import Image
+from registry_cache.pull.images.export import Export
+from registry_cache.pull.images.manifest_lookup import Layers
+from registry_cache.pull.images.warm import Progress, Warm, Warmed
 from registry_cache.pull.manifest import ManifestPull
-from registry_cache.pull.target import Served, Upstreams
-from registry_cache.pull.warm import Progress, Warm, Warmed
-from registry_cache.store.archive import Archive, whole_file
+from registry_cache.pull.routing import Served, Upstreams
+from registry_cache.pull.single_flight import Flights
+from registry_cache.store.interchange.archive import Archive, whole_file
 from tests.harness.content import OCI_INDEX, OCI_MANIFEST, digest_of
 from tests.harness.images import Image as Built
 from tests.harness.images import KiB, MiB, make_image, make_index

@@ -1,6 +1,6 @@
 """The product's application for `gunicorn tests.server.hasty:app`, impatient with requests that are half sent."""
 
-from registry_cache import worker
+from registry_cache.server import worker
 
 SECONDS = 0.5
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from registry_cache import grown
+from registry_cache.server import memory_guard
 from tests.conftest import MakeCache
 from tests.harness.content import APP
 from tests.harness.images import MiB, random_bytes
@@ -238,10 +238,10 @@ def test_workers_that_have_grown_too_large_are_replaced_and_nobody_is_cut(
 
 
 def test_memory_is_read_of_a_process_that_may_have_ended() -> None:
-    assert 1 * MiB < grown.resident(os.getpid()) < grown.MOST_BYTES
+    assert 1 * MiB < memory_guard.resident(os.getpid()) < memory_guard.MOST_BYTES
     process = subprocess.Popen(["true"])
     process.wait(STOP_SECONDS)
-    assert grown.resident(process.pid) == 0
+    assert memory_guard.resident(process.pid) == 0
 
 
 def test_a_new_master_takes_the_socket_over(start: Start, make_puller: MakePuller) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from registry_cache.connection import _LOOKS as LOOKS
-from registry_cache.connection import PROXY_SECONDS, SEND_SECONDS
+from registry_cache.server.sockets import _LOOKS as LOOKS
+from registry_cache.server.sockets import PROXY_SECONDS, SEND_SECONDS
 from tests.harness.server import REPOSITORY
 from tests.harness.tls import make_certificate
 
@@ -29,7 +29,14 @@ SECONDS = 40.0
 ENDED = b"the body ended"
 
 # The test may be slow to send the first byte of a request.
-APP = ("--worker-class", "registry_cache.worker.Worker", "--no-control-socket", "--keep-alive", "60", "__main__:app")
+APP = (
+    "--worker-class",
+    "registry_cache.server.worker.Worker",
+    "--no-control-socket",
+    "--keep-alive",
+    "60",
+    "__main__:app",
+)
 SERVER = textwrap.dedent(f"""
     import sys
     import gevent, gevent.event

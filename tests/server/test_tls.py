@@ -21,7 +21,7 @@ import gevent.socket
 import gevent.ssl
 import pytest
 
-from registry_cache import handshake
+from registry_cache.server import tls_handshake
 from tests.clients.programs import environment, run
 from tests.conftest import MakeCache
 from tests.harness.components import require
@@ -194,7 +194,7 @@ def test_what_is_no_handshake_ends_without_a_trace(strict: CacheServer, client: 
     with plainly(strict) as connection:
         connection.sendall(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"400" in (answer := b"".join(iter(lambda: connection.recv(4096), b"")))
-        assert handshake.TLS_ONLY.encode() in answer
+        assert tls_handshake.TLS_ONLY.encode() in answer
     for said in (b"", b"\x00\x01\x02", b"\x16\x03\x01", b"\x16\x03\x01\x00\x05hello"):
         with plainly(strict) as connection:
             connection.sendall(said)
@@ -228,7 +228,7 @@ def test_versions_and_protocols(strict: CacheServer) -> None:
     "say", [b"", b"\x16", b"\x16\x03\x01\x02\x00\x01"], ids=["nothing", "a byte", "a hello's begin"]
 )
 def test_a_handshake_has_its_time(monkeypatch: pytest.MonkeyPatch, pair: Pair, say: bytes) -> None:
-    monkeypatch.setattr(handshake, "HANDSHAKE_SECONDS", 0.2)
+    monkeypatch.setattr(tls_handshake, "HANDSHAKE_SECONDS", 0.2)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.certificate, pair.key)
     ours, theirs = gevent.socket.socketpair()
@@ -237,7 +237,7 @@ def test_a_handshake_has_its_time(monkeypatch: pytest.MonkeyPatch, pair: Pair, s
     # However often it says a byte more.
     trickle = gevent.spawn(_trickle, theirs) if len(say) > 1 else None
     with gevent.Timeout(SECONDS):
-        assert handshake.Handshakes(gevent.ssl.SSLSocket, lambda: context).wrap(ours, ("192.0.2.1", 1)) is None
+        assert tls_handshake.Handshakes(gevent.ssl.SSLSocket, lambda: context).wrap(ours, ("192.0.2.1", 1)) is None
         with contextlib.suppress(OSError):
             while theirs.recv(4096):
                 pass

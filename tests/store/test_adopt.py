@@ -13,9 +13,9 @@ import pytest
 
 from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
-from registry_cache.store import adopt, sharing
-from registry_cache.store.adopt import Adoption, How, Unfit, refuse_stranger
-from registry_cache.store.ledger import Ledger
+from registry_cache.store.interchange import ingest, linking
+from registry_cache.store.interchange.ingest import Adoption, How, Unfit, refuse_stranger
+from registry_cache.store.size_ledger import Ledger
 from tests.store.rig import Store, open_store
 
 DATA = bytes(range(256)) * 9000
@@ -84,7 +84,7 @@ def test_a_disk_that_shares_bytes_shares_them(store: Store, source: Path, monkey
 
 
 def test_of_many_at_once_one_brings_it(store: Store, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adopt, "PATIENCE", 60.0)
+    monkeypatch.setattr(ingest, "PATIENCE", 60.0)
     found: list[How] = []
     threads = [threading.Thread(target=lambda: found.append(adopted(store, source))) for _ in range(4)]
     for thread in threads:
@@ -96,7 +96,7 @@ def test_of_many_at_once_one_brings_it(store: Store, source: Path, monkeypatch: 
 
 
 def test_a_download_is_left_to_its_leader(store: Store, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adopt, "PATIENCE", 0.05)
+    monkeypatch.setattr(ingest, "PATIENCE", 0.05)
     claim = store.partials.claim(DIGEST)
     assert claim
     with claim, claim.partial() as partial:
@@ -131,9 +131,9 @@ def test_what_was_written_long_ago_is_not_waited_for(
     store: Store, source: Path, old: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # No test can make a file look as if it had been changed long ago.
-    monkeypatch.setattr(adopt, "MARGIN", -3600.0 if old else 3600.0)
+    monkeypatch.setattr(ingest, "MARGIN", -3600.0 if old else 3600.0)
     waits: list[str] = []
-    monkeypatch.setattr(sharing, "sync_disk", lambda folder: waits.append("everything"))
+    monkeypatch.setattr(linking, "sync_disk", lambda folder: waits.append("everything"))
     monkeypatch.setattr(os, "fsync", lambda descriptor: waits.append("one"))
     adoption = Adoption(store.layout, may_link=True)
     assert adoption.file(DIGEST, str(source), len(DATA)) is How.LINKED

@@ -13,7 +13,7 @@ import pytest
 from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.image_layout import LAYOUT
-from registry_cache.store.archive import Archive, whole_file
+from registry_cache.store.interchange.archive import Archive, whole_file
 from tests.store.rig import Store, descriptors, fail_at, open_store
 
 INDEX = b'{"manifests":[]}'

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from registry_cache.store import board, locks
-from registry_cache.store.board import Notice
+from registry_cache.store import locks, upstream_notes
 from registry_cache.store.layout import Layout
+from registry_cache.store.upstream_notes import Notice
 from tests.store.rig import CHILD_SECONDS, HUB, fail_at
 
 
@@ -37,7 +37,7 @@ def test_what_one_worker_notes_another_reads(layout: Layout) -> None:
 
 
 def test_no_note_of_many_workers_is_lost(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(board, "PATIENCE", CHILD_SECONDS)
+    monkeypatch.setattr(upstream_notes, "PATIENCE", CHILD_SECONDS)
     # Each opens its lock anew, so these exclude each other as processes do.
     workers = [Notice(layout, HUB) for _ in range(8)]
 
@@ -55,7 +55,7 @@ def test_no_note_of_many_workers_is_lost(layout: Layout, monkeypatch: pytest.Mon
 
 
 def test_a_worker_that_holds_the_lock_for_good_keeps_nobody(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(board, "PATIENCE", 0.01)
+    monkeypatch.setattr(upstream_notes, "PATIENCE", 0.01)
     held = locks.try_lock(layout.notice_lock(HUB))
     assert held is not None
     with held:

@@ -12,9 +12,9 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Tag
 from registry_cache.policy.eviction import SECOND, Mark
 from registry_cache.store import eviction, locks
-from registry_cache.store.owners import owners
+from registry_cache.store.audit.owners import owners
+from registry_cache.store.last_use import Spread, StoredBlob
 from registry_cache.store.partials import failed
-from registry_cache.store.use import Spread, StoredBlob
 from tests.store.rig import APP, HUB, LATEST, OTHER
 from tests.upkeep.rig import DAY, HOUR, NOW, Shelf
 

@@ -12,7 +12,8 @@ import pytest
 from registry_cache.errors import StoreError, UpstreamTimeout
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import parse_manifest
-from registry_cache.store import inventory, locks, selftest
+from registry_cache.store import inventory, locks
+from registry_cache.store.audit import selftest
 from registry_cache.store.inventory import Counts, Unfinished
 from registry_cache.store.layout import Layout
 from registry_cache.store.partials import Status, failed

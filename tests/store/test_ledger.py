@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from registry_cache.store.layout import Layout
-from registry_cache.store.ledger import Ledger
+from registry_cache.store.size_ledger import Ledger
 
 
 @pytest.fixture

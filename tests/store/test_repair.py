@@ -12,9 +12,9 @@ import pytest
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Tag
 from registry_cache.store import eviction, quarantine
-from registry_cache.store.fault import Fault
-from registry_cache.store.repair import BUSY, DONE, Repairs
-from registry_cache.store.verify import Walk
+from registry_cache.store.audit.fault import Fault
+from registry_cache.store.audit.repair import BUSY, DONE, Repairs
+from registry_cache.store.audit.walk import Walk
 from tests.store.rig import APP, HUB, OTHER, fail_at
 from tests.upkeep.rig import DAY, NOW, Shelf, cut, flip, killed_at
 

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from registry_cache.store import trouble as module
-from registry_cache.store.trouble import Trouble
+from registry_cache.store import disk_errors as module
+from registry_cache.store.disk_errors import Trouble
 from tests.pull.rig import Clock
 
 

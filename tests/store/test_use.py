@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from registry_cache.store.use import TOUCH_SECONDS, Spread, last_use, repositories
+from registry_cache.store.last_use import TOUCH_SECONDS, Spread, last_use, repositories
 from tests.store.rig import APP, HUB, OTHER
 from tests.upkeep.rig import DAY, Shelf, refusing, snapshot
 

@@ -12,9 +12,9 @@ import pytest
 
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Tag
-from registry_cache.store import reread
-from registry_cache.store.fault import Fault
-from registry_cache.store.verify import Seen, Walk
+from registry_cache.store.audit import rehash
+from registry_cache.store.audit.fault import Fault
+from registry_cache.store.audit.walk import Seen, Walk
 from tests.store.rig import APP, HUB, OTHER, descriptors, fail_at
 from tests.upkeep.rig import DAY, NOW, Shelf, cut, flip, refusing, snapshot
 
@@ -123,7 +123,7 @@ def test_what_the_server_may_not_read(shelf: Shelf) -> None:
     outcomes = []
     for mode in (0o400, 0o404):
         os.chmod(path, mode)
-        found = reread.examine(path, Digest.of(b"layer"), lambda count: None, os.getuid() + 1)
+        found = rehash.examine(path, Digest.of(b"layer"), lambda count: None, os.getuid() + 1)
         outcomes.append(found and found.kind)
     assert outcomes == ["permissions", None]
 

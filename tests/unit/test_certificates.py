@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from registry_cache.tls import LOOK_SECONDS, Certificates
+from registry_cache.server.certificates import LOOK_SECONDS, Certificates
 
 
 class Files:

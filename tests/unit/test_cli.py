@@ -75,7 +75,7 @@ def test_serve_becomes_gunicorn(good: str, monkeypatch: pytest.MonkeyPatch) -> N
     [(program, command, environ)] = calls
     assert program == command[0] == sys.executable
     assert command[1:] == [
-        "-P", "-m", "registry_cache.launch", "-c", serve.SETTINGS, "--bind", "fd://3",
+        "-P", "-m", "registry_cache.server.launcher", "-c", serve.SETTINGS, "--bind", "fd://3",
         "registry_cache.app:from_environment()",
     ]  # fmt: skip
     assert environ["REGISTRY_CACHE_CONFIG"] == good

@@ -127,8 +127,8 @@ def settings(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     for name, value in loader.environ(text, {"REGISTRY_HTTP_TLS_MINIMUMTLS": "tls1.3"}).items():
         monkeypatch.setenv(name, value)
     # A process reads its configuration once; this one plays several.
-    monkeypatch.setattr("registry_cache.in_force._held", [])
-    module = importlib.import_module("registry_cache.gunicorn_settings")
+    monkeypatch.setattr("registry_cache.server.active_config._held", [])
+    module = importlib.import_module("registry_cache.server.settings")
     return importlib.reload(module)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from registry_cache import descriptors
+from registry_cache.server import fd_limit
 
 UNLIMITED = resource.RLIM_INFINITY
 
@@ -27,15 +27,15 @@ def test_the_limit_is_raised(monkeypatch: pytest.MonkeyPatch, before: tuple[int,
     monkeypatch.setattr(resource, "getrlimit", lambda _: before)
     monkeypatch.setattr(resource, "setrlimit", set_limits)
 
-    assert descriptors.raise_limit() == after
+    assert fd_limit.raise_limit() == after
     assert limits[-1] in (before, (after, before[1]))
 
 
 def test_too_few_is_said_with_the_remedy() -> None:
-    warning = descriptors.too_few(1024, 3000)
+    warning = fd_limit.too_few(1024, 3000)
 
     assert warning is not None
     assert "1024" in warning
     assert "6100" in warning
     assert "LimitNOFILE=" in warning
-    assert descriptors.too_few(6100, 3000) is None
+    assert fd_limit.too_few(6100, 3000) is None

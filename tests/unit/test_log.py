@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from registry_cache.log import JsonFormatter, TextFormatter
+from registry_cache.runtime.log import JsonFormatter, TextFormatter
 
 # Escape, C1 (CSI, next line), DEL, the separators that some readers split lines at, half of a pair, a private plane.
 ODD = "a\x1b[31m\x9b31mb\x85c\x7fd\u2028e\u2029f\ng\udc80h\U000e0001i"

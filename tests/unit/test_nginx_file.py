@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from registry_cache import cli, connection
+from registry_cache import cli
 from registry_cache.deployment import nginx
+from registry_cache.server import sockets
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "nginx" / "registry-cache.conf"
 PAGE = (Path(__file__).parents[2] / "docs" / "nginx.md").read_text(encoding="utf-8")
@@ -56,7 +57,7 @@ def test_a_file_that_cannot_be_written(
 def test_nginx_gives_up_on_its_clients_before_the_application_does() -> None:
     found = re.search(r"\n    send_timeout (\d+)s;", SHIPPED.read_text(encoding="utf-8"))
     assert found
-    assert int(found[1]) < connection.PROXY_SECONDS
+    assert int(found[1]) < sockets.PROXY_SECONDS
 
 
 def test_logins_are_remembered_where_only_root_makes_folders(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from registry_cache.pull.pace import FIRST_LOOK, GAIN, WINDOW, Pace
+from registry_cache.pull.transfer.concurrency import FIRST_LOOK, GAIN, WINDOW, Pace
 
 SLOW = FIRST_LOOK  # bytes a second of one connection: a second until the first look is over
 

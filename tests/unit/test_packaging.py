@@ -61,7 +61,7 @@ def test_every_import_is_a_requirement_with_a_lower_bound() -> None:
 
 def test_nothing_that_a_server_imports_came_with_the_tests_tools(tmp_path: Path) -> None:
     """gunicorn's gevent worker needs `packaging`, which pytest brings and gunicorn only with its extra."""
-    modules = "registry_cache.gunicorn_settings, registry_cache.worker, registry_cache.app"
+    modules = "registry_cache.server.settings, registry_cache.server.worker, registry_cache.app"
     program = f"import sys; before = set(sys.modules); import {modules}; print(*set(sys.modules) - before)"
     imported = _run([sys.executable, "-c", program], {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(tmp_path)})
     providers = importlib.metadata.packages_distributions()
@@ -88,7 +88,7 @@ def test_the_console_script_is_the_cli() -> None:
 def test_a_checkout_and_the_console_script_are_the_same_server(tmp_path: Path) -> None:
     checkout = _gunicorn("gunicorn.conf.py", "wsgi:app", tmp_path)
     installed = _gunicorn(serve.SETTINGS, serve.APPLICATION, tmp_path)
-    assert "registry_cache.worker" in checkout
+    assert "registry_cache.server.worker" in checkout
     assert checkout == installed
 
 

@@ -11,7 +11,7 @@ from gunicorn import util
 from gunicorn.config import Config
 from gunicorn.http import message, wsgi
 
-from registry_cache import remembered
+from registry_cache.server import gunicorn_internals
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Config:
         monkeypatch.setattr(module, name, getattr(module, name))
     settings = Config()
     settings.set("forwarded_allow_ips", "10.0.0.0/8,::1")
-    remembered.install(settings)
+    gunicorn_internals.install(settings)
     return settings
 
 

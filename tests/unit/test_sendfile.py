@@ -10,8 +10,8 @@ import gevent
 import pytest
 from gevent import socket
 
-from registry_cache.connection import _SEND_BLOCK as BLOCK
-from registry_cache.connection import Socket
+from registry_cache.server.sockets import _SEND_BLOCK as BLOCK
+from registry_cache.server.sockets import Socket
 
 DATA = os.urandom(200_000)
 

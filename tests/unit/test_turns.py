@@ -12,9 +12,9 @@ from gevent.event import Event
 from gevent.pool import Pool
 from gunicorn.workers.ggevent import GeventWorker
 
-from registry_cache.connection import _LOOKS as LOOKS
-from registry_cache.connection import SEND_SECONDS, InFlight, Lookout
-from registry_cache.worker import Listener, Server, Turnstile, Worker
+from registry_cache.server.sockets import _LOOKS as LOOKS
+from registry_cache.server.sockets import SEND_SECONDS, InFlight, Lookout
+from registry_cache.server.worker import Listener, Server, Turnstile, Worker
 
 # What waits for an idle moment with this priority of libev's waits for a turn of the loop.
 HIGHEST = 2

@@ -19,15 +19,15 @@ import yaml
 from flask import Flask
 from prometheus_client.core import CollectorRegistry
 
-from registry_cache import metrics, stopwatch
-from registry_cache.api import handlers, ops
+from registry_cache.api import health, hooks
+from registry_cache.api.health import Readiness
 from registry_cache.api.metrics import Build, Store, StoreState, Upstreams, UpstreamState
-from registry_cache.api.ops import Readiness
-from registry_cache.proxies import Proxies
-from registry_cache.scoreboard import Scoreboard
+from registry_cache.runtime import metrics, upstream_wait
+from registry_cache.runtime.trusted_proxies import Proxies
+from registry_cache.server.metrics_slots import Scoreboard
 from registry_cache.store import disk
 from registry_cache.store.layout import Layout
-from registry_cache.store.probe import FRESH_SECONDS, Probe
+from registry_cache.store.readiness import FRESH_SECONDS, Probe
 from tests.harness.components import require
 
 REPOSITORY = Path(__file__).parents[2]
@@ -133,20 +133,20 @@ def test_gunicorns_own_variable_names_them() -> None:
 
 def test_waits_inside_of_waits_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter(range(100))
-    monkeypatch.setattr("registry_cache.stopwatch.time.monotonic", lambda: next(now))
-    watch = stopwatch.begin()
-    with stopwatch.waiting(), stopwatch.waiting():
+    monkeypatch.setattr("registry_cache.runtime.upstream_wait.time.monotonic", lambda: next(now))
+    watch = upstream_wait.begin()
+    with upstream_wait.waiting(), upstream_wait.waiting():
         pass
-    with contextlib.suppress(ValueError), stopwatch.waiting():
+    with contextlib.suppress(ValueError), upstream_wait.waiting():
         raise ValueError
     assert watch.seconds == 2
 
 
 def test_another_threads_waits_are_not_ours() -> None:
-    watch = stopwatch.begin()
+    watch = upstream_wait.begin()
 
     def wait() -> None:
-        with stopwatch.waiting():
+        with upstream_wait.waiting():
             pass
 
     thread = threading.Thread(target=wait)
@@ -160,7 +160,7 @@ def test_another_threads_waits_are_not_ours() -> None:
 
 @pytest.fixture
 def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
-    monkeypatch.setattr("registry_cache.store.probe.PATIENCE", 60.0)
+    monkeypatch.setattr("registry_cache.store.readiness.PATIENCE", 60.0)
     return Layout.open(tmp_path / "store")
 
 
@@ -194,7 +194,7 @@ def test_a_look_is_good_for_seconds(layout: Layout) -> None:
 
 def test_a_disk_that_hangs_fails(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
-    monkeypatch.setattr("registry_cache.store.probe.PATIENCE", 0.05)
+    monkeypatch.setattr("registry_cache.store.readiness.PATIENCE", 0.05)
     monkeypatch.setattr(disk, "write_whole", lambda path, data: gate.wait(30))
     probe = Probe(layout)
     assert [probe.look(), probe.look()] == ["failing", "failing"]
@@ -316,8 +316,8 @@ def test_the_page_explains_every_event() -> None:
 )
 def test_readiness_is_a_status_and_a_word(found: Readiness, status: int, document: dict[str, str]) -> None:
     app = Flask("test")
-    handlers.register(app, {}, Proxies())
-    ops.register(app)
-    app.register_blueprint(ops.blueprint(lambda: found))
+    hooks.register(app, {}, Proxies())
+    health.register(app)
+    app.register_blueprint(health.blueprint(lambda: found))
     answer = app.test_client().get("/readyz")
     assert (answer.status_code, answer.json, answer.headers["Cache-Control"]) == (status, document, "no-store")

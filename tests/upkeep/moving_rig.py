@@ -14,12 +14,12 @@ from typing import Any
 
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository, Tag
-from registry_cache.store.adopt import How
-from registry_cache.store.distribution import Distribution
-from registry_cache.store.image_layout import Archive, Folder
+from registry_cache.store.interchange.distribution import Distribution
+from registry_cache.store.interchange.ingest import How
+from registry_cache.store.interchange.layout_source import Archive, Folder
 from registry_cache.upkeep.import_distribution import import_distribution
 from registry_cache.upkeep.import_layout import Wanted, import_layout
-from registry_cache.upkeep.moving_in import MovingIn, Place, Result
+from registry_cache.upkeep.importer import MovingIn, Place, Result
 from tests.harness.content import Content, digest_of
 from tests.harness.images import Image, make_image
 from tests.store.rig import HUB, Store

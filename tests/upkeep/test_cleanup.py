@@ -17,8 +17,8 @@ from registry_cache.oci.pattern import ImagePattern
 from registry_cache.policy.eviction import Bounds
 from registry_cache.store import inventory, locks
 from registry_cache.store.inventory import Room
+from registry_cache.store.last_use import Spread, StoredBlob
 from registry_cache.store.pins import Pin, Pins
-from registry_cache.store.use import Spread, StoredBlob
 from registry_cache.upkeep.cleanup import EXPIRED, TOO_LARGE, Cleanup
 from tests.store.rig import APP, HUB, LATEST, OTHER
 from tests.upkeep.rig import DAY, HOUR, NOW, Shelf, killed_at, no_new_files, refusing, snapshot

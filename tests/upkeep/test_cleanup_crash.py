@@ -18,13 +18,13 @@ from registry_cache.oci.media_types import OCI_MANIFEST
 from registry_cache.oci.names import Repository, Tag
 from registry_cache.oci.pattern import ImagePattern
 from registry_cache.policy.eviction import Bounds
-from registry_cache.store.fault import Fault
-from registry_cache.store.ledger import Ledger
+from registry_cache.store.audit.fault import Fault
+from registry_cache.store.audit.walk import Walk
+from registry_cache.store.last_use import repositories
 from registry_cache.store.partials import failed
 from registry_cache.store.pins import Pin, Pins
 from registry_cache.store.records import TagRecord
-from registry_cache.store.use import repositories
-from registry_cache.store.verify import Walk
+from registry_cache.store.size_ledger import Ledger
 from registry_cache.upkeep.cleanup import Cleanup
 from tests.store.rig import APP, HUB, OTHER, Store, open_store
 from tests.upkeep import cleanup_crasher

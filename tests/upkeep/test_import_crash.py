@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from registry_cache.oci.digest import Digest
-from registry_cache.store.fault import Fault
-from registry_cache.store.verify import Walk
+from registry_cache.store.audit.fault import Fault
+from registry_cache.store.audit.walk import Walk
 from tests.harness.content import Content
 from tests.harness.images import make_image
 from tests.store.rig import APP, HUB, LATEST, open_store

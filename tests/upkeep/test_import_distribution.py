@@ -15,13 +15,13 @@ from registry_cache.errors import StoreFull
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Tag
 from registry_cache.policy.eviction import Bounds
-from registry_cache.store.adopt import How
-from registry_cache.store.distribution import Distribution
+from registry_cache.store.audit.walk import Walk
+from registry_cache.store.interchange.distribution import Distribution
+from registry_cache.store.interchange.ingest import How
 from registry_cache.store.layout import Layout
 from registry_cache.store.records import TagRecord
-from registry_cache.store.verify import Walk
 from registry_cache.upkeep.cleanup import Cleanup
-from registry_cache.upkeep.moving_in import NEVER
+from registry_cache.upkeep.importer import NEVER
 from tests.store.rig import APP, HUB, fail_at, open_store
 from tests.upkeep.moving_rig import Moved, OldRegistry, inodes
 from tests.upkeep.rig import snapshot

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from registry_cache.errors import NameUnknown
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository, Tag
-from registry_cache.store.adopt import How
-from registry_cache.store.tar_stream import TarStream
+from registry_cache.store.interchange.ingest import How
+from registry_cache.store.interchange.tar_stream import TarStream
 from registry_cache.upkeep.import_layout import Unnamed, Wanted
-from registry_cache.upkeep.moving_in import Place
+from registry_cache.upkeep.importer import Place
 from tests.harness.content import Content
 from tests.harness.images import Image, make_image, make_index
 from tests.store.rig import APP, HUB, open_store

@@ -17,9 +17,9 @@ from registry_cache.policy.eviction import Bounds
 from registry_cache.store import inventory
 from registry_cache.store.inventory import Room
 from registry_cache.store.layout import Layout
-from registry_cache.store.ledger import Ledger
-from registry_cache.upkeep import keeper
-from registry_cache.upkeep.keeper import Keeper, Wanted
+from registry_cache.store.size_ledger import Ledger
+from registry_cache.upkeep import size_keeper
+from registry_cache.upkeep.size_keeper import Keeper, Wanted
 from tests.pull.rig import Clock, eventually
 
 SECONDS = 20.0
@@ -81,7 +81,7 @@ def test_within_its_bounds_nothing_is_done(make: Make, passes: Passes) -> None:
 def test_over_its_size_a_pass_runs_and_a_download_goes_on(make: Make, passes: Passes) -> None:
     passes.ledger.settle(1000, 0)
     passes.may_end.clear()
-    make(max_size=1000).expect(int(1000 * keeper.TOLERANCE))  # returns though the pass has not ended
+    make(max_size=1000).expect(int(1000 * size_keeper.TOLERANCE))  # returns though the pass has not ended
     assert passes.begun.acquire(timeout=SECONDS)
     passes.may_end.set()
     assert passes.ended.acquire(timeout=SECONDS)
@@ -100,7 +100,7 @@ def test_far_over_its_size_a_download_waits_for_the_pass(make: Make, passes: Pas
 
 
 def test_but_not_for_long(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper, "PATIENCE", 0.05)
+    monkeypatch.setattr(size_keeper, "PATIENCE", 0.05)
     passes.ledger.settle(1000, 0)
     passes.may_end.clear()
     make(max_size=1000).expect(500)
@@ -111,7 +111,7 @@ def test_but_not_for_long(make: Make, passes: Passes, monkeypatch: pytest.Monkey
 def test_what_came_too_late_for_a_pass_has_one_of_its_own(
     make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper, "PATIENCE", 0.05)
+    monkeypatch.setattr(size_keeper, "PATIENCE", 0.05)
     passes.ledger.settle(1000, 0)
     passes.may_end.clear()
     held = make(max_size=1000)
@@ -148,7 +148,7 @@ def test_where_more_is_pinned_than_has_room_nobody_waits_for_passes_that_do_noth
     crowded: Keeper, passes: Passes, clock: Clock
 ) -> None:
     clock.now += 1
-    for _ in range(int(2000 * keeper.TOLERANCE)):
+    for _ in range(int(2000 * size_keeper.TOLERANCE)):
         crowded.expect(1)
     assert len(passes.needs) == 1
 
@@ -158,7 +158,7 @@ def test_where_more_is_pinned_than_has_room_nobody_waits_for_passes_that_do_noth
 
 
 def test_and_after_a_while_it_is_tried_again(crowded: Keeper, passes: Passes, clock: Clock) -> None:
-    clock.now += keeper._LONGEST + 1
+    clock.now += size_keeper._LONGEST + 1
     crowded.expect(1)
     eventually(lambda: len(passes.needs) == 2)
 
@@ -192,12 +192,12 @@ def test_a_disk_that_is_full_though_there_is_room(make: Make, passes: Passes, mo
     passes.ledger.settle(400, 0)
     one = make()
     one.full(BLOB, 200)
-    clock.now += keeper._LATE / 2
+    clock.now += size_keeper._LATE / 2
     one.full(BLOB, 200)
-    clock.now += keeper._FORGOTTEN
+    clock.now += size_keeper._FORGOTTEN
     one.full(BLOB, 200)
     assert passes.needs == []
-    clock.now += keeper._LATE
+    clock.now += size_keeper._LATE
     one.full(BLOB, 200)
     assert passes.ended.acquire(timeout=SECONDS)
     # Of what is stored, and not of a disk that has room.

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 GROUP = Path("/proc/self/autogroup")
-STEP_BACK = "from registry_cache.priority import step_back; step_back(); import os; print(os.nice(0))"
+STEP_BACK = "from registry_cache.upkeep.priority import step_back; step_back(); import os; print(os.nice(0))"
 # The last word of a session's group, if the kernel has groups.
 TELL_GROUP = f"import os; print(open({str(GROUP)!r}).read().split()[-1] if os.path.exists({str(GROUP)!r}) else '')"
 

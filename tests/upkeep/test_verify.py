@@ -14,7 +14,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.policy.share import Share
 from registry_cache.store import locks
 from registry_cache.upkeep import verify, verify_text
-from registry_cache.upkeep.pace import Pace
+from registry_cache.upkeep.rate_limit import Pace
 from registry_cache.upkeep.verify import Result, Task, Verify
 from tests.store.rig import APP, OTHER
 from tests.upkeep.rig import NOW, Shelf, cut, flip, refusing, snapshot

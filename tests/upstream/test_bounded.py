@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from registry_cache.errors import UpstreamTimeout
-from registry_cache.upstream.bounded import bounded
+from registry_cache.upstream.deadline import bounded
 from tests.pull.rig import SECONDS, eventually
 
 SOON = 0.05

@@ -16,9 +16,9 @@ import yaml
 from registry_cache import cli
 from registry_cache.oci.names import Repository, Tag
 from registry_cache.upstream.auth import FixedAccount
-from registry_cache.upstream.check import Check
+from registry_cache.upstream.diagnose.check import Check
+from registry_cache.upstream.diagnose.steps import Step, Target
 from registry_cache.upstream.session import TLS, Session, Timeouts
-from registry_cache.upstream.steps import Step, Target
 from tests.conftest import MakeUpstream
 from tests.harness.content import APP
 from tests.harness.images import make_image

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from registry_cache.upstream.portion import LEAST, MOST, TOGETHER, Portion
+from registry_cache.upstream.read_size import LEAST, MOST, TOGETHER, Portion
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import requests
 
 from registry_cache.errors import ManifestUnknown, UpstreamElsewhere, UpstreamTimeout
 from registry_cache.oci.digest import Digest
-from registry_cache.upstream import auth, client, faults
+from registry_cache.upstream import auth, client, errors
 from tests.harness.upstream import FakeUpstream
 from tests.pull.rig import SECONDS
 from tests.store.rig import APP, LATEST
@@ -127,7 +127,7 @@ def test_a_document_ends_in_time_in_a_worker(drip: Callable[..., Dripper]) -> No
 def test_an_error_is_told_without_a_reason_that_drips(
     drip: Callable[..., Dripper], monkeypatch: pytest.MonkeyPatch, body: str
 ) -> None:
-    monkeypatch.setattr(faults, "_ERROR_SECONDS", 0.3)
+    monkeypatch.setattr(errors, "_ERROR_SECONDS", 0.3)
     began = time.monotonic()
     with pytest.raises(ManifestUnknown):
         connect(drip("404 Not Found", *BODIES[body]).url).get_manifest(APP, LATEST)

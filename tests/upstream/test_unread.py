@@ -9,7 +9,7 @@ import pytest
 import urllib3
 
 from registry_cache.oci.digest import Digest
-from registry_cache.upstream.unread import AHEAD
+from registry_cache.upstream.tcp_ack import AHEAD
 from tests.harness.upstream import FakeUpstream
 from tests.store.rig import APP
 from tests.upstream.rig import connect

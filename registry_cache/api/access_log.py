@@ -1,0 +1,124 @@
+"""One request and what became of it: the facts of its log line."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from contextvars import ContextVar
+from typing import Any, cast
+
+from flask import Request, request
+
+from registry_cache.pull.routing import Fallback, Target, Upstreams
+from registry_cache.runtime import metrics, upstream_wait
+from registry_cache.runtime.log import Log
+from registry_cache.runtime.trusted_proxies import Proxies
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+
+# What a request is about, by Flask's name for its route.
+_KINDS = {
+    "manifests.manifest": "manifest",
+    "blobs.blob": "blob",
+    "listings.tags": "tags",
+    "listings.referrers": "referrers",
+    "listings.catalog": "catalog",
+    "listings.version": "ping",
+}
+
+_log = Log("registry_cache.access")
+
+# Flask's ``g`` takes twenty times as long to look up.
+_current: ContextVar[Exchange] = ContextVar("exchange")
+
+
+class Exchange:
+    """Filled in as a request travels; written once, when the last byte is sent or the client is gone."""
+
+    def __init__(self, request: Request, proxies: Proxies) -> None:
+        self.request = request
+        self.began = time.monotonic()
+        # When there was a first byte to send.
+        self.ready = self.began
+        self.waited = upstream_wait.begin()
+        self.kind = _KINDS.get(request.endpoint or "", "other")
+        # What watches over the server asks every few seconds: its requests are neither counted nor, normally, told.
+        self.quiet = False
+        given = request.headers.get("X-Request-Id", "")
+        # A proxy's id is kept, so that its log and ours can be joined; anything that is no id is not repeated.
+        self.request_id = given if given and _REQUEST_ID.fullmatch(given) else _new_id()
+        self.method = request.method
+        self.path = request.path
+        self.client = proxies.client(request.remote_addr or "", request.headers.get("X-Forwarded-For"))
+        self.user: str | None = None
+        self.agent = request.headers.get("User-Agent")
+        self.namespace: str | None = None
+        self.fallback: Fallback = "honest"
+        self.upstream: str | None = None
+        self.repository: str | None = None
+        self.reference: str | None = None
+        self.outcome: str | None = None
+        self.status = 0
+        self.sent = 0
+        self.error: str | None = None
+        self._connection = request.environ.get("gunicorn.socket")
+        # The body itself will call ``finish``: its bytes go out after Flask is done.
+        self.streams = False
+
+    def finish(self) -> None:
+        """Count the request and write its log line."""
+        seconds, first_byte = time.monotonic() - self.began, self.ready - self.began
+        if not self.quiet:
+            metrics.answered(self.kind, self.outcome, self.status, self.sent, first_byte, seconds)
+        say = _log.debug if self.quiet else _log.info
+        say(
+            "request",
+            id=self.request_id,
+            client=self.client,
+            user=self.user,
+            method=self.method,
+            path=None if self.repository else self.path[:512],
+            upstream=self.upstream,
+            repository=self.repository,
+            reference=self.reference,
+            status=self.status,
+            outcome=self.outcome,
+            bytes=self.sent,
+            seconds=seconds,
+            first_byte_seconds=first_byte,
+            upstream_seconds=self.waited.seconds or None,
+            # The worker's own reason is known to the connection alone.
+            error=self.error or getattr(self._connection, "let_go", None),
+            agent=self.agent[:200] if self.agent else None,
+        )
+
+
+def _new_id() -> str:
+    # It tells requests apart and guards nothing: no system call for it.
+    return f"{random.getrandbits(64):016x}"
+
+
+def begin(proxies: Proxies) -> Exchange:
+    """Return a new exchange, which is now that of the request under way."""
+    # Not Flask's proxy for it, of which every attribute costs a call.
+    asked: Request = cast("Any", request)._get_current_object()
+    exchange = Exchange(asked, proxies)
+    _current.set(exchange)
+    return exchange
+
+
+def current() -> Exchange:
+    """Return the exchange of the request under way."""
+    return _current.get()
+
+
+def target(upstreams: Upstreams, name: str, reference: str | None = None) -> Target:
+    """Return what the request under way is about, and note it. Raises NameInvalid, NameUnknown."""
+    exchange = current()
+    exchange.repository, exchange.reference = name[:512], reference
+    asked = exchange.request
+    found = upstreams.target(name, asked.args if asked.query_string else {})
+    exchange.upstream, exchange.repository = found.upstream.name, found.repository
+    exchange.namespace, exchange.fallback = found.namespace, found.fallback
+    return found

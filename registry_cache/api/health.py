@@ -1,0 +1,68 @@
+"""``/healthz`` and ``/readyz``, and who is told which URL of those that watch.
+
+``http.debug.addr`` has these and the metrics, and nothing else; the main address has the rest as well. Health never
+asks upstream: its outage is no reason to send clients elsewhere, for what is cached is served all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flask import Blueprint, Flask, Request, Response, request
+
+from registry_cache.api.access_log import current
+from registry_cache.api.responses import json_response
+from registry_cache.errors import NameUnknown
+
+# What every unknown URL is told.
+NO_SUCH_URL = "no such URL: this is a registry's pull API, under /v2/"
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """``ready``: may take traffic. ``store`` in a word: ``ok``, ``full`` (served, not kept), ``failing``."""
+
+    ready: bool
+    store: str
+
+
+def blueprint(readiness: Callable[[], Readiness]) -> Blueprint:
+    """Return the routes of health; ``readiness`` answers at once."""
+    routes = Blueprint("ops", __name__)
+
+    @routes.get("/healthz")
+    def alive() -> Response:
+        return _told({"status": "ok"})
+
+    @routes.get("/readyz")
+    def ready() -> Response:
+        found = readiness()
+        response = _told({"status": "ok" if found.ready else "unready", "store": found.store})
+        response.status_code = 200 if found.ready else 503
+        return response
+
+    return routes
+
+
+def register(app: Flask) -> None:
+    """Let ``http.debug.addr`` tell nothing but what is for those who watch. Call it after ``handlers.register``."""
+
+    @app.before_request
+    def keep_apart() -> None:
+        watching = request.blueprint in ("ops", "metrics")
+        current().quiet = watching
+        if by_debug(request) and not watching:
+            raise NameUnknown("no such URL: here are /healthz, /readyz and the metrics")
+
+
+def by_debug(request: Request) -> bool:
+    """Tell whether the request came by ``http.debug.addr``: the worker marks the connection, no header can."""
+    return getattr(request.environ.get("gunicorn.socket"), "debug", False)
+
+
+def _told(document: dict[str, str]) -> Response:
+    response = json_response(document)
+    # A proxy in between must not tell how we were.
+    response.headers["Cache-Control"] = "no-store"
+    return response

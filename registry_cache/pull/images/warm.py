@@ -1,0 +1,169 @@
+"""Pulling ahead: an image is brought here as its clients would bring it, before they come.
+
+Through the same locks and flights, so a warm beside a server and its clients downloads nothing twice, and one that is
+stopped leaves partials that the next pull goes on with. What is fetched is read by nobody here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from registry_cache.errors import BlobUnknown, StoreError
+from registry_cache.oci.digest import Digest
+from registry_cache.oci.manifest import Descriptor
+from registry_cache.oci.platform import Platform
+from registry_cache.pull.blob import BlobPull, GrowingBlob, WholeBlob
+from registry_cache.pull.images.closure import Image, Parts, collect, is_foreign, refuse_missing
+from registry_cache.pull.images.worker_pool import side_by_side
+from registry_cache.pull.manifest import ManifestPull
+from registry_cache.pull.outcome import Outcome
+from registry_cache.pull.transfer.progress import Cut
+from registry_cache.store.partials import Partials
+from registry_cache.store.records import Records, StoredManifest
+
+# Blobs at a time. One waits for its answer while others fill the line; many more would be a registry's idea of abuse.
+THREADS = 4
+
+# Seconds that a transfer has for removing its status and its lock. What it leaves behind the next cleanup finds.
+TIDYING = 5.0
+_POLL = 0.005
+
+# ``progress(done, total)`` in bytes of what has to be fetched, several times a second.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(slots=True)
+class Warmed:
+    """An image that is here now. ``fetched`` of its ``blobs``, ``bytes`` together, were fetched for this.
+
+    ``joined`` were being fetched by others already. ``stale``: why upstream could not say whether the tag has moved.
+    """
+
+    name: str
+    digest: Digest
+    platforms: list[Platform]
+    blobs: int
+    fetched: int = 0
+    joined: int = 0
+    bytes: int = 0
+    stale: str | None = None
+
+
+class Warm:
+    """Brings images here. ``threads`` blobs at once."""
+
+    def __init__(
+        self, manifests: ManifestPull, blobs: BlobPull, records: Records, partials: Partials, threads: int = THREADS
+    ) -> None:
+        self._manifests = manifests
+        self._blobs = blobs
+        self._records = records
+        self._partials = partials
+        self._threads = threads
+
+    def image(self, image: Image, wanted: Sequence[Platform], progress: Progress = lambda done, total: None) -> Warmed:
+        """Return when the image is here for the ``wanted`` platforms, all of its index where none is named.
+
+        Raises what a pull of it would raise; ManifestUnknown where it has no such platform, after the others are here;
+        StoreError where the disk does not keep it.
+        """
+        answer = self._manifests.get(image.target.upstream, image.target.repository, image.reference, image.target.tags)
+        top = self._kept(image, StoredManifest(answer.digest, answer.media_type, answer.data or b""))
+        parts = collect(top, wanted, lambda digest: self._manifest(image, digest))
+        result = Warmed(image.name, top.digest, parts.platforms, len(parts.blobs), stale=answer.reason)
+        self._fetch(image, parts, result, progress)
+        refuse_missing(image.name, parts, wanted)
+        return result
+
+    def _manifest(self, image: Image, digest: Digest) -> StoredManifest:
+        answer = self._manifests.get(image.target.upstream, image.target.repository, digest, image.target.tags)
+        return self._kept(image, StoredManifest(digest, answer.media_type, answer.data or b""))
+
+    def _kept(self, image: Image, manifest: StoredManifest) -> StoredManifest:
+        """Return ``manifest`` where it is on the disk: a pull succeeds without, and a warm that did would be a lie."""
+        if self._records.manifest(image.target.upstream.name, image.target.repository, manifest.digest) is None:
+            raise _not_kept(manifest.digest)
+        return manifest
+
+    def _fetch(self, image: Image, parts: Parts, result: Warmed, progress: Progress) -> None:
+        blobs = list(parts.blobs.values())
+        arrivals = _Arrivals(self._partials, blobs)
+        for blob, outcome in side_by_side(
+            lambda blob: self._blob(image, blob),
+            blobs,
+            self._threads,
+            lambda: progress(arrivals.done(), arrivals.total),
+        ):
+            arrivals.ended(blob, here_before=outcome in (Outcome.HIT, None))
+            result.blobs -= outcome is None
+            result.joined += outcome is Outcome.JOIN
+            if outcome is Outcome.MISS:
+                result.fetched += 1
+                result.bytes += blob.size
+
+    def _blob(self, image: Image, blob: Descriptor) -> Outcome | None:
+        """Bring one blob here and return how; None for one that its registry may do without, and does."""
+        try:
+            answer = self._blobs.get(image.target.upstream, image.target.repository, blob.digest)
+        except BlobUnknown:
+            if is_foreign(blob):
+                return None
+            raise
+        if isinstance(answer.body, WholeBlob):
+            return answer.outcome
+        try:
+            if not isinstance(answer.body, GrowingBlob):
+                raise _not_kept(blob.digest)
+            answer.body.wait_until_whole()
+        except Cut as cut:
+            raise cut.error from cut
+        finally:
+            answer.body.close()
+            self._let_go(blob.digest)
+        return answer.outcome
+
+    def _let_go(self, digest: Digest) -> None:
+        """Return when the transfer has let go of its lock: it is told of before, and might end with this process."""
+        deadline = time.monotonic() + TIDYING
+        while time.monotonic() < deadline:
+            claim = self._partials.claim(digest)
+            if claim:
+                with claim:
+                    return
+            time.sleep(_POLL)
+
+
+@dataclass(slots=True)
+class _Arrivals:
+    """How many bytes of some blobs are here: those of the ended ones, and what partials say of the others."""
+
+    partials: Partials
+    blobs: Sequence[Descriptor]
+    total: int = 0
+    _here: dict[Digest, int] = field(default_factory=dict)
+    _ended: set[Digest] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.total = sum(blob.size for blob in self.blobs)
+
+    def ended(self, blob: Descriptor, here_before: bool) -> None:
+        """Count the whole of ``blob``, or no more at all where there was nothing to fetch."""
+        self._ended.add(blob.digest)
+        self._here[blob.digest] = 0 if here_before else blob.size
+        self.total -= blob.size if here_before else 0
+
+    def done(self) -> int:
+        """Look at the partials, and return how many bytes there are of all."""
+        for blob in self.blobs:
+            if blob.digest not in self._ended:
+                file = self.partials.open(blob.digest)
+                # One that was committed a moment ago has no partial any more, and no fewer bytes.
+                known = self._here.get(blob.digest, 0)
+                self._here[blob.digest] = max(known, min(blob.size, file.size())) if file else known
+        return sum(self._here.values())
+
+
+def _not_kept(digest: Digest) -> StoreError:
+    return StoreError(f"the disk did not keep {digest}: registry-cache check tells what is wrong with it")

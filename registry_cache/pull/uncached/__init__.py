@@ -1,0 +1,1 @@
+"""Blobs that the disk does not keep: streamed to readers who share one request to upstream."""

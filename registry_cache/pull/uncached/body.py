@@ -1,0 +1,146 @@
+"""Bytes that cannot be kept: a full or failing disk never costs a client its pull (byte-safety rule 9).
+
+Readers of one process share a stream. Who cannot keep up with it, or comes too late, has a request of his own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from registry_cache.errors import RegistryError, UpstreamUnavailable
+from registry_cache.oci.digest import Digest
+from registry_cache.pull.source import Source
+from registry_cache.pull.transfer.progress import Cut
+from registry_cache.pull.uncached.registry import Streams
+from registry_cache.pull.uncached.resuming_fetch import Fetch, Place, verified
+from registry_cache.pull.uncached.shared_window import LetGo, Piece, Reader
+from registry_cache.runtime import metrics
+from registry_cache.runtime.log import Log
+
+_log = Log(__name__)
+
+
+class UncachedBlob:
+    """A blob on its way through: ``size`` in bytes, None where upstream does not say. Close it.
+
+    ``joined``: others had it coming already.
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        digest: Digest,
+        source: Source,
+        prove: Callable[[], None],
+        *,
+        after: Place | None = None,
+        announced: int | None = None,
+        left: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Join a stream, or start one; ``prove`` raises where our repository may not have what another asked for.
+
+        ``after``: where the bytes end that the client has already, and what they were. ``announced`` is the size that
+        it was told, if any. ``left`` is called by ``close``. Raises UpstreamError and its kinds, NotFound, Denied,
+        TooManyRequests.
+        """
+        self._streams = streams
+        self._digest = digest
+        self._source = source
+        self._prove = prove
+        self._after = after
+        self._left = left
+        self._open = True
+        self._reader: Reader | None = None
+        self._fetch: Fetch | None = None
+        self._alone = after or Place(digest.hasher())
+        self.joined = False
+        try:
+            size = self._join(after.at if after else None)
+        except BaseException:
+            self._leave()
+            raise
+        self.size = size if announced is None else announced
+        metrics.uncached()
+
+    def chunks(self, start: int, stop: int | None) -> Iterator[bytes]:
+        """Yield the bytes from ``start`` to ``stop``, None for the end; the last one after all are verified.
+
+        The whole is fetched and hashed whatever the range: an unverified part could be wrong. Raises Cut.
+        """
+        held, end = b"", 0
+        try:
+            for at, piece in self._pieces(start):
+                end = at + len(piece)
+                part = piece[max(0, start - at) : len(piece) if stop is None else max(0, stop - at)]
+                if stop is not None and at < stop <= end:
+                    part, held = part[:-1], part[-1:]
+                if part:
+                    yield part
+                # Also where nothing is sent, as before ``start``: others of a gevent worker must have their turn.
+                time.sleep(0)
+        except RegistryError as error:
+            raise Cut(error) from error
+        if self.size not in (None, end) or (stop is not None and end < stop):
+            raise Cut(UpstreamUnavailable(f"{self._digest} has {end} bytes, upstream had announced {self.size}"))
+        if held:
+            yield held
+
+    def close(self) -> None:
+        if self._open:
+            self._open = False
+            self._leave()
+            self._left()
+
+    def _join(self, at: int | None) -> int | None:
+        """Have a stream with the byte ``at``, or else a request of our own; return what size upstream announced."""
+        self._reader, new = self._streams.join(self._digest, self._source, self._prove, at, self._after)
+        self.joined = not new
+        try:
+            self._reader.stream.wait_for_answer(self._reader)
+        except LetGo:
+            # The repository that asked for it could not have it; ours may.
+            return self._go_alone(self._alone)
+        return self._reader.stream.size
+
+    def _go_alone(self, place: Place) -> int | None:
+        self._leave()
+        self._fetch, self._alone = Fetch(self._digest, self._source, place.at), place
+        return self._fetch.size
+
+    def _leave(self) -> None:
+        if self._reader is not None:
+            self._streams.leave(self._reader)
+            self._reader = None
+        if self._fetch is not None:
+            self._fetch.close()
+
+    def _pieces(self, start: int) -> Iterator[tuple[int, bytes]]:
+        """Yield pieces and where they begin: all from ``start`` on, up to the end, none left out."""
+        while self._reader is not None and self._reader.stream.position(self._reader) > start:
+            # It was joined before the range was known, or has moved on since.
+            self._leave()
+            self._join(start)
+        while self._reader is not None:
+            try:
+                piece = self._reader.stream.take(self._reader)
+                if piece is None:
+                    return
+                self._compare(piece)
+            except LetGo as gone:
+                _log.debug("going on without the others", digest=self._digest, at=gone.place.at)
+                self._go_alone(gone.place)
+            else:
+                yield piece.place.at, piece.data
+        if self._fetch is not None:
+            for data in verified(self._digest, self._fetch.size, self._fetch, self._alone):
+                yield self._alone.at, data
+
+    def _compare(self, piece: Piece) -> None:
+        """Raise LetGo where the stream's bytes before ``after`` are not those that our client has."""
+        after = self._after
+        if after and piece.place.at <= after.at < piece.place.at + len(piece.data):
+            here = piece.place.copy()
+            here.add(memoryview(piece.data)[: after.at - here.at])
+            if not here.same(after):
+                raise LetGo(after.copy())

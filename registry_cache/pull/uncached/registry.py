@@ -1,0 +1,81 @@
+"""The streams of one process: which one a reader of a blob that cannot be kept shares, or that it needs another."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from registry_cache.oci.digest import Digest
+from registry_cache.pull.source import Source
+from registry_cache.pull.uncached.resuming_fetch import Place
+from registry_cache.pull.uncached.shared_window import Reader, Stream
+
+# Bytes of one blob that are kept at most for those who come late or are slow.
+WINDOW = 16 * 1024 * 1024
+# Bytes in all windows of a process, about: on a full disk every blob has one.
+WINDOWS = 64 * 1024 * 1024
+
+# Seconds for which a disk that has refused a blob is not asked for room for it again, while others stream it. Longer,
+# and a blob that is always being read would never be kept again.
+REFUSED = 10.0
+
+
+class Streams:
+    """What this process streams through."""
+
+    def __init__(self, window: int = WINDOW) -> None:
+        self._window = window
+        self._mutex = threading.Lock()
+        self._streams: list[Stream] = []
+
+    def join(
+        self, digest: Digest, source: Source, prove: Callable[[], None], at: int | None, after: Place | None = None
+    ) -> tuple[Reader, bool]:
+        """Become a reader of a stream that holds byte ``at``, or has yet to bring it; then True if it is a new one.
+
+        ``at`` None is any. A new one begins at ``after``, or with the first byte. ``prove`` is called before a stream
+        is shared that another repository has asked for, and raises where this one has no access. Call ``leave``.
+        """
+        owner, proven = (source.upstream, str(source.repository)), False
+        while True:
+            with self._mutex:
+                stream = self._find(digest, at, after)
+                if stream is None:
+                    return self._start(Stream(digest, source, after or Place(digest.hasher()), self._limit)), True
+                if proven or stream.owner == owner:
+                    return stream.join(owner), False
+            prove()
+            proven = True
+
+    def leave(self, reader: Reader) -> None:
+        """Stop being a reader; a stream without readers ends."""
+        with self._mutex:
+            if not reader.stream.leave(reader) and reader.stream in self._streams:
+                self._streams.remove(reader.stream)
+
+    def refused(self, digest: Digest) -> bool:
+        """Tell whether the disk has just refused the blob, and a stream can be joined instead of asking it again."""
+        with self._mutex:
+            stream = self._find(digest, 0, None)
+            return stream is not None and time.monotonic() < stream.began + REFUSED
+
+    def _find(self, digest: Digest, at: int | None, after: Place | None) -> Stream | None:
+        """Return the stream that begins first of those that have what is behind ``at``, or will have it."""
+        fit = [stream for stream in self._streams if stream.digest == digest and not stream.failed]
+        if at is not None:
+            fit = [stream for stream in fit if stream.begin <= at]
+        if after is not None:
+            # Who was sent all before it can have what follows now, and must not wait until others have come so far.
+            fit = [stream for stream in fit if after.at <= stream.end + self._window]
+        return min(fit, key=lambda stream: stream.begin, default=None)
+
+    def _start(self, stream: Stream) -> Reader:
+        # Before it runs: a stream without a reader ends.
+        reader = stream.join(stream.owner)
+        threading.Thread(target=stream.run, name=f"stream {stream.digest}", daemon=True).start()
+        self._streams.append(stream)
+        return reader
+
+    def _limit(self) -> int:
+        return min(self._window, WINDOWS // max(1, len(self._streams)))

@@ -1,0 +1,249 @@
+"""A stream: the transfer of a blob that cannot be kept, and the window in memory that its readers share.
+
+A thread fetches; readers take piece after piece. What is behind all of them is kept while there is room, for those who
+come late. Where the window is full of what one reader has not taken and another waits, they part after a while: the
+fewer go on by a request of their own. The last byte is put in when the digest of all is right, so readers need no hash.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+
+from registry_cache.errors import RegistryError, UpstreamCorrupt, UpstreamError, UpstreamTimeout
+from registry_cache.oci.digest import Digest
+from registry_cache.pull.source import Source
+from registry_cache.pull.transfer.progress import MAX_STILL, Owner
+from registry_cache.pull.uncached.resuming_fetch import Fetch, Place, verified
+from registry_cache.runtime.log import Log
+
+# Seconds, in all, that readers wait for slower ones: dockerd and containerd give up after some tens of seconds without
+# a byte, and less would part readers whose lines only stutter.
+PATIENCE = 5.0
+
+# Seconds between two looks at who waits for whom.
+_LOOK = 0.25
+
+_log = Log(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes of the blob, and the place where they begin."""
+
+    place: Place
+    data: bytes
+
+
+class LetGo(Exception):
+    """This reader goes on by itself, from ``place``, which is where the next piece would have begun."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place.at)
+        self.place = place
+
+
+class _Abandoned(Exception):
+    """Nobody reads any more."""
+
+
+class Reader:
+    """One reader of ``stream``: ``number`` of the piece that it takes next. Made by ``Stream.join``."""
+
+    def __init__(self, stream: Stream, owner: Owner, number: int) -> None:
+        self.stream = stream
+        self.owner = owner
+        self.number = number
+        self.waiting = False
+        self.let_go: Place | None = None
+
+
+class Stream:
+    """The transfer of ``digest`` from ``begin`` on, by ``source``; ``limit()`` bytes may be in the window now."""
+
+    def __init__(self, digest: Digest, source: Source, begin: Place, limit: Callable[[], int]) -> None:
+        self.digest = digest
+        self.owner: Owner = (source.upstream, str(source.repository))
+        self.began = time.monotonic()
+        self.size: int | None = None
+        self._source = source
+        self._limit = limit
+        self._place = begin.copy()
+        self._mutex = threading.Lock()
+        self._grown = threading.Condition(self._mutex)
+        self._moved = threading.Condition(self._mutex)
+        self._pieces: deque[Piece] = deque()
+        self._first = 0
+        self._held = 0
+        self._begin = self._end = begin.at
+        self._readers: set[Reader] = set()
+        self._waited = 0.0
+        self._answered = False
+        self._ended = False
+        self._error: RegistryError | None = None
+
+    @property
+    def begin(self) -> int:
+        """Where the window begins, in bytes from the blob's begin."""
+        return self._begin
+
+    @property
+    def end(self) -> int:
+        """Where the window ends, in bytes from the blob's begin."""
+        return self._end
+
+    @property
+    def failed(self) -> bool:
+        return self._error is not None
+
+    # Readers.
+
+    def join(self, owner: Owner) -> Reader:
+        """Return a new reader, at the window's begin. Its access is the caller's to prove; let it ``leave``."""
+        with self._mutex:
+            reader = Reader(self, owner, self._first)
+            self._readers.add(reader)
+            return reader
+
+    def leave(self, reader: Reader) -> bool:
+        """Forget ``reader``; return whether any is left. Without, the transfer ends."""
+        with self._mutex:
+            self._readers.discard(reader)
+            self._moved.notify_all()
+            return bool(self._readers)
+
+    def position(self, reader: Reader) -> int:
+        """Return where the bytes begin that ``reader`` takes next."""
+        with self._mutex:
+            return self._place_of(reader).at
+
+    def wait_for_answer(self, reader: Reader) -> None:
+        """Return when upstream has answered. Raises LetGo, or the error that it answered."""
+        with self._mutex:
+            self._wait(reader, lambda: self._answered or self._ended)
+            self._stop(reader, drained=not self._answered)
+
+    def take(self, reader: Reader) -> Piece | None:
+        """Return the next piece, None at the verified end. Raises LetGo, or the error that the transfer ended with."""
+        with self._mutex:
+            self._wait(reader, lambda: self._has(reader) or self._ended)
+            self._stop(reader, drained=not self._has(reader))
+            if not self._has(reader):
+                return None
+            piece = self._pieces[reader.number - self._first]
+            reader.number += 1
+            if reader.number == self._first + 1 and not self._needed():
+                self._moved.notify_all()
+            return piece
+
+    def _has(self, reader: Reader) -> bool:
+        return reader.number < self._first + len(self._pieces)
+
+    def _stop(self, reader: Reader, drained: bool) -> None:
+        if reader.let_go:
+            raise LetGo(reader.let_go)
+        if self._error and drained:
+            # Many threads get it: each raises an error of its own, or their tracebacks would pile up in one.
+            raise RegistryError.from_record(self._error.to_record()) from self._error
+
+    def _wait(self, reader: Reader, ready: Callable[[], bool]) -> None:
+        while not ready() and not reader.let_go:
+            before = self._end
+            reader.waiting = True
+            moved = self._grown.wait(MAX_STILL)
+            reader.waiting = False
+            if not moved and before == self._end:
+                raise UpstreamTimeout(f"the transfer of {self.digest} has not moved for {MAX_STILL:.0f} s")
+
+    # The transfer.
+
+    def run(self) -> None:
+        """Fetch until the end, or until nobody reads any more."""
+        try:
+            with closing(Fetch(self.digest, self._source, self._place.at)) as fetch:
+                self._answer(fetch.size)
+                for data in verified(self.digest, fetch.size, fetch, self._place):
+                    self._put(data)
+            self._finish(None)
+        except _Abandoned:
+            _log.debug("nobody reads a stream any more", digest=self.digest)
+        except RegistryError as error:
+            _log.info("a stream ended", digest=self.digest, repository=self._source.repository, error=error)
+            self._finish(error)
+        except Exception as error:  # noqa: BLE001 — readers must learn of any end, or they wait in vain
+            _log.exception("a stream ended with a defect", digest=self.digest)
+            self._finish(UpstreamError(f"the transfer of {self.digest} broke: {type(error).__name__}"))
+
+    def _answer(self, size: int | None) -> None:
+        with self._mutex:
+            self.size, self._answered = size, True
+            self._grown.notify_all()
+
+    def _put(self, data: bytes) -> None:
+        with self._mutex:
+            while self._readers and not self._make_room(len(data)):
+                self._await_move()
+            if not self._readers:
+                raise _Abandoned
+            self._pieces.append(Piece(self._place.copy(), data))
+            self._held += len(data)
+            self._end += len(data)
+            self._grown.notify_all()
+
+    def _make_room(self, size: int) -> bool:
+        """Drop what every reader has taken, if there must be room; return whether there is. One piece always fits."""
+        limit = self._limit()
+        while self._pieces and self._held + size > limit and not self._needed():
+            data = self._pieces.popleft().data
+            self._first += 1
+            self._held -= len(data)
+            self._begin += len(data)
+        return not self._pieces or self._held + size <= limit
+
+    def _needed(self) -> bool:
+        """Tell whether somebody has yet to take the first piece."""
+        return any(reader.number == self._first for reader in self._readers)
+
+    def _await_move(self) -> None:
+        """Wait a moment for the slowest; where others have waited for them for too long, let them part."""
+        waited, began = bool(self._waiting()), time.monotonic()
+        self._moved.wait(_LOOK)
+        waiting = self._waiting()
+        if waited and waiting:
+            self._waited += time.monotonic() - began
+            if self._waited > PATIENCE:
+                self._part(waiting)
+
+    def _waiting(self) -> list[Reader]:
+        return [reader for reader in self._readers if reader.waiting and not self._has(reader)]
+
+    def _part(self, waiting: list[Reader]) -> None:
+        """Let go of those who wait, or of those in the older half of the window, whichever are fewer."""
+        half = self._first + len(self._pieces) // 2
+        slow = [reader for reader in self._readers if reader.number <= max(self._first, half - 1)]
+        for reader in min(slow, waiting, key=len):
+            self._release(reader)
+        self._waited = 0.0
+        self._grown.notify_all()
+
+    def _release(self, reader: Reader) -> None:
+        reader.let_go = self._place_of(reader).copy()
+        self._readers.discard(reader)
+
+    def _place_of(self, reader: Reader) -> Place:
+        if reader.let_go:
+            return reader.let_go
+        return self._pieces[reader.number - self._first].place if self._has(reader) else self._place
+
+    def _finish(self, error: RegistryError | None) -> None:
+        """Tell the readers of the end. Only who asked for it fails by it, and who may have been sent wrong bytes."""
+        with self._mutex:
+            self._error, self._ended = error, True
+            if error and not isinstance(error, UpstreamCorrupt):
+                for reader in [reader for reader in self._readers if reader.owner != self.owner]:
+                    self._release(reader)
+            self._grown.notify_all()

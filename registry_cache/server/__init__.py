@@ -1,0 +1,1 @@
+"""The server: everything that knows gunicorn or gevent. The application is handed to it."""

@@ -1,0 +1,1 @@
+"""Bringing content in from other stores and archives, and writing archives."""

@@ -1,0 +1,201 @@
+"""An OCI image layout (image-spec, image-layout.md) as a source of blobs: a folder, or a tar that is read once.
+
+Both give their items in the order they have them, and ``index`` as soon as it is known: at once for a folder, for an
+archive when it went by. A tar's names are compared to those of a layout and to nothing else: whatever is not called
+like a blob of one is passed over, and nothing is ever written by a name from within.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import re
+import stat
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from registry_cache.errors import DigestInvalid, StoreError
+from registry_cache.oci.digest import Digest
+from registry_cache.oci.image_layout import INDEX_NAME, LAYOUT_NAME
+from registry_cache.store import disk
+from registry_cache.store.interchange.ingest import Adoption, How
+from registry_cache.store.interchange.tar_stream import Broken, Member, TarStream
+from registry_cache.store.last_use import entries
+
+# ``problem(what, words)``: something that is there and cannot be taken.
+Problem = Callable[[str, str], None]
+
+_BLOB = re.compile(r"blobs/([a-z0-9]+)/([0-9a-f]+)", re.ASCII)
+_GZIP = b"\x1f\x8b"
+# What an operator may have tried, and what undoes it.
+_PACKED = {b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2"}
+_LONGEST_MAGIC = 6
+
+
+class Item(Protocol):
+    """One blob of a layout, of ``size`` bytes by what the layout says."""
+
+    digest: Digest
+    size: int
+
+    def adopt(self, adoption: Adoption) -> How:
+        """Take it. Raises Unfit, StoreError, StoreFull, Broken."""
+
+
+class Layout(Protocol):
+    """A layout. ``index`` is its index.json, None where it is not known (yet).
+
+    ``position`` tells how much of it was read; None where that is what the adoption counts.
+    """
+
+    index: bytes | None
+    place: str
+    position: Callable[[], int] | None
+
+    def total(self) -> int:
+        """Return the bytes that there are to read; 0 where nobody knows."""
+
+    def items(self) -> Iterator[Item]:
+        """Yield the blobs, once. Raises StoreError, Broken."""
+
+
+class _File:
+    def __init__(self, digest: Digest, path: str, size: int) -> None:
+        self.digest, self._path, self.size = digest, path, size
+
+    def adopt(self, adoption: Adoption) -> How:
+        return adoption.file(self.digest, self._path, self.size)
+
+
+class Folder:
+    """A layout in a folder."""
+
+    def __init__(self, path: Path) -> None:
+        """Read its index. Raises StoreError."""
+        self.place = str(path)
+        self.position: Callable[[], int] | None = None
+        with reading(self.place):
+            self.index = disk.read_whole(f"{path}/{INDEX_NAME}")
+
+    @classmethod
+    def is_at(cls, path: Path) -> bool:
+        """Tell whether there is one in ``path``."""
+        return any(os.path.isfile(path / name) for name in (LAYOUT_NAME, INDEX_NAME))
+
+    def total(self) -> int:
+        return sum(item.size for item in self.items())
+
+    def items(self) -> Iterator[_File]:
+        with reading(self.place):
+            for algorithm in entries(f"{self.place}/blobs"):
+                for entry in entries(algorithm.path):
+                    with contextlib.suppress(DigestInvalid, FileNotFoundError):
+                        digest = Digest.parse(f"{algorithm.name}:{entry.name}")
+                        yield _File(digest, entry.path, entry.stat().st_size)
+
+
+class _Streamed:
+    def __init__(self, digest: Digest, size: int, tar: TarStream) -> None:
+        self.digest, self.size, self._tar = digest, size, tar
+
+    def adopt(self, adoption: Adoption) -> How:
+        if adoption.is_here(self.digest, self.size):
+            return How.HERE
+        return adoption.stream(self.digest, self._tar.blocks())
+
+
+class Archive:
+    """A layout in a tar, plain or by gzip, read from an open ``file`` that is the caller's. Its size may be unknown."""
+
+    def __init__(self, file: BinaryIO, place: str, problem: Problem) -> None:
+        self.place = place
+        self.index: bytes | None = None
+        self._file = file
+        self._problem = problem
+        self._read = 0
+        self.position: Callable[[], int] | None = lambda: self._read
+
+    def total(self) -> int:
+        found = os.fstat(self._file.fileno())
+        return found.st_size if stat.S_ISREG(found.st_mode) else 0
+
+    def items(self) -> Iterator[_Streamed]:
+        tar = TarStream(_Unpacking(self._unpacked()))
+        for member in tar.members():
+            name = re.sub(r"^(\./)+", "", member.name)
+            if name == INDEX_NAME:
+                self._keep_index(member, tar)
+            elif match := _BLOB.fullmatch(name):
+                with contextlib.suppress(DigestInvalid):
+                    digest = Digest.parse(f"{match[1]}:{match[2]}")
+                    if member.regular:
+                        yield _Streamed(digest, member.size, tar)
+                    else:
+                        self._problem(str(digest), "it is a link, a folder or a device in the archive")
+
+    def read(self, size: int) -> bytes:
+        """Return up to ``size`` bytes of the file as it is. Raises StoreError."""
+        with reading(self.place):
+            data = self._file.read(size)
+        self._read += len(data)
+        return data
+
+    def _keep_index(self, member: Member, tar: TarStream) -> None:
+        if not member.regular or member.size > disk.MAX_RECORD_SIZE:
+            raise Broken(f"its {member.name} is no file of a size that can be read")
+        if self.index is not None:
+            raise Broken("it holds two files called index.json: nobody can tell which one is meant")
+        self.index = b"".join(tar.blocks())
+
+    def _unpacked(self) -> _Reader:
+        begin = _Rest(self.read(_LONGEST_MAGIC), self.read)
+        for magic, tool in _PACKED.items():
+            if begin.first.startswith(magic):
+                raise Broken(f"it is packed by {tool}: unpack it first; only gzip is undone here")
+        if begin.first.startswith(_GZIP):
+            return gzip.GzipFile(fileobj=begin, mode="rb")  # type: ignore[call-overload,no-any-return]
+        return begin
+
+
+class _Reader(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class _Rest:
+    """A stream of which the ``first`` bytes were looked at."""
+
+    def __init__(self, first: bytes, read: Callable[[int], bytes]) -> None:
+        self.first = first
+        self._ahead = first
+        self._read = read
+
+    def read(self, size: int = -1, /) -> bytes:
+        if self._ahead:
+            data, self._ahead = self._ahead[:size], self._ahead[size:]
+            return data
+        return self._read(size)
+
+
+class _Unpacking:
+    """What gzip says of damaged bytes is that the archive is broken."""
+
+    def __init__(self, source: _Reader) -> None:
+        self._source = source
+
+    def read(self, size: int, /) -> bytes:
+        try:
+            return self._source.read(size)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise Broken(f"its gzip is damaged: {error}") from error
+
+
+@contextlib.contextmanager
+def reading(place: str) -> Iterator[None]:
+    """What the disk of a source refuses is no trouble of the store's. Raises StoreError."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"could not read {place}: {error.strerror or error}", detail=error.filename) from error

@@ -1,0 +1,90 @@
+"""The ledger: about how many bytes are stored, without counting them.
+
+    <root>/ledger      what was counted, a word, and what came since: the numbers, of 64 bits with a sign, add up to the
+                       size of what is stored and of what is on its way
+
+Each leader appends what its download will add, in one write, so that workers need no lock; a pass that has counted
+writes the file anew. A crash, or a write into the file that was just replaced, makes it a little wrong until the next
+pass: it decides when to clean up and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import threading
+
+from registry_cache.store import disk
+from registry_cache.store.layout import Layout
+from registry_cache.store.read_handle import ReadHandle
+
+_ENTRY = struct.Struct("<q")
+# Behind what was counted: without it a file that a power cut has emptied would be a store that holds nothing.
+_COUNTED = b"counted\n"
+
+
+class Ledger:
+    """The ledger of one store. Reads only what was appended since the last look."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._path = layout.ledger
+        self._mutex = threading.Lock()
+        # The file that was read: while it is open, no other has its inode's number.
+        self._file: ReadHandle | None = None
+        self._offset = 0
+        self._sum = 0
+
+    def add(self, size: int) -> None:
+        """Count ``size`` bytes more, or less. A disk that takes no note costs an earlier pass or a later one."""
+        with contextlib.suppress(OSError):
+            # Not created here: without what was stored before, the sum would mean nothing.
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+            try:
+                os.write(descriptor, _ENTRY.pack(size))
+            finally:
+                os.close(descriptor)
+
+    def total(self) -> int | None:
+        """Return the sum; None where nobody has counted yet, or it cannot be read."""
+        try:
+            with self._mutex:
+                return self._read()
+        except OSError:
+            return None
+
+    def begin(self) -> int:
+        """Return the place behind the last entry, for ``settle``."""
+        try:
+            return os.stat(self._path).st_size
+        except OSError:
+            return 0
+
+    def settle(self, counted: int, since: int) -> None:
+        """Replace all entries up to ``since`` by the ``counted`` bytes; later ones stay.
+
+        What came while somebody counted may be in both: a pass too early and not one too late. On a disk that is full
+        all the same, what was counted before stays, and leads to the next pass.
+        """
+        with contextlib.suppress(OSError):
+            data = disk.read_whole(self._path) or b""
+            disk.write_whole(self._path, _ENTRY.pack(counted) + _COUNTED + data[since:])
+            # Not before it has its name: what is added meanwhile to the old file is lost.
+            disk.sync_whole(self._path)
+
+    def _read(self) -> int | None:
+        if self._file is None or not self._file.is_at(self._path) or self._file.size() < self._offset:
+            self._file, self._offset, self._sum = ReadHandle.open(self._path), 0, 0
+        if self._file is None:
+            return None
+        if not self._offset:
+            head = self._file.read_at(0, _ENTRY.size + len(_COUNTED))
+            if head[_ENTRY.size :] != _COUNTED:
+                return None
+            [self._sum] = _ENTRY.unpack_from(head)
+            self._offset = len(head)
+        size = (self._file.size() - self._offset) // _ENTRY.size * _ENTRY.size
+        for (entry,) in _ENTRY.iter_unpack(self._file.read_at(self._offset, size)):
+            self._sum += entry
+        self._offset += size
+        return self._sum

@@ -1,0 +1,1 @@
+"""What `registry-cache check` tries against an upstream, step by step."""
