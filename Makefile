@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 LOWEST := .venv-lowest
 # What needs neither daemons nor root.
-QUICK := $(addprefix tests/,unit property store pull upstream upkeep server contract)
+QUICK := $(addprefix tests/,api auth commands config contract oci policy property pull runtime server store upkeep upstream)
 # What the lower bounds are proven with: upkeep itself imports nothing that has one.
 BOUNDS := $(filter-out tests/upkeep,$(QUICK))
 

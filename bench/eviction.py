@@ -33,7 +33,7 @@ from registry_cache.store.records import TagRecord
 from registry_cache.upkeep.cleanup import Cleanup
 from tests.harness.images import Image, KiB, make_image
 from tests.harness.pullers import Puller
-from tests.store.rig import HUB, Store, open_store
+from tests.harness.store_rig import HUB, Store, open_store
 
 SIZE = 64 * MIB
 TIMES = 20

@@ -40,8 +40,8 @@ from registry_cache.store.layout import Layout
 from tests.harness.images import KiB, random_bytes
 from tests.harness.pullers import Puller
 from tests.harness.server import CacheServer
+from tests.harness.store_rig import open_store
 from tests.harness.upstream import FakeUpstream
-from tests.store.rig import open_store
 
 UNIT = Path(__file__).parents[1] / "deploy/systemd/registry-cache-cleanup.service"
 WEEK = 604_800

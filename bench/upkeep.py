@@ -21,8 +21,8 @@ from pathlib import Path
 from bench.figures import MIB, running
 from tests.harness.content import digest_of
 from tests.harness.images import Image, KiB, MiB, make_image
+from tests.harness.import_rig import OldRegistry
 from tests.harness.pullers import Puller
-from tests.upkeep.moving_rig import OldRegistry
 
 CLIENTS = 4
 IMAGES = 300

@@ -216,13 +216,13 @@ def test_the_rule_catches(module: str, source: str) -> None:
     [
         ("", "__version__ = '1'"),
         ("pull.blob", "from registry_cache.upstream.client import Client\nfrom registry_cache.pull import follow"),
-        ("pull.blob", "from registry_cache import __version__, errors, log, store"),
+        ("pull.blob", "from registry_cache import __version__, errors, runtime, store"),
         ("pull.blob", "'a'.replace('b', 'c'); store.open(digest); os.fstat(fd)"),
-        ("store.blobs", "import fcntl, os\nfrom registry_cache import native\nos.open('x', os.O_RDONLY)"),
+        ("store.blobs", "import fcntl, os\nfrom registry_cache.runtime import threadpool\nos.open('x', os.O_RDONLY)"),
         ("wiring", "from registry_cache import api, config, pull, store, upkeep, upstream"),
-        ("app", "import flask, werkzeug.routing\nfrom registry_cache.api import handlers"),
-        ("upstream.faults", "import requests, urllib3.exceptions"),
-        ("worker", "from gevent import pool\nfrom gunicorn.workers.ggevent import GeventWorker"),
+        ("app", "import flask, werkzeug.routing\nfrom registry_cache.api import hooks"),
+        ("upstream.errors", "import requests, urllib3.exceptions"),
+        ("server.worker", "from gevent import pool\nfrom gunicorn.workers.ggevent import GeventWorker"),
         ("config", "import yaml\nopen('config.yaml')"),
     ],
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.mirror import HUB, OTHER, Mirror
-from tests.clients.programs import short_folder
+from tests.harness.programs import short_folder
 from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
 

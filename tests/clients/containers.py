@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from tests.clients.mirror import HUB, OTHER, Mirror
-from tests.clients.programs import environment
+from tests.harness.programs import environment
 
 
 def configure(folder: Path, mirror: Mirror) -> dict[str, str]:

@@ -8,9 +8,9 @@ import pytest
 
 from tests.clients.containers import configure, policy
 from tests.clients.mirror import HUB, Mirror, native
-from tests.clients.programs import run, succeed
 from tests.harness.components import require
 from tests.harness.images import Image, MiB
+from tests.harness.programs import run, succeed
 
 
 class Buildah:

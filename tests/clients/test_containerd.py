@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.clients.mirror import HUB, OTHER, Mirror, native
-from tests.clients.programs import Daemon, environment, run, short_folder, succeed
 from tests.clients.stories import PullStories
 from tests.harness.components import require
 from tests.harness.content import digest_of
 from tests.harness.images import Index
+from tests.harness.programs import Daemon, environment, run, short_folder, succeed
 
 SNAPSHOTTER = "native"
 CONFIG = """

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import yaml
 
-from tests.clients.programs import STOP_SECONDS, environment
 from tests.conftest import MakeCache
 from tests.harness.components import require
 from tests.harness.content import digest_of
 from tests.harness.images import make_index
+from tests.harness.import_rig import inodes
+from tests.harness.programs import STOP_SECONDS, environment
 from tests.harness.pullers import Puller
 from tests.harness.upstream import FakeUpstream
-from tests.server.waiting import eventually
-from tests.upkeep.moving_rig import inodes
+from tests.harness.waiting import eventually
 
 LISTENING = re.compile(r"listening on (127\.0\.0\.1:\d+)")
 

@@ -10,10 +10,10 @@ import pytest
 
 from tests.clients.archives import check_archive
 from tests.clients.mirror import Mirror, native
-from tests.clients.programs import Daemon, environment, run, short_folder, succeed
 from tests.clients.stories import PullStories
 from tests.harness.components import require
 from tests.harness.images import Index
+from tests.harness.programs import Daemon, environment, run, short_folder, succeed
 
 # In the daemon's own network namespace nothing is set up: pulling needs none of it.
 OPTIONS = ["--storage-driver=vfs", "--iptables=false", "--ip6tables=false", "--bridge=none"]

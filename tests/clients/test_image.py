@@ -21,13 +21,13 @@ import yaml
 from tests.clients import base_image
 from tests.clients.containers import policy
 from tests.clients.network import own_network
-from tests.clients.programs import CLIENT_SECONDS, NO_WAY_OUT, environment, run, short_folder, succeed
+from tests.deployment.test_deploy import COMPOSE, DOCKER, DOCKERFILE, REPOSITORY
 from tests.harness.components import require
 from tests.harness.content import digest_of
 from tests.harness.images import KiB, random_bytes
+from tests.harness.programs import CLIENT_SECONDS, NO_WAY_OUT, environment, run, short_folder, succeed
 from tests.harness.pullers import Puller
 from tests.harness.upstream import FakeUpstream
-from tests.unit.test_deploy import COMPOSE, DOCKER, DOCKERFILE, REPOSITORY
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 and not os.environ.get("CI"), reason="it takes root to build an image and to run it"

@@ -12,9 +12,9 @@ import pytest
 
 from tests.clients.containers import configure, policy
 from tests.clients.mirror import HUB, Mirror, native
-from tests.clients.programs import Daemon, environment, run, short_folder, succeed
 from tests.clients.test_dockerd import OPTIONS
 from tests.harness.components import require
+from tests.harness.programs import Daemon, environment, run, short_folder, succeed
 from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
 

@@ -7,14 +7,14 @@ from typing import cast
 import pytest
 
 from tests.clients.mirror import HUB, Mirror, native
-from tests.clients.programs import short_folder
 from tests.clients.stories import Client
 from tests.clients.test_podman import Podman
 from tests.clients.test_skopeo import Skopeo
+from tests.deployment.nginx.conftest import Behind, running
 from tests.harness.images import Kind
+from tests.harness.programs import short_folder
 from tests.harness.server import CacheServer
-from tests.nginx.conftest import Behind, running
-from tests.server.waiting import eventually
+from tests.harness.waiting import eventually
 
 
 @pytest.fixture(scope="module")

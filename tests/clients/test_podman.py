@@ -10,10 +10,10 @@ import pytest
 from tests.clients.archives import check_archive, saved_as
 from tests.clients.containers import configure, policy
 from tests.clients.mirror import OTHER, Mirror, native
-from tests.clients.programs import run, succeed
 from tests.clients.stories import PullStories
 from tests.harness.components import require
 from tests.harness.images import Index
+from tests.harness.programs import run, succeed
 
 
 class Podman:

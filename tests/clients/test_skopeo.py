@@ -10,11 +10,11 @@ import pytest
 
 from tests.clients.containers import configure, policy
 from tests.clients.mirror import HUB, OTHER, Mirror, native
-from tests.clients.programs import run, succeed
 from tests.clients.stories import PullStories
 from tests.harness.components import require
 from tests.harness.content import digest_of
 from tests.harness.images import Index, Kind, make_artifact, sign_as_cosign
+from tests.harness.programs import run, succeed
 
 
 class Skopeo:

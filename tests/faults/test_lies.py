@@ -7,12 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from tests.faults.conftest import Story
-from tests.faults.telling import code, message, told, within
 from tests.harness.cdn import FakeCdn
 from tests.harness.content import OCI_MANIFEST, digest_of
 from tests.harness.images import KiB, MiB, make_image, random_bytes
+from tests.harness.telling import code, message, told, within
 from tests.harness.upstream import FakeUpstream
-from tests.server.waiting import eventually
+from tests.harness.waiting import eventually
 
 # What is shown only once it is verified, so that its error has a status; and what is streamed.
 SMALL, LARGE = 20 * KiB, 1 * MiB

@@ -11,7 +11,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.faults.telling import code, message, told
 from tests.harness.content import APP
 from tests.harness.images import KiB, make_artifact, make_image, random_bytes
 from tests.harness.journal import Exchange
@@ -19,6 +18,7 @@ from tests.harness.loopback import Loopback
 from tests.harness.pullers import Answer, Puller
 from tests.harness.raw import RawServer
 from tests.harness.server import CacheServer
+from tests.harness.telling import code, message, told
 from tests.harness.tls import make_certificate
 from tests.harness.upstream import FakeUpstream
 from tests.harness.wire import Reply

@@ -21,18 +21,18 @@ from registry_cache.store.partials import Partial
 from registry_cache.upstream import client
 from tests.conftest import MakeCache, MakeUpstream
 from tests.faults.conftest import Story
-from tests.faults.telling import code, message, timed, told, within
 from tests.harness.content import APP, OCI_INDEX, digest_of
 from tests.harness.images import Image, KiB, make_image
+from tests.harness.pull_rig import SECONDS, Clock
 from tests.harness.pullers import Puller
 from tests.harness.raw import RawServer
+from tests.harness.store_rig import APP as REPOSITORY
+from tests.harness.store_rig import HUB, LATEST, open_store
+from tests.harness.telling import code, message, timed, told, within
 from tests.harness.tls import make_certificate
 from tests.harness.upstream import FakeUpstream
-from tests.pull.rig import SECONDS, Clock
-from tests.server.waiting import eventually
-from tests.store.rig import APP as REPOSITORY
-from tests.store.rig import HUB, LATEST, open_store
-from tests.upstream.rig import connect
+from tests.harness.upstream_rig import connect
+from tests.harness.waiting import eventually
 
 ABSENT = "sha256:" + "0" * 64
 # Less than whoever has no copy waits for an answer.

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from registry_cache.upstream.auth import REFUSED_SECONDS
-from tests.faults.telling import code, message, told
 from tests.harness.images import KiB, make_image
 from tests.harness.pullers import Answer, Puller
 from tests.harness.raw import RawServer
 from tests.harness.server import CacheServer
+from tests.harness.telling import code, message, told
 from tests.harness.upstream import FakeUpstream
 
 PRIVATE, PUBLIC = "team/app", "library/app"

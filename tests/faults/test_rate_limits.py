@@ -9,14 +9,14 @@ import pytest
 
 from tests.conftest import MakeCache
 from tests.faults.conftest import Story
-from tests.faults.telling import code, message, told, within
 from tests.harness.content import APP
 from tests.harness.images import KiB, make_image, make_index
 from tests.harness.pullers import Puller
 from tests.harness.server import CacheServer
+from tests.harness.telling import code, message, told, within
 from tests.harness.upstream import FakeUpstream
-from tests.server.waiting import eventually
-from tests.server.workers import Workers
+from tests.harness.waiting import eventually
+from tests.harness.workers import Workers
 
 COLD = "/v2/library/cold/manifests/1"
 

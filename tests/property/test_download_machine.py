@@ -20,8 +20,8 @@ from registry_cache.pull.transfer.download import Download
 from registry_cache.pull.transfer.progress import Cut, Feed
 from registry_cache.store.partials import Partial
 from registry_cache.store.read_handle import ReadHandle
-from tests.pull.rig import SECONDS, Clock, Script, Try, drain, hurry, transfer
-from tests.store.rig import APP, HUB, Store, descriptors, open_store
+from tests.harness.pull_rig import SECONDS, Clock, Script, Try, drain, hurry, transfer
+from tests.harness.store_rig import APP, HUB, Store, descriptors, open_store
 
 
 class Death(BaseException):

@@ -25,12 +25,12 @@ from registry_cache.upstream.session import Timeouts
 from tests.harness.content import APP as APP_NAME
 from tests.harness.images import random_bytes
 from tests.harness.journal import Exchange
+from tests.harness.pull_rig import SECONDS, drain, hurry
+from tests.harness.store_rig import APP, HUB, Store, open_store
 from tests.harness.upstream import FakeUpstream, bytes_reply
+from tests.harness.upstream_rig import connect
 from tests.harness.wire import Cut as Closed
 from tests.harness.wire import Reply
-from tests.pull.rig import SECONDS, drain, hurry
-from tests.store.rig import APP, HUB, Store, open_store
-from tests.upstream.rig import connect
 
 DATA = random_bytes(40_000, "any faults")
 # Silence that is a stall here; long for a loopback, short for a test.

@@ -30,9 +30,9 @@ from registry_cache.store.pins import EVERY, Pin, Pins
 from registry_cache.store.records import TagRecord
 from registry_cache.upkeep.cleanup import Cleanup
 from registry_cache.upkeep.verify import Task, Verify
-from tests.store.rig import APP, HUB, OTHER, open_store
+from tests.harness.cleanup_rig import DAY, HOUR, killed_at
+from tests.harness.store_rig import APP, HUB, OTHER, open_store
 from tests.store.test_records import NOW
-from tests.upkeep.rig import DAY, HOUR, killed_at
 
 LAYER = b"layer" * 100
 PARENT = json.dumps({"layers": [{"mediaType": "a/b", "digest": str(Digest.of(LAYER)), "size": 500}]}).encode()

@@ -26,10 +26,10 @@ from registry_cache.store.read_handle import ReadHandle
 from registry_cache.upstream.client import Upstream
 from tests.harness.content import OCI_MANIFEST
 from tests.harness.images import random_bytes
+from tests.harness.pull_rig import eventually
+from tests.harness.store_rig import APP, Store, open_store
 from tests.harness.upstream import FakeUpstream
-from tests.pull.rig import eventually
-from tests.store.rig import APP, Store, open_store
-from tests.upstream.rig import connect
+from tests.harness.upstream_rig import connect
 
 CALLS = (
     *("open", "stat", "fstat", "read", "pread", "write", "pwrite", "ftruncate"),

@@ -18,10 +18,10 @@ from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.policy.eviction import Bounds
 from registry_cache.upkeep.cleanup import Cleanup
-from tests.pull import crasher
-from tests.pull.crasher import DATA, MANIFEST
-from tests.pull.rig import Script, Try, drain, transfer
-from tests.store.rig import APP, CHANGES, HUB, LATEST, Store, obey_modes, open_store
+from tests.harness import crasher
+from tests.harness.crasher import DATA, MANIFEST
+from tests.harness.pull_rig import Script, Try, drain, transfer
+from tests.harness.store_rig import APP, CHANGES, HUB, LATEST, Store, obey_modes, open_store
 
 DIGEST = Digest.of(DATA)
 

@@ -12,8 +12,8 @@ from registry_cache.oci.digest import Digest
 from registry_cache.pull.blob import Feeds, GrowingBlob
 from registry_cache.pull.transfer.progress import Cut, Feed
 from registry_cache.store.read_handle import ReadHandle
-from tests.store.rig import APP, HUB, Store, open_store
-from tests.upstream.rig import connect
+from tests.harness.store_rig import APP, HUB, Store, open_store
+from tests.harness.upstream_rig import connect
 
 DATA = os.urandom(100_000)
 DIGEST = Digest.of(DATA)

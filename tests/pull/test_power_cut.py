@@ -17,11 +17,11 @@ from registry_cache.store.layout import Layout
 from registry_cache.store.pins import Pin, Pins
 from registry_cache.store.size_ledger import Ledger
 from registry_cache.upkeep.cleanup import Cleanup
-from tests.pull import crasher
-from tests.pull.crasher import DATA, MANIFEST
-from tests.pull.rig import Script, drain, transfer
-from tests.store.power import Cut, Disk
-from tests.store.rig import APP, HUB, LATEST, Store, obey_modes, open_store
+from tests.harness import crasher
+from tests.harness.crasher import DATA, MANIFEST
+from tests.harness.power_cut import Cut, Disk
+from tests.harness.pull_rig import Script, drain, transfer
+from tests.harness.store_rig import APP, HUB, LATEST, Store, obey_modes, open_store
 
 BLOB, IMAGE = Digest.of(DATA), Digest.of(MANIFEST)
 DAY = 86_400

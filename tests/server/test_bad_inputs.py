@@ -10,7 +10,7 @@ import pytest
 
 from tests.harness.pullers import Puller
 from tests.harness.server import CacheServer
-from tests.server.workers import Workers
+from tests.harness.workers import Workers
 
 SECONDS = 40.0
 CHUNK = 64 * 1024

@@ -11,8 +11,8 @@ from tests.harness.content import APP
 from tests.harness.pullers import Puller
 from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
-from tests.server.waiting import eventually
-from tests.server.workers import Request, stopped
+from tests.harness.waiting import eventually
+from tests.harness.workers import Request, stopped
 
 CROWD = 300
 

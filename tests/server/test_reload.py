@@ -21,9 +21,9 @@ from tests.harness.images import MiB, random_bytes
 from tests.harness.pullers import Puller
 from tests.harness.server import REPOSITORY, CacheServer
 from tests.harness.upstream import FakeUpstream
+from tests.harness.waiting import eventually
+from tests.harness.workers import Workers
 from tests.server.test_start import GUNICORN, SERVE, STOP_SECONDS, Command, Start, start
-from tests.server.waiting import eventually
-from tests.server.workers import Workers
 
 __all__ = ["start"]  # a fixture
 

@@ -17,7 +17,7 @@ import yaml
 
 from tests.harness.pullers import Puller
 from tests.harness.server import KEPT_ENVIRONMENT, REPOSITORY
-from tests.server.waiting import eventually
+from tests.harness.waiting import eventually
 
 SERVE = [str(Path(sys.executable).with_name("registry-cache")), "serve"]
 GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]

@@ -12,11 +12,11 @@ import pytest
 
 from tests.conftest import MakeCache
 from tests.harness.images import random_bytes
+from tests.harness.pull_rig import holding
 from tests.harness.pullers import Puller
 from tests.harness.upstream import FakeUpstream
-from tests.pull.rig import holding
-from tests.server.waiting import eventually
-from tests.server.workers import Workers
+from tests.harness.waiting import eventually
+from tests.harness.workers import Workers
 
 MiB = 1024 * 1024
 # gunicorn looks once a second whether to stop; its own grace, which idle connections used to take whole, is 30.

@@ -22,14 +22,14 @@ import gevent.ssl
 import pytest
 
 from registry_cache.server import tls_handshake
-from tests.clients.programs import environment, run
 from tests.conftest import MakeCache
 from tests.harness.components import require
 from tests.harness.images import make_image, random_bytes
+from tests.harness.programs import environment, run
 from tests.harness.server import CacheServer
 from tests.harness.tls import make_certificate
 from tests.harness.upstream import FakeUpstream
-from tests.server.waiting import eventually
+from tests.harness.waiting import eventually
 
 MiB = 1024 * 1024
 SECONDS = 20.0

@@ -5,7 +5,7 @@ from tests.harness.images import MiB, random_bytes
 from tests.harness.pullers import Pull, Puller
 from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
-from tests.server.workers import Workers
+from tests.harness.workers import Workers
 
 SIZE, HELD_AT = 8 * MiB, 5 * MiB
 

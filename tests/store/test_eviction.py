@@ -15,8 +15,8 @@ from registry_cache.store import eviction, locks
 from registry_cache.store.audit.owners import owners
 from registry_cache.store.last_use import Spread, StoredBlob
 from registry_cache.store.partials import failed
-from tests.store.rig import APP, HUB, LATEST, OTHER
-from tests.upkeep.rig import DAY, HOUR, NOW, Shelf
+from tests.harness.cleanup_rig import DAY, HOUR, NOW, Shelf
+from tests.harness.store_rig import APP, HUB, LATEST, OTHER
 
 EVERYTHING = Mark(int(NOW) * SECOND)
 

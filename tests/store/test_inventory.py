@@ -18,7 +18,7 @@ from registry_cache.store.inventory import Counts, Unfinished
 from registry_cache.store.layout import Layout
 from registry_cache.store.partials import Status, failed
 from registry_cache.store.records import TagRecord
-from tests.store.rig import APP, HUB, LATEST, OTHER, Store, fail_at, open_store
+from tests.harness.store_rig import APP, HUB, LATEST, OTHER, Store, fail_at, open_store
 
 MANIFEST = b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}'
 BLOB = Digest.of(b"0123456789")

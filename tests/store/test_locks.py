@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from registry_cache.store.locks import LockFile, try_lock
-from tests.store.rig import children, descriptors
+from tests.harness.store_rig import children, descriptors
 
 HOLD = """
 import sys

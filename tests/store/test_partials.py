@@ -19,7 +19,7 @@ from registry_cache.errors import (
 )
 from registry_cache.oci.digest import Digest
 from registry_cache.store.partials import Claim, Status, failed
-from tests.store.rig import APP, HUB, Store, children, descriptors, fail_at, failure, obey_modes, open_store
+from tests.harness.store_rig import APP, HUB, Store, children, descriptors, fail_at, failure, obey_modes, open_store
 
 DATA = bytes(range(256)) * 400
 HALF = len(DATA) // 2

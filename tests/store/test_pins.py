@@ -13,8 +13,8 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.pattern import ImagePattern
 from registry_cache.store import locks
 from registry_cache.store.pins import EVERY, Pin, Pins
-from tests.store.rig import APP, HUB, OTHER
-from tests.upkeep.rig import DAY, NOW, Shelf
+from tests.harness.cleanup_rig import DAY, NOW, Shelf
+from tests.harness.store_rig import APP, HUB, OTHER
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from typing import Any
 from registry_cache.policy.eviction import Bounds
 from registry_cache.store.layout import Layout
 from registry_cache.upkeep.cleanup import Cleanup
-from tests.store import rig
+from tests.harness import store_rig
 
-CHANGES = (*rig.CHANGES, "rmdir", "chmod")
+CHANGES = (*store_rig.CHANGES, "rmdir", "chmod")
 WRITES = ("write", "pwrite")
 
 

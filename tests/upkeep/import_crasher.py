@@ -1,4 +1,4 @@
-"""Dies at the k-th change of the disk of an import, for every k; see tests/pull/crasher.py."""
+"""Dies at the k-th change of the disk of an import, for every k; see tests/harness/crasher.py."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 import sys
 from pathlib import Path
 
-from tests.pull import crasher
-from tests.store.rig import Store
-from tests.upkeep.moving_rig import Moved, OldRegistry
+from tests.harness import crasher
+from tests.harness.import_rig import Moved, OldRegistry
+from tests.harness.store_rig import Store
 
 
 def main(root: Path, old: Path, story: str) -> None:

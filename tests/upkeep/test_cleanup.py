@@ -20,8 +20,8 @@ from registry_cache.store.inventory import Room
 from registry_cache.store.last_use import Spread, StoredBlob
 from registry_cache.store.pins import Pin, Pins
 from registry_cache.upkeep.cleanup import EXPIRED, TOO_LARGE, Cleanup
-from tests.store.rig import APP, HUB, LATEST, OTHER
-from tests.upkeep.rig import DAY, HOUR, NOW, Shelf, killed_at, no_new_files, refusing, snapshot
+from tests.harness.cleanup_rig import DAY, HOUR, NOW, Shelf, killed_at, no_new_files, refusing, snapshot
+from tests.harness.store_rig import APP, HUB, LATEST, OTHER
 
 WEEK = timedelta(days=7)
 

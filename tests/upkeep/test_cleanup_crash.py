@@ -26,9 +26,9 @@ from registry_cache.store.pins import Pin, Pins
 from registry_cache.store.records import TagRecord
 from registry_cache.store.size_ledger import Ledger
 from registry_cache.upkeep.cleanup import Cleanup
-from tests.store.rig import APP, HUB, OTHER, Store, open_store
+from tests.harness.cleanup_rig import DAY, HOUR, NOW, Shelf
+from tests.harness.store_rig import APP, HUB, OTHER, Store, open_store
 from tests.upkeep import cleanup_crasher
-from tests.upkeep.rig import DAY, HOUR, NOW, Shelf
 
 WEEK = 7 * DAY
 # So much less than the template holds that all goes that may.

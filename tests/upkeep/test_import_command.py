@@ -11,10 +11,10 @@ from typing import Any, Protocol
 import pytest
 
 from registry_cache.cli import main
+from tests.harness.cleanup_rig import snapshot
 from tests.harness.content import Content
 from tests.harness.images import make_image
-from tests.upkeep.moving_rig import OldRegistry, layout_files, packed, tar_of, write_folder
-from tests.upkeep.rig import snapshot
+from tests.harness.import_rig import OldRegistry, layout_files, packed, tar_of, write_folder
 
 
 class Run(Protocol):

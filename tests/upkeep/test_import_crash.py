@@ -14,9 +14,9 @@ from registry_cache.store.audit.fault import Fault
 from registry_cache.store.audit.walk import Walk
 from tests.harness.content import Content
 from tests.harness.images import make_image
-from tests.store.rig import APP, HUB, LATEST, open_store
+from tests.harness.import_rig import Moved, OldRegistry, layout_files, packed, tar_of
+from tests.harness.store_rig import APP, HUB, LATEST, open_store
 from tests.upkeep import import_crasher
-from tests.upkeep.moving_rig import Moved, OldRegistry, layout_files, packed, tar_of
 
 
 @pytest.mark.parametrize("story", ["distribution", "archive"])

@@ -22,9 +22,9 @@ from registry_cache.store.layout import Layout
 from registry_cache.store.records import TagRecord
 from registry_cache.upkeep.cleanup import Cleanup
 from registry_cache.upkeep.importer import NEVER
-from tests.store.rig import APP, HUB, fail_at, open_store
-from tests.upkeep.moving_rig import Moved, OldRegistry, inodes
-from tests.upkeep.rig import snapshot
+from tests.harness.cleanup_rig import snapshot
+from tests.harness.import_rig import Moved, OldRegistry, inodes
+from tests.harness.store_rig import APP, HUB, fail_at, open_store
 
 TAG = Tag.parse("1")
 

@@ -21,11 +21,11 @@ from registry_cache.store.interchange.ingest import How
 from registry_cache.store.interchange.tar_stream import TarStream
 from registry_cache.upkeep.import_layout import Unnamed, Wanted
 from registry_cache.upkeep.importer import Place
+from tests.harness.cleanup_rig import snapshot
 from tests.harness.content import Content
 from tests.harness.images import Image, make_image, make_index
-from tests.store.rig import APP, HUB, open_store
-from tests.upkeep.moving_rig import HUB_ONLY, Moved, OldRegistry, layout_files, packed, tar_of, write_folder
-from tests.upkeep.rig import snapshot
+from tests.harness.import_rig import HUB_ONLY, Moved, OldRegistry, layout_files, packed, tar_of, write_folder
+from tests.harness.store_rig import APP, HUB, open_store
 
 REF, NAME = "org.opencontainers.image.ref.name", "io.containerd.image.name"
 AS_APP = Wanted(HUB, HUB_ONLY.find, Place(HUB, APP))

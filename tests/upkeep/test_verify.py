@@ -16,8 +16,8 @@ from registry_cache.store import locks
 from registry_cache.upkeep import verify, verify_text
 from registry_cache.upkeep.rate_limit import Pace
 from registry_cache.upkeep.verify import Result, Task, Verify
-from tests.store.rig import APP, OTHER
-from tests.upkeep.rig import NOW, Shelf, cut, flip, refusing, snapshot
+from tests.harness.cleanup_rig import NOW, Shelf, cut, flip, refusing, snapshot
+from tests.harness.store_rig import APP, OTHER
 
 
 @pytest.fixture

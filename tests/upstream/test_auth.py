@@ -26,11 +26,11 @@ from registry_cache.upstream.client import Upstream
 from registry_cache.upstream.session import TLS, Session, Timeouts
 from tests.conftest import MakeUpstream
 from tests.harness.cdn import FakeCdn
+from tests.harness.pull_rig import SECONDS, Clock
+from tests.harness.store_rig import APP, OTHER
 from tests.harness.tls import make_certificate
 from tests.harness.upstream import FakeUpstream
-from tests.pull.rig import SECONDS, Clock
-from tests.store.rig import APP, OTHER
-from tests.upstream.rig import ME, connect
+from tests.harness.upstream_rig import ME, connect
 
 DATA = b"layer" * 100
 DIGEST = Digest.of(DATA)

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from registry_cache.upstream.breaker import FIRST_PAUSE, LAST_PAUSE, Breaker, Refusal
-from tests.pull.rig import SECONDS, Clock
+from tests.harness.pull_rig import SECONDS, Clock
 
 
 @pytest.fixture

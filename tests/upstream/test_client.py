@@ -27,9 +27,9 @@ from registry_cache.upstream.client import BlobBody, Upstream
 from tests.harness.cdn import FakeCdn
 from tests.harness.content import OCI_MANIFEST
 from tests.harness.images import make_artifact, make_image, random_bytes
+from tests.harness.store_rig import APP, LATEST
 from tests.harness.upstream import FakeUpstream
-from tests.store.rig import APP, LATEST
-from tests.upstream.rig import connect
+from tests.harness.upstream_rig import connect
 
 DATA = random_bytes(100_000, seed=8)
 DIGEST = Digest.of(DATA)

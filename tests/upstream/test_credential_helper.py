@@ -18,10 +18,10 @@ from registry_cache.oci.names import Repository, Tag
 from registry_cache.upstream import credential_helper
 from registry_cache.upstream.auth import Credentials
 from registry_cache.upstream.credential_helper import DEFAULT_LIFETIME, CredentialHelper
+from tests.harness.pull_rig import SECONDS, Clock, eventually
+from tests.harness.store_rig import APP
 from tests.harness.upstream import FakeUpstream
-from tests.pull.rig import SECONDS, Clock, eventually
-from tests.store.rig import APP
-from tests.upstream.rig import connect
+from tests.harness.upstream_rig import connect
 
 SECRET = "hunter2-from-the-cloud"
 SERVER = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"

@@ -20,10 +20,10 @@ from registry_cache.upstream import health
 from registry_cache.upstream.breaker import Breaker
 from registry_cache.upstream.health import Health
 from registry_cache.upstream.limits import Limits
+from tests.harness.pull_rig import Clock
+from tests.harness.store_rig import APP, LATEST
 from tests.harness.upstream import FakeUpstream
-from tests.pull.rig import Clock
-from tests.store.rig import APP, LATEST
-from tests.upstream.rig import MemoryBoard, connect
+from tests.harness.upstream_rig import MemoryBoard, connect
 
 REFUSED = UpstreamUnavailable("connection refused")
 SILENT = UpstreamTimeout("no answer in 2 s")

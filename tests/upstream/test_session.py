@@ -13,10 +13,10 @@ from registry_cache.upstream.session import MAX_REDIRECTS, TLS, Session, Timeout
 from tests.conftest import MakeUpstream
 from tests.harness.cdn import FakeCdn
 from tests.harness.raw import RawServer
+from tests.harness.store_rig import APP
 from tests.harness.tls import make_certificate
 from tests.harness.upstream import FakeUpstream
-from tests.store.rig import APP
-from tests.upstream.rig import ME, connect
+from tests.harness.upstream_rig import ME, connect
 
 DATA = b"layer" * 100
 DIGEST = Digest.of(DATA)

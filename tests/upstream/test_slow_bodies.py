@@ -17,10 +17,10 @@ import requests
 from registry_cache.errors import ManifestUnknown, UpstreamElsewhere, UpstreamTimeout
 from registry_cache.oci.digest import Digest
 from registry_cache.upstream import auth, client, errors
+from tests.harness.pull_rig import SECONDS
+from tests.harness.store_rig import APP, LATEST
 from tests.harness.upstream import FakeUpstream
-from tests.pull.rig import SECONDS
-from tests.store.rig import APP, LATEST
-from tests.upstream.rig import connect
+from tests.harness.upstream_rig import connect
 
 # Of all the bounds on an answer the least that is not meant in a test below.
 LONG = 0.9 * client.ANSWER_SECONDS
@@ -34,8 +34,8 @@ import gevent.monkey; gevent.monkey.patch_all()
 import sys
 from registry_cache.errors import UpstreamTimeout
 from registry_cache.upstream import client
-from tests.store.rig import APP, LATEST
-from tests.upstream.rig import connect
+from tests.harness.store_rig import APP, LATEST
+from tests.harness.upstream_rig import connect
 client.DOCUMENT_SECONDS = 0.3
 try:
     connect(sys.argv[1]).get_manifest(APP, LATEST)

@@ -1,0 +1,215 @@
+"""A whole image, from a cold cache and from a warm one; with tokens, with passwords, by way of a CDN."""
+
+import http.client
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import MakeCache
+from tests.harness.cdn import FakeCdn
+from tests.harness.content import APP, DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, digest_of
+from tests.harness.images import Image, KiB, Kind, MiB, make_artifact, make_image, make_index, random_bytes
+from tests.harness.pullers import Answer, Puller
+from tests.harness.upstream import FakeUpstream
+from tests.harness.workers import Workers
+
+PRIVATE = "team/private"
+ACCOUNT = {"username": "me", "password": "s3cret"}
+
+MakePuller = Callable[[str], Puller]
+
+
+def pull(puller: Puller, image: Image, reference: str = "1") -> list[str]:
+    """Pull an image as docker does; the outcome of each of its parts."""
+    manifest = puller.manifest(reference, image.repository)
+    assert (manifest.body, manifest.headers["Content-Type"]) == (image.manifest, image.media_type)
+    blobs = [puller.blob(blob, image.repository) for blob in image.blobs]
+    assert [digest_of(blob.body) for blob in blobs] == list(image.blobs)
+    return [answer.headers["X-Cache"] for answer in (manifest, *blobs)]
+
+
+def refusal(answer: Answer) -> tuple[int, str, str | None]:
+    """Status, code, and the challenge, which must not be there."""
+    return answer.status, answer.json()["errors"][0]["code"], answer.headers["WWW-Authenticate"]
+
+
+@pytest.mark.parametrize("kind", ["oci", "docker"])
+def test_an_image_is_fetched_once_and_served_for_good(upstream: FakeUpstream, puller: Puller, kind: Kind) -> None:
+    image = make_image(upstream, kind=kind)
+    assert pull(puller, image) == ["miss"] * 5
+    assert pull(puller, image) == ["revalidated"] + ["hit"] * 4
+    assert pull(puller, image, image.digest) == ["hit"] * 5
+    assert [upstream.gets(part) for part in (image.digest, *image.blobs)] == [1] * 5
+
+    upstream.stop()
+    assert pull(puller, image, image.digest) == ["hit"] * 5
+    assert pull(puller, image) == ["stale"] + ["hit"] * 4
+
+
+@pytest.mark.parametrize(("kind", "media_type"), [("oci", OCI_INDEX), ("docker", DOCKER_INDEX)])
+def test_an_index_is_kept_as_it_is_whatever_the_client_accepts(
+    upstream: FakeUpstream, puller: Puller, kind: Kind, media_type: str
+) -> None:
+    index = make_index(upstream, kind=kind)
+    for accept in ({"Accept": media_type}, {"Accept": "*/*"}, {}):
+        answer = puller.manifest("1", headers=accept)
+        assert (answer.headers["Content-Type"], digest_of(answer.body)) == (media_type, index.digest)
+    for image in index.images:
+        pull(puller, image, image.digest)
+
+
+def test_a_client_may_send_its_accept_line_by_line(upstream: FakeUpstream, puller: Puller) -> None:
+    image = make_image(upstream)
+    connection = http.client.HTTPConnection(puller.address, timeout=60)
+    connection.putrequest("GET", f"/v2/{APP}/manifests/1")
+    for media_type in (OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST, "application/json", "*/*"):
+        connection.putheader("Accept", media_type)
+    connection.endheaders()
+    with connection.getresponse() as response:
+        assert (response.status, response.read()) == (200, image.manifest)
+    connection.close()
+
+
+def test_bytes_are_never_compressed_on_the_way(upstream: FakeUpstream, puller: Puller) -> None:
+    image = make_image(upstream, compression="")
+    coding = {"Accept-Encoding": "zstd;q=1.0, gzip;q=0.8, deflate;q=0.5"}
+    for _ in range(2):  # cold and warm
+        for answer in (
+            puller.manifest("1", headers=coding),
+            *(puller.blob(blob, headers=coding) for blob in image.blobs),
+        ):
+            assert answer.headers["Content-Encoding"] is None
+            assert digest_of(answer.body) in (image.digest, *image.blobs)
+
+
+def test_sha512(upstream: FakeUpstream, puller: Puller) -> None:
+    data = random_bytes(100 * KiB, seed="sha512")
+    blob = upstream.add_blob(data, algorithm="sha512")
+    document = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": []}
+    manifest = upstream.add_manifest(document, tag="512", algorithm="sha512")
+    for outcome in ("miss", "hit"):
+        answer = puller.blob(blob)
+        assert (answer.headers["X-Cache"], answer.body) == (outcome, data)
+        answer = puller.manifest(manifest)
+        assert (answer.headers["X-Cache"], digest_of(answer.body, "sha512")) == (outcome, manifest)
+    assert puller.manifest("512").headers["Docker-Content-Digest"] == manifest
+
+
+def test_an_artifact_of_any_type(upstream: FakeUpstream, puller: Puller) -> None:
+    digest = make_artifact(upstream, tag="sbom", artifact_type="application/vnd.example.thing.v7+cbor")
+    assert digest_of(puller.manifest("sbom").body) == digest
+    unheard = upstream.add_manifest(b"not even JSON", "application/vnd.example.unheard.v1", tag="odd")
+    answer = puller.manifest("odd")
+    assert (answer.body, answer.headers["Content-Type"]) == (b"not even JSON", "application/vnd.example.unheard.v1")
+    assert puller.manifest(unheard).headers["X-Cache"] == "hit"
+
+
+def test_a_manifest_of_four_mebibytes_and_none_that_is_larger(upstream: FakeUpstream, puller: Puller) -> None:
+    largest = upstream.add_manifest(b"{" + b" " * (4 * MiB - 2) + b"}", tag="largest")
+    upstream.add_manifest(b"{" + b" " * (4 * MiB - 1) + b"}", tag="larger")
+    assert digest_of(puller.manifest("largest").body) == largest
+    answer = puller.manifest("larger")
+    assert (answer.status, answer.json()["errors"][0]["code"]) == (502, "UNKNOWN")
+    assert "4 MiB" in answer.json()["errors"][0]["message"]
+
+
+def test_an_image_of_six_layers_costs_a_token_a_worker(
+    upstream: FakeUpstream, puller: Puller, workers: Workers
+) -> None:
+    upstream.faults.require_token = True
+    images = [make_image(upstream, "team/tokens", tag, layers=6, seed=seed) for tag, seed in (("1", 1), ("2", 2))]
+    for image, worker, tag in zip(images, (workers.first, workers.second), ("1", "2"), strict=True):
+        with workers.only(worker):
+            assert pull(puller, image, tag) == ["miss"] * 8
+    assert len(upstream.token_requests) == 2
+
+
+def test_clients_at_once_share_one_token(upstream: FakeUpstream, puller: Puller, workers: Workers) -> None:
+    upstream.faults.require_token = True
+    image = make_image(upstream, "team/shared", layers=6)
+    upstream.faults.hold_before = "GET /token"
+    requests = workers.send(workers.first, *(f"/v2/team/shared/blobs/{blob}" for blob in image.blobs))
+    upstream.faults.gate.set()
+    assert [digest_of(request.answer().body) for request in requests] == list(image.blobs)
+    assert len(upstream.token_requests) == 1
+
+
+def test_a_token_that_is_no_longer_good_is_renewed(upstream: FakeUpstream, puller: Puller, workers: Workers) -> None:
+    upstream.faults.require_token = True
+    image = make_image(upstream, "team/renewed", layers=6)
+    with workers.only(workers.first):
+        puller.manifest("1", "team/renewed")
+        upstream.tokens.revoke()
+        assert pull(puller, image) == ["revalidated"] + ["miss"] * 7
+        assert len(upstream.token_requests) == 2
+
+
+def test_a_token_called_access_token_and_one_that_says_nothing_of_its_life(
+    upstream: FakeUpstream, puller: Puller
+) -> None:
+    upstream.faults.require_token, upstream.faults.token_field = True, "access_token"
+    assert pull(puller, make_image(upstream, "team/access")) == ["miss"] * 5
+
+
+@pytest.mark.parametrize("account", [None, {"username": "me", "password": "wrong"}])
+def test_a_private_repository_without_the_right_account_is_denied_and_never_challenges(
+    upstream: FakeUpstream,
+    puller: Puller,
+    make_cache: MakeCache,
+    make_puller: MakePuller,
+    account: dict[str, str] | None,
+) -> None:
+    image = make_image(upstream, PRIVATE)
+    public = make_image(upstream, "team/public")
+    upstream.faults.private.add(PRIVATE)
+    if account:
+        puller = make_puller(make_cache({"proxy": account}).url)
+    for path in ("manifests/1", f"manifests/{image.digest}", f"blobs/{image.config}", "tags/list"):
+        assert refusal(puller.get(f"/v2/{PRIVATE}/{path}")) == (403, "DENIED", None)
+    upstream.faults.require_token = True
+    assert pull(puller, public) == ["miss"] * 5
+
+
+def test_a_private_repository_with_the_operators_account(
+    upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller
+) -> None:
+    image = make_image(upstream, PRIVATE)
+    upstream.faults.private.add(PRIVATE)
+    upstream.faults.users["me"] = "s3cret"
+    cache = make_cache({"proxy": ACCOUNT})
+    puller = make_puller(cache.url)
+    assert pull(puller, image) == ["miss"] * 5
+
+    # A client's own credentials are nothing to us, and go nowhere.
+    answer = puller.manifest("1", PRIVATE, {"Authorization": "Bearer somebody-elses"})
+    assert answer.status == 200
+    assert not [each for each in upstream.exchanges if "somebody" in each.headers.get("Authorization", "")]
+    assert "s3cret" not in cache.log_text()
+
+    # The account was taken away: an answer, and not an outage.
+    upstream.tokens.revoke()
+    upstream.faults.users.clear()
+    assert refusal(puller.manifest("1", PRIVATE)) == (403, "DENIED", None)
+
+
+def test_an_upstream_that_wants_a_password_and_no_token(
+    upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller
+) -> None:
+    image = make_image(upstream)
+    upstream.faults.require_basic = ("me", "s3cret")
+    assert pull(make_puller(make_cache({"proxy": ACCOUNT}).url), image) == ["miss"] * 5
+    assert upstream.token_requests == []
+
+
+def test_a_content_server_gets_the_range_and_no_credentials(
+    upstream: FakeUpstream, cdn: FakeCdn, puller: Puller
+) -> None:
+    """The fake content server fails the test over an Authorization or a cookie."""
+    upstream.faults.require_token = upstream.faults.set_cookie = True
+    upstream.faults.redirect_blobs_to = cdn
+    image = make_image(upstream, "team/redirected", layer_size=1 * MiB)
+    upstream.faults.of(image.layers[0]).cut_after = [300 * KiB]
+    assert pull(puller, image) == ["miss"] * 5
+    assert sum(cdn.bytes_sent(blob) for blob in image.blobs) > 3 * MiB
+    ranges = [each.headers["Range"] for each in cdn.asked("GET", image.layers[0])]
+    assert ranges == [None, f"bytes={300 * KiB}-"]

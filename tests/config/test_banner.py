@@ -1,0 +1,153 @@
+"""What the server says when it starts, and the TLS it speaks."""
+
+from __future__ import annotations
+
+import importlib
+import ssl
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from registry_cache.config import banner
+from tests.harness.config_files import Loader, loader
+from tests.harness.tls import make_certificate
+
+__all__ = ["loader"]
+
+
+def test_a_mirror_of_docker_hub(loader: Loader) -> None:
+    config = loader.load()
+
+    assert list(banner.lines(config, [("127.0.0.1", 41234)])) == [
+        "listening on http://127.0.0.1:41234",
+        "mirroring docker.io (https://registry-1.docker.io)",
+        f"storing under {config.root}",
+        "keeping what was used in the last 168h; registry-cache cleanup removes what is older: run it from cron",
+        'paste into /etc/docker/daemon.json: {"registry-mirrors": ["http://127.0.0.1:41234"]}',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "listening", "mirror"),
+    [
+        (("0.0.0.0", 5000), "http://0.0.0.0:5000", "http://127.0.0.1:5000"),  # noqa: S104
+        (("::", 5000, 0, 0), "http://[::]:5000", "http://[::1]:5000"),
+        (("192.0.2.1", 80), "http://192.0.2.1:80", "http://192.0.2.1:80"),
+    ],
+)
+def test_addresses(loader: Loader, address: tuple[object, ...], listening: str, mirror: str) -> None:
+    first, *_, last = banner.lines(loader.load(), [address])
+
+    assert first == f"listening on {listening}"
+    assert f'["{mirror}"]' in last
+
+
+def test_a_unix_socket_has_no_line_to_paste(loader: Loader) -> None:
+    lines = list(banner.lines(loader.load("proxy: {ttl: 0}"), ["/run/cache.sock"]))
+
+    assert lines[0] == "listening on unix:/run/cache.sock"
+    assert lines[-1] == "keeping everything"
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("storage: {max_size: 200 GB}", "what was used in the last 168h, at most 200 GB"),
+        (
+            "storage: {max_size: 80%, min_free: 5000}",
+            "what was used in the last 168h, at most 80% of the disk, with 5000 bytes left free",
+        ),
+        ("proxy: {ttl: 0}\nstorage: {min_free: 10GiB}", "everything, with 10GiB left free"),
+    ],
+)
+def test_what_is_kept(loader: Loader, text: str, kept: str) -> None:
+    lines = list(banner.lines(loader.load(text), []))
+
+    older = "" if kept.startswith("everything") else "; registry-cache cleanup removes what is older: run it from cron"
+    assert lines[-1] == f"keeping {kept}{older}"
+
+
+def test_another_registry(loader: Loader) -> None:
+    *_, last = banner.lines(loader.load("proxy: {remoteurl: 'https://ghcr.io'}"), [("127.0.0.1", 5000)])
+
+    assert last.startswith("pull with: docker pull 127.0.0.1:5000/REPOSITORY:TAG; if it is a copy of Docker Hub, paste")
+
+
+def test_what_has_no_effect_is_named_once(loader: Loader) -> None:
+    config = loader.load("redis: {addr: a}\ntags: {maxtags: 1}", REGISTRY_XYZ="1")
+
+    assert list(banner.warnings(config)) == [
+        "understood but without effect here: redis, tags",
+        "environment variable REGISTRY_XYZ names no key",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("addr", "tls", "clear"), [(":5000", False, True), ("127.0.0.1:5000", False, False), (":5000", True, False)]
+)
+def test_logins(loader: Loader, addr: str, tls: bool, clear: bool) -> None:
+    users = loader.folder / "htpasswd"
+    users.write_text(f"alice:$2y$05${'.' * 53}\n", encoding="utf-8")
+    _, certificate = make_certificate(loader.folder)
+    pair = f", tls: {{certificate: {certificate}, key: {loader.folder / 'key.pem'}}}" if tls else ""
+    config = loader.load(f"http: {{addr: '{addr}'{pair}}}\nauth: {{htpasswd: {{realm: r, path: {users}}}}}")
+    *_, guarded, pull = banner.lines(config, [("192.0.2.1", 5000)])
+
+    assert guarded == f"clients must log in as a user of {users}"
+    # Not as a mirror: no line for daemon.json.
+    assert pull == "pull with: docker login 192.0.2.1:5000; docker pull 192.0.2.1:5000/REPOSITORY:TAG"
+    mirrors, *others = banner.warnings(config)
+    assert "do not name this server in registry-mirrors" in mirrors
+    assert any("in the clear" in warning for warning in others) is clear
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("require-and-verify-client-cert", "clients must show a certificate from"),
+        ("verify-client-cert-if-given", "without one they get in, too"),
+    ],
+)
+def test_clients_certificates(loader: Loader, asked: str, said: str) -> None:
+    _, certificate = make_certificate(loader.folder)
+    files = f"certificate: {certificate}, key: {loader.folder / 'key.pem'}, clientcas: {certificate}"
+    config = loader.load(f"http: {{tls: {{{files}, clientauth: {asked}}}}}")
+
+    assert [line for line in banner.lines(config, []) if said in line]
+
+
+@pytest.fixture
+def settings(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """gunicorn's settings for a server with TLS that asks for clients' certificates."""
+    _, certificate = make_certificate(loader.folder)
+    key = loader.folder / "key.pem"
+    tls = f"{{certificate: {certificate}, key: {key}, clientcas: {certificate}}}"
+    text = f"http: {{net: unix, addr: /run/c.sock, tls: {tls}}}"
+    for name, value in loader.environ(text, {"REGISTRY_HTTP_TLS_MINIMUMTLS": "tls1.3"}).items():
+        monkeypatch.setenv(name, value)
+    # A process reads its configuration once; this one plays several.
+    monkeypatch.setattr("registry_cache.server.active_config._held", [])
+    module = importlib.import_module("registry_cache.server.settings")
+    return importlib.reload(module)
+
+
+def test_gunicorns_settings(settings: ModuleType, tmp_path: Path) -> None:
+    from gunicorn.config import Config
+
+    gunicorn = Config()
+    for name in [name for name in vars(settings) if name in gunicorn.settings]:
+        gunicorn.set(name, getattr(settings, name))
+
+    assert gunicorn.address == ["/run/c.sock"]
+    assert (gunicorn.workers, gunicorn.worker_connections, gunicorn.graceful_timeout) == (2, 3000, 30)
+    assert gunicorn.is_ssl
+    assert gunicorn.certfile == str(tmp_path / "certificate.pem")
+
+
+def test_the_tls_context(settings: ModuleType) -> None:
+    context = settings.ssl_context(None, None)
+
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_3
+    assert context.verify_mode == ssl.CERT_REQUIRED
+    assert len(context.get_ca_certs()) == 1

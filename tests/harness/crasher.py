@@ -1,0 +1,99 @@
+"""Dies at the k-th change of the disk, for every k, each in a folder of its own.
+
+Started once, it forks for every k, because starting Python takes longer than a whole download. The child dies by
+``os._exit`` right before the change, or, where that is a write, in the middle of it. Prints how many there were.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from registry_cache.oci.digest import Digest
+from registry_cache.oci.manifest import parse_manifest
+from registry_cache.oci.media_types import OCI_MANIFEST
+from registry_cache.store.records import TagRecord
+from tests.harness.pull_rig import Script, Try, transfer
+from tests.harness.store_rig import APP, CHANGES, HUB, LATEST, Store, open_store
+
+DATA = bytes(range(256)) * 400
+MANIFEST = b'{"layers": []}'
+DIED, LIVED = 9, 0
+
+
+def download(store: Store) -> None:
+    """A blob that comes in two pieces, because the connection is cut."""
+    feed = transfer(store, Script(DATA, [Try(cut=60_000)], chunk=20_000))
+    assert feed.committed
+
+
+def second_try(store: Store) -> None:
+    """A blob whose bytes are wrong at first."""
+    feed = transfer(store, Script(DATA, [Try(flip=50_000)], chunk=50_000))
+    assert feed.committed
+
+
+def manifest(store: Store) -> None:
+    digest = Digest.of(MANIFEST)
+    now = datetime.now(UTC)
+    store.records.put_manifest(HUB, APP, digest, MANIFEST, parse_manifest(MANIFEST, OCI_MANIFEST))
+    store.records.put_tag(HUB, APP, LATEST, TagRecord(digest, OCI_MANIFEST, len(MANIFEST), now, now))
+
+
+STORIES: dict[str, Callable[[Store], None]] = {
+    "download": download,
+    "second_try": second_try,
+    "manifest": manifest,
+}
+
+
+def mortal(name: str, last: int, counter: list[int]) -> Callable[..., Any]:
+    really = getattr(os, name)
+
+    def function(*arguments: Any, **options: Any) -> Any:
+        counter[0] += 1
+        if counter[0] == last:
+            if name in ("write", "pwrite"):
+                descriptor, data, *rest = arguments
+                really(descriptor, data[: len(data) // 2], *rest)
+            os._exit(DIED)
+        return really(*arguments, **options)
+
+    return function
+
+
+def live(root: Path, story: Callable[[Store], None], last: int) -> None:
+    store = open_store(root)
+    counter = [0]
+    for name in CHANGES:
+        setattr(os, name, mortal(name, last, counter))
+    story(store)
+    os._exit(LIVED)
+
+
+def main(root: Path, story: Callable[[Store], None]) -> None:
+    time.sleep = lambda seconds: None
+    for last in range(1, 1000):
+        child = os.fork()
+        if not child:
+            try:
+                live(root / str(last), story, last)
+            finally:
+                os._exit(1)
+        _, status = os.waitpid(child, 0)
+        code = os.waitstatus_to_exitcode(status)
+        if code == LIVED:
+            print(last, flush=True)
+            return
+        if code != DIED:
+            sys.exit(f"at {last}: {code}")
+    sys.exit("it never ends")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), STORIES[sys.argv[2]])

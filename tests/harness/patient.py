@@ -1,0 +1,18 @@
+"""The product's application for `gunicorn tests.harness.patient:app`, with time for the stories of this folder.
+
+They are about who is asked what, and hold an upstream at a gate meanwhile; on a busy machine that takes longer than the
+product would wait for a real one, and then it would ask again or give up. How long it waits is told in tests/faults.
+"""
+
+from registry_cache.pull import blob, manifest, source
+from registry_cache.upstream import auth, client
+
+SECONDS = 50.0
+
+manifest._MOMENT = SECONDS
+blob.PATIENCE = source.PATIENCE = SECONDS
+auth.TOKEN_SECONDS = client.ANSWER_SECONDS = SECONDS
+
+from wsgi import app  # noqa: E402 — the application is made at its import
+
+__all__ = ["app"]

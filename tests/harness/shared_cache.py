@@ -1,0 +1,105 @@
+"""One server for all stories of this folder: a start costs more than most of them. Each gets it with nothing stored.
+
+That is no liberty: no memory of the product's is authoritative, so an emptied store is a new cache. What its processes
+do remember are tokens and an upstream's failures: stories of tokens make a cache of their own, and after one that ended
+in failures the processes are replaced.
+"""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from registry_cache.store import locks
+from tests.harness.content import Content
+from tests.harness.server import CacheServer
+from tests.harness.upstream import FakeUpstream
+from tests.harness.waiting import eventually
+from tests.harness.workers import Workers
+
+# What a breaker may have been counting.
+FAILURES = re.compile(r"status=(429|5\d\d)|a stale tag|resuming a download|upstream is down|uncached")
+
+
+@pytest.fixture(scope="package")
+def shared_upstream() -> Iterator[FakeUpstream]:
+    server = FakeUpstream()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="package")
+def shared_cache(shared_upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CacheServer]:
+    folder = tmp_path_factory.mktemp("shared")
+    server = CacheServer(folder, shared_upstream.url, application="tests.harness.patient:app")
+    yield server
+    shared_upstream.faults.release()
+    server.stop()
+
+
+@pytest.fixture
+def upstream(shared_upstream: FakeUpstream, upstreams: list[FakeUpstream]) -> Iterator[FakeUpstream]:
+    """A fake registry with no content and no faults."""
+    upstreams.append(shared_upstream)
+    yield shared_upstream
+    if shared_upstream.stopping.is_set():
+        shared_upstream.start()
+    shared_upstream.reset_faults()
+    # Transfers that outlived their clients must not write into the next story's store.
+    shared_upstream.wait_until(lambda: all(each.done or not each.status for each in shared_upstream.exchanges))
+    Content.__init__(shared_upstream)
+    shared_upstream.forget()
+    shared_upstream.tokens.revoke()
+    problems = shared_upstream.problems[:]
+    shared_upstream.problems.clear()
+    assert not problems
+
+
+@pytest.fixture
+def cache(upstream: FakeUpstream, shared_cache: CacheServer) -> Iterator[CacheServer]:
+    """The product in front of `upstream`, with two workers, the default configuration and an empty store."""
+    _empty(shared_cache)
+    before = len(shared_cache.log_text())
+    yield shared_cache
+    upstream.faults.release()
+    # A transfer whose clients have left, or just have their answer, may still have something to tell.
+    _await_the_end_of_transfers(shared_cache)
+    told = shared_cache.log_text()[before:]
+    if FAILURES.search(told):
+        shared_cache.kill_all()
+        shared_cache.restart()
+    assert "Traceback" not in told
+
+
+@pytest.fixture
+def workers(cache: CacheServer) -> Workers:
+    """The workers of `cache`, one by one."""
+    return Workers(cache)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], check=True)
+    yield folder
+    # Lazily: a server that has just been stopped may hold a file a moment longer.
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def _await_the_end_of_transfers(cache: CacheServer) -> None:
+    # Held, and not only there: a process that was killed leaves the file behind.
+    eventually(lambda: not any(locks.is_locked(str(path)) for path in cache.root.glob("locks/sha*/*")))
+
+
+def _empty(cache: CacheServer) -> None:
+    """Remove what is stored, once nothing is under way; the folders that the product makes when it starts stay."""
+    _await_the_end_of_transfers(cache)
+    for kept in ("blobs/*", "repositories", "partial/*", "locks/sha*", "upstreams", "quarantine"):
+        for folder in cache.root.glob(kept):
+            for entry in folder.iterdir():
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()

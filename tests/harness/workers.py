@@ -1,0 +1,69 @@
+"""Who of a server's workers answers: normally the kernel's choice, here the story's."""
+
+import http.client
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from tests.harness.pullers import SILENCE_SECONDS, Answer
+from tests.harness.server import CacheServer
+from tests.harness.waiting import eventually
+
+TURNS = 4
+# Answered by no upstream, and behind all blobs that were asked for before.
+LAST = "/v2/app/blobs/none"
+
+
+class Request:
+    """A request that is sent, in full, when this returns; its answer is read later."""
+
+    def __init__(self, address: str, path: str, method: str = "GET") -> None:
+        self._connection = http.client.HTTPConnection(address, timeout=SILENCE_SECONDS)
+        self._connection.request(method, path)
+
+    def answer(self) -> Answer:
+        """Wait for the whole answer. A body cut short raises IncompleteRead."""
+        try:
+            with self._connection.getresponse() as response:
+                return Answer(response.status, response.headers, response.read())
+        finally:
+            self._connection.close()
+
+
+class Workers:
+    """The workers of `cache`; `first` and `second` are process ids."""
+
+    def __init__(self, cache: CacheServer) -> None:
+        self._cache = cache
+        self.first, self.second = cache.workers()
+
+    @contextmanager
+    def only(self, worker: int) -> Iterator[None]:
+        """Every connection made meanwhile is this worker's: the others are stopped, and go on afterwards."""
+        others = [pid for pid in self._cache.workers() if pid != worker]
+        for pid in others:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            for pid in others:
+                eventually(partial(stopped, pid))
+            yield
+        finally:
+            for pid in others:
+                os.kill(pid, signal.SIGCONT)
+
+    def send(self, worker: int, *paths: str, method: str = "GET", count: int = 1) -> list[Request]:
+        """`count` requests for each path that this worker has read, and is at work on, when this returns."""
+        with self.only(worker):
+            requests = [Request(self._cache.address, path, method) for path in paths for _ in range(count)]
+            # A worker takes its connections in turn, so when it answers this one it has seen all before; and those that
+            # wait for each other take a few turns of its loop more.
+            for _ in range(TURNS):
+                assert Request(self._cache.address, LAST).answer().status == 400
+        return requests
+
+
+def stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"

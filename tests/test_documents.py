@@ -1,0 +1,147 @@
+"""README.md and docs/: links lead somewhere, examples load, verbs exist, and the words are plain."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from registry_cache.cli import COMMANDS
+from registry_cache.config import load_config
+from tests.harness.tls import make_certificate
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+# Variables may stand before a command, and the configuration's name before a verb.
+VERBS = {
+    "registry-cache": re.compile(r"(?:\w+=\S+ )*registry-cache (?:--config \S+ )?([a-z]+)"),
+    "make": re.compile(r"(?:\w+=\S+ )*make ([a-z-]+)"),
+}
+# A YAML example with one of these at its top is a configuration of ours; k3s' and others' files have none.
+OURS = {"version", "log", "storage", "http", "auth", "proxy", "upstreams", "server"}
+# Nothing is finished by saying so, and nothing gets better by being praised.
+UNWANTED = ["todo", "fixme", "tbd", "blazing", "lightning", "seamless", "effortless", "world-class", "best-in-class"]
+UNWANTED += ["cutting-edge", "state-of-the-art", "enterprise-grade", "battle-tested", "revolutionary", "unparalleled"]
+UNWANTED += ["game-chang", "supercharge", "next-generation", "ultimate", "powerful"]
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def examples(language: str) -> dict[str, str]:
+    """Fenced blocks of one language, by page and place."""
+    return {
+        f"{name(page)}-{number}": text
+        for page in PAGES
+        for number, (found, text) in enumerate(FENCE.findall(page.read_text(encoding="utf-8")))
+        if found == language
+    }
+
+
+YAML, TOML, JSON = examples("yaml"), examples("toml"), examples("json")
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings' names as GitHub makes them."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    words = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in HEADING.findall(text)]
+    return {heading.strip().replace(" ", "-") for heading in words}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{name(page)} links to {link}"
+        assert not anchor or anchor in anchors(target), f"{name(page)} links to {link}"
+
+
+@pytest.mark.parametrize("where", YAML)
+def test_yaml(where: str, tmp_path: Path) -> None:
+    text = YAML[where]
+    document = yaml.safe_load(text)
+    if not (isinstance(document, dict) and OURS & set(document)):
+        return
+    environ = dict.fromkeys(re.findall(r"password_env: (\S+)", text), "secret")
+    for path in re.findall(r"password_file: (\S+)", text):
+        secret = tmp_path / Path(path).name
+        secret.write_text("secret\n", encoding="utf-8")
+        text = text.replace(path, str(secret))
+    text = with_files(text, tmp_path)
+    (tmp_path / "config.yml").write_text(text, encoding="utf-8")
+    environ |= {
+        "REGISTRY_CACHE_CONFIG": str(tmp_path / "config.yml"),
+        "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(tmp_path / "store"),
+    }
+    load_config(environ)
+
+
+def with_files(text: str, folder: Path) -> str:
+    """An example whose certificates and users are there."""
+    _, certificate = make_certificate(folder)
+    users = folder / "htpasswd"
+    users.write_text(f"alice:$2y$10${'.' * 53}\n", encoding="utf-8")
+    made = {
+        "certificate": certificate,
+        "clientcas": certificate,
+        "ca": certificate,
+        "key": folder / "key.pem",
+        "path": users,
+    }
+    for key, path in made.items():
+        text = re.sub(rf"^( +{key}:) /etc/\S+", rf"\1 {path}", text, flags=re.MULTILINE)
+    return text
+
+
+@pytest.mark.parametrize("where", TOML)
+def test_toml(where: str) -> None:
+    assert tomllib.loads(TOML[where])
+
+
+@pytest.mark.parametrize("where", JSON)
+def test_json(where: str) -> None:
+    assert json.loads(JSON[where])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_verbs_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    typed = [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", FENCE.sub("", text))]
+    for language, block in FENCE.findall(text):
+        typed += [line.removeprefix("$ ") for line in block.splitlines() if language == "sh" or line.startswith("$ ")]
+    verbs = {tool: {found[1] for line in typed if (found := pattern.match(line))} for tool, pattern in VERBS.items()}
+
+    assert verbs["registry-cache"] <= {command.name for command in COMMANDS}
+    assert verbs["make"] <= set(
+        re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_words_are_plain(page: Path) -> None:
+    text = page.read_text(encoding="utf-8").lower()
+
+    assert [word for word in UNWANTED if re.search(rf"\b{word}", text)] == []
+
+
+def test_every_decision_is_in_the_index() -> None:
+    folder = ROOT / "docs" / "adr"
+    listed = LINK.findall((folder / "README.md").read_text(encoding="utf-8"))
+
+    assert listed == sorted(page.name for page in folder.glob("0*.md"))
+
+
+def test_the_readme_fits_a_sitting() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 140

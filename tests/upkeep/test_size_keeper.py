@@ -1,0 +1,224 @@
+"""The keeper: when it has a pass run, and for whom a download waits."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from registry_cache.errors import StoreFull
+from registry_cache.oci.digest import Digest
+from registry_cache.policy import eviction as policy
+from registry_cache.policy.eviction import Bounds
+from registry_cache.store import inventory
+from registry_cache.store.inventory import Room
+from registry_cache.store.layout import Layout
+from registry_cache.store.size_ledger import Ledger
+from registry_cache.upkeep import size_keeper
+from registry_cache.upkeep.size_keeper import Keeper, Wanted
+from tests.harness.pull_rig import Clock, eventually
+
+SECONDS = 20.0
+BLOB = Digest.of(b"new")
+
+
+class Passes:
+    """Stands in for the process of a pass: brings the sum to ``after``, once it may end; ``pinned`` of it is."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.ledger = Ledger(layout)
+        self.after = self.pinned = 0
+        self.needs: list[Wanted] = []
+        self.begun, self.may_end, self.ended = threading.Semaphore(0), threading.Event(), threading.Semaphore(0)
+        self.may_end.set()
+
+    def __call__(self, need: Wanted) -> int:
+        self.needs.append(need)
+        self.begun.release()
+        assert self.may_end.wait(SECONDS)
+        self.ledger.settle(self.after, self.ledger.begin())
+        self.ended.release()
+        return self.pinned
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout.open(tmp_path)
+
+
+@pytest.fixture
+def passes(layout: Layout) -> Passes:
+    return Passes(layout)
+
+
+Make = Callable[..., Keeper]
+
+
+@pytest.fixture
+def make(layout: Layout, passes: Passes) -> Make:
+    return lambda **bounds: Keeper(layout, Bounds(**bounds), passes)
+
+
+def test_nobody_has_counted_what_is_held_to_a_size(make: Make, passes: Passes) -> None:
+    make(max_size=1000).expect(1)
+    assert passes.ended.acquire(timeout=SECONDS)
+    assert passes.needs == [Wanted()]
+
+
+def test_within_its_bounds_nothing_is_done(make: Make, passes: Passes) -> None:
+    passes.ledger.settle(0, 0)
+    held = make(max_size=1000)
+    held.expect(1000)
+    make().expect(10**9)
+    assert passes.needs == []
+    assert passes.ledger.total() == 1000 + 10**9
+
+
+def test_over_its_size_a_pass_runs_and_a_download_goes_on(make: Make, passes: Passes) -> None:
+    passes.ledger.settle(1000, 0)
+    passes.may_end.clear()
+    make(max_size=1000).expect(int(1000 * size_keeper.TOLERANCE))  # returns though the pass has not ended
+    assert passes.begun.acquire(timeout=SECONDS)
+    passes.may_end.set()
+    assert passes.ended.acquire(timeout=SECONDS)
+
+
+def test_far_over_its_size_a_download_waits_for_the_pass(make: Make, passes: Passes) -> None:
+    passes.ledger.settle(1000, 0)
+    passes.may_end.clear()
+    with ThreadPoolExecutor(1) as pool:
+        download = pool.submit(make(max_size=1000).expect, 500)
+        assert passes.begun.acquire(timeout=SECONDS)
+        assert not download.done()
+        passes.may_end.set()
+        download.result(SECONDS)
+    assert passes.needs == [Wanted()]
+
+
+def test_but_not_for_long(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(size_keeper, "PATIENCE", 0.05)
+    passes.ledger.settle(1000, 0)
+    passes.may_end.clear()
+    make(max_size=1000).expect(500)
+    passes.may_end.set()
+    assert passes.ended.acquire(timeout=SECONDS)
+
+
+def test_what_came_too_late_for_a_pass_has_one_of_its_own(
+    make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(size_keeper, "PATIENCE", 0.05)
+    passes.ledger.settle(1000, 0)
+    passes.may_end.clear()
+    held = make(max_size=1000)
+    held.expect(500)
+    assert passes.begun.acquire(timeout=SECONDS)
+    passes.after = 1500  # it has counted already, and finds nothing more to evict
+    held.expect(500)  # waits for as long as it may, and goes on
+    passes.may_end.set()
+    assert passes.ended.acquire(timeout=SECONDS)
+
+    assert passes.begun.acquire(timeout=SECONDS)
+    assert passes.ended.acquire(timeout=SECONDS)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    return clock
+
+
+@pytest.fixture
+def crowded(make: Make, passes: Passes, clock: Clock) -> Keeper:
+    """The keeper of a store of which more is pinned than has room, after its first pass."""
+    passes.ledger.settle(2000, 0)
+    passes.after = passes.pinned = 2000
+    one = make(max_size=1000)
+    one.expect(1)
+    eventually(lambda: passes.needs and not one._running)
+    return one
+
+
+def test_where_more_is_pinned_than_has_room_nobody_waits_for_passes_that_do_nothing(
+    crowded: Keeper, passes: Passes, clock: Clock
+) -> None:
+    clock.now += 1
+    for _ in range(int(2000 * size_keeper.TOLERANCE)):
+        crowded.expect(1)
+    assert len(passes.needs) == 1
+
+    # What has come since can go.
+    crowded.expect(1)
+    eventually(lambda: len(passes.needs) == 2)
+
+
+def test_and_after_a_while_it_is_tried_again(crowded: Keeper, passes: Passes, clock: Clock) -> None:
+    clock.now += size_keeper._LONGEST + 1
+    crowded.expect(1)
+    eventually(lambda: len(passes.needs) == 2)
+
+
+def test_too_little_is_free(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inventory, "room", lambda _: Room(total=1000, free=99))
+    make(min_free=100).expect(1)
+    assert passes.ended.acquire(timeout=SECONDS)
+
+
+def test_what_would_never_fit_is_not_begun(make: Make, passes: Passes) -> None:
+    passes.ledger.settle(0, 0)
+    with pytest.raises(StoreFull, match=r"larger than storage\.max_size"):
+        make(max_size=1000).expect(1001)
+    assert (passes.needs, passes.ledger.total()) == ([], 0)
+
+
+def test_a_full_disk(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inventory, "room", lambda _: Room(total=1000, free=10))
+    passes.ledger.settle(900, 0)
+    make().full(BLOB, 200)
+    assert passes.ended.acquire(timeout=SECONDS)
+    assert passes.needs == [Wanted(free=policy.emergency(200, 900, 10, 1000), blob=BLOB)]
+
+
+def test_a_disk_that_is_full_though_there_is_room(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quota, or no inodes: told by its refusing again. Once may be news from before another worker made room."""
+    monkeypatch.setattr(inventory, "room", lambda _: Room(total=1000, free=500))
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    passes.ledger.settle(400, 0)
+    one = make()
+    one.full(BLOB, 200)
+    clock.now += size_keeper._LATE / 2
+    one.full(BLOB, 200)
+    clock.now += size_keeper._FORGOTTEN
+    one.full(BLOB, 200)
+    assert passes.needs == []
+    clock.now += size_keeper._LATE
+    one.full(BLOB, 200)
+    assert passes.ended.acquire(timeout=SECONDS)
+    # Of what is stored, and not of a disk that has room.
+    assert passes.needs == [Wanted(less=20 + 200)]
+
+
+@pytest.mark.parametrize(
+    ("size", "freed"),
+    [(200, 250), (0, 50), (455, 505), (456, 50)],  # five hundredths of the disk, and the blob if it is worth it
+)
+def test_how_much_is_freed_on_a_full_disk(size: int, freed: int) -> None:
+    assert policy.emergency(size, stored=900, free=10, total=1000) == freed
+
+
+def test_a_pass_that_cannot_be_started(layout: Layout) -> None:
+    tried = threading.Semaphore(0)
+
+    def fail(need: Wanted) -> int:
+        tried.release()
+        raise OSError(11, "Resource temporarily unavailable")
+
+    one = Keeper(layout, Bounds(max_size=1), fail)
+    one.expect(1)
+    assert tried.acquire(timeout=SECONDS)

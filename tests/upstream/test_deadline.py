@@ -1,0 +1,95 @@
+"""A question is waited for as long as was said, whatever it is that takes so long."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from registry_cache.errors import UpstreamTimeout
+from registry_cache.upstream.deadline import bounded
+from tests.harness.pull_rig import SECONDS, eventually
+
+SOON = 0.05
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """What a slow answer waits for; open at the end, so that no thread outlives its test."""
+    gate = threading.Event()
+    yield gate
+    gate.set()
+    eventually(lambda: not [each for each in threading.enumerate() if each.name.startswith("ask ")])
+
+
+def test_an_answer_and_an_error_are_the_askers() -> None:
+    assert bounded(SECONDS, "ask", lambda: 42) == 42
+    with pytest.raises(ValueError, match="this one"):
+        bounded(SECONDS, "ask", lambda: int("this one"))
+
+
+def test_an_error_that_is_no_exception_reaches_whoever_asked() -> None:
+    def leave() -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        bounded(SECONDS, "ask", leave)
+
+
+def test_silence_ends_and_says_what_was_asked(gate: threading.Event) -> None:
+    began = time.monotonic()
+    with pytest.raises(UpstreamTimeout, match=r"no answer in 0\.05 s when we asked for the weather"):
+        bounded(SOON, "asked for the weather", lambda: gate.wait(SECONDS))
+    assert time.monotonic() - began < SECONDS / 2
+
+
+def test_an_answer_that_comes_too_late_is_discarded_once(gate: threading.Event) -> None:
+    discarded: list[str] = []
+
+    def ask() -> str:
+        gate.wait(SECONDS)
+        return "late"
+
+    with pytest.raises(UpstreamTimeout):
+        bounded(SOON, "ask", ask, discarded.append)
+    assert discarded == []
+    gate.set()
+    eventually(lambda: discarded == ["late"])
+
+
+def test_an_answer_in_time_is_not_discarded() -> None:
+    discarded: list[int] = []
+    assert bounded(SECONDS, "ask", lambda: 1, discarded.append) == 1
+    assert discarded == []
+
+
+def test_an_error_that_comes_too_late_is_nobodys(gate: threading.Event) -> None:
+    discarded: list[object] = []
+
+    def ask() -> None:
+        gate.wait(SECONDS)
+        raise OSError("late")
+
+    with pytest.raises(UpstreamTimeout):
+        bounded(SOON, "ask", ask, discarded.append)
+    gate.set()
+    eventually(lambda: not [each for each in threading.enumerate() if each.name == "ask ask"])
+    assert discarded == []
+
+
+def test_an_answer_at_the_very_end_of_the_wait_is_taken_or_discarded_but_not_both() -> None:
+    for _ in range(50):
+        discarded: list[int] = []
+
+        def ask() -> int:
+            time.sleep(0.001)
+            return 1
+
+        try:
+            taken = [bounded(0.001, "ask", ask, discarded.append)]
+        except UpstreamTimeout:
+            taken = []
+            eventually(lambda discarded=discarded: discarded)  # type: ignore[misc]
+        assert taken + discarded == [1]
