@@ -10,12 +10,12 @@ from tests.harness.pull_rig import SECONDS
 LOOK_UPS = """
 import gevent.monkey; gevent.monkey.patch_all()
 import gevent, os, threading
-from registry_cache import native
+from registry_cache.runtime import threadpool
 answers, silence = os.pipe()
 pool = gevent.get_hub().threadpool
 for _ in range(pool.maxsize):
     pool.spawn(os.read, answers, 1)
-elsewhere = native.run(gevent.monkey.get_original("threading", "get_ident")) != threading.get_ident()
+elsewhere = threadpool.run(gevent.monkey.get_original("threading", "get_ident")) != threading.get_ident()
 print(elsewhere, pool.task_queue.unfinished_tasks == pool.maxsize)
 os.close(silence)
 pool.join()
@@ -24,8 +24,8 @@ pool.join()
 TURNS = """
 import gevent.monkey; gevent.monkey.patch_all()
 import os
-from registry_cache import native
-print(native.run(os.sched_getscheduler, 0) == os.SCHED_BATCH, os.sched_getscheduler(0) == os.SCHED_OTHER)
+from registry_cache.runtime import threadpool
+print(threadpool.run(os.sched_getscheduler, 0) == os.SCHED_BATCH, os.sched_getscheduler(0) == os.SCHED_OTHER)
 """
 
 

@@ -201,10 +201,10 @@ def test_a_worker_that_hangs_is_replaced(start: Start, make_puller: MakePuller) 
 GROWN = """
 import os, sys
 from gunicorn.app.wsgiapp import run
-from registry_cache import grown
+from registry_cache.server import memory_guard
 file = sys.argv.pop(1)
-grown.LOOK_SECONDS = 0.0
-grown.resident = lambda pid: os.path.exists(file) * (grown.MOST_BYTES + 1)
+memory_guard.LOOK_SECONDS = 0.0
+memory_guard.resident = lambda pid: os.path.exists(file) * (memory_guard.MOST_BYTES + 1)
 run()
 """
 

@@ -40,18 +40,18 @@ APP = (
 SERVER = textwrap.dedent(f"""
     import sys
     import gevent, gevent.event
-    from registry_cache import connection
+    from registry_cache.server import sockets
     from gunicorn.app.wsgiapp import run
     FILE = sys.argv.pop(1)
     look, looked, ended = (gevent.event.Event() for _ in range(3))
 
     def pause(seconds):
-        assert seconds == connection.SEND_SECONDS / connection._LOOKS
+        assert seconds == sockets.SEND_SECONDS / sockets._LOOKS
         looked.set()
         look.wait()
         look.clear()
 
-    connection._lookout = connection.Lookout(pause)
+    sockets._lookout = sockets.Lookout(pause)
 
     class Stream:
         left = {SIZE} // {CHUNK}

@@ -75,7 +75,7 @@ from prometheus_client import CollectorRegistry, values
 from prometheus_client.multiprocess import MultiProcessCollector
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = sys.argv[1]
 values.ValueClass = values.MultiProcessValue(lambda: int(sys.argv[2]))
-from registry_cache import metrics
+from registry_cache.runtime import metrics
 for _ in range(3):
     metrics.answered("ping", None, 200, 2, 0.1, 0.1)
 metrics.readers(1)
