@@ -39,7 +39,7 @@ from registry_cache.pull.images.warm import Warm
 from registry_cache.pull.listing import Listing
 from registry_cache.pull.manifest import ManifestPull, TagPolicy
 from registry_cache.pull.routing import Served, Upstreams
-from registry_cache.pull.single_flight import Flights
+from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.runtime import metrics
 from registry_cache.store import disk, inventory
 from registry_cache.store.audit import selftest
@@ -103,7 +103,7 @@ def build(config: Config) -> Services:
     layout = Layout.open(config.root)
     blobs = Blobs(layout)
     records = Records(layout, blobs)
-    flights = Flights(layout)
+    flights = MachineFlights(layout)
     trouble.told = lambda error: metrics.store_refused(errno.errorcode.get(error.errno or 0, "unknown"))
     manifests = ManifestPull(records, flights, lambda: datetime.now(UTC))
     return Services(

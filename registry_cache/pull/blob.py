@@ -18,7 +18,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
 from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.outcome import Outcome
-from registry_cache.pull.single_flight import Flights, Record
+from registry_cache.pull.single_flight import MachineFlights, NoteFormat
 from registry_cache.pull.source import Response, Source
 from registry_cache.pull.transfer import parallel_ranges
 from registry_cache.pull.transfer.progress import Cut, Feed, FilePart
@@ -44,6 +44,11 @@ PATIENCE = 5.0
 
 _Chunk = TypeVar("_Chunk", bytes, FilePart)
 _Read = Callable[[ReadHandle | None, int, int], tuple[ReadHandle, _Chunk]]
+
+# What upstream said of a blob's size, as other processes are told it.
+_SIZE_NOTE: NoteFormat[int | None] = NoteFormat(
+    lambda size: {"size": size}, lambda note: None if note["size"] is None else int(note["size"])
+)
 
 _log = Log(__name__)
 
@@ -311,7 +316,7 @@ def _let_go(feed: Feed) -> None:
 class BlobPull:
     """Pulls of blobs, for every upstream over one store."""
 
-    def __init__(self, blobs: Blobs, feeds: Feeds, layers: Layers, flights: Flights) -> None:
+    def __init__(self, blobs: Blobs, feeds: Feeds, layers: Layers, flights: MachineFlights) -> None:
         self._blobs = blobs
         self._feeds = feeds
         self._layers = layers
@@ -443,7 +448,7 @@ class _Pull:
     """
 
     def __init__(
-        self, upstream: Upstream, repository: Repository, digest: Digest, layers: Layers, flights: Flights
+        self, upstream: Upstream, repository: Repository, digest: Digest, layers: Layers, flights: MachineFlights
     ) -> None:
         self.upstream = upstream
         self.repository = repository
@@ -462,9 +467,9 @@ class _Pull:
         TooManyRequests, UpstreamError.
         """
         if not self.proven:
-            size = self._flights.run(f"blob {self.upstream.name}/{self.repository}@{self.digest}", self._ask)["size"]
-            self.size = size if isinstance(size, int) else None
+            self.size = self._flights.run(
+                f"blob {self.upstream.name}/{self.repository}@{self.digest}",
+                lambda: self.upstream.head_blob(self.repository, self.digest),
+                _SIZE_NOTE,
+            )
             self.proven = True
-
-    def _ask(self) -> Record:
-        return {"size": self.upstream.head_blob(self.repository, self.digest)}

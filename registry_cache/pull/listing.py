@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from registry_cache.errors import ManifestUnknown, StoreError, TooManyRequests, UpstreamError
@@ -12,7 +13,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository, fallback_tag
 from registry_cache.pull.manifest import ManifestAnswer, ManifestPull, TagPolicy
 from registry_cache.pull.outcome import Outcome
-from registry_cache.pull.single_flight import Flights, Patience, Record
+from registry_cache.pull.single_flight import MachineFlights, NoteFormat, TimeLimit
 from registry_cache.runtime.log import Log
 from registry_cache.store.records import Records
 from registry_cache.upstream.client import Page, Upstream
@@ -22,6 +23,8 @@ from registry_cache.upstream.deadline import bounded
 CATALOG_PAGE = 100
 
 Descriptor = dict[str, object]
+# What refers to a digest, and why that is stale where it is.
+_Referrers = tuple[list[Descriptor], str | None]
 
 _log = Log(__name__)
 
@@ -48,7 +51,7 @@ class ReferrersAnswer:
 class Listing:
     """Lists, for every upstream over one store."""
 
-    def __init__(self, records: Records, flights: Flights, manifests: ManifestPull) -> None:
+    def __init__(self, records: Records, flights: MachineFlights, manifests: ManifestPull) -> None:
         self._records = records
         self._flights = flights
         self._manifests = manifests
@@ -83,26 +86,24 @@ class Listing:
         """
         kept = self._kept_referrers(upstream, repository, digest)
 
-        def ask() -> Record:
+        def ask() -> _Referrers:
             found, reason = upstream.referrers(repository, digest, has_copy=kept is not None), None
             if found is None:
                 found, reason = self._by_tag(upstream, repository, digest, tags)
             if reason is None:
                 self._keep_referrers(upstream, repository, digest, found)
-            return {"manifests": found, "reason": reason}
+            return found, reason
 
         what = f"asked {upstream.name} for the referrers of {digest} in {repository}"
-        patience = None if kept is None else Patience(tags.patience, what)
+        limit = None if kept is None else TimeLimit(tags.patience, what)
         try:
-            found = self._flights.run(f"referrers {upstream.name}/{repository}@{digest}", ask, patience)
+            key = f"referrers {upstream.name}/{repository}@{digest}"
+            found, reason = self._flights.run(key, ask, _REFERRERS_NOTE, limit)
         except (TooManyRequests, UpstreamError) as error:
             if kept is None:
                 raise
             return ReferrersAnswer(Outcome.STALE, kept, error.message)
-        reason = found["reason"]
-        if reason is not None:
-            return ReferrersAnswer(Outcome.STALE, _descriptors(found), str(reason))
-        return ReferrersAnswer(Outcome.MISS, _descriptors(found))
+        return ReferrersAnswer(Outcome.MISS if reason is None else Outcome.STALE, found, reason)
 
     def catalog(self, upstream: str, count: int | None, last: str | None) -> ListAnswer:
         """Return a page of the repositories that have something here. Raises StoreError."""
@@ -183,6 +184,13 @@ def _listed(answer: ManifestAnswer) -> list[Descriptor]:
     return _descriptors(document) if isinstance(document, dict) else []
 
 
-def _descriptors(document: Record) -> list[Descriptor]:
+def _descriptors(document: Mapping[str, object]) -> list[Descriptor]:
     manifests = document.get("manifests")
     return [each for each in manifests if isinstance(each, dict)] if isinstance(manifests, list) else []
+
+
+# As other processes are told what upstream said.
+_REFERRERS_NOTE: NoteFormat[_Referrers] = NoteFormat(
+    lambda found: {"manifests": found[0], "reason": found[1]},
+    lambda note: (_descriptors(note), None if note["reason"] is None else str(note["reason"])),
+)

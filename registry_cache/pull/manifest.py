@@ -17,11 +17,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from registry_cache.errors import (
     Denied,
@@ -42,7 +41,7 @@ from registry_cache.oci.manifest import is_object, parse_manifest
 from registry_cache.oci.names import Reference, Repository, Tag
 from registry_cache.policy.freshness import Freshness, decide
 from registry_cache.pull.outcome import Outcome
-from registry_cache.pull.single_flight import Flights, Patience, Record
+from registry_cache.pull.single_flight import MachineFlights, NoteFormat, TimeLimit
 from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log
 from registry_cache.store.records import Records, StoredManifest, TagRecord
@@ -96,7 +95,7 @@ class ManifestPull:
     def __init__(
         self,
         records: Records,
-        flights: Flights,
+        flights: MachineFlights,
         clock: Callable[[], datetime],
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -165,11 +164,11 @@ class ManifestPull:
 
     def _resolve(self, upstream: Upstream, repository: Repository, tag: Tag) -> TagRecord:
         """Ask upstream what a tag means of which there is no copy, once for all who ask meanwhile; keep the answer."""
-
-        def ask() -> Record:
-            return _to_values(self._ask_tag(upstream, repository, tag, has_copy=False))
-
-        return _from_values(self._flights.run(_key(upstream, repository, tag), ask))
+        return self._flights.run(
+            _key(upstream, repository, tag),
+            lambda: self._ask_tag(upstream, repository, tag, has_copy=False),
+            _TAG_NOTE,
+        )
 
     def _renewed(
         self,
@@ -192,22 +191,22 @@ class ManifestPull:
             raise outlook
         until = time.monotonic() + tags.patience
         # Whoever has a copy stops waiting for all of it together, and for another process that is at it.
-        patience = Patience(tags.patience, f"asked {upstream.name} for {repository}:{tag}")
+        limit = TimeLimit(tags.patience, f"asked {upstream.name} for {repository}:{tag}")
 
-        def ask() -> Record:
+        def ask() -> TagRecord:
             found = self._ask_tag(upstream, repository, tag, has_copy=True)
             if time.monotonic() >= until:
                 # Nobody waits any more: what it moved to must be here for the next, who may not wait as long either.
                 self._bring(upstream, repository, tag, found)
-            return _to_values(found)
+            return found
 
         try:
-            found = _from_values(self._flights.run(_key(upstream, repository, tag), ask, patience))
+            found = self._flights.run(_key(upstream, repository, tag), ask, _TAG_NOTE, limit)
             if stored and found.digest == stored.digest:
                 answer = _answer(Outcome.REVALIDATED, stored)
             else:
                 left = max(0.0, until - time.monotonic())
-                answer = bounded(left, patience.what, lambda: self._moved(upstream, repository, tag, found, absent))
+                answer = bounded(left, limit.what, lambda: self._moved(upstream, repository, tag, found, absent))
         except UpstreamTimeout as error:
             upstream.too_late(error)
             raise
@@ -217,7 +216,7 @@ class ManifestPull:
     def _renew_behind(self, upstream: Upstream, repository: Repository, tag: Tag, tags: TagPolicy) -> None:
         """Ask upstream what a tag means and fetch it, while everybody is served the copy."""
 
-        def ask() -> Record:
+        def ask() -> TagRecord:
             began = time.monotonic()
             try:
                 found = self._ask_tag(upstream, repository, tag, has_copy=True)
@@ -226,9 +225,9 @@ class ManifestPull:
                 # A denial that comes soon must end access, and an error that comes soon costs nobody a wait.
                 if time.monotonic() - began < tags.patience:
                     upstream.in_time()
-            return _to_values(found)
+            return found
 
-        self._flights.start(_key(upstream, repository, tag), ask)
+        self._flights.start(_key(upstream, repository, tag), ask, _TAG_NOTE)
 
     def _bring(self, upstream: Upstream, repository: Repository, tag: Tag, found: TagRecord) -> None:
         try:
@@ -292,17 +291,15 @@ class ManifestPull:
         self, upstream: Upstream, repository: Repository, digest: Digest, found: TagRecord | None
     ) -> ManifestAnswer:
         """Bring a manifest here, once for all who ask meanwhile; ``found`` where upstream has just named it here."""
-        fetched: list[StoredManifest] = []
 
-        def fetch() -> Record:
+        def fetch() -> StoredManifest:
             # A second look: the flight before ours may have brought it.
             here = self._stored(upstream, repository, digest) or self._adopt(upstream, repository, digest, found)
-            fetched.append(here or self._fetch(upstream, repository, digest))
-            return {}
+            return here or self._fetch(upstream, repository, digest)
 
-        self._flights.run(f"manifest {upstream.name}/{repository}@{digest}", fetch)
-        # Others' bytes come from the disk; where it kept none, everybody has to fetch their own.
-        stored = fetched[0] if fetched else self._stored(upstream, repository, digest)
+        fetched = self._flights.run(f"manifest {upstream.name}/{repository}@{digest}", fetch, _MANIFEST_NOTE)
+        # Another process' bytes come from the disk; where it kept none, we have to fetch our own.
+        stored = fetched or self._stored(upstream, repository, digest)
         return _answer(Outcome.MISS, stored or self._fetch(upstream, repository, digest))
 
     def _adopt(
@@ -400,8 +397,6 @@ def _key(upstream: Upstream, repository: Repository, tag: Tag) -> str:
     return f"tag {upstream.name}/{repository}:{tag}"
 
 
-_VALUES = ("previous", "digest", "media_type", "size", "checked_at", "changed_at")
-
 _Absent = Callable[[Upstream, Repository, Digest, TagRecord | None], ManifestAnswer]
 
 
@@ -409,7 +404,7 @@ def _answer(outcome: Outcome, stored: StoredManifest) -> ManifestAnswer:
     return ManifestAnswer(outcome, stored.digest, stored.media_type, len(stored.data), stored.data)
 
 
-def _to_values(record: TagRecord) -> Record:
+def _write_tag(record: TagRecord) -> dict[str, object]:
     return {
         "previous": str(record.previous) if record.previous else None,
         "digest": str(record.digest),
@@ -420,20 +415,17 @@ def _to_values(record: TagRecord) -> Record:
     }
 
 
-def _from_values(values: Record) -> TagRecord:
-    return _tag_record(*(values[name] for name in _VALUES))
-
-
-# All who share an outcome get the same values.
-@lru_cache(maxsize=64)
-def _tag_record(
-    previous: object, digest: object, media_type: object, size: object, checked_at: object, changed_at: object
-) -> TagRecord:
+def _read_tag(note: Mapping[str, Any]) -> TagRecord:
     return TagRecord(
-        previous=Digest.parse(str(previous)) if previous else None,
-        digest=Digest.parse(str(digest)),
-        media_type=str(media_type),
-        size=int(str(size)),
-        checked_at=datetime.fromisoformat(str(checked_at)),
-        changed_at=datetime.fromisoformat(str(changed_at)),
+        previous=Digest.parse(note["previous"]) if note["previous"] else None,
+        digest=Digest.parse(note["digest"]),
+        media_type=str(note["media_type"]),
+        size=int(note["size"]),
+        checked_at=datetime.fromisoformat(note["checked_at"]),
+        changed_at=datetime.fromisoformat(note["changed_at"]),
     )
+
+
+# As other processes are told what a tag means, and that a manifest has come: its bytes are on the disk.
+_TAG_NOTE = NoteFormat(_write_tag, _read_tag)
+_MANIFEST_NOTE: NoteFormat[StoredManifest | None] = NoteFormat(lambda manifest: {}, lambda note: None)

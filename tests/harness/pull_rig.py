@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any, Generic, TypeVar
 
 import pytest
 
 from registry_cache.errors import UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
-from registry_cache.pull.single_flight import Flights
 from registry_cache.pull.source import Source
 from registry_cache.pull.transfer import transfer as transfers
 from registry_cache.pull.transfer.download import Download
 from registry_cache.pull.transfer.progress import Cut, Feed
 from registry_cache.pull.transfer.transfer import Transfer
+from registry_cache.runtime.single_flight import SingleFlight
 from tests.harness.store_rig import APP, HUB, Store
 
 SECONDS = 40.0
+
+T = TypeVar("T")
 
 
 class Body:
@@ -155,10 +159,28 @@ def drain(feed: Feed, start: int = 0, stop: int | None = None, length: int = 700
     return bytes(got)
 
 
-def flying(flights: Flights, key: str) -> int:
+class Question(Generic[T]):
+    """Work that is held until the test lets it go on, and counts how often it was done."""
+
+    def __init__(self, outcome: T | BaseException) -> None:
+        self.outcome = outcome
+        self.asked = 0
+        self.begun = threading.Event()
+        self.gate = threading.Event()
+
+    def __call__(self) -> T:
+        self.asked += 1
+        self.begun.set()
+        assert self.gate.wait(SECONDS)
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        return self.outcome
+
+
+def flying(flights: SingleFlight[Any, Any], key: str) -> int:
     """How many threads wait for another's flight in this process."""
-    running = flights._running.get(key)
-    return len(running.done._cond._waiters) if running else 0  # type: ignore[attr-defined]
+    flight = flights._flights.get(key)
+    return len(flight._done._cond._waiters) if flight else 0  # type: ignore[attr-defined]
 
 
 def holding(pid: int, path: str) -> int:

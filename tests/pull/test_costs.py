@@ -20,7 +20,7 @@ from registry_cache.pull.blob import BlobPull, Feeds, GrowingBlob, WholeBlob
 from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.manifest import ManifestPull, TagPolicy
 from registry_cache.pull.outcome import Outcome
-from registry_cache.pull.single_flight import Flights
+from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.transfer.progress import FilePart
 from registry_cache.store.read_handle import ReadHandle
 from registry_cache.upstream.client import Upstream
@@ -63,13 +63,13 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def manifests(store: Store) -> ManifestPull:
-    return ManifestPull(store.records, Flights(store.layout), lambda: datetime.now(UTC))
+    return ManifestPull(store.records, MachineFlights(store.layout), lambda: datetime.now(UTC))
 
 
 @pytest.fixture
 def blobs(store: Store) -> BlobPull:
     feeds = Feeds(store.blobs, store.partials, 100)
-    return BlobPull(store.blobs, feeds, Layers(store.records), Flights(store.layout))
+    return BlobPull(store.blobs, feeds, Layers(store.records), MachineFlights(store.layout))
 
 
 def test_a_manifest_by_digest(upstream: FakeUpstream, manifests: ManifestPull) -> None:
@@ -131,7 +131,7 @@ def test_a_tag_that_is_fresh(upstream: FakeUpstream, manifests: ManifestPull) ->
 
 def test_a_tag_that_is_compared_again_and_again(upstream: FakeUpstream, store: Store) -> None:
     now = datetime.now(UTC)
-    manifests = ManifestPull(store.records, Flights(store.layout), lambda: now)
+    manifests = ManifestPull(store.records, MachineFlights(store.layout), lambda: now)
     registry = connect(upstream.url)
     upstream.add_manifest(b"{}", OCI_MANIFEST, tag="1")
     manifests.get(registry, APP, Tag("1"), POLICY)

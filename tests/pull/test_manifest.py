@@ -25,7 +25,7 @@ from registry_cache.oci.names import Reference, Repository, Tag
 from registry_cache.pull import manifest
 from registry_cache.pull.manifest import ManifestAnswer, ManifestPull, TagPolicy
 from registry_cache.pull.outcome import Outcome
-from registry_cache.pull.single_flight import Flights
+from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.store.locks import LockFile
 from registry_cache.upstream import client
 from tests.harness.content import DOCKER_INDEX, OCI_MANIFEST
@@ -52,7 +52,7 @@ class Worker:
         self.root = store.layout.root
         self.ahead = timedelta(0)
         self.registry = connect(url)
-        self.flights = Flights(fresh.layout)
+        self.flights = MachineFlights(fresh.layout)
         self.pull = ManifestPull(fresh.records, self.flights, lambda: datetime.now(UTC) + self.ahead)
 
     def get(self, reference: Reference = LATEST, repository: Repository = APP, **policy: object) -> ManifestAnswer:
@@ -89,7 +89,7 @@ def asked(upstream: FakeUpstream) -> list[str]:
 
 
 def flying_at_all(worker: Worker) -> bool:
-    return bool(worker.flights._running)
+    return bool(worker.flights._here._flights)
 
 
 def test_a_tag_costs_a_head_and_one_get_by_digest(upstream: FakeUpstream, worker: Worker, store: Store) -> None:
@@ -269,7 +269,7 @@ def test_forty_who_ask_at_once_cost_one_head_and_one_get(upstream: FakeUpstream,
     with ThreadPoolExecutor(40) as pool:
         answers = [pool.submit(workers[number % 2].get) for number in range(40)]
         # One of each process is at it, with the lock file open, and all others wait for the one of theirs.
-        eventually(lambda: [flying(worker.flights, key) for worker in workers] == [19, 19])
+        eventually(lambda: [flying(worker.flights._here, key) for worker in workers] == [19, 19])
         eventually(lambda: holding(os.getpid(), store.layout.flight(key)) == 2)
         upstream.faults.gate.set()
         results = [answer.result(SECONDS) for answer in answers]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import itertools
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,22 +15,25 @@ import pytest
 
 from registry_cache.errors import RegistryError, TooManyRequests, UpstreamTimeout
 from registry_cache.pull import single_flight
-from registry_cache.pull.single_flight import Flights, Patience, Record
+from registry_cache.pull.single_flight import MachineFlights, NoteFormat, TimeLimit
 from registry_cache.store import locks
 from registry_cache.store.layout import Layout
-from tests.harness.pull_rig import SECONDS, eventually, flying, holding
+from tests.harness.pull_rig import SECONDS, Question, eventually, flying, holding
 from tests.harness.store_rig import children, descriptors
 
 KEY = "tag docker.io/library/app:latest"
+
+Record = Mapping[str, object]
+NOTE: NoteFormat[Record] = NoteFormat(dict, dict)
 
 # Asks when told to; its work waits for a line, and says what came out.
 ASK = """
 import json, sys
 from pathlib import Path
 from registry_cache.errors import RegistryError, TooManyRequests
-from registry_cache.pull.single_flight import Flights
+from registry_cache.pull.single_flight import MachineFlights, NoteFormat
 from registry_cache.store.layout import Layout
-flights = Flights(Layout(Path(sys.argv[1])))
+flights = MachineFlights(Layout(Path(sys.argv[1])))
 def work():
     print("working", flush=True)
     told = sys.stdin.readline().strip()
@@ -44,7 +46,7 @@ sys.stdin.readline()
 print("asking", flush=True)
 while True:
     try:
-        print(json.dumps(flights.run(sys.argv[2], work)), flush=True)
+        print(json.dumps(flights.run(sys.argv[2], work, NoteFormat(dict, dict))), flush=True)
     except RegistryError as error:
         print(json.dumps(error.to_record()), flush=True)
     except Exception as error:
@@ -53,91 +55,24 @@ while True:
 """
 
 
-class Question:
-    """Work that is held until the test lets it go on, and counts how often it was done."""
-
-    def __init__(self, outcome: Record | BaseException) -> None:
-        self.outcome = outcome
-        self.asked = 0
-        self.begun = threading.Event()
-        self.gate = threading.Event()
-
-    def __call__(self) -> Record:
-        self.asked += 1
-        self.begun.set()
-        assert self.gate.wait(SECONDS)
-        if isinstance(self.outcome, BaseException):
-            raise self.outcome
-        return self.outcome
-
-
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
     return Layout.open(tmp_path)
 
 
 def came(
-    flights: Flights, count: int, question: Callable[[], Record], pool: ThreadPoolExecutor
+    flights: MachineFlights, count: int, question: Callable[[], Record], pool: ThreadPoolExecutor
 ) -> list[Future[Record]]:
     """Start so many who ask, and return when all wait or work."""
     arrived = threading.Barrier(count + 1, timeout=SECONDS)
 
     def ask() -> Record:
         arrived.wait()
-        return flights.run(KEY, question)
+        return flights.run(KEY, question, NOTE)
 
     asked = [pool.submit(ask) for _ in range(count)]
     arrived.wait()
     return asked
-
-
-OUTCOMES = [{"digest": "d", "size": 5}, TooManyRequests("later", retry_after=3), ZeroDivisionError("a defect")]
-
-
-@pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: type(outcome).__name__)
-def test_threads_share_one_outcome(layout: Layout, outcome: Record | BaseException) -> None:
-    flights, question = Flights(layout), Question(outcome)
-    with ThreadPoolExecutor(16) as pool:
-        asked = came(flights, 16, question, pool)
-        eventually(lambda: flying(flights, KEY) == 15)
-        question.gate.set()
-        outcomes = [future.exception(SECONDS) or future.result() for future in asked]
-    if isinstance(outcome, RegistryError):
-        # Each thread raises an error of its own.
-        assert len({id(each) for each in outcomes}) == 16
-        assert {repr(each) for each in outcomes} == {repr(outcome)}
-    else:
-        assert all(each is outcome for each in outcomes)
-    assert question.asked == 1
-    assert flights._running == {}
-    assert os.listdir(os.path.dirname(layout.flight(KEY))) == []
-
-
-def test_who_comes_later_asks_anew(layout: Layout) -> None:
-    flights, counter = Flights(layout), itertools.count()
-    assert [flights.run(KEY, lambda: {"n": next(counter)}) for _ in range(3)] == [{"n": 0}, {"n": 1}, {"n": 2}]
-
-
-def test_other_keys_do_not_wait(layout: Layout) -> None:
-    flights, question = Flights(layout), Question({})
-    with ThreadPoolExecutor(1) as pool:
-        held = pool.submit(flights.run, KEY, question)
-        assert question.begun.wait(SECONDS)
-        assert flights.run("another", lambda: {"a": 1}) == {"a": 1}
-        question.gate.set()
-        assert held.result(SECONDS) == {}
-
-
-def test_an_error_does_not_stick(layout: Layout) -> None:
-    flights = Flights(layout)
-
-    def broken() -> Record:
-        raise ZeroDivisionError
-
-    for _ in range(2):
-        with pytest.raises(ZeroDivisionError):
-            flights.run(KEY, broken)
-    assert flights.run(KEY, lambda: {"a": 1}) == {"a": 1}
 
 
 @pytest.mark.parametrize(
@@ -154,7 +89,7 @@ def test_processes_share_one_outcome(layout: Layout, told: str, outcome: Record)
         for other in others:
             other.hears()
             assert other.says() == "asking"
-        mine = Flights(layout)
+        mine = MachineFlights(layout)
         with ThreadPoolExecutor(1) as pool:
             asked = came(mine, 1, lambda: {"told": "not me"}, pool)
             # All three are in the queue once they hold the file open; a moment more, and they have tried it.
@@ -172,7 +107,7 @@ def test_a_defect_in_another_process_is_its_own(layout: Layout) -> None:
         first.hears()
         assert [first.says(), first.says()] == ["asking", "working"]
         with ThreadPoolExecutor(1) as pool:
-            asked = came(Flights(layout), 1, lambda: {"told": "me"}, pool)
+            asked = came(MachineFlights(layout), 1, lambda: {"told": "me"}, pool)
             eventually(lambda: holding(os.getpid(), layout.flight(KEY)))
             first.hears("break")
             assert first.says() == "ZeroDivisionError"
@@ -184,7 +119,7 @@ def test_a_killed_holder_blocks_nobody(layout: Layout) -> None:
         holder.hears()
         assert [holder.says(), holder.says()] == ["asking", "working"]
         with ThreadPoolExecutor(1) as pool:
-            asked = came(Flights(layout), 1, lambda: {"told": "me"}, pool)
+            asked = came(MachineFlights(layout), 1, lambda: {"told": "me"}, pool)
             eventually(lambda: holding(os.getpid(), layout.flight(KEY)))
             assert not asked[0].done()
             holder.kill()
@@ -210,7 +145,7 @@ def test_a_killed_holder_blocks_nobody(layout: Layout) -> None:
 def test_a_note_that_is_torn_old_or_from_the_future_is_none(layout: Layout, note: bytes) -> None:
     """As a holder leaves it that died between its note and the end."""
     Path(layout.flight(KEY)).write_bytes(note)
-    assert Flights(layout, clock=lambda: 100.0).run(KEY, lambda: {"told": "me"}) == {"told": "me"}
+    assert MachineFlights(layout, clock=lambda: 100.0).run(KEY, lambda: {"told": "me"}, NOTE) == {"told": "me"}
     assert os.listdir(os.path.dirname(layout.flight(KEY))) == []
 
 
@@ -218,7 +153,7 @@ def test_a_note_of_one_who_died_right_after_it_is_good_for_those_who_waited(layo
     note = b'{"finished_at": 100.5, "record": {"told": "before I died"}, "failed": null}'
     Path(layout.flight(KEY)).write_bytes(note)
     clock = iter([100.0, 101.0, 102.0, 103.0])
-    found = Flights(layout, clock=lambda: next(clock)).run(KEY, lambda: {"told": "me"})
+    found = MachineFlights(layout, clock=lambda: next(clock)).run(KEY, lambda: {"told": "me"}, NOTE)
     assert found == {"told": "before I died"}
 
 
@@ -233,10 +168,10 @@ def test_a_disk_that_takes_no_lock_costs_no_pull(
     monkeypatch.setattr(fcntl if call == "flock" else os, call, refuse)
     before = descriptors()
     question = Question({"told": "me"})
-    flights = Flights(layout)
+    flights = MachineFlights(layout)
     with ThreadPoolExecutor(4) as pool:
         asked = came(flights, 4, question, pool)
-        eventually(lambda: flying(flights, KEY) == 3)
+        eventually(lambda: flying(flights._here, KEY) == 3)
         question.gate.set()
         assert [future.result(SECONDS) for future in asked] == [{"told": "me"}] * 4
     assert question.asked == 1
@@ -248,54 +183,54 @@ def test_a_disk_that_takes_no_note_costs_no_pull(layout: Layout, monkeypatch: py
         raise OSError(errno.ENOSPC, "full")
 
     monkeypatch.setattr(os, "pwrite", refuse)
-    assert Flights(layout).run(KEY, lambda: {"told": "me"}) == {"told": "me"}
+    assert MachineFlights(layout).run(KEY, lambda: {"told": "me"}, NOTE) == {"told": "me"}
     assert os.listdir(os.path.dirname(layout.flight(KEY))) == []
 
 
 def test_waiting_is_bounded(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(single_flight, "MAX_WAIT", 0.05)
+    monkeypatch.setattr(single_flight, "HOLDER_TIMEOUT_SECONDS", 0.05)
     before = descriptors()
     held = locks.try_lock(layout.flight(KEY))
     assert held is not None
     with held:
-        flights = Flights(layout)
+        flights = MachineFlights(layout)
         with pytest.raises(UpstreamTimeout, match="still asking"):
-            flights.run(KEY, dict)
-    assert flights.run(KEY, lambda: {"a": 1}) == {"a": 1}
+            flights.run(KEY, dict, NOTE)
+    assert flights.run(KEY, lambda: {"a": 1}, NOTE) == {"a": 1}
     assert not descriptors() - before
 
 
 def test_waiting_for_a_thread_is_bounded(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(single_flight, "MAX_WAIT", 0.05)
-    flights, question = Flights(layout), Question({})
+    monkeypatch.setattr(single_flight, "HOLDER_TIMEOUT_SECONDS", 0.05)
+    flights, question = MachineFlights(layout), Question[Record]({})
     with ThreadPoolExecutor(1) as pool:
-        held = pool.submit(flights.run, KEY, question)
+        held = pool.submit(flights.run, KEY, question, NOTE)
         assert question.begun.wait(SECONDS)
         with pytest.raises(UpstreamTimeout):
-            flights.run(KEY, dict)
+            flights.run(KEY, dict, NOTE)
         question.gate.set()
         assert held.result(SECONDS) == {}
 
 
 def test_who_comes_late_does_not_wait_as_long_again(layout: Layout) -> None:
-    flights, question = Flights(layout), Question({"told": "late"})
-    flights.start(KEY, question)
+    flights, question = MachineFlights(layout), Question({"told": "late"})
+    flights.start(KEY, question, NOTE)
     assert question.begun.wait(SECONDS)
-    flights._running[KEY].began -= 3
+    flights._here._flights[KEY].began -= 3
     with pytest.raises(UpstreamTimeout, match="no answer in 3 s when we asked"):
-        flights.run(KEY, dict, Patience(3, "asked"))
+        flights.run(KEY, dict, NOTE, TimeLimit(3, "asked"))
     with ThreadPoolExecutor(1) as pool:
-        patient = pool.submit(flights.run, KEY, dict)
-        eventually(lambda: flying(flights, KEY) == 1)
+        patient = pool.submit(flights.run, KEY, dict, NOTE)
+        eventually(lambda: flying(flights._here, KEY) == 1)
         question.gate.set()
         assert patient.result(SECONDS) == {"told": "late"}
 
 
 def test_work_that_nobody_waits_for_is_done_once(layout: Layout) -> None:
-    flights, question = Flights(layout), Question(TooManyRequests("later"))
+    flights, question = MachineFlights(layout), Question[Record](TooManyRequests("later"))
     for _ in range(3):
-        flights.start(KEY, question)
+        flights.start(KEY, question, NOTE)
     question.gate.set()
-    eventually(lambda: flights._running == {})
+    eventually(lambda: flights._here._flights == {})
     assert question.asked == 1
     assert os.listdir(os.path.dirname(layout.flight(KEY))) == []

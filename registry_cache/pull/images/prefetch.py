@@ -14,7 +14,7 @@ from registry_cache.pull.blob import BlobAnswer, BlobPull, Feeds, GrowingBlob, W
 from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.images.worker_pool import side_by_side
 from registry_cache.pull.outcome import Outcome
-from registry_cache.pull.single_flight import Flights
+from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.transfer.progress import Cut
 from registry_cache.runtime.log import Log
 from registry_cache.store.blobs import Blobs
@@ -29,7 +29,7 @@ _log = Log(__name__)
 class BlobPullAhead(BlobPull):
     """Pulls of blobs; from upstreams with ``layers_ahead``, of their images' other layers as well."""
 
-    def __init__(self, blobs: Blobs, feeds: Feeds, layers: Layers, flights: Flights) -> None:
+    def __init__(self, blobs: Blobs, feeds: Feeds, layers: Layers, flights: MachineFlights) -> None:
         super().__init__(blobs, feeds, layers, flights)
         self._mutex = threading.Lock()
         # Of images whose layers are being brought, the first blob that each names.

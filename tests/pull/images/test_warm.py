@@ -22,7 +22,7 @@ from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.images.warm import Progress, Warm, Warmed
 from registry_cache.pull.manifest import ManifestPull
 from registry_cache.pull.routing import Served, Upstreams
-from registry_cache.pull.single_flight import Flights
+from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.store.interchange.archive import Archive, whole_file
 from tests.harness.content import OCI_INDEX, OCI_MANIFEST, digest_of
 from tests.harness.images import Image as Built
@@ -42,7 +42,7 @@ class Site:
         self.store = store = open_store(root / "store")
         self._archive = root / "archive.tar"
         self._upstreams = Upstreams(Served(connect(url), (), ALWAYS_ASK))
-        flights = Flights(store.layout)
+        flights = MachineFlights(store.layout)
         manifests = ManifestPull(store.records, flights, lambda: datetime.now(UTC), lambda seconds: None)
         blobs = BlobPull(store.blobs, Feeds(store.blobs, store.partials, 10), Layers(store.records), flights)
         self._warm = Warm(manifests, blobs, store.records, store.partials)

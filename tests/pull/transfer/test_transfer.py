@@ -24,7 +24,7 @@ from registry_cache.oci.names import Repository
 from registry_cache.pull.blob import BlobPull, Feeds, GrowingBlob, WholeBlob
 from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.outcome import Outcome
-from registry_cache.pull.single_flight import Flights
+from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.transfer.progress import Cut, Feed
 from registry_cache.pull.transfer.transfer import Transfer
 from registry_cache.pull.uncached.body import UncachedBlob
@@ -88,7 +88,7 @@ class Process:
     def __init__(self, store: Store, upstream: FakeUpstream, readers: int = 100) -> None:
         fresh = open_store(Path(store.layout.root))
         self.feeds = Feeds(fresh.blobs, fresh.partials, readers)
-        self.flights = Flights(fresh.layout)
+        self.flights = MachineFlights(fresh.layout)
         self.pull = BlobPull(fresh.blobs, self.feeds, Layers(fresh.records), self.flights)
         self.registry = connect(upstream.url)
 
@@ -156,7 +156,7 @@ def test_many_clients_of_another_repository_cost_one_question(
     with ThreadPoolExecutor(40) as pool:
         pulls = [pool.submit(processes[number % 2].get, OTHER) for number in range(40)]
         # One of each process is at it, with the lock file open, and all others wait for the one of theirs.
-        eventually(lambda: [flying(each.flights, key) for each in processes] == [19, 19])
+        eventually(lambda: [flying(each.flights._here, key) for each in processes] == [19, 19])
         eventually(lambda: holding(os.getpid(), store.layout.flight(key)) == 2)
         # What is proven for one repository is not for a third.
         with pytest.raises(BlobUnknown):
@@ -175,7 +175,7 @@ def test_all_who_asked_meanwhile_are_refused_together_and_who_comes_later_asks_a
     upstream.faults.hold_before = f"HEAD /v2/{OTHER}/blobs/"
     with ThreadPoolExecutor(8) as pool:
         pulls = [pool.submit(one.get, OTHER) for _ in range(8)]
-        eventually(lambda: flying(one.flights, f"blob {HUB}/{OTHER}@{DIGEST}") == 7)
+        eventually(lambda: flying(one.flights._here, f"blob {HUB}/{OTHER}@{DIGEST}") == 7)
         upstream.faults.gate.set()
         assert {type(pull.exception(SECONDS)) for pull in pulls} == {BlobUnknown}
     assert upstream.heads(NAME) == 1
