@@ -14,7 +14,7 @@ from registry_cache.config import load_config
 from registry_cache.server import launcher
 
 # The file and not the module: gunicorn runs a file anew at each reload, and imports a module once.
-SETTINGS = f"file:{Path(__file__).parents[1] / 'server' / 'settings.py'}"
+SETTINGS = f"file:{Path(__file__).with_name('gunicorn_settings.py')}"
 APPLICATION = "registry_cache.app:from_environment()"
 
 

@@ -1,21 +1,31 @@
-"""The configuration in force: read and tried by gunicorn's master, inherited by the workers that it forks.
+"""The configuration in force: read and checked by gunicorn's master, inherited by the workers that it forks.
 
-A worker that read the file itself would get, when it replaces one that crashed, what the operator is half way through
-typing, and one worker that cannot start ends gunicorn's master.
+If workers read the file themselves, one that replaces a crashed worker would get what the operator is half way through
+typing; and a single worker that cannot start ends gunicorn's master.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from registry_cache.config import Config, load_config
-from registry_cache.store.layout import Layout
+
+_Check = Callable[[Config], object]
 
 _held: list[Config] = []
+_check: list[_Check] = []
+
+
+def check_with(check: _Check) -> None:
+    """Let ``read`` call ``check``, which raises StoreError where a configuration names a store that does not open."""
+    _check[:] = [check]
 
 
 def read() -> Config:
-    """Return what the environment and its file say now, tried but not in force. Raises ConfigError, StoreError."""
+    """Return what the environment and its file say now, checked but not in force. Raises ConfigError, StoreError."""
     config = load_config()
-    Layout.open(config.root)
+    for check in _check:
+        check(config)
     return config
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import ssl
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -118,7 +117,7 @@ def test_clients_certificates(loader: Loader, asked: str, said: str) -> None:
 
 
 @pytest.fixture
-def settings(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def settings(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """gunicorn's settings for a server with TLS that asks for clients' certificates."""
     _, certificate = make_certificate(loader.folder)
     key = loader.folder / "key.pem"
@@ -128,16 +127,17 @@ def settings(loader: Loader, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         monkeypatch.setenv(name, value)
     # A process reads its configuration once; this one plays several.
     monkeypatch.setattr("registry_cache.server.active_config._held", [])
-    module = importlib.import_module("registry_cache.server.settings")
-    return importlib.reload(module)
+    from registry_cache.server.settings import load
+
+    return load()
 
 
-def test_gunicorns_settings(settings: ModuleType, tmp_path: Path) -> None:
+def test_gunicorns_settings(settings: dict[str, Any], tmp_path: Path) -> None:
     from gunicorn.config import Config
 
     gunicorn = Config()
-    for name in [name for name in vars(settings) if name in gunicorn.settings]:
-        gunicorn.set(name, getattr(settings, name))
+    for name, value in settings.items():
+        gunicorn.set(name, value)
 
     assert gunicorn.address == ["/run/c.sock"]
     assert (gunicorn.workers, gunicorn.worker_connections, gunicorn.graceful_timeout) == (2, 3000, 30)
@@ -145,8 +145,8 @@ def test_gunicorns_settings(settings: ModuleType, tmp_path: Path) -> None:
     assert gunicorn.certfile == str(tmp_path / "certificate.pem")
 
 
-def test_the_tls_context(settings: ModuleType) -> None:
-    context = settings.ssl_context(None, None)
+def test_the_tls_context(settings: dict[str, Any]) -> None:
+    context = settings["ssl_context"](None, None)
 
     assert context.minimum_version == ssl.TLSVersion.TLSv1_3
     assert context.verify_mode == ssl.CERT_REQUIRED
