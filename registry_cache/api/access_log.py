@@ -12,6 +12,7 @@ from flask import Request, request
 
 from registry_cache.pull.routing import Fallback, Target, Upstreams
 from registry_cache.runtime import metrics, upstream_wait
+from registry_cache.runtime.connection import connection_of
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.trusted_proxies import Proxies
 
@@ -62,7 +63,7 @@ class Exchange:
         self.status = 0
         self.sent = 0
         self.error: str | None = None
-        self._connection = request.environ.get("gunicorn.socket")
+        self._connection = connection_of(request.environ)
         # The body itself will call ``finish``: its bytes go out after Flask is done.
         self.streams = False
 
@@ -88,8 +89,8 @@ class Exchange:
             seconds=seconds,
             first_byte_seconds=first_byte,
             upstream_seconds=self.waited.seconds or None,
-            # The worker's own reason is known to the connection alone.
-            error=self.error or getattr(self._connection, "let_go", None),
+            # Asked last: the server may have ended the connection while the body was sent.
+            error=self.error or self._connection.end_reason(),
             agent=self.agent[:200] if self.agent else None,
         )
 

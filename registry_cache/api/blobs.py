@@ -19,6 +19,7 @@ from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.routing import Target, Upstreams
 from registry_cache.pull.transfer.progress import Cut, FilePart
 from registry_cache.pull.uncached.body import UncachedBlob
+from registry_cache.runtime.connection import connection_of
 
 # Up to this a read, and one send with the head, cost less than the calls around a sendfile.
 _SMALL = 32 * 1024
@@ -148,7 +149,7 @@ def _streamed(body: StreamBody) -> Response:
 
 def _sends_parts(request: Request) -> bool:
     """Tell whether the server sends parts of files by itself: our worker does, where there is no TLS."""
-    return bool(getattr(request.environ.get("gunicorn.socket"), "sends_parts", False))
+    return connection_of(request.environ).sends_parts
 
 
 def _know_size(blob: GrowingBlob | UncachedBlob) -> None:

@@ -14,6 +14,7 @@ from flask import Blueprint, Flask, Request, Response, request
 from registry_cache.api.access_log import current
 from registry_cache.api.responses import json_response
 from registry_cache.errors import NameUnknown
+from registry_cache.runtime.connection import connection_of
 
 # What every unknown URL is told.
 NO_SUCH_URL = "no such URL: this is a registry's pull API, under /v2/"
@@ -57,8 +58,8 @@ def register(app: Flask) -> None:
 
 
 def by_debug(request: Request) -> bool:
-    """Tell whether the request came by ``http.debug.addr``: the worker marks the connection, no header can."""
-    return getattr(request.environ.get("gunicorn.socket"), "debug", False)
+    """Tell whether the request came by ``http.debug.addr``."""
+    return connection_of(request.environ).by_debug_address
 
 
 def _told(document: dict[str, str]) -> Response:

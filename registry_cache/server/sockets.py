@@ -17,6 +17,7 @@ import gevent.ssl
 from gevent import socket
 from gevent.event import Event
 
+from registry_cache.runtime.connection import Connection
 from registry_cache.runtime.log import Log
 
 _log = Log(__name__)
@@ -200,8 +201,11 @@ class Bounded:
 
     __slots__ = ()
 
-    # Why it was ended here: asked by the application for its log line.
-    let_go: str | None = None
+    # The client came by ``http.debug.addr``.
+    debug = False
+    # ``response.Response`` takes parts of files, where ``sendfile`` is the kernel's.
+    sends_parts = False
+    _end_reason: str | None = None
     # Others had their turn before the request that is read now: a greenlet begins behind them all.
     waited = True
 
@@ -217,6 +221,10 @@ class Bounded:
             wait(watcher, *args, **kwargs)
         finally:
             _lookout.stop(self)
+
+    def connection(self) -> Connection:
+        """Return what the application may know of this connection."""
+        return Connection(self.debug, self.sends_parts, lambda: self._end_reason)
 
     def unread(self: Any) -> int:
         """Return how many bytes of what was sent the client's machine has not confirmed."""
@@ -235,9 +243,9 @@ class Bounded:
     def let_it_go(self: Any, left: int) -> None:
         """End the wait by an error; ``left`` is what was not read."""
         _log.info("let a client go that reads nothing", seconds=self.patience, unread=left)
-        self.let_go = "the client reads nothing"
+        self._end_reason = "the client reads nothing"
         # The one error that gunicorn takes for an end of the connection without a traceback.
-        self.hub.cancel_wait(self._write_event, ConnectionResetError(errno.ECONNRESET, self.let_go))
+        self.hub.cancel_wait(self._write_event, ConnectionResetError(errno.ECONNRESET, self._end_reason))
 
 
 class TlsSocket(Bounded, gevent.ssl.SSLSocket):
@@ -245,12 +253,10 @@ class TlsSocket(Bounded, gevent.ssl.SSLSocket):
 
 
 class Socket(Bounded, socket.socket):
-    """A client's connection whose ``sendfile`` is the kernel's. ``debug``: it came by ``http.debug.addr``."""
+    """A client's connection whose ``sendfile`` is the kernel's."""
 
-    debug = False
     # Entered for each block of a file: behind nginx, one of ``InFlight``.
     passage: Passage | nullcontext[None] = nullcontext()
-    # Asked by the application: joined.Response takes parts of files from it.
     sends_parts = True
 
     def sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> int:

@@ -25,6 +25,7 @@ from gunicorn import util
 from gunicorn.http import wsgi
 from gunicorn.workers import ggevent
 
+from registry_cache.runtime.connection import ENVIRON_KEY
 from registry_cache.server import bad_request, debug_listener, gunicorn_internals, reload, response
 from registry_cache.server.sockets import InFlight, Socket, TlsSocket
 from registry_cache.server.tls_handshake import PLAIN_ONLY, TLS_HELLO, Handshakes, linger, refuse_plainly
@@ -161,6 +162,8 @@ class _Waiting(gevent.Timeout):
 class Worker(ggevent.GeventWorker):
     """What ``worker_class`` names."""
 
+    wsgi: Callable[..., Any]
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Called by gunicorn in its master, before the fork."""
         super().__init__(*args, **kwargs)
@@ -201,6 +204,7 @@ class Worker(ggevent.GeventWorker):
     def load_wsgi(self) -> None:
         """Called by gunicorn in each new worker, before it serves."""
         super().load_wsgi()
+        self.wsgi = _with_connection(self.wsgi)
         # Modules and settings stay for good: the collector would walk them again and again, and find nothing.
         gc.collect()
         gc.freeze()
@@ -292,6 +296,16 @@ class Worker(ggevent.GeventWorker):
                 with suppress(OSError):
                     linger(sock)
         return super().handle_request(listener_name, req, sock, addr)
+
+
+def _with_connection(application: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``application``, told about the connection of each request."""
+
+    def call(environ: dict[str, Any], start_response: Any) -> Any:
+        environ[ENVIRON_KEY] = environ["gunicorn.socket"].connection()
+        return application(environ, start_response)
+
+    return call
 
 
 def _carries_body(req: Any) -> bool:

@@ -1,0 +1,33 @@
+"""What the server tells the application about a request's connection, in the WSGI environ.
+
+A server other than ours tells nothing: then every answer is the cautious one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+ENVIRON_KEY = "registry_cache.connection"
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """``by_debug_address``: the client came by ``http.debug.addr``, which no header can claim.
+
+    ``sends_parts``: a body may yield parts of files as well as bytes (``api.bodies.PartBody``); the server sends them
+    from the descriptor. ``end_reason`` returns why the server itself ended the connection, None where it did not.
+    """
+
+    by_debug_address: bool = False
+    sends_parts: bool = False
+    end_reason: Callable[[], str | None] = lambda: None
+
+
+_UNKNOWN = Connection()
+
+
+def connection_of(environ: Mapping[str, Any]) -> Connection:
+    """Return the connection by which the request of this environ came."""
+    return cast("Connection", environ.get(ENVIRON_KEY, _UNKNOWN))
