@@ -51,7 +51,7 @@ def line(step: Step) -> str:
 
 
 def document(subjects: Sequence[Subject]) -> dict[str, object]:
-    """Return everything as JSON values; docs/operations.md explains each."""
+    """Return everything as JSON values; docs/reference.md explains each."""
     return {
         "version": VERSION,
         "ok": all(subject.ok for subject in subjects),

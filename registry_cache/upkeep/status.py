@@ -109,7 +109,7 @@ def percent(transfer: Unfinished) -> int | None:
 
 
 def document(report: Report) -> dict[str, object]:
-    """Return the report as JSON values; docs/operations.md explains each."""
+    """Return the report as JSON values; docs/reference.md explains each."""
     cached = asdict(report.cached)
     del cached["allocated"]
     return {

@@ -16,7 +16,7 @@ from tests.harness.components import require
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = {
     name: (DOCS / name).read_text(encoding="utf-8")
-    for name in ("auth.md", "deploying.md", "insecure.md", "nginx.md", "operations.md")
+    for name in ("auth.md", "deploying.md", "insecure.md", "nginx.md", "reference.md")
 }
 
 

@@ -34,7 +34,7 @@ REPOSITORY = Path(__file__).parents[2]
 DASHBOARD = json.loads((REPOSITORY / "deploy" / "grafana" / "registry-cache.json").read_text(encoding="utf-8"))
 PROMETHEUS = REPOSITORY / "deploy" / "prometheus"
 FIRED = Path(__file__).with_name("alerts.yml")
-PAGE = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
+PAGE = (REPOSITORY / "docs" / "reference.md").read_text(encoding="utf-8")
 # `say` and `tell` are what functions call the method that they have chosen by level.
 LOGGED = re.compile(r"_?log\.(debug|info|warning|error|exception)|say|tell")
 NAME = re.compile(r"\bregistry_cache_[a-z_]+")
