@@ -61,14 +61,16 @@ from registry_cache.upkeep.importer import MovingIn, Place
 from registry_cache.upkeep.importer import Progress as ImportProgress
 from registry_cache.upkeep.verify import Progress as VerifyProgress
 from registry_cache.upkeep.verify import Task, Verify
-from registry_cache.upstream.auth import Account, Authenticator, Credentials, FixedAccount
+from registry_cache.upstream.account import Account, Credentials, FixedAccount
+from registry_cache.upstream.auth import Authenticator
 from registry_cache.upstream.client import Upstream
 from registry_cache.upstream.credential_helper import CredentialHelper
-from registry_cache.upstream.diagnose.check import Check
-from registry_cache.upstream.diagnose.steps import Target as CheckTarget
+from registry_cache.upstream.diagnose.check import UpstreamCheck
+from registry_cache.upstream.diagnose.steps import CheckTarget
 from registry_cache.upstream.health import Health
 from registry_cache.upstream.limits import Limits
 from registry_cache.upstream.session import TLS, Session, Timeouts
+from registry_cache.upstream.transport import Transport
 
 # What ``registry-cache check`` asks Docker Hub for where nothing is named: everybody may read it.
 HUB_SAMPLE = "library/alpine:latest"
@@ -174,7 +176,7 @@ def _bounds(config: Config, layout: Layout) -> Bounds:
 
 
 def _state(config: UpstreamConfig, layout: Layout) -> UpstreamState:
-    board = Board(Notice(layout, config.name), _owner(config))
+    board = SharedHealth(Notice(layout, config.name), _owner(config))
     limits = board.limits()
     until = limits.blocked_until(counted=True)
     return UpstreamState(
@@ -194,7 +196,7 @@ def status_report(config: Config, now: float) -> status.Report:
     for each in config.upstreams:
         notice = Notice(layout, each.name)
         down = notice.read().get("down")
-        limits = Board(notice, _owner(each)).limits()
+        limits = SharedHealth(notice, _owner(each)).limits()
         known = status.Known(each.name, each.remote_url, limits, down if isinstance(down, dict) else {})
         upstreams.append(status.upstream(known, now))
     return status.Report(
@@ -355,7 +357,7 @@ def checks(config: Config, images: Sequence[str]) -> list[Checked]:
     found = [Checked("store", "store", str(config.root), selftest.examine(config.root))]
     for each in config.upstreams:
         keys = "proxy" if each is config.default_upstream else f"upstreams.{each.name}"
-        check = Check(_check_target(each, keys), _session(each), _account(each))
+        check = UpstreamCheck(_check_target(each, keys), _session(each), _account(each))
         steps = check.run(wanted.get(each.name, []), _sample(config, each.name))
         found.append(Checked("upstream", each.name, each.remote_url, steps))
     return found
@@ -376,8 +378,8 @@ def _sample(config: Config, upstream: str) -> list[tuple[Repository, Reference]]
     return []
 
 
-class Board:
-    """An upstream's state as its workers share it: ``upstream.health.Board`` over a notice in the store.
+class SharedHealth:
+    """An upstream's state as its workers share it: ``upstream.health.SharedHealth`` over a notice in the store.
 
     Limits are an account's: those noted for another than ``owner``'s are none of ours. ``without_account`` tells
     whether we go on anonymously though we have one, which has other limits; None: they count however we went on.
@@ -438,9 +440,9 @@ def _serve(config: UpstreamConfig, layout: Layout) -> Served:
 def _upstream(config: UpstreamConfig, layout: Layout) -> Upstream:
     session = _session(config)
     auth = Authenticator(config.name, config.remote_url, session, _account(config), config.token_realms)
-    board = Board(Notice(layout, config.name), _owner(config), lambda: auth.without_account)
-    health = Health(config.name, board)
-    return Upstream(config.name, config.remote_url, session, auth, health, config.blob_requests, config.layers_ahead)
+    shared = SharedHealth(Notice(layout, config.name), _owner(config), lambda: auth.account.is_missing)
+    transport = Transport(config.name, config.remote_url, session, auth, Health(config.name, shared))
+    return Upstream(transport, config.blob_requests, config.layers_ahead)
 
 
 def _check_target(config: UpstreamConfig, keys: str) -> CheckTarget:

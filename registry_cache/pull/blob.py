@@ -432,7 +432,7 @@ class BlobPull:
 
 def _source(upstream: Upstream, repository: Repository, digest: Digest, layers: Layers | None = None) -> Source:
     def ask(start: int, again: bool, stop: int | None = None) -> Response:
-        return upstream.open_blob(repository, digest, start, stop, insist=again)
+        return upstream.open_blob(repository, digest, start, stop, is_retry=again)
 
     def expected() -> int | None:
         return layers.size(upstream.name, repository, digest) if layers else None

@@ -16,8 +16,8 @@ from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.single_flight import MachineFlights, NoteFormat, TimeLimit
 from registry_cache.runtime.log import Log
 from registry_cache.store.records import Records
-from registry_cache.upstream.client import Page, Upstream
-from registry_cache.upstream.deadline import bounded
+from registry_cache.upstream.client import TagPage, Upstream
+from registry_cache.upstream.deadline import run_with_timeout
 
 # What a page of the catalog holds where the client names no number.
 CATALOG_PAGE = 100
@@ -67,16 +67,16 @@ class Listing:
             return ListAnswer(Outcome.HIT, [])
         known = [tag for tag in self._known_tags(upstream, repository) if last is None or tag > last]
 
-        def ask() -> Page:
+        def ask() -> TagPage:
             return upstream.list_tags(repository, count, last, has_copy=bool(known))
 
         try:
             what = f"asked {upstream.name} for the tags of {repository}"
-            page = bounded(policy.patience, what, ask) if known else ask()
+            page = run_with_timeout(policy.patience, what, ask) if known else ask()
         except (TooManyRequests, UpstreamError) as error:
             if not known:
                 raise
-            return ListAnswer(Outcome.STALE, *_cut(Page(known, None), count), reason=error.message)
+            return ListAnswer(Outcome.STALE, *_cut(TagPage(known, None), count), reason=error.message)
         return ListAnswer(Outcome.MISS, *_cut(_behind(page, last), count))
 
     def referrers(self, upstream: Upstream, repository: Repository, digest: Digest, tags: TagPolicy) -> ReferrersAnswer:
@@ -159,18 +159,18 @@ class Listing:
         return self._records.referrers(upstream.name, repository, digest) is not None
 
 
-def _cut(page: Page, count: int | None) -> tuple[list[str], str | None]:
+def _cut(page: TagPage, count: int | None) -> tuple[list[str], str | None]:
     """Return at most ``count`` names, and the last where there are more: not every upstream counts."""
     if count is None or len(page.names) <= count:
         return page.names, page.last
     return page.names[:count], page.names[count - 1]
 
 
-def _behind(page: Page, last: str | None) -> Page:
+def _behind(page: TagPage, last: str | None) -> TagPage:
     """Return what of ``page`` comes behind ``last``: not every upstream minds where it was asked to go on."""
     names = page.names[page.names.index(last) + 1 :] if last in page.names else page.names
     # A next page that is this one again would be asked for without an end.
-    return Page(names, page.last if names and page.last != last else None)
+    return TagPage(names, page.last if names and page.last != last else None)
 
 
 def _listed(answer: ManifestAnswer) -> list[Descriptor]:

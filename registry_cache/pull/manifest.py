@@ -46,7 +46,7 @@ from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log
 from registry_cache.store.records import Records, StoredManifest, TagRecord
 from registry_cache.upstream.client import ManifestBody, ManifestHead, Upstream
-from registry_cache.upstream.deadline import bounded
+from registry_cache.upstream.deadline import run_with_timeout
 
 # Seconds before a failed question is asked once more, and how soon it must have failed for that: two long failures
 # would last longer than clients wait.
@@ -184,11 +184,11 @@ class ManifestPull:
         ``stored`` is what it meant when upstream was last asked. Raises UpstreamTimeout, UpstreamDown, and what
         ``_resolve`` raises.
         """
-        outlook = upstream.outlook()
-        if outlook:
-            if outlook.retry_after is None:
+        outage = upstream.health.outage()
+        if outage:
+            if outage.retry_after is None:
                 self._renew_behind(upstream, repository, tag, tags)
-            raise outlook
+            raise outage
         until = time.monotonic() + tags.patience
         # Whoever has a copy stops waiting for all of it together, and for another process that is at it.
         limit = TimeLimit(tags.patience, f"asked {upstream.name} for {repository}:{tag}")
@@ -206,11 +206,13 @@ class ManifestPull:
                 answer = _answer(Outcome.REVALIDATED, stored)
             else:
                 left = max(0.0, until - time.monotonic())
-                answer = bounded(left, limit.what, lambda: self._moved(upstream, repository, tag, found, absent))
+                answer = run_with_timeout(
+                    left, limit.what, lambda: self._moved(upstream, repository, tag, found, absent)
+                )
         except UpstreamTimeout as error:
-            upstream.too_late(error)
+            upstream.health.record_late_answer(error)
             raise
-        upstream.in_time()
+        upstream.health.record_timely_answer()
         return answer
 
     def _renew_behind(self, upstream: Upstream, repository: Repository, tag: Tag, tags: TagPolicy) -> None:
@@ -224,7 +226,7 @@ class ManifestPull:
             finally:
                 # A denial that comes soon must end access, and an error that comes soon costs nobody a wait.
                 if time.monotonic() - began < tags.patience:
-                    upstream.in_time()
+                    upstream.health.record_timely_answer()
             return found
 
         self._flights.start(_key(upstream, repository, tag), ask, _TAG_NOTE)
@@ -236,8 +238,8 @@ class ManifestPull:
             _log.debug("could not fetch what a tag moved to", repository=repository, tag=tag, error=error)
 
     def _ask_tag(self, upstream: Upstream, repository: Repository, tag: Tag, *, has_copy: bool) -> TagRecord:
-        def ask(insist: bool) -> ManifestHead:
-            return upstream.head_manifest(repository, tag, has_copy=has_copy, insist=insist)
+        def ask(is_retry: bool) -> ManifestHead:
+            return upstream.head_manifest(repository, tag, has_copy=has_copy, is_retry=is_retry)
 
         try:
             head = ask(False) if has_copy else self._twice(ask)
@@ -321,7 +323,7 @@ class ManifestPull:
         """Fetch by digest."""
 
         def fetch() -> ManifestBody:
-            return self._twice(lambda insist: upstream.get_manifest(repository, digest, insist=insist))
+            return self._twice(lambda is_retry: upstream.get_manifest(repository, digest, is_retry=is_retry))
 
         return self._compared(upstream, repository, digest, fetch)
 

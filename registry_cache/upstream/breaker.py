@@ -1,4 +1,4 @@
-"""A circuit breaker: after repeated failures, answer at once; one probe at a time finds out when upstream is back."""
+"""A circuit breaker: after repeated failures, refuse at once; one probe at a time finds out when upstream is back."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# Seconds from opening to the first probe, and the longest time between two.
-FIRST_PAUSE, LAST_PAUSE = 1.0, 30.0
+# Seconds from opening to the first probe, and the longest time between two probes.
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why it is open: ``cause`` of the last failure, ``since`` and ``wait`` in seconds, 0 where a probe is due."""
+class Outage:
+    """Why a breaker is open: the last failure's ``cause``, for how many seconds, and seconds until the next probe; a
+    ``wait`` of 0 means that one is due.
+    """
 
     cause: str
     since: float
@@ -20,7 +22,7 @@ class Refusal:
 
 
 class Breaker:
-    """Counts failures in a row. ``failures`` of them open it. Safe to share between threads."""
+    """Opens after so many ``failures`` in a row. Safe to share between threads."""
 
     def __init__(self, clock: Callable[[], float], failures: int) -> None:
         self._clock = clock
@@ -30,18 +32,18 @@ class Breaker:
         self._since = 0.0
         self._cause = ""
         self._probe_at = 0.0
-        self._pause = FIRST_PAUSE
-        self._probing = False
+        self._pause = FIRST_PAUSE_SECONDS
+        self._is_probing = False
 
-    def success(self) -> None:
+    def record_success(self) -> None:
         """Upstream answered, whatever it said."""
-        # Without the lock, as in ``_closed``.
+        # Read without the lock, as in ``_is_closed``.
         if self._in_a_row == 0:
             return
         with self._mutex:
-            self._in_a_row, self._pause, self._probing = 0, FIRST_PAUSE, False
+            self._in_a_row, self._pause, self._is_probing = 0, FIRST_PAUSE_SECONDS, False
 
-    def failure(self, cause: str) -> None:
+    def record_failure(self, cause: str) -> None:
         """Upstream did not answer."""
         with self._mutex:
             now = self._clock()
@@ -50,41 +52,41 @@ class Breaker:
             self._in_a_row += 1
             self._cause = cause
             if self._in_a_row > self._failures:
-                # Many may have been asking when it opened; only a probe's failure says that it is still down.
-                if not self._probing:
+                # Many requests may have been under way when it opened; only a probe shows that upstream is still down.
+                if not self._is_probing:
                     return
-                self._pause = min(self._pause * 2, LAST_PAUSE)
-            self._probe_at, self._probing = now + self._pause, False
+                self._pause = min(self._pause * 2, MAX_PAUSE_SECONDS)
+            self._probe_at, self._is_probing = now + self._pause, False
 
-    def look(self) -> Refusal | None:
-        """Return why it is open; None while closed. Takes no probe."""
-        if self._closed:
+    def outage(self) -> Outage | None:
+        """Return why it is open; None while closed. Admits nothing."""
+        if self._is_closed:
             return None
         with self._mutex:
-            return self._refusal(self._clock())
+            return self._outage(self._clock())
 
-    def ask(self) -> Refusal | None:
-        """Return why not to ask; None where the caller may, and must report ``success`` or ``failure``.
+    def admit(self) -> Outage | None:
+        """Return why not to ask; None where the caller may, and must record what came of it.
 
-        While open, one caller a pause gets None: it is the probe.
+        While open, one caller a pause gets None: the probe.
         """
-        if self._closed:
+        if self._is_closed:
             return None
         with self._mutex:
             now = self._clock()
-            refusal = self._refusal(now)
-            if refusal is None or refusal.wait > 0:
-                return refusal
-            # The next one is due a pause from now, whether or not this one ever reports.
-            self._probe_at, self._probing = now + self._pause, True
+            outage = self._outage(now)
+            if outage is None or outage.wait > 0:
+                return outage
+            # The next probe is due a pause from now, even if this one is never recorded.
+            self._probe_at, self._is_probing = now + self._pause, True
             return None
 
     @property
-    def _closed(self) -> bool:
-        """Asked without the lock by each pull of a tag: who sees what was so a moment ago has come a moment earlier."""
+    def _is_closed(self) -> bool:
+        """Read without the lock, by each pull of a tag: a value that is a moment old does no harm."""
         return self._in_a_row < self._failures
 
-    def _refusal(self, now: float) -> Refusal | None:
-        if self._closed:
+    def _outage(self, now: float) -> Outage | None:
+        if self._is_closed:
             return None
-        return Refusal(self._cause, now - self._since, max(0.0, self._probe_at - now))
+        return Outage(self._cause, now - self._since, max(0.0, self._probe_at - now))

@@ -1,16 +1,16 @@
-"""A bound on how long an upstream is waited for, whatever it is that takes so long.
+"""Wait for an upstream no longer than so many seconds, whatever takes so long.
 
-Socket time-outs bound one read, one connection attempt to one address. They bound neither a name server that is silent,
-nor eight addresses tried in turn, nor headers that drip. So a question is asked in a thread of its own, and whoever
-waits for it stops waiting when the time is over; the thread ends by the sockets' own time-outs.
+Socket time-outs bound one read, or one connection attempt to one address. They bound neither a silent name server, nor
+eight addresses tried in turn, nor headers that drip. So the work runs in a thread of its own, and the caller stops
+waiting when the time is over; the thread ends by the sockets' own time-outs.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from concurrent.futures import Future
+from typing import TypeVar
 
 from registry_cache.errors import UpstreamTimeout
 from registry_cache.runtime import upstream_wait
@@ -18,50 +18,35 @@ from registry_cache.runtime import upstream_wait
 _T = TypeVar("_T")
 
 
-@dataclass(slots=True)
-class _Answer(Generic[_T]):
-    """What the asking thread leaves; exactly one of ``value`` and ``error`` when ``done``."""
-
-    done: threading.Event = field(default_factory=threading.Event)
-    taken: threading.Lock = field(default_factory=threading.Lock)
-    abandoned: bool = False
-    value: list[_T] = field(default_factory=list)
-    error: BaseException | None = None
-
-
-def bounded(
-    seconds: float, what: str, ask: Callable[[], _T], discard: Callable[[_T], object] = lambda value: None
+def run_with_timeout(
+    seconds: float, what: str, work: Callable[[], _T], discard: Callable[[_T], object] = lambda value: None
 ) -> _T:
-    """Return ``ask()``, or raise what it raises, or UpstreamTimeout after ``seconds``; ``what`` names the question.
+    """Return ``work()``, or raise what it raises, or UpstreamTimeout after ``seconds``; ``what`` names the work.
 
-    An answer that comes too late is given to ``discard``, which closes what it holds.
+    A value that comes too late is given to ``discard``, which closes what it holds.
     """
-    answer: _Answer[_T] = _Answer()
-    thread = threading.Thread(target=_ask, args=(answer, ask, discard), name=f"ask {what}", daemon=True)
+    future: Future[_T] = Future()
+    thread = threading.Thread(target=_run, args=(future, work, discard), name=f"ask {what}", daemon=True)
     thread.start()
-    with upstream_wait.waiting():
-        in_time = answer.done.wait(seconds)
-    if not in_time:
-        with answer.taken:
-            # Between the wait's end and here the answer may have come after all.
-            if not answer.done.is_set():
-                answer.abandoned = True
-                raise UpstreamTimeout(f"no answer in {seconds:g} s when we {what}")
-    if answer.error:
-        raise answer.error
-    return answer.value[0]
-
-
-def _ask(answer: _Answer[_T], ask: Callable[[], _T], discard: Callable[[_T], object]) -> None:
     try:
-        value = ask()
-    except BaseException as error:  # noqa: BLE001 — raised again where it was asked for
-        answer.error = error
-        answer.done.set()
+        with upstream_wait.waiting():
+            return future.result(seconds)
+    except TimeoutError:
+        if future.cancel():
+            raise UpstreamTimeout(f"no answer in {seconds:g} s when we {what}") from None
+        # The work itself timed out, or it has ended between the wait's end and here.
+        return future.result()
+
+
+def _run(future: Future[_T], work: Callable[[], _T], discard: Callable[[_T], object]) -> None:
+    try:
+        value = work()
+    except BaseException as error:  # noqa: BLE001 — raised again in the caller's thread
+        if future.set_running_or_notify_cancel():
+            future.set_exception(error)
         return
-    with answer.taken:
-        late = answer.abandoned
-        answer.value.append(value)
-        answer.done.set()
-    if late:
+    # From here on the caller can no longer give up; before, it may have.
+    if future.set_running_or_notify_cancel():
+        future.set_result(value)
+    else:
         discard(value)

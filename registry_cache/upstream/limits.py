@@ -1,7 +1,7 @@
-"""What an upstream says of its rate limit, and what we therefore do not ask (P24, P25).
+"""The rate limit that an upstream tells us of, and which requests it therefore stops (P24, P25).
 
 Docker Hub counts manifest GETs (``ratelimit-limit: 100;w=21600``, ``ratelimit-remaining: 7;w=21600``). HEADs and blobs
-are free, so a limit on GETs leaves them alone; a 429 to anything else stops everything.
+are free, so a limit on GETs leaves those alone; a 429 to anything else stops everything.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-# How long a 429 without Retry-After is believed; then one request finds out.
-DEFAULT_WAIT = 10.0
+# How long a 429 without Retry-After stops requests; then one request finds out.
+DEFAULT_WAIT_SECONDS = 10.0
 
 _QUANTITY = re.compile(r"\s*([0-9]{1,12})(?:\s*;\s*w=([0-9]{1,9}))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is known of an upstream's limit. Times are seconds since the epoch; None: never said.
+    """What is known of an upstream's limit. Times are seconds since the epoch; None where upstream never said.
 
-    ``limit`` pulls in ``window`` seconds, ``remaining`` of them left at ``seen_at``, counted for ``source``.
-    ``counted_until``: counted pulls are refused until then; ``all_until``: everything is.
+    ``limit`` pulls in ``window`` seconds, ``remaining`` of them left at ``seen_at``, counted for ``source`` (an address
+    or an account). Until ``counted_until`` counted pulls are refused, until ``all_until`` everything is.
     """
 
     limit: int | None = None
@@ -33,12 +33,12 @@ class Limits:
     all_until: float = 0.0
 
     def blocked_until(self, *, counted: bool) -> float:
-        """Return until when a request would be refused; it is in the past where none would."""
+        """Return until when a request would be refused; a time in the past means that it would not."""
         return max(self.all_until, self.counted_until if counted else 0.0)
 
     @property
     def low(self) -> bool:
-        """Under a quarter of the limit is left."""
+        """Whether less than a quarter of the limit is left."""
         return self.limit is not None and self.remaining is not None and self.remaining * 4 < self.limit
 
     def words(self) -> str:
@@ -53,7 +53,7 @@ class Limits:
 
 
 def read_limits(known: Limits, headers: Mapping[str, str], now: float) -> Limits:
-    """Return ``known`` with what a response's ``headers`` say; the same object where they say nothing."""
+    """Return ``known`` updated by a response's ``headers``; the same object where they say nothing."""
     limit = _QUANTITY.match(headers.get("ratelimit-limit", ""))
     remaining = _QUANTITY.match(headers.get("ratelimit-remaining", ""))
     source = headers.get("docker-ratelimit-source")
@@ -71,7 +71,7 @@ def read_limits(known: Limits, headers: Mapping[str, str], now: float) -> Limits
 
 def refused(known: Limits, *, counted: bool, retry_after: float | None, now: float) -> Limits:
     """Return ``known`` after a 429 to a request that was ``counted`` or not."""
-    until = now + (DEFAULT_WAIT if retry_after is None else retry_after)
+    until = now + (DEFAULT_WAIT_SECONDS if retry_after is None else retry_after)
     if counted:
         return replace(known, counted_until=until, remaining=0 if known.remaining is not None else None, seen_at=now)
     return replace(known, all_until=until, seen_at=now)

@@ -1,12 +1,12 @@
-"""Connections to one upstream and to where it redirects: bounded, without what the environment would add."""
+"""Send HTTP requests to one upstream and to where it redirects: bounded, and without what the environment would add."""
 
 from __future__ import annotations
 
 import contextlib
 import http.cookiejar
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from urllib.parse import SplitResult, urljoin, urlsplit
+from dataclasses import dataclass, replace
+from urllib.parse import urljoin
 
 import requests
 import requests.adapters
@@ -14,7 +14,9 @@ import urllib3
 
 from registry_cache import __version__
 from registry_cache.errors import UpstreamElsewhere, UpstreamError, UpstreamTimeout, UpstreamUnavailable
-from registry_cache.upstream import errors
+from registry_cache.upstream.body import content_length
+from registry_cache.upstream.errors import translate_http_errors
+from registry_cache.upstream.origin import Origin, origin
 
 USER_AGENT = f"registry-cache/{__version__}"
 
@@ -24,17 +26,13 @@ MAX_REDIRECTS = 5
 # Idle connections kept a host. Every transfer has its own; beyond this they are closed after use.
 _POOL_SIZE = 64
 
-# Bytes of a redirect's body that cost less to read than a new connection costs to make.
-_WORTH_READING = 4096
+# A redirect's body of up to so many bytes costs less to read than a new connection costs to make.
+_MAX_DRAINED = 4096
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 
-# What a redirect target on another origin may see: never Authorization, never a cookie (P29).
+# What a redirect's target on another origin may see: never Authorization, never a cookie (P29).
 _FORWARDED = ("Accept", "Accept-Encoding", "Range", "User-Agent")
-
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-
-Origin = tuple[str, str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,25 +46,31 @@ class Timeouts:
 @dataclass(frozen=True, slots=True)
 class TLS:
     """``verify``: True, a CA bundle's path, or False, wherever a request leads; ``certificate``: our own, as paths of
-    certificate and key, shown to the origins that are asked and to none that they redirect to.
+    certificate and key, shown to the origin that is asked and to none that it redirects to.
     """
 
     verify: bool | str = True
     certificate: tuple[str, str] | None = None
 
 
-def origin(url: str | SplitResult) -> Origin:
-    """Return scheme, host and port of ``url``, with the port that the scheme implies. Raises UpstreamError."""
-    try:
-        parts = urlsplit(url) if isinstance(url, str) else url
-        port = parts.port or _DEFAULT_PORTS[parts.scheme]
-    except (KeyError, ValueError):
-        raise UpstreamError(f"no address that can be connected to: {str(url)[:100]!r}") from None
-    return parts.scheme, (parts.hostname or "").lower(), port
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One request. ``headers`` and our certificate go to the origin of ``url`` only.
+
+    ``what`` completes "… while we" in messages. ``read_timeout_seconds``: of silence, where that is less than the
+    session's. ``on_redirect`` is called before another origin is asked.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    what: str
+    read_timeout_seconds: float | None = None
+    on_redirect: Callable[[], None] = lambda: None
 
 
-class _Direct(requests.Session):
-    """Leaves redirects to us. Told not to follow one, requests still reads all of its body into memory."""
+class _NoRedirects(requests.Session):
+    """Leaves redirects to us: even when told not to follow one, requests reads all of its body into memory."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         return None
@@ -79,9 +83,9 @@ class Session:
         self._name = name
         self._timeouts = timeouts
         self._tls = tls
-        self._requests = _Direct()
+        self._requests = _NoRedirects()
         if tls.verify is False:
-            # The operator wrote it; a warning a request would bury what else the log has to say.
+            # The operator asked for it; a warning a request would bury the rest of the log.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         # .netrc, proxies and REQUESTS_CA_BUNDLE of the environment would send passwords and traffic where nobody
         # who reads the configuration expects them (P30).
@@ -92,76 +96,64 @@ class Session:
             adapter = requests.adapters.HTTPAdapter(pool_connections=16, pool_maxsize=_POOL_SIZE, max_retries=0)
             self._requests.mount(scheme, adapter)
 
-    def send(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        what: str,
-        silence: float | None = None,
-        sent_on: Callable[[], None] = lambda: None,
-    ) -> requests.Response:
-        """Return the response to one request, its redirects followed, its body unread: close it.
-
-        ``headers`` and our certificate go to ``url``'s own origin only. ``what`` completes "… while we" in messages.
-        ``silence``: seconds between two reads, where that is less than the time-outs say. ``sent_on`` is called before
-        another origin is asked. Raises UpstreamError and its kinds.
-        """
-        home = origin(url)
+    def send(self, request: HttpRequest) -> requests.Response:
+        """Return the response, redirects followed, its body unread: close it. Raises UpstreamError and its kinds."""
+        home = origin(request.url)
         for hops in range(MAX_REDIRECTS + 1):
+            is_home = origin(request.url) == home
             try:
-                response = self._once(method, url, headers, what, silence, at_home=origin(url) == home)
+                response = self._send_once(request, is_home=is_home)
             except (UpstreamUnavailable, UpstreamTimeout) as error:
-                raise (UpstreamElsewhere(error.message) if hops and origin(url) != home else error) from error
+                raise (UpstreamElsewhere(error.message) if hops and not is_home else error) from error
             location = response.headers.get("Location") if response.status_code in _REDIRECTS else None
             if location is None:
                 return response
             _give_back(response)
-            url, headers = self._redirected(url, location, headers, home, what)
-            if origin(url) != home:
-                sent_on()
-        raise UpstreamError(f"{self._name} redirected more than {MAX_REDIRECTS} times while we {what}")
+            request = self._redirect(request, location, home)
+            if origin(request.url) != home:
+                request.on_redirect()
+        raise UpstreamError(f"{self._name} redirected more than {MAX_REDIRECTS} times while we {request.what}")
 
-    def _once(
-        self, method: str, url: str, headers: Mapping[str, str], what: str, silence: float | None, *, at_home: bool
-    ) -> requests.Response:
+    def _send_once(self, request: HttpRequest, *, is_home: bool) -> requests.Response:
+        silence = request.read_timeout_seconds
         read = self._timeouts.read if silence is None else min(silence, self._timeouts.read)
-        with errors.reporting(self._name, what):
-            sent = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
+        headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **request.headers}
+        with translate_http_errors(self._name, request.what):
             response = self._requests.send(
-                # Prepared without the session, which has nothing of its own to add and takes its time over it.
-                requests.Request(method, url, headers=sent).prepare(),
+                # Prepared without the session, which has nothing to add and takes its time over it.
+                requests.Request(request.method, request.url, headers=headers).prepare(),
                 timeout=(self._timeouts.connect, read),
                 stream=True,
                 allow_redirects=False,
                 verify=self._tls.verify,
-                cert=self._tls.certificate if at_home else None,
+                cert=self._tls.certificate if is_home else None,
                 proxies=self._proxies,
             )
-            if method == "HEAD":
-                # There is no body, and whoever finds that out gives the connection back to those that wait for one.
+            if request.method == "HEAD":
+                # There is no body, and reading that gives the connection back to the pool.
                 response.raw.read()
             return response
 
-    def _redirected(
-        self, url: str, location: str, headers: Mapping[str, str], home: Origin, what: str
-    ) -> tuple[str, Mapping[str, str]]:
+    def _redirect(self, request: HttpRequest, location: str, home: Origin) -> HttpRequest:
+        """Return the request to send next; to another origin, without what only ``home`` may see."""
+        what = request.what
         try:
-            target = urljoin(url, location)
-            there = origin(target)
+            url = urljoin(request.url, location)
+            target = origin(url)
         except (ValueError, UpstreamError):
             raise UpstreamError(f"{self._name} redirected to no address while we {what}") from None
-        if home[0] == "https" and there[0] != "https":
-            raise UpstreamError(f"{self._name} redirected from https to {there[0]}://{there[1]} while we {what}")
-        if there == home:
-            return target, headers
-        return target, {name: value for name, value in headers.items() if name in _FORWARDED}
+        if home[0] == "https" and target[0] != "https":
+            raise UpstreamError(f"{self._name} redirected from https to {target[0]}://{target[1]} while we {what}")
+        if target == home:
+            return replace(request, url=url)
+        headers = {name: value for name, value in request.headers.items() if name in _FORWARDED}
+        return replace(request, url=url, headers=headers)
 
 
 def _give_back(response: requests.Response) -> None:
-    """Close a response nobody wants to read; where little is left of it, its connection can be used again."""
-    length = response.headers.get("Content-Length", "")
-    if length.isdecimal() and int(length) <= _WORTH_READING:
+    """Close a response that nobody wants to read; if little of it is left, its connection can be used again."""
+    length = content_length(response)
+    if length is not None and length <= _MAX_DRAINED:
         with contextlib.suppress(urllib3.exceptions.HTTPError, OSError):
             response.raw.read()
     response.close()

@@ -18,7 +18,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.pull.source import Response, Source
 from registry_cache.pull.transfer.download import Download
 from registry_cache.store.partials import Partial
-from registry_cache.upstream import client
+from registry_cache.upstream import transport
 from tests.conftest import MakeCache, MakeUpstream
 from tests.faults.conftest import Story
 from tests.harness.content import APP, OCI_INDEX, digest_of
@@ -36,7 +36,7 @@ from tests.harness.waiting import eventually
 
 ABSENT = "sha256:" + "0" * 64
 # Less than whoever has no copy waits for an answer.
-LONG = 0.9 * client.ANSWER_SECONDS
+LONG = 0.9 * transport.ANSWER_TIMEOUT_SECONDS
 
 
 def refuse(story: Story) -> None:
@@ -138,7 +138,7 @@ def test_what_is_not_cached_gets_an_error_that_says_why_in_less_than_ten_seconds
     # Another blob each: whoever asks for the same one waits for whoever asks for it first.
     asked += [(name, story, f"blobs/{digest_of(name.encode())}") for name, story in stories.items()]
     # One wait for an answer; for two in a row it is too short, and with room for a busy machine.
-    with within(1.9 * client.ANSWER_SECONDS), ThreadPoolExecutor(2 * len(asked)) as clients:
+    with within(1.9 * transport.ANSWER_TIMEOUT_SECONDS), ThreadPoolExecutor(2 * len(asked)) as clients:
         heads = clients.map(lambda each: each[1].puller.head(f"/v2/{each[1].app}/{each[2]}").status, asked)
         gets = clients.map(lambda each: each[1].puller.get(f"/v2/{each[1].app}/{each[2]}"), asked)
         answers, statuses = list(gets), list(heads)
@@ -252,7 +252,7 @@ def test_the_server_starts_without_any_upstream(
             ("mute/", "mute"),
             ("garbage/", "garbage failed"),
         ):
-            with within(1.9 * client.ANSWER_SECONDS):
+            with within(1.9 * transport.ANSWER_TIMEOUT_SECONDS):
                 answer = puller.get(f"/v2/{name}{APP}/manifests/1")
             assert code(answer) in ((503, "UNAVAILABLE"), (504, "UNAVAILABLE")), name
             assert words in message(answer), message(answer)
@@ -299,7 +299,7 @@ def test_a_name_that_nobody_knows(names: threading.Event) -> None:
 
 
 def test_a_name_server_that_says_nothing(names: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(transport, "ANSWER_TIMEOUT_SECONDS", 0.2)
     with within(SECONDS / 2), pytest.raises(UpstreamTimeout, match=r"no answer in 0\.2 s"):
         connect("http://registry.invalid").head_manifest(REPOSITORY, LATEST)
     with within(SECONDS / 2), pytest.raises(UpstreamTimeout, match=r"no answer in 0\.1 s"):
@@ -323,7 +323,7 @@ def test_silence_after_the_first_words_of_a_manifest_is_bounded_too(
     upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The first words must come within it, however busy the machine is.
-    monkeypatch.setattr(client, "ANSWER_SECONDS", 4.0)
+    monkeypatch.setattr(transport, "ANSWER_TIMEOUT_SECONDS", 4.0)
     digests = []
     for number, first in enumerate((0, 1, 100)):
         digests.append(Digest.parse(make_image(upstream, tag=f"held-at-{first}", seed=number).digest))

@@ -5,13 +5,13 @@ product would wait for a real one, and then it would ask again or give up. How l
 """
 
 from registry_cache.pull import blob, manifest, source
-from registry_cache.upstream import auth, client
+from registry_cache.upstream import tokens, transport
 
 SECONDS = 50.0
 
 manifest._MOMENT = SECONDS
 blob.PATIENCE = source.PATIENCE = SECONDS
-auth.TOKEN_SECONDS = client.ANSWER_SECONDS = SECONDS
+tokens.TOKEN_TIMEOUT_SECONDS = transport.ANSWER_TIMEOUT_SECONDS = SECONDS
 
 from wsgi import app  # noqa: E402 — the application is made at its import
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from registry_cache.upstream.auth import Account, Authenticator, Credentials, FixedAccount
+from registry_cache.upstream.account import Account, Credentials, FixedAccount
+from registry_cache.upstream.auth import Authenticator
 from registry_cache.upstream.client import Upstream
-from registry_cache.upstream.health import Health
-from registry_cache.upstream.limits import Limits
+from registry_cache.upstream.health import Health, PrivateHealth
 from registry_cache.upstream.session import TLS, Session, Timeouts
+from registry_cache.upstream.transport import Transport
 from tests.harness.content import APP as APP_NAME
 from tests.harness.store_rig import APP, HUB
 
@@ -17,26 +18,6 @@ assert APP_NAME == APP
 
 ME = Credentials("me", "secret")
 NO_TIMEOUTS = Timeouts(connect=20.0, read=40.0)
-
-
-class MemoryBoard:
-    """One worker's notice board."""
-
-    def __init__(self) -> None:
-        self.known = Limits()
-
-    def limits(self) -> Limits:
-        return self.known
-
-    def update_limits(self, change: Callable[[Limits], Limits]) -> Limits:
-        self.known = change(self.known)
-        return self.known
-
-    def is_down(self) -> bool:
-        return False
-
-    def put_down(self, since: float | None, cause: str) -> None:
-        pass
 
 
 def connect(
@@ -52,4 +33,4 @@ def connect(
     session = Session(HUB, timeouts, tls or TLS())
     whose = FixedAccount(account) if account is None or isinstance(account, Credentials) else account
     auth = Authenticator(HUB, url, session, whose, realms, clock)
-    return Upstream(HUB, url, session, auth, Health(HUB, MemoryBoard()))
+    return Upstream(Transport(HUB, url, session, auth, Health(HUB, PrivateHealth())))

@@ -27,7 +27,7 @@ from registry_cache.pull.manifest import ManifestAnswer, ManifestPull, TagPolicy
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.store.locks import LockFile
-from registry_cache.upstream import client
+from registry_cache.upstream import transport
 from tests.harness.content import DOCKER_INDEX, OCI_MANIFEST
 from tests.harness.pull_rig import SECONDS, eventually, flying, holding
 from tests.harness.store_rig import APP, HUB, LATEST, OTHER, Store, open_store
@@ -35,7 +35,7 @@ from tests.harness.upstream import FakeUpstream
 from tests.harness.upstream_rig import connect
 
 # Less than whoever has no copy waits.
-PATIENT = 0.9 * client.ANSWER_SECONDS
+PATIENT = 0.9 * transport.ANSWER_TIMEOUT_SECONDS
 # Where a copy is to be served instead of waiting, a story says so: a machine that is busy must not.
 ALWAYS_ASK = TagPolicy(patience=SECONDS)
 
@@ -505,7 +505,7 @@ def test_a_silent_upstream_is_found_to_be_down_by_pulls_of_what_is_here(
 ) -> None:
     publish(upstream, 1)
     worker.get()
-    monkeypatch.setattr(client, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(transport, "ANSWER_TIMEOUT_SECONDS", 0.3)
     upstream.faults.hold_before = "HEAD"
     eventually(lambda: worker.get(patience=0.1).outcome is Outcome.STALE and "upstream is down" in caplog.messages)
 

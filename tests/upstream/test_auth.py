@@ -6,24 +6,20 @@ import json
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from cachetools import LRUCache
 
 from registry_cache.errors import Denied, UpstreamElsewhere, UpstreamError, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository, Tag
-from registry_cache.upstream.auth import (
-    MAX_TOKEN_LENGTH,
-    REFUSED_SECONDS,
-    RENEW_BEFORE,
-    Authenticator,
-    Credentials,
-    FixedAccount,
-)
+from registry_cache.upstream.account import REFUSED_SECONDS, Credentials
 from registry_cache.upstream.client import Upstream
-from registry_cache.upstream.session import TLS, Session, Timeouts
+from registry_cache.upstream.origin import origin
+from registry_cache.upstream.realm import check_realm
+from registry_cache.upstream.session import TLS
+from registry_cache.upstream.tokens import MAX_TOKEN_LENGTH, RENEW_BEFORE_SECONDS
 from tests.conftest import MakeUpstream
 from tests.harness.cdn import FakeCdn
 from tests.harness.pull_rig import SECONDS, Clock
@@ -109,7 +105,7 @@ def test_it_is_renewed_before_it_expires(guarded: FakeUpstream) -> None:
     registry = connect(guarded.url, clock=clock)
     guarded.faults.token_says = 300
     pull(registry)
-    clock.now += 300 - RENEW_BEFORE - 1
+    clock.now += 300 - RENEW_BEFORE_SECONDS - 1
     pull(registry)
     assert len(guarded.token_requests) == 1
     clock.now += 2
@@ -430,13 +426,8 @@ def test_a_foreign_realm_that_the_operator_allows(
     ],
 )
 def test_whose_token_server_it_is(registry: str, realm: str, allowed: bool) -> None:
-    session = Session("it", Timeouts(), TLS())
-    auth = Authenticator("it", registry, session, FixedAccount(None))
-    if allowed:
-        assert auth._allowed(realm) == realm
-    else:
-        with pytest.raises(UpstreamError):
-            auth._allowed(realm)
+    with nullcontext() if allowed else pytest.raises(UpstreamError):
+        check_realm("it", origin(registry), realm, ())
 
 
 def test_a_downgrade_is_refused(make_upstream: MakeUpstream, upstream: FakeUpstream, tmp_path: Path) -> None:
@@ -464,8 +455,9 @@ def test_scopes_that_are_refused_are_not_remembered_for_ever(guarded: FakeUpstre
     for number in range(20):
         with pytest.raises(Denied):
             registry.head_manifest(Repository.parse(f"name/{number}"), Tag.parse("1"))
-    assert isinstance(registry._auth._fetching, LRUCache)
-    assert registry._auth._fetching.maxsize <= 10_000
+    tokens = registry.transport.auth._tokens
+    assert tokens._fetches._flights == {}
+    assert tokens._tokens.maxsize <= 10_000
 
 
 def test_an_answer_is_read_as_it_is_meant(guarded: FakeUpstream) -> None:

@@ -23,7 +23,8 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import MAX_MANIFEST_SIZE
 from registry_cache.oci.names import Repository, Tag
 from registry_cache.upstream import client
-from registry_cache.upstream.client import BlobBody, Upstream
+from registry_cache.upstream.blob_body import BlobBody
+from registry_cache.upstream.client import Upstream
 from tests.harness.cdn import FakeCdn
 from tests.harness.content import OCI_MANIFEST
 from tests.harness.images import make_artifact, make_image, random_bytes
@@ -221,7 +222,7 @@ def test_an_outage_is_found_out_and_ends(upstream: FakeUpstream, registry: Upstr
     assert len(upstream.exchanges) < 6
     # A download that has begun insists.
     upstream.faults.status = None
-    assert read(registry.open_blob(APP, DIGEST, insist=True)) == DATA
+    assert read(registry.open_blob(APP, DIGEST, is_retry=True)) == DATA
     assert registry.head_blob(APP, DIGEST) == len(DATA)
 
 
@@ -302,7 +303,7 @@ def test_pages_of_referrers_without_an_end(
     assert registry.referrers(APP, DIGEST) == [{}, {}]
 
     upstream.faults.answer("/referrers/", 200, page, Link=f'<{path}?last=a>; rel="next"')
-    monkeypatch.setattr(client, "DOCUMENT_SECONDS", 0.0)
+    monkeypatch.setattr(client, "DOCUMENT_TIMEOUT_SECONDS", 0.0)
     with pytest.raises(UpstreamTimeout, match="took more than 0 s"):
         registry.referrers(APP, DIGEST)
 

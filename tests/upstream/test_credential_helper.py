@@ -16,7 +16,7 @@ import pytest
 from registry_cache.errors import Denied, UpstreamElsewhere, UpstreamUnavailable
 from registry_cache.oci.names import Repository, Tag
 from registry_cache.upstream import credential_helper
-from registry_cache.upstream.auth import Credentials
+from registry_cache.upstream.account import Credentials
 from registry_cache.upstream.credential_helper import DEFAULT_LIFETIME, CredentialHelper
 from tests.harness.pull_rig import SECONDS, Clock, eventually
 from tests.harness.store_rig import APP
@@ -159,12 +159,12 @@ def test_a_program_that_hangs_is_given_up_and_asked_again(
     tmp_path: Path,
 ) -> None:
     # It has written its line by then, and only then hangs.
-    monkeypatch.setattr(credential_helper, "HELPER_SECONDS", 3.0)
+    monkeypatch.setattr(credential_helper, "HELPER_TIMEOUT_SECONDS", 3.0)
     helper = make_helper(f"test -e {tmp_path}/well || exec sleep 90\n{ANSWER}")
     with pytest.raises(UpstreamUnavailable, match="no answer in"):
         helper.credentials()
     (tmp_path / "well").touch()
-    monkeypatch.setattr(credential_helper, "HELPER_SECONDS", SECONDS)
+    monkeypatch.setattr(credential_helper, "HELPER_TIMEOUT_SECONDS", SECONDS)
     with pytest.raises(UpstreamUnavailable, match="no answer in"):
         helper.credentials()
     assert len(calls()) == 1  # not at every pull
@@ -251,7 +251,7 @@ def test_with_a_failing_program_public_images_still_come(upstream: FakeUpstream,
 def test_a_child_that_keeps_its_output_open_holds_up_nobody(
     make_helper: MakeHelper, monkeypatch: pytest.MonkeyPatch, child: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(credential_helper, "HELPER_SECONDS", SECONDS)
+    monkeypatch.setattr(credential_helper, "HELPER_TIMEOUT_SECONDS", SECONDS)
     began = time.monotonic()
     assert make_helper(f"{child}\necho $! >{tmp_path}/child\n{ANSWER}").credentials().password == SECRET
     assert time.monotonic() - began < SECONDS
@@ -261,7 +261,7 @@ def test_a_child_that_keeps_its_output_open_holds_up_nobody(
 def test_a_program_that_hangs_is_ended_with_its_children(
     make_helper: MakeHelper, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(credential_helper, "HELPER_SECONDS", 3.0)
+    monkeypatch.setattr(credential_helper, "HELPER_TIMEOUT_SECONDS", 3.0)
     helper = make_helper(f"sleep 90 &\necho $! >{tmp_path}/child\nsleep 90")
     began = time.monotonic()
     with pytest.raises(UpstreamUnavailable, match="no answer in"):

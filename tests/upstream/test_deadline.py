@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from registry_cache.errors import UpstreamTimeout
-from registry_cache.upstream.deadline import bounded
+from registry_cache.upstream.deadline import run_with_timeout
 from tests.harness.pull_rig import SECONDS, eventually
 
 SOON = 0.05
@@ -25,9 +25,9 @@ def gate() -> Iterator[threading.Event]:
 
 
 def test_an_answer_and_an_error_are_the_askers() -> None:
-    assert bounded(SECONDS, "ask", lambda: 42) == 42
+    assert run_with_timeout(SECONDS, "ask", lambda: 42) == 42
     with pytest.raises(ValueError, match="this one"):
-        bounded(SECONDS, "ask", lambda: int("this one"))
+        run_with_timeout(SECONDS, "ask", lambda: int("this one"))
 
 
 def test_an_error_that_is_no_exception_reaches_whoever_asked() -> None:
@@ -35,13 +35,13 @@ def test_an_error_that_is_no_exception_reaches_whoever_asked() -> None:
         raise SystemExit(3)
 
     with pytest.raises(SystemExit):
-        bounded(SECONDS, "ask", leave)
+        run_with_timeout(SECONDS, "ask", leave)
 
 
 def test_silence_ends_and_says_what_was_asked(gate: threading.Event) -> None:
     began = time.monotonic()
     with pytest.raises(UpstreamTimeout, match=r"no answer in 0\.05 s when we asked for the weather"):
-        bounded(SOON, "asked for the weather", lambda: gate.wait(SECONDS))
+        run_with_timeout(SOON, "asked for the weather", lambda: gate.wait(SECONDS))
     assert time.monotonic() - began < SECONDS / 2
 
 
@@ -53,7 +53,7 @@ def test_an_answer_that_comes_too_late_is_discarded_once(gate: threading.Event) 
         return "late"
 
     with pytest.raises(UpstreamTimeout):
-        bounded(SOON, "ask", ask, discarded.append)
+        run_with_timeout(SOON, "ask", ask, discarded.append)
     assert discarded == []
     gate.set()
     eventually(lambda: discarded == ["late"])
@@ -61,7 +61,7 @@ def test_an_answer_that_comes_too_late_is_discarded_once(gate: threading.Event) 
 
 def test_an_answer_in_time_is_not_discarded() -> None:
     discarded: list[int] = []
-    assert bounded(SECONDS, "ask", lambda: 1, discarded.append) == 1
+    assert run_with_timeout(SECONDS, "ask", lambda: 1, discarded.append) == 1
     assert discarded == []
 
 
@@ -73,7 +73,7 @@ def test_an_error_that_comes_too_late_is_nobodys(gate: threading.Event) -> None:
         raise OSError("late")
 
     with pytest.raises(UpstreamTimeout):
-        bounded(SOON, "ask", ask, discarded.append)
+        run_with_timeout(SOON, "ask", ask, discarded.append)
     gate.set()
     eventually(lambda: not [each for each in threading.enumerate() if each.name == "ask ask"])
     assert discarded == []
@@ -88,7 +88,7 @@ def test_an_answer_at_the_very_end_of_the_wait_is_taken_or_discarded_but_not_bot
             return 1
 
         try:
-            taken = [bounded(0.001, "ask", ask, discarded.append)]
+            taken = [run_with_timeout(0.001, "ask", ask, discarded.append)]
         except UpstreamTimeout:
             taken = []
             eventually(lambda discarded=discarded: discarded)  # type: ignore[misc]

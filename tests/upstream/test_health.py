@@ -18,18 +18,18 @@ from registry_cache.errors import (
 )
 from registry_cache.upstream import health
 from registry_cache.upstream.breaker import Breaker
-from registry_cache.upstream.health import Health
+from registry_cache.upstream.health import Health, PrivateHealth
 from registry_cache.upstream.limits import Limits
 from tests.harness.pull_rig import Clock
 from tests.harness.store_rig import APP, LATEST
 from tests.harness.upstream import FakeUpstream
-from tests.harness.upstream_rig import MemoryBoard, connect
+from tests.harness.upstream_rig import connect
 
 REFUSED = UpstreamUnavailable("connection refused")
 SILENT = UpstreamTimeout("no answer in 2 s")
 
 
-class Board(MemoryBoard):
+class Board(PrivateHealth):
     """Also remembers what was said about being down."""
 
     def __init__(self) -> None:
@@ -75,12 +75,12 @@ def admitted(worker: Health, *, counted: bool = False) -> bool:
 
 def waits(worker: Health) -> bool:
     """Whether somebody who has a copy does."""
-    return worker.outlook() is None
+    return worker.outage() is None
 
 
 def fail(worker: Health, error: UpstreamError, times: int) -> None:
     for _ in range(times):
-        worker.failed(error)
+        worker.record_failure(error)
 
 
 @pytest.mark.parametrize(("failures", "asks"), [(1, True), (2, True), (3, False), (9, False)])
@@ -98,38 +98,38 @@ def test_after_waits_in_vain_nobody_waits_and_everybody_asks(
 ) -> None:
     """Two seconds of silence say nothing to those who would wait for eight."""
     for _ in range(times):
-        worker.too_late(SILENT)
+        worker.record_late_answer(SILENT)
     assert waits(worker) is who_has_a_copy_waits
     assert admitted(worker)
     assert board.down == []
 
 
 def test_an_answer_in_time_is_waited_for_again(worker: Health) -> None:
-    worker.too_late(SILENT)
-    worker.in_time()
-    worker.too_late(SILENT)
+    worker.record_late_answer(SILENT)
+    worker.record_timely_answer()
+    worker.record_late_answer(SILENT)
     assert waits(worker)
-    worker.too_late(SILENT)
-    worker.answered()
+    worker.record_late_answer(SILENT)
+    worker.record_answer()
     assert not waits(worker)
-    worker.in_time()
+    worker.record_timely_answer()
     assert waits(worker)
 
 
 def test_the_outlook_tells_whether_upstream_may_be_asked(worker: Health, clock: Clock) -> None:
-    worker.too_late(SILENT)
-    worker.too_late(SILENT)
-    slow = worker.outlook()
+    worker.record_late_answer(SILENT)
+    worker.record_late_answer(SILENT)
+    slow = worker.outage()
     assert slow is not None
     assert slow.message == "docker.io has been failing for 0 s (no answer in 2 s); it is being tried again"
     assert slow.retry_after is None
     fail(worker, REFUSED, 3)
-    down = worker.outlook()
+    down = worker.outage()
     assert down is not None
     assert down.message == "docker.io has been failing for 0 s (connection refused); it is tried again in 1 s"
     assert down.retry_after == 1
     clock.pause(1)
-    probed = worker.outlook()
+    probed = worker.outage()
     assert probed is not None
     assert probed.retry_after is None
     # It was looked at, not taken.
@@ -155,8 +155,8 @@ def test_any_answer_closes_it_and_is_told_once(
     assert board.down == [(clock.now, "connection refused")]
     clock.pause(1)
     assert admitted(worker)
-    worker.answered()
-    worker.answered()
+    worker.record_answer()
+    worker.record_answer()
     assert admitted(worker)
     assert waits(worker)
     assert board.down[1:] == [(None, "")]
@@ -165,7 +165,7 @@ def test_any_answer_closes_it_and_is_told_once(
 
 @pytest.mark.parametrize(("counted", "free_is_asked"), [(True, True), (False, False)])
 def test_a_429_stops_what_it_was_said_of(worker: Health, clock: Clock, counted: bool, free_is_asked: bool) -> None:
-    worker.seen(response(429, Retry_After="60"), counted=counted)
+    worker.record_limits(response(429, Retry_After="60"), counted=counted)
     assert not admitted(worker, counted=True)
     assert admitted(worker, counted=False) is free_is_asked
     clock.pause(59)
@@ -176,18 +176,18 @@ def test_a_429_stops_what_it_was_said_of(worker: Health, clock: Clock, counted: 
 
 def test_a_limit_that_another_worker_met_holds_here(board: Board, clock: Clock) -> None:
     one, other = Health("docker.io", board, clock), Health("docker.io", board, clock)
-    one.seen(response(429, Retry_After="60"), counted=True)
+    one.record_limits(response(429, Retry_After="60"), counted=True)
     assert not admitted(other, counted=True)
 
 
 def test_the_token_servers_429_stops_everything(worker: Health) -> None:
-    worker.throttled(TooManyRequests("the token server", retry_after=30))
+    worker.record_token_limit(TooManyRequests("the token server", retry_after=30))
     assert not admitted(worker, counted=False)
 
 
 def test_the_message_tells_limit_source_and_when(worker: Health) -> None:
     headers = {"ratelimit_limit": "100;w=21600", "ratelimit_remaining": "0;w=21600", "Retry_After": "2460"}
-    worker.seen(response(429, docker_ratelimit_source="192.0.2.1", **headers), counted=True)
+    worker.record_limits(response(429, docker_ratelimit_source="192.0.2.1", **headers), counted=True)
     with pytest.raises(TooManyRequests) as raised:
         worker.admit(counted=True, has_copy=False)
     assert raised.value.message == (
@@ -198,18 +198,18 @@ def test_the_message_tells_limit_source_and_when(worker: Health) -> None:
 
 
 def test_whoever_has_a_copy_is_not_told_that_there_is_none(worker: Health) -> None:
-    worker.seen(response(429, Retry_After="60"), counted=False)
+    worker.record_limits(response(429, Retry_After="60"), counted=False)
     with pytest.raises(TooManyRequests) as raised:
         worker.admit(counted=False, has_copy=True)
     assert raised.value.message == "docker.io limits this cache; try again in 60 s"
 
 
 def test_upstreams_own_429_is_told_in_the_same_words_and_other_errors_as_they_are(worker: Health) -> None:
-    worker.seen(response(429, ratelimit_limit="9", ratelimit_remaining="0", Retry_After="60"), counted=True)
-    told = worker.refusal(TooManyRequests("docker.io answered 429"), has_copy=False)
+    worker.record_limits(response(429, ratelimit_limit="9", ratelimit_remaining="0", Retry_After="60"), counted=True)
+    told = worker.explain(TooManyRequests("docker.io answered 429"), has_copy=False)
     assert told.message == "docker.io limits this cache: 0 of 9 pulls left; no cached copy; try again in 60 s"
     denied: RegistryError = Denied("no")
-    assert worker.refusal(denied, has_copy=False) is denied
+    assert worker.explain(denied, has_copy=False) is denied
 
 
 def test_few_pulls_left_are_logged_once_until_there_are_many_again(
@@ -219,13 +219,13 @@ def test_few_pulls_left_are_logged_once_until_there_are_many_again(
         return sum("nearly used up" in each.getMessage() for each in caplog.records)
 
     for left, told in ((30, 0), (25, 0), (24, 1), (23, 1), (0, 1), (100, 1), (10, 2), (9, 2)):
-        worker.seen(response(ratelimit_limit="100", ratelimit_remaining=str(left)), counted=True)
+        worker.record_limits(response(ratelimit_limit="100", ratelimit_remaining=str(left)), counted=True)
         assert warnings() == told, left
 
 
 def test_an_answer_without_limits_touches_no_board(worker: Health, board: Board) -> None:
     before = board.known
-    worker.seen(response(200, Retry_After="60"), counted=True)
+    worker.record_limits(response(200, Retry_After="60"), counted=True)
     assert board.known is before == Limits()
 
 

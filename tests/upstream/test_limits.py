@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from requests.structures import CaseInsensitiveDict
 
-from registry_cache.upstream.limits import DEFAULT_WAIT, Limits, read_limits, refused
+from registry_cache.upstream.limits import DEFAULT_WAIT_SECONDS, Limits, read_limits, refused
 
 NOW = 1000.0
 
@@ -82,7 +82,7 @@ def test_a_429_to_what_is_free_stops_everything() -> None:
 @pytest.mark.parametrize("counted", [True, False])
 def test_a_429_without_a_time_is_believed_for_a_while(counted: bool) -> None:
     limits = refused(Limits(), counted=counted, retry_after=None, now=NOW)
-    assert limits.blocked_until(counted=counted) == NOW + DEFAULT_WAIT
+    assert limits.blocked_until(counted=counted) == NOW + DEFAULT_WAIT_SECONDS
     assert limits.remaining is None
 
 

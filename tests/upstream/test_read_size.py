@@ -7,58 +7,58 @@ from collections.abc import Iterator
 
 import pytest
 
-from registry_cache.upstream.read_size import LEAST, MOST, TOGETHER, Portion
+from registry_cache.upstream.read_size import MAX_READ, MIN_READ, SHARED_BUDGET, ReadSize
 
 
 @pytest.fixture
-def portion() -> Iterator[Portion]:
+def read_size() -> Iterator[ReadSize]:
     # What other tests have left open has its share as long as it is there.
     gc.collect()
-    portion = Portion()
-    yield portion
-    portion.close()
+    read_size = ReadSize()
+    yield read_size
+    read_size.close()
 
 
-def test_begins_small(portion: Portion) -> None:
-    assert portion.size == LEAST
+def test_begins_small(read_size: ReadSize) -> None:
+    assert read_size.size == MIN_READ
 
 
-def test_a_fast_upstream_is_read_in_large_portions(portion: Portion) -> None:
+def test_a_fast_upstream_is_read_in_large_read_sizes(read_size: ReadSize) -> None:
     reads = 0
-    while portion.size < MOST:
-        portion.brought(portion.size)
+    while read_size.size < MAX_READ:
+        read_size.record(read_size.size)
         reads += 1
 
-    portion.brought(portion.size)
+    read_size.record(read_size.size)
 
-    assert portion.size == MOST
+    assert read_size.size == MAX_READ
     assert reads == 5
 
 
-def test_a_slow_upstream_is_read_in_small_portions(portion: Portion) -> None:
-    portion.brought(MOST)
+def test_a_slow_upstream_is_read_in_small_read_sizes(read_size: ReadSize) -> None:
+    read_size.record(MAX_READ)
     for _ in range(10):
-        portion.brought(1000)
+        read_size.record(1000)
 
-    assert portion.size == LEAST
-
-
-def test_one_short_read_of_a_fast_upstream_halves_it_at_most(portion: Portion) -> None:
-    portion.brought(MOST)
-    portion.brought(1)
-
-    assert portion.size == MOST // 2
+    assert read_size.size == MIN_READ
 
 
-def test_many_bodies_share_what_one_could_have(portion: Portion) -> None:
-    others = [Portion() for _ in range(15)]
-    for each in (portion, *others):
-        each.brought(MOST)
+def test_one_short_read_of_a_fast_upstream_halves_it_at_most(read_size: ReadSize) -> None:
+    read_size.record(MAX_READ)
+    read_size.record(1)
 
-    assert portion.size + sum(other.size for other in others) <= TOGETHER
+    assert read_size.size == MAX_READ // 2
+
+
+def test_many_bodies_share_what_one_could_have(read_size: ReadSize) -> None:
+    others = [ReadSize() for _ in range(15)]
+    for each in (read_size, *others):
+        each.record(MAX_READ)
+
+    assert read_size.size + sum(other.size for other in others) <= SHARED_BUDGET
 
     for other in others:
         other.close()
-    portion.brought(MOST)
+    read_size.record(MAX_READ)
 
-    assert portion.size == MOST
+    assert read_size.size == MAX_READ

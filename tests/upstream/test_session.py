@@ -9,7 +9,8 @@ import pytest
 
 from registry_cache.errors import UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
-from registry_cache.upstream.session import MAX_REDIRECTS, TLS, Session, Timeouts, origin
+from registry_cache.upstream.origin import origin
+from registry_cache.upstream.session import MAX_REDIRECTS, TLS, HttpRequest, Session, Timeouts
 from tests.conftest import MakeUpstream
 from tests.harness.cdn import FakeCdn
 from tests.harness.raw import RawServer
@@ -26,7 +27,7 @@ PATIENT = Timeouts(20, 40)
 
 def send(url: str, path: str = "/v2/", session: Session | None = None, **headers: str) -> int:
     session = session or Session("it", PATIENT, TLS())
-    with session.send("GET", url + path, headers, "asked") as response:
+    with session.send(HttpRequest("GET", url + path, headers, "asked")) as response:
         return response.status_code
 
 

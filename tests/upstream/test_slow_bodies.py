@@ -16,14 +16,14 @@ import requests
 
 from registry_cache.errors import ManifestUnknown, UpstreamElsewhere, UpstreamTimeout
 from registry_cache.oci.digest import Digest
-from registry_cache.upstream import auth, client, errors
+from registry_cache.upstream import client, refusal, tokens, transport
 from tests.harness.pull_rig import SECONDS
 from tests.harness.store_rig import APP, LATEST
 from tests.harness.upstream import FakeUpstream
 from tests.harness.upstream_rig import connect
 
 # Of all the bounds on an answer the least that is not meant in a test below.
-LONG = 0.9 * client.ANSWER_SECONDS
+LONG = 0.9 * transport.ANSWER_TIMEOUT_SECONDS
 
 JSON = b"Content-Type: application/json\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
@@ -36,7 +36,7 @@ from registry_cache.errors import UpstreamTimeout
 from registry_cache.upstream import client
 from tests.harness.store_rig import APP, LATEST
 from tests.harness.upstream_rig import connect
-client.DOCUMENT_SECONDS = 0.3
+client.DOCUMENT_TIMEOUT_SECONDS = 0.3
 try:
     connect(sys.argv[1]).get_manifest(APP, LATEST)
 except UpstreamTimeout as error:
@@ -110,7 +110,7 @@ BODIES = {
 
 @pytest.mark.parametrize("body", BODIES)
 def test_a_document_ends_in_time(drip: Callable[..., Dripper], monkeypatch: pytest.MonkeyPatch, body: str) -> None:
-    monkeypatch.setattr(client, "DOCUMENT_SECONDS", 0.3)
+    monkeypatch.setattr(client, "DOCUMENT_TIMEOUT_SECONDS", 0.3)
     began = time.monotonic()
     with pytest.raises(UpstreamTimeout, match=r"took more than 0\.3 s"):
         connect(drip("200 OK", *BODIES[body]).url).get_manifest(APP, LATEST)
@@ -127,7 +127,7 @@ def test_a_document_ends_in_time_in_a_worker(drip: Callable[..., Dripper]) -> No
 def test_an_error_is_told_without_a_reason_that_drips(
     drip: Callable[..., Dripper], monkeypatch: pytest.MonkeyPatch, body: str
 ) -> None:
-    monkeypatch.setattr(errors, "_ERROR_SECONDS", 0.3)
+    monkeypatch.setattr(refusal, "_REASON_TIMEOUT_SECONDS", 0.3)
     began = time.monotonic()
     with pytest.raises(ManifestUnknown):
         connect(drip("404 Not Found", *BODIES[body]).url).get_manifest(APP, LATEST)
@@ -138,7 +138,7 @@ def test_an_error_is_told_without_a_reason_that_drips(
 def test_a_token_that_drips_holds_up_nobody_for_good(
     upstream: FakeUpstream, drip: Callable[..., Dripper], monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    monkeypatch.setattr(auth, "TOKEN_SECONDS", 0.3)
+    monkeypatch.setattr(tokens, "TOKEN_TIMEOUT_SECONDS", 0.3)
     digest = upstream.add_manifest(b"{}", tag="latest")
     upstream.faults.require_token = True
     head, drop = BODIES["plain"] if where == "body" else (b"X-Slow: ", b"x")
@@ -147,7 +147,7 @@ def test_a_token_that_drips_holds_up_nobody_for_good(
     registry = connect(upstream.url)
     with pytest.raises(UpstreamTimeout):
         registry.head_manifest(APP, LATEST)
-    monkeypatch.setattr(auth, "TOKEN_SECONDS", SECONDS)
+    monkeypatch.setattr(tokens, "TOKEN_TIMEOUT_SECONDS", SECONDS)
     token = requests.get(upstream.url + f"/token?scope=repository:{APP}:pull&service=x", timeout=SECONDS).content
     server.well = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(token), token)
     assert str(registry.head_manifest(APP, LATEST).digest) == digest
@@ -157,7 +157,7 @@ def test_a_silent_content_server_is_no_failure_of_the_registry(
     upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The registry's own answer, which sends us there, must come within it, however busy the machine is.
-    monkeypatch.setattr(client, "ANSWER_SECONDS", 4.0)
+    monkeypatch.setattr(transport, "ANSWER_TIMEOUT_SECONDS", 4.0)
     blob = upstream.add_blob(b"layer")
     digest = upstream.add_manifest(b"{}", tag="latest")
     with socket.create_server(("127.0.0.2", 0)) as silent, ThreadPoolExecutor(4) as pool:

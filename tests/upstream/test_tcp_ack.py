@@ -9,7 +9,7 @@ import pytest
 import urllib3
 
 from registry_cache.oci.digest import Digest
-from registry_cache.upstream.tcp_ack import AHEAD
+from registry_cache.upstream.tcp_ack import READ_AHEAD
 from tests.harness.store_rig import APP
 from tests.harness.upstream import FakeUpstream
 from tests.harness.upstream_rig import connect
@@ -46,21 +46,21 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
 def test_a_fast_body_is_acknowledged_while_its_reader_is_busy_and_read_as_it_comes(
     upstream: FakeUpstream, reads: Reads
 ) -> None:
-    digest = Digest.parse(upstream.add_blob(bytes(8 * AHEAD)))
+    digest = Digest.parse(upstream.add_blob(bytes(8 * READ_AHEAD)))
     busy = []
     with closing(connect(upstream.url).open_blob(APP, digest)) as body:
         for _ in body:
-            busy.append(_mark(body._response.raw))  # type: ignore[union-attr]
-    assert AHEAD in busy
+            busy.append(_mark(body.response.raw))  # type: ignore[union-attr]
+    assert READ_AHEAD in busy
     assert set(reads.marks) == {USUAL}
 
 
 def test_a_connection_that_is_used_again_has_the_kernels_own(upstream: FakeUpstream, reads: Reads) -> None:
     registry = connect(upstream.url)
-    digest = Digest.parse(upstream.add_blob(bytes(8 * AHEAD)))
+    digest = Digest.parse(upstream.add_blob(bytes(8 * READ_AHEAD)))
     for _ in range(2):
         with closing(registry.open_blob(APP, digest)) as body:
-            assert sum(len(chunk) for chunk in body) == 8 * AHEAD
+            assert sum(len(chunk) for chunk in body) == 8 * READ_AHEAD
     assert len(reads.ports) == 1
     assert set(reads.marks) == {USUAL}
 
@@ -68,7 +68,7 @@ def test_a_connection_that_is_used_again_has_the_kernels_own(upstream: FakeUpstr
 def test_a_body_that_brings_little_is_left_alone(upstream: FakeUpstream) -> None:
     digest = Digest.parse(upstream.add_blob(b"a body of a few bytes"))
     with closing(connect(upstream.url).open_blob(APP, digest)) as body:
-        busy = [_mark(body._response.raw) for _ in body]  # type: ignore[union-attr]
+        busy = [_mark(body.response.raw) for _ in body]  # type: ignore[union-attr]
     assert set(busy) == {USUAL}
 
 

@@ -1,4 +1,4 @@
-"""The values of a check: what is tried, and what came of one step of it."""
+"""What a check tries, and the result of one step of it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-# Whatever is wrong with an upstream that is not ours to mend.
+# The remedy where an upstream is at fault and not the cache.
 WAIT = "wait for it; what is cached is served meanwhile"
-
 
 State = Literal["ok", "warning", "skipped", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing tried: what came of it in ``words``, what to do in ``remedy``. Holds no secret."""
+    """One thing tried: the result in ``words``, what to do in ``remedy``. Holds no secret."""
 
     name: str
     state: State
@@ -23,7 +22,7 @@ class Step:
     remedy: str = ""
 
 
-class Failed(Exception):
+class StepFailed(Exception):
     """Ends the steps that need the one that failed."""
 
     def __init__(self, name: str, words: str, remedy: str = "", state: State = "failed") -> None:
@@ -32,8 +31,8 @@ class Failed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """An upstream as the configuration has it. ``keys``: where in it, such as ``proxy`` or ``upstreams.ghcr.io``.
+class CheckTarget:
+    """An upstream as configured. ``keys``: where in the configuration, such as ``proxy`` or ``upstreams.ghcr.io``.
 
     ``proxy``: the URL of a proxy that leads there; never shown. ``account``: credentials are configured.
     """

@@ -9,20 +9,20 @@ _NOT_YET_VALID, _EXPIRED = 9, 10
 _UNKNOWN_AUTHORITY = (18, 19, 20, 21)
 _OTHER_NAME = (62, 64)
 
-# Exceptions that are looked at: ours, requests', two of urllib3's and those on the way to them are under ten.
-_MOST = 50
+# A chain of exceptions is under ten long: ours, requests', two of urllib3's. The bound ends one that loops.
+_MAX_EXCEPTIONS = 50
 
 
 def tls_failure(error: BaseException, name: str, keys: str, ca: str | None) -> tuple[str, str] | None:
-    """Return what is wrong and what to do where TLS is behind ``error``; None where it is something else.
+    """Return what is wrong and what to do where ``error`` comes from TLS; None where it does not.
 
-    ``keys``: where in the configuration the upstream ``name`` is. ``ca``: the bundle that is configured there.
+    ``keys``: where the upstream ``name`` is in the configuration. ``ca``: the CA bundle that is configured there.
     """
-    cause = _cause(error)
+    cause = _ssl_error(error)
     if cause is None:
         return None
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return _certificate(cause, name, keys, ca)
+        return _certificate_failure(cause, name, keys, ca)
     reason = str(cause.reason or cause)
     if "WRONG_VERSION_NUMBER" in reason or "RECORD_LAYER" in reason:
         return f"{name} does not speak TLS there", f"check {keys}.remoteurl: is it http://, or another port?"
@@ -32,7 +32,7 @@ def tls_failure(error: BaseException, name: str, keys: str, ca: str | None) -> t
     return f"the connection to {name} failed: {reason}", f"ask who runs {name}"
 
 
-def _certificate(cause: ssl.SSLCertVerificationError, name: str, keys: str, ca: str | None) -> tuple[str, str]:
+def _certificate_failure(cause: ssl.SSLCertVerificationError, name: str, keys: str, ca: str | None) -> tuple[str, str]:
     code = cause.verify_code
     if code in _UNKNOWN_AUTHORITY:
         who = f"none of the authorities in {ca}" if ca else "an unknown authority"
@@ -46,10 +46,10 @@ def _certificate(cause: ssl.SSLCertVerificationError, name: str, keys: str, ca: 
     return f"the certificate of {name} is not accepted: {cause.verify_message}", f"set {keys}.ca, or {keys}.insecure"
 
 
-def _cause(error: BaseException) -> ssl.SSLError | None:
-    """Return the ssl module's own error inside ``error``, however it was wrapped."""
+def _ssl_error(error: BaseException) -> ssl.SSLError | None:
+    """Return the ssl module's own error inside ``error``, however it is wrapped."""
     pending, seen = [error], set[int]()
-    while pending and len(seen) < _MOST:
+    while pending and len(seen) < _MAX_EXCEPTIONS:
         found = pending.pop()
         if isinstance(found, ssl.SSLError):
             return found

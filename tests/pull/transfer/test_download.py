@@ -74,7 +74,7 @@ def registry(upstream: FakeUpstream) -> Upstream:
 
 def source(registry: Upstream, digest: Digest = DIGEST) -> Source:
     def ask(start: int, again: bool, stop: int | None = None) -> Response:
-        return registry.open_blob(APP, digest, start, stop, insist=again)
+        return registry.open_blob(APP, digest, start, stop, is_retry=again)
 
     return Source(HUB, APP, ask)
 

@@ -15,9 +15,9 @@ import yaml
 
 from registry_cache import cli
 from registry_cache.oci.names import Repository, Tag
-from registry_cache.upstream.auth import FixedAccount
-from registry_cache.upstream.diagnose.check import Check
-from registry_cache.upstream.diagnose.steps import Step, Target
+from registry_cache.upstream.account import FixedAccount
+from registry_cache.upstream.diagnose.check import UpstreamCheck
+from registry_cache.upstream.diagnose.steps import CheckTarget, Step
 from registry_cache.upstream.session import TLS, Session, Timeouts
 from tests.conftest import MakeUpstream
 from tests.harness.content import APP
@@ -81,7 +81,7 @@ def check(
 def tried(url: str, *, patience: float = PATIENCE, resolve: Any = None, **target: Any) -> list[Step]:
     """The steps of a check of ``library/app:1`` with a shorter patience than the command's."""
     session = Session("fake", Timeouts(), TLS())
-    found = Check(Target("fake", url, "proxy", **target), session, FixedAccount(None), resolve, patience)
+    found = UpstreamCheck(CheckTarget("fake", url, "proxy", **target), session, FixedAccount(None), resolve, patience)
     return list(found.run([(Repository(APP), Tag("1"))]))
 
 
@@ -364,4 +364,4 @@ def test_a_reference_that_cannot_be(reference: str, check: Run) -> None:
 
 
 def test_a_target_shows_no_password_of_its_proxy() -> None:
-    assert PASSWORD not in repr(Target("fake", "https://fake", "proxy", proxy=f"http://me:{PASSWORD}@proxy:3128"))
+    assert PASSWORD not in repr(CheckTarget("fake", "https://fake", "proxy", proxy=f"http://me:{PASSWORD}@proxy:3128"))

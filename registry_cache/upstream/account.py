@@ -1,0 +1,107 @@
+"""Who we are to a registry: its credentials, and what it said of them last."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from registry_cache.errors import UpstreamUnavailable
+
+# How long refused credentials are not tried again: many registries lock accounts that repeat a wrong password.
+REFUSED_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A user name and a password or access token. Never shown."""
+
+    username: str
+    password: str
+
+    def basic(self) -> str:
+        """Return the value of an Authorization header (RFC 7617)."""
+        return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+
+    def __repr__(self) -> str:
+        return "Credentials(…)"
+
+
+def is_account(authorization: str) -> bool:
+    """Whether an Authorization header is an account's own, and not a token."""
+    return authorization.startswith("Basic ")
+
+
+class Account(Protocol):
+    """A source of credentials."""
+
+    def credentials(self) -> Credentials | None:
+        """Return them; None is anonymous. Raises UpstreamUnavailable."""
+
+    def forget(self, refused: Credentials) -> None:
+        """Look again whether they have changed before returning these once more."""
+
+
+class FixedAccount:
+    """An account that stands in the configuration."""
+
+    def __init__(self, credentials: Credentials | None) -> None:
+        self._credentials = credentials
+
+    def credentials(self) -> Credentials | None:
+        return self._credentials
+
+    def forget(self, refused: Credentials) -> None:
+        """Do nothing: the configuration has not changed."""
+
+
+class AccountUse:
+    """An account, whether its credentials can be had, and whether they were refused a moment ago."""
+
+    def __init__(self, account: Account, clock: Callable[[], float] = time.monotonic) -> None:
+        self._account = account
+        self._clock = clock
+        self._suspended_until = 0.0
+        # The last token was fetched anonymously, because the account was refused.
+        self.was_refused = False
+        # Why there are no credentials although there should be; then a refusal by the registry is no denial.
+        self.trouble: str | None = None
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether we go on anonymously although there is an account: it was refused, or its helper fails."""
+        return self.was_refused or self.trouble is not None
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether it was refused so recently that it must not be tried again."""
+        return self._clock() < self._suspended_until
+
+    def credentials(self) -> Credentials | None:
+        """Return them; None where there are none or their helper fails: public images need none.
+
+        A helper that fails is no failure of the registry; the registry is asked anonymously and says what it refuses.
+        """
+        try:
+            found = self._account.credentials()
+        except UpstreamUnavailable as error:
+            self.trouble = error.message
+            return None
+        self.trouble = None
+        return found
+
+    def unless_suspended(self) -> Credentials | None:
+        """Return the credentials, or None where they were refused a moment ago."""
+        return None if self.is_suspended else self.credentials()
+
+    def replace(self, refused: Credentials) -> Credentials | None:
+        """Return other credentials than the ``refused`` ones, where there are any: a password may have changed."""
+        self._account.forget(refused)
+        found = self.credentials()
+        return found if found != refused else None
+
+    def suspend(self) -> None:
+        """Try the account no more for REFUSED_SECONDS."""
+        self._suspended_until = self._clock() + REFUSED_SECONDS

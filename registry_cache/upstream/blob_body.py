@@ -1,0 +1,102 @@
+"""The bytes of a blob as they arrive from upstream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import requests
+
+from registry_cache.errors import UpstreamError
+from registry_cache.oci.byte_range import parse_content_range
+from registry_cache.oci.digest import Digest
+from registry_cache.runtime import metrics
+from registry_cache.upstream.body import content_length
+from registry_cache.upstream.errors import translate_http_errors
+from registry_cache.upstream.read_size import MIN_READ, ReadSize
+from registry_cache.upstream.tcp_ack import READ_AHEAD, acknowledge_unread
+
+
+@dataclass(slots=True)
+class BlobBody:
+    """A blob on its way, from byte ``start`` on; ``size`` of the whole in bytes, None where upstream does not say.
+
+    Close it; iterate it once. The bytes may end early, and may be wrong. ``skip`` bytes of the response come before
+    ``start``; without a response there are no bytes. ``stop``: where the response says that it ends.
+    """
+
+    upstream: str
+    response: requests.Response | None
+    start: int
+    size: int | None
+    skip: int = 0
+    stop: int | None = None
+    _read_size: ReadSize = field(default_factory=ReadSize)
+    _reads_ahead: bool = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield bytes as they arrive. Raises UpstreamUnavailable where the connection breaks, UpstreamTimeout."""
+        skip = self.skip
+        while chunk := self._read():
+            if skip >= len(chunk):
+                skip -= len(chunk)
+                continue
+            yield chunk[skip:] if skip else chunk
+            skip = 0
+
+    def close(self) -> None:
+        self._read_size.close()
+        if self.response is not None:
+            self.response.close()
+
+    def _read(self) -> bytes:
+        if self.response is None:
+            return b""
+        if self._reads_ahead:
+            acknowledge_unread(self.response, 1)
+        # read1 returns what is there; read would wait for all it asked for while a client waits for the first byte.
+        with translate_http_errors(self.upstream, "read a blob"):
+            data = bytes(self.response.raw.read1(self._read_size.size, decode_content=False))
+        self._read_size.record(len(data))
+        self._reads_ahead = bool(data) and self._read_size.size > MIN_READ
+        if self._reads_ahead:
+            acknowledge_unread(self.response, READ_AHEAD)
+        metrics.fetched(self.upstream, len(data))
+        return data
+
+
+def serves_range(response: requests.Response, start: int) -> bool:
+    """Whether ``response`` is of use to whoever asked for the bytes from ``start`` on.
+
+    Bytes of another range would spoil what is there already. And a registry that has no first byte to give has none at
+    all, or is confused by ranges.
+    """
+    if response.status_code == 206:
+        part = parse_content_range(response.headers.get("Content-Range"))
+        return part is not None and part[0] == start
+    return response.status_code != 416 or start > 0
+
+
+def blob_body(
+    name: str, digest: Digest, response: requests.Response, start: int, asked: int, stop: int | None
+) -> BlobBody:
+    """Return the bytes from ``start`` on of a ``response`` to a request for those from ``asked`` up to ``stop``.
+
+    Raises UpstreamError where the response has another range; then closes it.
+    """
+    length = content_length(response)
+    if response.status_code == 416:
+        # Nothing behind ``start``: what we have may be the whole, and the digest decides.
+        response.close()
+        return BlobBody(name, None, start, start)
+    if response.status_code != 206:
+        # The range was ignored: everything comes again, and what we have is skipped.
+        return BlobBody(name, response, start, length, skip=start)
+    part = parse_content_range(response.headers.get("Content-Range"))
+    if part is None or part[0] != asked:
+        response.close()
+        raise UpstreamError(f"{name} answered another range than from {asked} for {digest}")
+    # An open range that does not tell the whole size tells it by its length.
+    end = None if length is None or stop is not None else asked + length
+    size = end if part[2] is None else part[2]
+    return BlobBody(name, response, start, size, skip=start - asked, stop=part[1])

@@ -1,0 +1,91 @@
+"""Read whole bodies within a size and a time: documents, tokens, the reason in an error."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import requests
+
+from registry_cache.errors import UpstreamError, UpstreamTimeout, UpstreamUnavailable
+from registry_cache.runtime import metrics
+from registry_cache.upstream.errors import translate_http_errors
+
+
+def read_body(upstream: str, what: str, response: requests.Response, limit: int, timeout_seconds: float) -> bytes:
+    """Return at most ``limit`` bytes of the decoded body; ``what`` completes "… while we". Closes nothing.
+
+    Raises UpstreamTimeout after ``timeout_seconds``, UpstreamUnavailable where the connection breaks.
+    """
+    # Only this thread reads and closes: under gevent, closing what another greenlet reads is an error. The timer shuts
+    # the connection down for reading instead, which ends a read however slowly bytes arrive.
+    deadline = time.monotonic() + timeout_seconds
+    timer = threading.Timer(timeout_seconds, _shut_down, [response])
+    timer.daemon = True
+    timer.start()
+    try:
+        with translate_http_errors(upstream, what):
+            data = _read_until(deadline, response, limit)
+    except UpstreamError as error:
+        if time.monotonic() < deadline:
+            raise
+        raise timed_out(upstream, what, timeout_seconds) from error
+    finally:
+        timer.cancel()
+    # After the shutdown, a body looks as if it had ended.
+    if time.monotonic() >= deadline:
+        raise timed_out(upstream, what, timeout_seconds)
+    return data
+
+
+def read_document(upstream: str, what: str, response: requests.Response, limit: int, timeout_seconds: float) -> bytes:
+    """Return the whole body of a manifest or a list; ``what`` names it. Raises UpstreamError where it is over ``limit``
+    bytes, UpstreamUnavailable where it is cut, UpstreamTimeout.
+    """
+    data = read_body(upstream, f"read {what}", response, limit + 1, timeout_seconds)
+    metrics.fetched(upstream, len(data))
+    if len(data) > limit:
+        raise UpstreamError(f"{what} is over {limit // 2**20} MiB at {upstream}: more than this cache takes")
+    length = content_length(response)
+    if length is not None and len(data) != length and not response.headers.get("Content-Encoding"):
+        raise UpstreamUnavailable(f"{upstream} sent {len(data)} of {length} bytes of {what}")
+    return data
+
+
+def content_length(response: requests.Response) -> int | None:
+    """Return what Content-Length says, in bytes; None where it says nothing sensible."""
+    text = response.headers.get("Content-Length", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def json_object(data: bytes) -> Mapping[str, Any] | None:
+    """Return the JSON object in ``data``; None for anything else."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def timed_out(upstream: str, what: str, seconds: float) -> UpstreamTimeout:
+    return UpstreamTimeout(f"{upstream} took more than {seconds:g} s while we {what}")
+
+
+def _read_until(deadline: float, response: requests.Response, limit: int) -> bytes:
+    data = bytearray()
+    while len(data) < limit and time.monotonic() < deadline:
+        chunk = response.raw.read1(limit - len(data), decode_content=True)
+        if not chunk:
+            break
+        data += chunk
+    return bytes(data)
+
+
+def _shut_down(response: requests.Response) -> None:
+    # urllib3 before 2.3 has no shutdown; then the sockets' time-outs and the clock between reads bound the wait.
+    with contextlib.suppress(AttributeError, OSError, RuntimeError, ValueError):
+        response.raw.shutdown()

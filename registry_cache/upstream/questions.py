@@ -1,0 +1,118 @@
+"""The requests that a registry is asked, and what each answer to them means. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlencode
+
+from registry_cache.errors import BlobUnknown, ManifestUnknown, NameUnknown, NotFound
+from registry_cache.oci import media_types
+from registry_cache.oci.digest import Digest
+from registry_cache.oci.names import Reference, Repository, Tag
+
+# A registry that does not support HEAD says nothing by these; only a GET tells.
+_HEAD_UNSUPPORTED = (405, 501)
+# How registries without a referrers API answer; the spec has 404 alone.
+NO_REFERRERS_API = (400, 404, 405, 406, 501)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request and what its answers mean.
+
+    ``what`` names the thing asked for, ``missing`` is the error for a 404. Responses with one of the ``answers``'
+    statuses are returned like successful ones; with ``any_status_elsewhere``, so is any from where the registry
+    redirects to. ``counted``: upstream counts it as a pull. ``has_copy``: there is something to serve instead.
+    ``timeout_seconds``: until the answer begins, where that is shorter than usual. ``is_retry``: the breaker is neither
+    asked nor told, the caller bounds how often it tries.
+    """
+
+    method: str
+    repository: Repository
+    path: str
+    what: str
+    missing: type[NotFound]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    answers: tuple[int, ...] = ()
+    any_status_elsewhere: bool = False
+    counted: bool = False
+    has_copy: bool = False
+    timeout_seconds: float | None = None
+    is_retry: bool = False
+
+
+def about_manifest(
+    method: str,
+    repository: Repository,
+    reference: Reference,
+    *,
+    has_copy: bool,
+    is_retry: bool,
+    timeout_seconds: float | None = None,
+) -> Question:
+    """Return the HEAD or GET of a manifest."""
+    return Question(
+        method,
+        repository,
+        f"{repository}/manifests/{reference}",
+        f"{repository}:{reference}" if isinstance(reference, Tag) else f"{repository}@{reference}",
+        ManifestUnknown,
+        headers={"Accept": media_types.ACCEPT_MANIFEST},
+        answers=_HEAD_UNSUPPORTED if method == "HEAD" else (),
+        counted=method == "GET",
+        has_copy=has_copy,
+        timeout_seconds=timeout_seconds,
+        is_retry=is_retry,
+    )
+
+
+def head_blob(repository: Repository, digest: Digest) -> Question:
+    """Return the HEAD of a blob."""
+    what = f"the blob {digest} of {repository}"
+    path = f"{repository}/blobs/{digest}"
+    # A redirect may be signed for a GET alone: its target says nothing by refusing a HEAD.
+    answers = _HEAD_UNSUPPORTED
+    return Question("HEAD", repository, path, what, BlobUnknown, answers=answers, any_status_elsewhere=True)
+
+
+def get_blob(
+    repository: Repository, digest: Digest, start: int = 0, stop: int | None = None, *, is_retry: bool = False
+) -> Question:
+    """Return the GET of a blob, or of its bytes from ``start`` up to, not including, ``stop``."""
+    last = "" if stop is None else stop - 1
+    has_range = bool(start) or stop is not None
+    return Question(
+        "GET",
+        repository,
+        f"{repository}/blobs/{digest}",
+        f"the blob {digest} of {repository}",
+        BlobUnknown,
+        headers={"Range": f"bytes={start}-{last}"} if has_range else {},
+        answers=(416,) if has_range else (),
+        is_retry=is_retry,
+    )
+
+
+def list_tags(repository: Repository, count: int | None, last: str | None, *, has_copy: bool) -> Question:
+    """Return the GET of a page of tags, behind the tag ``last``."""
+    query = urlencode([(key, value) for key, value in (("n", count), ("last", last)) if value is not None])
+    path = f"{repository}/tags/list" + ("?" + query if query else "")
+    return Question("GET", repository, path, f"the tags of {repository}", NameUnknown, has_copy=has_copy)
+
+
+def list_referrers(
+    repository: Repository, digest: Digest, query: str, *, has_copy: bool, timeout_seconds: float
+) -> Question:
+    """Return the GET of a page of referrers, ``query`` being its place among the pages."""
+    return Question(
+        "GET",
+        repository,
+        f"{repository}/referrers/{digest}" + ("?" + query if query else ""),
+        f"the referrers of {digest} in {repository}",
+        NameUnknown,
+        headers={"Accept": media_types.OCI_INDEX},
+        answers=NO_REFERRERS_API,
+        has_copy=has_copy,
+        timeout_seconds=timeout_seconds,
+    )

@@ -1,0 +1,156 @@
+"""Ask a registry one question: with authorization, within its time, and with a note of what that says of its health."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+import requests
+
+from registry_cache.errors import (
+    BlobUnknown,
+    Denied,
+    NameUnknown,
+    RegistryError,
+    TooManyRequests,
+    UpstreamElsewhere,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from registry_cache.runtime import metrics
+from registry_cache.upstream.account import is_account
+from registry_cache.upstream.auth import Authenticator
+from registry_cache.upstream.deadline import run_with_timeout
+from registry_cache.upstream.health import Health
+from registry_cache.upstream.origin import Origin, origin
+from registry_cache.upstream.questions import Question
+from registry_cache.upstream.refusal import refusal
+from registry_cache.upstream.session import HttpRequest, Session
+
+# Until an answer must have begun, token and redirects included; clients give up after ten seconds or more.
+ANSWER_TIMEOUT_SECONDS = 8.0
+
+
+@dataclass(slots=True)
+class Transport:
+    """Asks the registry ``name`` at ``remote_url``."""
+
+    name: str
+    remote_url: str
+    session: Session
+    auth: Authenticator
+    health: Health
+    _home: Origin = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._home = origin(self.remote_url)
+
+    def ask(self, question: Question) -> requests.Response:
+        """Return a response that answers ``question``, its body unread: close it. Raise what any other means."""
+        if not question.is_retry:
+            self.health.admit(counted=question.counted, has_copy=question.has_copy)
+        was_redirected = threading.Event()
+        seconds = ANSWER_TIMEOUT_SECONDS if question.timeout_seconds is None else question.timeout_seconds
+        began, status = time.monotonic(), None
+        try:
+            response = run_with_timeout(
+                seconds,
+                f"asked {self.name} for {question.what}",
+                lambda: self._converse(question, was_redirected),
+                requests.Response.close,
+            )
+            status = response.status_code
+        except RegistryError as error:
+            raise self._failure(question, error, was_redirected.is_set()) from error.__cause__
+        finally:
+            metrics.asked(self.name, question.method, status, time.monotonic() - began)
+        return self._answer(question, response)
+
+    def _converse(self, question: Question, was_redirected: threading.Event) -> requests.Response:
+        """Return the registry's response, after meeting its challenge as well as we can."""
+        authorization = self.auth.header(question.repository)
+        response = self._send(question, authorization, was_redirected)
+        if not self._is_challenge(response):
+            return response
+        with response:
+            authorization = self.auth.meet_challenge(question.repository, response, authorization)
+            if authorization is None:
+                raise refusal(self.name, question.what, response, question.missing)
+        response = self._send(question, authorization, was_redirected)
+        if not (is_account(authorization) and self._is_challenge(response)):
+            return response
+        with response:
+            authorization = self.auth.replace_account(authorization)
+        return self._send(question, authorization, was_redirected)
+
+    def _send(
+        self, question: Question, authorization: str | None, was_redirected: threading.Event
+    ) -> requests.Response:
+        headers = {**question.headers, "Authorization": authorization} if authorization else question.headers
+        # A blob's body may pause for as long as the operator says; a client waits for the rest of a manifest.
+        silence = None if question.missing is BlobUnknown else ANSWER_TIMEOUT_SECONDS
+        url = f"{self.remote_url.rstrip('/')}/v2/{question.path}"
+        return self.session.send(
+            HttpRequest(question.method, url, headers, f"asked for {question.what}", silence, was_redirected.set)
+        )
+
+    def _is_challenge(self, response: requests.Response) -> bool:
+        """Whether the registry itself wants to know who asks."""
+        return response.status_code == 401 and self._is_home(response)
+
+    def _is_home(self, response: requests.Response) -> bool:
+        """Whether the registry itself answered, and not where it redirected to."""
+        return origin(response.url) == self._home
+
+    def _failure(self, question: Question, error: RegistryError, was_redirected: bool) -> RegistryError:
+        """Note that there is no response, and return the error to raise."""
+        if isinstance(error, TooManyRequests):
+            # The token server's: the registry's own would be a response.
+            self.health.record_token_limit(error)
+        if isinstance(error, UpstreamTimeout) and was_redirected:
+            # The registry has answered; where it redirected to is silent.
+            error = UpstreamElsewhere(error.message)
+        error = self._unless_in_trouble(error)
+        self._record(question, error)
+        return error
+
+    def _answer(self, question: Question, response: requests.Response) -> requests.Response:
+        """Note what ``response`` says of the registry's health; raise what it means unless it is an answer."""
+        is_home = self._is_home(response)
+        if is_home:
+            self.health.record_limits(response, counted=question.counted)
+        is_accepted = response.status_code in question.answers or (question.any_status_elsewhere and not is_home)
+        if 200 <= response.status_code < 300 or is_accepted:
+            self._record(question, None)
+            return response
+        with response:
+            error = refusal(self.name, question.what, response, question.missing)
+        if not is_home:
+            # The registry said yes and redirected: a failure there, such as an address that has expired, says nothing
+            # about the thing itself.
+            error = UpstreamElsewhere(f"the content server of {self.name} answered {response.status_code}")
+        error = self._unless_in_trouble(error)
+        self._record(question, error)
+        raise self.health.explain(error, has_copy=question.has_copy)
+
+    def _unless_in_trouble(self, error: RegistryError) -> RegistryError:
+        """Return ``error``, but for a denial what keeps us from having an account: then a copy may be served."""
+        trouble = self.auth.account.trouble
+        return UpstreamElsewhere(trouble) if isinstance(error, Denied) and trouble else error
+
+    def _record(self, question: Question, error: RegistryError | None) -> None:
+        """Tell the breaker what came of a question.
+
+        Only silence and 5xx of the registry itself are failures: a 400 or 451 about one name, which a client chose, and
+        a broken content server say nothing about other names. Nor do retries of one download, nor lists: a registry
+        whose lists fail may have every manifest and blob.
+        """
+        is_silent = isinstance(error, UpstreamUnavailable | UpstreamTimeout) and not isinstance(
+            error, UpstreamElsewhere
+        )
+        if not is_silent:
+            self.health.record_answer()
+        elif isinstance(error, UpstreamError) and not question.is_retry and question.missing is not NameUnknown:
+            self.health.record_failure(error)
