@@ -53,9 +53,10 @@ from registry_cache.store.readiness import Probe
 from registry_cache.store.records import Records
 from registry_cache.store.size_ledger import Ledger
 from registry_cache.store.upstream_notes import Notice
-from registry_cache.upkeep import cleanup_process, size_keeper, status
+from registry_cache.upkeep import size_keeper, status
 from registry_cache.upkeep.check_text import Step
 from registry_cache.upkeep.cleanup import Cleanup, Progress
+from registry_cache.upkeep.cleanup_process import CleanupProcess
 from registry_cache.upkeep.import_layout import Wanted
 from registry_cache.upkeep.importer import MovingIn, Place
 from registry_cache.upkeep.importer import Progress as ImportProgress
@@ -161,9 +162,10 @@ def _accel(layout: Layout) -> Callable[[Digest], str]:
 
 def _keeper(config: Config, layout: Layout) -> size_keeper.Keeper:
     bounds = _bounds(config, layout)
+    process = CleanupProcess(config.root, bounds, config.log.level, config.log.formatter)
 
-    def evict(wanted: size_keeper.Wanted) -> int | None:
-        blobs, size, pinned = cleanup_process.evict(config, bounds, wanted)
+    def evict(needed: size_keeper.SpaceNeeded) -> int | None:
+        blobs, size, pinned = process.run(needed)
         metrics.evicted(blobs, size)
         return pinned
 

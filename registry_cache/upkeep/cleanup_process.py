@@ -1,8 +1,7 @@
-"""The server's own pass: a cleanup in a process of its own, at a lower priority.
+"""Run a cleanup in a process of its own, at a lower priority; the server does so when the store is over its bounds.
 
-``python -m registry_cache.upkeep.cleanup_process JSON``. All it needs is on its command line: a configuration's file
-may say something else by now than what the server was started with, and ``gunicorn wsgi:app`` may have got it from
-anywhere.
+``python -m registry_cache.upkeep.cleanup_process JSON``. Everything it needs is on its command line: the configuration
+file may have changed since the server was started, and ``gunicorn wsgi:app`` may have got its values from anywhere.
 """
 
 from __future__ import annotations
@@ -13,10 +12,9 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
@@ -27,58 +25,65 @@ from registry_cache.store import inventory
 from registry_cache.store.layout import Layout
 from registry_cache.store.size_ledger import Ledger
 from registry_cache.upkeep.cleanup import Cleanup
-from registry_cache.upkeep.size_keeper import Wanted
+from registry_cache.upkeep.size_keeper import SpaceNeeded
 
-# A pass over some millions of blobs on a slow disk; a later one goes on.
-PASS_SECONDS = 1800.0
-# Beyond that it hangs in the kernel, and nobody waits for it any more.
+# Long enough for some millions of blobs on a slow disk; what is left then is for the next cleanup.
+CLEANUP_SECONDS = 1800.0
+# A process that needs even longer hangs in the kernel, and we stop waiting for it.
 _GRACE_SECONDS = 60.0
 
-# Run by -m, this module is called __main__, whose lines nobody sees.
+# When run by -m this module is called __main__, which has no log.
 _log = log.Log("registry_cache.upkeep.cleanup_process")
 
-if TYPE_CHECKING:
-    # It would be half of what a pass takes to start.
-    from registry_cache.config import Config
 
+@dataclass(frozen=True, slots=True)
+class CleanupProcess:
+    """How to start one cleanup in a process of its own, which holds the store under ``root`` to ``bounds``."""
 
-def evict(config: Config, bounds: Bounds, wanted: Wanted) -> tuple[int, int, int | None]:
-    """Run one pass to ``bounds``, and to what is ``wanted`` besides.
+    root: Path
+    bounds: Bounds
+    log_level: str
+    log_formatter: str
 
-    Return how many blobs and bytes went, and how many bytes are pinned, None where nobody counted. Raises OSError.
-    """
-    given = {
-        "root": str(config.root),
-        "ttl": bounds.ttl.total_seconds() if bounds.ttl is not None else None,
-        "max_size": bounds.max_size,
-        "min_free": bounds.min_free,
-        "free": wanted.free,
-        "less": wanted.less,
-        "blob": str(wanted.blob) if wanted.blob else None,
-        "level": config.log.level,
-        "formatter": config.log.formatter,
-    }
-    # A session of its own: Ctrl-C at the server's terminal is not for it.
-    process = subprocess.Popen(  # noqa: S603 (this interpreter, and no shell)
-        [sys.executable, "-P", "-m", "registry_cache.upkeep.cleanup_process", json.dumps(given)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        told, _ = process.communicate(timeout=PASS_SECONDS + _GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        _log.error("a cleanup hangs", pid=process.pid)
-        return 0, 0, None
-    # Nothing where another pass was under way, or where it failed, of which it has told itself.
-    blobs, size, pinned = json.loads(told or "[0, 0, null]")
-    return blobs, size, pinned
+    def run(self, needed: SpaceNeeded) -> tuple[int, int, int | None]:
+        """Run one cleanup that also makes the space ``needed``, and wait for it.
+
+        Return how many blobs and bytes it evicted, and how many bytes are pinned: None where it did not count them.
+        Raises OSError where the process cannot be started.
+        """
+        arguments = {
+            "root": str(self.root),
+            "ttl": self.bounds.ttl.total_seconds() if self.bounds.ttl is not None else None,
+            "max_size": self.bounds.max_size,
+            "min_free": self.bounds.min_free,
+            "free": needed.free,
+            "less": needed.less,
+            "blob": str(needed.blob) if needed.blob else None,
+            "level": self.log_level,
+            "formatter": self.log_formatter,
+        }
+        # In a session of its own, so that Ctrl-C at the server's terminal does not reach it.
+        process = subprocess.Popen(  # noqa: S603 (this interpreter, and no shell)
+            [sys.executable, "-P", "-m", "registry_cache.upkeep.cleanup_process", json.dumps(arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            output, _ = process.communicate(timeout=CLEANUP_SECONDS + _GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            _log.error("a cleanup hangs", pid=process.pid)
+            return 0, 0, None
+        # It prints nothing when another cleanup is running, or when it fails, which it logs itself.
+        blobs, size, pinned = json.loads(output or "[0, 0, null]")
+        return blobs, size, pinned
 
 
 def main(given: str) -> int:
-    """Run the pass that ``evict`` asked for; returns the exit status."""
-    # Its session keeps its share: beside busy workers a pass would take minutes, for which downloads wait.
+    """Run the cleanup described by the JSON ``given``; returns the exit status."""
+    # Only nice, unlike priority.step_back: downloads wait for this cleanup, and with a smaller share of the processors
+    # for its session it would take minutes beside busy workers.
     os.nice(5)
     settings = json.loads(given)
     log.setup(settings["level"], settings["formatter"])
@@ -86,27 +91,27 @@ def main(given: str) -> int:
     bounds = Bounds(ttl, settings["max_size"], settings["min_free"])
     try:
         blob = Digest.parse(settings["blob"]) if settings["blob"] else None
-        _pass(Layout(Path(settings["root"])), bounds, Wanted(settings["free"], settings["less"], blob))
+        _clean(Layout(Path(settings["root"])), bounds, SpaceNeeded(settings["free"], settings["less"], blob))
     except StoreError as error:
         _log.error("a cleanup failed", error=error)
         return 1
     return 0
 
 
-def _pass(layout: Layout, bounds: Bounds, wanted: Wanted) -> None:
-    if wanted.free:
-        free = wanted.free - (inventory.size_of(layout, wanted.blob) if wanted.blob else 0)
+def _clean(layout: Layout, bounds: Bounds, needed: SpaceNeeded) -> None:
+    if needed.free:
+        free = needed.free - (inventory.size_of(layout, needed.blob) if needed.blob else 0)
         bounds = replace(bounds, min_free=max(bounds.min_free or 0, free))
     stored = Ledger(layout).total()
-    if wanted.less and stored:
-        # What is over a size goes down to the low mark of it.
-        size = int(max(0, stored - wanted.less) / policy.LOW_MARK)
+    if needed.less and stored:
+        # A cleanup that finds the store over its size goes down to the low mark, so name the size with that low mark.
+        size = int(max(0, stored - needed.less) / policy.LOW_MARK)
         bounds = replace(bounds, max_size=size if bounds.max_size is None else min(size, bounds.max_size))
     began = time.monotonic()
-    result = Cleanup(layout, bounds, time.time(), lambda: time.monotonic() < began + PASS_SECONDS).run()
+    result = Cleanup(layout, bounds, time.time(), lambda: time.monotonic() < began + CLEANUP_SECONDS).run()
     if result is None:
         return
-    # To the server, which may have ended meanwhile; the pass is good without it.
+    # The server reads this; it may have ended meanwhile, which does not concern the cleanup.
     with contextlib.suppress(BrokenPipeError):
         os.write(sys.stdout.fileno(), json.dumps([result.evicted, result.evicted_bytes, result.pinned]).encode())
     _log.info(

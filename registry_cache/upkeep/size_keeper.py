@@ -38,7 +38,7 @@ _log = Log(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SpaceNeeded:
     """What a pass is to bring about besides the bounds: ``free`` bytes on the disk, or ``less`` bytes of ours.
 
     What is here of ``blob``, for which there was no room, counts as free.
@@ -56,7 +56,7 @@ class Keeper:
     did not get to count.
     """
 
-    def __init__(self, layout: Layout, bounds: Bounds, evict: Callable[[Wanted], int | None]) -> None:
+    def __init__(self, layout: Layout, bounds: Bounds, evict: Callable[[SpaceNeeded], int | None]) -> None:
         self._layout = layout
         self._bounds = bounds
         self._evict = evict
@@ -66,7 +66,7 @@ class Keeper:
         self._running = False
         # Somebody asked for a pass while one ran, which may have counted before what they brought.
         self._again = False
-        self._wanted = Wanted()
+        self._needed = SpaceNeeded()
         self._not_before = 0.0
         self._pinned, self._pinned_until = 0, 0.0
         self._refused_at: float | None = None
@@ -95,10 +95,10 @@ class Keeper:
         need = policy.emergency(size or 0, stored, room.free, room.total)
         # An amount that is to be free, so that of two workers on one full disk the second finds nothing left to do.
         if room.free + inventory.size_of(self._layout, digest) < need:
-            self._wanted = Wanted(free=need, blob=digest)
+            self._needed = SpaceNeeded(free=need, blob=digest)
         elif self._refused_before():
             # A quota or the inodes have run out, and only less of us can help.
-            self._wanted = Wanted(less=policy.emergency(size or 0, stored, 0, stored))
+            self._needed = SpaceNeeded(less=policy.emergency(size or 0, stored, 0, stored))
         else:
             return
         self._start()
@@ -163,10 +163,10 @@ class Keeper:
 
     def _pass(self) -> None:
         began = time.monotonic()
-        wanted, self._wanted = self._wanted, Wanted()
+        needed, self._needed = self._needed, SpaceNeeded()
         pinned = None
         try:
-            pinned = self._evict(wanted)
+            pinned = self._evict(needed)
         except OSError as error:
             _log.error("could not start a cleanup", error=error)
         with self._ended:

@@ -19,7 +19,7 @@ from registry_cache.store.inventory import Room
 from registry_cache.store.layout import Layout
 from registry_cache.store.size_ledger import Ledger
 from registry_cache.upkeep import size_keeper
-from registry_cache.upkeep.size_keeper import Keeper, Wanted
+from registry_cache.upkeep.size_keeper import Keeper, SpaceNeeded
 from tests.harness.pull_rig import Clock, eventually
 
 SECONDS = 20.0
@@ -27,16 +27,16 @@ BLOB = Digest.of(b"new")
 
 
 class Passes:
-    """Stands in for the process of a pass: brings the sum to ``after``, once it may end; ``pinned`` of it is."""
+    """Stands in for the process of a cleanup: brings the sum to ``after``, once it may end; ``pinned`` of it is."""
 
     def __init__(self, layout: Layout) -> None:
         self.ledger = Ledger(layout)
         self.after = self.pinned = 0
-        self.needs: list[Wanted] = []
+        self.needs: list[SpaceNeeded] = []
         self.begun, self.may_end, self.ended = threading.Semaphore(0), threading.Event(), threading.Semaphore(0)
         self.may_end.set()
 
-    def __call__(self, need: Wanted) -> int:
+    def __call__(self, need: SpaceNeeded) -> int:
         self.needs.append(need)
         self.begun.release()
         assert self.may_end.wait(SECONDS)
@@ -66,7 +66,7 @@ def make(layout: Layout, passes: Passes) -> Make:
 def test_nobody_has_counted_what_is_held_to_a_size(make: Make, passes: Passes) -> None:
     make(max_size=1000).expect(1)
     assert passes.ended.acquire(timeout=SECONDS)
-    assert passes.needs == [Wanted()]
+    assert passes.needs == [SpaceNeeded()]
 
 
 def test_within_its_bounds_nothing_is_done(make: Make, passes: Passes) -> None:
@@ -96,7 +96,7 @@ def test_far_over_its_size_a_download_waits_for_the_pass(make: Make, passes: Pas
         assert not download.done()
         passes.may_end.set()
         download.result(SECONDS)
-    assert passes.needs == [Wanted()]
+    assert passes.needs == [SpaceNeeded()]
 
 
 def test_but_not_for_long(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +181,7 @@ def test_a_full_disk(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch
     passes.ledger.settle(900, 0)
     make().full(BLOB, 200)
     assert passes.ended.acquire(timeout=SECONDS)
-    assert passes.needs == [Wanted(free=policy.emergency(200, 900, 10, 1000), blob=BLOB)]
+    assert passes.needs == [SpaceNeeded(free=policy.emergency(200, 900, 10, 1000), blob=BLOB)]
 
 
 def test_a_disk_that_is_full_though_there_is_room(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +201,7 @@ def test_a_disk_that_is_full_though_there_is_room(make: Make, passes: Passes, mo
     one.full(BLOB, 200)
     assert passes.ended.acquire(timeout=SECONDS)
     # Of what is stored, and not of a disk that has room.
-    assert passes.needs == [Wanted(less=20 + 200)]
+    assert passes.needs == [SpaceNeeded(less=20 + 200)]
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_how_much_is_freed_on_a_full_disk(size: int, freed: int) -> None:
 def test_a_pass_that_cannot_be_started(layout: Layout) -> None:
     tried = threading.Semaphore(0)
 
-    def fail(need: Wanted) -> int:
+    def fail(need: SpaceNeeded) -> int:
         tried.release()
         raise OSError(11, "Resource temporarily unavailable")
 
