@@ -1,4 +1,4 @@
-"""README.md and docs/: links lead somewhere, examples load, verbs exist, and the words are plain."""
+"""The documents: links lead somewhere, examples load, verbs exist, words are plain, and the map is the tree."""
 
 from __future__ import annotations
 
@@ -12,14 +12,9 @@ import yaml
 
 from registry_cache.cli import COMMANDS
 from registry_cache.config import load_config
+from tests.harness.documents import FENCE, LINK, PAGES, ROOT, anchors, name, prose
 from tests.harness.tls import make_certificate
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-
-FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\]\(([^)\s]+)\)")
-HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 # Variables may stand before a command, and the configuration's name before a verb.
 VERBS = {
     "registry-cache": re.compile(r"(?:\w+=\S+ )*registry-cache (?:--config \S+ )?([a-z]+)"),
@@ -31,10 +26,6 @@ OURS = {"version", "log", "storage", "http", "auth", "proxy", "upstreams", "serv
 UNWANTED = ["todo", "fixme", "tbd", "blazing", "lightning", "seamless", "effortless", "world-class", "best-in-class"]
 UNWANTED += ["cutting-edge", "state-of-the-art", "enterprise-grade", "battle-tested", "revolutionary", "unparalleled"]
 UNWANTED += ["game-chang", "supercharge", "next-generation", "ultimate", "powerful"]
-
-
-def name(page: Path) -> str:
-    return str(page.relative_to(ROOT))
 
 
 def examples(language: str) -> dict[str, str]:
@@ -50,16 +41,9 @@ def examples(language: str) -> dict[str, str]:
 YAML, TOML, JSON = examples("yaml"), examples("toml"), examples("json")
 
 
-def anchors(page: Path) -> set[str]:
-    """The headings' names as GitHub makes them."""
-    text = FENCE.sub("", page.read_text(encoding="utf-8"))
-    words = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in HEADING.findall(text)]
-    return {heading.strip().replace(" ", "-") for heading in words}
-
-
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_links_lead_somewhere(page: Path) -> None:
-    for link in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
+    for link in LINK.findall(prose(page)):
         if re.match(r"[a-z]+:", link):
             continue
         path, _, anchor = link.partition("#")

@@ -1,0 +1,47 @@
+"""The documents of the repository, and the parts of them that tests look at."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), ROOT / "bench" / "README.md"]
+
+FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+_FOLDERS = ("registry_cache", "tests", "bench", "deploy", "tools", "docs", ".ci")
+_NOT_OURS = {"__pycache__", "results"}
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def prose(page: Path) -> str:
+    """Return a page without its fenced blocks."""
+    return FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the names that GitHub gives to a page's headings."""
+    words = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in _HEADING.findall(prose(page))]
+    return {heading.strip().replace(" ", "-") for heading in words}
+
+
+def folders(top: str) -> set[str]:
+    """Return the folders below ``top`` that hold files of ours, with ``top`` itself."""
+    return {name(file.parent) for file in _files(ROOT / top)}
+
+
+def texts() -> Iterator[tuple[Path, str]]:
+    """Yield every text of the repository: code, tests, documents and what an operator copies."""
+    loose = [file for file in sorted(ROOT.iterdir()) if file.is_file() and file.name not in {".git", "LICENSE"}]
+    for file in [*loose, *(file for top in _FOLDERS for file in _files(ROOT / top))]:
+        yield file, file.read_text(encoding="utf-8")
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and not _NOT_OURS & set(file.parts):
+            yield file
