@@ -24,9 +24,8 @@ from registry_cache.deployment import nginx
 from registry_cache.deployment.nginx_routes import Registry
 from registry_cache.errors import RegistryError, StoreError
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.image_name import split_image_name
 from registry_cache.oci.layout_names import split_wanted
-from registry_cache.oci.names import Reference, Repository, Tag
+from registry_cache.oci.names import Reference, Repository, Tag, split_image_name
 from registry_cache.policy.eviction import Bounds
 from registry_cache.pull.blob import BlobPull, Feeds
 from registry_cache.pull.images import warm
@@ -44,15 +43,15 @@ from registry_cache.runtime import metrics
 from registry_cache.store import disk, inventory
 from registry_cache.store.audit import selftest
 from registry_cache.store.blobs import Blobs
-from registry_cache.store.disk_errors import trouble
-from registry_cache.store.interchange.ingest import refuse_stranger
+from registry_cache.store.disk_errors import disk_error_log
+from registry_cache.store.interchange.ingest import require_owner
 from registry_cache.store.layout import Layout
 from registry_cache.store.partials import Partials
-from registry_cache.store.pins import Pin, Pinned, Pins
-from registry_cache.store.readiness import Probe
+from registry_cache.store.pins import Pin, PinnedManifest, Pins
+from registry_cache.store.readiness import ReadinessProbe
 from registry_cache.store.records import Records
-from registry_cache.store.size_ledger import Ledger
-from registry_cache.store.upstream_notes import Notice
+from registry_cache.store.size_ledger import SizeLedger
+from registry_cache.store.upstream_notes import UpstreamNote
 from registry_cache.upkeep import size_keeper, status
 from registry_cache.upkeep.check_text import Step
 from registry_cache.upkeep.cleanup import Cleanup, Progress
@@ -107,7 +106,7 @@ def build(config: Config) -> Services:
     blobs = Blobs(layout)
     records = Records(layout, blobs)
     flights = MachineFlights(layout)
-    trouble.told = lambda error: metrics.store_refused(errno.errorcode.get(error.errno or 0, "unknown"))
+    disk_error_log.on_error = lambda error: metrics.store_refused(errno.errorcode.get(error.errno or 0, "unknown"))
     manifests = ManifestPull(records, flights, lambda: datetime.now(UTC))
     return Services(
         upstreams=Upstreams(*_served(config, layout)),
@@ -127,11 +126,11 @@ def _feeds(config: Config, layout: Layout, blobs: Blobs) -> Feeds:
 
 
 def _store_state(layout: Layout) -> Callable[[], StoreState | None]:
-    ledger = Ledger(layout)
+    ledger = SizeLedger(layout)
 
     def state() -> StoreState | None:
         try:
-            room = inventory.room(layout.root)
+            room = inventory.disk_space(layout.root)
         except StoreError:
             return None
         return StoreState(ledger.total(), room.total, room.free)
@@ -140,10 +139,10 @@ def _store_state(layout: Layout) -> Callable[[], StoreState | None]:
 
 
 def _readiness(layout: Layout) -> Callable[[], Readiness]:
-    probe = Probe(layout)
+    probe = ReadinessProbe(layout)
 
     def readiness() -> Readiness:
-        word = probe.look()
+        word = probe.check()
         # Without room pulls are streamed through; a store that is gone or broken is one to send clients away from.
         return Readiness(word != "failing", word)
 
@@ -173,12 +172,12 @@ def _keeper(config: Config, layout: Layout) -> size_keeper.Keeper:
 
 
 def _bounds(config: Config, layout: Layout) -> Bounds:
-    total = inventory.room(layout.root).total
+    total = inventory.disk_space(layout.root).total
     return Bounds(config.ttl, config.max_size.bytes_of(total), config.min_free.bytes_of(total))
 
 
 def _state(config: UpstreamConfig, layout: Layout) -> UpstreamState:
-    board = SharedHealth(Notice(layout, config.name), _owner(config))
+    board = SharedHealth(UpstreamNote(layout, config.name), _owner(config))
     limits = board.limits()
     until = limits.blocked_until(counted=True)
     return UpstreamState(
@@ -196,7 +195,7 @@ def status_report(config: Config, now: float) -> status.Report:
     exists = Layout.find(config.root) is not None
     upstreams = []
     for each in config.upstreams:
-        notice = Notice(layout, each.name)
+        notice = UpstreamNote(layout, each.name)
         down = notice.read().get("down")
         limits = SharedHealth(notice, _owner(each)).limits()
         known = status.Known(each.name, each.remote_url, limits, down if isinstance(down, dict) else {})
@@ -208,7 +207,7 @@ def status_report(config: Config, now: float) -> status.Report:
         transfers=inventory.unfinished(layout),
         root=str(config.root),
         exists=exists,
-        room=inventory.room(layout.root),
+        room=inventory.disk_space(layout.root),
     )
 
 
@@ -306,7 +305,7 @@ def moving_in(config: Config, *, may_link: bool, rehearses: bool, progress: Impo
     if rehearses:
         Layout.find(config.root)
     else:
-        refuse_stranger(layout)
+        require_owner(layout)
     return MovingIn(layout, may_link=may_link, rehearses=rehearses, progress=progress)
 
 
@@ -321,14 +320,14 @@ def pins_named(config: Config, images: Sequence[str], now: float) -> list[Pin]:
     return [pin_of(served, image, now) for image in images]
 
 
-def pins_held(config: Config) -> list[tuple[Pin, list[Pinned]]]:
+def pins_held(config: Config) -> list[tuple[Pin, list[PinnedManifest]]]:
     """Return every pin, with what it holds now. Raises StoreError."""
     layout = Layout.find(config.root)
     if layout is None:
         return []
     found = Pins(layout)
-    with disk.reporting("look for what is pinned"):
-        return [(pin, list(found.held(pin))) for pin in found.all()]
+    with disk.store_errors("look for what is pinned"):
+        return [(pin, list(found.pinned_by(pin))) for pin in found.all()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,7 +386,7 @@ class SharedHealth:
     whether we go on anonymously though we have one, which has other limits; None: they count however we went on.
     """
 
-    def __init__(self, notice: Notice, owner: str, without_account: Callable[[], bool] | None = None) -> None:
+    def __init__(self, notice: UpstreamNote, owner: str, without_account: Callable[[], bool] | None = None) -> None:
         self._notice = notice
         self._owner = owner
         self._without_account = without_account
@@ -442,7 +441,7 @@ def _serve(config: UpstreamConfig, layout: Layout) -> Served:
 def _upstream(config: UpstreamConfig, layout: Layout) -> Upstream:
     session = _session(config)
     auth = Authenticator(config.name, config.remote_url, session, _account(config), config.token_realms)
-    shared = SharedHealth(Notice(layout, config.name), _owner(config), lambda: auth.account.is_missing)
+    shared = SharedHealth(UpstreamNote(layout, config.name), _owner(config), lambda: auth.account.is_missing)
     transport = Transport(config.name, config.remote_url, session, auth, Health(config.name, shared))
     return Upstream(transport, config.blob_requests, config.layers_ahead)
 

@@ -17,7 +17,7 @@ from registry_cache.api.health import by_debug
 from registry_cache.auth import basic
 from registry_cache.auth.slowdown import Slowdown
 from registry_cache.auth.users import Users
-from registry_cache.auth.verifier import Full, Verifier
+from registry_cache.auth.verifier import TooManyLogins, Verifier
 from registry_cache.errors import TooManyRequests, Unauthorized
 from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log
@@ -49,7 +49,7 @@ class Guard:
         """Return the user's name. Raises Unauthorized, TooManyRequests."""
         try:
             login = basic.parse(header)
-        except basic.Malformed as error:
+        except basic.MalformedHeader as error:
             reason = f"the Authorization header {error}"
             self._fail(None, address, reason)
             raise self._refusal(reason) from error
@@ -58,7 +58,7 @@ class Guard:
             raise self._refusal("this cache wants a login")
         try:
             right = self._verifier.verify(self._users.hashes(), login, address)
-        except Full as error:
+        except TooManyLogins as error:
             raise TooManyRequests("too many logins at once; try again", retry_after=1) from error
         if not right:
             reason = "wrong user name or password"

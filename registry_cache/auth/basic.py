@@ -28,14 +28,14 @@ class Login:
         return len(self.password) <= LONGEST_PASSWORD and b"\0" not in self.password
 
 
-class Malformed(Exception):
+class MalformedHeader(Exception):
     """A header that is no user name with a password."""
 
 
 def parse(header: str | None) -> Login | None:
     """Return what an ``Authorization`` header says; None where there is none, or one of another scheme.
 
-    ``header`` is Latin-1, as WSGI has it. Raises Malformed.
+    ``header`` is Latin-1, as WSGI has it. Raises MalformedHeader.
     """
     scheme, _, value = (header or "").strip().partition(" ")
     if scheme.lower() != "basic":
@@ -43,10 +43,10 @@ def parse(header: str | None) -> Login | None:
     try:
         decoded = base64.b64decode(value.strip(), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise Malformed("is not base64") from error
+        raise MalformedHeader("is not base64") from error
     user, colon, password = decoded.partition(b":")
     if not colon:
-        raise Malformed("holds no colon")
+        raise MalformedHeader("holds no colon")
     return Login(user, password)
 
 

@@ -22,7 +22,7 @@ _LEAST_COST = 4  # bcrypt's own
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class LineError:
     """What is wrong with the line of this number, counted from 1."""
 
     line: int
@@ -32,36 +32,36 @@ class Fault:
         return f"line {self.line} {self.what}"
 
 
-class Malformed(Exception):
+class MalformedFile(Exception):
     """A file with a line that cannot be; ``faults`` are all of them, in order. ``str()`` names the first few."""
 
     _TOLD = 5
 
-    def __init__(self, faults: tuple[Fault, ...]) -> None:
+    def __init__(self, faults: tuple[LineError, ...]) -> None:
         self.faults = faults
         more = f", and {len(faults) - self._TOLD} more" if len(faults) > self._TOLD else ""
         super().__init__(", ".join(map(str, faults[: self._TOLD])) + more)
 
 
 def parse(content: bytes) -> Mapping[bytes, bytes]:
-    """Return each user's hash. Blank lines and those that begin with ``#`` are passed over. Raises Malformed.
+    """Return each user's hash. Blank lines and those that begin with ``#`` are passed over. Raises MalformedFile.
 
     Names stay bytes, as clients send them: which encoding somebody's editor used is not ours to guess.
     """
     found: dict[bytes, bytes] = {}
     lines: dict[bytes, int] = {}
-    faults: list[Fault] = []
+    faults: list[LineError] = []
     for number, line in enumerate(content.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         text = line.strip()
         if not text or text.startswith(b"#"):
             continue
         user, _, stored = text.partition(b":")
         if fault := _fault(text, user, stored, lines):
-            faults.append(Fault(number, fault))
+            faults.append(LineError(number, fault))
         found[user] = stored
         lines.setdefault(user, number)
     if faults:
-        raise Malformed(tuple(faults))
+        raise MalformedFile(tuple(faults))
     return MappingProxyType(found)
 
 

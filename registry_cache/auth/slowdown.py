@@ -15,7 +15,7 @@ from cachetools import TTLCache
 
 # Nobody notices the first; from the sixth in ten minutes on each takes longer than anyone likes to try passwords at.
 FIRST_SECONDS = 0.1
-MOST_SECONDS = 2.0
+MAX_SECONDS = 2.0
 FORGET_SECONDS = 600.0
 # Beyond that the addresses that failed longest ago start anew; they are a flood, and the bound on logins holds them.
 _ADDRESSES = 10_000
@@ -36,7 +36,7 @@ class Slowdown:
             self._failures[who] = count
         # Before the power gets too large for a float.
         doublings = min(count - 1, 16)
-        return min(FIRST_SECONDS * 2.0**doublings, MOST_SECONDS)
+        return min(FIRST_SECONDS * 2.0**doublings, MAX_SECONDS)
 
 
 def network(address: str | None) -> str:

@@ -22,7 +22,7 @@ Stamp = tuple[int, int, int]
 
 
 def read(path: Path) -> Mapping[bytes, bytes]:
-    """Return each user's hash. Raises OSError, ValueError, and htpasswd.Malformed."""
+    """Return each user's hash. Raises OSError, ValueError, and htpasswd.MalformedFile."""
     # A pipe would be waited for.
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError("it is not a file")
@@ -66,7 +66,7 @@ class Users:
             if stamp == self._read_at or (not first and abs(self._now() - status.st_mtime) < SETTLE_SECONDS):
                 return
             self._take(read(self._path), stamp)
-        except (OSError, ValueError, htpasswd.Malformed) as error:
+        except (OSError, ValueError, htpasswd.MalformedFile) as error:
             self._complain(getattr(error, "strerror", None) or str(error))
 
     def _take(self, hashes: Mapping[bytes, bytes], stamp: Stamp) -> None:

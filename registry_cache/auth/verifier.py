@@ -30,11 +30,11 @@ REMEMBER_SECONDS = 60.0
 _REMEMBERED = 4096
 # At once in a worker. bcrypt is nothing but computing: more would take the cores from those who are served, and the
 # pool's other threads from the commits of downloads.
-AT_ONCE = 2
+MAX_CONCURRENT = 2
 # Waiting or at work. At cost 12 the last of them waits some five seconds.
-MOST_UNDER_WAY = 32
+MAX_PENDING = 32
 # Of these for one address, so that a flood of one leaves room for others.
-MOST_OF_ADDRESS = 24
+MAX_PENDING_PER_ADDRESS = 24
 # For a turn: longer than 32 of them take at a cost that anybody uses.
 WAIT_SECONDS = 30.0
 # Where the file holds nobody: what a password is compared with all the same.
@@ -43,7 +43,7 @@ _NOBODY = b"$2b$10$" + b"." * 53
 _log = Log(__name__)
 
 
-class Full(Exception):
+class TooManyLogins(Exception):
     """So many passwords are being looked at that this one is not."""
 
 
@@ -63,10 +63,13 @@ class Verifier:
         self._under_way: dict[bytes, Future[bool]] = {}
         self._addresses: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._turns = threading.Semaphore(AT_ONCE)
+        self._turns = threading.Semaphore(MAX_CONCURRENT)
 
     def verify(self, hashes: Mapping[bytes, bytes], login: Login, address: str | None) -> bool:
-        """Tell whether the login is one of ``hashes``; a name that is none takes as long as another. Raises Full."""
+        """Tell whether the login is one of ``hashes``. Raises TooManyLogins.
+
+        An unknown user name takes as long as a known one.
+        """
         if not login.possible:
             return False
         stored = hashes.get(login.user)
@@ -84,11 +87,11 @@ class Verifier:
         try:
             return answer.result(WAIT_SECONDS)
         except TimeoutError:
-            raise Full from None
+            raise TooManyLogins from None
 
     def _begin(self, key: bytes, who: str) -> Future[bool]:
-        if len(self._under_way) >= MOST_UNDER_WAY or self._addresses[who] >= MOST_OF_ADDRESS:
-            raise Full
+        if len(self._under_way) >= MAX_PENDING or self._addresses[who] >= MAX_PENDING_PER_ADDRESS:
+            raise TooManyLogins
         self._addresses[who] += 1
         answer = self._under_way[key] = Future()
         return answer
@@ -105,7 +108,7 @@ class Verifier:
                 (self._right if right else self._wrong)[key] = right
             answer.set_result(right)
         except BaseException as error:
-            answer.set_exception(error if isinstance(error, Full) else Full())
+            answer.set_exception(error if isinstance(error, TooManyLogins) else TooManyLogins())
             raise
         finally:
             with self._lock:
@@ -117,7 +120,7 @@ class Verifier:
     @contextmanager
     def _turn(self) -> Iterator[None]:
         if not self._turns.acquire(timeout=WAIT_SECONDS):
-            raise Full
+            raise TooManyLogins
         try:
             yield
         finally:

@@ -77,7 +77,7 @@ def _export(
 ) -> tuple[list[Found], int]:
     """Find the images and write them; return them by name, and the archive's bytes. Raises RegistryError."""
     from registry_cache.commands.bar import Bar
-    from registry_cache.store.interchange.archive import Archive, whole_file
+    from registry_cache.store.interchange.archive import ArchiveWriter, write_file_whole
     from registry_cache.wiring import exporting, images_by_name
 
     export = exporting(config, fetches=fetches)
@@ -92,9 +92,9 @@ def _export(
     found = _all(listed, find)
     with Bar(arguments.to, shown=not arguments.json) as bar:
         if arguments.to == STANDARD_OUTPUT:
-            return found, export.write(found, Archive(sys.stdout.fileno(), "standard output"), bar)
-        with whole_file(Path(arguments.to)) as descriptor:
-            return found, export.write(found, Archive(descriptor, arguments.to), bar)
+            return found, export.write(found, ArchiveWriter(sys.stdout.fileno(), "standard output"), bar)
+        with write_file_whole(Path(arguments.to)) as descriptor:
+            return found, export.write(found, ArchiveWriter(descriptor, arguments.to), bar)
 
 
 def _all(listed: Sequence[str], find: Callable[[str], Found]) -> list[Found]:

@@ -87,17 +87,17 @@ def _import(config: Config, arguments: argparse.Namespace) -> tuple[Kind, Result
 
 def _kind(arguments: argparse.Namespace) -> Kind:
     """Return what the source is. Raises _Mistaken for nothing that can be imported."""
-    from registry_cache.store.interchange.distribution import Distribution
-    from registry_cache.store.interchange.layout_source import Folder
+    from registry_cache.store.interchange.distribution import DistributionFolder
+    from registry_cache.store.interchange.layout_source import LayoutFolder
 
     path = Path(arguments.source)
     if arguments.source == STANDARD_INPUT or (path.exists() and not path.is_dir()):
         return "archive"
-    if Distribution.find(path):
+    if DistributionFolder.find(path):
         if arguments.as_:
             raise _Mistaken("--as is for OCI image layouts: the repositories of a registry's folder have names")
         return "distribution"
-    if Folder.is_at(path):
+    if LayoutFolder.is_at(path):
         return "layout"
     if not path.exists():
         raise _Mistaken(f"{path} does not exist")
@@ -108,20 +108,20 @@ def _kind(arguments: argparse.Namespace) -> Kind:
 
 
 def _run(kind: Kind, place: str, moving: MovingIn, wanted: Wanted) -> None:
-    from registry_cache.store.interchange.distribution import Distribution
-    from registry_cache.store.interchange.layout_source import Archive, Folder, reading
+    from registry_cache.store.interchange.distribution import DistributionFolder
+    from registry_cache.store.interchange.layout_source import LayoutArchive, LayoutFolder, reading_source
     from registry_cache.upkeep.import_distribution import import_distribution
     from registry_cache.upkeep.import_layout import import_layout
 
     now, path, problem = datetime.now(UTC), Path(place), moving.result.problem
     if kind == "layout":
-        import_layout(moving, Folder(path), wanted, now)
+        import_layout(moving, LayoutFolder(path), wanted, now)
     elif place == STANDARD_INPUT:
-        import_layout(moving, Archive(sys.stdin.buffer, "standard input", problem), wanted, now)
+        import_layout(moving, LayoutArchive(sys.stdin.buffer, "standard input", problem), wanted, now)
     elif kind == "archive":
-        with reading(place), path.open("rb") as file:
-            import_layout(moving, Archive(file, place, problem), wanted, now)
-    elif found := Distribution.find(path, problem):
+        with reading_source(place), path.open("rb") as file:
+            import_layout(moving, LayoutArchive(file, place, problem), wanted, now)
+    elif found := DistributionFolder.find(path, problem):
         import_distribution(moving, found, place, wanted.upstream)
 
 

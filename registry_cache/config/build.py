@@ -81,7 +81,7 @@ def _users(found: Found, path: Path) -> Mapping[bytes, bytes]:
         if hashes := users.read(path):
             return hashes
         reason = f"{path} has no user: nobody could pull"
-    except htpasswd.Malformed as error:
+    except htpasswd.MalformedFile as error:
         reason, remedy = f"{path}: {error}", "mend these lines; htpasswd -B makes right ones"
     except (OSError, ValueError) as error:
         reason = f"cannot read {path}: {getattr(error, 'strerror', None) or error}"

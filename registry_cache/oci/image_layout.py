@@ -18,7 +18,7 @@ IMAGE_NAME = "io.containerd.image.name"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LayoutEntry:
     """An image of a layout: its index or manifest of ``size`` bytes, its whole name, and a short one, if any."""
 
     media_type: str
@@ -33,14 +33,14 @@ def blob_name(digest: Digest) -> str:
     return f"blobs/{digest.algorithm}/{digest.hex}"
 
 
-def write_index(entries: Iterable[Entry]) -> bytes:
+def write_index(entries: Iterable[LayoutEntry]) -> bytes:
     """Return the bytes of ``index.json``; the same for the same entries, whatever their order."""
     manifests = [_entry(entry) for entry in sorted(entries, key=lambda entry: entry.name)]
     document = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": manifests}
     return json.dumps(document, separators=(",", ":")).encode()
 
 
-def _entry(entry: Entry) -> dict[str, object]:
+def _entry(entry: LayoutEntry) -> dict[str, object]:
     annotations = {IMAGE_NAME: entry.name} | ({REF_NAME: entry.short} if entry.short else {})
     return {
         "mediaType": entry.media_type,

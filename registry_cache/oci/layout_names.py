@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from registry_cache.errors import DigestInvalid, ManifestUnknown
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.image_layout import IMAGE_NAME, REF_NAME
-from registry_cache.oci.image_name import split_image_name
-from registry_cache.oci.names import Tag
+from registry_cache.oci.names import Tag, split_image_name
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedImage:
     """An image of a layout: ``path`` is registry and repository, "" where only a tag is told; ``tag`` None for none."""
 
     digest: Digest
@@ -30,7 +29,7 @@ class Named:
         return f"{self.path}:{self.tag}" if self.path and self.tag else self.path or str(self.tag or self.digest)
 
 
-def read_index(data: bytes) -> list[Named]:
+def read_index(data: bytes) -> list[NamedImage]:
     """Return the images of ``index.json``, in its order. Raises ValueError, DigestInvalid, ManifestUnknown."""
     try:
         found = json.loads(data)["manifests"]
@@ -41,13 +40,13 @@ def read_index(data: bytes) -> list[Named]:
     return list(_named(found))
 
 
-def _named(entries: list[object]) -> Iterator[Named]:
+def _named(entries: list[object]) -> Iterator[NamedImage]:
     for entry in entries:
         if not isinstance(entry, dict):
             raise ValueError("index.json lists something that is no descriptor")
         digest, media_type = Digest.parse(str(entry.get("digest"))), entry.get("mediaType")
         path, tag = _split(_called(entry.get("annotations")))
-        yield Named(digest, media_type if isinstance(media_type, str) else "", path, tag)
+        yield NamedImage(digest, media_type if isinstance(media_type, str) else "", path, tag)
 
 
 def _called(annotations: object) -> str:

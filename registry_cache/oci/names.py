@@ -10,6 +10,9 @@ from registry_cache.oci.digest import Digest
 # Distribution limits name and host together to 255 characters; clients do too.
 MAX_NAME_LENGTH = 255
 
+# The tag of an image name that has none.
+DEFAULT_TAG = "latest"
+
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}", re.ASCII)
@@ -62,3 +65,16 @@ def fallback_tag(digest: Digest) -> Tag:
     if len(digest.algorithm) > 32:
         raise DigestInvalid(f"no referrers tag for the algorithm {digest.algorithm!r}")
     return Tag(f"{digest.algorithm}-{digest.hex[:64]}")
+
+
+def split_image_name(text: str) -> tuple[str, Reference]:
+    """Return registry and repository, not parsed any further, and the reference. A digest goes before a tag.
+
+    Raises DigestInvalid, ManifestUnknown.
+    """
+    name, at, digest = text.partition("@")
+    # A colon before the last slash is the port of a registry.
+    path, colon, tag = name.rpartition(":")
+    if not colon or "/" in tag:
+        path, tag = name, DEFAULT_TAG
+    return path, Digest.parse(digest) if at else Tag.parse(tag)

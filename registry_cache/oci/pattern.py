@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 from registry_cache.errors import DigestInvalid, ManifestUnknown, NameInvalid
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.image_name import DEFAULT_TAG
-from registry_cache.oci.names import MAX_NAME_LENGTH, Repository, Tag
+from registry_cache.oci.names import DEFAULT_TAG, MAX_NAME_LENGTH, Repository, Tag
 
 _WILD = "*"
 _PARTS = re.compile(r"(\*+)")

@@ -28,8 +28,8 @@ from registry_cache.pull.uncached.registry import Streams
 from registry_cache.runtime import metrics, upstream_wait
 from registry_cache.runtime.log import Log
 from registry_cache.store.blobs import Blobs, OpenBlob
+from registry_cache.store.disk import ReadHandle
 from registry_cache.store.partials import Partials
-from registry_cache.store.read_handle import ReadHandle
 from registry_cache.upstream.client import Upstream
 
 # What the readers of one process hold in chunks at most, together; a chunk is what one send takes.

@@ -309,7 +309,7 @@ class ManifestPull:
     ) -> StoredManifest | None:
         """Take over the bytes that another repository brought, once upstream says that this one has them too (P53)."""
         try:
-            data = self._records.stored_elsewhere(digest)
+            data = self._records.read_any(digest)
         except StoreError:
             return None
         if data is None:

@@ -131,7 +131,7 @@ class MachineFlights:
                 shared = _read_note(lock.read(), note, arrived, self._clock())
                 if shared:
                     return shared
-                if lock.named():
+                if lock.has_name():
                     try:
                         outcome = self._outcome(work)
                         _leave_note(lock, note, outcome)
@@ -150,7 +150,7 @@ class MachineFlights:
 def _hold(path: str, key: str, deadline: float) -> LockFile:
     """Return the lock file of ``path``, held; it may have lost its name. Raises StoreError, UpstreamTimeout."""
     pause = _FIRST_POLL
-    with disk.reporting(f"lock {path}"):
+    with disk.store_errors(f"lock {path}"):
         lock = LockFile(path)
         try:
             with upstream_wait.waiting():

@@ -18,8 +18,8 @@ from registry_cache.oci.names import Repository
 from registry_cache.runtime import threadpool
 from registry_cache.runtime.log import Log
 from registry_cache.store import disk, last_use
+from registry_cache.store.disk import ReadHandle
 from registry_cache.store.layout import Layout
-from registry_cache.store.read_handle import ReadHandle
 
 # How many bytes belong here, kept with the inode: a file cut short by a failing disk must not be served as a hit.
 _SIZE = "user.registry_cache.size"
@@ -46,7 +46,7 @@ class Blobs:
 
         Raises StoreError.
         """
-        with disk.reporting(f"open {digest}"):
+        with disk.store_errors(f"open {digest}"):
             file = ReadHandle.open(self._layout.membership(upstream, repository, digest))
             if file is None:
                 return None
@@ -62,7 +62,7 @@ class Blobs:
 
         None where it is not here or not whole. Raises StoreError.
         """
-        with disk.reporting(f"look for {digest}"):
+        with disk.store_errors(f"look for {digest}"):
             file = ReadHandle.open(self._layout.blob(digest))
             if file is None:
                 return None
@@ -72,7 +72,7 @@ class Blobs:
     def add(self, digest: Digest, data: bytes) -> None:
         """Keep ``data``, which the caller has verified to hash to ``digest``. Raises StoreError, StoreFull."""
         here = self.open_any(digest)
-        with disk.reporting(f"store {digest}"):
+        with disk.store_errors(f"store {digest}"):
             if here:
                 # Whoever brings it again uses it; a cleanup would take it from under the name it is about to get.
                 last_use.touch(here.file.fileno(), os.fstat(here.file.fileno()))
@@ -81,7 +81,7 @@ class Blobs:
 
     def grant(self, upstream: str, repository: Repository, digest: Digest) -> bool:
         """Record that the repository contains the blob; False where the blob is not here. Raises StoreError."""
-        with disk.reporting(f"record that {repository} contains {digest}"):
+        with disk.store_errors(f"record that {repository} contains {digest}"):
             try:
                 disk.link(self._layout.blob(digest), self._layout.membership(upstream, repository, digest))
             except FileNotFoundError:
@@ -92,7 +92,7 @@ class Blobs:
         """Take the names away from ``file``, which the disk does not give any more; False where it keeps them."""
         membership, blob = self._layout.membership(upstream, repository, digest), self._layout.blob(digest)
         try:
-            with disk.reporting(f"evict {digest}, which could not be read"):
+            with disk.store_errors(f"evict {digest}, which could not be read"):
                 found = [path for path in (blob, membership) if file.is_at(os.path.realpath(path))]
                 for path in found:
                     disk.remove(path)

@@ -10,7 +10,7 @@ import os
 import secrets
 
 from registry_cache.errors import StoreError, StoreFull
-from registry_cache.store.disk_errors import trouble
+from registry_cache.store.disk_errors import disk_error_log
 
 # What says "no room" rather than "broken": the pull can go on, only uncached.
 _NO_ROOM = {
@@ -29,7 +29,7 @@ _counter = itertools.count()
 _instance = secrets.token_hex(4)
 
 
-class reporting:
+class store_errors:
     """Turn an OSError inside into StoreFull or StoreError, which say ``what`` was being done and to which file.
 
     No generator: a hit enters up to four, and each chunk of a download one.
@@ -45,7 +45,7 @@ class reporting:
 
     def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, OSError):
-            trouble.refused(self._what, error)
+            disk_error_log.note(self._what, error)
             kind = StoreFull if error.errno in _NO_ROOM else StoreError
             raise kind(f"could not {self._what}: {error.strerror or error}", detail=error.filename) from error
 
@@ -196,3 +196,52 @@ def _create(path: str, folder: str) -> int:
     except FileNotFoundError:
         os.makedirs(folder, exist_ok=True)
         return os.open(path, flags, 0o644)
+
+
+class ReadHandle:
+    """A file open for reading, shared by any number of readers; closed when the last of them lets go of it.
+
+    Readers hold this, never a path: when the name is unlinked under them they still finish (byte-safety rule 5).
+    """
+
+    __slots__ = ("_descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def open(cls, path: str) -> ReadHandle | None:
+        """Open ``path``; None where there is nothing of that name. Raises OSError for anything else."""
+        try:
+            return cls(os.open(path, os.O_RDONLY))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def size(self) -> int:
+        """Return how many bytes there are now."""
+        return os.fstat(self._descriptor).st_size
+
+    def has_name(self) -> bool:
+        """Tell whether the file has a name left."""
+        return os.fstat(self._descriptor).st_nlink > 0
+
+    def is_same_file(self, other: ReadHandle) -> bool:
+        """Tell whether ``other`` is the same file, whatever its name."""
+        return os.path.samestat(os.fstat(self._descriptor), os.fstat(other._descriptor))
+
+    def is_at(self, path: str) -> bool:
+        """Tell whether ``path`` itself names the file now. Raises OSError."""
+        try:
+            return os.path.samestat(os.lstat(path), os.fstat(self._descriptor))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Return up to ``length`` bytes from ``offset``; b"" at the end. Raises OSError."""
+        return os.pread(self._descriptor, length, offset)
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)

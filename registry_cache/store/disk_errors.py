@@ -1,6 +1,6 @@
 """What the disk refuses is said once, and then how often: a full disk fails a thousand requests a minute alike.
 
-One for the process, as the disk is. ``disk.reporting`` notes each refusal, a commit that works ends the trouble.
+One for the process, as the disk is. ``disk.store_errors`` notes each refusal, a commit that works ends the trouble.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ _AGAIN = 60.0
 _log = Log(__name__)
 
 
-class Trouble:
-    """Refusals by errno, and when each was last said. ``told`` is called with each refusal."""
+class DiskErrorLog:
+    """Refusals by errno, and when each was last said. ``on_error`` is called with each refusal."""
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
@@ -26,11 +26,11 @@ class Trouble:
         self._unsaid = 0
         # A line that says so has not been answered by one that it is over.
         self._open = False
-        self.told: Callable[[OSError], None] = lambda error: None
+        self.on_error: Callable[[OSError], None] = lambda error: None
 
-    def refused(self, what: str, error: OSError) -> None:
+    def note(self, what: str, error: OSError) -> None:
         """Note that the disk refused to do ``what``."""
-        self.told(error)
+        self.on_error(error)
         now = time.monotonic()
         with self._mutex:
             if now - self._said.get(error.errno, -_AGAIN) < _AGAIN:
@@ -43,7 +43,7 @@ class Trouble:
             "the disk refuses", what=what, error=error.strerror, file=error.filename, more_like_it=unsaid or None
         )
 
-    def ended(self) -> None:
+    def note_success(self) -> None:
         """Note that the disk has taken a blob; said once for each time that a refusal was."""
         if not self._open:
             return
@@ -53,4 +53,4 @@ class Trouble:
         _log.info("the disk takes blobs again", refused_meanwhile=unsaid or None)
 
 
-trouble = Trouble()
+disk_error_log = DiskErrorLog()

@@ -9,7 +9,6 @@ keeps his descriptor; whoever asks next fetches anew.
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ from registry_cache.store import disk, locks, quarantine
 from registry_cache.store.last_use import StoredBlob, Tick, entries, last_use, named_manifests, repositories
 from registry_cache.store.layout import ALGORITHMS, Layout
 
-Goes = Callable[[int, str], bool]
+ShouldEvict = Callable[[int, str], bool]
 
 # Files that a crash left beside their targets, locks without a holder, failures and empty folders go after this many
 # seconds.
@@ -32,29 +31,7 @@ ORPHAN_SECONDS = 86_400
 _NS = 10**9
 
 
-@contextlib.contextmanager
-def holding(path: str) -> Iterator[bool]:
-    """Hold the lock of ``path`` inside, and leave no file behind; False while somebody else holds it. Raises OSError.
-
-    Where there is no room for one more file, nobody holds one that is not there: then True, or a full disk would never
-    be less full.
-    """
-    try:
-        lock = locks.try_lock(path)
-        free = lock is not None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or os.path.exists(path):
-            raise
-        lock, free = None, True
-    try:
-        yield free
-    finally:
-        if lock is not None:
-            with lock:
-                lock.retire()
-
-
-def evict_names(layout: Layout, goes: Goes, before: int, tick: Tick) -> Iterator[str]:
+def evict_names(layout: Layout, goes: ShouldEvict, before: int, tick: Tick) -> Iterator[str]:
     """Unlink what repositories hold of blobs that go; yield each name. Raises OSError.
 
     And tags that lead to nothing then, and referrers' answers, that are older than ``before``. A tag's age is the time
@@ -75,13 +52,13 @@ def evict_names(layout: Layout, goes: Goes, before: int, tick: Tick) -> Iterator
                     yield entry.path
 
 
-def evict_blob(layout: Layout, blob: StoredBlob, goes: Goes) -> bool:
+def evict_blob(layout: Layout, blob: StoredBlob, goes: ShouldEvict) -> bool:
     """Unlink a blob, unless somebody holds its lock or has used it since. Raises OSError.
 
     A name that a repository was given meanwhile stays: it is as good as this one, and goes when it is not used.
     """
     path = layout.blob(blob.digest)
-    with holding(layout.lock(blob.digest)) as held:
+    with locks.hold_if_free(layout.lock(blob.digest)) as held:
         try:
             # A second look under the lock: a pull may have come between the plan and here.
             return held and goes(last_use(os.stat(path, follow_symlinks=False)), blob.digest.hex) and disk.remove(path)
@@ -89,10 +66,10 @@ def evict_blob(layout: Layout, blob: StoredBlob, goes: Goes) -> bool:
             return False
 
 
-def evict_partial(layout: Layout, blob: StoredBlob, goes: Goes) -> bool:
+def evict_partial(layout: Layout, blob: StoredBlob, goes: ShouldEvict) -> bool:
     """Unlink what is here of an interrupted download, unless somebody has gone on with it. Raises OSError."""
     path = layout.partial(blob.digest)
-    with holding(layout.lock(blob.digest)) as held:
+    with locks.hold_if_free(layout.lock(blob.digest)) as held:
         try:
             gone = held and goes(last_use(os.stat(path)), blob.digest.hex) and disk.remove(path)
         except FileNotFoundError:
@@ -129,7 +106,7 @@ def sweep(layout: Layout, now: int, tick: Tick) -> Iterator[str]:
         yield from _sweep_folders(entry.path, before, tick)
 
 
-def _evict_tags(folder: str, goes: Goes, before: int, tick: Tick) -> Iterator[str]:
+def _evict_tags(folder: str, goes: ShouldEvict, before: int, tick: Tick) -> Iterator[str]:
     for entry in entries(f"{folder}/_tags"):
         tick()
         if _is_record(entry) and _older(entry, before) and _leads_to_nothing(folder, entry.path, goes):
@@ -144,7 +121,7 @@ def _evict_referrers(folder: str, before: int, tick: Tick) -> Iterator[str]:
                 yield from _removed(entry.path)
 
 
-def _evict_manifests(folder: str, goes: Goes, tick: Tick, index: bool) -> Iterator[str]:
+def _evict_manifests(folder: str, goes: ShouldEvict, tick: Tick, index: bool) -> Iterator[str]:
     for entry, digest, kind in named_manifests(folder):
         if kind.endswith("-index") is index:
             tick()
@@ -169,7 +146,7 @@ def _sweep_partial(layout: Layout, digest: Digest, now: int) -> Iterator[str]:
     """Remove what a download left that is not going to be resumed, or how it failed."""
     if not _given_up(layout, digest, now):
         return
-    with holding(layout.lock(digest)) as held:
+    with locks.hold_if_free(layout.lock(digest)) as held:
         # A second look under the lock: somebody may have gone on with it.
         if held and _given_up(layout, digest, now):
             yield from _removed(layout.partial(digest))
@@ -186,7 +163,7 @@ def _given_up(layout: Layout, digest: Digest, now: int) -> bool:
 
 
 def _sweep_lock(path: str) -> Iterator[str]:
-    with holding(path) as held:
+    with locks.hold_if_free(path) as held:
         if held:
             yield path
 
@@ -239,7 +216,7 @@ def _older(entry: os.DirEntry[str], moment: int) -> bool:
         return False
 
 
-def _leads_to_nothing(folder: str, path: str, goes: Goes) -> bool:
+def _leads_to_nothing(folder: str, path: str, goes: ShouldEvict) -> bool:
     """Tell whether the manifest that a tag's record names goes, or is gone from its repository."""
     try:
         digest = Digest.parse(json.loads(disk.read_whole(path) or b"{}")["digest"])

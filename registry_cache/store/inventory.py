@@ -23,7 +23,7 @@ _BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class StoreCounts:
     """What is cached. ``bytes`` of all manifests and blobs, and how many the disk has ``allocated`` for them."""
 
     repositories: int = 0
@@ -59,16 +59,16 @@ class Unfinished:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class DiskSpace:
     """Bytes of a file system, and how many of them are free to us."""
 
     total: int
     free: int
 
 
-def count(layout: Layout) -> Counts:
+def count(layout: Layout) -> StoreCounts:
     """Count what is cached. Raises StoreError."""
-    with disk.reporting("count what is cached"):
+    with disk.store_errors("count what is cached"):
         repositories, tags, manifests = _count_repositories(layout.repositories)
         files = found_manifests = size = allocated = 0
         for digest, entry in _blobs(layout.blobs):
@@ -80,12 +80,12 @@ def count(layout: Layout) -> Counts:
             found_manifests += digest in manifests
             size += found.st_size
             allocated += found.st_blocks * _BLOCK
-    return Counts(repositories, tags, len(manifests), files - found_manifests, size, allocated)
+    return StoreCounts(repositories, tags, len(manifests), files - found_manifests, size, allocated)
 
 
 def unfinished(layout: Layout) -> list[Unfinished]:
     """Return the transfers that run and those that were interrupted, largest first. Raises StoreError."""
-    with disk.reporting("look for transfers"):
+    with disk.store_errors("look for transfers"):
         found = [_unfinished(layout, digest) for digest in _partials(layout.partials)]
     return sorted((each for each in found if each), key=lambda each: (not each.running, -each.bytes, each.digest.hex))
 
@@ -98,12 +98,12 @@ def size_of(layout: Layout, digest: Digest) -> int:
     return 0
 
 
-def room(path: str) -> Room:
+def disk_space(path: str) -> DiskSpace:
     """Return the room of the file system that holds ``path``, or will when it is made. Raises StoreError."""
-    with disk.reporting(f"ask for the room under {path}"):
+    with disk.store_errors(f"ask for the room under {path}"):
         found = os.statvfs(existing(path))
     # f_bavail: what is reserved for root is not free to a server that is not root.
-    return Room(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
+    return DiskSpace(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
 
 
 def existing(path: str) -> str:

@@ -2,7 +2,7 @@
 
 ``relatime`` keeps atime to the day for every reader, nginx too; we touch mtime, once a minute, where we serve. All
 names of a blob are one inode, so its use in any repository is its use in all. A manifest's use is its children's, too:
-``Spread`` carries it on, because a client that has the layers asks for the manifest alone.
+``UseSpreader`` carries it on, because a client that has the layers asks for the manifest alone.
 
 Moments are nanoseconds since the epoch. One in the future (a clock was put back) is the newest there is.
 """
@@ -92,16 +92,16 @@ def named_manifests(folder: str) -> Iterator[tuple[os.DirEntry[str], Digest, str
                     yield entry, Digest.parse(f"{algorithm.name}:{stem}"), kind
 
 
-class Spread:
+class UseSpreader:
     """Carries every manifest's use on to its children.
 
-    Costs two stats a manifest; its record is read only where it was used since the last time. With ``write`` False
+    Costs two stats a manifest; its record is read only where it was used since the last time. In a ``dry_run``
     nothing on the disk changes, and what would have is remembered.
     """
 
-    def __init__(self, layout: Layout, write: bool = True) -> None:
+    def __init__(self, layout: Layout, dry_run: bool = False) -> None:
         self._layout = layout
-        self._write = write
+        self._dry_run = dry_run
         self._raised: dict[int, int] = {}
 
     def run(self, tick: Tick = lambda: None) -> None:
@@ -112,7 +112,7 @@ class Spread:
                 break
         self._round(tick, index=False)
 
-    def use(self, digest: Digest, moment: int) -> None:
+    def note_use(self, digest: Digest, moment: int) -> None:
         """Let a blob that is here have been used at ``moment``, its children with the next ``run``. Raises OSError."""
         self._raise(digest, moment)
 
@@ -143,7 +143,7 @@ class Spread:
             if used == os.stat(record).st_mtime_ns:
                 return False
             raised = [self._raise(child, used) for child in _children(record)]
-            if self._write:
+            if not self._dry_run:
                 os.utime(record, ns=(used, used))
         except FileNotFoundError:
             # It is being evicted, or has been in part.
@@ -155,7 +155,7 @@ class Spread:
         try:
             if self._used(child, os.stat(path)) >= used:
                 return False
-            if self._write:
+            if not self._dry_run:
                 os.utime(path, ns=(used, used))
             else:
                 self._raised[_key(child)] = used

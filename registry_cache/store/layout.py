@@ -56,7 +56,7 @@ class Layout:
     def open(cls, root: Path) -> Layout:
         """Make the folder ready for use and return its layout; StoreError where it cannot be, or is another's."""
         layout = cls(root)
-        with disk.reporting(f"set up the store in {root}"):
+        with disk.store_errors(f"set up the store in {root}"):
             os.makedirs(root, exist_ok=True)
             if not layout._stamped():
                 # Synced, or a power cut may leave bytes that are another version's.
@@ -72,7 +72,7 @@ class Layout:
     def find(cls, root: Path) -> Layout | None:
         """Return the layout of the store in ``root``, changing nothing; None where there is none. Raises StoreError."""
         layout = cls(root)
-        with disk.reporting(f"look at the store in {root}"):
+        with disk.store_errors(f"look at the store in {root}"):
             return layout if layout._stamped() else None
 
     def _stamped(self) -> bool:

@@ -2,14 +2,16 @@
 
 Never ``lockf``: POSIX locks do not exclude two threads of a process and vanish when any descriptor of the file closes.
 The holder unlinks the file before it lets go, so locks leave no litter; whoever locks a file that has no name any more
-locked yesterday's and must open anew (``LockFile.named``).
+locked yesterday's and must open anew (``LockFile.has_name``).
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+from collections.abc import Iterator
 
 
 class LockFile:
@@ -32,7 +34,7 @@ class LockFile:
             return False
         return True
 
-    def named(self) -> bool:
+    def has_name(self) -> bool:
         """Tell whether the file still has its name; ask while holding the lock."""
         return os.fstat(self._descriptor).st_nlink > 0
 
@@ -73,12 +75,34 @@ def try_lock(path: str) -> LockFile | None:
         try:
             if not lock.acquire():
                 return None
-            held = lock.named()
+            held = lock.has_name()
         finally:
             if not held:
                 lock.close()
         if held:
             return lock
+
+
+@contextlib.contextmanager
+def hold_if_free(path: str) -> Iterator[bool]:
+    """Hold the lock of ``path`` inside, and leave no file behind; False while somebody else holds it. Raises OSError.
+
+    Where there is no room for one more file, nobody holds one that is not there: then True, or a full disk would never
+    be less full.
+    """
+    try:
+        lock = try_lock(path)
+        free = lock is not None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or os.path.exists(path):
+            raise
+        lock, free = None, True
+    try:
+        yield free
+    finally:
+        if lock is not None:
+            with lock:
+                lock.retire()
 
 
 def is_locked(path: str) -> bool:

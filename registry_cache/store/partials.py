@@ -23,9 +23,9 @@ from registry_cache.oci.digest import Digest, Hasher
 from registry_cache.runtime import threadpool
 from registry_cache.store import disk, locks
 from registry_cache.store.blobs import seal
-from registry_cache.store.disk_errors import trouble
+from registry_cache.store.disk import ReadHandle
+from registry_cache.store.disk_errors import disk_error_log
 from registry_cache.store.layout import Layout
-from registry_cache.store.read_handle import ReadHandle
 
 _READ_BLOCK = 1024 * 1024
 
@@ -37,7 +37,7 @@ _BEHIND_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class DownloadStatus:
     """What the leader says of its download. ``size`` in bytes, None while unknown; ``at``: seconds since the epoch.
 
     ``upstream`` and ``repository`` tell whose access has been proven by this download; a reader from another
@@ -62,18 +62,18 @@ class Partials:
 
     def claim(self, digest: Digest) -> Claim | None:
         """Become the leader of ``digest``; None while somebody else is. Close the claim. Raises StoreError."""
-        with disk.reporting(f"lock {digest}"):
+        with disk.store_errors(f"lock {digest}"):
             lock = locks.try_lock(self._layout.lock(digest))
         return Claim(self._layout, digest, lock) if lock else None
 
     def open(self, digest: Digest) -> ReadHandle | None:
         """Open what there is of an unfinished blob, for a follower. Raises StoreError."""
-        with disk.reporting(f"open the partial of {digest}"):
+        with disk.store_errors(f"open the partial of {digest}"):
             return ReadHandle.open(self._layout.partial(digest))
 
-    def status(self, digest: Digest) -> Status | None:
+    def status(self, digest: Digest) -> DownloadStatus | None:
         """Return what the last leader said; None where nothing is known. Raises StoreError."""
-        with disk.reporting(f"read the status of {digest}"):
+        with disk.store_errors(f"read the status of {digest}"):
             data = disk.read_whole(self._layout.status(digest))
         return _parse_status(data) if data else None
 
@@ -88,10 +88,10 @@ class Claim:
 
     def partial(self) -> Partial:
         """Open the partial, with what an earlier leader left in it; close it. Raises StoreError, StoreFull."""
-        with disk.reporting(f"open the partial of {self._digest}"):
+        with disk.store_errors(f"open the partial of {self._digest}"):
             return Partial(self._layout, self._digest)
 
-    def tell(self, status: Status) -> None:
+    def publish(self, status: DownloadStatus) -> None:
         """Publish ``status``. Raises StoreError, StoreFull."""
         record = {
             "upstream": status.upstream,
@@ -103,7 +103,7 @@ class Claim:
             "failed": status.error.to_record() if status.error else None,
         }
         path, data = self._layout.status(self._digest), json.dumps(record).encode()
-        with disk.reporting(f"write the status of {self._digest}"):
+        with disk.store_errors(f"write the status of {self._digest}"):
             try:
                 disk.write_whole(path, data)
             except OSError as error:
@@ -115,11 +115,11 @@ class Claim:
     def discard(self, *, only_empty: bool = False) -> None:
         """Unlink the bytes so far, or the file ``only_empty``; who reads them keeps them. Raises StoreError."""
         path = self._layout.partial(self._digest)
-        with disk.reporting(f"discard the partial of {self._digest}"), contextlib.suppress(FileNotFoundError):
+        with disk.store_errors(f"discard the partial of {self._digest}"), contextlib.suppress(FileNotFoundError):
             if not only_empty or os.stat(path).st_size == 0:
                 disk.remove(path)
 
-    def clear(self) -> None:
+    def remove_status(self) -> None:
         """Remove the status: the blob is committed and speaks for itself."""
         with contextlib.suppress(OSError):
             disk.remove(self._layout.status(self._digest))
@@ -161,7 +161,7 @@ class Partial:
 
     def append(self, chunk: bytes) -> None:
         """Add ``chunk``. Raises StoreError, StoreFull."""
-        with disk.reporting(f"write the partial of {self._digest}"):
+        with disk.store_errors(f"write the partial of {self._digest}"):
             disk.write_all(self._descriptor, chunk)
         self.size += len(chunk)
         self._batch.append(chunk)
@@ -170,26 +170,26 @@ class Partial:
             self._hash_batch()
             self._write_behind()
 
-    def found(self) -> Digest:
+    def digest(self) -> Digest:
         """Return the digest of the bytes so far."""
         self._hash_batch()
         self._wait_for_hash()
         return Digest(self._digest.algorithm, self._hasher.hexdigest())
 
     def commit(self) -> None:
-        """Give the bytes their name; the caller has compared ``found()``. Raises StoreError, StoreFull."""
-        with disk.reporting(f"commit {self._digest}"):
+        """Give the bytes their name; the caller has compared ``digest()``. Raises StoreError, StoreFull."""
+        with disk.store_errors(f"commit {self._digest}"):
             threadpool.run(self._commit)
-        trouble.ended()
+        disk_error_log.note_success()
 
     def discard(self) -> None:
         """Unlink the bytes. Followers keep what they read and get no more; nothing is rewritten under them."""
-        with disk.reporting(f"discard the partial of {self._digest}"):
+        with disk.store_errors(f"discard the partial of {self._digest}"):
             disk.remove(self._path)
 
     def handle(self) -> ReadHandle:
         """Return a reader's handle of the same bytes. Raises StoreError, StoreFull."""
-        with disk.reporting(f"open the partial of {self._digest}"):
+        with disk.store_errors(f"open the partial of {self._digest}"):
             return ReadHandle(os.dup(self._descriptor))
 
     def close(self) -> None:
@@ -263,11 +263,11 @@ def _rehash(descriptor: int, hasher: Hasher) -> int:
     return size
 
 
-def _parse_status(data: bytes) -> Status | None:
+def _parse_status(data: bytes) -> DownloadStatus | None:
     try:
         record = json.loads(data)
         failed = record["failed"]
-        return Status(
+        return DownloadStatus(
             upstream=str(record["upstream"]),
             repository=str(record["repository"]),
             at=float(record["at"]),
@@ -280,6 +280,6 @@ def _parse_status(data: bytes) -> Status | None:
         return None
 
 
-def failed(upstream: str, repository: str, error: RegistryError) -> Status:
+def failed_status(upstream: str, repository: str, error: RegistryError) -> DownloadStatus:
     """Return the status of a download that ended in ``error``, now."""
-    return Status(upstream, repository, time.time(), error=error)
+    return DownloadStatus(upstream, repository, time.time(), error=error)

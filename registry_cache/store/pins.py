@@ -21,7 +21,7 @@ from registry_cache.store.layout import Layout
 _VERSION = 1
 
 # In place of an upstream: whichever has it.
-EVERY = "*"
+ANY_UPSTREAM = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Pin:
 
 
 @dataclass(frozen=True, slots=True)
-class Pinned:
+class PinnedManifest:
     """What a pin holds in the store: the manifest ``digest`` of ``repository``; ``tag`` where it is by a tag."""
 
     repository: str
@@ -54,7 +54,7 @@ class Pins:
 
     def all(self) -> list[Pin]:
         """Return every pin, oldest first. Raises StoreError, also for a file that is no list of pins."""
-        with disk.reporting("read the pins"):
+        with disk.store_errors("read the pins"):
             data = disk.read_whole(self._layout.pins)
         if data is None:
             return []
@@ -86,21 +86,21 @@ class Pins:
             self._write([pin for pin in known if pin.key not in keys])
             return [pin for pin in known if pin.key in keys]
 
-    def held(self, pin: Pin, tick: Tick = lambda: None) -> Iterator[Pinned]:
+    def pinned_by(self, pin: Pin, tick: Tick = lambda: None) -> Iterator[PinnedManifest]:
         """Yield what ``pin`` holds of what is here now. Raises OSError."""
         base = f"{self._layout.repositories}/{pin.upstream}/"
-        if not pin.image.many_repositories and pin.upstream != EVERY:
+        if not pin.image.many_repositories and pin.upstream != ANY_UPSTREAM:
             yield from _held(base, f"{base}{pin.image.repository}", pin.image)
             return
         for folder in repositories(self._layout):
             tick()
             upstream, _, name = os.path.relpath(folder, self._layout.repositories).partition("/")
-            if pin.upstream in (upstream, EVERY) and pin.image.matches_repository(name):
+            if pin.upstream in (upstream, ANY_UPSTREAM) and pin.image.matches_repository(name):
                 yield from _held(f"{self._layout.repositories}/{upstream}/", folder, pin.image)
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
-        with disk.reporting("change the pins"):
+        with disk.store_errors("change the pins"):
             lock = locks.try_lock(self._layout.pins_lock())
         if lock is None:
             raise StoreError("somebody else is changing the pins right now: try again")
@@ -110,7 +110,7 @@ class Pins:
 
     def _write(self, pins: list[Pin]) -> None:
         records = [{"upstream": pin.upstream, "image": str(pin.image), "pinned_at": pin.pinned_at} for pin in pins]
-        with disk.reporting("write the pins"):
+        with disk.store_errors("write the pins"):
             disk.write_whole(
                 self._layout.pins, json.dumps({"version": _VERSION, "pins": records}, indent=1).encode(), synced=True
             )
@@ -124,18 +124,18 @@ def _parse(record: dict[str, object]) -> Pin:
     return Pin(upstream, ImagePattern.parse(str(record["image"])), float(str(record["pinned_at"])))
 
 
-def _held(base: str, folder: str, image: ImagePattern) -> Iterator[Pinned]:
+def _held(base: str, folder: str, image: ImagePattern) -> Iterator[PinnedManifest]:
     repository = folder.removeprefix(base)
     if image.digest:
         if any(digest == image.digest for _, digest, _ in named_manifests(folder)):
-            yield Pinned(repository, image.digest, None)
+            yield PinnedManifest(repository, image.digest, None)
         return
     for entry in entries(f"{folder}/_tags"):
         tag = entry.name.removesuffix(".json")
         if not entry.name.startswith(".") and image.matches_tag(tag):
             digest = _meaning(entry.path)
             if digest:
-                yield Pinned(repository, digest, tag)
+                yield PinnedManifest(repository, digest, tag)
 
 
 def _meaning(record: str) -> Digest | None:

@@ -20,22 +20,22 @@ FRESH_SECONDS = 5.0
 # A disk that takes longer for one small file hangs, and so would every pull.
 PATIENCE = 5.0
 
-Word = Literal["ok", "full", "failing"]
+Readiness = Literal["ok", "full", "failing"]
 
 
-class Probe:
-    """Of one store. ``look`` answers ``ok``, ``full`` where there is only no room, or ``failing``."""
+class ReadinessProbe:
+    """Of one store. ``check`` answers ``ok``, ``full`` where there is only no room, or ``failing``."""
 
     def __init__(self, layout: Layout, clock: Callable[[], float] = time.monotonic) -> None:
         self._layout = layout
         self._clock = clock
         self._mutex = threading.Lock()
         self._done = threading.Condition(self._mutex)
-        self._word: Word = "failing"
+        self._word: Readiness = "failing"
         self._until = 0.0
         self._running_since: float | None = None
 
-    def look(self) -> Word:
+    def check(self) -> Readiness:
         """Return how the store is, as of FRESH_SECONDS ago at most; in PATIENCE at most."""
         with self._mutex:
             if self._clock() < self._until:
@@ -49,7 +49,7 @@ class Probe:
             return self._word if self._running_since != running else "failing"
 
     def _run(self) -> None:
-        word: Word = "failing"
+        word: Readiness = "failing"
         try:
             word = threadpool.run(self._try)
         finally:
@@ -57,7 +57,7 @@ class Probe:
                 self._word, self._until, self._running_since = word, self._clock() + FRESH_SECONDS, None
                 self._done.notify_all()
 
-    def _try(self) -> Word:
+    def _try(self) -> Readiness:
         # A leading dot: a sweep and a verify know it for a file that is being written.
         path = f"{self._layout.locks}/.probe-{os.getpid()}"
         try:

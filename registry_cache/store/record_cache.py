@@ -30,7 +30,7 @@ class _Entry:
     size: int
 
 
-class Kept:
+class RecordCache:
     """Values by key, each as good as the files that it was read from."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:

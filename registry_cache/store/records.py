@@ -22,9 +22,9 @@ from registry_cache.oci.names import Repository, Tag
 from registry_cache.runtime.log import Log
 from registry_cache.store import disk, last_use
 from registry_cache.store.blobs import Blobs
+from registry_cache.store.disk import ReadHandle
 from registry_cache.store.layout import ALGORITHMS, Layout
-from registry_cache.store.read_handle import ReadHandle
-from registry_cache.store.record_cache import Kept, stamp_of
+from registry_cache.store.record_cache import RecordCache, stamp_of
 
 # How many manifests of a repository are looked into for a blob: an index's of many platforms, and some others.
 _NEWEST = 32
@@ -70,12 +70,12 @@ class Records:
     def __init__(self, layout: Layout, blobs: Blobs) -> None:
         self._layout = layout
         self._blobs = blobs
-        self._kept = Kept()
+        self._kept = RecordCache()
 
     def tag(self, upstream: str, repository: Repository, tag: Tag) -> TagRecord | None:
         """Return what is known of a tag. Raises StoreError."""
         key = (upstream, repository, tag)
-        with disk.reporting(f"read the record of {repository}:{tag}"):
+        with disk.store_errors(f"read the record of {repository}:{tag}"):
             kept = self._kept.get(key, TagRecord)
             if kept:
                 return kept[0]
@@ -100,7 +100,7 @@ class Records:
         path = self._layout.tag(upstream, repository, tag)
         # An imported tag was never asked for: not even for a moment may it pass for one that was.
         checked = int(record.checked_at.timestamp() * 10**9)
-        with disk.reporting(f"write the record of {repository}:{tag}"):
+        with disk.store_errors(f"write the record of {repository}:{tag}"):
             disk.write_whole(path, json.dumps(document).encode(), modified=checked)
 
     def touch_tag(self, upstream: str, repository: Repository, tag: Tag, now: datetime) -> None:
@@ -110,12 +110,12 @@ class Records:
 
     def forget_tag(self, upstream: str, repository: Repository, tag: Tag) -> None:
         """Remove a tag that upstream says is gone. Raises StoreError."""
-        with disk.reporting(f"remove the record of {repository}:{tag}"):
+        with disk.store_errors(f"remove the record of {repository}:{tag}"):
             disk.remove(self._layout.tag(upstream, repository, tag))
 
     def tags(self, upstream: str, repository: Repository) -> list[str]:
         """Return the tags with a record, in lexical order. Raises StoreError."""
-        with disk.reporting(f"list the tags of {repository}"):
+        with disk.store_errors(f"list the tags of {repository}"):
             try:
                 names = os.listdir(self._layout.tags(upstream, repository))
             except (FileNotFoundError, NotADirectoryError):
@@ -128,7 +128,7 @@ class Records:
         Raises StoreError.
         """
         key = (upstream, repository, digest)
-        with disk.reporting(f"read the manifest {digest}"):
+        with disk.store_errors(f"read the manifest {digest}"):
             kept = self._kept.get(key, StoredManifest)
             if kept:
                 manifest, found = kept
@@ -169,37 +169,37 @@ class Records:
             "children": [[str(child.digest), child.size] for child in (*found.manifests, *found.blobs)],
             "subject": str(found.subject.digest) if found.subject else None,
         }
-        with disk.reporting(f"record that {repository} contains the manifest {digest}"):
+        with disk.store_errors(f"record that {repository} contains the manifest {digest}"):
             extension = media_types.kind_of(found.media_type)
             # Children before names: the record is what makes the manifest known, so its bytes come first.
             disk.link(self._layout.blob(digest), self._layout.manifest(upstream, repository, digest, extension))
             path = self._layout.manifest(upstream, repository, digest, "json")
             disk.write_whole(path, json.dumps(record).encode(), modified=last_use.NEVER)
 
-    def stored_elsewhere(self, digest: Digest) -> bytes | None:
+    def read_any(self, digest: Digest) -> bytes | None:
         """Return a manifest's bytes whichever repository brought them; who may read them is the caller's to find out.
 
         None where they are not here, not themselves, or too many for a manifest. Raises StoreError.
         """
-        with disk.reporting(f"read {digest}"):
+        with disk.store_errors(f"read {digest}"):
             # The digest is a client's word: it may name a layer of gigabytes.
             data = disk.read_whole(self._layout.blob(digest), MAX_MANIFEST_SIZE)
         return data if data is not None and Digest.of(data, digest.algorithm) == digest else None
 
     def newest_children(self, upstream: str, repository: Repository) -> Iterator[list[Child]]:
         """Yield what each of the manifests that came last names, the latest first. Raises StoreError."""
-        with disk.reporting(f"look for the manifests of {repository}"):
+        with disk.store_errors(f"look for the manifests of {repository}"):
             for path in _newest(self._layout.manifests(upstream, repository)):
                 yield _children(disk.read_whole(path))
 
     def referrers(self, upstream: str, repository: Repository, digest: Digest) -> bytes | None:
         """Return the cached answer to "what refers to this digest", as JSON. Raises StoreError."""
-        with disk.reporting(f"read the referrers of {digest}"):
+        with disk.store_errors(f"read the referrers of {digest}"):
             return disk.read_whole(self._layout.referrers(upstream, repository, digest)) or None
 
     def put_referrers(self, upstream: str, repository: Repository, digest: Digest, document: bytes) -> None:
         """Keep such an answer. Raises StoreError, StoreFull."""
-        with disk.reporting(f"write the referrers of {digest}"):
+        with disk.store_errors(f"write the referrers of {digest}"):
             disk.write_whole(self._layout.referrers(upstream, repository, digest), document)
 
     def repositories(self, upstream: str, after: str = "") -> Iterator[str]:
@@ -208,12 +208,12 @@ class Records:
         Folders that lie wholly before ``after`` are not opened, so a page costs what the page holds. Raises StoreError.
         """
         root = f"{self._layout.repositories}/{upstream}"
-        with disk.reporting("list the repositories"):
+        with disk.store_errors("list the repositories"):
             yield from _walk(root, "", after.split("/") if after else [])
 
     def _evict_damaged(self, upstream: str, repository: Repository, digest: Digest, name: str) -> None:
         _log.error("evicted a damaged manifest", digest=digest, repository=repository)
-        with disk.reporting(f"evict the damaged manifest {digest}"):
+        with disk.store_errors(f"evict the damaged manifest {digest}"):
             blob = self._layout.blob(digest)
             disk.remove(self._layout.manifest(upstream, repository, digest, "json"))
             # Another file under the blob's name is one that somebody has fetched again since.

@@ -16,15 +16,15 @@ import struct
 import threading
 
 from registry_cache.store import disk
+from registry_cache.store.disk import ReadHandle
 from registry_cache.store.layout import Layout
-from registry_cache.store.read_handle import ReadHandle
 
 _ENTRY = struct.Struct("<q")
 # Behind what was counted: without it a file that a power cut has emptied would be a store that holds nothing.
 _COUNTED = b"counted\n"
 
 
-class Ledger:
+class SizeLedger:
     """The ledger of one store. Reads only what was appended since the last look."""
 
     def __init__(self, layout: Layout) -> None:
@@ -53,14 +53,14 @@ class Ledger:
         except OSError:
             return None
 
-    def begin(self) -> int:
-        """Return the place behind the last entry, for ``settle``."""
+    def position(self) -> int:
+        """Return the place behind the last entry, for ``replace``."""
         try:
             return os.stat(self._path).st_size
         except OSError:
             return 0
 
-    def settle(self, counted: int, since: int) -> None:
+    def replace(self, counted: int, since: int) -> None:
         """Replace all entries up to ``since`` by the ``counted`` bytes; later ones stay.
 
         What came while somebody counted may be in both: a pass too early and not one too late. On a disk that is full

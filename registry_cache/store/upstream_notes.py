@@ -38,7 +38,7 @@ class _Cached:
     values: Values | None = None
 
 
-class Notice:
+class UpstreamNote:
     """The notice of one upstream: JSON values by topic."""
 
     def __init__(self, layout: Layout, upstream: str) -> None:
@@ -66,7 +66,7 @@ class Notice:
         takes no note costs a question, so it is only logged.
         """
         try:
-            with disk.reporting("note the state of an upstream"), self._alone():
+            with disk.store_errors("note the state of an upstream"), self._alone():
                 values = self._load()
                 before = values.get(topic)
                 after = change(before)

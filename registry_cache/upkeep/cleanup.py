@@ -15,12 +15,12 @@ from typing import TypeVar
 from registry_cache.oci.digest import Digest
 from registry_cache.policy import eviction as policy
 from registry_cache.policy.eviction import HOUR, Bounds, Mark
-from registry_cache.store import disk, eviction, inventory, quarantine
+from registry_cache.store import disk, eviction, inventory, locks, quarantine
 from registry_cache.store.audit.owners import owners
-from registry_cache.store.last_use import Spread, StoredBlob
+from registry_cache.store.last_use import StoredBlob, UseSpreader
 from registry_cache.store.layout import Layout
 from registry_cache.store.pins import Pins
-from registry_cache.store.size_ledger import Ledger
+from registry_cache.store.size_ledger import SizeLedger
 
 EXPIRED = "not used for longer than proxy.ttl"
 TOO_LARGE = "least recently used, and over storage.max_size or under storage.min_free"
@@ -95,16 +95,16 @@ class Cleanup:
         self._expired = policy.expired(self._now, bounds)
         self._mark = policy.NOTHING
         self._interrupted: set[StoredBlob] = set()
-        self._spread = Spread(layout)
+        self._spread = UseSpreader(layout)
         self.result = Result()
 
     def run(self) -> Result | None:
         """Evict what must go, and sweep up what crashes left; None where another pass is at it. Raises StoreError."""
-        with disk.reporting("clean up"), eviction.holding(self._layout.cleanup_lock()) as held:
+        with disk.store_errors("clean up"), locks.hold_if_free(self._layout.cleanup_lock()) as held:
             if not held:
                 return None
-            ledger = Ledger(self._layout)
-            since = ledger.begin()
+            ledger = SizeLedger(self._layout)
+            since = ledger.position()
             try:
                 self._plan()
                 self.result.planned = True
@@ -112,14 +112,14 @@ class Cleanup:
             except _OutOfTime:
                 self.result.complete = False
             if self.result.complete:
-                ledger.settle(self.result.stored - self.result.evicted_bytes, since)
+                ledger.replace(self.result.stored - self.result.evicted_bytes, since)
         self.result.over = self._excess(self.result.stored - self.result.evicted_bytes)
         return self.result
 
     def rehearse(self) -> Result:
         """Find out what ``run`` would evict, changing nothing on the disk. Raises StoreError."""
-        self._spread = Spread(self._layout, write=False)
-        with disk.reporting("look through the store"):
+        self._spread = UseSpreader(self._layout, dry_run=True)
+        with disk.store_errors("look through the store"):
             try:
                 self._plan()
                 oldest = heapq.nsmallest(MOST_NAMED, self._going(), key=lambda blob: (blob.used, blob.digest.hex))
@@ -157,13 +157,13 @@ class Cleanup:
         pins = Pins(self._layout)
         for pin in pins.all():
             if pin.image.digest:
-                self._spread.use(pin.image.digest, self._now)
+                self._spread.note_use(pin.image.digest, self._now)
             else:
-                for held in pins.held(pin, self._tick):
-                    self._spread.use(held.digest, self._now)
+                for held in pins.pinned_by(pin, self._tick):
+                    self._spread.note_use(held.digest, self._now)
 
     def _excess(self, stored: int) -> int:
-        return policy.excess(stored, inventory.room(self._layout.root).free, self._bounds)
+        return policy.excess(stored, inventory.disk_space(self._layout.root).free, self._bounds)
 
     def _oldest(self, hours: dict[int, int], need: int) -> Mark:
         """Return the mark before which the oldest ``need`` bytes were used."""

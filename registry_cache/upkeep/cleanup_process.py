@@ -23,7 +23,7 @@ from registry_cache.policy.eviction import Bounds
 from registry_cache.runtime import log
 from registry_cache.store import inventory
 from registry_cache.store.layout import Layout
-from registry_cache.store.size_ledger import Ledger
+from registry_cache.store.size_ledger import SizeLedger
 from registry_cache.upkeep.cleanup import Cleanup
 from registry_cache.upkeep.size_keeper import SpaceNeeded
 
@@ -102,7 +102,7 @@ def _clean(layout: Layout, bounds: Bounds, needed: SpaceNeeded) -> None:
     if needed.free:
         free = needed.free - (inventory.size_of(layout, needed.blob) if needed.blob else 0)
         bounds = replace(bounds, min_free=max(bounds.min_free or 0, free))
-    stored = Ledger(layout).total()
+    stored = SizeLedger(layout).total()
     if needed.less and stored:
         # A cleanup that finds the store over its size goes down to the low mark, so name the size with that low mark.
         size = int(max(0, stored - needed.less) / policy.LOW_MARK)

@@ -7,22 +7,22 @@ from datetime import UTC, datetime
 
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
-from registry_cache.store.interchange.distribution import Distribution
-from registry_cache.store.interchange.layout_source import reading
+from registry_cache.store.interchange.distribution import DistributionFolder
+from registry_cache.store.interchange.layout_source import reading_source
 from registry_cache.upkeep.importer import MovingIn, Place
 
 
-def import_distribution(moving: MovingIn, source: Distribution, place: str, upstream: str) -> None:
+def import_distribution(moving: MovingIn, source: DistributionFolder, place: str, upstream: str) -> None:
     """Bring what the repositories of ``source`` have, which belong to ``upstream``; ``place`` is what it is called.
 
     Raises StoreError, StoreFull.
     """
-    with reading(place):
+    with reading_source(place):
         _Import(moving, source, upstream).run()
 
 
 class _Import:
-    def __init__(self, moving: MovingIn, source: Distribution, upstream: str) -> None:
+    def __init__(self, moving: MovingIn, source: DistributionFolder, upstream: str) -> None:
         self._moving = moving
         self._source = source
         self._upstream = upstream
@@ -63,7 +63,7 @@ class _Import:
         yield from self._source.manifests(repository)
 
     def _blob(self, digest: Digest, size: int) -> None:
-        self._moving.blob(digest, size, lambda adoption: adoption.file(digest, self._source.blob(digest), size))
+        self._moving.blob(digest, size, lambda adoption: adoption.add_file(digest, self._source.blob(digest), size))
 
     def _names(self, place: Place) -> None:
         for digest in self._source.layers(place.repository):

@@ -8,10 +8,10 @@ from datetime import datetime
 
 from registry_cache.errors import RegistryError
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.layout_names import Named, read_index
+from registry_cache.oci.layout_names import NamedImage, read_index
 from registry_cache.oci.names import Tag
-from registry_cache.store.interchange.layout_source import Layout
-from registry_cache.store.interchange.tar_stream import Broken
+from registry_cache.store.interchange.layout_source import ImageLayout
+from registry_cache.store.interchange.tar_stream import BrokenArchive
 from registry_cache.upkeep.importer import MovingIn, Place
 
 # An index of indexes is legal and rare; one that is nested deeper is somebody's joke.
@@ -40,12 +40,12 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    named: Named
+    named: NamedImage
     place: Place
     tag: Tag | None
 
 
-def import_layout(moving: MovingIn, source: Layout, wanted: Wanted, now: datetime) -> None:
+def import_layout(moving: MovingIn, source: ImageLayout, wanted: Wanted, now: datetime) -> None:
     """Bring what ``source`` has. Its tags are taken for the news of ``now``: whoever imports an archive means it.
 
     Raises Unnamed, where it is known early before anything is taken; StoreError, StoreFull, NameUnknown, NameInvalid.
@@ -60,7 +60,7 @@ def import_layout(moving: MovingIn, source: Layout, wanted: Wanted, now: datetim
                 placed = _placed(source, wanted)
             if moving.blob(item.digest, item.size, item.adopt):
                 brought.add(item.digest)
-    except Broken as broken:
+    except BrokenArchive as broken:
         moving.result.problem(source.place, str(broken))
         if source.index is None:
             return
@@ -113,7 +113,7 @@ class _Names:
         return self._moving.manifest(self._place, digest, media_type)
 
 
-def _placed(source: Layout, wanted: Wanted) -> list[_Placed]:
+def _placed(source: ImageLayout, wanted: Wanted) -> list[_Placed]:
     try:
         images = read_index(source.index or b"")
     except (ValueError, RegistryError) as error:
@@ -129,7 +129,7 @@ def _placed(source: Layout, wanted: Wanted) -> list[_Placed]:
 
 
 def _refuse_clashes(placed: Sequence[_Placed]) -> None:
-    known: dict[tuple[Place, Tag], Named] = {}
+    known: dict[tuple[Place, Tag], NamedImage] = {}
     for each in placed:
         if each.tag:
             other = known.setdefault((each.place, each.tag), each.named)
@@ -137,14 +137,14 @@ def _refuse_clashes(placed: Sequence[_Placed]) -> None:
                 raise Unnamed(f"{other} and {each.named} would both be {each.place.repository}:{each.tag}")
 
 
-def _found(find: Find, named: Named) -> Place | None:
+def _found(find: Find, named: NamedImage) -> Place | None:
     try:
         return find(named.path) if named.path else None
     except RegistryError as error:
         raise Unnamed(f"{named}: {error.message}; or say by --as what it is called here") from error
 
 
-def _sure(source: Layout, images: Sequence[Named], places: Sequence[Place | None], at: int) -> Place:
+def _sure(source: ImageLayout, images: Sequence[NamedImage], places: Sequence[Place | None], at: int) -> Place:
     """Return where an image belongs; one without a name, such as a signature, where the only other ones do."""
     others = {each for each in places if each}
     place = places[at] or (others.pop() if len(others) == 1 and not images[at].tag else None)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from registry_cache.store.interchange.ingest import How
+from registry_cache.store.interchange.ingest import Arrival
 from registry_cache.upkeep.importer import MOST_NAMED, Result, Tally
 from registry_cache.upkeep.status_text import printable, size
 
@@ -43,7 +43,7 @@ def lines(report: Report) -> Iterator[str]:
 def document(report: Report) -> dict[str, object]:
     """Return the report as JSON values; docs/migrating.md explains each."""
     found = report.result
-    new = found.tallies[How.LINKED]
+    new = found.tallies[Arrival.LINKED]
     return {
         "version": VERSION,
         "source": {"kind": report.kind, "place": report.place},
@@ -57,8 +57,8 @@ def document(report: Report) -> dict[str, object]:
         "tags_newer_here": found.newer,
         "new": _tally(new) if report.dry_run else None,
         "linked": None if report.dry_run else _tally(new),
-        "copied": None if report.dry_run else _tally(found.tallies[How.COPIED]),
-        "already_here": _tally(found.tallies[How.HERE]),
+        "copied": None if report.dry_run else _tally(found.tallies[Arrival.COPIED]),
+        "already_here": _tally(found.tallies[Arrival.HERE]),
         "absent": found.absent,
         "left_out": found.damaged,
         "problems": [{"what": each.what, "why": each.why} for each in found.left_out],
@@ -70,7 +70,7 @@ def _parts(report: Report) -> Iterator[str]:
     found = report.result
     verb = "would import" if report.dry_run else "imported"
     yield f"{verb} {found.tags} tags of {found.repositories} repositories"
-    new, copied, here = (found.tallies[how] for how in (How.LINKED, How.COPIED, How.HERE))
+    new, copied, here = (found.tallies[how] for how in (Arrival.LINKED, Arrival.COPIED, Arrival.HERE))
     if report.dry_run:
         yield f"{_words(new)} to come"
     else:

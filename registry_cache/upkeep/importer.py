@@ -15,7 +15,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import Manifest, parse_manifest
 from registry_cache.oci.names import Repository, Tag
 from registry_cache.store.blobs import Blobs
-from registry_cache.store.interchange.ingest import Adoption, How, Unfit
+from registry_cache.store.interchange.ingest import Arrival, Ingest, Rejected
 from registry_cache.store.layout import Layout
 from registry_cache.store.records import Records, TagRecord
 
@@ -61,7 +61,7 @@ class Result:
     ``left_out`` names the first of ``damaged`` things.
     """
 
-    tallies: dict[How, Tally] = field(default_factory=lambda: {how: Tally() for how in How})
+    tallies: dict[Arrival, Tally] = field(default_factory=lambda: {how: Tally() for how in Arrival})
     repositories: int = 0
     manifests: int = 0
     tags: int = 0
@@ -100,21 +100,21 @@ class MovingIn:
         self._progress = progress
         self._blobs = Blobs(layout)
         self._records = Records(layout, self._blobs)
-        self._adoption = Adoption(layout, may_link=may_link, tick=self.tick)
+        self._adoption = Ingest(layout, may_link=may_link, tick=self.tick)
 
     def tick(self, count: int) -> None:
         """Let ``count`` more bytes have been read."""
         self._read += count
         self._progress(self.position() if self.position else self._read, self.total)
 
-    def blob(self, digest: Digest, size: int, adopt: Callable[[Adoption], How]) -> bool:
+    def blob(self, digest: Digest, size: int, adopt: Callable[[Ingest], Arrival]) -> bool:
         """Bring a blob of ``size`` bytes here; False where it is not fit for it.
 
-        Raises StoreError, StoreFull, and what ``adopt`` does but for Unfit.
+        Raises StoreError, StoreFull, and what ``adopt`` does but for Rejected.
         """
         try:
             how = self._rehearsed(digest, size) if self.rehearses else adopt(self._adoption)
-        except Unfit as unfit:
+        except Rejected as unfit:
             self.result.problem(str(digest), str(unfit))
             return False
         self.result.tallies[how].add(size)
@@ -123,7 +123,7 @@ class MovingIn:
     def settle(self) -> None:
         """Let all blobs have been brought: from now on they get names."""
         if not self.rehearses:
-            self._adoption.settle()
+            self._adoption.sync_to_disk()
 
     def member(self, place: Place, digest: Digest) -> bool:
         """Let a repository contain a blob; False where that is not here. Raises StoreError."""
@@ -134,12 +134,12 @@ class MovingIn:
 
         ``media_type`` is the source's word, for bytes that do not tell theirs.
         """
-        data = self._records.stored_elsewhere(digest)
+        data = self._records.read_any(digest)
         return _parse(data, media_type) if data is not None else None
 
     def manifest(self, place: Place, digest: Digest, media_type: str = "") -> bool:
         """Let a repository contain a manifest; False where it is not here, or is none. Raises StoreError."""
-        data = self._records.stored_elsewhere(digest)
+        data = self._records.read_any(digest)
         if data is None:
             return False
         found = _parse(data, media_type)
@@ -174,10 +174,10 @@ class MovingIn:
         here = known and self._records.manifest(place.upstream, place.repository, known.digest)
         return known.digest if known and here else None
 
-    def _rehearsed(self, digest: Digest, size: int) -> How:
+    def _rehearsed(self, digest: Digest, size: int) -> Arrival:
         self.tick(size)
         found = self._blobs.open_any(digest)
-        return How.HERE if found and found.size == size else How.LINKED
+        return Arrival.HERE if found and found.size == size else Arrival.LINKED
 
 
 def _parse(data: bytes, media_type: str) -> Manifest:

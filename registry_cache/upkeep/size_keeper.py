@@ -18,7 +18,7 @@ from registry_cache.policy.eviction import Bounds
 from registry_cache.runtime.log import Log
 from registry_cache.store import inventory
 from registry_cache.store.layout import Layout
-from registry_cache.store.size_ledger import Ledger
+from registry_cache.store.size_ledger import SizeLedger
 
 # After a pass, the next is begun no sooner than the last one took: what is in use does not go, and must not be looked
 # for without end.
@@ -60,7 +60,7 @@ class Keeper:
         self._layout = layout
         self._bounds = bounds
         self._evict = evict
-        self._ledger = Ledger(layout)
+        self._ledger = SizeLedger(layout)
         self._mutex = threading.Lock()
         self._ended = threading.Condition(self._mutex)
         self._running = False
@@ -87,7 +87,7 @@ class Keeper:
     def full(self, digest: Digest, size: int | None) -> None:
         """Have room made for a blob of ``size`` bytes, None where it is not known: the disk has refused it."""
         try:
-            room = inventory.room(self._layout.root)
+            room = inventory.disk_space(self._layout.root)
         except StoreError as error:
             _log.warning("could not ask for the room on the disk", error=error)
             return
@@ -120,7 +120,7 @@ class Keeper:
             total = self._ledger.total()
             if total is not None and total <= self._floor():
                 return False
-            return policy.due(total, inventory.room(self._layout.root).free, self._bounds)
+            return policy.due(total, inventory.disk_space(self._layout.root).free, self._bounds)
         except StoreError:
             # The download is about to find out what is wrong, and says so.
             return False

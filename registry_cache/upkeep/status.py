@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Literal, Protocol
 
-from registry_cache.store.inventory import Counts, Room, Unfinished
+from registry_cache.store.inventory import DiskSpace, StoreCounts, Unfinished
 
 # The document's; a field may come new without a change of it, none is renamed or removed.
 VERSION = 1
@@ -79,11 +79,11 @@ class Report:
 
     now: float
     upstreams: Sequence[Upstream]
-    cached: Counts
+    cached: StoreCounts
     transfers: Sequence[Unfinished]
     root: str
     exists: bool
-    room: Room
+    room: DiskSpace
 
     @property
     def used(self) -> int:

@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 
 from registry_cache.oci.digest import Digest
 from registry_cache.policy.share import Share
-from registry_cache.store import disk
+from registry_cache.store import disk, locks
 from registry_cache.store.audit.fault import Fault, Kind
 from registry_cache.store.audit.repair import DONE, Repairs
-from registry_cache.store.audit.walk import Seen, Walk
-from registry_cache.store.eviction import holding
-from registry_cache.store.last_use import Spread
+from registry_cache.store.audit.walk import AuditCounts, AuditWalk
+from registry_cache.store.last_use import UseSpreader
 from registry_cache.store.layout import Layout
 from registry_cache.upkeep.rate_limit import Pace
 
@@ -65,7 +64,7 @@ class Result:
     ``complete``: not cut short.
     """
 
-    seen: Seen = field(default_factory=Seen)
+    seen: AuditCounts = field(default_factory=AuditCounts)
     found: Counter[Kind] = field(default_factory=Counter)
     repaired: int = 0
     findings: list[Finding] = field(default_factory=list)
@@ -103,16 +102,16 @@ class Verify:
 
     def run(self) -> Result | None:
         """Look at everything; None where another pass repairs already. Raises StoreError."""
-        with disk.reporting("look through the store"):
+        with disk.store_errors("look through the store"):
             if not self._repairs:
                 return self._run()
-            with holding(self._layout.verify_lock()) as held:
+            with locks.hold_if_free(self._layout.verify_lock()) as held:
                 return self._run() if held else None
 
     def _run(self) -> Result:
         start = self._task.day // self._task.share.nights * _STRIDE % _FOLDERS
         pace = Pace(self._task.rate, self._tick)
-        walk = Walk(self._layout, self._found, self._part.covers, self._tick, pace.take, start)
+        walk = AuditWalk(self._layout, self._found, self._part.covers, self._tick, pace.take, start)
         self.result.seen = walk.seen
         try:
             if self._progress:
@@ -126,11 +125,11 @@ class Verify:
     def _weigh(self) -> int:
         """Return how many bytes of blobs there are to read: a stat each, for the bar alone."""
         self._doing = "looking at blobs"
-        blobs = Spread(self._layout, write=False).blobs(self._tick)
+        blobs = UseSpreader(self._layout, dry_run=True).blobs(self._tick)
         return sum(blob.size for blob in blobs if self._part.covers(blob.digest.hex))
 
     def _found(self, fault: Fault) -> None:
-        remark = self._repairs.mend(fault) if self._repairs else ""
+        remark = self._repairs.repair(fault) if self._repairs else ""
         repaired = self._repairs is not None and remark == DONE
         self.result.found[fault.kind] += 1
         self.result.repaired += repaired

@@ -54,7 +54,7 @@ def test_nobody(content: bytes) -> None:
     ],
 )
 def test_a_line_that_cannot_be(line: str, what: str) -> None:
-    with pytest.raises(htpasswd.Malformed) as caught:
+    with pytest.raises(htpasswd.MalformedFile) as caught:
         htpasswd.parse(f"first:{GOOD}\n{line}\n".encode())
 
     (fault,) = caught.value.faults
@@ -64,7 +64,7 @@ def test_a_line_that_cannot_be(line: str, what: str) -> None:
 
 
 def test_the_first_few_are_told() -> None:
-    with pytest.raises(htpasswd.Malformed, match=r"^line 1 is no user:hash, .*line 5 is no user:hash, and 4 more$"):
+    with pytest.raises(htpasswd.MalformedFile, match=r"^line 1 is no user:hash, .*line 5 is no user:hash, and 4 more$"):
         htpasswd.parse(b"x\n" * 9)
 
 
@@ -73,7 +73,7 @@ def test_what_is_taken_the_library_can_compare_with(sign: bytes) -> None:
     salted = b"alice:$2y$04$" + b"." * 21 + sign + b"." * 31
     try:
         (stored,) = htpasswd.parse(salted).values()
-    except htpasswd.Malformed:
+    except htpasswd.MalformedFile:
         return
     assert bcrypt.checkpw(b"secret", stored) is False
 

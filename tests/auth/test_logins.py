@@ -15,9 +15,16 @@ from flask import Flask
 from registry_cache.api.auth import Guard
 from registry_cache.auth import basic
 from registry_cache.auth.basic import Login
-from registry_cache.auth.slowdown import FIRST_SECONDS, FORGET_SECONDS, MOST_SECONDS, Slowdown, network
+from registry_cache.auth.slowdown import FIRST_SECONDS, FORGET_SECONDS, MAX_SECONDS, Slowdown, network
 from registry_cache.auth.users import Users
-from registry_cache.auth.verifier import AT_ONCE, MOST_OF_ADDRESS, MOST_UNDER_WAY, REMEMBER_SECONDS, Full, Verifier
+from registry_cache.auth.verifier import (
+    MAX_CONCURRENT,
+    MAX_PENDING,
+    MAX_PENDING_PER_ADDRESS,
+    REMEMBER_SECONDS,
+    TooManyLogins,
+    Verifier,
+)
 from registry_cache.errors import TooManyRequests, Unauthorized
 from tests.harness.waiting import eventually
 
@@ -63,7 +70,7 @@ def test_headers(given: str | None, login: Login | None) -> None:
     ],
 )
 def test_headers_that_cannot_be(given: str) -> None:
-    with pytest.raises(basic.Malformed):
+    with pytest.raises(basic.MalformedHeader):
         basic.parse(given)
 
 
@@ -185,13 +192,13 @@ def test_a_password_that_was_cut_is_wrong_and_costs_nothing(comparing: Comparing
 
 def test_a_flood_is_bounded_and_leaves_room_for_others(comparing: Comparing) -> None:
     assert comparing.verify(b"bob")
-    with comparing.busy(MOST_OF_ADDRESS) as flood:
-        with pytest.raises(Full):
+    with comparing.busy(MAX_PENDING_PER_ADDRESS) as flood:
+        with pytest.raises(TooManyLogins):
             comparing.verify(b"alice")
         # Who is remembered is not held up.
         assert comparing.verify(b"bob")
         with comparing.changed:
-            assert comparing.changed.wait_for(lambda: len(comparing.compared) == 1 + AT_ONCE, SECONDS)
+            assert comparing.changed.wait_for(lambda: len(comparing.compared) == 1 + MAX_CONCURRENT, SECONDS)
         with ThreadPoolExecutor(1) as pool:
             other = pool.submit(comparing.verify, b"alice", b"secret", "192.0.2.2")
             comparing.gate.set()
@@ -201,15 +208,15 @@ def test_a_flood_is_bounded_and_leaves_room_for_others(comparing: Comparing) -> 
 
 
 def test_addresses_do_not_help_beyond_the_bound(comparing: Comparing) -> None:
-    assert MOST_OF_ADDRESS < MOST_UNDER_WAY
+    assert MAX_PENDING_PER_ADDRESS < MAX_PENDING
     comparing.gate.clear()
-    with ThreadPoolExecutor(MOST_UNDER_WAY + 1) as pool:
-        addresses = [f"192.0.2.{number}" for number in range(MOST_UNDER_WAY + 1)]
+    with ThreadPoolExecutor(MAX_PENDING + 1) as pool:
+        addresses = [f"192.0.2.{number}" for number in range(MAX_PENDING + 1)]
         answers = [pool.submit(comparing.verify, b"alice", each.encode(), each) for each in addresses]
         refused = next(as_completed(answers, SECONDS))
-        assert isinstance(refused.exception(), Full)
+        assert isinstance(refused.exception(), TooManyLogins)
         comparing.gate.set()
-    assert sum(answer.exception() is None for answer in answers) == MOST_UNDER_WAY
+    assert sum(answer.exception() is None for answer in answers) == MAX_PENDING
 
 
 def test_failures_are_answered_later_each_time() -> None:
@@ -218,7 +225,7 @@ def test_failures_are_answered_later_each_time() -> None:
 
     delays = [slowdown.failed(HERE) for _ in range(50)]
     assert delays[:3] == [FIRST_SECONDS, 2 * FIRST_SECONDS, 4 * FIRST_SECONDS]
-    assert delays[-1] == MOST_SECONDS
+    assert delays[-1] == MAX_SECONDS
     assert slowdown.failed("192.0.2.2") == FIRST_SECONDS
     seconds[0] += FORGET_SECONDS + 1
     assert slowdown.failed(HERE) == FIRST_SECONDS
@@ -252,7 +259,7 @@ class Door:
         self._app = Flask("door")
 
     def sleep(self, seconds: float) -> None:
-        assert FIRST_SECONDS <= seconds <= MOST_SECONDS
+        assert FIRST_SECONDS <= seconds <= MAX_SECONDS
         self.waiting.release()
         assert self.gate.wait(SECONDS)
 
@@ -279,6 +286,6 @@ def test_failures_that_wait_are_bounded(comparing: Comparing, tmp_path: Path, mo
 
 def test_a_full_queue_is_told_from_a_wrong_password(comparing: Comparing, tmp_path: Path) -> None:
     door = Door(comparing, tmp_path)
-    with comparing.busy(MOST_OF_ADDRESS), pytest.raises(TooManyRequests) as caught:
+    with comparing.busy(MAX_PENDING_PER_ADDRESS), pytest.raises(TooManyRequests) as caught:
         door.knock(b"alice:secret")
     assert caught.value.retry_after

@@ -14,9 +14,9 @@ from typing import Any
 
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository, Tag
-from registry_cache.store.interchange.distribution import Distribution
-from registry_cache.store.interchange.ingest import How
-from registry_cache.store.interchange.layout_source import Archive, Folder
+from registry_cache.store.interchange.distribution import DistributionFolder
+from registry_cache.store.interchange.ingest import Arrival
+from registry_cache.store.interchange.layout_source import LayoutArchive, LayoutFolder
 from registry_cache.upkeep.import_distribution import import_distribution
 from registry_cache.upkeep.import_layout import Wanted, import_layout
 from registry_cache.upkeep.importer import MovingIn, Place, Result
@@ -83,13 +83,13 @@ class Moved:
 
     def distribution(self, old: OldRegistry, **options: Any) -> Result:
         moving = self._moving(**options)
-        source = Distribution.find(old.folder, moving.result.problem)
+        source = DistributionFolder.find(old.folder, moving.result.problem)
         assert source
         import_distribution(moving, source, str(old.folder), HUB)
         return self.result
 
     def folder(self, path: Path, wanted: Wanted = HUB_ONLY, **options: Any) -> Result:
-        import_layout(self._moving(**options), Folder(path), wanted, NOW)
+        import_layout(self._moving(**options), LayoutFolder(path), wanted, NOW)
         return self.result
 
     def archive(self, data: bytes, wanted: Wanted = HUB_ONLY, **options: Any) -> Result:
@@ -97,7 +97,7 @@ class Moved:
         path = Path(self.store.layout.root).with_suffix(".tar")
         path.write_bytes(data)
         with path.open("rb") as file:
-            import_layout(moving, Archive(file, "the archive", moving.result.problem), wanted, NOW)
+            import_layout(moving, LayoutArchive(file, "the archive", moving.result.problem), wanted, NOW)
         return self.result
 
     def told(self) -> list[str]:
@@ -105,7 +105,7 @@ class Moved:
 
     def counts(self) -> list[int]:
         """Blobs linked, copied, here already."""
-        return [self.result.tallies[how].blobs for how in (How.LINKED, How.COPIED, How.HERE)]
+        return [self.result.tallies[how].blobs for how in (Arrival.LINKED, Arrival.COPIED, Arrival.HERE)]
 
     def holds(self, image: Image, tag: str = "1", upstream: str = HUB) -> bool:
         """Tell whether a pull of the whole image needs nothing from upstream but the word that the tag still holds."""

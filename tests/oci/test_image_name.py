@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from registry_cache.errors import DigestInvalid, ManifestUnknown
-from registry_cache.oci.image_name import split_image_name
+from registry_cache.oci.names import split_image_name
 
 DIGEST = "sha256:" + "ab" * 32
 

@@ -18,8 +18,8 @@ from registry_cache.oci.digest import Digest
 from registry_cache.pull.transfer import progress as feeds
 from registry_cache.pull.transfer.download import Download
 from registry_cache.pull.transfer.progress import Cut, Feed
+from registry_cache.store.disk import ReadHandle
 from registry_cache.store.partials import Partial
-from registry_cache.store.read_handle import ReadHandle
 from tests.harness.pull_rig import SECONDS, Clock, Script, Try, drain, hurry, transfer
 from tests.harness.store_rig import APP, HUB, Store, descriptors, open_store
 
@@ -122,7 +122,7 @@ class Watch:
         self.seen = partial.size
 
     def verified(self, partial: Partial) -> None:
-        assert partial.found() == self.digest
+        assert partial.digest() == self.digest
 
     def restarted(self) -> None:
         self.seen = 0

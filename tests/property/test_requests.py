@@ -70,7 +70,7 @@ def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         # Bound and not listening: it refuses, and is nobody else's meanwhile.
         unheard.bind(("127.0.0.1", 0))
         patch.setattr(sys, "stderr", told)
-        patch.setattr("registry_cache.auth.slowdown.MOST_SECONDS", 0.0)
+        patch.setattr("registry_cache.auth.slowdown.MAX_SECONDS", 0.0)
         yield Rig(make(tmp_path_factory.mktemp("requests"), unheard.getsockname()[1], guarded=request.param), told)
 
 

@@ -22,7 +22,7 @@ from registry_cache.pull.manifest import ManifestPull, TagPolicy
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.transfer.progress import FilePart
-from registry_cache.store.read_handle import ReadHandle
+from registry_cache.store.disk import ReadHandle
 from registry_cache.upstream.client import Upstream
 from tests.harness.content import OCI_MANIFEST
 from tests.harness.images import random_bytes

@@ -11,7 +11,7 @@ from registry_cache.errors import UpstreamCorrupt
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.blob import Feeds, GrowingBlob
 from registry_cache.pull.transfer.progress import Cut, Feed
-from registry_cache.store.read_handle import ReadHandle
+from registry_cache.store.disk import ReadHandle
 from tests.harness.store_rig import APP, HUB, Store, open_store
 from tests.harness.upstream_rig import connect
 

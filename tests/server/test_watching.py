@@ -27,7 +27,7 @@ from registry_cache.runtime.trusted_proxies import Proxies
 from registry_cache.server.metrics_slots import Scoreboard
 from registry_cache.store import disk
 from registry_cache.store.layout import Layout
-from registry_cache.store.readiness import FRESH_SECONDS, Probe
+from registry_cache.store.readiness import FRESH_SECONDS, ReadinessProbe
 from tests.harness.components import require
 
 REPOSITORY = Path(__file__).parents[2]
@@ -165,7 +165,7 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
 
 
 def test_a_store_that_can_be_written_is_ok(layout: Layout) -> None:
-    assert Probe(layout).look() == "ok"
+    assert ReadinessProbe(layout).check() == "ok"
     assert list(Path(layout.locks).glob(".*")) == []
 
 
@@ -178,26 +178,26 @@ def test_what_the_disk_says(layout: Layout, number: int, word: str, monkeypatch:
         raise OSError(number, "no")
 
     monkeypatch.setattr(disk, "write_whole", refuse)
-    assert Probe(layout).look() == word
+    assert ReadinessProbe(layout).check() == word
 
 
 def test_a_look_is_good_for_seconds(layout: Layout) -> None:
     now = [100.0]
-    probe = Probe(layout, lambda: now[0])
-    assert probe.look() == "ok"
+    probe = ReadinessProbe(layout, lambda: now[0])
+    assert probe.check() == "ok"
     shutil.rmtree(layout.root)
     now[0] += FRESH_SECONDS / 2
-    assert probe.look() == "ok"
+    assert probe.check() == "ok"
     now[0] += FRESH_SECONDS
-    assert probe.look() == "failing"
+    assert probe.check() == "failing"
 
 
 def test_a_disk_that_hangs_fails(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
     monkeypatch.setattr("registry_cache.store.readiness.PATIENCE", 0.05)
     monkeypatch.setattr(disk, "write_whole", lambda path, data: gate.wait(30))
-    probe = Probe(layout)
-    assert [probe.look(), probe.look()] == ["failing", "failing"]
+    probe = ReadinessProbe(layout)
+    assert [probe.check(), probe.check()] == ["failing", "failing"]
     gate.set()
 
 

@@ -129,7 +129,7 @@ def test_a_reader_finishes_under_an_eviction(store: Store) -> None:
     for path in (store.layout.membership(HUB, APP, DIGEST), store.layout.blob(DIGEST)):
         os.unlink(path)
     assert head + blob.file.read_at(10, blob.size) == DATA
-    assert not blob.file.named()
+    assert not blob.file.has_name()
 
 
 def test_a_handle_closes_with_its_last_reader(store: Store) -> None:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from registry_cache.store import disk_errors as module
-from registry_cache.store.disk_errors import Trouble
+from registry_cache.store.disk_errors import DiskErrorLog
 from tests.harness.pull_rig import Clock
 
 
@@ -31,14 +31,14 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Said:
 
 
 def test_a_thousand_refusals_are_one_line(said: Said) -> None:
-    trouble = Trouble()
-    trouble.ended()
+    trouble = DiskErrorLog()
+    trouble.note_success()
     for _ in range(1000):
-        trouble.refused("write", OSError(errno.ENOSPC, "No space"))
-    trouble.refused("write", OSError(errno.EIO, "broken"))
+        trouble.note("write", OSError(errno.ENOSPC, "No space"))
+    trouble.note("write", OSError(errno.EIO, "broken"))
     assert said.lines == ["the disk refuses: No space", "the disk refuses: broken"]
-    trouble.ended()
-    trouble.ended()
+    trouble.note_success()
+    trouble.note_success()
     assert said.lines[2:] == ["the disk takes blobs again"]
 
 
@@ -47,19 +47,19 @@ def test_a_disk_that_takes_one_blob_and_refuses_the_next_is_two_lines_a_minute(
 ) -> None:
     clock = Clock()
     monkeypatch.setattr(time, "monotonic", clock)
-    trouble = Trouble()
+    trouble = DiskErrorLog()
     for second in range(121):
         clock.now = 1000.0 + second
-        trouble.refused("write", OSError(errno.ENOSPC, "No space"))
-        trouble.ended()
+        trouble.note("write", OSError(errno.ENOSPC, "No space"))
+        trouble.note_success()
     assert said.lines == ["the disk refuses: No space", "the disk takes blobs again"] * 3
 
 
 def test_what_goes_on_is_said_again(said: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(time, "monotonic", clock)
-    trouble = Trouble()
+    trouble = DiskErrorLog()
     for passed in (0.0, 59.0, 2.0):
         clock.now += passed
-        trouble.refused("write", OSError(errno.ENOSPC, "No space"))
+        trouble.note("write", OSError(errno.ENOSPC, "No space"))
     assert len(said.lines) == 2

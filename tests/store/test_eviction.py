@@ -13,8 +13,8 @@ from registry_cache.oci.names import Tag
 from registry_cache.policy.eviction import SECOND, Mark
 from registry_cache.store import eviction, locks
 from registry_cache.store.audit.owners import owners
-from registry_cache.store.last_use import Spread, StoredBlob
-from registry_cache.store.partials import failed
+from registry_cache.store.last_use import StoredBlob, UseSpreader
+from registry_cache.store.partials import failed_status
 from tests.harness.cleanup_rig import DAY, HOUR, NOW, Shelf
 from tests.harness.store_rig import APP, HUB, LATEST, OTHER
 
@@ -41,7 +41,7 @@ def sweep(shelf: Shelf, ago: float = 0.0) -> list[str]:
 
 
 def evict(shelf: Shelf, digest: Digest, mark: Mark = EVERYTHING) -> bool:
-    [blob] = [each for each in Spread(shelf.layout).blobs() if each.digest == digest]
+    [blob] = [each for each in UseSpreader(shelf.layout).blobs() if each.digest == digest]
     return eviction.evict_blob(shelf.layout, blob, mark.covers)
 
 
@@ -106,7 +106,7 @@ def test_foreign_files_are_left_alone(shelf: Shelf) -> None:
         Path(folder, "README").write_bytes(b"")
     Path(shelf.layout.partials, "sha256", "README").write_bytes(b"")
     aged(Path(shelf.layout.partials, "sha256", "README"), 99 * DAY)
-    assert [each.digest for each in Spread(shelf.layout).blobs()] == [layer]
+    assert [each.digest for each in UseSpreader(shelf.layout).blobs()] == [layer]
     assert sweep(shelf) == []
 
 
@@ -180,7 +180,7 @@ def test_an_interrupted_download_goes_after_a_day(shelf: Shelf) -> None:
     with claim:
         with claim.partial() as partial:
             partial.append(b"who")
-        claim.tell(failed(HUB, APP, UpstreamTimeout("silent")))
+        claim.publish(failed_status(HUB, APP, UpstreamTimeout("silent")))
         partial_path, status = shelf.layout.partial(digest), shelf.layout.status(digest)
         aged(partial_path, 2 * DAY)
         aged(status, DAY / 2)
@@ -195,7 +195,7 @@ def test_a_failure_without_bytes_goes_after_an_hour(shelf: Shelf) -> None:
     claim = shelf.store.partials.claim(digest)
     assert claim
     with claim:
-        claim.tell(failed(HUB, APP, UpstreamTimeout("silent")))
+        claim.publish(failed_status(HUB, APP, UpstreamTimeout("silent")))
     aged(shelf.layout.status(digest), HOUR / 2)
     assert sweep(shelf) == []
     aged(shelf.layout.status(digest), 2 * HOUR)

@@ -14,9 +14,9 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import parse_manifest
 from registry_cache.store import inventory, locks
 from registry_cache.store.audit import selftest
-from registry_cache.store.inventory import Counts, Unfinished
+from registry_cache.store.inventory import StoreCounts, Unfinished
 from registry_cache.store.layout import Layout
-from registry_cache.store.partials import Status, failed
+from registry_cache.store.partials import DownloadStatus, failed_status
 from registry_cache.store.records import TagRecord
 from tests.harness.store_rig import APP, HUB, LATEST, OTHER, Store, fail_at, open_store
 
@@ -49,7 +49,7 @@ def test_what_several_repositories_share_is_counted_once(store: Store) -> None:
     found = inventory.count(store.layout)
 
     assert found.allocated >= found.bytes
-    assert found == Counts(2, 2, 1, 1, 10 + len(MANIFEST), found.allocated)
+    assert found == StoreCounts(2, 2, 1, 1, 10 + len(MANIFEST), found.allocated)
 
 
 def test_what_is_being_written_does_not_count(store: Store) -> None:
@@ -66,7 +66,7 @@ def test_a_transfer_runs_while_its_lock_is_held(store: Store) -> None:
     with claim, claim.partial() as partial:
         partial.append(b"01234")
         assert inventory.unfinished(store.layout) == [Unfinished(BLOB, 5, True)]
-        claim.tell(Status(HUB, APP, time.time(), 10))
+        claim.publish(DownloadStatus(HUB, APP, time.time(), 10))
         assert inventory.unfinished(store.layout) == [Unfinished(BLOB, 5, True, 10, HUB, APP)]
     assert inventory.unfinished(store.layout) == [Unfinished(BLOB, 5, False, 10, HUB, APP)]
 
@@ -77,7 +77,7 @@ def test_an_interrupted_transfer_tells_why(store: Store) -> None:
     with claim:
         with claim.partial() as partial:
             partial.append(b"01234")
-        claim.tell(failed(HUB, APP, UpstreamTimeout("it was silent")))
+        claim.publish(failed_status(HUB, APP, UpstreamTimeout("it was silent")))
         # Another leader is at it, and has not told anything yet.
         assert [each.error for each in inventory.unfinished(store.layout)] == [""]
     assert [each.error for each in inventory.unfinished(store.layout)] == ["it was silent"]
@@ -126,9 +126,9 @@ def test_two_observers_do_not_see_each_other(store: Store, monkeypatch: pytest.M
 def test_a_folder_without_a_store(tmp_path: Path) -> None:
     missing = tmp_path / "a" / "b"
     assert Layout.find(missing) is None
-    assert inventory.count(Layout(missing)) == Counts()
+    assert inventory.count(Layout(missing)) == StoreCounts()
     assert inventory.unfinished(Layout(missing)) == []
-    assert inventory.room(str(missing)).total > 0
+    assert inventory.disk_space(str(missing)).total > 0
     assert not (tmp_path / "a").exists()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from registry_cache.store.last_use import TOUCH_SECONDS, Spread, last_use, repositories
+from registry_cache.store.last_use import TOUCH_SECONDS, UseSpreader, last_use, repositories
 from tests.harness.cleanup_rig import DAY, Shelf, refusing, snapshot
 from tests.harness.store_rig import APP, HUB, OTHER
 
@@ -55,7 +55,7 @@ def test_bringing_a_manifest_again_is_use(shelf: Shelf) -> None:
 def test_a_manifests_use_is_its_childrens(shelf: Shelf) -> None:
     old, fresh = shelf.layer(b"old", ago=9 * DAY), shelf.layer(b"fresh", ago=0)
     image = shelf.image(old, fresh, ago=1 * DAY)
-    Spread(shelf.layout).run()
+    UseSpreader(shelf.layout).run()
     assert [shelf.ago(each) for each in (image, old, fresh)] == [DAY, DAY, 0]
 
 
@@ -64,7 +64,7 @@ def test_a_new_manifest_of_old_layers_hands_on_its_use(shelf: Shelf) -> None:
     layer = shelf.layer(b"layer", ago=9 * DAY)
     shelf.image(layer)
     shelf.image(layer, repository=OTHER)
-    Spread(shelf.layout).run()
+    UseSpreader(shelf.layout).run()
     assert shelf.ago(layer) == 0
 
 
@@ -74,17 +74,17 @@ def test_an_index_hands_on_through_images_of_other_repositories(shelf: Shelf) ->
         image = shelf.image(layer, repository=there, ago=9 * DAY)
         inner = shelf.index(image, repository=there, ago=9 * DAY)
         shelf.index(inner, repository=here, ago=DAY)
-        Spread(shelf.layout).run()
+        UseSpreader(shelf.layout).run()
         assert [shelf.ago(each) for each in (inner, image, layer)] == [DAY] * 3
 
 
 def test_what_was_handed_on_is_not_read_again(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     shelf.index(shelf.image(shelf.layer(b"layer")))
-    Spread(shelf.layout).run()
+    UseSpreader(shelf.layout).run()
     before = snapshot(shelf.root)
     read: list[str] = []
     monkeypatch.setattr("registry_cache.store.disk.read_whole", lambda path: read.append(path))
-    Spread(shelf.layout).run()
+    UseSpreader(shelf.layout).run()
     assert (read, snapshot(shelf.root)) == ([], before)
 
 
@@ -93,7 +93,7 @@ def test_without_writing_the_same_is_found(shelf: Shelf) -> None:
     image = shelf.image(layer, repository=OTHER, ago=9 * DAY)
     shelf.index(image, ago=DAY)
     before = snapshot(shelf.root)
-    dry, wet = Spread(shelf.layout, write=False), Spread(shelf.layout)
+    dry, wet = UseSpreader(shelf.layout, dry_run=True), UseSpreader(shelf.layout)
     dry.run()
     assert snapshot(shelf.root) == before
     wet.run()
@@ -110,18 +110,18 @@ def test_a_torn_record_and_a_missing_child_stop_nothing(shelf: Shelf, torn: byte
     Path(shelf.layout.manifest(HUB, APP, broken, "json")).write_bytes(torn)
     shelf.image(gone, kept, ago=DAY)
     os.unlink(shelf.layout.blob(gone))
-    Spread(shelf.layout).run()
+    UseSpreader(shelf.layout).run()
     assert shelf.ago(kept) == DAY
 
 
 def test_a_manifest_with_a_use_in_the_future_goes_on_handing_it_on(shelf: Shelf) -> None:
     layer = shelf.layer(b"layer", ago=9 * DAY)
     image = shelf.image(layer, ago=-300 * DAY)
-    Spread(shelf.layout).run()
+    UseSpreader(shelf.layout).run()
     assert shelf.ago(layer) == -300 * DAY
     shelf.used(image, 0)  # the clock was put right, and it was served
     shelf.used(layer, 9 * DAY)
-    Spread(shelf.layout).run()
+    UseSpreader(shelf.layout).run()
     assert shelf.ago(layer) == 0
 
 
@@ -131,7 +131,7 @@ def test_a_link_that_stands_in_for_a_name_is_followed(shelf: Shelf) -> None:
     name = shelf.layout.manifest(HUB, APP, image, "oci-manifest")
     os.unlink(name)
     os.symlink(shelf.layout.blob(image), name)
-    Spread(shelf.layout).run()
+    UseSpreader(shelf.layout).run()
     assert shelf.ago(layer) == DAY
 
 

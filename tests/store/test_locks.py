@@ -113,7 +113,7 @@ def test_the_lock_dies_with_a_killed_holder(path: str) -> None:
         assert try_lock(path) is None
         holder.kill()
         with held(path) as lock:
-            assert lock.named()
+            assert lock.has_name()
 
 
 def test_a_locked_file_without_a_name_is_never_taken_for_the_lock(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +124,7 @@ def test_a_locked_file_without_a_name_is_never_taken_for_the_lock(path: str, mon
     # The one who came late gets yesterday's lock, and meanwhile there is today's.
     with held(path), late:
         assert late.acquire()
-        assert not late.named()
+        assert not late.has_name()
 
     # try_lock itself meets one: the holder retires between its open and its flock.
     def retired_meanwhile(descriptor: int, operation: int) -> None:
@@ -136,7 +136,7 @@ def test_a_locked_file_without_a_name_is_never_taken_for_the_lock(path: str, mon
     before = descriptors()
     monkeypatch.setattr(fcntl, "flock", retired_meanwhile)
     with held(path) as lock:
-        assert lock.named()
+        assert lock.has_name()
         assert os.path.exists(path)
     assert not descriptors() - before
 
@@ -155,7 +155,7 @@ def test_the_note_reaches_exactly_those_who_came_while_it_was_held(path: str) ->
         assert lock.read() == b"outcome"
         lock.close()
     assert late.read() == b""
-    assert late.named()
+    assert late.has_name()
     late.close()
 
 

@@ -18,7 +18,7 @@ from registry_cache.errors import (
     UpstreamCorrupt,
 )
 from registry_cache.oci.digest import Digest
-from registry_cache.store.partials import Claim, Status, failed
+from registry_cache.store.partials import Claim, DownloadStatus, failed_status
 from tests.harness.store_rig import APP, HUB, Store, children, descriptors, fail_at, failure, obey_modes, open_store
 
 DATA = bytes(range(256)) * 400
@@ -30,10 +30,10 @@ import sys, time
 from pathlib import Path
 from registry_cache.oci.digest import Digest
 from registry_cache.store.layout import Layout
-from registry_cache.store.partials import Partials, Status
+from registry_cache.store.partials import Partials, DownloadStatus
 claim = Partials(Layout(Path(sys.argv[1]))).claim(Digest.parse(sys.argv[2]))
 partial = claim.partial()
-claim.tell(Status("docker.io", "library/app", time.time(), 102400))
+claim.publish(DownloadStatus("docker.io", "library/app", time.time(), 102400))
 partial.append((bytes(range(256)) * 400)[: int(sys.argv[3])])
 print(partial.size, flush=True)
 sys.stdin.readline()
@@ -75,14 +75,14 @@ def test_nothing_is_under_blobs_before_the_commit_and_all_is_after(store: Store)
         for at in range(0, len(DATA), 10_000):
             partial.append(DATA[at : at + 10_000])
             assert store.files("blobs") == set()
-        assert partial.found() == DIGEST
+        assert partial.digest() == DIGEST
         follower = store.partials.open(DIGEST)
         assert follower is not None
         partial.commit()
         assert store.files("partial") == set()
     blob = store.blobs.open_any(DIGEST)
     assert blob is not None
-    assert blob.file.same(follower)
+    assert blob.file.is_same_file(follower)
     assert follower.read_at(0, len(DATA) + 1) == DATA
     assert os.stat(store.layout.blob(DIGEST)).st_mode & 0o777 == 0o444
 
@@ -95,7 +95,7 @@ def test_a_follower_sees_what_is_there(store: Store) -> None:
         assert follower.size() == 100
         partial.append(DATA[100:300])
         assert follower.read_at(50, 1000) == DATA[50:300]
-        assert partial.handle().same(follower)
+        assert partial.handle().is_same_file(follower)
 
 
 def test_discarding_leaves_a_followers_bytes_alone(store: Store) -> None:
@@ -105,7 +105,7 @@ def test_discarding_leaves_a_followers_bytes_alone(store: Store) -> None:
             follower = store.partials.open(DIGEST)
             assert follower is not None
             partial.discard()
-            assert not follower.named()
+            assert not follower.has_name()
         with claim.partial() as partial:
             assert partial.size == 0
             partial.append(DATA)
@@ -122,9 +122,9 @@ def test_what_a_killed_leader_wrote_is_gone_on_with(store: Store) -> None:
     assert (status.size, status.error) == (len(DATA), None)
     with claimed(store) as claim, claim.partial() as partial:
         assert partial.size == HALF
-        assert partial.found() == Digest.of(DATA[:HALF])
+        assert partial.digest() == Digest.of(DATA[:HALF])
         partial.append(DATA[HALF:])
-        assert partial.found() == DIGEST
+        assert partial.digest() == DIGEST
         partial.commit()
     store.blobs.grant(HUB, APP, DIGEST)
     assert store.read(DIGEST) == DATA
@@ -141,7 +141,7 @@ def test_a_leader_that_died_between_sealing_and_naming_blocks_nobody(
     assert os.stat(store.layout.partial(DIGEST)).st_mode & 0o777 == 0o444
     obey_modes(monkeypatch)
     with claimed(store) as claim, claim.partial() as partial:
-        assert partial.found() == DIGEST
+        assert partial.digest() == DIGEST
         partial.commit()
     assert os.stat(store.layout.blob(DIGEST)).st_mode & 0o777 == 0o444
 
@@ -157,7 +157,7 @@ def test_a_leader_that_died_between_sealing_and_naming_blocks_nobody(
 def test_a_leaders_error_reaches_other_processes(store: Store, error: RegistryError) -> None:
     before = time.time()
     with claimed(store) as claim:
-        claim.tell(failed(HUB, APP, error))
+        claim.publish(failed_status(HUB, APP, error))
     status = open_store(Path(store.layout.root)).partials.status(DIGEST)
     assert status is not None
     assert (status.upstream, status.repository) == (HUB, APP)
@@ -193,7 +193,7 @@ def test_a_status_of_a_newer_version_is_an_error_all_the_same(store: Store) -> N
 def whole(store: Store) -> None:
     """A download, as far as the disk is concerned."""
     with claimed(store) as claim, claim.partial() as partial:
-        claim.tell(Status(HUB, APP, time.time(), len(DATA)))
+        claim.publish(DownloadStatus(HUB, APP, time.time(), len(DATA)))
         partial.append(DATA[:HALF])
         partial.append(DATA[HALF:])
         partial.commit()
@@ -237,7 +237,7 @@ def test_a_full_disk_that_took_a_part_of_a_chunk(store: Store, monkeypatch: pyte
     monkeypatch.undo()
     with claimed(store) as claim, claim.partial() as partial:
         assert 0 < partial.size < len(DATA)
-        assert partial.found() == Digest.of(DATA[: partial.size])
+        assert partial.digest() == Digest.of(DATA[: partial.size])
         partial.append(DATA[partial.size :])
         partial.commit()
     assert store.blobs.open_any(DIGEST)

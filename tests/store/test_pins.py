@@ -12,7 +12,7 @@ from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.pattern import ImagePattern
 from registry_cache.store import locks
-from registry_cache.store.pins import EVERY, Pin, Pins
+from registry_cache.store.pins import ANY_UPSTREAM, Pin, Pins
 from tests.harness.cleanup_rig import DAY, NOW, Shelf
 from tests.harness.store_rig import APP, HUB, OTHER
 
@@ -68,13 +68,13 @@ def test_what_pins_hold(shelf: Shelf) -> None:
     pins = Pins(shelf.layout)
 
     def held(image: str, upstream: str = HUB) -> set[tuple[str, Digest, str | None]]:
-        return {(each.repository, each.digest, each.tag) for each in pins.held(pin(image, upstream))}
+        return {(each.repository, each.digest, each.tag) for each in pins.pinned_by(pin(image, upstream))}
 
     assert held(f"{APP}:1.0") == {(str(APP), one, "1.0")}
     assert held(f"{APP}:*") == {(str(APP), one, "1.0"), (str(APP), two, "2.0")}
     assert held("**:1.*") == {(str(APP), one, "1.0"), (str(OTHER), other, "1.0")}
     assert held(f"{APP}@{two}") == {(str(APP), two, None)}
-    assert held(f"**@{other}", EVERY) == {(str(OTHER), other, None)}
+    assert held(f"**@{other}", ANY_UPSTREAM) == {(str(OTHER), other, None)}
     assert held("**:*", "ghcr.io") == held(f"{APP}:3.0") == held("never/here:1") == set()
 
 
@@ -85,7 +85,7 @@ def test_what_is_pinned_is_never_evicted(shelf: Shelf, limits: dict[str, Any]) -
     index = shelf.index(image, tag="pinned", ago=30 * DAY)
     gone = shelf.image(own, tag="2", ago=30 * DAY)
     by_digest = shelf.layer(b"by digest", ago=30 * DAY)
-    Pins(shelf.layout).add([pin(f"{APP}:pinned"), pin(f"**@{by_digest}", EVERY)])
+    Pins(shelf.layout).add([pin(f"{APP}:pinned"), pin(f"**@{by_digest}", ANY_UPSTREAM)])
 
     planned = {each.digest for each in shelf.rehearse(**limits).candidates}
     assert planned == {own, gone}

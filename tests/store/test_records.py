@@ -160,7 +160,7 @@ def test_a_manifest_comes_back_byte_for_byte(store: Store, media_type: str) -> N
 def test_cached_is_not_authorised(store: Store) -> None:
     put(store)
     assert store.records.manifest(HUB, OTHER, DIGEST) is None
-    assert store.records.stored_elsewhere(DIGEST) == DOCUMENT
+    assert store.records.read_any(DIGEST) == DOCUMENT
     put(store, OTHER)
     assert store.records.manifest(HUB, OTHER, DIGEST) is not None
     assert os.stat(store.layout.blob(DIGEST)).st_nlink == 3
@@ -169,7 +169,7 @@ def test_cached_is_not_authorised(store: Store) -> None:
 def test_a_manifest_with_a_flipped_bit_is_evicted(store: Store) -> None:
     put(store)
     flip(store.layout.blob(DIGEST))
-    assert store.records.stored_elsewhere(DIGEST) is None
+    assert store.records.read_any(DIGEST) is None
     assert store.records.manifest(HUB, APP, DIGEST) is None
     assert store.files("blobs") == store.files("repositories") == set()
     put(store)
@@ -182,8 +182,8 @@ def test_what_is_too_large_for_a_manifest_is_not_read(store: Store, monkeypatch:
     exact = store.put(bytes(MAX_MANIFEST_SIZE))
     with monkeypatch.context() as patched:
         patched.setattr(Digest, "of", lambda *_: pytest.fail("hashed"))
-        assert store.records.stored_elsewhere(layer) is None
-    assert store.records.stored_elsewhere(exact) == bytes(MAX_MANIFEST_SIZE)
+        assert store.records.read_any(layer) is None
+    assert store.records.read_any(exact) == bytes(MAX_MANIFEST_SIZE)
 
 
 def test_a_manifest_that_has_grown_on_disk_is_evicted_unread(store: Store) -> None:
@@ -270,7 +270,7 @@ def test_a_disk_that_fails_while_reading(store: Store, monkeypatch: pytest.Monke
     reads = (
         lambda: store.records.tag(HUB, APP, LATEST),
         lambda: store.records.manifest(HUB, APP, DIGEST),
-        lambda: store.records.stored_elsewhere(DIGEST),
+        lambda: store.records.read_any(DIGEST),
         lambda: store.records.referrers(HUB, APP, DIGEST),
     )
     for read in reads:

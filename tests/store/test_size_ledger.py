@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from registry_cache.store.layout import Layout
-from registry_cache.store.size_ledger import Ledger
+from registry_cache.store.size_ledger import SizeLedger
 
 
 @pytest.fixture
@@ -17,15 +17,15 @@ def layout(tmp_path: Path) -> Layout:
 
 
 def test_nobody_has_counted(layout: Layout) -> None:
-    ledger = Ledger(layout)
+    ledger = SizeLedger(layout)
     ledger.add(5)
     assert ledger.total() is None
     assert not os.path.exists(layout.ledger)
 
 
 def test_all_workers_add_to_one_sum(layout: Layout) -> None:
-    one, other = Ledger(layout), Ledger(layout)
-    one.settle(100, one.begin())
+    one, other = SizeLedger(layout), SizeLedger(layout)
+    one.replace(100, one.position())
     assert (one.total(), other.total()) == (100, 100)
     one.add(10)
     other.add(-3)
@@ -33,18 +33,18 @@ def test_all_workers_add_to_one_sum(layout: Layout) -> None:
 
 
 def test_what_came_while_somebody_counted_stays(layout: Layout) -> None:
-    counting, worker = Ledger(layout), Ledger(layout)
-    counting.settle(100, 0)
+    counting, worker = SizeLedger(layout), SizeLedger(layout)
+    counting.replace(100, 0)
     worker.add(1)
-    since = counting.begin()
+    since = counting.position()
     worker.add(20)
-    counting.settle(50, since)
+    counting.replace(50, since)
     assert (worker.total(), counting.total()) == (70, 70)
 
 
 def test_what_is_added_while_the_disk_writes_stays(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wait for the disk is as long as the disk is busy, and a size that is too small is held to nothing."""
-    ledger, worker, fsync = Ledger(layout), Ledger(layout), os.fsync
+    ledger, worker, fsync = SizeLedger(layout), SizeLedger(layout), os.fsync
 
     waits: list[int] = []
 
@@ -53,9 +53,9 @@ def test_what_is_added_while_the_disk_writes_stays(layout: Layout, monkeypatch: 
         worker.add(7)
         fsync(descriptor)
 
-    ledger.settle(50, 0)
+    ledger.replace(50, 0)
     monkeypatch.setattr(os, "fsync", slowly)
-    ledger.settle(100, ledger.begin())
+    ledger.replace(100, ledger.position())
     assert waits
     assert worker.total() == 100 + 7 * len(waits)
 
@@ -63,30 +63,30 @@ def test_what_is_added_while_the_disk_writes_stays(layout: Layout, monkeypatch: 
 @pytest.mark.parametrize("left", [b"", bytes(16), bytes(8), b"12345678", b"123"])
 def test_what_a_power_cut_has_emptied_was_not_counted(layout: Layout, left: bytes) -> None:
     Path(layout.ledger).write_bytes(left)
-    ledger = Ledger(layout)
+    ledger = SizeLedger(layout)
     for _ in range(3):
         ledger.add(5)
         assert ledger.total() is None
-    ledger.settle(100, ledger.begin())
+    ledger.replace(100, ledger.position())
     assert ledger.total() == 100
 
 
 def test_a_torn_entry_is_not_counted(layout: Layout) -> None:
-    ledger = Ledger(layout)
-    ledger.settle(100, 0)
+    ledger = SizeLedger(layout)
+    ledger.replace(100, 0)
     with open(layout.ledger, "ab") as file:
         file.write(b"abc")
     assert ledger.total() == 100
 
 
 def test_a_disk_that_takes_no_note(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    ledger = Ledger(layout)
-    ledger.settle(100, 0)
+    ledger = SizeLedger(layout)
+    ledger.replace(100, 0)
 
     def refuse(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "write", refuse)
     ledger.add(5)
-    ledger.settle(7, 0)
+    ledger.replace(7, 0)
     assert ledger.total() == 100

@@ -11,7 +11,7 @@ import pytest
 
 from registry_cache.store import locks, upstream_notes
 from registry_cache.store.layout import Layout
-from registry_cache.store.upstream_notes import Notice
+from registry_cache.store.upstream_notes import UpstreamNote
 from tests.harness.store_rig import CHILD_SECONDS, HUB, fail_at
 
 
@@ -25,7 +25,7 @@ def noted(layout: Layout) -> object:
 
 
 def test_what_one_worker_notes_another_reads(layout: Layout) -> None:
-    one, other = Notice(layout, HUB), Notice(layout, HUB)
+    one, other = UpstreamNote(layout, HUB), UpstreamNote(layout, HUB)
     assert one.read() == other.read() == {}
     one.change("down", lambda _: {"since": 1.0})
     assert other.read() == {"down": {"since": 1.0}}
@@ -39,7 +39,7 @@ def test_what_one_worker_notes_another_reads(layout: Layout) -> None:
 def test_no_note_of_many_workers_is_lost(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upstream_notes, "PATIENCE", CHILD_SECONDS)
     # Each opens its lock anew, so these exclude each other as processes do.
-    workers = [Notice(layout, HUB) for _ in range(8)]
+    workers = [UpstreamNote(layout, HUB) for _ in range(8)]
 
     def add(before: object) -> int:
         return (before if isinstance(before, int) else 0) + 1
@@ -50,7 +50,7 @@ def test_no_note_of_many_workers_is_lost(layout: Layout, monkeypatch: pytest.Mon
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(8)))
-    assert noted(layout) == Notice(layout, HUB).read() == {"a": 100, "b": 100}
+    assert noted(layout) == UpstreamNote(layout, HUB).read() == {"a": 100, "b": 100}
     assert list(Path(layout.locks).rglob("*.lock")) == []
 
 
@@ -59,14 +59,14 @@ def test_a_worker_that_holds_the_lock_for_good_keeps_nobody(layout: Layout, monk
     held = locks.try_lock(layout.notice_lock(HUB))
     assert held is not None
     with held:
-        Notice(layout, HUB).change("limits", lambda _: {"limit": 100})
+        UpstreamNote(layout, HUB).change("limits", lambda _: {"limit": 100})
     assert noted(layout) == {"limits": {"limit": 100}}
 
 
 def test_a_disk_that_takes_no_note_is_told_and_costs_nothing_more(
     layout: Layout, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    notice = Notice(layout, HUB)
+    notice = UpstreamNote(layout, HUB)
     notice.change("down", lambda _: {"since": 1.0})
     fail_at(monkeypatch, "rename", 1, errno.ENOSPC, Path(layout.root))
     notice.change("down", lambda _: None)
@@ -79,7 +79,7 @@ def test_a_note_that_cannot_be_read_is_none(layout: Layout, content: bytes) -> N
     path = Path(layout.notice(HUB))
     path.parent.mkdir()
     path.write_bytes(content)
-    notice = Notice(layout, HUB)
+    notice = UpstreamNote(layout, HUB)
     assert notice.read() == {}
     notice.change("down", lambda _: {"since": 1.0})
     assert noted(layout) == {"down": {"since": 1.0}}

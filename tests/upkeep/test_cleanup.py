@@ -16,8 +16,8 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.pattern import ImagePattern
 from registry_cache.policy.eviction import Bounds
 from registry_cache.store import inventory, locks
-from registry_cache.store.inventory import Room
-from registry_cache.store.last_use import Spread, StoredBlob
+from registry_cache.store.inventory import DiskSpace
+from registry_cache.store.last_use import StoredBlob, UseSpreader
 from registry_cache.store.pins import Pin, Pins
 from registry_cache.upkeep.cleanup import EXPIRED, TOO_LARGE, Cleanup
 from tests.harness.cleanup_rig import DAY, HOUR, NOW, Shelf, killed_at, no_new_files, refusing, snapshot
@@ -116,7 +116,9 @@ def test_a_size_under_one_moments_images(shelf: Shelf) -> None:
 
 def test_so_much_of_the_disk_stays_free(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     layers = fill(shelf, 10)
-    monkeypatch.setattr(inventory, "room", lambda path: Room(100_000, 20_000 - 1000 * sum(shelf.has(*layers))))
+    monkeypatch.setattr(
+        inventory, "disk_space", lambda path: DiskSpace(100_000, 20_000 - 1000 * sum(shelf.has(*layers)))
+    )
     assert shelf.clean(min_free=10_000).evicted == 0
     assert shelf.clean(min_free=12_000).evicted == 3
     result = shelf.clean(min_free=50_000)
@@ -158,18 +160,18 @@ def test_what_is_committed_while_a_pass_looks_is_counted_once(shelf: Shelf, monk
     """Where it was missed, the ledger would be too small, and the size not held until the next pass."""
     fill(shelf, 3)
     digest = unfinished(shelf, b"new", 3000, ago=1.0)
-    blobs = Spread.blobs
+    blobs = UseSpreader.blobs
 
-    def committing(spread: Spread, tick: Any) -> Iterator[StoredBlob]:
+    def committing(spread: UseSpreader, tick: Any) -> Iterator[StoredBlob]:
         yield from blobs(spread, tick)
         os.renames(shelf.layout.partial(digest), shelf.layout.blob(digest))
 
     lock = locks.try_lock(shelf.layout.lock(digest))
     assert lock
     with lock:
-        monkeypatch.setattr(Spread, "blobs", committing)
+        monkeypatch.setattr(UseSpreader, "blobs", committing)
         assert shelf.clean().stored == 6000
-        monkeypatch.setattr(Spread, "blobs", blobs)
+        monkeypatch.setattr(UseSpreader, "blobs", blobs)
         assert shelf.clean().stored == 6000
 
 

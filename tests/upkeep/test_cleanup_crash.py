@@ -19,12 +19,12 @@ from registry_cache.oci.names import Repository, Tag
 from registry_cache.oci.pattern import ImagePattern
 from registry_cache.policy.eviction import Bounds
 from registry_cache.store.audit.fault import Fault
-from registry_cache.store.audit.walk import Walk
+from registry_cache.store.audit.walk import AuditWalk
 from registry_cache.store.last_use import repositories
-from registry_cache.store.partials import failed
+from registry_cache.store.partials import failed_status
 from registry_cache.store.pins import Pin, Pins
 from registry_cache.store.records import TagRecord
-from registry_cache.store.size_ledger import Ledger
+from registry_cache.store.size_ledger import SizeLedger
 from registry_cache.upkeep.cleanup import Cleanup
 from tests.harness.cleanup_rig import DAY, HOUR, NOW, Shelf
 from tests.harness.store_rig import APP, HUB, OTHER, Store, open_store
@@ -83,7 +83,7 @@ class Template:
         claim = self.shelf.store.partials.claim(refused)
         assert claim
         with claim:
-            claim.tell(failed(HUB, APP, ManifestUnknown("upstream has none")))
+            claim.publish(failed_status(HUB, APP, ManifestUnknown("upstream has none")))
         unnamed = self.shelf.image(self.shelf.layer(b"u" * 100, ago=30 * DAY), ago=30 * DAY)
         os.unlink(layout.manifest(HUB, APP, unnamed, "json"))
         day = Path(layout.quarantine, "2020-01-01")
@@ -122,7 +122,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
 def wrong(store: Store) -> list[Fault]:
     """Re-hash everything, by all its names, which is not a use of it."""
     faults: list[Fault] = []
-    Walk(store.layout, faults.append).run()
+    AuditWalk(store.layout, faults.append).run()
     return faults
 
 
@@ -217,7 +217,7 @@ def nothing_is_out_of_reach(store: Store) -> None:
         clean(store, later, ttl=HOUR)
     assert store.files() == {"layout", "ledger", "pins.json"}
     assert names(store, "repositories") == set()
-    assert Ledger(store.layout).total() == 0
+    assert SizeLedger(store.layout).total() == 0
 
 
 def kind(name: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from registry_cache.oci.digest import Digest
 from registry_cache.store.audit.fault import Fault
-from registry_cache.store.audit.walk import Walk
+from registry_cache.store.audit.walk import AuditWalk
 from tests.harness.content import Content
 from tests.harness.images import make_image
 from tests.harness.import_rig import Moved, OldRegistry, layout_files, packed, tar_of
@@ -51,5 +51,5 @@ def test_at_any_step(tmp_path: Path, story: str, monkeypatch: pytest.MonkeyPatch
         assert moved.holds(image, "latest")
         assert not store.wrong_blobs()
         faults: list[Fault] = []
-        Walk(store.layout, faults.append).run()
+        AuditWalk(store.layout, faults.append).run()
         assert faults == []

@@ -15,9 +15,9 @@ from registry_cache.errors import StoreFull
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Tag
 from registry_cache.policy.eviction import Bounds
-from registry_cache.store.audit.walk import Walk
-from registry_cache.store.interchange.distribution import Distribution
-from registry_cache.store.interchange.ingest import How
+from registry_cache.store.audit.walk import AuditWalk
+from registry_cache.store.interchange.distribution import DistributionFolder
+from registry_cache.store.interchange.ingest import Arrival
 from registry_cache.store.layout import Layout
 from registry_cache.store.records import TagRecord
 from registry_cache.upkeep.cleanup import Cleanup
@@ -51,7 +51,7 @@ def test_everything_moves_in_and_no_byte_is_copied(old: OldRegistry, moved: Move
     assert inodes(Path(moved.store.layout.root)) == before
     assert moved.store.wrong_blobs() == []
     faults: list[object] = []
-    Walk(moved.store.layout, faults.append).run()
+    AuditWalk(moved.store.layout, faults.append).run()
     assert faults == []
 
 
@@ -83,7 +83,7 @@ def test_an_import_run_again_reads_nothing_and_changes_nothing(old: OldRegistry,
 @pytest.mark.parametrize("below", ["", "docker", "docker/registry", "docker/registry/v2"])
 def test_the_folder_by_any_name(old: OldRegistry, below: str) -> None:
     old.image()
-    source = Distribution.find(old.folder / below)
+    source = DistributionFolder.find(old.folder / below)
     assert source
     assert list(source.repositories()) == [APP]
 
@@ -251,4 +251,4 @@ def test_a_cleanup_right_after_it_evicts_nothing(old: OldRegistry, moved: Moved)
     assert result
     assert (result.evicted, result.names) == (0, 0)
     assert moved.holds(image)
-    assert moved.result.tallies[How.LINKED].bytes == result.stored
+    assert moved.result.tallies[Arrival.LINKED].bytes == result.stored

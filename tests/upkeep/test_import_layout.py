@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from registry_cache.errors import NameUnknown
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository, Tag
-from registry_cache.store.interchange.ingest import How
+from registry_cache.store.interchange.ingest import Arrival
 from registry_cache.store.interchange.tar_stream import TarStream
 from registry_cache.upkeep.import_layout import Unnamed, Wanted
 from registry_cache.upkeep.importer import Place
@@ -352,5 +352,5 @@ def test_what_is_here_already_is_not_brought_again(tmp_path: Path, moved: Moved)
     image = OldRegistry(tmp_path / "old").image()
     moved.distribution(OldRegistry(tmp_path / "old"))
     result = moved.folder(write_folder(tmp_path / "layout", named({NAME: "docker.io/library/app:1"})))
-    assert result.tallies[How.HERE].blobs == 4
+    assert result.tallies[Arrival.HERE].blobs == 4
     assert moved.holds(image)

@@ -15,9 +15,9 @@ from registry_cache.oci.digest import Digest
 from registry_cache.policy import eviction as policy
 from registry_cache.policy.eviction import Bounds
 from registry_cache.store import inventory
-from registry_cache.store.inventory import Room
+from registry_cache.store.inventory import DiskSpace
 from registry_cache.store.layout import Layout
-from registry_cache.store.size_ledger import Ledger
+from registry_cache.store.size_ledger import SizeLedger
 from registry_cache.upkeep import size_keeper
 from registry_cache.upkeep.size_keeper import Keeper, SpaceNeeded
 from tests.harness.pull_rig import Clock, eventually
@@ -30,7 +30,7 @@ class Passes:
     """Stands in for the process of a cleanup: brings the sum to ``after``, once it may end; ``pinned`` of it is."""
 
     def __init__(self, layout: Layout) -> None:
-        self.ledger = Ledger(layout)
+        self.ledger = SizeLedger(layout)
         self.after = self.pinned = 0
         self.needs: list[SpaceNeeded] = []
         self.begun, self.may_end, self.ended = threading.Semaphore(0), threading.Event(), threading.Semaphore(0)
@@ -40,7 +40,7 @@ class Passes:
         self.needs.append(need)
         self.begun.release()
         assert self.may_end.wait(SECONDS)
-        self.ledger.settle(self.after, self.ledger.begin())
+        self.ledger.replace(self.after, self.ledger.position())
         self.ended.release()
         return self.pinned
 
@@ -70,7 +70,7 @@ def test_nobody_has_counted_what_is_held_to_a_size(make: Make, passes: Passes) -
 
 
 def test_within_its_bounds_nothing_is_done(make: Make, passes: Passes) -> None:
-    passes.ledger.settle(0, 0)
+    passes.ledger.replace(0, 0)
     held = make(max_size=1000)
     held.expect(1000)
     make().expect(10**9)
@@ -79,7 +79,7 @@ def test_within_its_bounds_nothing_is_done(make: Make, passes: Passes) -> None:
 
 
 def test_over_its_size_a_pass_runs_and_a_download_goes_on(make: Make, passes: Passes) -> None:
-    passes.ledger.settle(1000, 0)
+    passes.ledger.replace(1000, 0)
     passes.may_end.clear()
     make(max_size=1000).expect(int(1000 * size_keeper.TOLERANCE))  # returns though the pass has not ended
     assert passes.begun.acquire(timeout=SECONDS)
@@ -88,7 +88,7 @@ def test_over_its_size_a_pass_runs_and_a_download_goes_on(make: Make, passes: Pa
 
 
 def test_far_over_its_size_a_download_waits_for_the_pass(make: Make, passes: Passes) -> None:
-    passes.ledger.settle(1000, 0)
+    passes.ledger.replace(1000, 0)
     passes.may_end.clear()
     with ThreadPoolExecutor(1) as pool:
         download = pool.submit(make(max_size=1000).expect, 500)
@@ -101,7 +101,7 @@ def test_far_over_its_size_a_download_waits_for_the_pass(make: Make, passes: Pas
 
 def test_but_not_for_long(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(size_keeper, "PATIENCE", 0.05)
-    passes.ledger.settle(1000, 0)
+    passes.ledger.replace(1000, 0)
     passes.may_end.clear()
     make(max_size=1000).expect(500)
     passes.may_end.set()
@@ -112,7 +112,7 @@ def test_what_came_too_late_for_a_pass_has_one_of_its_own(
     make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(size_keeper, "PATIENCE", 0.05)
-    passes.ledger.settle(1000, 0)
+    passes.ledger.replace(1000, 0)
     passes.may_end.clear()
     held = make(max_size=1000)
     held.expect(500)
@@ -136,7 +136,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture
 def crowded(make: Make, passes: Passes, clock: Clock) -> Keeper:
     """The keeper of a store of which more is pinned than has room, after its first pass."""
-    passes.ledger.settle(2000, 0)
+    passes.ledger.replace(2000, 0)
     passes.after = passes.pinned = 2000
     one = make(max_size=1000)
     one.expect(1)
@@ -164,21 +164,21 @@ def test_and_after_a_while_it_is_tried_again(crowded: Keeper, passes: Passes, cl
 
 
 def test_too_little_is_free(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inventory, "room", lambda _: Room(total=1000, free=99))
+    monkeypatch.setattr(inventory, "disk_space", lambda _: DiskSpace(total=1000, free=99))
     make(min_free=100).expect(1)
     assert passes.ended.acquire(timeout=SECONDS)
 
 
 def test_what_would_never_fit_is_not_begun(make: Make, passes: Passes) -> None:
-    passes.ledger.settle(0, 0)
+    passes.ledger.replace(0, 0)
     with pytest.raises(StoreFull, match=r"larger than storage\.max_size"):
         make(max_size=1000).expect(1001)
     assert (passes.needs, passes.ledger.total()) == ([], 0)
 
 
 def test_a_full_disk(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inventory, "room", lambda _: Room(total=1000, free=10))
-    passes.ledger.settle(900, 0)
+    monkeypatch.setattr(inventory, "disk_space", lambda _: DiskSpace(total=1000, free=10))
+    passes.ledger.replace(900, 0)
     make().full(BLOB, 200)
     assert passes.ended.acquire(timeout=SECONDS)
     assert passes.needs == [SpaceNeeded(free=policy.emergency(200, 900, 10, 1000), blob=BLOB)]
@@ -186,10 +186,10 @@ def test_a_full_disk(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch
 
 def test_a_disk_that_is_full_though_there_is_room(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
     """A quota, or no inodes: told by its refusing again. Once may be news from before another worker made room."""
-    monkeypatch.setattr(inventory, "room", lambda _: Room(total=1000, free=500))
+    monkeypatch.setattr(inventory, "disk_space", lambda _: DiskSpace(total=1000, free=500))
     clock = Clock()
     monkeypatch.setattr(time, "monotonic", clock)
-    passes.ledger.settle(400, 0)
+    passes.ledger.replace(400, 0)
     one = make()
     one.full(BLOB, 200)
     clock.now += size_keeper._LATE / 2

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from registry_cache.oci.digest import Digest
-from registry_cache.store.inventory import Counts, Room, Unfinished
+from registry_cache.store.inventory import DiskSpace, StoreCounts, Unfinished
 from registry_cache.upkeep import status, status_text
 from registry_cache.upstream.limits import Limits
 
@@ -18,7 +18,7 @@ NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC).timestamp()
 DIGEST = Digest("sha256", "ab12" * 16)
 SEEN = Limits(limit=100, window=21600, remaining=7, source="203.0.113.7", seen_at=NOW - 300)
 HELD = Unfinished(DIGEST, 12 * MiB, True, 24 * MiB, "docker.io", "library/app")
-EMPTY = status.Report(NOW, [], Counts(), [], "/store", True, Room(10 * MiB, 5 * MiB))
+EMPTY = status.Report(NOW, [], StoreCounts(), [], "/store", True, DiskSpace(10 * MiB, 5 * MiB))
 
 
 def told(limits: Limits, down: Mapping[str, object] | None = None, now: float = NOW) -> str:
@@ -113,7 +113,7 @@ def test_transfers(transfer: Unfinished, expected: str) -> None:
 
 
 def test_what_is_cached_and_the_disk() -> None:
-    report = replace(EMPTY, cached=Counts(1, 2, 3, 1, 1536, 8 * MiB), transfers=[HELD])
+    report = replace(EMPTY, cached=StoreCounts(1, 2, 3, 1, 1536, 8 * MiB), transfers=[HELD])
     text = "\n".join(status_text.lines(report, UTC))
     assert "  1 repository, 2 tags, 3 manifests, 1 blob\n  1.5 KiB\n" in text
     assert text.endswith("disk\n  /store uses 20.0 MiB\n  5.0 MiB of 10.0 MiB are free on its file system")
@@ -142,7 +142,9 @@ def test_spans(seconds: float, expected: str) -> None:
 
 def test_the_document() -> None:
     known = status.Known("docker.io", "https://registry-1.docker.io", replace(SEEN, counted_until=NOW + 67), {})
-    report = replace(EMPTY, upstreams=[status.upstream(known, NOW)], cached=Counts(1, 2, 3, 4, 5, 6), transfers=[HELD])
+    report = replace(
+        EMPTY, upstreams=[status.upstream(known, NOW)], cached=StoreCounts(1, 2, 3, 4, 5, 6), transfers=[HELD]
+    )
     assert status.document(report) == {
         "version": 1,
         "at": "2026-01-31T12:00:00Z",

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 
 from registry_cache.errors import ManifestUnknown
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.image_layout import Entry, write_index
+from registry_cache.oci.image_layout import LayoutEntry, write_index
 from registry_cache.oci.manifest import parse_manifest
 from registry_cache.oci.names import Tag
 from registry_cache.oci.platform import Platform
 from registry_cache.pull.images.closure import Image, Parts, collect, is_foreign, refuse_missing
 from registry_cache.pull.images.warm import Progress, Warm
 from registry_cache.store.blobs import Blobs
-from registry_cache.store.interchange.archive import Archive
+from registry_cache.store.interchange.archive import ArchiveWriter
 from registry_cache.store.records import Records, StoredManifest
 
 
@@ -49,7 +49,9 @@ class Export:
             digest = self._warm.image(image, wanted, progress).digest
         return _Search(self._records, self._blobs, image, wanted).run(digest)
 
-    def write(self, found: Sequence[Found], archive: Archive, progress: Progress = lambda done, total: None) -> int:
+    def write(
+        self, found: Sequence[Found], archive: ArchiveWriter, progress: Progress = lambda done, total: None
+    ) -> int:
         """Write the images, each blob once, and return the archive's size in bytes. Raises StoreError."""
         sizes = {digest: size for each in found for digest, size in each.sizes.items()}
         return archive.write(self._blobs, write_index(_entries(found)), sizes, progress)
@@ -127,7 +129,7 @@ class _Search:
         return ManifestUnknown(f"{what}: run {command}")
 
 
-def _entries(found: Sequence[Found]) -> list[Entry]:
+def _entries(found: Sequence[Found]) -> list[LayoutEntry]:
     """Return what the archive's index says of its images.
 
     An image is called by its tag alone, as skopeo's users expect, unless another one in the archive has the same.
@@ -139,5 +141,5 @@ def _entries(found: Sequence[Found]) -> list[Entry]:
         short = None
         if isinstance(reference, Tag):
             short = str(reference) if tags[reference] == 1 else each.image.name
-        listed.append(Entry(each.top.media_type, each.top.digest, len(each.top.data), each.image.name, short))
+        listed.append(LayoutEntry(each.top.media_type, each.top.digest, len(each.top.data), each.image.name, short))
     return listed

@@ -6,7 +6,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.pattern import ImagePattern
 from registry_cache.pull.routing import Upstreams
 from registry_cache.store.layout import ALGORITHMS
-from registry_cache.store.pins import EVERY, Pin
+from registry_cache.store.pins import ANY_UPSTREAM, Pin
 
 
 def pin_of(upstreams: Upstreams, image: str, now: float) -> Pin:
@@ -15,7 +15,7 @@ def pin_of(upstreams: Upstreams, image: str, now: float) -> Pin:
     ``now`` in seconds since the epoch. Raises NameInvalid, NameUnknown, ManifestUnknown, DigestInvalid.
     """
     if image.partition(":")[0] in ALGORITHMS:
-        return Pin(EVERY, ImagePattern("**", digest=Digest.parse(image)), now)
+        return Pin(ANY_UPSTREAM, ImagePattern("**", digest=Digest.parse(image)), now)
     # A registry's port has a colon, too; what follows the last slash has a tag's or none.
     path, slash, last = image.rpartition("/")
     name, sign, rest = last.partition("@" if "@" in last else ":")

@@ -70,7 +70,7 @@ class Download:
             with open_partial() as partial:
                 inherited = partial.size > 0
                 self._fill(partial)
-                if partial.found() == self._digest:
+                if partial.digest() == self._digest:
                     self._observer.verified(partial)
                     partial.commit()
                     return
@@ -89,7 +89,7 @@ class Download:
                 if partial.size > before:
                     self._tries.progressed()
                     # A length that lied: the blob may be whole though its connection seemed cut.
-                    if partial.found() == self._digest:
+                    if partial.digest() == self._digest:
                         return
                 _log.warning(
                     "resuming a download", digest=self._digest, at=partial.size, tries=self._tries.made, error=error
@@ -128,7 +128,7 @@ class Download:
                 began, arrived = self._tries.clock(), 0
 
     def _wrong(self, partial: Partial, inherited: bool) -> None:
-        found = partial.found()
+        found = partial.digest()
         partial.discard()
         self._observer.restarted()
         # Bytes that another leader left may be what was wrong; they do not count against this upstream.

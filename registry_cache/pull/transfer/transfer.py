@@ -21,8 +21,8 @@ from registry_cache.pull.transfer.progress import KEPT_FIRST, Feed
 from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log
 from registry_cache.store.blobs import Blobs
-from registry_cache.store.partials import Claim, Partial, Partials, Status, failed
-from registry_cache.store.read_handle import ReadHandle
+from registry_cache.store.disk import ReadHandle
+from registry_cache.store.partials import Claim, DownloadStatus, Partial, Partials, failed_status
 
 # A watcher looks this often at what another process' leader wrote: soon after something came, later seldom.
 _FIRST_POLL, _LAST_POLL = 0.005, 0.05
@@ -107,7 +107,7 @@ class Transfer:
         except StoreError as error:
             # The bytes are safe; the next pull asks upstream whether this repository contains them.
             _log.debug("could not record a membership", digest=self._feed.digest, error=error)
-        claim.clear()
+        claim.remove_status()
         self._adopt_commit()
         leader.arrived(self._feed.size)
 
@@ -150,7 +150,7 @@ class Transfer:
         if not status.answered:
             feed.led_by((status.upstream, status.repository))
             return False
-        if feed.file is not None and not feed.file.named():
+        if feed.file is not None and not feed.file.has_name():
             # A second look: a leader that gives up says so before its bytes go. Those that go alone were wrong.
             if self._adopt_failure():
                 return False
@@ -182,11 +182,11 @@ class _Leader:
     def asking(self) -> None:
         """Say for whom upstream is asked; others need not wait for an answer that is not theirs."""
         self._feed.led_by(self._owner)
-        self._claim.tell(Status(*self._owner, time.time(), answered=False))
+        self._claim.publish(DownloadStatus(*self._owner, time.time(), answered=False))
 
     def grown(self, partial: Partial, size: int | None) -> None:
         if self._feed.file is None or size != self._told:
-            self._claim.tell(Status(*self._owner, time.time(), size))
+            self._claim.publish(DownloadStatus(*self._owner, time.time(), size))
             self._told = size
             self._expect((size or 0) - partial.size)
             self._feed.answer(self._owner, size, _kept(self._feed, partial.handle()))
@@ -201,7 +201,7 @@ class _Leader:
     def verified(self, partial: Partial) -> None:
         if partial.size > KEPT_FIRST:
             self._feed.verify(partial.size)
-            self._tell(Status(*self._owner, time.time(), partial.size, verified=True))
+            self._tell(DownloadStatus(*self._owner, time.time(), partial.size, verified=True))
 
     def restarted(self) -> None:
         self._feed.restart()
@@ -213,7 +213,7 @@ class _Leader:
             self._expected = size
 
     def failed(self, error: RegistryError) -> None:
-        status = failed(*self._owner, error)
+        status = failed_status(*self._owner, error)
         # What the disk refuses has been said, and is so for every blob.
         say = _log.info if isinstance(error, StoreError) else _log.warning
         say("download failed", digest=self._feed.digest, repository=self._source.repository, error=error)
@@ -230,9 +230,9 @@ class _Leader:
             self._tell(status)
         self._feed.fail(error, self._owner)
 
-    def _tell(self, status: Status) -> bool:
+    def _tell(self, status: DownloadStatus) -> bool:
         try:
-            self._claim.tell(status)
+            self._claim.publish(status)
         except StoreError as failure:
             # Watchers then find the lock free and ask upstream themselves.
             _log.debug("could not tell other processes", digest=self._feed.digest, error=failure)
@@ -251,4 +251,4 @@ def _kept(feed: Feed, file: ReadHandle) -> ReadHandle:
     Another file means that theirs was wrong and fetched again, and cuts them; another handle must not: whoever takes
     over from a dead leader opens the partial that they are reading.
     """
-    return feed.file if feed.file and feed.file.same(file) else file
+    return feed.file if feed.file and feed.file.is_same_file(file) else file

@@ -8,7 +8,7 @@ from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.uncached.resuming_fetch import Place
 from registry_cache.runtime import threadpool
-from registry_cache.store.read_handle import ReadHandle
+from registry_cache.store.disk import ReadHandle
 
 _BLOCK = 1024 * 1024
 

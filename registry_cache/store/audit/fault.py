@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from registry_cache.oci.digest import Digest
-from registry_cache.store.read_handle import ReadHandle
+from registry_cache.store.disk import ReadHandle
 
 # flipped: the bytes are not their digest's. size: another size than was stored. unreadable: the disk does not give it.
 # permissions: the server may not read it. owner: looking at it counts as a use. dangling: a link to nothing, or to

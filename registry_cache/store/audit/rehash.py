@@ -12,7 +12,7 @@ from typing import Literal
 
 from registry_cache.oci.digest import Digest, Hasher
 from registry_cache.store.blobs import recorded_size
-from registry_cache.store.read_handle import ReadHandle
+from registry_cache.store.disk import ReadHandle
 
 # Large enough that a system call costs nothing beside the hashing, small enough to keep a pace.
 BLOCK = 1024 * 1024

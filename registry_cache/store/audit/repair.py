@@ -11,12 +11,11 @@ from collections.abc import Iterator
 
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.media_types import KINDS
-from registry_cache.store import disk, quarantine
+from registry_cache.store import disk, locks, quarantine
 from registry_cache.store.audit.fault import Fault
-from registry_cache.store.eviction import holding
+from registry_cache.store.disk import ReadHandle
 from registry_cache.store.last_use import repositories
 from registry_cache.store.layout import Layout
-from registry_cache.store.read_handle import ReadHandle
 
 # Where an attempt ended, if not in words.
 DONE = ""
@@ -40,17 +39,17 @@ class Repairs:
         self._layout = layout
         self._now = now
 
-    def mend(self, fault: Fault) -> str:
+    def repair(self, fault: Fault) -> str:
         """Repair ``fault``: DONE, or why not."""
         try:
             if fault.digest is None:
-                return self._mend(fault)
-            with holding(self._layout.lock(fault.digest)) as held:
-                return self._mend(fault) if held else BUSY
+                return self._repair(fault)
+            with locks.hold_if_free(self._layout.lock(fault.digest)) as held:
+                return self._repair(fault) if held else BUSY
         except OSError as error:
             return error.strerror or str(error)
 
-    def _mend(self, fault: Fault) -> str:
+    def _repair(self, fault: Fault) -> str:
         if fault.kind in _DAMAGED and fault.digest and fault.file:
             self._set_aside(fault, fault.digest, fault.file)
         elif fault.kind in _DEAD:

@@ -22,7 +22,7 @@ Right = Callable[[dict[str, Any]], bool]
 _Record = TypeVar("_Record")
 
 
-class Look:
+class Scan:
     """``found`` is told each fault; ``covers`` tells by a digest's hex what is looked at; ``tick`` at each folder."""
 
     def __init__(self, found: Callable[[Fault], None], covers: Covers, tick: Tick) -> None:

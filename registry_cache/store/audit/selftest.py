@@ -11,7 +11,7 @@ from typing import Literal
 
 from registry_cache.errors import StoreError
 from registry_cache.store import disk, locks
-from registry_cache.store.inventory import existing, room
+from registry_cache.store.inventory import disk_space, existing
 
 # Less than this is a few layers of today's images.
 LITTLE_ROOM = 2 * 1024**3
@@ -20,7 +20,7 @@ _ATTRIBUTE = "user.registry_cache.selftest"
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class SelfTestStep:
     """One step and what came of it, in ``words``; ``remedy`` where it is not "ok"."""
 
     name: str
@@ -29,7 +29,7 @@ class Finding:
     remedy: str = ""
 
 
-def examine(root: Path) -> Iterator[Finding]:
+def examine(root: Path) -> Iterator[SelfTestStep]:
     """Try the folder ``root``, or where it would be made; stops where it cannot be written."""
     there = existing(str(root))
     try:
@@ -37,7 +37,7 @@ def examine(root: Path) -> Iterator[Finding]:
             sample = os.path.join(folder, "sample")
             disk.write_whole(sample, b"sample")
             made = "" if there == str(root) else "; it does not exist yet: serve makes it"
-            yield Finding("folder", "ok", f"user {os.geteuid()} can write under {root}{made}")
+            yield SelfTestStep("folder", "ok", f"user {os.geteuid()} can write under {root}{made}")
             yield _free(there)
             yield _hard_links(folder, sample)
             yield _attributes(sample)
@@ -45,44 +45,44 @@ def examine(root: Path) -> Iterator[Finding]:
     except (OSError, StoreError) as error:
         remedy = f"give it to user {os.geteuid()}, or name another in storage.filesystem.rootdirectory"
         cause = getattr(error, "strerror", None) or error
-        yield Finding("folder", "failed", f"cannot write in {there}: {cause}", remedy)
+        yield SelfTestStep("folder", "failed", f"cannot write in {there}: {cause}", remedy)
 
 
-def _free(folder: str) -> Finding:
-    found = room(folder)
+def _free(folder: str) -> SelfTestStep:
+    found = disk_space(folder)
     words = f"{found.free / 1024**3:.1f} of {found.total / 1024**3:.1f} GiB are free"
     if found.free < LITTLE_ROOM:
-        return Finding("room", "warning", words, "what finds no room is passed through and not kept: free some")
-    return Finding("room", "ok", words)
+        return SelfTestStep("room", "warning", words, "what finds no room is passed through and not kept: free some")
+    return SelfTestStep("room", "ok", words)
 
 
-def _hard_links(folder: str, sample: str) -> Finding:
+def _hard_links(folder: str, sample: str) -> SelfTestStep:
     try:
         os.link(sample, os.path.join(folder, "second"))
     except OSError as error:
         remedy = (
             "symbolic links stand in, so one blob has one copy still, but the link count does not tell which are unused"
         )
-        return Finding("hard links", "warning", f"not possible here: {error.strerror or error}", remedy)
-    return Finding("hard links", "ok", "a blob of several repositories is stored once")
+        return SelfTestStep("hard links", "warning", f"not possible here: {error.strerror or error}", remedy)
+    return SelfTestStep("hard links", "ok", "a blob of several repositories is stored once")
 
 
-def _attributes(sample: str) -> Finding:
+def _attributes(sample: str) -> SelfTestStep:
     try:
         os.setxattr(sample, _ATTRIBUTE, b"1")
     except OSError as error:
         remedy = "the size of a blob is not compared when it is opened: one that the disk has cut short is not noticed"
-        return Finding("attributes", "warning", f"not possible here: {error.strerror or error}", remedy)
-    return Finding("attributes", "ok", "a blob that the disk cuts short is noticed when it is opened")
+        return SelfTestStep("attributes", "warning", f"not possible here: {error.strerror or error}", remedy)
+    return SelfTestStep("attributes", "ok", "a blob that the disk cuts short is noticed when it is opened")
 
 
-def _locks(path: str) -> Finding:
+def _locks(path: str) -> SelfTestStep:
     remedy = "put the store on a local disk: without locks each worker downloads for itself and may spoil another's"
     try:
         with locks.LockFile(path) as lock, locks.LockFile(path) as other:
             excluded = lock.acquire() and not other.acquire()
     except OSError as error:
-        return Finding("locks", "failed", f"flock does not work here: {error.strerror or error}", remedy)
+        return SelfTestStep("locks", "failed", f"flock does not work here: {error.strerror or error}", remedy)
     if not excluded:
-        return Finding("locks", "failed", "flock lets two hold one lock here", remedy)
-    return Finding("locks", "ok", "one leader a download")
+        return SelfTestStep("locks", "failed", "flock lets two hold one lock here", remedy)
+    return SelfTestStep("locks", "ok", "one leader a download")

@@ -24,7 +24,7 @@ from registry_cache.oci.names import Repository, Tag
 from registry_cache.store import disk, locks
 from registry_cache.store.audit import file_names, rehash
 from registry_cache.store.audit.fault import Fault, Kind
-from registry_cache.store.audit.scan import Covers, Look
+from registry_cache.store.audit.scan import Covers, Scan
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.last_use import Tick
 from registry_cache.store.layout import Layout
@@ -35,7 +35,7 @@ _LETTERS = 256
 
 
 @dataclass(slots=True)
-class Seen:
+class AuditCounts:
     """What was looked at: ``files`` of ``bytes`` re-hashed, and names.
 
     ``apart``: of the files, those that are not a blob's. ``incomplete``: images of which ``missing`` children in all
@@ -50,7 +50,7 @@ class Seen:
     missing: int = 0
 
 
-class Walk:
+class AuditWalk:
     """One look. ``covers`` tells by a digest's hex what belongs to it; tags and folders always do.
 
     ``found`` is told each fault when it is found, ``tick`` is called at each step, ``pace`` before each read with its
@@ -68,12 +68,12 @@ class Walk:
     ) -> None:
         self._layout = layout
         self._found = found
-        self._look = Look(found, covers, tick)
+        self._look = Scan(found, covers, tick)
         self._wait = pace
         self._start = start
         self._records = Records(layout, Blobs(layout))
         self._reader = os.stat(layout.root).st_uid
-        self.seen = Seen()
+        self.seen = AuditCounts()
 
     def run(self) -> None:
         """Look at names and records, then at the bytes of blobs. Raises OSError."""

@@ -26,7 +26,7 @@ _BLOCK, _RECORD = tarfile.BLOCKSIZE, tarfile.RECORDSIZE
 Progress = Callable[[int, int], None]
 
 
-class Archive:
+class ArchiveWriter:
     """Writes one archive into an open ``descriptor``, which is the caller's; ``place`` names it in errors.
 
     Its disk is the operator's, not the store's: what it refuses is no trouble of the store.
@@ -46,7 +46,7 @@ class Archive:
         self._add(image_layout.LAYOUT_NAME, image_layout.LAYOUT)
         self._add(image_layout.INDEX_NAME, index)
         for digest in sorted(sizes, key=str):
-            with disk.reporting(f"read {digest}"):
+            with disk.store_errors(f"read {digest}"):
                 blob = blobs.open_any(digest)
                 if blob is None:
                     raise StoreError(f"{digest} went while the archive was written: export again")
@@ -80,7 +80,7 @@ class Archive:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[int]:
+def write_file_whole(path: Path) -> Iterator[int]:
     """Open a file beside ``path`` for writing; at the end it gets that name, or goes if something failed.
 
     Raises StoreError, also where ``path`` is something else than a file.

@@ -35,7 +35,7 @@ Problem = Callable[[str, str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Tagged:
+class DistributionTag:
     """What a tag means; ``at``: since when, in seconds since the epoch."""
 
     tag: Tag
@@ -43,7 +43,7 @@ class Tagged:
     at: float
 
 
-class Distribution:
+class DistributionFolder:
     """One such folder. What is iterated over raises OSError where it cannot be read."""
 
     def __init__(self, root: str, problem: Problem) -> None:
@@ -52,7 +52,7 @@ class Distribution:
         self._told: set[str] = set()
 
     @classmethod
-    def find(cls, path: Path, problem: Problem = lambda path, words: None) -> Distribution | None:
+    def find(cls, path: Path, problem: Problem = lambda path, words: None) -> DistributionFolder | None:
         """Return what is at ``path`` or below, by any of the names people give it; None where it is none."""
         for below in _BELOW:
             root = os.path.join(path, below) if below else str(path)
@@ -93,7 +93,7 @@ class Distribution:
         """Yield the manifests and indexes that a repository has."""
         return self._linked(f"{self._root}/repositories/{repository}/_manifests/revisions")
 
-    def tags(self, repository: Repository) -> Iterator[Tagged]:
+    def tags(self, repository: Repository) -> Iterator[DistributionTag]:
         """Yield what the tags of a repository mean."""
         for entry in entries(f"{self._root}/repositories/{repository}/_manifests/tags"):
             path = f"{entry.path}/current/link"
@@ -105,7 +105,7 @@ class Distribution:
                 self._problem(entry.path, error.message)
                 continue
             if digest := self._link(path):
-                yield Tagged(tag, digest, at)
+                yield DistributionTag(tag, digest, at)
 
     def _problem(self, path: str, words: str) -> None:
         # Whoever needs the names twice, reads them twice.

@@ -27,7 +27,7 @@ from registry_cache.store.blobs import Blobs, seal
 from registry_cache.store.interchange import linking
 from registry_cache.store.layout import Layout
 from registry_cache.store.partials import Claim, Partials
-from registry_cache.store.size_ledger import Ledger
+from registry_cache.store.size_ledger import SizeLedger
 
 BLOCK = 1024 * 1024
 
@@ -41,7 +41,7 @@ MARGIN = 1.0
 _counter = itertools.count()
 
 
-class How(Enum):
+class Arrival(Enum):
     """How a blob came here."""
 
     HERE = "already here"
@@ -49,11 +49,11 @@ class How(Enum):
     COPIED = "copied"
 
 
-class Unfit(Exception):
+class Rejected(Exception):
     """What the source has cannot be taken, and why in words. Nothing of it is left here."""
 
 
-class Adoption:
+class Ingest:
     """Takes blobs into one store. ``tick`` is told how many bytes were read, again and again.
 
     It may run beside servers: what they are downloading is left to them.
@@ -63,12 +63,12 @@ class Adoption:
         self._layout = layout
         self._blobs = Blobs(layout)
         self._partials = Partials(layout)
-        self._ledger = Ledger(layout)
+        self._ledger = SizeLedger(layout)
         self._may_link = may_link
         self._tick = tick
         self._durable_before: float | None = None
 
-    def is_here(self, digest: Digest, size: int) -> bool:
+    def has(self, digest: Digest, size: int) -> bool:
         """Tell whether the blob is here whole, and let this be a use of it. Raises StoreError."""
         found = self._blobs.open_any(digest)
         if found is None or found.size != size:
@@ -77,31 +77,31 @@ class Adoption:
         last_use.touch(found.file.fileno(), os.fstat(found.file.fileno()))
         return True
 
-    def file(self, digest: Digest, path: str, size: int) -> How:
-        """Take the file ``path`` of ``size`` bytes. Raises Unfit, StoreError, StoreFull."""
-        if self.is_here(digest, size):
+    def add_file(self, digest: Digest, path: str, size: int) -> Arrival:
+        """Take the file ``path`` of ``size`` bytes. Raises Rejected, StoreError, StoreFull."""
+        if self.has(digest, size):
             self._tick(size)
-            return How.HERE
-        with _opened(path) as source, disk.reporting(f"store {digest}"), self._beside(digest) as beside:
+            return Arrival.HERE
+        with _opened(path) as source, disk.store_errors(f"store {digest}"), self._beside(digest) as beside:
             durable = self._may_link and self._is_durable(source)
             if self._may_link and linking.link_open(path, source, beside):
-                how, size = How.LINKED, self._hash(source, digest)
+                how, size = Arrival.LINKED, self._hash(source, digest)
                 _still(source, size)
                 seal(source, size, durable=durable)
             else:
-                how, size, durable = How.COPIED, self._copy(source, beside, digest), False
-            return how if self._name(digest, beside, size, durable=durable) else How.HERE
+                how, size, durable = Arrival.COPIED, self._copy(source, beside, digest), False
+            return how if self._name(digest, beside, size, durable=durable) else Arrival.HERE
 
-    def stream(self, digest: Digest, blocks: Iterable[bytes]) -> How:
-        """Take bytes that come once. Raises Unfit, StoreError, StoreFull, and whatever ``blocks`` does."""
-        with disk.reporting(f"store {digest}"), self._beside(digest) as beside:
+    def add_stream(self, digest: Digest, blocks: Iterable[bytes]) -> Arrival:
+        """Take bytes that come once. Raises Rejected, StoreError, StoreFull, and whatever ``blocks`` does."""
+        with disk.store_errors(f"store {digest}"), self._beside(digest) as beside:
             size = self._write(blocks, beside, digest)
-            return How.COPIED if self._name(digest, beside, size) else How.HERE
+            return Arrival.COPIED if self._name(digest, beside, size) else Arrival.HERE
 
-    def settle(self) -> None:
+    def sync_to_disk(self) -> None:
         """Wait until what was linked would survive a power cut: then the source may go."""
         if self._durable_before is not None:
-            with disk.reporting("write the names of what was linked to the disk"):
+            with disk.store_errors("write the names of what was linked to the disk"):
                 linking.sync_disk(self._layout.blobs)
 
     def _is_durable(self, source: int) -> bool:
@@ -128,7 +128,7 @@ class Adoption:
         Where they are ``durable``, it is no loss if a power cut takes the name: the source still has them.
         """
         with self._claimed(digest) as claim:
-            if self.is_here(digest, size):
+            if self.has(digest, size):
                 return False
             target = self._layout.blob(digest)
             os.rename(beside, target)
@@ -137,14 +137,14 @@ class Adoption:
             self._ledger.add(size)
             # What an interrupted download left is not needed any more.
             claim.discard()
-            claim.clear()
+            claim.remove_status()
         return True
 
     def _claimed(self, digest: Digest) -> Claim:
         deadline = time.monotonic() + PATIENCE
         while (claim := self._partials.claim(digest)) is None:
             if time.monotonic() > deadline:
-                raise Unfit("it is being downloaded: import again when that has ended")
+                raise Rejected("it is being downloaded: import again when that has ended")
             time.sleep(_POLL)
         return claim
 
@@ -157,14 +157,14 @@ class Adoption:
             return size
 
     def _hash(self, source: int, digest: Digest) -> int:
-        """Return how many bytes there are, all of them read; Unfit unless they are the digest's."""
+        """Return how many bytes there are, all of them read; Rejected unless they are the digest's."""
         hasher, size = digest.hasher(), 0
         for block in _blocks(source):
             hasher.update(block)
             size += len(block)
             self._tick(len(block))
         if not digest.matches(hasher):
-            raise Unfit(f"its bytes are those of {digest.algorithm}:{hasher.hexdigest()}")
+            raise Rejected(f"its bytes are those of {digest.algorithm}:{hasher.hexdigest()}")
         return size
 
     def _write(self, blocks: Iterable[bytes | memoryview], beside: str, digest: Digest) -> int:
@@ -177,16 +177,16 @@ class Adoption:
                 size += len(block)
                 self._tick(len(block))
             if not digest.matches(hasher):
-                raise Unfit(f"its bytes are those of {digest.algorithm}:{hasher.hexdigest()}")
+                raise Rejected(f"its bytes are those of {digest.algorithm}:{hasher.hexdigest()}")
             seal(descriptor, size)
         finally:
             os.close(descriptor)
         return size
 
 
-def refuse_stranger(layout: Layout) -> None:
+def require_owner(layout: Layout) -> None:
     """Raise StoreError where what we make does not belong to the store's owner, who could not clean it up."""
-    with disk.reporting("find out whose files we make"):
+    with disk.store_errors("find out whose files we make"):
         owner = os.stat(layout.root).st_uid
         # Asked of the file system: one over a network may call us somebody else.
         with tempfile.TemporaryFile(dir=layout.partials) as file:
@@ -200,12 +200,12 @@ def refuse_stranger(layout: Layout) -> None:
 
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[int]:
-    """Open a file of the source for reading. Raises Unfit."""
+    """Open a file of the source for reading. Raises Rejected."""
     with _source():
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe of that name must not stop us
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Unfit("it is no file")
+            raise Rejected("it is no file")
         yield descriptor
     finally:
         os.close(descriptor)
@@ -217,7 +217,7 @@ def _source() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Unfit(f"it cannot be read: {error.strerror}") from error
+        raise Rejected(f"it cannot be read: {error.strerror}") from error
 
 
 def _blocks(source: int) -> Iterator[memoryview]:
@@ -235,4 +235,4 @@ def _blocks(source: int) -> Iterator[memoryview]:
 
 def _still(source: int, size: int) -> None:
     if os.fstat(source).st_size != size:
-        raise Unfit("it changes while it is read: stop the registry that writes it")
+        raise Rejected("it changes while it is read: stop the registry that writes it")

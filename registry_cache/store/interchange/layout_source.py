@@ -21,8 +21,8 @@ from registry_cache.errors import DigestInvalid, StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.image_layout import INDEX_NAME, LAYOUT_NAME
 from registry_cache.store import disk
-from registry_cache.store.interchange.ingest import Adoption, How
-from registry_cache.store.interchange.tar_stream import Broken, Member, TarStream
+from registry_cache.store.interchange.ingest import Arrival, Ingest
+from registry_cache.store.interchange.tar_stream import BrokenArchive, Member, TarStream
 from registry_cache.store.last_use import entries
 
 # ``problem(what, words)``: something that is there and cannot be taken.
@@ -35,17 +35,17 @@ _PACKED = {b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2"}
 _LONGEST_MAGIC = 6
 
 
-class Item(Protocol):
+class LayoutBlob(Protocol):
     """One blob of a layout, of ``size`` bytes by what the layout says."""
 
     digest: Digest
     size: int
 
-    def adopt(self, adoption: Adoption) -> How:
-        """Take it. Raises Unfit, StoreError, StoreFull, Broken."""
+    def adopt(self, adoption: Ingest) -> Arrival:
+        """Take it. Raises Rejected, StoreError, StoreFull, BrokenArchive."""
 
 
-class Layout(Protocol):
+class ImageLayout(Protocol):
     """A layout. ``index`` is its index.json, None where it is not known (yet).
 
     ``position`` tells how much of it was read; None where that is what the adoption counts.
@@ -58,26 +58,26 @@ class Layout(Protocol):
     def total(self) -> int:
         """Return the bytes that there are to read; 0 where nobody knows."""
 
-    def items(self) -> Iterator[Item]:
-        """Yield the blobs, once. Raises StoreError, Broken."""
+    def items(self) -> Iterator[LayoutBlob]:
+        """Yield the blobs, once. Raises StoreError, BrokenArchive."""
 
 
 class _File:
     def __init__(self, digest: Digest, path: str, size: int) -> None:
         self.digest, self._path, self.size = digest, path, size
 
-    def adopt(self, adoption: Adoption) -> How:
-        return adoption.file(self.digest, self._path, self.size)
+    def adopt(self, adoption: Ingest) -> Arrival:
+        return adoption.add_file(self.digest, self._path, self.size)
 
 
-class Folder:
+class LayoutFolder:
     """A layout in a folder."""
 
     def __init__(self, path: Path) -> None:
         """Read its index. Raises StoreError."""
         self.place = str(path)
         self.position: Callable[[], int] | None = None
-        with reading(self.place):
+        with reading_source(self.place):
             self.index = disk.read_whole(f"{path}/{INDEX_NAME}")
 
     @classmethod
@@ -89,7 +89,7 @@ class Folder:
         return sum(item.size for item in self.items())
 
     def items(self) -> Iterator[_File]:
-        with reading(self.place):
+        with reading_source(self.place):
             for algorithm in entries(f"{self.place}/blobs"):
                 for entry in entries(algorithm.path):
                     with contextlib.suppress(DigestInvalid, FileNotFoundError):
@@ -101,13 +101,13 @@ class _Streamed:
     def __init__(self, digest: Digest, size: int, tar: TarStream) -> None:
         self.digest, self.size, self._tar = digest, size, tar
 
-    def adopt(self, adoption: Adoption) -> How:
-        if adoption.is_here(self.digest, self.size):
-            return How.HERE
-        return adoption.stream(self.digest, self._tar.blocks())
+    def adopt(self, adoption: Ingest) -> Arrival:
+        if adoption.has(self.digest, self.size):
+            return Arrival.HERE
+        return adoption.add_stream(self.digest, self._tar.blocks())
 
 
-class Archive:
+class LayoutArchive:
     """A layout in a tar, plain or by gzip, read from an open ``file`` that is the caller's. Its size may be unknown."""
 
     def __init__(self, file: BinaryIO, place: str, problem: Problem) -> None:
@@ -138,23 +138,23 @@ class Archive:
 
     def read(self, size: int) -> bytes:
         """Return up to ``size`` bytes of the file as it is. Raises StoreError."""
-        with reading(self.place):
+        with reading_source(self.place):
             data = self._file.read(size)
         self._read += len(data)
         return data
 
     def _keep_index(self, member: Member, tar: TarStream) -> None:
         if not member.regular or member.size > disk.MAX_RECORD_SIZE:
-            raise Broken(f"its {member.name} is no file of a size that can be read")
+            raise BrokenArchive(f"its {member.name} is no file of a size that can be read")
         if self.index is not None:
-            raise Broken("it holds two files called index.json: nobody can tell which one is meant")
+            raise BrokenArchive("it holds two files called index.json: nobody can tell which one is meant")
         self.index = b"".join(tar.blocks())
 
     def _unpacked(self) -> _Reader:
         begin = _Rest(self.read(_LONGEST_MAGIC), self.read)
         for magic, tool in _PACKED.items():
             if begin.first.startswith(magic):
-                raise Broken(f"it is packed by {tool}: unpack it first; only gzip is undone here")
+                raise BrokenArchive(f"it is packed by {tool}: unpack it first; only gzip is undone here")
         if begin.first.startswith(_GZIP):
             return gzip.GzipFile(fileobj=begin, mode="rb")  # type: ignore[call-overload,no-any-return]
         return begin
@@ -189,11 +189,11 @@ class _Unpacking:
         try:
             return self._source.read(size)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise Broken(f"its gzip is damaged: {error}") from error
+            raise BrokenArchive(f"its gzip is damaged: {error}") from error
 
 
 @contextlib.contextmanager
-def reading(place: str) -> Iterator[None]:
+def reading_source(place: str) -> Iterator[None]:
     """What the disk of a source refuses is no trouble of the store's. Raises StoreError."""
     try:
         yield

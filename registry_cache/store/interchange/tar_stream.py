@@ -25,11 +25,11 @@ _WITHOUT_BYTES = {
 }
 
 
-class Broken(Exception):
+class BrokenArchive(Exception):
     """This is no tar, or not a whole one."""
 
 
-class Bytes(Protocol):
+class ByteSource(Protocol):
     """Where it comes from: an open file, or what unpacks one."""
 
     def read(self, size: int, /) -> bytes: ...
@@ -45,9 +45,9 @@ class Member:
 
 
 class TarStream:
-    """The entries of one tar. Raises Broken, and what its source raises."""
+    """The entries of one tar. Raises BrokenArchive, and what its source raises."""
 
-    def __init__(self, source: Bytes) -> None:
+    def __init__(self, source: ByteSource) -> None:
         self._source = source
         self._left = 0
         self._padding = 0
@@ -74,7 +74,7 @@ class TarStream:
 
     def _member(self, header: tarfile.TarInfo, extended: dict[str, str]) -> Member:
         if header.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.sparse.") for key in extended):
-            raise Broken("it holds a sparse file: make it anew without --sparse")
+            raise BrokenArchive("it holds a sparse file: make it anew without --sparse")
         if "size" in extended and header.type not in _WITHOUT_BYTES:
             self._left = _number(extended["size"])
             self._padding = -self._left % BLOCK
@@ -88,14 +88,14 @@ class TarStream:
         try:
             header = tarfile.TarInfo.frombuf(data, "utf-8", "surrogateescape")
         except (tarfile.HeaderError, ValueError) as error:
-            raise Broken("it is no tar, or damaged") from error
+            raise BrokenArchive("it is no tar, or damaged") from error
         if header.size < 0:
-            raise Broken("it holds an entry of less than no bytes")
+            raise BrokenArchive("it holds an entry of less than no bytes")
         return header
 
     def _whole(self) -> bytes:
         if self._left > MAX_HEADER:
-            raise Broken(f"it holds a header of {self._left} bytes")
+            raise BrokenArchive(f"it holds a header of {self._left} bytes")
         return b"".join(self.blocks())
 
     def _pass_over(self) -> None:
@@ -108,7 +108,7 @@ class TarStream:
     def _read(self, size: int) -> bytes:
         data = self._source.read(size)
         if not data:
-            raise Broken("it ends too early")
+            raise BrokenArchive("it ends too early")
         self._left -= len(data)
         return data
 
@@ -117,7 +117,7 @@ class TarStream:
         while len(data) < size:
             part = self._source.read(size - len(data))
             if not part:
-                raise Broken("it ends too early")
+                raise BrokenArchive("it ends too early")
             data += part
         return data
 
@@ -129,7 +129,7 @@ def _records(data: bytes) -> dict[str, str]:
         digits, _, _ = data.partition(b" ")
         length = _number(digits.decode("ascii", "replace"))
         if not len(digits) + 1 < length <= len(data):
-            raise Broken("it holds a damaged header")
+            raise BrokenArchive("it holds a damaged header")
         key, _, value = data[len(digits) + 1 : length - 1].partition(b"=")
         found[key.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
         data = data[length:]
@@ -139,5 +139,5 @@ def _records(data: bytes) -> dict[str, str]:
 def _number(text: str) -> int:
     # int() takes signs, spaces and other scripts, and thousands of digits.
     if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise Broken("it holds a damaged header")
+        raise BrokenArchive("it holds a damaged header")
     return int(text)

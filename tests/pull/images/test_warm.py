@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from registry_cache.errors import ManifestUnknown, RegistryError, StoreError, TooManyRequests, UpstreamCorrupt
-from registry_cache.oci.image_name import split_image_name
+from registry_cache.oci.names import split_image_name
 from registry_cache.oci.platform import Platform
 from registry_cache.pull.blob import BlobPull, Feeds
 from registry_cache.pull.images.closure import Image
@@ -23,7 +23,7 @@ from registry_cache.pull.images.warm import Progress, Warm, Warmed
 from registry_cache.pull.manifest import ManifestPull
 from registry_cache.pull.routing import Served, Upstreams
 from registry_cache.pull.single_flight import MachineFlights
-from registry_cache.store.interchange.archive import Archive, whole_file
+from registry_cache.store.interchange.archive import ArchiveWriter, write_file_whole
 from tests.harness.content import OCI_INDEX, OCI_MANIFEST, digest_of
 from tests.harness.images import Image as Built
 from tests.harness.images import KiB, MiB, make_image, make_index
@@ -59,8 +59,8 @@ class Site:
         """What is in the archive, by name."""
         export = Export(self.store.records, self.store.blobs, self._warm if fetches else None)
         found = [export.find(self.image(name), wanted) for name in names or ["app:1"]]
-        with whole_file(self._archive) as descriptor:
-            export.write(found, Archive(descriptor, str(self._archive)))
+        with write_file_whole(self._archive) as descriptor:
+            export.write(found, ArchiveWriter(descriptor, str(self._archive)))
         with tarfile.open(self._archive) as tar:
             return {entry.name: file.read() for entry in tar if (file := tar.extractfile(entry))}
 

@@ -13,7 +13,7 @@ from registry_cache.errors import BlobUnknown, StoreError, UpstreamCorrupt, Upst
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.transfer import progress as feeds
 from registry_cache.pull.transfer.progress import SHOWN_WHOLE, Cut, Feed
-from registry_cache.store.read_handle import ReadHandle
+from registry_cache.store.disk import ReadHandle
 from tests.harness.pull_rig import SECONDS, drain
 from tests.harness.store_rig import APP, HUB
 

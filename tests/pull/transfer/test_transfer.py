@@ -28,7 +28,7 @@ from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.transfer.progress import Cut, Feed
 from registry_cache.pull.transfer.transfer import Transfer
 from registry_cache.pull.uncached.body import UncachedBlob
-from registry_cache.store.partials import Status, failed
+from registry_cache.store.partials import DownloadStatus, failed_status
 from tests.harness.images import random_bytes
 from tests.harness.pull_rig import SECONDS, Script, Try, drain, eventually, flying, holding, hurry, transfer
 from tests.harness.store_rig import APP, HUB, OTHER, Store, children, descriptors, fail_at, open_store
@@ -48,13 +48,13 @@ from pathlib import Path
 from registry_cache.errors import TooManyRequests
 from registry_cache.oci.digest import Digest
 from registry_cache.store.layout import Layout
-from registry_cache.store.partials import Partials, Status, failed
+from registry_cache.store.partials import Partials, DownloadStatus, failed_status
 source = Path(sys.argv[2]).read_bytes()
 half, digest = len(source) // 2, Digest.of(source)
 claim = Partials(Layout(Path(sys.argv[1]))).claim(digest)
 with claim:
     partial = claim.partial()
-    claim.tell(Status("docker.io", "library/app", time.time(), len(source)))
+    claim.publish(DownloadStatus("docker.io", "library/app", time.time(), len(source)))
     partial.append(source[:half])
     print("half", flush=True)
     word = sys.stdin.readline().strip()
@@ -71,7 +71,7 @@ with claim:
         again.append(source[half + 1000:])
         again.commit()
     elif word == "fail":
-        claim.tell(failed("docker.io", "library/app", TooManyRequests("0 of 100 left", retry_after=9)))
+        claim.publish(failed_status("docker.io", "library/app", TooManyRequests("0 of 100 left", retry_after=9)))
 print("done", flush=True)
 sys.stdin.readline()
 """
@@ -573,7 +573,7 @@ def test_yesterdays_error_is_not_ours(store: Store) -> None:
     claim = store.partials.claim(DIGEST)
     assert claim is not None
     with claim:
-        claim.tell(failed(HUB, APP, UpstreamCorrupt("yesterday")))
+        claim.publish(failed_status(HUB, APP, UpstreamCorrupt("yesterday")))
     assert transfer(store, Script(DATA)).committed
 
 
@@ -659,6 +659,6 @@ def test_a_status_that_was_told_is_cleared_by_the_commit(store: Store) -> None:
     claim = store.partials.claim(DIGEST)
     assert claim is not None
     with claim:
-        claim.tell(Status(HUB, APP, 5.0, 7))
+        claim.publish(DownloadStatus(HUB, APP, 5.0, 7))
     transfer(store, Script(DATA))
     assert store.partials.status(DIGEST) is None

@@ -30,7 +30,7 @@ from registry_cache.pull.uncached.body import UncachedBlob
 from registry_cache.pull.uncached.prefix_hash import Hashed
 from registry_cache.pull.uncached.registry import Streams
 from registry_cache.pull.uncached.resuming_fetch import Place
-from registry_cache.store.read_handle import ReadHandle
+from registry_cache.store.disk import ReadHandle
 from tests.harness.pull_rig import SECONDS, Body, Script, Try, eventually
 from tests.harness.store_rig import APP, HUB, OTHER, open_store
 

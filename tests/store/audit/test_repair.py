@@ -14,7 +14,7 @@ from registry_cache.oci.names import Tag
 from registry_cache.store import eviction, quarantine
 from registry_cache.store.audit.fault import Fault
 from registry_cache.store.audit.repair import BUSY, DONE, Repairs
-from registry_cache.store.audit.walk import Walk
+from registry_cache.store.audit.walk import AuditWalk
 from tests.harness.cleanup_rig import DAY, NOW, Shelf, cut, flip, killed_at
 from tests.harness.store_rig import APP, HUB, OTHER, fail_at
 
@@ -30,9 +30,9 @@ def repair(shelf: Shelf, now: float = NOW) -> list[tuple[str, str]]:
     repairs = Repairs(shelf.layout, now)
 
     def found(fault: Fault) -> None:
-        outcomes.append((fault.kind, repairs.mend(fault)))
+        outcomes.append((fault.kind, repairs.repair(fault)))
 
-    Walk(shelf.layout, found).run()
+    AuditWalk(shelf.layout, found).run()
     return outcomes
 
 
@@ -114,7 +114,7 @@ def test_foreign_files_stay(shelf: Shelf) -> None:
 def test_bytes_that_may_not_be_read_may_be_right(shelf: Shelf) -> None:
     layer = shelf.layer(b"layer")
     os.chmod(shelf.layout.blob(layer), 0)
-    assert Repairs(shelf.layout, NOW).mend(Fault("permissions", shelf.layout.blob(layer), "", layer)) == DONE
+    assert Repairs(shelf.layout, NOW).repair(Fault("permissions", shelf.layout.blob(layer), "", layer)) == DONE
     assert os.stat(shelf.layout.blob(layer)).st_mode & 0o777 == 0o444
     assert repair(shelf) == []
 
@@ -134,11 +134,11 @@ def test_what_was_healed_meanwhile_stays(shelf: Shelf) -> None:
     layer = shelf.layer(b"layer")
     flip(shelf.layout.blob(layer))
     found: list[Fault] = []
-    Walk(shelf.layout, found.append).run()
+    AuditWalk(shelf.layout, found.append).run()
     for path in (shelf.layout.membership(HUB, APP, layer), shelf.layout.blob(layer)):
         os.unlink(path)
     shelf.layer(b"layer")
-    assert Repairs(shelf.layout, NOW).mend(found[0]) == DONE
+    assert Repairs(shelf.layout, NOW).repair(found[0]) == DONE
     assert shelf.store.read(layer) == b"layer"
     assert kept(shelf) == []
 
@@ -148,8 +148,8 @@ def test_two_at_once(shelf: Shelf) -> None:
     flip(shelf.layout.blob(layer))
     found: list[Fault] = []
     for _ in range(2):
-        Walk(shelf.layout, found.append).run()
-    assert [Repairs(shelf.layout, NOW).mend(fault) for fault in found] == [DONE, DONE]
+        AuditWalk(shelf.layout, found.append).run()
+    assert [Repairs(shelf.layout, NOW).repair(fault) for fault in found] == [DONE, DONE]
     assert len(kept(shelf)) == 1
 
 

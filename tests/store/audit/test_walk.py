@@ -14,7 +14,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Tag
 from registry_cache.store.audit import rehash
 from registry_cache.store.audit.fault import Fault
-from registry_cache.store.audit.walk import Seen, Walk
+from registry_cache.store.audit.walk import AuditCounts, AuditWalk
 from tests.harness.cleanup_rig import DAY, NOW, Shelf, cut, flip, refusing, snapshot
 from tests.harness.store_rig import APP, HUB, OTHER, descriptors, fail_at
 
@@ -24,9 +24,9 @@ def shelf(tmp_path: Path) -> Shelf:
     return Shelf(tmp_path)
 
 
-def look(shelf: Shelf, **options: Any) -> tuple[list[Fault], Seen]:
+def look(shelf: Shelf, **options: Any) -> tuple[list[Fault], AuditCounts]:
     found: list[Fault] = []
-    walk = Walk(shelf.layout, found.append, **options)
+    walk = AuditWalk(shelf.layout, found.append, **options)
     walk.run()
     return found, walk.seen
 

@@ -13,7 +13,7 @@ import pytest
 from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.image_layout import LAYOUT
-from registry_cache.store.interchange.archive import Archive, whole_file
+from registry_cache.store.interchange.archive import ArchiveWriter, write_file_whole
 from tests.harness.store_rig import Store, descriptors, fail_at, open_store
 
 INDEX = b'{"manifests":[]}'
@@ -37,8 +37,8 @@ def put(store: Store, *contents: bytes) -> dict[Digest, int]:
 
 def write(store: Store, path: Path, sizes: dict[Digest, int]) -> list[tuple[int, int]]:
     told: list[tuple[int, int]] = []
-    with whole_file(path) as descriptor:
-        size = Archive(descriptor, str(path)).write(
+    with write_file_whole(path) as descriptor:
+        size = ArchiveWriter(descriptor, str(path)).write(
             store.blobs, INDEX, sizes, lambda done, total: told.append((done, total))
         )
     assert path.stat().st_size == size

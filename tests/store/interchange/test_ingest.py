@@ -14,8 +14,8 @@ import pytest
 from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.store.interchange import ingest, linking
-from registry_cache.store.interchange.ingest import Adoption, How, Unfit, refuse_stranger
-from registry_cache.store.size_ledger import Ledger
+from registry_cache.store.interchange.ingest import Arrival, Ingest, Rejected, require_owner
+from registry_cache.store.size_ledger import SizeLedger
 from tests.harness.store_rig import Store, open_store
 
 DATA = bytes(range(256)) * 9000
@@ -34,8 +34,8 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def adopted(store: Store, source: Path, may_link: bool = True) -> How:
-    return Adoption(store.layout, may_link=may_link).file(DIGEST, str(source), len(DATA))
+def adopted(store: Store, source: Path, may_link: bool = True) -> Arrival:
+    return Ingest(store.layout, may_link=may_link).add_file(DIGEST, str(source), len(DATA))
 
 
 def whole(store: Store) -> bool:
@@ -52,7 +52,7 @@ def test_what_cannot_be_linked_is_copied(
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "link", refuse)
-    assert adopted(store, source) is How.COPIED
+    assert adopted(store, source) is Arrival.COPIED
     assert whole(store)
 
 
@@ -68,7 +68,7 @@ def test_what_belongs_to_somebody_else_is_copied(
         return really(descriptor, *arguments, **options)
 
     monkeypatch.setattr(os, name, theirs)
-    assert adopted(store, source) is How.COPIED
+    assert adopted(store, source) is Arrival.COPIED
     assert whole(store)
     assert source.stat().st_nlink == 1
 
@@ -79,13 +79,13 @@ def test_a_disk_that_shares_bytes_shares_them(store: Store, source: Path, monkey
         return os.pwrite(target, os.pread(original, len(DATA) + 1, 0), 0)
 
     monkeypatch.setattr(fcntl, "ioctl", clone)
-    assert adopted(store, source, may_link=False) is How.COPIED
+    assert adopted(store, source, may_link=False) is Arrival.COPIED
     assert whole(store)
 
 
 def test_of_many_at_once_one_brings_it(store: Store, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ingest, "PATIENCE", 60.0)
-    found: list[How] = []
+    found: list[Arrival] = []
     threads = [threading.Thread(target=lambda: found.append(adopted(store, source))) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -101,11 +101,11 @@ def test_a_download_is_left_to_its_leader(store: Store, source: Path, monkeypatc
     assert claim
     with claim, claim.partial() as partial:
         partial.append(DATA[:1000])
-        with pytest.raises(Unfit, match="is being downloaded"):
+        with pytest.raises(Rejected, match="is being downloaded"):
             adopted(store, source)
         partial.append(DATA[1000:])
         partial.commit()
-    assert adopted(store, source) is How.HERE
+    assert adopted(store, source) is Arrival.HERE
     assert whole(store)
 
 
@@ -114,7 +114,7 @@ def test_what_a_dead_leader_left_is_swept_up(store: Store, source: Path) -> None
     assert claim
     with claim, claim.partial() as partial:
         partial.append(DATA[:1000])
-    assert adopted(store, source) is How.LINKED
+    assert adopted(store, source) is Arrival.LINKED
     assert whole(store)
     assert store.files("partial") == set()
 
@@ -122,7 +122,7 @@ def test_what_a_dead_leader_left_is_swept_up(store: Store, source: Path) -> None
 def test_a_blob_that_was_cut_short_here_is_mended(store: Store, source: Path) -> None:
     store.put(DATA)
     os.truncate(store.layout.blob(DIGEST), 5)
-    assert adopted(store, source) is How.LINKED
+    assert adopted(store, source) is Arrival.LINKED
     assert whole(store)
 
 
@@ -135,9 +135,9 @@ def test_what_was_written_long_ago_is_not_waited_for(
     waits: list[str] = []
     monkeypatch.setattr(linking, "sync_disk", lambda folder: waits.append("everything"))
     monkeypatch.setattr(os, "fsync", lambda descriptor: waits.append("one"))
-    adoption = Adoption(store.layout, may_link=True)
-    assert adoption.file(DIGEST, str(source), len(DATA)) is How.LINKED
-    adoption.settle()
+    adoption = Ingest(store.layout, may_link=True)
+    assert adoption.add_file(DIGEST, str(source), len(DATA)) is Arrival.LINKED
+    adoption.sync_to_disk()
     assert waits == ["everything", *([] if old else ["one", "one"]), "everything"]
     assert whole(store)
 
@@ -146,7 +146,7 @@ def test_damage_leaves_the_source_as_it_was(store: Store, source: Path) -> None:
     source.write_bytes(DATA[:-1])
     mode = source.stat().st_mode
     for may_link in (True, False):
-        with pytest.raises(Unfit, match="its bytes are those of sha256:"):
+        with pytest.raises(Rejected, match="its bytes are those of sha256:"):
             adopted(store, source, may_link)
     assert (source.stat().st_mode, source.stat().st_nlink) == (mode, 1)
     assert store.files("blobs") == set()
@@ -155,7 +155,7 @@ def test_damage_leaves_the_source_as_it_was(store: Store, source: Path) -> None:
 def test_what_is_no_file_is_not_waited_for(store: Store, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path, words in ((tmp_path / "pipe", "no file"), (tmp_path, "no file"), (tmp_path / "none", "No such file")):
-        with pytest.raises(Unfit, match=words):
+        with pytest.raises(Rejected, match=words):
             adopted(store, path)
 
 
@@ -167,7 +167,7 @@ def test_a_source_that_cannot_be_read_is_not_the_stores_trouble(
 
     monkeypatch.setattr(os, "preadv", broken)
     for may_link in (True, False):
-        with pytest.raises(Unfit, match="cannot be read: Input/output error"):
+        with pytest.raises(Rejected, match="cannot be read: Input/output error"):
             adopted(store, source, may_link)
 
 
@@ -177,21 +177,21 @@ def test_a_file_that_grows_while_it_is_read_is_refused(store: Store, source: Pat
             with source.open("ab") as file:
                 file.write(b"more" * 1_000_000)
 
-    with pytest.raises(Unfit):
-        Adoption(store.layout, may_link=True, tick=grow).file(DIGEST, str(source), len(DATA))
+    with pytest.raises(Rejected):
+        Ingest(store.layout, may_link=True, tick=grow).add_file(DIGEST, str(source), len(DATA))
     assert store.files("blobs") == set()
 
 
 def test_the_ledger_counts_it(store: Store, source: Path) -> None:
-    ledger = Ledger(store.layout)
-    ledger.settle(0, 0)
+    ledger = SizeLedger(store.layout)
+    ledger.replace(0, 0)
     adopted(store, source)
     adopted(store, source)
     assert ledger.total() == len(DATA)
 
 
 def test_in_somebody_elses_store_nothing_is_made(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    refuse_stranger(store.layout)
+    require_owner(store.layout)
     really = os.stat
 
     def theirs(path: Any, **options: Any) -> os.stat_result:
@@ -202,4 +202,4 @@ def test_in_somebody_elses_store_nothing_is_made(store: Store, monkeypatch: pyte
 
     monkeypatch.setattr(os, "stat", theirs)
     with pytest.raises(StoreError, match="run this as user"):
-        refuse_stranger(store.layout)
+        require_owner(store.layout)
