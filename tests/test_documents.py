@@ -12,7 +12,7 @@ import yaml
 
 from registry_cache.cli import COMMANDS
 from registry_cache.config import load_config
-from tests.harness.documents import FENCE, LINK, PAGES, ROOT, anchors, name, prose
+from tests.harness.documents import FENCE, LINK, PAGES, ROOT, TOPS, anchors, folders, name, prose
 from tests.harness.tls import make_certificate
 
 # Variables may stand before a command, and the configuration's name before a verb.
@@ -129,3 +129,25 @@ def test_every_decision_is_in_the_index() -> None:
 
 def test_the_readme_fits_a_sitting() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 140
+
+
+def test_the_map_of_contributing_is_the_tree() -> None:
+    [(_, drawn)] = FENCE.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    there = {folder for top in TOPS for folder in folders(top)}
+    # The map says once that a package has a folder of its name among the tests.
+    mirrored = {folder.replace("registry_cache/", "tests/", 1) for folder in folders("registry_cache")}
+
+    assert mapped(drawn) | (mirrored & there) == there
+
+
+def mapped(drawn: str) -> set[str]:
+    """Return the folders that a map draws: each indented below the one that holds it, ``{a,b}`` for several in one."""
+    found: set[str] = set()
+    above: list[tuple[int, str]] = []
+    for indent, path, several in re.findall(r"^( *)([\w./-]+?)/(?:\{([\w,]+)\}/)?(?:  .*)?$", drawn, re.MULTILINE):
+        above = [(depth, folder) for depth, folder in above if depth < len(indent)]
+        whole = "/".join([*(folder for _, folder in above), path])
+        above.append((len(indent), path))
+        found |= {str(parent) for parent in [Path(whole), *Path(whole).parents]} - {"."}
+        found |= {f"{whole}/{each}" for each in several.split(",") if several}
+    return found

@@ -10,8 +10,7 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), ROO
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
-_FOLDERS = ("registry_cache", "tests", "bench", "deploy", "tools", "docs", ".ci")
-_NOT_OURS = {"__pycache__", "results"}
+TOPS = ("registry_cache", "tests", "bench", "deploy", "tools", "docs", ".ci")
 
 
 def name(path: Path) -> str:
@@ -30,18 +29,19 @@ def anchors(page: Path) -> set[str]:
 
 
 def folders(top: str) -> set[str]:
-    """Return the folders below ``top`` that hold files of ours, with ``top`` itself."""
-    return {name(file.parent) for file in _files(ROOT / top)}
+    """Return ``top`` and the folders below it that hold files of ours."""
+    found = {parent for file in (ROOT / top).rglob("*") if _is_ours(file) for parent in file.parents}
+    return {name(folder) for folder in found if folder.is_relative_to(ROOT / top)}
 
 
 def texts() -> Iterator[tuple[Path, str]]:
     """Yield every text of the repository: code, tests, documents and what an operator copies."""
     loose = [file for file in sorted(ROOT.iterdir()) if file.is_file() and file.name not in {".git", "LICENSE"}]
-    for file in [*loose, *(file for top in _FOLDERS for file in _files(ROOT / top))]:
-        yield file, file.read_text(encoding="utf-8")
+    for file in [*loose, *(file for top in TOPS for file in sorted((ROOT / top).rglob("*")))]:
+        # What the benchmark printed is large and cites nothing.
+        if _is_ours(file) and file.parent.name != "results":
+            yield file, file.read_text(encoding="utf-8", errors="replace")
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for file in sorted(folder.rglob("*")):
-        if file.is_file() and not _NOT_OURS & set(file.parts):
-            yield file
+def _is_ours(file: Path) -> bool:
+    return file.is_file() and "__pycache__" not in file.parts
