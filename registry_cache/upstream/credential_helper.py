@@ -46,11 +46,7 @@ class CredentialHelper:
     """Asks ``program`` for the credentials of ``server`` and uses them for ``lifetime``."""
 
     def __init__(
-        self,
-        program: str,
-        server: str,
-        lifetime: timedelta | None,
-        clock: Callable[[], float] = time.monotonic,
+        self, program: str, server: str, lifetime: timedelta | None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._program = program
         self._server = server

@@ -65,10 +65,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     context.load_verify_locations(ours / "certificate.pem")
     default, hub, extra, team = (FakeUpstream() for _ in range(4))
     secure, proxy = FakeUpstream(tls=context), HttpProxy()
-    shown: dict[str, Any] = {
-        "clientcertificate": str(ours / "certificate.pem"),
-        "clientkey": str(ours / "key.pem"),
-    }
+    shown: dict[str, Any] = {"clientcertificate": str(ours / "certificate.pem"), "clientkey": str(ours / "key.pem")}
     upstreams: dict[str, dict[str, Any]] = {
         "docker.io": {"remoteurl": hub.url},
         "ghcr.io": {"remoteurl": extra.url, "aliases": ["extra.example", "extra.example:8443"]},

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from registry_cache.upstream.account import Account, Credentials, FixedAccount
 from registry_cache.upstream.auth import Authenticator
+from registry_cache.upstream.blob_body import BlobBody
 from registry_cache.upstream.client import Upstream
 from registry_cache.upstream.health import Health, PrivateHealth
 from registry_cache.upstream.session import TLS, Session, Timeouts
@@ -18,6 +19,14 @@ assert APP_NAME == APP
 
 ME = Credentials("me", "secret")
 NO_TIMEOUTS = Timeouts(connect=20.0, read=40.0)
+
+
+def read_all(body: BlobBody) -> bytes:
+    """What a body holds; closes it."""
+    try:
+        return b"".join(body)
+    finally:
+        body.close()
 
 
 def connect(

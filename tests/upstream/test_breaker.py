@@ -11,11 +11,6 @@ from tests.harness.pull_rig import SECONDS, Clock
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def breaker(clock: Clock) -> Breaker:
     return Breaker(clock, failures=3)
 

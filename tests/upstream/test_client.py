@@ -23,14 +23,13 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import MAX_MANIFEST_SIZE
 from registry_cache.oci.names import Repository, Tag
 from registry_cache.upstream import client
-from registry_cache.upstream.blob_body import BlobBody
 from registry_cache.upstream.client import Upstream
 from tests.harness.cdn import FakeCdn
 from tests.harness.content import OCI_MANIFEST
 from tests.harness.images import make_artifact, make_image, random_bytes
 from tests.harness.store_rig import APP, LATEST
 from tests.harness.upstream import FakeUpstream
-from tests.harness.upstream_rig import connect
+from tests.harness.upstream_rig import connect, read_all
 
 DATA = random_bytes(100_000, seed=8)
 DIGEST = Digest.of(DATA)
@@ -44,18 +43,11 @@ def registry(upstream: FakeUpstream) -> Upstream:
     return connect(upstream.url)
 
 
-def read(body: BlobBody) -> bytes:
-    try:
-        return b"".join(body)
-    finally:
-        body.close()
-
-
 def test_a_blob_and_its_size(registry: Upstream) -> None:
     assert registry.head_blob(APP, DIGEST) == len(DATA)
     body = registry.open_blob(APP, DIGEST)
     assert (body.start, body.size) == (0, len(DATA))
-    assert read(body) == DATA
+    assert read_all(body) == DATA
 
 
 @pytest.mark.parametrize("start", [1, 50_000, len(DATA) - 1])
@@ -64,12 +56,12 @@ def test_the_rest_of_a_blob(upstream: FakeUpstream, registry: Upstream, start: i
     upstream.faults.no_range = no_range
     body = registry.open_blob(APP, DIGEST, start)
     assert (body.start, body.size) == (start, len(DATA))
-    assert read(body) == DATA[start:]
+    assert read_all(body) == DATA[start:]
 
 
 def test_nothing_behind_the_end(registry: Upstream) -> None:
     body = registry.open_blob(APP, DIGEST, len(DATA))
-    assert (body.size, read(body)) == (len(DATA), b"")
+    assert (body.size, read_all(body)) == (len(DATA), b"")
 
 
 def test_a_head_without_a_length_is_an_answer_and_a_get_tells_the_size(
@@ -112,19 +104,9 @@ def test_a_content_server_that_refuses_a_get_too_says_nothing(
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        (400, UpstreamError),
-        (401, Denied),
-        (403, Denied),
-        (404, BlobUnknown),
-        (405, UpstreamError),
-        (408, UpstreamUnavailable),
-        (410, UpstreamError),
-        (429, TooManyRequests),
-        (451, UpstreamError),
-        (500, UpstreamUnavailable),
-        (503, UpstreamUnavailable),
-        (304, UpstreamError),
-        (307, UpstreamError),
+        *((status, UpstreamError) for status in (304, 307, 400, 405, 410, 451)),
+        *((status, UpstreamUnavailable) for status in (408, 500, 503)),
+        *((401, Denied), (403, Denied), (404, BlobUnknown), (429, TooManyRequests)),
     ],
 )
 def test_what_a_status_means(
@@ -222,7 +204,7 @@ def test_an_outage_is_found_out_and_ends(upstream: FakeUpstream, registry: Upstr
     assert len(upstream.exchanges) < 6
     # A download that has begun insists.
     upstream.faults.status = None
-    assert read(registry.open_blob(APP, DIGEST, is_retry=True)) == DATA
+    assert read_all(registry.open_blob(APP, DIGEST, is_retry=True)) == DATA
     assert registry.head_blob(APP, DIGEST) == len(DATA)
 
 
@@ -283,11 +265,11 @@ def test_tags_in_pages(upstream: FakeUpstream, registry: Upstream) -> None:
 
 def test_referrers_in_pages(upstream: FakeUpstream, registry: Upstream) -> None:
     image = make_image(upstream, tag="latest")
-    made = {make_artifact(upstream, image.digest) for _ in range(1)}
+    make_artifact(upstream, image.digest)
     upstream.faults.page_size = 1
     found = registry.referrers(APP, Digest.parse(image.digest))
     assert found is not None
-    assert len(found) == len(made)
+    assert len(found) == 1
     upstream.faults.no_referrers = True
     assert registry.referrers(APP, Digest.parse(image.digest)) is None
 

@@ -29,12 +29,13 @@ ANSWER = f"""cat <<END
 {{"ServerURL": "{SERVER}", "Username": "AWS", "Secret": "{SECRET}"}}
 END"""
 
+NO_CREDENTIALS = [
+    *(":", "printf '\\377'", "head -c 60000 /dev/zero | tr '\\0' '['", f"echo {SECRET}", f"echo '[\"{SECRET}\"]'"),
+    *(f'echo \'{{"Secret": "{SECRET}"}}\'', f'echo \'{{"Username": "AWS", "Secret": {{"is": "{SECRET}"}}}}\''),
+    'echo \'{"Username": null, "Secret": null}\'',
+]
+
 MakeHelper = Callable[..., CredentialHelper]
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
@@ -112,18 +113,8 @@ def test_many_who_ask_at_once_cost_one_call(make_helper: MakeHelper, calls: Call
         (f"echo {SECRET}; exit 3", "exit status 3"),
         ("printf '\\377\\376' >&2; exit 1", "exit status 1"),
         ("kill -9 $$", "exit status -9"),
-        (f"echo {SECRET}", "not a JSON object with Username and Secret"),
-        (f"echo '[\"{SECRET}\"]'", "not a JSON object with Username and Secret"),
-        ("head -c 60000 /dev/zero | tr '\\0' '['", "not a JSON object with Username and Secret"),
-        (f'echo \'{{"Secret": "{SECRET}"}}\'', "not a JSON object with Username and Secret"),
-        (
-            f'echo \'{{"Username": "AWS", "Secret": {{"is": "{SECRET}"}}}}\'',
-            "not a JSON object with Username and Secret",
-        ),
         (f'echo \'{{"Username": "<token>", "Secret": "{SECRET}"}}\'', "it gave an identity token and no password"),
-        ('echo \'{"Username": null, "Secret": null}\'', "not a JSON object with Username and Secret"),
-        ("printf '\\377'", "not a JSON object with Username and Secret"),
-        (":", "not a JSON object with Username and Secret"),
+        *((script, "not a JSON object with Username and Secret") for script in NO_CREDENTIALS),
     ],
 )
 def test_what_is_no_answer_is_an_error_without_a_secret(
