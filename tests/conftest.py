@@ -5,41 +5,22 @@ import logging
 import signal
 import ssl
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import hypothesis
 import pytest
 
 from tests.harness.cdn import FakeCdn
+from tests.harness.fixture_types import MakeCache, MakePuller, MakeUpstream
 from tests.harness.loopback import Loopback
 from tests.harness.pullers import Puller
 from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
 
 Server = TypeVar("Server", bound=Loopback)
-
-
-class MakeUpstream(Protocol):
-    """Starts one more fake upstream."""
-
-    def __call__(self, *, tls: ssl.SSLContext | None = None) -> FakeUpstream: ...
-
-
-class MakeCache(Protocol):
-    """Starts one more cache in front of `upstream`, or of the registry at `url`; see CacheServer."""
-
-    def __call__(
-        self,
-        config: Mapping[str, Any] | None = None,
-        *,
-        url: str | None = None,
-        environment: Mapping[str, str] | None = None,
-        root: Path | None = None,
-        workers: int = 2,
-    ) -> CacheServer: ...
 
 
 # The same examples every time: what a rare one finds must not stop somebody else's change. And no failure over how long
@@ -139,14 +120,14 @@ def cache(make_cache: MakeCache) -> CacheServer:
 
 
 @pytest.fixture
-def make_puller(make_cache: MakeCache) -> Iterator[Callable[[str], Puller]]:
+def make_puller(make_cache: MakeCache) -> Iterator[MakePuller]:
     """A function that makes a client of the server at a URL. Clients leave before the caches are stopped."""
     with ExitStack() as stack:
         yield lambda url: stack.enter_context(Puller(url))
 
 
 @pytest.fixture
-def puller(cache: CacheServer, make_puller: Callable[[str], Puller]) -> Puller:
+def puller(cache: CacheServer, make_puller: MakePuller) -> Puller:
     """A client of `cache`."""
     return make_puller(cache.url)
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.conftest import MakeCache
+from tests.harness.fixture_types import MakeCache
 from tests.harness.images import Image, MiB, make_image
 from tests.harness.pullers import Puller
 from tests.harness.upstream import FakeUpstream

@@ -1,13 +1,13 @@
 """One download, many readers: whoever asks for a blob while it arrives reads along, and upstream sees one client."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from registry_cache.pull.source import MAX_FRUITLESS
-from tests.conftest import MakeCache
 from tests.harness.content import APP, digest_of
+from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import KiB, MiB, random_bytes
 from tests.harness.pullers import Pull, Puller, Result
 from tests.harness.server import CacheServer
@@ -60,7 +60,7 @@ def test_clients_of_two_instances_over_one_store_cost_one_download(
     cache: CacheServer,
     make_cache: MakeCache,
     puller: Puller,
-    make_puller: Callable[[str], Puller],
+    make_puller: MakePuller,
 ) -> None:
     blob = upstream.add_blob(random_bytes(4 * MiB, seed="two instances"))
     upstream.faults.hold_at = 1 * MiB

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.conftest import MakeCache
+from tests.harness.fixture_types import MakeCache
 from tests.harness.images import make_image
 from tests.harness.pullers import Puller
 from tests.harness.upstream import FakeUpstream

@@ -1,14 +1,14 @@
 """Lists: tags and referrers as upstream has them, the catalog of what is here."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.conftest import MakeCache
 from tests.harness.content import APP, OCI_INDEX
+from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import make_artifact, make_fallback_tag, make_image, sign_as_cosign
 from tests.harness.pullers import Answer, Puller
 from tests.harness.server import CacheServer
@@ -168,7 +168,7 @@ def test_referrers_of_a_stale_fallback_tag_are_stale(upstream: FakeUpstream, pul
 
 @pytest.mark.parametrize("path", ["tags/list", "referrers/{digest}"])
 def test_what_is_known_of_a_list_is_served_after_a_tags_patience(
-    upstream: FakeUpstream, make_cache: MakeCache, make_puller: Callable[[str], Puller], path: str
+    upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller, path: str
 ) -> None:
     puller = make_puller(make_cache({"proxy": {"tag_timeout": "300ms"}}, workers=1).url)
     image = make_image(upstream, tag="1")

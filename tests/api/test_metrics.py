@@ -7,15 +7,14 @@ import re
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.conftest import MakeCache
 from tests.harness.components import require
 from tests.harness.content import APP, digest_of
+from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import MiB, make_image, random_bytes
 from tests.harness.pullers import Puller
 from tests.harness.server import CacheServer
@@ -24,7 +23,6 @@ from tests.harness.upstream import FakeUpstream
 from tests.harness.waiting import eventually
 from tests.harness.workers import Workers
 
-MakePuller = Callable[[str], Puller]
 SIZE, HELD_AT = 4 * MiB, 1 * MiB
 
 

@@ -1,13 +1,12 @@
 """A whole image, from a cold cache and from a warm one; with tokens, with passwords, by way of a CDN."""
 
 import http.client
-from collections.abc import Callable
 
 import pytest
 
-from tests.conftest import MakeCache
 from tests.harness.cdn import FakeCdn
 from tests.harness.content import APP, DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, digest_of
+from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import Image, KiB, Kind, MiB, make_artifact, make_image, make_index, random_bytes
 from tests.harness.pullers import Answer, Puller
 from tests.harness.upstream import FakeUpstream
@@ -15,8 +14,6 @@ from tests.harness.workers import Workers
 
 PRIVATE = "team/private"
 ACCOUNT = {"username": "me", "password": "s3cret"}
-
-MakePuller = Callable[[str], Puller]
 
 
 def pull(puller: Puller, image: Image, reference: str = "1") -> list[str]:

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import MakeCache
 from tests.harness.content import APP, digest_of
+from tests.harness.fixture_types import MakeCache
 from tests.harness.images import KiB, MiB, random_bytes
 from tests.harness.pullers import Puller
 from tests.harness.server import CacheServer

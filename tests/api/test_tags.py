@@ -1,11 +1,9 @@
 """Tags follow the upstream: every pull asks it, cheaply; when it does not answer, what we have is served as stale."""
 
-from collections.abc import Callable
-
 import pytest
 
-from tests.conftest import MakeCache
 from tests.harness.content import APP, OCI_MANIFEST
+from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import make_image
 from tests.harness.pullers import Answer, Puller
 from tests.harness.server import CacheServer
@@ -99,7 +97,7 @@ def test_a_deleted_tag_is_gone_and_stays_forgotten(upstream: FakeUpstream, pulle
 
 
 def test_a_silent_upstream_is_waited_for_for_as_long_as_the_operator_says(
-    upstream: FakeUpstream, make_cache: MakeCache, make_puller: Callable[[str], Puller]
+    upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller
 ) -> None:
     puller = make_puller(make_cache({"proxy": {"tag_timeout": "300ms"}}).url)
     image = make_image(upstream, tag="latest")
@@ -225,7 +223,7 @@ def test_all_who_asked_meanwhile_learn_the_same_error(
 
 
 def test_within_its_maximal_age_a_tag_is_not_asked_for(
-    upstream: FakeUpstream, make_cache: MakeCache, make_puller: Callable[[str], Puller]
+    upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller
 ) -> None:
     image = make_image(upstream, tag="latest")
     puller = make_puller(make_cache({"proxy": {"tag_max_age": "1h"}}).url)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import MakeCache
 from tests.harness.content import APP
+from tests.harness.fixture_types import MakeCache
 from tests.harness.images import KiB, MiB, random_bytes
 from tests.harness.pullers import Pull
 from tests.harness.upstream import FakeUpstream

@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 
-from tests.conftest import MakeCache
 from tests.harness.components import require
 from tests.harness.content import digest_of
+from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import make_index
 from tests.harness.import_rig import inodes
 from tests.harness.programs import STOP_SECONDS, environment
-from tests.harness.pullers import Puller
 from tests.harness.upstream import FakeUpstream
 from tests.harness.waiting import eventually
 
@@ -57,7 +56,7 @@ def docker_registry(folder: Path, upstream: str) -> Iterator[str]:
 
 
 def test_its_storage_folder_moves_in(
-    upstream: FakeUpstream, make_cache: MakeCache, make_puller: Callable[[str], Puller], tmp_path: Path
+    upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller, tmp_path: Path
 ) -> None:
     index = make_index(upstream, kind="docker", layers=2)
     image = index.images[0]

@@ -20,9 +20,9 @@ from registry_cache.policy.eviction import SETTLE, Bounds
 from registry_cache.store import locks
 from registry_cache.store.layout import Layout
 from registry_cache.upkeep.cleanup import Cleanup, Result
-from tests.conftest import MakeCache
 from tests.harness.cleanup_rig import DAY, HOUR, killed_at, snapshot
 from tests.harness.content import APP, digest_of
+from tests.harness.fixture_types import MakeCache
 from tests.harness.images import Image, KiB, MiB, make_image, random_bytes
 from tests.harness.pullers import Puller
 from tests.harness.server import CacheServer

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.conftest import MakeCache
 from tests.harness.content import APP
+from tests.harness.fixture_types import MakeCache
 from tests.harness.images import MiB, make_image, random_bytes
 from tests.harness.pullers import Puller
 from tests.harness.server import CacheServer

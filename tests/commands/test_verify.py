@@ -19,9 +19,9 @@ from registry_cache.store import locks
 from registry_cache.store.layout import Layout
 from registry_cache.upkeep.cleanup import Cleanup
 from registry_cache.upkeep.verify import Task, Verify
-from tests.conftest import MakeCache
 from tests.harness.cleanup_rig import cut, flip
 from tests.harness.content import digest_of
+from tests.harness.fixture_types import MakeCache
 from tests.harness.images import Image, make_image
 from tests.harness.pullers import Puller
 from tests.harness.server import CacheServer

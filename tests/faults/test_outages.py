@@ -19,12 +19,11 @@ from registry_cache.pull.source import Response, Source
 from registry_cache.pull.transfer.download import Download
 from registry_cache.store.partials import Partial
 from registry_cache.upstream import transport
-from tests.conftest import MakeCache, MakeUpstream
 from tests.faults.conftest import Story
 from tests.harness.content import APP, OCI_INDEX, digest_of
+from tests.harness.fixture_types import MakeCache, MakePuller, MakeUpstream
 from tests.harness.images import Image, KiB, make_image
 from tests.harness.pull_rig import SECONDS, Clock
-from tests.harness.pullers import Puller
 from tests.harness.raw import RawServer
 from tests.harness.store_rig import APP as REPOSITORY
 from tests.harness.store_rig import HUB, LATEST, open_store
@@ -220,7 +219,7 @@ def test_a_404_removes_a_tag_and_nothing_else_does(story: Story) -> None:
 
 
 def test_the_server_starts_without_any_upstream(
-    make_upstream: MakeUpstream, make_cache: MakeCache, make_puller: Callable[[str], Puller], tmp_path: Path
+    make_upstream: MakeUpstream, make_cache: MakeCache, make_puller: MakePuller, tmp_path: Path
 ) -> None:
     """Refused; TLS that nobody vouches for; TLS where none is spoken; one that accepts and says nothing."""
     context, certificate = make_certificate(tmp_path)

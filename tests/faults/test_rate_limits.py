@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import pytest
 
-from tests.conftest import MakeCache
 from tests.faults.conftest import Story
 from tests.harness.content import APP
+from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import KiB, make_image, make_index
 from tests.harness.pullers import Puller
 from tests.harness.server import CacheServer
@@ -170,7 +169,7 @@ def test_what_one_worker_was_refused_the_other_does_not_ask(
     "before", [{}, {"username": "me", "password": "mistyped"}, {"username": "you", "password": "yours"}]
 )
 def test_a_limit_is_the_accounts_that_met_it(
-    upstream: FakeUpstream, make_cache: MakeCache, make_puller: Callable[[str], Puller], before: dict[str, str]
+    upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller, before: dict[str, str]
 ) -> None:
     """Whoever gives the mirror an account of its own limit is not to wait for six hours all the same."""
     image = make_image(upstream, tag="1", seed=113)
@@ -197,7 +196,7 @@ def test_a_limit_is_the_accounts_that_met_it(
 def test_a_mirror_may_send_its_clients_to_the_registry_instead(
     upstream: FakeUpstream,
     make_cache: MakeCache,
-    make_puller: Callable[[str], Puller],
+    make_puller: MakePuller,
     fallback: str,
     status: int,
     codes: set[str],

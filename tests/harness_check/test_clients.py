@@ -1,13 +1,13 @@
 """Images are real, and pulls and crowds see what was sent, and nothing else."""
 
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.harness.components import require
 from tests.harness.content import APP
+from tests.harness.fixture_types import MakePuller
 from tests.harness.images import KiB, MiB, make_image, make_index, random_bytes
 from tests.harness.pullers import Puller
 from tests.harness.upstream import FakeUpstream
@@ -16,7 +16,7 @@ DATA = random_bytes(4 * MiB, seed=3)
 
 
 @pytest.fixture
-def direct(upstream: FakeUpstream, make_puller: Callable[[str], Puller]) -> Puller:
+def direct(upstream: FakeUpstream, make_puller: MakePuller) -> Puller:
     """A client of the upstream, with nothing between."""
     return make_puller(upstream.url)
 

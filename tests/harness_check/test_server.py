@@ -1,12 +1,12 @@
 """The server's handles do what they say; a stand-in application takes the product's place."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.harness import server
-from tests.harness.pullers import Puller
+from tests.harness.fixture_types import MakePuller
 from tests.harness.server import CacheServer
 
 STAND_IN = """
@@ -32,9 +32,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CacheS
     cache.close()
 
 
-def test_workers_die_and_come_back_and_the_port_stays(
-    stand_in: CacheServer, make_puller: Callable[[str], Puller]
-) -> None:
+def test_workers_die_and_come_back_and_the_port_stays(stand_in: CacheServer, make_puller: MakePuller) -> None:
     client = make_puller(stand_in.url)
     before = stand_in.workers()
     pid, config, environment = eval(client.get("/").body)  # noqa: S307 - our own repr
@@ -61,7 +59,7 @@ def test_workers_die_and_come_back_and_the_port_stays(
         client.get("/")
 
 
-def test_a_traceback_in_the_log_fails_the_test(stand_in: CacheServer, make_puller: Callable[[str], Puller]) -> None:
+def test_a_traceback_in_the_log_fails_the_test(stand_in: CacheServer, make_puller: MakePuller) -> None:
     make_puller(stand_in.url).get("/fail")
     with pytest.raises(AssertionError, match="as wanted"):
         stand_in.stop()

@@ -3,15 +3,14 @@
 import http.client
 import socket
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import requests
 
-from tests.conftest import MakeUpstream
 from tests.harness.cdn import FakeCdn
 from tests.harness.content import APP, OCI_INDEX, digest_of
+from tests.harness.fixture_types import MakePuller, MakeUpstream
 from tests.harness.images import KiB, MiB, make_artifact, make_fallback_tag, make_image, random_bytes
 from tests.harness.pullers import Puller
 from tests.harness.raw import RawServer
@@ -23,7 +22,7 @@ SECONDS = 30.0
 
 
 @pytest.fixture
-def direct(upstream: FakeUpstream, make_puller: Callable[[str], Puller]) -> Puller:
+def direct(upstream: FakeUpstream, make_puller: MakePuller) -> Puller:
     """A client of the upstream, with nothing between."""
     return make_puller(upstream.url)
 

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,10 +14,9 @@ import pytest
 import yaml
 
 from registry_cache.server import memory_guard
-from tests.conftest import MakeCache
 from tests.harness.content import APP
+from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import MiB, random_bytes
-from tests.harness.pullers import Puller
 from tests.harness.server import REPOSITORY, CacheServer
 from tests.harness.upstream import FakeUpstream
 from tests.harness.waiting import eventually
@@ -27,7 +25,6 @@ from tests.server.test_start import GUNICORN, SERVE, STOP_SECONDS, Command, Star
 
 __all__ = ["start"]  # a fixture
 
-MakePuller = Callable[[str], Puller]
 RELOADS = 10
 PULLS_EACH = 5
 SIZE, HELD_AT = 2 * MiB, 1 * MiB

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.harness.pullers import Puller
+from tests.harness.fixture_types import MakePuller
 from tests.harness.server import KEPT_ENVIRONMENT, REPOSITORY
 from tests.harness.waiting import eventually
 
@@ -100,7 +100,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 @pytest.mark.parametrize("command", [SERVE, GUNICORN], ids=["registry-cache serve", "gunicorn"])
 def test_it_says_what_it_does_answers_soon_and_ends_on_control_c(
-    start: Start, make_puller: Callable[[str], Puller], tmp_path: Path, command: list[str]
+    start: Start, make_puller: MakePuller, tmp_path: Path, command: list[str]
 ) -> None:
     server = start(command)
     url = server.url()
@@ -143,7 +143,7 @@ def test_an_address_that_cannot_be_is_told_at_once(start: Start, tmp_path: Path,
 
 
 def test_nothing_is_imported_from_the_folder_it_is_started_in(
-    start: Start, make_puller: Callable[[str], Puller], tmp_path: Path
+    start: Start, make_puller: MakePuller, tmp_path: Path
 ) -> None:
     for name in ("yaml", "requests", "prometheus_client", "gevent", "registry_cache"):
         (tmp_path / f"{name}.py").write_text(f"raise SystemExit('{name}.py of the folder was imported')")

@@ -4,16 +4,14 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable
 from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import MakeCache
+from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import random_bytes
 from tests.harness.pull_rig import holding
-from tests.harness.pullers import Puller
 from tests.harness.upstream import FakeUpstream
 from tests.harness.waiting import eventually
 from tests.harness.workers import Workers
@@ -82,7 +80,7 @@ def listens(process: int, port: int) -> bool:
 
 
 def test_a_transfer_under_way_finishes_before_the_stop(
-    upstream: FakeUpstream, make_cache: MakeCache, make_puller: Callable[[str], Puller]
+    upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller
 ) -> None:
     cache = make_cache()
     blob = upstream.add_blob(random_bytes(4 * MiB, seed=1))

@@ -22,8 +22,8 @@ import gevent.ssl
 import pytest
 
 from registry_cache.server import tls_handshake
-from tests.conftest import MakeCache
 from tests.harness.components import require
+from tests.harness.fixture_types import MakeCache
 from tests.harness.images import make_image, random_bytes
 from tests.harness.programs import environment, run
 from tests.harness.server import CacheServer

@@ -20,8 +20,8 @@ from registry_cache.upstream.origin import origin
 from registry_cache.upstream.realm import check_realm
 from registry_cache.upstream.session import TLS
 from registry_cache.upstream.tokens import MAX_TOKEN_LENGTH, RENEW_BEFORE_SECONDS
-from tests.conftest import MakeUpstream
 from tests.harness.cdn import FakeCdn
+from tests.harness.fixture_types import MakeUpstream
 from tests.harness.pull_rig import SECONDS, Clock
 from tests.harness.store_rig import APP, OTHER
 from tests.harness.tls import make_certificate

@@ -11,8 +11,8 @@ from registry_cache.errors import UpstreamError, UpstreamTimeout, UpstreamUnavai
 from registry_cache.oci.digest import Digest
 from registry_cache.upstream.origin import origin
 from registry_cache.upstream.session import MAX_REDIRECTS, TLS, HttpRequest, Session, Timeouts
-from tests.conftest import MakeUpstream
 from tests.harness.cdn import FakeCdn
+from tests.harness.fixture_types import MakeUpstream
 from tests.harness.raw import RawServer
 from tests.harness.store_rig import APP
 from tests.harness.tls import make_certificate

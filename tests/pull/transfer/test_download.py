@@ -24,8 +24,8 @@ from registry_cache.pull.transfer.download import MIN_SPEED, SPEED_WINDOW, Downl
 from registry_cache.store.partials import Partial
 from registry_cache.upstream.client import Upstream
 from registry_cache.upstream.session import TLS, Timeouts
-from tests.conftest import MakeUpstream
 from tests.harness.cdn import FakeCdn
+from tests.harness.fixture_types import MakeUpstream
 from tests.harness.images import random_bytes
 from tests.harness.pull_rig import Body, Clock, Script, Try
 from tests.harness.store_rig import APP, HUB, Store, descriptors, open_store

@@ -19,8 +19,8 @@ from registry_cache.upstream.account import FixedAccount
 from registry_cache.upstream.diagnose.check import UpstreamCheck
 from registry_cache.upstream.diagnose.steps import CheckTarget, Step
 from registry_cache.upstream.session import TLS, Session, Timeouts
-from tests.conftest import MakeUpstream
 from tests.harness.content import APP
+from tests.harness.fixture_types import MakeUpstream
 from tests.harness.images import make_image
 from tests.harness.tls import make_certificate
 from tests.harness.upstream import FakeUpstream
