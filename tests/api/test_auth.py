@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import subprocess
 from collections.abc import Iterator
@@ -15,22 +14,19 @@ import pytest
 from tests.harness.components import require
 from tests.harness.images import make_image, random_bytes
 from tests.harness.programs import environment, run
-from tests.harness.pullers import Answer, Puller
+from tests.harness.pullers import Answer, Puller, login
 from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
 from tests.harness.waiting import eventually
 from tests.harness.workers import Workers
 
 PASSWORD = "correct horse"
+LOGIN = login("alice", PASSWORD)
 # bcrypt's least: what a login costs is not measured here, but counted.
 COST = 4
 COMPARED = "compared by bcrypt"
 REALM = 'the "big" cache'
 LONG_AGO = 1_000_000_000
-
-
-def login(user: str, password: str = PASSWORD) -> dict[str, str]:
-    return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
 
 
 class Guarded:
@@ -74,13 +70,13 @@ def guarded(shared_upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFact
     guarded.puller.close()
     guarded.cache.stop()
     told = guarded.cache.log_text()
-    for secret in (PASSWORD, login("alice")["Authorization"].split()[1], "wrong!"):
+    for secret in (PASSWORD, LOGIN["Authorization"].split()[1], "wrong!"):
         assert secret not in told
 
 
 def test_fifty_requests_cost_one_bcrypt_a_worker(guarded: Guarded) -> None:
     with ThreadPoolExecutor(10) as pool:
-        answers = list(pool.map(guarded.status, [login("alice")] * 50))
+        answers = list(pool.map(guarded.status, [LOGIN] * 50))
 
     assert answers == [200] * 50
     assert guarded.cache.log_text().count(f"{COMPARED} user=alice right=True") <= len(guarded.cache.workers())
@@ -88,7 +84,7 @@ def test_fifty_requests_cost_one_bcrypt_a_worker(guarded: Guarded) -> None:
 
 def test_a_login_is_no_matter_of_case_and_of_nobody_else(guarded: Guarded, upstream: FakeUpstream) -> None:
     blob = upstream.add_blob(data := random_bytes(100_000, seed=1))
-    headers = {"Authorization": login("alice")["Authorization"].replace("Basic", "bAsIc")}
+    headers = {"Authorization": LOGIN["Authorization"].replace("Basic", "bAsIc")}
 
     assert guarded.get(headers).status == 200
     assert guarded.get(headers, f"/v2/library/app/blobs/{blob}").body == data
@@ -123,7 +119,7 @@ def test_a_changed_file_is_taken_and_a_broken_one_is_not(guarded: Guarded) -> No
     content = guarded.file.read_text(encoding="utf-8")
     bob = bcrypt.hashpw(b"builder", bcrypt.gensalt(COST)).decode()
     guarded.write(f"bob:{bob}\n")
-    guarded.until_each_says(401, login("alice"))
+    guarded.until_each_says(401, LOGIN)
     guarded.until_each_says(200, login("bob", "builder"))
 
     guarded.write("bob:builder\n")
@@ -131,7 +127,7 @@ def test_a_changed_file_is_taken_and_a_broken_one_is_not(guarded: Guarded) -> No
     eventually(lambda: guarded.status(login("bob", "builder")) == 200 and "cannot be used" in told())
 
     guarded.write(content)
-    guarded.until_each_says(200, login("alice"))
+    guarded.until_each_says(200, LOGIN)
     assert "builder" not in told()
     assert told().count("cannot be used") <= 2
 
@@ -140,7 +136,7 @@ REFUSED = {
     "no header": {},
     "another scheme": {"Authorization": "Bearer abc"},
     "a wrong password": login("alice", "wrong!"),
-    "no user": login("mallory"),
+    "no user": login("mallory", PASSWORD),
     "a longer password": login("alice", PASSWORD + "x" * 72),
     "no base64": {"Authorization": "Basic ***"},
     "no colon": {"Authorization": "Basic YWxpY2U="},

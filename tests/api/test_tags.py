@@ -5,23 +5,14 @@ import pytest
 from tests.harness.content import APP, OCI_MANIFEST
 from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import make_image
-from tests.harness.pullers import Answer, Puller
+from tests.harness.pullers import Puller
 from tests.harness.server import CacheServer
+from tests.harness.telling import code, told
 from tests.harness.upstream import FakeUpstream
 from tests.harness.waiting import eventually
 from tests.harness.workers import Workers
 
 LATEST = f"/v2/{APP}/manifests/latest"
-
-
-def told(answer: Answer) -> tuple[int, str | None, str | None]:
-    """Status, outcome and digest."""
-    return answer.status, answer.headers["X-Cache"], answer.headers["Docker-Content-Digest"]
-
-
-def code(answer: Answer) -> tuple[int, str]:
-    """Status and error code."""
-    return answer.status, answer.json()["errors"][0]["code"]
 
 
 def test_an_unchanged_tag_costs_a_head_and_no_counted_pull(upstream: FakeUpstream, puller: Puller) -> None:

@@ -32,11 +32,6 @@ def client(failing: CacheServer) -> Iterator[Puller]:
         yield puller
 
 
-def stored(cache: CacheServer, digest: str) -> Path:
-    hex = digest.removeprefix("sha256:")
-    return cache.root / "blobs" / "sha256" / hex[:2] / hex
-
-
 def lose(path: Path, offset: int) -> None:
     os.setxattr(path, ATTRIBUTE, b"%d" % offset)
 
@@ -48,7 +43,7 @@ def test_it_is_sent_whole_and_kept_anew(
 ) -> None:
     data = random_bytes(size, seed=size + lost)
     digest = upstream.add_blob(data)
-    path = stored(failing, digest)
+    path = failing.blob_file(digest)
     assert client.blob(digest).body == data
     lose(path, lost)
 
@@ -65,7 +60,7 @@ def test_a_range_of_it_is_right(upstream: FakeUpstream, failing: CacheServer, cl
     data = random_bytes(3 * MiB, seed=9)
     digest = upstream.add_blob(data)
     assert client.blob(digest).body == data
-    lose(stored(failing, digest), 2 * MiB)
+    lose(failing.blob_file(digest), 2 * MiB)
 
     answer = client.get(f"/v2/{APP}/blobs/{digest}", {"Range": f"bytes={MiB}-{3 * MiB - 2}"})
 
@@ -76,7 +71,7 @@ def test_a_crowd_costs_one_transfer(upstream: FakeUpstream, failing: CacheServer
     data = random_bytes(3 * MiB, seed=10)
     digest = upstream.add_blob(data)
     assert client.blob(digest).body == data
-    lose(stored(failing, digest), MiB)
+    lose(failing.blob_file(digest), MiB)
 
     def pull(_: int) -> str:
         with Puller(failing.url) as puller:
@@ -94,7 +89,7 @@ def test_where_the_registry_is_gone_too_the_client_is_cut(
     data = random_bytes(3 * MiB, seed=11)
     digest = upstream.add_blob(data)
     assert client.blob(digest).body == data
-    lose(stored(failing, digest), MiB)
+    lose(failing.blob_file(digest), MiB)
     upstream.faults.status = 503
 
     pull = client.start_blob(APP, digest).finish()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,10 +12,9 @@ import pytest
 from registry_cache.commands.command import become_owner
 from registry_cache.errors import StoreError
 from registry_cache.store.layout import Layout
-from tests.harness.programs import short_folder
+from tests.harness.programs import PROGRAM, short_folder
 
 OWNER = 54321  # nobody's on this machine
-PROGRAM = Path(sys.executable).with_name("registry-cache")
 
 
 @pytest.fixture
@@ -29,7 +27,7 @@ def root() -> Iterator[Path]:
 def typed(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(root), "PATH": os.defpath}
     return subprocess.run(
-        [str(PROGRAM), *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False
+        [PROGRAM, *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from registry_cache import __version__, cli
 from registry_cache.commands import serve
+from tests.harness.programs import PROGRAM
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -126,11 +127,10 @@ def test_gunicorn_itself_stops_at_a_bad_configuration(settings: str, bad: str) -
 
 def test_a_full_standard_output_is_one_line(tmp_path: Path) -> None:
     environment = {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(tmp_path / "store"), "PATH": os.defpath}
-    program = Path(sys.executable).with_name("registry-cache")
     for command in ("cleanup", "status", "pins"):
         with open("/dev/full", "wb") as full:
             done = subprocess.run(
-                [program, command],
+                [PROGRAM, command],
                 env=environment,
                 stdout=full,
                 stderr=subprocess.PIPE,

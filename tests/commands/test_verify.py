@@ -28,11 +28,6 @@ from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
 
 
-def stored(cache: CacheServer, digest: str) -> Path:
-    hex = digest.removeprefix("sha256:")
-    return cache.root / "blobs" / "sha256" / hex[:2] / hex
-
-
 def pull(puller: Puller, image: Image, reference: str = "1") -> list[str]:
     """Pull a whole image; return what was wrong."""
     answers = {image.digest: puller.manifest(reference, image.repository)}
@@ -53,7 +48,7 @@ def test_a_flipped_bit_is_found_and_the_next_pull_is_right(
     assert pull(puller, image) + pull(puller, other) == []
     layer = image.layers[0]
     assert layer in other.layers
-    path = stored(cache, layer)
+    path = cache.blob_file(layer)
     flip(str(path))
     damaged = path.read_bytes()
 
@@ -79,7 +74,7 @@ def test_a_flipped_manifest_is_found_and_the_next_pull_is_right(
 ) -> None:
     image = make_image(upstream)
     assert pull(puller, image) == []
-    flip(str(stored(cache, image.digest)))
+    flip(str(cache.blob_file(image.digest)))
     assert verify(cache, "--repair")["repaired"] == 1
     upstream.forget()
     assert pull(puller, image, image.digest if reference == "digest" else "1") == []
@@ -94,7 +89,7 @@ def test_a_blob_of_a_wrong_size_is_healed_at_the_next_pull(
     image = make_image(upstream)
     assert pull(puller, image) == []
     layer = image.layers[0]
-    cut(str(stored(cache, layer)), size)
+    cut(str(cache.blob_file(layer)), size)
     upstream.forget()
     answer = puller.blob(layer)
     assert (answer.status, digest_of(answer.body), answer.headers["X-Cache"]) == (200, layer, "miss")
@@ -109,7 +104,7 @@ def test_a_damaged_manifest_is_healed_at_the_next_pull(
 ) -> None:
     image = make_image(upstream)
     assert pull(puller, image) == []
-    harm(str(stored(cache, image.digest)))
+    harm(str(cache.blob_file(image.digest)))
     upstream.forget()
     answer = puller.manifest(image.digest if reference == "digest" else "1")
     assert (answer.status, answer.body) == (200, image.manifest)

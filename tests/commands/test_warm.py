@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,12 +12,11 @@ from pathlib import Path
 from registry_cache.oci.platform import this_machine
 from tests.harness.content import APP, digest_of
 from tests.harness.images import Image, KiB, MiB, make_image, make_index
+from tests.harness.programs import PROGRAM
 from tests.harness.pullers import Puller
 from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
 from tests.harness.waiting import SECONDS, eventually
-
-PROGRAM = str(Path(sys.executable).with_name("registry-cache"))
 
 
 def size(upstream: FakeUpstream, image: Image) -> int:

@@ -2,12 +2,12 @@
 
 import http.client
 import re
-import socket
 from collections.abc import Iterator, Mapping
 from email.message import Message
 
 import pytest
 
+from tests.harness import raw_client
 from tests.harness.content import APP, OCI_MANIFEST, digest_of
 from tests.harness.images import make_image, random_bytes
 from tests.harness.pullers import Answer, Puller
@@ -101,16 +101,6 @@ def code(answer: Answer) -> str:
     assert isinstance(error["message"], str)
     assert error["message"]
     return str(error["code"])
-
-
-def raw(address: str, request: bytes) -> Answer:
-    """Send these very bytes, and no end; read one answer."""
-    host, _, port = address.partition(":")
-    with socket.create_connection((host, int(port)), timeout=SECONDS) as connection:
-        connection.sendall(request)
-        response = http.client.HTTPResponse(connection, method=request.partition(b" ")[0].decode("latin-1"))
-        response.begin()
-        return Answer(response.status, response.headers, response.read())
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -360,7 +350,7 @@ PUSHES = [
     ids=["nothing", "announced", "expecting"],
 )
 def test_pushing_is_unsupported_before_the_body_is_read(address: str, method: str, path: str, body: bytes) -> None:
-    answer = raw(address, f"{method} {path} HTTP/1.1\r\nHost: {address}\r\n".encode() + body + b"\r\n")
+    answer = raw_client.ask(address, f"{method} {path} HTTP/1.1\r\nHost: {address}\r\n".encode() + body + b"\r\n")
     check(method, answer)
     assert (answer.status, code(answer)) == (405, "UNSUPPORTED")
     assert answer.headers["Allow"] == "GET, HEAD"
@@ -368,13 +358,13 @@ def test_pushing_is_unsupported_before_the_body_is_read(address: str, method: st
 
 def test_a_chunked_push_is_unsupported_too(address: str) -> None:
     head = f"PATCH /v2/{APP}/blobs/uploads/1 HTTP/1.1\r\nHost: {address}\r\nTransfer-Encoding: chunked\r\n\r\n"
-    answer = raw(address, head.encode())
+    answer = raw_client.ask(address, head.encode())
     assert (answer.status, code(answer)) == (405, "UNSUPPORTED")
 
 
 def test_a_get_with_a_body_is_a_get(address: str) -> None:
     request = f"GET /v2/{APP}/manifests/1 HTTP/1.1\r\nHost: {address}\r\nContent-Length: 3\r\n\r\nabc"
-    assert raw(address, request.encode()).status == 200
+    assert raw_client.ask(address, request.encode()).status == 200
 
 
 @pytest.mark.parametrize(
@@ -382,7 +372,7 @@ def test_a_get_with_a_body_is_a_get(address: str) -> None:
     [b"GET /v2/\x00/manifests/1 HTTP/1.1", b"GET /v2/\xff\xfe/manifests/1 HTTP/1.1", b"GET /v2/ HTTP/9.9", b"nonsense"],
 )
 def test_bytes_that_are_no_request_are_a_clients_fault(address: str, request_line: bytes) -> None:
-    answer = raw(address, request_line + b"\r\nHost: x\r\n\r\n")
+    answer = raw_client.ask(address, request_line + b"\r\nHost: x\r\n\r\n")
     assert 400 <= answer.status <= 505
     assert answer.status != 500
     check("GET", answer)
@@ -393,7 +383,9 @@ def test_a_request_may_name_the_whole_url(address: str, image: str, scheme: str)
     """RFC 9112 §3.2.2."""
 
     def status(path: str) -> int:
-        return raw(address, f"GET {scheme}://mirror.example:5000{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()).status
+        return raw_client.ask(
+            address, f"GET {scheme}://mirror.example:5000{path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        ).status
 
     assert status("/v2/") == 200
     assert status(f"/v2/{APP}/manifests/{image}") == 200
@@ -419,16 +411,15 @@ def test_the_catalog_is_of_the_upstream_that_is_named(address: str) -> None:
 
 
 def test_a_url_too_long_is_refused(address: str) -> None:
-    answer = raw(address, b"GET /v2/" + b"a" * 10_000 + b"/manifests/1 HTTP/1.1\r\nHost: x\r\n\r\n")
+    answer = raw_client.ask(address, b"GET /v2/" + b"a" * 10_000 + b"/manifests/1 HTTP/1.1\r\nHost: x\r\n\r\n")
     assert 400 <= answer.status < 500
     check("GET", answer)
 
 
 def test_a_tls_hello_is_answered_at_once(address: str) -> None:
     """Clients try TLS first and plain HTTP when they are answered so; without an answer they wait for ten seconds."""
-    host, _, port = address.partition(":")
     hello = b"\x16\x03\x01\x00\xf4\x01\x00\x00\xf0\x03\x03" + bytes(32)
-    with socket.create_connection((host, int(port)), timeout=SECONDS) as connection:
+    with raw_client.connect(address) as connection:
         connection.sendall(hello)
         assert connection.recv(100).startswith(b"HTTP/")
 

@@ -5,6 +5,7 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from tests.harness.components import require
 
+PROGRAM = str(Path(sys.executable).with_name("registry-cache"))
 CLIENT_SECONDS = 60.0  # for one command of a client; a pull takes less than one
 READY_SECONDS = 60.0  # from the start of a daemon to its own word that it is ready
 STOP_SECONDS = 45.0  # from TERM to the end of a daemon

@@ -1,5 +1,6 @@
 """Clients of a registry: pulls that can be watched and abandoned half-way, plain requests, and crowds."""
 
+import base64
 import contextlib
 import hashlib
 import http.client
@@ -177,6 +178,11 @@ class Crowd:
         line = self._process.stdout.readline().decode().strip()
         assert line, f"the crowd ended with status {self._process.wait(WAIT_SECONDS)}"
         return line
+
+
+def login(user: str, password: str) -> dict[str, str]:
+    """The header of a login by password."""
+    return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
 
 
 class Puller:

@@ -16,6 +16,8 @@ from typing import Any
 
 import yaml
 
+from tests.harness.programs import PROGRAM
+
 REPOSITORY = Path(__file__).parents[2]
 BACKLOG = 4096
 STOP_SECONDS = 60.0  # from TERM to the end, with transfers under way
@@ -26,6 +28,11 @@ FORK_POLL_SECONDS = 0.01
 PATIENCE = {"tag_timeout": "20s"}
 # Everything else stays out: proxies, credentials and somebody's own configuration would change what is tested.
 KEPT_ENVIRONMENT = re.compile(r"PATH|LANG|LC_.*|TMPDIR|TZ|VIRTUAL_ENV|PYTHON.*|COVERAGE.*|CI")
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """What a server that a test starts may know of this process' environment, and `more`."""
+    return {name: value for name, value in os.environ.items() if KEPT_ENVIRONMENT.fullmatch(name)} | more
 
 
 class CacheServer:
@@ -63,9 +70,8 @@ class CacheServer:
         for name, upstream in settings.get("upstreams", {}).items():
             settings["upstreams"][name] = _merge(PATIENCE, upstream)
         self.config_file.write_text(yaml.safe_dump(settings), encoding="utf-8")
-        kept = {name: value for name, value in os.environ.items() if KEPT_ENVIRONMENT.fullmatch(name)}
         # A home of its own: no .netrc, no .docker/config.json.
-        self._environment = kept | {"HOME": str(folder), "REGISTRY_CACHE_CONFIG": str(self.config_file)}
+        self._environment = clean_environment(HOME=str(folder), REGISTRY_CACHE_CONFIG=str(self.config_file))
         self._environment |= environment or {}
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
@@ -97,7 +103,7 @@ class CacheServer:
 
     def run(self, *arguments: str, seconds: float = 90.0) -> subprocess.CompletedProcess[str]:
         """`registry-cache …` with this server's configuration, to its end."""
-        command = [str(Path(sys.executable).with_name("registry-cache")), *arguments]
+        command = [PROGRAM, *arguments]
         return subprocess.run(
             command, env=self._environment, capture_output=True, text=True, timeout=seconds, check=False
         )
@@ -181,6 +187,11 @@ class CacheServer:
     def log_text(self) -> str:
         """Everything this server ever printed."""
         return self.log_file.read_text(encoding="utf-8", errors="replace")
+
+    def blob_file(self, digest: str) -> Path:
+        """Where the store keeps a verified blob."""
+        algorithm, _, hexadecimal = digest.partition(":")
+        return self.root / "blobs" / algorithm / hexadecimal[:2] / hexadecimal
 
     def rss(self, pid: int) -> int:
         """Resident bytes of one process."""

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.harness.odd_requests import LAST, TABLE, TOO_MUCH
+from tests.harness.raw_client import exchange
 from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
-from tests.server.test_bad_inputs import LAST, TABLE, TOO_MUCH, say
 
 # 501: a transfer coding that gunicorn does not know. Any other 5xx would be ours.
 STATUSES = {100, 200, 304, 400, 401, 404, 405, 414, 416, 417, 429, 431, 501}
@@ -71,13 +72,13 @@ def answers(told: bytes) -> Iterator[tuple[int, bytes]]:
 @given(sent=almost_requests() | st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join))
 def test_any_bytes(server: CacheServer, sent: bytes) -> None:
     logged = len(server.log_text())
-    for status, body in answers(say(server, sent)):
+    for status, body in answers(exchange(server.address, sent)):
         assert status in STATUSES
         if status >= 400:
             (error,) = json.loads(body)["errors"]
             assert error["message"]
 
-    assert [status for status, _ in answers(say(server, LAST))] == [200]
+    assert [status for status, _ in answers(exchange(server.address, LAST))] == [200]
     told = server.log_text()[logged:]
     assert "Traceback" not in told
     assert "defect" not in told

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.harness.pullers import Puller
+from tests.harness.raw_client import connect
 from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
 
@@ -29,8 +30,7 @@ def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CacheServer]:
 
 
 def half_sent(cache: CacheServer) -> socket.socket:
-    host, port = cache.address.split(":")
-    connection = socket.create_connection((host, int(port)), timeout=SECONDS)
+    connection = connect(cache.address, SECONDS)
     connection.sendall(HALF)
     return connection
 

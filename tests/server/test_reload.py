@@ -17,13 +17,11 @@ from registry_cache.server import memory_guard
 from tests.harness.content import APP
 from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import MiB, random_bytes
-from tests.harness.server import REPOSITORY, CacheServer
+from tests.harness.server import REPOSITORY, STOP_SECONDS, CacheServer
+from tests.harness.serving import GUNICORN, SERVE, Command, Start
 from tests.harness.upstream import FakeUpstream
 from tests.harness.waiting import eventually
 from tests.harness.workers import Workers
-from tests.server.test_start import GUNICORN, SERVE, STOP_SECONDS, Command, Start, start
-
-__all__ = ["start"]  # a fixture
 
 RELOADS = 10
 PULLS_EACH = 5

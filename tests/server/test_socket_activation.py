@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from tests.harness.components import require
-from tests.harness.server import KEPT_ENVIRONMENT
-from tests.server.test_start import SERVE, STOP_SECONDS
+from tests.harness.server import STOP_SECONDS, clean_environment
+from tests.harness.serving import SERVE
 
 # From the first connection to an answer: the start of Python and gunicorn, on a busy machine.
 START_SECONDS = 30.0
@@ -42,10 +42,9 @@ def test_a_connection_starts_it_and_it_says_when_it_is_ready(tmp_path: Path, not
     settings["storage"] = {"filesystem": {"rootdirectory": str(tmp_path / "store")}}
     (tmp_path / "config.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     path = tmp_path / "socket"
-    kept = {name: value for name, value in os.environ.items() if KEPT_ENVIRONMENT.fullmatch(name)}
     given = {"REGISTRY_CACHE_CONFIG": str(tmp_path / "config.yml"), "NOTIFY_SOCKET": str(tmp_path / "notify")}
     # It hands on what it is told to.
-    passed = [f"--setenv={name}={value}" for name, value in {**kept, **given}.items()]
+    passed = [f"--setenv={name}={value}" for name, value in clean_environment(**given).items()]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(
             [require("systemd-socket-activate"), f"--listen={path}", *passed, *SERVE],

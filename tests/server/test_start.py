@@ -3,69 +3,19 @@
 import contextlib
 import json
 import os
-import re
-import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.harness.fixture_types import MakePuller
-from tests.harness.server import KEPT_ENVIRONMENT, REPOSITORY
-from tests.harness.waiting import eventually
+from tests.harness.server import STOP_SECONDS
+from tests.harness.serving import GUNICORN, SERVE, Start
 
-SERVE = [str(Path(sys.executable).with_name("registry-cache")), "serve"]
-GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
 # Of the processor: what the machine does for others meanwhile does not count, and what is waited for does below.
 START_SECONDS = 3.0
 WAITED_SECONDS = 20.0
-STOP_SECONDS = 60.0
-
-
-class Command:
-    """A command that serves, in a process group of its own, as a shell starts it."""
-
-    def __init__(self, command: list[str], folder: Path, home: Path, settings: Mapping[str, object]) -> None:
-        config = home / "config.yml"
-        config.write_text(yaml.safe_dump(settings), encoding="utf-8")
-        kept = {name: value for name, value in os.environ.items() if KEPT_ENVIRONMENT.fullmatch(name)}
-        self._log = home / "log"
-        self.began = time.monotonic()
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command,
-                cwd=folder,
-                env=kept | {"HOME": str(home), "REGISTRY_CACHE_CONFIG": str(config)},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
-    def printed(self) -> str:
-        return self._log.read_text(encoding="utf-8", errors="replace")
-
-    def url(self) -> str:
-        """Where it says that it listens, once it says so."""
-        eventually(lambda: re.search(r"listening on \S+\s", self.printed()) or self.process.poll() is not None)
-        found = re.search(r"listening on (\S+)\s", self.printed())
-        assert found, self.printed()
-        return found[1]
-
-    def press_control_c(self) -> int:
-        """INT to the whole group, as a terminal sends it; the exit status."""
-        os.killpg(self.process.pid, signal.SIGINT)
-        return self.process.wait(STOP_SECONDS)
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(STOP_SECONDS)
 
 
 def processor_seconds(group: int) -> float:
@@ -76,26 +26,6 @@ def processor_seconds(group: int) -> float:
             fields = stat.read_text().rpartition(")")[2].split()
             used += (int(fields[11]) + int(fields[12])) * (int(fields[2]) == group)
     return used / os.sysconf("SC_CLK_TCK")
-
-
-Start = Callable[..., Command]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """A function that starts one of the two commands; SERVE from a folder that knows nothing of the checkout."""
-    started: list[Command] = []
-
-    def start(command: list[str], settings: Mapping[str, object] | None = None) -> Command:
-        default = {"version": 0.1, "http": {"addr": "127.0.0.1:0"}}
-        default["storage"] = {"filesystem": {"rootdirectory": str(tmp_path / "store")}}
-        folder = REPOSITORY if command is GUNICORN else tmp_path
-        started.append(Command(command, folder, tmp_path, default if settings is None else settings))
-        return started[-1]
-
-    yield start
-    for command in started:
-        command.close()
 
 
 @pytest.mark.parametrize("command", [SERVE, GUNICORN], ids=["registry-cache serve", "gunicorn"])

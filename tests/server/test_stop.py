@@ -12,6 +12,7 @@ import pytest
 from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import random_bytes
 from tests.harness.pull_rig import holding
+from tests.harness.raw_client import connect
 from tests.harness.upstream import FakeUpstream
 from tests.harness.waiting import eventually
 from tests.harness.workers import Workers
@@ -46,16 +47,16 @@ def test_a_connection_that_was_accepted_before_the_stop_may_ask_after_it(
     said = re.search(r"metrics and health on http://(127\.0\.0\.1:[0-9]+)\n", cache.log_text())
     assert said
     address = cache.address if place == "main" else said[1]
-    host, _, port = address.rpartition(":")
+    port = int(address.rpartition(":")[2])
     with workers.only(workers.first):
-        connection = socket.create_connection((host, int(port)))
+        connection = connect(address)
         # A worker takes them in turn: once this one is answered it has accepted ours.
-        with socket.create_connection((host, int(port))) as behind:
+        with connect(address) as behind:
             assert ask(behind)
 
     stop = threading.Thread(target=cache.terminate)
     stop.start()
-    eventually(lambda: not listens(workers.first, int(port)))
+    eventually(lambda: not listens(workers.first, port))
     with connection:
         answer = ask(connection)
     stop.join()

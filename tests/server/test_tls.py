@@ -10,7 +10,6 @@ import shutil
 import socket
 import ssl
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +24,8 @@ from registry_cache.server import tls_handshake
 from tests.harness.components import require
 from tests.harness.fixture_types import MakeCache
 from tests.harness.images import make_image, random_bytes
-from tests.harness.programs import environment, run
+from tests.harness.programs import PROGRAM, environment, run
+from tests.harness.raw_client import connect
 from tests.harness.server import CacheServer
 from tests.harness.tls import make_certificate
 from tests.harness.upstream import FakeUpstream
@@ -69,18 +69,11 @@ def get(cache: CacheServer, trust: ssl.SSLContext, path: str = "/v2/") -> tuple[
         return answer.status, answer.read()
 
 
-@contextlib.contextmanager
-def plainly(cache: CacheServer) -> Iterator[socket.socket]:
-    host, _, port = cache.address.rpartition(":")
-    with socket.create_connection((host, int(port)), SECONDS) as connection:
-        yield connection
-
-
 def shown(cache: CacheServer) -> bytes | None:
     """The certificate that a new connection is shown."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with plainly(cache) as plain, context.wrap_socket(plain) as secure:
+    with connect(cache.address, SECONDS) as plain, context.wrap_socket(plain) as secure:
         return secure.getpeercert(binary_form=True)
 
 
@@ -128,7 +121,7 @@ def test_a_renewed_certificate_is_shown_and_a_transfer_under_way_finishes(
 def test_files_that_do_not_belong_together_stop_the_start(pair: Pair, tmp_path: Path) -> None:
     other, config = Pair(tmp_path / "other"), tmp_path / "config.yml"
     config.write_text(f"http: {{tls: {{certificate: {pair.certificate}, key: {other.key}}}}}", encoding="utf-8")
-    command = [str(Path(sys.executable).with_name("registry-cache")), "--config", str(config), "serve"]
+    command = [PROGRAM, "--config", str(config), "serve"]
     env = environment(tmp_path, REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=str(tmp_path / "store"))
     result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=SECONDS, check=False)
 
@@ -191,12 +184,12 @@ def test_skopeo_copies_an_image_with_a_clients_certificate(
 
 
 def test_what_is_no_handshake_ends_without_a_trace(strict: CacheServer, client: Pair) -> None:
-    with plainly(strict) as connection:
+    with connect(strict.address, SECONDS) as connection:
         connection.sendall(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
         assert b"400" in (answer := b"".join(iter(lambda: connection.recv(4096), b"")))
         assert tls_handshake.TLS_ONLY.encode() in answer
     for said in (b"", b"\x00\x01\x02", b"\x16\x03\x01", b"\x16\x03\x01\x00\x05hello"):
-        with plainly(strict) as connection:
+        with connect(strict.address, SECONDS) as connection:
             connection.sendall(said)
             # Bytes that nobody read: the kernel may reset the connection, also before our half is shut.
             with contextlib.suppress(OSError):
@@ -204,7 +197,10 @@ def test_what_is_no_handshake_ends_without_a_trace(strict: CacheServer, client: 
                 while connection.recv(4096):
                     pass
     # After a handshake that is right: no TLS record.
-    with plainly(strict) as plain, client.trust(client).wrap_socket(plain, server_hostname="127.0.0.1") as secure:
+    with (
+        connect(strict.address, SECONDS) as plain,
+        client.trust(client).wrap_socket(plain, server_hostname="127.0.0.1") as secure,
+    ):
         os.write(secure.fileno(), b"GET /v2/ HTTP/1.1\r\n\r\n")
         with contextlib.suppress(OSError):
             while secure.recv(4096):

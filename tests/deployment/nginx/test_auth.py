@@ -1,6 +1,5 @@
 """Logins: a hit that nginx answers itself is for users of the htpasswd file, too."""
 
-import base64
 from collections.abc import Iterator
 
 import bcrypt
@@ -10,13 +9,11 @@ from tests.deployment.nginx.conftest import Behind, running
 from tests.deployment.nginx.test_headers import both, told
 from tests.harness.images import KiB, make_image
 from tests.harness.programs import short_folder
+from tests.harness.pullers import login
 
 PASSWORD = "correct horse"
+LOGIN = login("me", PASSWORD)
 COST = 4  # bcrypt's least
-
-
-def login(user: str, password: str = PASSWORD) -> dict[str, str]:
-    return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +32,7 @@ def paths(guarded: Behind) -> list[str]:
     name = guarded.repository()
     image = make_image(guarded.upstream, name, tag="1", layers=1, layer_size=KiB)
     found = [f"/v2/{name}/manifests/{image.digest}", f"/v2/{name}/blobs/{image.layers[0]}"]
-    assert [guarded.app.get(path, login("me")).status for path in found] == [200, 200]
+    assert [guarded.app.get(path, LOGIN).status for path in found] == [200, 200]
     return found
 
 
@@ -50,7 +47,7 @@ def test_without_a_login_there_is_the_applications_own_challenge(guarded: Behind
 
 def test_a_wrong_password_is_not_let_in_after_a_right_one(guarded: Behind, paths: list[str]) -> None:
     # One: each failure is slowed.
-    for headers, status in ((login("me"), 200), (login("me", "wrong"), 401), (login("me"), 200)):
+    for headers, status in ((LOGIN, 200), (login("me", "wrong"), 401), (LOGIN, 200)):
         assert guarded.direct.get(paths[0], headers).status == status
 
 
@@ -60,8 +57,8 @@ def test_a_user_gets_hits_from_nginx_and_the_application_is_asked_once_in_second
     before = guarded.cache.log_text().count("path=/v2/ ")
     for _ in range(20):
         for path in paths:
-            assert both(guarded, path, login("me")).headers["X-Cache"] == "hit"
-    answer = guarded.direct.get(paths[0], login("me"))
+            assert both(guarded, path, LOGIN).headers["X-Cache"] == "hit"
+    answer = guarded.direct.get(paths[0], LOGIN)
     # Of forty and more hits; a machine that stands still for seconds asks again.
     assert guarded.cache.log_text().count("path=/v2/ ") - before < 20
     assert guarded.passed_on(answer) in ("-", "200")

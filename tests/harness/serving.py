@@ -1,0 +1,80 @@
+"""The two commands that start a server, as somebody types them: what they print, where they listen, how they end."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.harness.programs import PROGRAM
+from tests.harness.server import REPOSITORY, STOP_SECONDS, clean_environment
+from tests.harness.waiting import eventually
+
+SERVE = [PROGRAM, "serve"]
+GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"]
+
+
+class Command:
+    """A command that serves, in a process group of its own, as a shell starts it."""
+
+    def __init__(self, command: list[str], folder: Path, home: Path, settings: Mapping[str, object]) -> None:
+        config = home / "config.yml"
+        config.write_text(yaml.safe_dump(settings), encoding="utf-8")
+        self._log = home / "log"
+        self.began = time.monotonic()
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=clean_environment(HOME=str(home), REGISTRY_CACHE_CONFIG=str(config)),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def printed(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def url(self) -> str:
+        """Where it says that it listens, once it says so."""
+        eventually(lambda: re.search(r"listening on \S+\s", self.printed()) or self.process.poll() is not None)
+        found = re.search(r"listening on (\S+)\s", self.printed())
+        assert found, self.printed()
+        return found[1]
+
+    def press_control_c(self) -> int:
+        """INT to the whole group, as a terminal sends it; the exit status."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        return self.process.wait(STOP_SECONDS)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(STOP_SECONDS)
+
+
+Start = Callable[..., Command]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """A function that starts one of the two commands; SERVE from a folder that knows nothing of the checkout."""
+    started: list[Command] = []
+
+    def start(command: list[str], settings: Mapping[str, object] | None = None) -> Command:
+        default = {"version": 0.1, "http": {"addr": "127.0.0.1:0"}}
+        default["storage"] = {"filesystem": {"rootdirectory": str(tmp_path / "store")}}
+        folder = REPOSITORY if command is GUNICORN else tmp_path
+        started.append(Command(command, folder, tmp_path, default if settings is None else settings))
+        return started[-1]
+
+    yield start
+    for command in started:
+        command.close()
