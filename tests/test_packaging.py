@@ -13,9 +13,9 @@ from pathlib import Path
 import registry_cache
 from registry_cache import cli
 from registry_cache.commands import serve
+from tests.harness.checkout import REPOSITORY
 from tests.harness.distributions import closure, normal
 
-REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "registry_cache"
 SETUP = configparser.ConfigParser()
 SETUP.read(REPOSITORY / "setup.cfg", encoding="utf-8")

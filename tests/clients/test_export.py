@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.clients.mirror import HUB, Mirror, native
-from tests.clients.test_podman import Podman
-from tests.clients.test_skopeo import Skopeo
+from tests.clients.podman import Podman
+from tests.clients.skopeo import Skopeo
 from tests.harness.content import digest_of
 from tests.harness.images import Index, Kind
 

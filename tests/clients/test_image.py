@@ -21,7 +21,7 @@ import yaml
 from tests.clients import base_image
 from tests.clients.containers import policy
 from tests.clients.network import own_network
-from tests.deployment.test_deploy import COMPOSE, DOCKER, DOCKERFILE, REPOSITORY
+from tests.harness.checkout import COMPOSE, DOCKER, DOCKERFILE, REPOSITORY
 from tests.harness.components import require
 from tests.harness.content import digest_of
 from tests.harness.images import KiB, random_bytes

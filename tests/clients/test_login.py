@@ -11,10 +11,10 @@ import bcrypt
 import pytest
 
 from tests.clients.containers import configure, policy
+from tests.clients.dockerd import running_dockerd
 from tests.clients.mirror import HUB, Mirror, native
-from tests.clients.test_dockerd import OPTIONS
 from tests.harness.components import require
-from tests.harness.programs import Daemon, environment, run, short_folder, succeed
+from tests.harness.programs import environment, run, succeed
 from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
 
@@ -42,14 +42,8 @@ def guarded(tmp_path: Path) -> Iterator[Mirror]:
 @pytest.fixture
 def docker(guarded: Mirror) -> Iterator[list[str]]:
     """The docker command of a daemon that has the cache as its mirror."""
-    with short_folder() as folder:
-        (folder / "daemon.json").write_text("{}", encoding="utf-8")
-        paths = {"data-root": "data", "exec-root": "exec", "pidfile": "pid", "config-file": "daemon.json"}
-        command = [require("dockerd"), *OPTIONS, *(f"--{name}={folder / path}" for name, path in paths.items())]
-        command += [f"--host=unix://{folder / 'api'}", f"--registry-mirror={guarded.cache.url}"]
-        daemon = Daemon(folder, command, environment(folder / "home"))
+    with running_dockerd(guarded) as folder:
         yield [require("docker"), "--host", f"unix://{folder / 'api'}"]
-        daemon.stop()
 
 
 def test_docker_pulls_by_name_and_gives_a_mirror_the_hubs_password(

@@ -7,11 +7,11 @@ from typing import cast
 import pytest
 
 from tests.clients.mirror import HUB, Mirror, native
+from tests.clients.podman import Podman
+from tests.clients.skopeo import Skopeo
 from tests.clients.stories import Client
-from tests.clients.test_podman import Podman
-from tests.clients.test_skopeo import Skopeo
-from tests.deployment.nginx.conftest import Behind, running
 from tests.harness.images import Kind
+from tests.harness.nginx_rig import Behind, running
 from tests.harness.programs import short_folder
 from tests.harness.server import CacheServer
 from tests.harness.waiting import eventually

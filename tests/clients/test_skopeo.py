@@ -1,64 +1,15 @@
 """skopeo, which copies every byte as it is: all of it can be hashed."""
 
-import hashlib
 import json
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.clients.containers import configure, policy
-from tests.clients.mirror import HUB, OTHER, Mirror, native
+from tests.clients.mirror import HUB, OTHER, Mirror
+from tests.clients.skopeo import Skopeo
 from tests.clients.stories import PullStories
-from tests.harness.components import require
 from tests.harness.content import digest_of
-from tests.harness.images import Index, Kind, make_artifact, sign_as_cosign
-from tests.harness.programs import run, succeed
-
-
-class Skopeo:
-    takes_zstd = True
-
-    def __init__(self, folder: Path, mirror: Mirror) -> None:
-        self._folder = folder
-        self._env = configure(folder, mirror)
-        self._command = [require("skopeo"), "--policy", str(policy(folder))]
-        # The one of the three that does not look into the environment for it.
-        self._command += ["--registries-conf", str(folder / "registries.conf")]
-
-    def output(self, *arguments: str) -> str:
-        return succeed([*self._command, *arguments], self._env)
-
-    def pull(self, name: str, *options: str) -> subprocess.CompletedProcess[str]:
-        copy = [*self._command, "copy", *options, f"docker://{name}", f"dir:{self.folder(name)}"]
-        return run(copy, self._env)
-
-    def folder(self, name: str) -> Path:
-        return self._folder / hashlib.sha256(name.encode()).hexdigest()
-
-    def has(self, name: str) -> bool:
-        return (self.folder(name) / "manifest.json").exists()
-
-    def remove(self, name: str) -> None:
-        shutil.rmtree(self.folder(name))
-
-    def check(self, name: str, index: Index) -> None:
-        assert self._hashed(name) == {native(index).digest, *native(index).blobs}
-
-    def check_all(self, name: str, index: Index) -> None:
-        blobs = {digest for image in index.images for digest in (image.digest, *image.blobs)}
-        assert self._hashed(name) == {index.digest, *blobs}
-
-    def _hashed(self, name: str) -> set[str]:
-        """The digests of all files of a copy; each is what the file's name says."""
-        found = {
-            path.name: digest_of(path.read_bytes())
-            for path in self.folder(name).iterdir()
-            if path.name not in ("version", "manifest.json")
-        }
-        assert {file.partition(".")[0] for file in found} == {digest.partition(":")[2] for digest in found.values()}
-        return {digest_of((self.folder(name) / "manifest.json").read_bytes()), *found.values()}
+from tests.harness.images import Kind, make_artifact, sign_as_cosign
 
 
 @pytest.fixture

@@ -11,9 +11,8 @@ import pytest
 
 from registry_cache import __version__, cli
 from registry_cache.commands import serve
+from tests.harness.checkout import REPOSITORY
 from tests.harness.programs import PROGRAM
-
-REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from registry_cache.config import schema
 from registry_cache.config.found import dotted
 from registry_cache.config.raw import Scalar
 from registry_cache.config.values import line
+from tests.harness.checkout import DOCS
 
-PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
+PAGE = (DOCS / "configuration.md").read_text(encoding="utf-8")
 
 
 def rows(heading: str) -> dict[str, list[str]]:

@@ -8,8 +8,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.routing import MapAdapter
 
-from registry_cache.app import create_app
-from registry_cache.config import load_config
+from tests.harness.application import make_application
 from tests.harness.content import APP
 
 BLOB = f"/v2/{APP}/blobs/sha256:" + "0" * 64
@@ -20,13 +19,7 @@ pytestmark = pytest.mark.usefixtures("logging_as_before")
 
 @pytest.fixture
 def client(tmp_path: Path) -> FlaskClient:
-    config = tmp_path / "config.yml"
-    config.write_text(
-        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/store}}}}\n"
-        "proxy: {remoteurl: 'http://127.0.0.1:9'}\n",
-        encoding="utf-8",
-    )
-    return create_app(load_config({"HOME": str(tmp_path), "REGISTRY_CACHE_CONFIG": str(config)})).test_client()
+    return make_application(tmp_path, 9).test_client()
 
 
 @pytest.fixture
@@ -64,4 +57,4 @@ def test_a_query_is_each_requests_own(client: FlaskClient) -> None:
     unlisted = client.get(f"{BLOB}?ns=elsewhere.example")
     assert unlisted.status_code == 404
     assert "elsewhere.example" in unlisted.text
-    assert "elsewhere.example" not in client.get(f"{BLOB}?ns=other.example").text
+    assert "elsewhere.example" not in client.get(f"{BLOB}?ns=third.example").text

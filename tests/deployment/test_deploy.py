@@ -9,26 +9,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 
 from registry_cache import cli
 from registry_cache.commands import cleanup, serve, verify
 from registry_cache.config import banner, load_config
+from tests.harness.checkout import COMPOSE, CONFIGS, CRON, CRON_FILE, DEPLOY, DOCKER, DOCKERFILE, REPOSITORY, UNITS
 from tests.harness.components import require
 from tests.harness.tls import make_certificate
-
-REPOSITORY = Path(__file__).parents[2]
-DEPLOY = REPOSITORY / "deploy"
-DOCKER = DEPLOY / "docker"
-CRON_FILE = DEPLOY / "cron" / "registry-cache"
-CRON = CRON_FILE.read_text(encoding="utf-8")
-UNITS = sorted((DEPLOY / "systemd").iterdir())
-CONFIGS = [DEPLOY / "config" / "registry-cache.yml", DOCKER / "config.yml"]
-COMPOSE = yaml.safe_load((DOCKER / "compose.yaml").read_text(encoding="utf-8"))
-# Instructions, continued lines joined: a word and the rest.
-DOCKERFILE = re.findall(
-    r"^([A-Z]+) (.+)$", (DOCKER / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " "), re.MULTILINE
-)
 
 # crontab(5), the format of /etc/cron.d: five fields, a user, a command.
 _FIELD = r"(?:\*|[0-9]+(?:-[0-9]+)?)(?:/[0-9]+)?(?:,(?:\*|[0-9]+(?:-[0-9]+)?)(?:/[0-9]+)?)*"

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from registry_cache.config import load_config
+from tests.harness.checkout import DOCS
 from tests.harness.components import require
 
-DOCS = Path(__file__).parents[2] / "docs"
 PAGES = {
     name: (DOCS / name).read_text(encoding="utf-8")
     for name in ("auth.md", "deploying.md", "insecure.md", "nginx.md", "reference.md")

@@ -10,9 +10,10 @@ import pytest
 from registry_cache import cli
 from registry_cache.deployment import nginx
 from registry_cache.server import sockets
+from tests.harness.checkout import DEPLOY, DOCS
 
-SHIPPED = Path(__file__).parents[2] / "deploy" / "nginx" / "registry-cache.conf"
-PAGE = (Path(__file__).parents[2] / "docs" / "nginx.md").read_text(encoding="utf-8")
+SHIPPED = DEPLOY / "nginx" / "registry-cache.conf"
+PAGE = (DOCS / "nginx.md").read_text(encoding="utf-8")
 # What the shipped file was made for.
 EXAMPLE = PAGE.partition("```yaml\n")[2].partition("```")[0]
 

@@ -7,59 +7,18 @@ their own cannot disturb each other. The server has one worker, so that what one
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from tests.harness.content import APP
-from tests.harness.pullers import Answer, Pull, Puller
+from tests.harness.pullers import Puller
 from tests.harness.server import CacheServer
+from tests.harness.story import Slots, Story
 from tests.harness.upstream import FakeUpstream
 
 # Upstreams as the harness sets them; ones with the default patience for a tag, where stories are of silence; and ones
 # whose silence in mid-body is given up soon, but not because the machine is busy.
 SLOTS = {"plain": ({}, 90), "silent": ({"tag_timeout": "2s"}, 10), "brisk": ({"read_timeout": "4s"}, 2)}
-
-
-@dataclass
-class Story:
-    """``upstream`` as ``cache`` knows it: by the name ``name``, here said as the first path segment."""
-
-    name: str
-    upstream: FakeUpstream
-    cache: CacheServer
-    puller: Puller
-    log_begins: int
-
-    @property
-    def app(self) -> str:
-        return f"{self.name}/{APP}"
-
-    def manifest(self, reference: str) -> Answer:
-        return self.puller.manifest(reference, self.app)
-
-    def blob(self, digest: str) -> Answer:
-        return self.puller.blob(digest, self.app)
-
-    def start_blob(self, digest: str) -> Pull:
-        return self.puller.start_blob(self.app, digest)
-
-    def log(self) -> str:
-        """What the server has said since this story began."""
-        return self.cache.log_text()[self.log_begins :]
-
-
-class Slots:
-    """Upstreams that nobody has used yet."""
-
-    def __init__(self, cache: CacheServer, free: dict[str, list[tuple[str, FakeUpstream]]]) -> None:
-        self.cache = cache
-        self._free = free
-
-    def take(self, kind: str) -> tuple[str, FakeUpstream]:
-        assert self._free[kind], f"more {kind} stories than slots"
-        return self._free[kind].pop()
 
 
 @pytest.fixture(scope="package")

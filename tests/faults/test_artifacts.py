@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.faults.conftest import Story
 from tests.harness.content import APP, OCI_INDEX, OCI_MANIFEST
 from tests.harness.images import make_artifact, make_fallback_tag, make_image, random_bytes, sign_as_cosign
+from tests.harness.story import Story
 from tests.harness.telling import code, message, told
 
 HELM = "application/vnd.cncf.helm.config.v1+json"

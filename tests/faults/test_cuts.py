@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.conftest import Story
 from tests.harness.cdn import FakeCdn
 from tests.harness.content import APP
 from tests.harness.images import KiB, MiB, make_image, random_bytes
+from tests.harness.story import Story
 from tests.harness.telling import code, message, told, within
 
 SIZE = 4 * MiB

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.conftest import Story
 from tests.harness.cdn import FakeCdn
 from tests.harness.content import OCI_MANIFEST, digest_of
 from tests.harness.images import KiB, MiB, make_image, random_bytes
+from tests.harness.story import Story
 from tests.harness.telling import code, message, told
 from tests.harness.upstream import FakeUpstream
 from tests.harness.waiting import eventually

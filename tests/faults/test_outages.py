@@ -19,7 +19,6 @@ from registry_cache.pull.source import Response, Source
 from registry_cache.pull.transfer.download import Download
 from registry_cache.store.partials import Partial
 from registry_cache.upstream import transport
-from tests.faults.conftest import Story
 from tests.harness.content import APP, OCI_INDEX, digest_of
 from tests.harness.fixture_types import MakeCache, MakePuller, MakeUpstream
 from tests.harness.images import Image, KiB, make_image
@@ -27,6 +26,7 @@ from tests.harness.pull_rig import SECONDS, Clock
 from tests.harness.raw import RawServer
 from tests.harness.store_rig import APP as REPOSITORY
 from tests.harness.store_rig import HUB, LATEST, open_store
+from tests.harness.story import Story
 from tests.harness.telling import code, message, timed, told, within
 from tests.harness.tls import make_certificate
 from tests.harness.upstream import FakeUpstream

@@ -6,12 +6,12 @@ import re
 
 import pytest
 
-from tests.faults.conftest import Story
 from tests.harness.content import APP
 from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import KiB, make_image, make_index
 from tests.harness.pullers import Puller
 from tests.harness.server import CacheServer
+from tests.harness.story import Story
 from tests.harness.telling import code, message, told, within
 from tests.harness.upstream import FakeUpstream
 from tests.harness.waiting import eventually

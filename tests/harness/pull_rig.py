@@ -16,6 +16,7 @@ import pytest
 from registry_cache.errors import UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
+from registry_cache.pull.manifest import TagPolicy
 from registry_cache.pull.source import Source
 from registry_cache.pull.transfer import transfer as transfers
 from registry_cache.pull.transfer.download import Download
@@ -25,6 +26,8 @@ from registry_cache.runtime.single_flight import SingleFlight
 from tests.harness.store_rig import APP, HUB, Store
 
 SECONDS = 40.0
+# Where a copy is to be served instead of waiting, a story says so: a machine that is busy must not.
+ALWAYS_ASK = TagPolicy(patience=SECONDS)
 
 T = TypeVar("T")
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import yaml
 
+from tests.harness.checkout import REPOSITORY
 from tests.harness.programs import PROGRAM
 
-REPOSITORY = Path(__file__).parents[2]
 BACKLOG = 4096
 STOP_SECONDS = 60.0  # from TERM to the end, with transfers under way
 DEATH_SECONDS = 30.0  # from KILL to the end

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.harness.checkout import REPOSITORY
 from tests.harness.programs import PROGRAM
-from tests.harness.server import REPOSITORY, STOP_SECONDS, clean_environment
+from tests.harness.server import STOP_SECONDS, clean_environment
 from tests.harness.waiting import eventually
 
 SERVE = [PROGRAM, "serve"]

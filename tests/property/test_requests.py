@@ -13,29 +13,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import bcrypt
 import pytest
-import yaml
 from flask import Flask
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from registry_cache import __version__
-from registry_cache.app import create_app
-from registry_cache.config import load_config
+from tests.harness.application import DIGEST, HTPASSWD, PASSWORD, ROOT, STATUSES, make_application
 
 # The application sends the log of the whole process where it wants it.
 pytestmark = pytest.mark.usefixtures("logging_as_before")
 
-ROOT = "the-folder-of-the-store"
-PASSWORD = "hunter2-the-upstreams"
-HTPASSWD = "the-file-of-users"
 # None of them is anybody's business.
 SECRETS = (ROOT, PASSWORD, HTPASSWD, __version__, "Traceback", "/registry_cache/", "Python", "Werkzeug", "$2b$")
-DIGEST = "sha256:" + "ab" * 32
-# The spec's ("Error Codes"), and those of ours that it has none for.
-STATUSES = {200, 304, 400, 401, 404, 405, 416, 429, 502, 503, 504}
 
 
 @dataclass(frozen=True)
@@ -46,23 +37,6 @@ class Rig:
     told: io.StringIO
 
 
-def make(folder: Path, port: int, *, guarded: bool) -> Flask:
-    """An application whose upstream is a port that nobody listens on."""
-    proxy = {"remoteurl": f"http://127.0.0.1:{port}", "username": "me", "password": PASSWORD}
-    document: dict[str, object] = {
-        "version": 0.1,
-        "storage": {"filesystem": {"rootdirectory": str(folder / ROOT)}},
-        "proxy": proxy,
-        "upstreams": {"ghcr.io": {**proxy, "aliases": ["other.example"]}},
-    }
-    if guarded:
-        users = folder / HTPASSWD
-        users.write_bytes(b"alice:" + bcrypt.hashpw(b"secret", bcrypt.gensalt(4)) + b"\n")
-        document["auth"] = {"htpasswd": {"realm": "r", "path": str(users)}}
-    (folder / "config.yml").write_text(yaml.safe_dump(document), encoding="utf-8")
-    return create_app(load_config({"HOME": str(folder), "REGISTRY_CACHE_CONFIG": str(folder / "config.yml")}))
-
-
 @pytest.fixture(scope="module", params=[False, True], ids=["open", "with logins"])
 def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     told = io.StringIO()
@@ -71,7 +45,8 @@ def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         unheard.bind(("127.0.0.1", 0))
         patch.setattr(sys, "stderr", told)
         patch.setattr("registry_cache.auth.slowdown.MAX_SECONDS", 0.0)
-        yield Rig(make(tmp_path_factory.mktemp("requests"), unheard.getsockname()[1], guarded=request.param), told)
+        folder = tmp_path_factory.mktemp("requests")
+        yield Rig(make_application(folder, unheard.getsockname()[1], guarded=request.param), told)
 
 
 WORDS = (
@@ -148,7 +123,7 @@ def test_any_request(rig: Rig, environ: dict[str, object]) -> None:
 def test_a_broken_disk_tells_no_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as unheard:
         unheard.bind(("127.0.0.1", 0))
-        client = make(tmp_path, unheard.getsockname()[1], guarded=False).test_client()
+        client = make_application(tmp_path, unheard.getsockname()[1]).test_client()
         for name in ("blobs", "partial", "locks", "repositories"):
             folder = tmp_path / ROOT / name
             folder.rename(folder.with_name(f"no-{name}"))

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 
@@ -32,8 +32,8 @@ from registry_cache.upkeep.cleanup import Cleanup
 from registry_cache.upkeep.verify import Task, Verify
 from tests.harness.cleanup_rig import DAY, HOUR, killed_at
 from tests.harness.store_rig import APP, HUB, OTHER, open_store
-from tests.store.test_records import NOW
 
+NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)
 LAYER = b"layer" * 100
 PARENT = json.dumps({"layers": [{"mediaType": "a/b", "digest": str(Digest.of(LAYER)), "size": 500}]}).encode()
 BODIES = [b"", b"x", LAYER, b'{"layers": []}', b'{"manifests": []}', PARENT]

@@ -19,8 +19,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.harness.application import DIGEST, PASSWORD, ROOT, STATUSES, make_application
 from tests.harness.raw import RawServer
-from tests.property.test_requests import DIGEST, PASSWORD, ROOT, STATUSES, make
 
 # The application sends the log of the whole process where it wants it.
 pytestmark = pytest.mark.usefixtures("logging_as_before")
@@ -140,7 +140,7 @@ def test_any_answer(told: io.StringIO, path: str, said: list[Said]) -> None:
     try:
         server._answers = tuple(each.data(server.url) for each in said)
         with tempfile.TemporaryDirectory() as folder:
-            client = make(Path(folder), urlsplit(server.url).port or 0, guarded=False).test_client()
+            client = make_application(Path(folder), urlsplit(server.url).port or 0).test_client()
             method, _, rest = path.rpartition(" ")
             answer = client.open(f"/v2/library/app/{rest}", method=method or "GET")
     finally:

@@ -23,21 +23,19 @@ from registry_cache.errors import (
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Reference, Repository, Tag
 from registry_cache.pull import manifest
-from registry_cache.pull.manifest import ManifestAnswer, ManifestPull, TagPolicy
+from registry_cache.pull.manifest import ManifestAnswer, ManifestPull
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.store.locks import LockFile
 from registry_cache.upstream import transport
 from tests.harness.content import DOCKER_INDEX, OCI_MANIFEST
-from tests.harness.pull_rig import SECONDS, eventually, flying, holding
+from tests.harness.pull_rig import ALWAYS_ASK, SECONDS, eventually, flying, holding
 from tests.harness.store_rig import APP, HUB, LATEST, OTHER, Store, open_store
 from tests.harness.upstream import FakeUpstream
 from tests.harness.upstream_rig import connect
 
 # Less than whoever has no copy waits.
 PATIENT = 0.9 * transport.ANSWER_TIMEOUT_SECONDS
-# Where a copy is to be served instead of waiting, a story says so: a machine that is busy must not.
-ALWAYS_ASK = TagPolicy(patience=SECONDS)
 
 
 def document(number: int) -> bytes:

@@ -14,10 +14,11 @@ import pytest
 import yaml
 
 from registry_cache.server import memory_guard
+from tests.harness.checkout import REPOSITORY
 from tests.harness.content import APP
 from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import MiB, random_bytes
-from tests.harness.server import REPOSITORY, STOP_SECONDS, CacheServer
+from tests.harness.server import STOP_SECONDS, CacheServer
 from tests.harness.serving import GUNICORN, SERVE, Command, Start
 from tests.harness.upstream import FakeUpstream
 from tests.harness.waiting import eventually

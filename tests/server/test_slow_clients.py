@@ -18,7 +18,7 @@ import pytest
 
 from registry_cache.server.sockets import _LOOKS as LOOKS
 from registry_cache.server.sockets import PROXY_SECONDS, SEND_SECONDS
-from tests.harness.server import REPOSITORY
+from tests.harness.checkout import REPOSITORY
 from tests.harness.tls import make_certificate
 
 SIZE = 24 * 2**20  # more than the kernel's buffers hold

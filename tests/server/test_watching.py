@@ -28,9 +28,9 @@ from registry_cache.server.metrics_slots import Scoreboard
 from registry_cache.store import disk
 from registry_cache.store.layout import Layout
 from registry_cache.store.readiness import FRESH_SECONDS, ReadinessProbe
+from tests.harness.checkout import REPOSITORY
 from tests.harness.components import require
 
-REPOSITORY = Path(__file__).parents[2]
 DASHBOARD = json.loads((REPOSITORY / "deploy" / "grafana" / "registry-cache.json").read_text(encoding="utf-8"))
 PROMETHEUS = REPOSITORY / "deploy" / "prometheus"
 FIRED = Path(__file__).with_name("alerts.yml")

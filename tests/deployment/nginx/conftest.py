@@ -1,126 +1,14 @@
-"""The product behind nginx, as `registry-cache nginx` sets it up; and beside it by TCP, to compare.
+"""One cache behind nginx for all stories of this folder.
 
-One of each for all stories of this folder. Each story has a repository of its own, so what others stored is no help.
+Each story has a repository of its own, so what others stored is no help.
 """
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import Iterator
 
 import pytest
 
-from registry_cache.deployment import nginx
-from registry_cache.deployment.nginx_routes import Registry
-from tests.harness.nginx import Nginx
+from tests.harness.nginx_rig import Behind, running
 from tests.harness.programs import short_folder
-from tests.harness.pullers import Answer, Puller
-from tests.harness.server import CacheServer
-from tests.harness.upstream import FakeUpstream
-from tests.harness.waiting import eventually
-
-HUB = "docker.io"  # an alias of the default upstream
-OTHER = "registry.example:5000"
-HEADERS = {"X-Operator": ["one", 'a "second" \\ value'], "X-Frame-Options": ["DENY"]}
-
-_repositories = itertools.count(1)
-
-
-@dataclass(frozen=True)
-class Behind:
-    """A cache, nginx in front of it, and a client of each."""
-
-    upstream: FakeUpstream
-    other: FakeUpstream
-    cache: CacheServer
-    nginx: Nginx
-    direct: Puller
-    app: Puller
-    access_log: Path
-
-    def repository(self) -> str:
-        """One that no other story uses."""
-        return f"library/app{next(_repositories)}"
-
-    def passed_on(self, answer: Answer) -> str:
-        """What the application answered nginx for this; "-" where nginx did not ask it. By nginx' own log."""
-        return self.passed_on_by_id(answer.headers["X-Request-Id"])
-
-    def passed_on_by_id(self, request_id: str) -> str:
-        """The same, by the request's id."""
-        mark = f" id={request_id} "
-        eventually(lambda: mark in self.log())
-        line = next(line for line in self.log().splitlines() if mark in line)
-        return line.partition(" app=")[2].partition(mark)[0]
-
-    def log(self) -> str:
-        """nginx' access log."""
-        return self.access_log.read_text(encoding="utf-8", errors="replace")
-
-
-def site(cache: CacheServer, upstream: FakeUpstream, socket: Path, address: str, log: Path, **more: Any) -> nginx.Site:
-    """What `registry-cache nginx` would be told."""
-    values: dict[str, Any] = {
-        "root": str(cache.root),
-        "registries": [Registry(urlsplit(upstream.url).netloc, (HUB,)), Registry(OTHER)],
-        "socket": str(socket),
-        "listen": [address],
-        "server_name": "localhost",
-        "certificate": "",
-        "key": "",
-        "headers": HEADERS,
-        "auth": False,
-        "patience": 60,
-        "log": str(log),
-        "log_buffer": False,  # what is looked for in it should be there at once
-        "auth_cache": str(log.with_name("auth")),
-    }
-    return nginx.Site(**values | more)
-
-
-@contextmanager
-def running(
-    folder: Path,
-    config: Mapping[str, Any] | None = None,
-    *,
-    application: str = "wsgi:app",
-    altered: Callable[[str], str] = str,
-    **more: Any,
-) -> Iterator[Behind]:
-    """All of it, with `config` for the application and `more` for nginx, whose text is `altered`."""
-    upstream, other = FakeUpstream(), FakeUpstream()
-    settings: dict[str, Any] = {
-        "proxy": {"aliases": [HUB]},
-        "upstreams": {OTHER: {"remoteurl": other.url}},
-        "http": {"headers": HEADERS, "accel": True},
-    }
-    with ExitStack() as stack:
-        for server in (upstream, other):
-            stack.callback(server.stop)
-        cache = CacheServer(
-            folder / "cache",
-            upstream.url,
-            config={**settings, **(config or {})},
-            application=application,
-            unix=folder / "http.sock",
-        )
-        stack.callback(cache.stop)
-
-        def configure(address: str) -> str:
-            text = nginx.render(site(cache, upstream, folder / "http.sock", address, folder / "access.log", **more))
-            return altered(text)
-
-        front = Nginx(folder / "nginx", configure)
-        stack.callback(front.stop)
-        # Clients leave first.
-        direct, app = (stack.enter_context(Puller(url)) for url in (front.url, cache.url))
-        yield Behind(upstream, other, cache, front, direct, app, folder / "access.log")
-        for server in (upstream, other):
-            server.faults.release()
-    assert not upstream.problems + other.problems
 
 
 @pytest.fixture(scope="package")

@@ -1,7 +1,7 @@
 """The product for `gunicorn tests.deployment.nginx.hurried:app`, which lets clients go sixty times as soon."""
 
 from registry_cache.server import sockets
-from tests.deployment.nginx.faster import FASTER
+from tests.harness.nginx_rig import FASTER
 
 sockets.SEND_SECONDS /= FASTER
 sockets.PROXY_SECONDS /= FASTER

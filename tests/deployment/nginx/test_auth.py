@@ -5,9 +5,8 @@ from collections.abc import Iterator
 import bcrypt
 import pytest
 
-from tests.deployment.nginx.conftest import Behind, running
-from tests.deployment.nginx.test_headers import both, told
 from tests.harness.images import KiB, make_image
+from tests.harness.nginx_rig import Behind, both, running, shown
 from tests.harness.programs import short_folder
 from tests.harness.pullers import login
 
@@ -40,7 +39,7 @@ def test_without_a_login_there_is_the_applications_own_challenge(guarded: Behind
     for path in paths:
         by_app, by_nginx = guarded.app.get(path), guarded.direct.get(path)
         assert by_nginx.status == by_app.status == 401
-        assert told(by_nginx.headers) == told(by_app.headers)
+        assert shown(by_nginx.headers) == shown(by_app.headers)
         assert by_nginx.headers.get_all("WWW-Authenticate") == ['Basic realm="the cache"']
         assert by_nginx.json()["errors"][0]["code"] == by_app.json()["errors"][0]["code"] == "UNAUTHORIZED"
 

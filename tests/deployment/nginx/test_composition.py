@@ -4,17 +4,16 @@ import http.client
 import json
 import ssl
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.deployment.nginx.conftest import Behind
-from tests.deployment.nginx.test_tls import Secure
+from tests.harness.checkout import DEPLOY
 from tests.harness.images import KiB, random_bytes
 from tests.harness.nginx import Nginx
+from tests.harness.nginx_rig import Behind, Secure
 from tests.harness.tls import make_certificate
 
-SHIPPED = Path(__file__).parents[3] / "deploy" / "docker" / "nginx.conf"
+SHIPPED = DEPLOY / "docker" / "nginx.conf"
 SECONDS = 60.0
 
 

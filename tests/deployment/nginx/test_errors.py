@@ -1,36 +1,13 @@
 """Errors are the spec's JSON, also where nginx itself finds them; and a push is refused before its body."""
 
-import json
-import re
-import socket
-
 import pytest
 
-from tests.deployment.nginx.conftest import Behind, running
+from tests.harness import raw_client
 from tests.harness.images import KiB, MiB, random_bytes
+from tests.harness.nginx_rig import Behind, running
 from tests.harness.programs import short_folder
 
-READ_SECONDS = 30.0
 DIGEST = f"sha256:{'0' * 64}"
-
-
-def say(address: str, request: bytes, to_the_end: bool = False) -> tuple[int, dict[str, str], bytes]:
-    """The answer to exactly these bytes; with whatever else comes until the connection is closed."""
-    host, _, port = address.partition(":")
-    with socket.create_connection((host, int(port)), timeout=READ_SECONDS) as connection:
-        connection.sendall(request)
-        answer = b""
-        while (to_the_end or not _whole(answer)) and (received := connection.recv(65536)):
-            answer += received
-    head, _, body = answer.partition(b"\r\n\r\n")
-    status, *lines = head.decode("latin-1").split("\r\n")
-    return int(status.split()[1]), dict(line.lower().split(": ", 1) for line in lines), body
-
-
-def _whole(answer: bytes) -> bool:
-    head, end, body = answer.partition(b"\r\n\r\n")
-    length = re.search(rb"(?i)content-length: (\d+)", head)
-    return bool(end and length and len(body) >= int(length[1]))
 
 
 @pytest.mark.parametrize(
@@ -50,21 +27,21 @@ def _whole(answer: bytes) -> bool:
     ],
 )
 def test_nginx_own_errors(behind: Behind, request_line: bytes, headers: bytes, status: int, code: str) -> None:
-    got, told, body = say(behind.nginx.address, request_line + b"\r\n" + headers + b"\r\n")
+    answer = raw_client.ask(behind.nginx.address, request_line + b"\r\n" + headers + b"\r\n")
 
-    assert (got, told["content-type"]) == (status, "application/json")
-    assert told["docker-distribution-api-version"] == "registry/2.0"
-    assert json.loads(body)["errors"][0]["code"] == code
+    assert (answer.status, answer.headers["Content-Type"]) == (status, "application/json")
+    assert answer.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
+    assert answer.json()["errors"][0]["code"] == code
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 def test_a_push_is_refused_before_its_body(behind: Behind, method: str) -> None:
     request = f"{method} /v2/team/app/blobs/uploads/ HTTP/1.1\r\nHost: x\r\nContent-Length: {10**10}\r\n\r\n"
 
-    status, headers, body = say(behind.nginx.address, request.encode())
+    answer = raw_client.ask(behind.nginx.address, request.encode())
 
-    assert (status, headers["allow"]) == (405, "get, head")
-    assert body == behind.app.request(method, "/v2/team/app/blobs/uploads/").body
+    assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
+    assert answer.body == behind.app.request(method, "/v2/team/app/blobs/uploads/").body
 
 
 def test_without_the_application_hits_are_served_and_the_rest_is_told_to_wait() -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from registry_cache.deployment import nginx
-from tests.deployment.nginx.conftest import Behind, site
 from tests.harness.content import digest_of
 from tests.harness.images import KiB, make_image, random_bytes
 from tests.harness.nginx import Nginx
+from tests.harness.nginx_rig import Behind, site
 from tests.harness.pullers import Answer, Puller
 
 KEPT_OPEN = "open_file_cache max=4096 inactive=10s;"

@@ -1,32 +1,11 @@
 """A hit has the same headers whoever answers it: nginx from the files, or the application."""
 
 from collections.abc import Mapping
-from email.message import Message
 
 import pytest
 
-from tests.deployment.nginx.conftest import HUB, OTHER, Behind
 from tests.harness.images import KiB, Kind, make_image, make_index, random_bytes
-from tests.harness.pullers import Answer
-
-# Whoever sends an answer says this of itself.
-OWN = {"server", "date", "connection", "x-request-id"}
-
-
-def told(headers: Message) -> list[tuple[str, str]]:
-    """All headers, sorted; a header that is there twice is there twice."""
-    return sorted((name.lower(), value) for name, value in headers.items() if name.lower() not in OWN)
-
-
-def both(behind: Behind, path: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Answer:
-    """nginx' answer to a request, once it was the same as the application's."""
-    by_app = behind.app.request(method, path, headers=headers)
-    by_nginx = behind.direct.request(method, path, headers=headers)
-    assert by_nginx.headers["Server"] == "nginx"  # and no version
-    assert by_nginx.status == by_app.status
-    assert told(by_nginx.headers) == told(by_app.headers)
-    assert by_nginx.body == by_app.body
-    return by_nginx
+from tests.harness.nginx_rig import HUB, OTHER, Behind, both
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])

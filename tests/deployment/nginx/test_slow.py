@@ -12,9 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.deployment.nginx.conftest import Behind, running
-from tests.deployment.nginx.faster import FASTER
 from tests.harness.images import KiB, MiB, random_bytes
+from tests.harness.nginx_rig import FASTER, Behind, running
 from tests.harness.programs import short_folder
 from tests.harness.waiting import eventually
 

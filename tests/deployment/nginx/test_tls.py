@@ -1,25 +1,20 @@
 """TLS in front: the same hits, by TLS 1.2 and up only; and whoever speaks plain HTTP is told so as JSON."""
 
 import http.client
-import json
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from registry_cache.deployment import nginx
-from tests.deployment.nginx.conftest import Behind, site
-from tests.deployment.nginx.test_errors import READ_SECONDS, say
+from tests.harness import raw_client
 from tests.harness.images import KiB, random_bytes
 from tests.harness.nginx import Nginx
+from tests.harness.nginx_rig import Behind, Secure, site
+from tests.harness.pullers import SILENCE_SECONDS
+from tests.harness.telling import code
 from tests.harness.tls import make_certificate
-
-
-class Secure(NamedTuple):
-    server: Nginx
-    client: ssl.SSLContext
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +40,7 @@ def test_a_hit(behind: Behind, secure: Secure) -> None:
     blob = behind.upstream.add_blob(data, name)
     behind.direct.blob(blob, name)
 
-    connection = http.client.HTTPSConnection(secure.server.address, timeout=READ_SECONDS, context=secure.client)
+    connection = http.client.HTTPSConnection(secure.server.address, timeout=SILENCE_SECONDS, context=secure.client)
     connection.request("GET", f"/v2/{name}/blobs/{blob}")
     with connection.getresponse() as response:
         assert response.read() == data
@@ -58,7 +53,7 @@ def test_versions(secure: Secure, version: ssl.TLSVersion) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.minimum_version = context.maximum_version = version
-    connection = http.client.HTTPSConnection(secure.server.address, timeout=READ_SECONDS, context=context)
+    connection = http.client.HTTPSConnection(secure.server.address, timeout=SILENCE_SECONDS, context=context)
     connection.request("GET", "/v2/")
     assert connection.getresponse().status == 200
     connection.close()
@@ -71,6 +66,6 @@ def test_what_is_older_is_not_offered(behind: Behind) -> None:
 
 
 def test_plain_http_to_this_port(secure: Secure) -> None:
-    status, _, body = say(secure.server.address, b"GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    answer = raw_client.ask(secure.server.address, b"GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 
-    assert (status, json.loads(body)["errors"][0]["code"]) == (400, "UNSUPPORTED")
+    assert code(answer) == (400, "UNSUPPORTED")

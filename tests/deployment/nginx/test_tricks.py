@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.deployment.nginx.conftest import OTHER, Behind
-from tests.deployment.nginx.test_errors import say
+from tests.harness import raw_client
 from tests.harness.images import KiB, random_bytes
+from tests.harness.nginx_rig import OTHER, Behind
 
 SECRET = random_bytes(KiB, seed="secret")
 # Of the blob {b} of the repository {r}, which a client may have; {h} is its hex and {B} is in capitals.
@@ -82,22 +82,22 @@ def facts(shared_behind: Behind) -> dict[str, str]:
 
 @pytest.mark.parametrize("form", ODD)
 def test_an_odd_spelling_is_never_answered_from_a_file(behind: Behind, facts: dict[str, str], form: str) -> None:
-    status, headers, body = say(behind.nginx.address, _request(form.format(**facts)))
+    answer = raw_client.ask(behind.nginx.address, _request(form.format(**facts)))
 
     # Where the application reads it all the same, it says so itself.
-    if status == 200:
-        assert _passed_on(behind, headers) != "-"
+    if answer.status == 200:
+        assert behind.passed_on(answer) != "-"
     else:
-        assert 400 <= status < 500
-        assert body.startswith(b'{"errors":')
+        assert 400 <= answer.status < 500
+        assert answer.body.startswith(b'{"errors":')
 
 
 @pytest.mark.parametrize("form", TO_OTHERS)
 def test_no_way_leads_to_another_registrys_blobs(behind: Behind, facts: dict[str, str], form: str) -> None:
-    status, _, body = say(behind.nginx.address, _request(form.format(**{**facts, "h": facts["secret"]})))
+    answer = raw_client.ask(behind.nginx.address, _request(form.format(**{**facts, "h": facts["secret"]})))
 
-    assert 400 <= status < 500
-    assert SECRET not in body
+    assert 400 <= answer.status < 500
+    assert SECRET not in answer.body
 
 
 @pytest.mark.parametrize("name", ["X-Accel-Redirect", "X-Registry-Cache-Accel", "X-Original-URI", "X-Rewrite-URL"])
@@ -130,7 +130,7 @@ def test_a_request_inside_a_body_is_none(behind: Behind, facts: dict[str, str], 
     inner = _request(f"/v2/{OTHER}/{facts['s']}/blobs/sha256:{facts['secret']}")
     outer = b"GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + framing % (len(inner), inner)
 
-    _, _, body = say(behind.nginx.address, outer, to_the_end=True)
+    _, _, body = raw_client.exchange(behind.nginx.address, outer, ends=False).partition(b"\r\n\r\n")
 
     assert SECRET not in body
     assert b"HTTP/1." not in body
@@ -140,7 +140,3 @@ def test_a_request_inside_a_body_is_none(behind: Behind, facts: dict[str, str], 
 
 def _request(target: str) -> bytes:
     return f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
-
-
-def _passed_on(behind: Behind, headers: dict[str, str]) -> str:
-    return behind.passed_on_by_id(headers["x-request-id"])

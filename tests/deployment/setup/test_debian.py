@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from registry_cache import __version__
+from tests.harness.checkout import DOCS, REPOSITORY
 from tests.harness.components import require
 
-REPOSITORY = Path(__file__).parents[3]
-DOCS = REPOSITORY / "docs"
 HERE = Path(__file__).parent
 SECONDS = 160
 PASSWORD = "correct horse"

@@ -27,10 +27,10 @@ from registry_cache.store.interchange.archive import ArchiveWriter, write_file_w
 from tests.harness.content import OCI_INDEX, OCI_MANIFEST, digest_of
 from tests.harness.images import Image as Built
 from tests.harness.images import KiB, MiB, make_image, make_index
+from tests.harness.pull_rig import ALWAYS_ASK
 from tests.harness.store_rig import HUB, open_store
 from tests.harness.upstream import FakeUpstream
 from tests.harness.upstream_rig import connect
-from tests.pull.test_manifest import ALWAYS_ASK
 
 AMD64, ARM64, S390X = map(Platform.parse, ("linux/amd64", "linux/arm64", "linux/s390x"))
 
