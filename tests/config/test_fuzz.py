@@ -54,13 +54,13 @@ def load(folder: Path, content: bytes, environ: Mapping[str, str]) -> None:
         load_config({"HOME": str(folder), **environ, "REGISTRY_CACHE_CONFIG": str(file)}, create=False)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(tree=st.dictionaries(KEYS, TREES, max_size=5) | TREES)
 def test_any_structure(folder: Path, tree: object) -> None:
     load(folder, yaml.safe_dump(tree).encode(), {})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_value_at_any_key(folder: Path, data: st.DataObject) -> None:
     tree: object = data.draw(TREES)
@@ -69,13 +69,13 @@ def test_any_value_at_any_key(folder: Path, data: st.DataObject) -> None:
     load(folder, yaml.safe_dump(tree).encode(), {})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=YAML_TEXTS)
 def test_any_text(folder: Path, text: str) -> None:
     load(folder, text.encode(errors="surrogatepass"), {})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     environ=st.dictionaries(
         st.tuples(VARIABLES, st.sampled_from(["", "_FILE", "_0", "_X", "_²"])).map("".join),
@@ -87,7 +87,7 @@ def test_any_environment(folder: Path, environ: dict[str, str]) -> None:
     load(folder, b"upstreams: {ghcr.io: {}}\nhttp: {headers: [a]}", environ)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     content=st.binary(max_size=60) | st.sampled_from(NAMED),
     words=st.tuples(*[SCALARS | st.sampled_from(WORDS)] * 6),

@@ -79,7 +79,7 @@ challenges = st.lists(st.one_of(with_parameters(), with_token68(), bare()), max_
 
 
 @given(challenges, st.data())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_challenges_read_back_however_they_were_written(written: list[Written], data: st.DataObject) -> None:
     headers: list[str] = []
     for place, each in enumerate(written):
@@ -93,7 +93,7 @@ def test_challenges_read_back_however_they_were_written(written: list[Written], 
 
 
 @given(challenges, st.text(STEERING, max_size=30))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_garbage_behind_a_challenge_does_not_take_it_away(written: list[Written], garbage: str) -> None:
     header = ", ".join(each.text for each in written)
     # The comma tells where the last challenge ends; the semicolon belongs to no grammar.
@@ -102,7 +102,7 @@ def test_garbage_behind_a_challenge_does_not_take_it_away(written: list[Written]
 
 
 @given(st.lists(st.one_of(st.text(), st.text(STEERING), st.binary().map(lambda data: data.decode("latin-1")))))
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_any_header_is_read_without_a_word(headers: list[str]) -> None:
     for challenge in parse_challenges(headers):
         assert challenge.scheme == challenge.scheme.lower()
@@ -148,7 +148,7 @@ def test_the_longest_header_takes_no_time(prefix: str, fragment: str) -> None:
 
 
 @given(st.text(STEERING, max_size=6), st.text(STEERING, min_size=1, max_size=5), st.text(STEERING, max_size=3))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_any_fragment_repeated_to_the_bound_takes_no_time(prefix: str, fragment: str, suffix: str) -> None:
     room = MAX_CHALLENGE_LENGTH - len(prefix) - len(suffix)
     assert seconds(prefix + fragment * (room // len(fragment)) + suffix) < BOUND

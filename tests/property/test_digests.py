@@ -32,7 +32,7 @@ def near_digests(draw: st.DrawFn) -> str:
 
 
 @given(st.one_of(near_digests(), st.text(max_size=200)))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_any_string_is_a_digest_exactly_if_the_grammar_says_so(text: str) -> None:
     try:
         digest = Digest.parse(text)
@@ -44,7 +44,6 @@ def test_any_string_is_a_digest_exactly_if_the_grammar_says_so(text: str) -> Non
 
 
 @given(algorithms, st.lists(st.binary(max_size=100), max_size=8), st.binary(max_size=100))
-@settings(deadline=None)
 def test_any_chunking_of_the_bytes_matches_and_other_bytes_do_not(
     algorithm: str, chunks: list[bytes], other: bytes
 ) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from registry_cache.errors import UpstreamCorrupt, UpstreamTimeout, UpstreamUnavailable
@@ -51,9 +51,7 @@ faults = st.one_of(
 )
 
 
-@settings(
-    deadline=None, max_examples=150, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
-)
+@settings(max_examples=150)
 @given(
     size=sizes,
     seed=st.integers(0, 255),
@@ -128,7 +126,7 @@ class Watch:
         self.seen = 0
 
 
-@settings(deadline=None, max_examples=40, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(
     size=st.integers(0, 4000),
     chunk=st.integers(1, 1500),
@@ -180,9 +178,7 @@ def test_any_readers_of_a_transfer_see_the_right_bytes_and_the_last_after_the_co
             assert store.read(feed.digest) == data
 
 
-@settings(
-    deadline=None, max_examples=100, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
-)
+@settings(max_examples=100)
 @given(
     growth=st.lists(st.integers(0, 50), min_size=1, max_size=12),
     offsets=st.lists(st.integers(0, 300), min_size=1, max_size=8),

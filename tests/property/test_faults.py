@@ -129,7 +129,7 @@ faults = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=40, derandomize=True, database=None)
+@settings(max_examples=40)
 @given(script=st.lists(faults, max_size=6))
 @example([Fault("corrupt", 7), Fault("corrupt", 8)])
 @example([Fault("cut", 10), Fault("kill", 10), Fault("no_range"), Fault("cut", 30_000)])

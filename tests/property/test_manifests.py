@@ -62,13 +62,13 @@ def check(manifest: Manifest) -> None:
 @given(
     st.one_of(st.binary(max_size=200), st.text('{}[]":,0123456789.eE-ntf \\u', max_size=60).map(str.encode)), headers
 )
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_any_bytes(data: bytes, content_type: str) -> None:
     check(parse_manifest(data, content_type))
 
 
 @given(documents, headers)
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_any_json(document: object, content_type: str) -> None:
     check(parse_manifest(json.dumps(document).encode(), content_type))
 
@@ -79,7 +79,7 @@ def test_any_json(document: object, content_type: str) -> None:
     st.sampled_from(KEYS),
     st.booleans(),
 )
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_any_depth(depth: int, brackets: tuple[str, str], key: str, closed: bool) -> None:
     opening, closing = brackets
     nested = opening * depth + "1" + closing * depth * closed
@@ -94,7 +94,6 @@ def test_any_depth(depth: int, brackets: tuple[str, str], key: str, closed: bool
     st.one_of(st.none(), descriptors),
     st.sampled_from([None, 0, "\t"]),
 )
-@settings(deadline=None)
 def test_children_and_subject_are_found_in_order(
     layers: list[Descriptor],
     manifests: list[Descriptor],

@@ -82,19 +82,18 @@ def test_every_short_string() -> None:
 
 
 @given(st.one_of(strings, names, scratched(names)))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_any_string_is_a_name_exactly_if_the_grammar_says_so(text: str) -> None:
     assert accepts_name(text) == is_name(text)
 
 
 @given(st.one_of(strings, tags, scratched(tags)))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_any_string_is_a_tag_exactly_if_the_grammar_says_so(text: str) -> None:
     assert accepts_tag(text) == is_tag(text)
 
 
 @given(st.one_of(names.filter(is_name), scratched(names).filter(is_name)))
-@settings(deadline=None)
 def test_a_name_stays_below_the_directory_it_is_put_in(text: str) -> None:
     name = Repository.parse(text)
     # posixpath normalises what the kernel would walk: nothing may be left to normalise, and nothing may lead out.
@@ -107,7 +106,6 @@ def test_a_name_stays_below_the_directory_it_is_put_in(text: str) -> None:
 
 
 @given(st.one_of(tags, scratched(tags), strings).filter(is_tag))
-@settings(deadline=None)
 def test_a_tag_is_one_file_name(text: str) -> None:
     tag = Tag.parse(text)
     assert posixpath.normpath(posixpath.join("/root", tag)) == f"/root/{tag}"
@@ -117,7 +115,6 @@ def test_a_tag_is_one_file_name(text: str) -> None:
 
 
 @given(st.one_of(strings, tags, scratched(st.binary().map(lambda data: str(Digest.of(data))))))
-@settings(deadline=None)
 def test_any_reference_is_a_tag_a_digest_or_refused(text: str) -> None:
     try:
         reference = parse_reference(text)

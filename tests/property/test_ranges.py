@@ -26,7 +26,7 @@ def picked(header: str, size: int) -> list[int] | None:
 
 
 @given(offsets, offsets, sizes)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_first_and_last(first: int, last: int, size: int) -> None:
     header = f"bytes={first}-{last}"
     if last < first:
@@ -36,13 +36,11 @@ def test_first_and_last(first: int, last: int, size: int) -> None:
 
 
 @given(offsets, sizes)
-@settings(deadline=None)
 def test_first_to_the_end(first: int, size: int) -> None:
     assert picked(f"bytes={first}-", size) == ([at for at in range(size) if first <= at] or None)
 
 
 @given(offsets, sizes)
-@settings(deadline=None)
 def test_the_last_bytes(count: int, size: int) -> None:
     assert picked(f"bytes=-{count}", size) == ([at for at in range(size) if size - at <= count] or None)
 
@@ -50,7 +48,7 @@ def test_the_last_bytes(count: int, size: int) -> None:
 @given(garbage, st.integers(0, HUGE))
 @example("bytes=" + "9" * 5000 + "-", 10)
 @example("bytes=-" + "9" * 5000, 10)
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_any_header_is_a_part_the_whole_or_behind_the_end(header: str, size: int) -> None:
     try:
         part = parse_range(header, size)
@@ -60,7 +58,6 @@ def test_any_header_is_a_part_the_whole_or_behind_the_end(header: str, size: int
 
 
 @given(st.data(), st.integers(1, HUGE // 1000))
-@settings(deadline=None)
 def test_what_a_206_says_reads_back(data: st.DataObject, size: int) -> None:
     start = data.draw(st.integers(0, size - 1))
     stop = data.draw(st.integers(start + 1, size))
@@ -72,7 +69,7 @@ def test_what_a_206_says_reads_back(data: st.DataObject, size: int) -> None:
 
 @given(st.one_of(garbage, st.text("0123456789-/*", max_size=30).map("bytes ".__add__)))
 @example("bytes " + "9" * 5000 + "-1/2")
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_any_content_range_is_read_or_passed_over(header: str) -> None:
     found = parse_content_range(header)
     if found:

@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -308,12 +308,5 @@ class StoreMachine(RuleBasedStateMachine):
                 assert (found.digest if found else None) == self.tags.get((repository, tag))
 
 
-StoreMachine.TestCase.settings = settings(
-    deadline=None,
-    max_examples=60,
-    stateful_step_count=40,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+StoreMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestStoreMachine = StoreMachine.TestCase

@@ -130,7 +130,7 @@ values = st.recursive(
 documents = st.fixed_dictionaries({}, optional=dict.fromkeys(("digest", "media_type", "size", "changed_at"), values))
 
 
-@settings(deadline=None, max_examples=150, derandomize=True, database=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=40) | (values | documents).map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_are_a_record_or_none(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     store = open_store(tmp_path_factory.getbasetemp() / "any-bytes")

@@ -301,7 +301,7 @@ def test_a_header_that_promises_the_world_is_not_believed(moved: Moved) -> None:
     assert "sparse" in moved.told()[0]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     at=st.integers(0, 40_000),
     junk=st.binary(min_size=1, max_size=700),
@@ -322,7 +322,7 @@ def test_any_damage_ends_in_words_and_no_wrong_byte(
         assert moved.holds(image_of()[1])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.tuples(

@@ -247,7 +247,7 @@ troubles = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=60, derandomize=True, database=None)
+@settings(max_examples=60)
 @given(st.dictionaries(st.integers(1, 12), troubles, max_size=5))
 def test_any_trouble_ends_with_the_right_bytes_or_the_upstreams_error(script: dict[int, Trouble]) -> None:
     with pytest.MonkeyPatch.context() as patched:
