@@ -13,11 +13,14 @@ from typing import Any, TypeVar
 import hypothesis
 import pytest
 
+from registry_cache.store.layout import Layout
 from tests.harness.cdn import FakeCdn
+from tests.harness.cleanup_rig import Shelf
 from tests.harness.fixture_types import MakeCache, MakePuller, MakeUpstream
 from tests.harness.loopback import Loopback
 from tests.harness.pullers import Puller
 from tests.harness.server import CacheServer
+from tests.harness.store_rig import Store, open_store
 from tests.harness.upstream import FakeUpstream
 
 Server = TypeVar("Server", bound=Loopback)
@@ -130,6 +133,24 @@ def make_puller(make_cache: MakeCache) -> Iterator[MakePuller]:
 def puller(cache: CacheServer, make_puller: MakePuller) -> Puller:
     """A client of `cache`."""
     return make_puller(cache.url)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store."""
+    return open_store(tmp_path / "store")
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """The folders of an empty store."""
+    return Layout.open(tmp_path / "store")
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    """A store that the test fills with images, and whose last uses it chooses."""
+    return Shelf(tmp_path / "store")
 
 
 @pytest.fixture(autouse=True)

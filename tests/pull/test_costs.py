@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -27,7 +26,7 @@ from registry_cache.upstream.client import Upstream
 from tests.harness.content import OCI_MANIFEST
 from tests.harness.images import random_bytes
 from tests.harness.pull_rig import eventually
-from tests.harness.store_rig import APP, Store, open_store
+from tests.harness.store_rig import APP, Store
 from tests.harness.upstream import FakeUpstream
 from tests.harness.upstream_rig import connect
 
@@ -54,11 +53,6 @@ def _counting(name: str, really: Any, counts: Counter[str]) -> Any:
         return really(*arguments, **options)
 
     return call
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(tmp_path)
 
 
 @pytest.fixture

@@ -12,17 +12,12 @@ from registry_cache.oci.digest import Digest
 from registry_cache.pull.blob import Feeds, GrowingBlob
 from registry_cache.pull.transfer.progress import Cut, Feed
 from registry_cache.store.disk import ReadHandle
-from tests.harness.store_rig import APP, HUB, Store, open_store
+from tests.harness.store_rig import APP, HUB, Store
 from tests.harness.upstream_rig import connect
 
 DATA = os.urandom(100_000)
 DIGEST = Digest.of(DATA)
 OWNER = (HUB, str(APP))
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(tmp_path / "store")
 
 
 @pytest.fixture

@@ -69,11 +69,6 @@ def _a_long_moment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(tmp_path / "store")
-
-
-@pytest.fixture
 def worker(store: Store, upstream: FakeUpstream) -> Worker:
     return Worker(store, upstream.url)
 

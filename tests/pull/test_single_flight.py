@@ -55,11 +55,6 @@ while True:
 """
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout.open(tmp_path)
-
-
 def came(
     flights: MachineFlights, count: int, question: Callable[[], Record], pool: ThreadPoolExecutor
 ) -> list[Future[Record]]:

@@ -19,11 +19,6 @@ DATA = b"layer " * 1000
 DIGEST = Digest.of(DATA)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(tmp_path)
-
-
 def damage(path: str, size: int) -> None:
     os.chmod(path, 0o644)
     os.truncate(path, size)
@@ -76,10 +71,9 @@ def test_a_symbolic_link_stands_in_where_no_hard_link_is_given(
     assert os.path.islink(store.layout.membership(HUB, APP, DIGEST))
     assert store.read(DIGEST) == DATA
     # The whole store may be moved: the link is relative.
-    moved = tmp_path.parent / f"{tmp_path.name}-moved"
-    tmp_path.rename(moved)
+    moved = (tmp_path / "store").rename(tmp_path / "moved")
     assert open_store(moved).read(DIGEST) == DATA
-    moved.rename(tmp_path)
+    moved.rename(tmp_path / "store")
     # The bytes evicted, the link leads nowhere, and that is a miss.
     os.unlink(store.layout.blob(DIGEST))
     assert store.read(DIGEST) is None

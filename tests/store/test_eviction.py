@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pytest
-
 from registry_cache.errors import UpstreamTimeout
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Tag
@@ -19,11 +17,6 @@ from tests.harness.cleanup_rig import DAY, HOUR, NOW, Shelf
 from tests.harness.store_rig import APP, HUB, LATEST, OTHER
 
 EVERYTHING = Mark(int(NOW) * SECOND)
-
-
-@pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path)
 
 
 def before(ago: float) -> Mark:

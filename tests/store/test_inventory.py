@@ -18,15 +18,10 @@ from registry_cache.store.inventory import StoreCounts, Unfinished
 from registry_cache.store.layout import Layout
 from registry_cache.store.partials import DownloadStatus, failed_status
 from registry_cache.store.records import TagRecord
-from tests.harness.store_rig import APP, HUB, LATEST, OTHER, Store, fail_at, open_store
+from tests.harness.store_rig import APP, HUB, LATEST, OTHER, Store, fail_at
 
 MANIFEST = b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}'
 BLOB = Digest.of(b"0123456789")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(tmp_path / "store")
 
 
 def snapshot(root: Path) -> dict[str, tuple[int, int, int]]:

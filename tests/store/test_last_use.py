@@ -13,11 +13,6 @@ from tests.harness.cleanup_rig import DAY, Shelf, refusing, snapshot
 from tests.harness.store_rig import APP, HUB, OTHER
 
 
-@pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path)
-
-
 def test_the_newer_of_both_times(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()

@@ -40,11 +40,6 @@ sys.stdin.readline()
 """
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(tmp_path)
-
-
 def claimed(store: Store) -> Claim:
     claim = store.partials.claim(DIGEST)
     assert claim is not None
@@ -265,6 +260,6 @@ def test_a_reader_of_a_disk_that_fails_gets_a_store_error(
 
 def test_a_folder_that_an_operator_has_cleared_is_made_again(store: Store, tmp_path: Path) -> None:
     for folder in ("locks/sha256", "blobs/sha256"):
-        (tmp_path / folder).rmdir()
+        (tmp_path / "store" / folder).rmdir()
     store.put(DATA)
     assert store.blobs.open_any(DIGEST)

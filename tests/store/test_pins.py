@@ -17,11 +17,6 @@ from tests.harness.cleanup_rig import DAY, NOW, Shelf
 from tests.harness.store_rig import APP, HUB, OTHER
 
 
-@pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path)
-
-
 def pin(image: str, upstream: str = HUB, at: float = 1.0) -> Pin:
     return Pin(upstream, ImagePattern.parse(image), at)
 

@@ -28,11 +28,6 @@ DIGEST = Digest.of(DOCUMENT)
 RECORD = TagRecord(DIGEST, OCI_MANIFEST, len(DOCUMENT), checked_at=NOW, changed_at=NOW)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(tmp_path)
-
-
 def put(store: Store, repository: Repository = APP, media_type: str = OCI_MANIFEST, data: bytes = DOCUMENT) -> Digest:
     digest = Digest.of(data)
     store.records.put_manifest(HUB, repository, digest, data, parse_manifest(data, media_type))
@@ -75,7 +70,7 @@ def test_confirming_a_tag_moves_its_check_and_nothing_else(store: Store) -> None
 
 
 def test_what_another_process_does_to_a_tag_is_seen(store: Store, tmp_path: Path) -> None:
-    other = open_store(tmp_path)
+    other = open_store(tmp_path / "store")
     moved = replace(RECORD, digest=Digest.of(b"moved"))
     later = NOW + timedelta(days=3)
 

@@ -11,11 +11,6 @@ from registry_cache.store.layout import Layout
 from registry_cache.store.size_ledger import SizeLedger
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout.open(tmp_path)
-
-
 def test_nobody_has_counted(layout: Layout) -> None:
     ledger = SizeLedger(layout)
     ledger.add(5)

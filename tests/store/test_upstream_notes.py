@@ -15,11 +15,6 @@ from registry_cache.store.upstream_notes import UpstreamNote
 from tests.harness.store_rig import CHILD_SECONDS, HUB, fail_at
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout.open(tmp_path)
-
-
 def noted(layout: Layout) -> object:
     return json.loads(Path(layout.notice(HUB)).read_bytes())
 

@@ -26,11 +26,6 @@ from tests.harness.store_rig import APP, HUB, LATEST, OTHER
 WEEK = timedelta(days=7)
 
 
-@pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path)
-
-
 def fill(shelf: Shelf, count: int, size: int = 1000) -> list[Digest]:
     """Layers of ``size`` bytes, the first used a day ago, each next one an hour less long ago."""
     data = [random.Random(number).randbytes(size) for number in range(count)]

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -43,11 +42,6 @@ class Passes:
         self.ledger.replace(self.after, self.ledger.position())
         self.ended.release()
         return self.pinned
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout.open(tmp_path)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,11 +17,6 @@ from registry_cache.upkeep.rate_limit import Pace
 from registry_cache.upkeep.verify import Result, Task, Verify
 from tests.harness.cleanup_rig import NOW, Shelf, cut, flip, refusing, snapshot
 from tests.harness.store_rig import APP, OTHER
-
-
-@pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path)
 
 
 def task(**options: Any) -> Task:

@@ -28,7 +28,7 @@ from tests.harness.cdn import FakeCdn
 from tests.harness.fixture_types import MakeUpstream
 from tests.harness.images import random_bytes
 from tests.harness.pull_rig import Body, Clock, Script, Try
-from tests.harness.store_rig import APP, HUB, Store, descriptors, open_store
+from tests.harness.store_rig import APP, HUB, Store, descriptors
 from tests.harness.tls import make_certificate
 from tests.harness.upstream import FakeUpstream
 from tests.harness.upstream_rig import connect
@@ -54,11 +54,6 @@ class Seen:
 
     def restarted(self) -> None:
         self.restarts += 1
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(tmp_path)
 
 
 @pytest.fixture

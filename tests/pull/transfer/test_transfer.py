@@ -77,11 +77,6 @@ sys.stdin.readline()
 """
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(tmp_path / "store")
-
-
 class Process:
     """What one worker has of a store: its own feeds. Several in one process behave as processes do: flock does."""
 

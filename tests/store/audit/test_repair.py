@@ -19,11 +19,6 @@ from tests.harness.cleanup_rig import DAY, NOW, Shelf, cut, flip, killed_at
 from tests.harness.store_rig import APP, HUB, OTHER, fail_at
 
 
-@pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path)
-
-
 def repair(shelf: Shelf, now: float = NOW) -> list[tuple[str, str]]:
     """Look and repair; return (kind, outcome) of every fault."""
     outcomes: list[tuple[str, str]] = []

@@ -19,11 +19,6 @@ from tests.harness.cleanup_rig import DAY, NOW, Shelf, cut, flip, refusing, snap
 from tests.harness.store_rig import APP, HUB, OTHER, descriptors, fail_at
 
 
-@pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path)
-
-
 def look(shelf: Shelf, **options: Any) -> tuple[list[Fault], AuditCounts]:
     found: list[Fault] = []
     walk = AuditWalk(shelf.layout, found.append, **options)

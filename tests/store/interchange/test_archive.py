@@ -14,14 +14,9 @@ from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.image_layout import LAYOUT
 from registry_cache.store.interchange.archive import ArchiveWriter, write_file_whole
-from tests.harness.store_rig import Store, descriptors, fail_at, open_store
+from tests.harness.store_rig import Store, descriptors, fail_at
 
 INDEX = b'{"manifests":[]}'
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(tmp_path / "store")
 
 
 @pytest.fixture

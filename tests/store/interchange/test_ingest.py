@@ -16,15 +16,10 @@ from registry_cache.oci.digest import Digest
 from registry_cache.store.interchange import ingest, linking
 from registry_cache.store.interchange.ingest import Arrival, Ingest, Rejected, require_owner
 from registry_cache.store.size_ledger import SizeLedger
-from tests.harness.store_rig import Store, open_store
+from tests.harness.store_rig import Store
 
 DATA = bytes(range(256)) * 9000
 DIGEST = Digest.of(DATA)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(tmp_path / "store")
 
 
 @pytest.fixture
