@@ -1,6 +1,8 @@
 # `make` lists the verbs; CI calls the same ones.
 VENV ?= .venv
 BIN := $(VENV)/bin
+# What serving needs; and that with the tools for tests and lint.
+SERVES := $(VENV)/serves
 INSTALLED := $(VENV)/installed
 LOWEST := .venv-lowest
 # What needs neither daemons nor root.
@@ -18,18 +20,24 @@ PARALLEL := -n 6 --dist loadfile --timeout 180
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(INSTALLED): setup.cfg pyproject.toml tools/venv
+$(SERVES): setup.cfg pyproject.toml tools/venv tools/install
 	@tools/venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+	@tools/install $(VENV) "what a server needs" -e .
+	@echo "registry-cache is in $(BIN)/registry-cache"
 	@touch $@
 
-$(LOWEST)/installed: setup.cfg pyproject.toml tools/venv tools/lowest.py
+$(INSTALLED): setup.cfg pyproject.toml tools/venv tools/install
+	@tools/venv $(VENV)
+	@tools/install $(VENV) "what a server needs, and the tools for tests and lint" -e '.[test,lint]'
+	@touch $@ $(SERVES)
+
+$(LOWEST)/installed: setup.cfg pyproject.toml tools/venv tools/install tools/lowest.py
 	@tools/venv $(LOWEST)
 	$(LOWEST)/bin/python tools/lowest.py setup.cfg >$(LOWEST)/constraints.txt
-	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c $(LOWEST)/constraints.txt -e '.[test]'
+	@tools/install $(LOWEST) "the oldest dependencies allowed, and the tools for tests" -c $(LOWEST)/constraints.txt -e '.[test]'
 	@touch $@
 
-run: $(INSTALLED) ## serve a mirror of Docker Hub on 127.0.0.1:5000
+run: $(SERVES) ## serve a mirror of Docker Hub on 127.0.0.1:5000
 	exec $(BIN)/registry-cache serve
 
 test: $(INSTALLED) ## run every test; ARGS="-k name" for some
