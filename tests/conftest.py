@@ -2,6 +2,7 @@
 
 import ipaddress
 import logging
+import os
 import signal
 import ssl
 import sys
@@ -40,6 +41,7 @@ hypothesis.settings.register_profile("searching", hypothesis.settings.get_profil
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs_root: mounts, owns files as others, or runs a program that only root may")
     if not config.getoption("--hypothesis-profile"):
         hypothesis.settings.load_profile("steady")
     # A shell without job control starts what it puts in the background with Ctrl-C ignored, and so would be every
@@ -47,6 +49,19 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.addaudithook(_loopback_only)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only root can run; `pytest_terminal_summary` says so."""
+    if os.geteuid() != 0:
+        left_out = [item for item in items if item.get_closest_marker("needs_root")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if os.geteuid() != 0:
+        terminalreporter.write_line("left out: tests marked needs_root (real daemons, mounts); run them as root")
 
 
 def _loopback_only(event: str, arguments: tuple[Any, ...]) -> None:

@@ -32,8 +32,9 @@ def load_config(environ: Mapping[str, str] = os.environ, *, create: bool = True)
     found = Found(source, report, document.lines, overrides.origins, names)
     Walk(found).run(overrides.tree)
     config = build(found, environ, overrides.warnings)
-    if found.well(schema.ROOT):
-        _check_root(found, config.root, create=create and not report.problems)
+    # Commands that only read need no right to write.
+    if create and found.well(schema.ROOT):
+        _check_root(found, config.root, create=not report.problems)
     if report.problems:
         raise ConfigError(source, report.problems)
     return config

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.harness.content import APP, digest_of
 from tests.harness.fixture_types import MakeCache
 from tests.harness.images import KiB, MiB, random_bytes
@@ -99,6 +101,7 @@ def test_a_blob_that_is_larger_than_all_the_room_costs_nobody_its_place(
     assert [here(cache, blob) for blob in (*old, large)] == [True] * 4 + [False]
 
 
+@pytest.mark.needs_root
 def test_a_full_disk_costs_no_pull_and_is_made_room_on(
     small_disk: Path, upstream: FakeUpstream, make_cache: MakeCache, make_puller: Any
 ) -> None:
@@ -122,6 +125,7 @@ def test_a_full_disk_costs_no_pull_and_is_made_room_on(
     assert log.count("the disk takes blobs again") >= 1
 
 
+@pytest.mark.needs_root
 def test_a_full_disk_that_nothing_can_be_evicted_from(
     small_disk: Path, upstream: FakeUpstream, make_cache: MakeCache, make_puller: Any
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.harness.content import APP
 from tests.harness.fixture_types import MakeCache
 from tests.harness.images import KiB, MiB, random_bytes
@@ -47,6 +49,7 @@ def test_a_blob_that_is_larger_than_the_store_costs_one_transfer_a_worker(
     assert not list(cache.root.glob("blobs/*/*/*"))
 
 
+@pytest.mark.needs_root
 def test_a_disk_that_fills_in_mid_body_costs_one_more_transfer_a_worker_and_no_client(
     small_disk: Path, upstream: FakeUpstream, make_cache: MakeCache, make_puller: Any
 ) -> None:

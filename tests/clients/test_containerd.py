@@ -37,6 +37,9 @@ capabilities = ["pull", "resolve"]
 SERVERS = {HUB: "registry-1.docker.io", OTHER: OTHER}
 
 
+pytestmark = pytest.mark.needs_root
+
+
 @pytest.fixture(scope="session")
 def containerd() -> Iterator[Path]:
     """The folder of a running containerd."""

@@ -16,6 +16,9 @@ from tests.harness.images import Index
 from tests.harness.programs import environment, run, succeed
 
 
+pytestmark = pytest.mark.needs_root
+
+
 @pytest.fixture(scope="session")
 def shared_dockerd(shared_mirror: Mirror) -> Iterator[Path]:
     with running_dockerd(shared_mirror) as folder:

@@ -26,6 +26,8 @@ def export(mirror: Mirror, index: Index, archive: Path, *options: str) -> str:
     return done.stdout.split()[1]
 
 
+# skopeo unpacks an archive with the owners that it records.
+@pytest.mark.needs_root
 @pytest.mark.parametrize(("kind", "tag", "every"), [("oci", ":1", False), ("docker", "", True)])
 def test_skopeo_copies_the_same_bytes(
     mirror: Mirror, tmp_path: Path, archive: Path, kind: Kind, tag: str, every: bool

@@ -5,7 +5,6 @@ test here does is what `docker compose` itself would: name services and publish 
 """
 
 import json
-import os
 import re
 import resource
 import shlex
@@ -29,9 +28,7 @@ from tests.harness.programs import CLIENT_SECONDS, NO_WAY_OUT, environment, run,
 from tests.harness.pullers import Puller
 from tests.harness.upstream import FakeUpstream
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 and not os.environ.get("CI"), reason="it takes root to build an image and to run it"
-)
+pytestmark = pytest.mark.needs_root
 
 BUILD_SECONDS = 150
 SAY_SECONDS = 60.0  # from the start of a container to what a test waits for

@@ -46,6 +46,7 @@ def docker(guarded: Mirror) -> Iterator[list[str]]:
         yield [require("docker"), "--host", f"unix://{folder / 'api'}"]
 
 
+@pytest.mark.needs_root
 def test_docker_pulls_by_name_and_gives_a_mirror_the_hubs_password(
     guarded: Mirror, docker: list[str], tmp_path: Path
 ) -> None:

@@ -31,7 +31,7 @@ def typed(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.skipif(os.geteuid() != 0 and not os.environ.get("CI"), reason="it takes root to be somebody else")
+@pytest.mark.needs_root
 @pytest.mark.parametrize("arguments", [("cleanup",), ("verify", "--repair"), ("pin", "library/app:1")])
 def test_what_root_types_belongs_to_the_stores_owner(root: Path, arguments: tuple[str, ...]) -> None:
     Layout.open(root)

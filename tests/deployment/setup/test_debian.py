@@ -1,6 +1,5 @@
 """What the documents have an operator type, from the pages themselves, on a machine whose files stay as they are."""
 
-import os
 import re
 import subprocess
 import sys
@@ -118,7 +117,7 @@ def wheel(folder: Path, *, newer: bool = False) -> None:
         archive.writestr(f"{name}.dist-info/RECORD", "")
 
 
-@pytest.mark.skipif(os.geteuid() != 0 and not os.environ.get("CI"), reason="it takes root to set a machine up")
+@pytest.mark.needs_root
 def test_the_page_sets_a_machine_up(scratch: Path) -> None:
     typed = "".join(STEPS) + QUESTIONS + NEWER + UPGRADE + REPLACED + CERTIFICATE + CERTIFIED + USERS + LET_IN
     typed += DEPENDENCIES + STATUS
@@ -137,7 +136,7 @@ def test_the_page_sets_a_machine_up(scratch: Path) -> None:
     assert "running as root" not in done
 
 
-@pytest.mark.skipif(os.geteuid() != 0 and not os.environ.get("CI"), reason="it takes root to set a machine up")
+@pytest.mark.needs_root
 def test_the_page_puts_nginx_in_front(scratch: Path) -> None:
     require("nginx")
 

@@ -116,7 +116,9 @@ def test_what_a_dead_leader_left_is_swept_up(store: Store, source: Path) -> None
 
 def test_a_blob_that_was_cut_short_here_is_mended(store: Store, source: Path) -> None:
     store.put(DATA)
-    os.truncate(store.layout.blob(DIGEST), 5)
+    path = store.layout.blob(DIGEST)
+    os.chmod(path, 0o644)
+    os.truncate(path, 5)
     assert adopted(store, source) is Arrival.LINKED
     assert whole(store)
 
