@@ -15,7 +15,6 @@ from tests.harness.components import require
 from tests.harness.images import Index
 from tests.harness.programs import environment, run, succeed
 
-
 pytestmark = pytest.mark.needs_root
 
 
