@@ -16,7 +16,7 @@ from tests.harness.components import require
 
 PAGES = {
     name: (DOCS / name).read_text(encoding="utf-8")
-    for name in ("auth.md", "deploying.md", "insecure.md", "nginx.md", "reference.md")
+    for name in ("auth.md", "deploying.md", "insecure.md", "nginx.md", "operations.md")
 }
 
 

@@ -29,7 +29,7 @@ def blocks(page: str, language: str) -> list[str]:
 STEPS = blocks("deploying.md", "sh setup")
 [UPGRADE], [HOOK], [CERTIFICATE] = (blocks("deploying.md", f"sh {word}") for word in ("upgrade", "renewed", "certbot"))
 [USERS] = blocks("auth.md", "sh users")
-[STATUS] = blocks("reference.md", "sh status")
+[STATUS] = blocks("operations.md", "sh status")
 GROUP, NGINX = blocks("nginx.md", "sh setup")
 [BEHIND, *_] = blocks("nginx.md", "yaml")
 # The tests' own, told in the same shell: what is asked of the machine, and what an operator's editor would do.
