@@ -7,9 +7,9 @@ import signal
 import ssl
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import hypothesis
 import pytest
@@ -18,14 +18,11 @@ from registry_cache.store.layout import Layout
 from tests.harness.cdn import FakeCdn
 from tests.harness.cleanup_rig import Shelf
 from tests.harness.fixture_types import MakeCache, MakePuller, MakeUpstream
-from tests.harness.loopback import Loopback
 from tests.harness.pullers import Puller
+from tests.harness.running import running
 from tests.harness.server import CacheServer
 from tests.harness.store_rig import Store, open_store
 from tests.harness.upstream import FakeUpstream
-
-Server = TypeVar("Server", bound=Loopback)
-
 
 # The same examples every time: what a rare one finds must not stop somebody else's change. And no failure over how long
 # an example takes: that says how busy the machine is.
@@ -72,16 +69,6 @@ def _loopback_only(event: str, arguments: tuple[Any, ...]) -> None:
             raise ConnectionRefusedError(f"tests stay on this machine: {host}")
 
 
-@contextmanager
-def _serving(server: Server) -> Iterator[Server]:
-    """Stop it at the end, and fail over anything it saw that must not be."""
-    try:
-        yield server
-    finally:
-        server.stop()
-    assert not server.problems
-
-
 @pytest.fixture
 def upstreams() -> list[FakeUpstream]:
     """All that this test started."""
@@ -94,7 +81,7 @@ def make_upstream(upstreams: list[FakeUpstream]) -> Iterator[MakeUpstream]:
     with ExitStack() as stack:
 
         def make(*, tls: ssl.SSLContext | None = None) -> FakeUpstream:
-            upstreams.append(stack.enter_context(_serving(FakeUpstream(tls))))
+            upstreams.append(stack.enter_context(running(FakeUpstream(tls))))
             return upstreams[-1]
 
         yield make
@@ -109,7 +96,7 @@ def upstream(make_upstream: MakeUpstream) -> FakeUpstream:
 @pytest.fixture
 def cdn() -> Iterator[FakeCdn]:
     """A second host for `upstream.faults.redirect_blobs_to`."""
-    with _serving(FakeCdn()) as server:
+    with running(FakeCdn()) as server:
         yield server
 
 

@@ -4,9 +4,7 @@ import ast
 import configparser
 import importlib.metadata
 import re
-import subprocess
 import sys
-from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from registry_cache import cli
 from registry_cache.commands import serve
 from tests.harness.checkout import REPOSITORY
 from tests.harness.distributions import closure, normal
+from tests.harness.programs import succeed
 
 PACKAGE = REPOSITORY / "registry_cache"
 SETUP = configparser.ConfigParser()
@@ -63,7 +62,8 @@ def test_nothing_that_a_server_imports_came_with_the_tests_tools(tmp_path: Path)
     """gunicorn's gevent worker needs `packaging`, which pytest brings and gunicorn only with its extra."""
     modules = "registry_cache.server.settings, registry_cache.server.worker, registry_cache.app"
     program = f"import sys; before = set(sys.modules); import {modules}; print(*set(sys.modules) - before)"
-    imported = _run([sys.executable, "-c", program], {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(tmp_path)})
+    settings = {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(tmp_path)}
+    imported = succeed([sys.executable, "-c", program], settings, cwd=REPOSITORY)
     providers = importlib.metadata.packages_distributions()
     tops = {name.partition(".")[0] for name in imported.split()}
     needed = {normal(providers[name][0]) for name in tops & providers.keys()}
@@ -95,11 +95,5 @@ def test_a_checkout_and_the_console_script_are_the_same_server(tmp_path: Path) -
 def _gunicorn(settings: str, application: str, root: Path) -> str:
     """gunicorn's settings in force, after it has loaded the application; less their two names."""
     command = [sys.executable, "-m", "gunicorn", "--print-config", "-c", settings, application]
-    lines = _run(command, {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(root)}).splitlines()
+    lines = succeed(command, {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(root)}, cwd=REPOSITORY).splitlines()
     return "\n".join(line for line in lines if not re.match(r"(config|default_proc_name) ", line))
-
-
-def _run(command: Sequence[str], environment: Mapping[str, str]) -> str:
-    result = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    return result.stdout

@@ -13,6 +13,7 @@ from tests.harness.bad_sectors import ATTRIBUTE
 from tests.harness.content import APP, digest_of
 from tests.harness.images import KiB, MiB, random_bytes
 from tests.harness.pullers import Puller
+from tests.harness.running import running_cache
 from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
 
@@ -21,9 +22,8 @@ SAID = "evicted a blob that the disk does not give"
 
 @pytest.fixture
 def failing(upstream: FakeUpstream, tmp_path: Path) -> Iterator[CacheServer]:
-    server = CacheServer(tmp_path, upstream.url, application="tests.api.unreadable:app")
-    yield server
-    server.stop()
+    with running_cache(tmp_path, upstream, application="tests.api.unreadable:app") as server:
+        yield server
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ index would have told pip. Everything lies where it lies here, so that nothing h
 import io
 import os
 import re
-import subprocess
 import sys
 import sysconfig
 import tarfile
@@ -17,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from tests.harness.components import require
 from tests.harness.distributions import closure, installed_files, make_wheel
+from tests.harness.programs import run, succeed
 
 # What a Debian has under bin, sbin and etc for a Dockerfile's RUN.
 PACKAGES = ("coreutils", "dash", "login", "passwd")
@@ -107,9 +107,7 @@ def make_base(tar: Path, scratch: Path) -> None:
 
 def debian_files() -> tuple[list[Path], list[Path]]:
     """The programs and the settings of PACKAGES."""
-    listed = subprocess.run(
-        [require("dpkg-query"), "--listfiles", *PACKAGES], capture_output=True, text=True, check=True
-    ).stdout.splitlines()
+    listed = succeed([require("dpkg-query"), "--listfiles", *PACKAGES]).splitlines()
     files = [Path(line) for line in listed if FROM_PACKAGES.fullmatch(line) and Path(line).is_file()]
     return [file for file in files if file.parts[1] != "etc"], [file for file in files if file.parts[1] == "etc"]
 
@@ -136,8 +134,6 @@ def modules_of(names: Iterable[str]) -> list[Path]:
 
 def shared_libraries(files: Iterable[Path]) -> list[Path]:
     """What ldd names, less what comes with the wheels."""
-    ldd = subprocess.run(
-        [require("ldd"), *map(str, files)], capture_output=True, text=True, check=False
-    ).stdout  # of a script it says that it is none, and fails
+    ldd = run([require("ldd"), *map(str, files)]).stdout  # of a script it says that it is none, and fails
     named = set(re.findall(r"(?:=>|^)\s+(/\S+) \(0x", ldd, re.MULTILINE))
     return [Path(name) for name in sorted(named) if not name.startswith(sysconfig.get_path("purelib"))]

@@ -8,22 +8,17 @@ import pytest
 
 from tests.clients.mirror import HUB, OTHER, Mirror
 from tests.harness.programs import short_folder
-from tests.harness.server import CacheServer
+from tests.harness.running import running, running_cache
 from tests.harness.upstream import FakeUpstream
 
 
 @contextmanager
 def _running_mirror(folder: Path) -> Iterator[Mirror]:
     """The product and its two upstreams."""
-    upstream, other = FakeUpstream(), FakeUpstream()
-    config = {"proxy": {"aliases": [HUB]}, "upstreams": {OTHER: {"remoteurl": other.url}}}
-    cache = CacheServer(folder, upstream.url, config=config)
-    try:
-        yield Mirror(cache, upstream, other)
-    finally:
-        cache.stop()
-        upstream.stop()
-        other.stop()
+    with running(FakeUpstream()) as upstream, running(FakeUpstream()) as other:
+        config = {"proxy": {"aliases": [HUB]}, "upstreams": {OTHER: {"remoteurl": other.url}}}
+        with running_cache(folder, upstream, config=config) as cache:
+            yield Mirror(cache, upstream, other)
 
 
 @pytest.fixture(scope="session")

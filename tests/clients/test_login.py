@@ -15,7 +15,7 @@ from tests.clients.dockerd import running_dockerd
 from tests.clients.mirror import HUB, Mirror, native
 from tests.harness.components import require
 from tests.harness.programs import environment, run, succeed
-from tests.harness.server import CacheServer
+from tests.harness.running import running, running_cache
 from tests.harness.upstream import FakeUpstream
 
 USER, PASSWORD = "alice", "correct horse"
@@ -27,16 +27,12 @@ def guarded(tmp_path: Path) -> Iterator[Mirror]:
     """A mirror that lets one user in."""
     hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
     (tmp_path / "htpasswd").write_text(f"{USER}:{hashed}\n", encoding="utf-8")
-    upstream = FakeUpstream()
     config = {
         "auth": {"htpasswd": {"realm": "cache", "path": str(tmp_path / "htpasswd")}},
         "proxy": {"aliases": [HUB]},
     }
-    cache = CacheServer(tmp_path / "cache", upstream.url, config=config)
-    yield Mirror(cache, upstream, upstream)
-    cache.stop()
-    upstream.stop()
-    assert not upstream.problems
+    with running(FakeUpstream()) as upstream, running_cache(tmp_path / "cache", upstream, config=config) as cache:
+        yield Mirror(cache, upstream, upstream)
 
 
 @pytest.fixture

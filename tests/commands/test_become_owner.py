@@ -12,7 +12,7 @@ import pytest
 from registry_cache.commands.command import become_owner
 from registry_cache.errors import StoreError
 from registry_cache.store.layout import Layout
-from tests.harness.programs import PROGRAM, short_folder
+from tests.harness.programs import PROGRAM, run, short_folder
 
 OWNER = 54321  # nobody's on this machine
 
@@ -26,9 +26,7 @@ def root() -> Iterator[Path]:
 
 def typed(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(root), "PATH": os.defpath}
-    return subprocess.run(
-        [PROGRAM, *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+    return run([PROGRAM, *arguments], environment)
 
 
 @pytest.mark.needs_root

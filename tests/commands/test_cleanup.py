@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 import threading
 import time
 from datetime import timedelta
@@ -250,16 +248,7 @@ def test_without_a_store_and_with_anothers(make_cache: MakeCache) -> None:
 
 @pytest.mark.parametrize("arguments", [(), ("--dry-run",)])
 def test_progress_is_for_terminals(cache: CacheServer, arguments: tuple[str, ...]) -> None:
-    script = f"registry-cache --config {cache.config_file} cleanup {' '.join(arguments)}"
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = subprocess.run(
-        ["script", "-qec", script, "/dev/null"],
-        env=os.environ | {"PATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=90,
-    )
+    done = cache.run_on_terminal("cleanup", *arguments)
     assert done.returncode == 0
     assert "\x1b[K" in done.stdout
     assert done.stdout.splitlines()[-1].endswith("of 0 blobs, 0 B of 0 B")

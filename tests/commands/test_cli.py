@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from registry_cache import __version__, cli
 from registry_cache.commands import serve
 from tests.harness.checkout import REPOSITORY
-from tests.harness.programs import PROGRAM
+from tests.harness.programs import PROGRAM, run
 
 
 @pytest.fixture(autouse=True)
@@ -110,14 +109,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("settings", [serve.SETTINGS, str(REPOSITORY / "gunicorn.conf.py")])
 def test_gunicorn_itself_stops_at_a_bad_configuration(settings: str, bad: str) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "gunicorn", "-c", settings, "wsgi:app"],
-        env=os.environ | {"REGISTRY_CACHE_CONFIG": bad},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    command = [sys.executable, "-m", "gunicorn", "-c", settings, "wsgi:app"]
+    ended = run(command, os.environ | {"REGISTRY_CACHE_CONFIG": bad})
 
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.splitlines()[0] == f"{bad}: 2 problems in the configuration"
@@ -128,14 +121,6 @@ def test_a_full_standard_output_is_one_line(tmp_path: Path) -> None:
     environment = {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(tmp_path / "store"), "PATH": os.defpath}
     for command in ("cleanup", "status", "pins"):
         with open("/dev/full", "wb") as full:
-            done = subprocess.run(
-                [PROGRAM, command],
-                env=environment,
-                stdout=full,
-                stderr=subprocess.PIPE,
-                text=True,
-                timeout=60,
-                check=False,
-            )
+            done = run([PROGRAM, command], environment, stdout=full)
         told = "registry-cache: could not write to standard output: No space left on device\n"
         assert (done.returncode, done.stderr) == (1, told)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import threading
 import time
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -191,14 +188,7 @@ def test_without_a_store_and_with_anothers(make_cache: MakeCache) -> None:
 
 def test_progress_is_for_terminals(upstream: FakeUpstream, cache: CacheServer, puller: Puller) -> None:
     assert pull(puller, make_image(upstream)) == []
-    path = f"{Path('.venv/bin').absolute()}:{os.environ['PATH']}"
-    done = subprocess.run(
-        ["script", "-qec", f"registry-cache --config {cache.config_file} verify", "/dev/null"],
-        env=os.environ | {"PATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = cache.run_on_terminal("verify")
     assert done.returncode == 0
     assert "looking" in done.stdout
     assert done.stdout.splitlines()[-1].endswith("; no faults")

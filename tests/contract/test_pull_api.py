@@ -11,7 +11,7 @@ from tests.harness import raw_client
 from tests.harness.content import APP, OCI_MANIFEST, digest_of
 from tests.harness.images import make_image, random_bytes
 from tests.harness.pullers import Answer, Puller
-from tests.harness.server import CacheServer
+from tests.harness.running import running, running_cache
 from tests.harness.upstream import FakeUpstream
 
 DATA = random_bytes(5000, seed="contract")
@@ -47,17 +47,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     upstream.add_blob(DATA, algorithm="sha512")
     make_image(upstream, tag="a" * 128, layers=1)
     config = {"upstreams": {"k.example": {"remoteurl": upstream.url}}}
-    server = CacheServer(tmp_path_factory.mktemp("contract"), upstream.url, config=config)
-    try:
+    folder = tmp_path_factory.mktemp("contract")
+    with running(upstream), running_cache(folder, upstream, config=config) as server:
         for path in (f"blobs/{BLOB}", f"blobs/{BLOB512}", "manifests/1"):
             assert Puller(server.url).get(f"/v2/{APP}/{path}").status == 200
         yield server.address
-        upstream.faults.release()
-        server.stop()
-        assert not upstream.problems
-    finally:
-        server.close()
-        upstream.stop()
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import pytest
 from registry_cache import cli
 from registry_cache.commands import cleanup, serve, verify
 from registry_cache.config import banner, load_config
+from tests.harness import programs
 from tests.harness.checkout import COMPOSE, CONFIGS, CRON, CRON_FILE, DEPLOY, DOCKER, DOCKERFILE, REPOSITORY, UNITS
 from tests.harness.components import require
 from tests.harness.tls import make_certificate
@@ -65,9 +66,7 @@ def test_cron_itself_takes_the_lines(tmp_path: Path) -> None:
     for lines, status in ((cron_lines(), 0), ([*cron_lines(), None], 1)):
         rows = [f"{line[1]}{line[3]}" if line else "61 * * * * x" for line in lines]
         table.write_text("\n".join([*variables, *rows, ""]), encoding="utf-8")
-        done = subprocess.run(
-            [require("crontab"), "-n", str(table)], capture_output=True, text=True, timeout=30, check=False
-        )
+        done = programs.run([require("crontab"), "-n", str(table)])
         assert done.returncode == status, done.stderr
 
 
@@ -99,8 +98,7 @@ def units(tmp_path: Path) -> list[str]:
 
 
 def analyze(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [require("systemd-analyze"), *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return programs.run([require("systemd-analyze"), *words])
 
 
 def test_systemd_accepts_the_units(units: list[str]) -> None:
@@ -211,7 +209,7 @@ def test_the_composition_fits_together() -> None:
             assert known, source
             assert target.startswith("/")
     [command] = services["cleanup"]["command"]
-    assert subprocess.run(["sh", "-n", "-c", command.replace("$$", "$")], timeout=10, check=False).returncode == 0
+    programs.succeed(["sh", "-n", "-c", command.replace("$$", "$")])
     [cleaning] = re.findall(r"registry-cache [^;]+", command)
     assert cli.make_parser().parse_args(arguments(cleaning)).run is cleanup.run
 

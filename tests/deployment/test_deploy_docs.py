@@ -5,7 +5,6 @@ Links, configurations and clients' files are test_documents'; the set-up is type
 
 import re
 import ssl
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from registry_cache.config import load_config
 from tests.harness.checkout import DOCS
 from tests.harness.components import require
+from tests.harness.programs import succeed
 
 PAGES = {
     name: (DOCS / name).read_text(encoding="utf-8")
@@ -26,7 +26,7 @@ def test_commands_are_a_shells(page: str) -> None:
 
     assert commands
     for command in commands:
-        subprocess.run(["sh", "-n", "-c", command], check=True, timeout=10)
+        succeed(["sh", "-n", "-c", command])
 
 
 def test_the_self_signed_certificate_can_be_served(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_the_clients_certificate_is_one_of_the_authoritys(tmp_path: Path) -> Non
     require("openssl")
     type_block("auth.md", "certificates", tmp_path)
     asked = ["openssl", "verify", "-purpose", "sslclient", "-CAfile", "clients-ca.pem", "client.cert"]
-    subprocess.run(asked, cwd=tmp_path, check=True, capture_output=True, timeout=30)
+    succeed(asked, cwd=tmp_path)
     shown = ssl.create_default_context(cafile=tmp_path / "clients-ca.pem")
 
     shown.load_cert_chain(tmp_path / "client.cert", tmp_path / "client.key")
@@ -53,4 +53,4 @@ def test_the_clients_certificate_is_one_of_the_authoritys(tmp_path: Path) -> Non
 def type_block(page: str, language: str, folder: Path) -> None:
     """Type the page's one block that is marked so."""
     [commands] = re.findall(rf"^```sh {language}\n(.*?)^```$", PAGES[page], re.MULTILINE | re.DOTALL)
-    subprocess.run(["sh", "-ec", commands], cwd=folder, check=True, capture_output=True, timeout=30)
+    succeed(["sh", "-ec", commands], cwd=folder)

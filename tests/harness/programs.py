@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.harness.components import require
 
@@ -31,15 +32,21 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 
 
 def run(
-    command: Sequence[str], env: Mapping[str, str], seconds: float = CLIENT_SECONDS
+    command: Sequence[str], env: Mapping[str, str] | None = None, seconds: float = CLIENT_SECONDS, **more: Any
 ) -> subprocess.CompletedProcess[str]:
-    """A command to its end, whatever its exit status."""
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=seconds, check=False)
+    """A command to its end, whatever its exit status; in this process' environment unless `env` is given.
+
+    `more` goes to subprocess.run.
+    """
+    more = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | more
+    return subprocess.run(command, env=env, timeout=seconds, check=False, **more)
 
 
-def succeed(command: Sequence[str], env: Mapping[str, str]) -> str:
-    """The output of a command that must not fail."""
-    result = run(command, env)
+def succeed(
+    command: Sequence[str], env: Mapping[str, str] | None = None, seconds: float = CLIENT_SECONDS, **more: Any
+) -> str:
+    """The output of a command that must not fail; the rest is as for `run`."""
+    result = run(command, env, seconds, **more)
     assert result.returncode == 0, f"{' '.join(command)}: exit status {result.returncode}: {result.stderr}"
     return result.stdout
 

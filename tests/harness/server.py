@@ -5,6 +5,7 @@ import json
 import os
 import re
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from tests.harness import programs
 from tests.harness.checkout import REPOSITORY
 from tests.harness.programs import PROGRAM
 
@@ -103,10 +105,12 @@ class CacheServer:
 
     def run(self, *arguments: str, seconds: float = 90.0) -> subprocess.CompletedProcess[str]:
         """`registry-cache …` with this server's configuration, to its end."""
-        command = [PROGRAM, *arguments]
-        return subprocess.run(
-            command, env=self._environment, capture_output=True, text=True, timeout=seconds, check=False
-        )
+        return programs.run([PROGRAM, *arguments], self._environment, seconds)
+
+    def run_on_terminal(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`registry-cache …` as somebody types it: a terminal has its output, standard error as well."""
+        typed = shlex.join([PROGRAM, "--config", str(self.config_file), *arguments])
+        return programs.run(["script", "-qec", typed, "/dev/null"], seconds=90.0)
 
     def workers(self) -> list[int]:
         """The process ids of all workers; waits until they have their own signal handlers."""

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.harness.odd_requests import LAST, TABLE, TOO_MUCH
 from tests.harness.raw_client import exchange
+from tests.harness.running import running, running_cache
 from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
 
@@ -50,11 +51,8 @@ def almost_requests(draw: st.DrawFn) -> bytes:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CacheServer]:
-    upstream = FakeUpstream()
-    running = CacheServer(tmp_path_factory.mktemp("raw"), upstream.url)
-    yield running
-    running.stop()
-    upstream.stop()
+    with running(FakeUpstream()) as upstream, running_cache(tmp_path_factory.mktemp("raw"), upstream) as server:
+        yield server
 
 
 def answers(told: bytes) -> Iterator[tuple[int, bytes]]:

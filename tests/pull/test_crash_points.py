@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from registry_cache.policy.eviction import Bounds
 from registry_cache.upkeep.cleanup import Cleanup
 from tests.harness import crasher
 from tests.harness.crasher import DATA, MANIFEST
+from tests.harness.programs import succeed
 from tests.harness.pull_rig import Script, Try, drain, transfer
 from tests.harness.store_rig import APP, CHANGES, HUB, LATEST, Store, obey_modes, open_store
 
@@ -29,10 +29,9 @@ DIGEST = Digest.of(DATA)
 def crashed(root: Path, story: str, at_least: int) -> list[Store]:
     """The stores that a process left which died at its first, second, … change; the last one lived."""
     command = [sys.executable, "-m", crasher.__name__, str(root), story]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > at_least
-    return [open_store(root / str(number)) for number in range(1, int(done.stdout) + 1)]
+    count = int(succeed(command, seconds=120))
+    assert count > at_least
+    return [open_store(root / str(number)) for number in range(1, count + 1)]
 
 
 @pytest.mark.parametrize("story", ["download", "second_try"])

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
-from tests.harness.pull_rig import SECONDS
+from tests.harness.programs import run
 
 LOOK_UPS = """
 import gevent.monkey; gevent.monkey.patch_all()
@@ -31,10 +30,10 @@ print(threadpool.run(os.sched_getscheduler, 0) == os.SCHED_BATCH, os.sched_getsc
 
 def test_a_silent_name_server_holds_up_no_commit() -> None:
     """gevent looks up names in its own pool; as many look-ups as that has threads must not hold up an fsync."""
-    done = subprocess.run([sys.executable, "-c", LOOK_UPS], capture_output=True, text=True, timeout=SECONDS)
+    done = run([sys.executable, "-c", LOOK_UPS])
     assert done.stdout.split() == ["True", "True"], done.stderr
 
 
 def test_a_thread_that_hashes_takes_no_core_from_the_one_that_sends() -> None:
-    done = subprocess.run([sys.executable, "-c", TURNS], capture_output=True, text=True, timeout=SECONDS)
+    done = run([sys.executable, "-c", TURNS])
     assert done.stdout.split() == ["True", "True"], done.stderr

@@ -9,6 +9,7 @@ import pytest
 
 from tests.harness.content import APP
 from tests.harness.pullers import Puller
+from tests.harness.running import running_cache
 from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
 from tests.harness.waiting import eventually
@@ -20,9 +21,8 @@ CROWD = 300
 @pytest.fixture
 def alone(upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CacheServer]:
     """A cache of one worker, which has all of the crowd."""
-    server = CacheServer(tmp_path_factory.mktemp("alone"), upstream.url, workers=1)
-    yield server
-    server.stop()
+    with running_cache(tmp_path_factory.mktemp("alone"), upstream, workers=1) as server:
+        yield server
 
 
 def test_a_ping_is_not_the_last_to_be_answered(alone: CacheServer, upstream: FakeUpstream) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.harness.pullers import Puller
 from tests.harness.raw_client import connect
+from tests.harness.running import running_cache
 from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
 
@@ -18,15 +19,11 @@ HALF = b"GET /v2/ HTTP/1.1\r\nHost: x\r\nX-Half: "
 
 
 @pytest.fixture(scope="module")
-def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CacheServer]:
+def hasty(shared_upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CacheServer]:
     """A cache that waits for half a second."""
-    upstream = FakeUpstream()
-    server = CacheServer(
-        tmp_path_factory.mktemp("hasty"), upstream.url, workers=1, application="tests.server.hasty:app"
-    )
-    yield server
-    server.stop()
-    upstream.stop()
+    options = {"workers": 1, "application": "tests.server.hasty:app"}
+    with running_cache(tmp_path_factory.mktemp("hasty"), shared_upstream, **options) as server:
+        yield server
 
 
 def half_sent(cache: CacheServer) -> socket.socket:

@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.harness.fixture_types import MakeCache, MakePuller
-from tests.harness.images import random_bytes
+from tests.harness.images import MiB, random_bytes
 from tests.harness.pull_rig import holding
 from tests.harness.raw_client import connect
 from tests.harness.upstream import FakeUpstream
 from tests.harness.waiting import eventually
 from tests.harness.workers import Workers
 
-MiB = 1024 * 1024
 # gunicorn looks once a second whether to stop; its own grace, which idle connections used to take whole, is 30.
 PROMPT_SECONDS = 20.0
 

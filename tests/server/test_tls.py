@@ -9,7 +9,6 @@ import os
 import shutil
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,15 +22,15 @@ import pytest
 from registry_cache.server import tls_handshake
 from tests.harness.components import require
 from tests.harness.fixture_types import MakeCache
-from tests.harness.images import make_image, random_bytes
+from tests.harness.images import MiB, make_image, random_bytes
 from tests.harness.programs import PROGRAM, environment, run
 from tests.harness.raw_client import connect
+from tests.harness.running import running_cache
 from tests.harness.server import CacheServer
 from tests.harness.tls import make_certificate
 from tests.harness.upstream import FakeUpstream
 from tests.harness.waiting import eventually
 
-MiB = 1024 * 1024
 SECONDS = 20.0
 NOT_USABLE = "the renewed certificate cannot be used: the one before stays"
 
@@ -123,7 +122,7 @@ def test_files_that_do_not_belong_together_stop_the_start(pair: Pair, tmp_path: 
     config.write_text(f"http: {{tls: {{certificate: {pair.certificate}, key: {other.key}}}}}", encoding="utf-8")
     command = [PROGRAM, "--config", str(config), "serve"]
     env = environment(tmp_path, REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=str(tmp_path / "store"))
-    result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=SECONDS, check=False)
+    result = run(command, env)
 
     assert result.returncode == 2
     assert "http.tls.certificate" in result.stderr
@@ -142,9 +141,8 @@ def strict(
 ) -> Iterator[CacheServer]:
     """A server that wants to see a certificate. Its certificate's authority is the clients', too."""
     settings = client.settings(clientcas=[str(client.certificate)])
-    server = CacheServer(tmp_path_factory.mktemp("strict"), shared_upstream.url, config=settings)
-    yield server
-    server.stop()
+    with running_cache(tmp_path_factory.mktemp("strict"), shared_upstream, config=settings) as server:
+        yield server
     assert "[ERROR]" not in server.log_text()
 
 
@@ -212,7 +210,7 @@ def test_what_is_no_handshake_ends_without_a_trace(strict: CacheServer, client: 
 def test_versions_and_protocols(strict: CacheServer) -> None:
     def agreed(option: str, *more: str) -> str:
         command = [require("openssl"), "s_client", "-connect", strict.address, option, *more]
-        done = subprocess.run(command, input="", capture_output=True, text=True, timeout=SECONDS, check=False)
+        done = run(command, input="")
         return done.stdout + done.stderr
 
     assert "ALPN protocol: http/1.1" in agreed("-tls1_2", "-alpn", "h2,http/1.1")

@@ -8,7 +8,6 @@ import errno
 import json
 import re
 import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -30,6 +29,7 @@ from registry_cache.store.layout import Layout
 from registry_cache.store.readiness import FRESH_SECONDS, ReadinessProbe
 from tests.harness.checkout import REPOSITORY
 from tests.harness.components import require
+from tests.harness.programs import succeed
 
 DASHBOARD = json.loads((REPOSITORY / "deploy" / "grafana" / "registry-cache.json").read_text(encoding="utf-8"))
 PROMETHEUS = REPOSITORY / "deploy" / "prometheus"
@@ -60,11 +60,8 @@ def test_the_next_worker_of_a_slot_goes_on_with_its_counts_and_not_with_its_gaug
     slot = board.take([])
     for number in range(2):
         # As a worker would: what it holds is gone with its process.
-        values = subprocess.run(
-            [sys.executable, "-c", WORKER, board.folder, str(slot)],
-            cwd=REPOSITORY, capture_output=True, text=True, timeout=30, check=True,
-        )  # fmt: skip
-        assert json.loads(values.stdout) == [3 * (number + 1), 1]
+        values = succeed([sys.executable, "-c", WORKER, board.folder, str(slot)], cwd=REPOSITORY)
+        assert json.loads(values) == [3 * (number + 1), 1]
         assert board.take([]) == slot
     board.remove()
 
@@ -259,8 +256,7 @@ def test_the_page_has_every_alert() -> None:
 
 
 def promtool(*words: str) -> None:
-    done = subprocess.run([require("promtool"), *words], capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    succeed([require("promtool"), *words])
 
 
 def test_prometheus_takes_the_files() -> None:

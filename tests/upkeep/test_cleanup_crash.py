@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,6 +26,7 @@ from registry_cache.store.records import TagRecord
 from registry_cache.store.size_ledger import SizeLedger
 from registry_cache.upkeep.cleanup import Cleanup
 from tests.harness.cleanup_rig import DAY, HOUR, NOW, Shelf
+from tests.harness.programs import succeed
 from tests.harness.store_rig import APP, HUB, OTHER, Store, open_store
 from tests.upkeep import cleanup_crasher
 
@@ -154,10 +154,9 @@ def killed(template: Template, folder: Path, at_least: int, ttl: float | None, s
     """The stores that passes left which were killed at the first, second, … moment; the last one lived."""
     given = json.dumps([NOW, ttl, size])
     command = [sys.executable, "-m", cleanup_crasher.__name__, str(template.shelf.root), str(folder), given]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > at_least
-    return [open_store(folder / str(number)) for number in range(1, int(done.stdout) + 1)]
+    count = int(succeed(command, seconds=120))
+    assert count > at_least
+    return [open_store(folder / str(number)) for number in range(1, count + 1)]
 
 
 def clean(store: Store, later: float, ttl: float | None, size: int | None = None) -> None:

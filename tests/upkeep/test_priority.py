@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 import sys
 from pathlib import Path
+
+from tests.harness.programs import succeed
 
 GROUP = Path("/proc/self/autogroup")
 STEP_BACK = "from registry_cache.upkeep.priority import step_back; step_back(); import os; print(os.nice(0))"
@@ -15,9 +16,7 @@ TELL_GROUP = f"import os; print(open({str(GROUP)!r}).read().split()[-1] if os.pa
 
 def told(program: str) -> list[str]:
     """What a Python in a session of its own prints."""
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, start_new_session=True, capture_output=True, text=True, check=True, timeout=60)
-    return done.stdout.split()
+    return succeed([sys.executable, "-c", program], start_new_session=True).split()
 
 
 def group(nice: str) -> list[str]:
@@ -46,7 +45,4 @@ def test_a_shell_that_it_was_typed_into_keeps_its_share_and_its_ctrl_c() -> None
     program = f"{STEP_BACK}; print(os.getsid(0) == os.getpid()); {TELL_GROUP}"
     # A shell in between: what leads no group could leave the session.
     typed = shlex.join([sys.executable, "-c", program]) + "; true"
-    done = subprocess.run(
-        ["script", "-qec", typed, "/dev/null"], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout.split() == ["10", "False", *group("0")]
+    assert succeed(["script", "-qec", typed, "/dev/null"]).split() == ["10", "False", *group("0")]

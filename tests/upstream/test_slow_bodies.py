@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -17,6 +16,7 @@ import requests
 from registry_cache.errors import ManifestUnknown, UpstreamElsewhere, UpstreamTimeout
 from registry_cache.oci.digest import Digest
 from registry_cache.upstream import client, refusal, tokens, transport
+from tests.harness.programs import run
 from tests.harness.pull_rig import SECONDS
 from tests.harness.store_rig import APP, LATEST
 from tests.harness.upstream import FakeUpstream
@@ -119,7 +119,7 @@ def test_a_document_ends_in_time(drip: Callable[..., Dripper], monkeypatch: pyte
 
 def test_a_document_ends_in_time_in_a_worker(drip: Callable[..., Dripper]) -> None:
     url = drip("200 OK", *BODIES["plain"]).url
-    done = subprocess.run([sys.executable, "-c", PULL, url], capture_output=True, text=True, timeout=SECONDS)
+    done = run([sys.executable, "-c", PULL, url])
     assert "took more than 0.3 s" in done.stdout, done.stderr
 
 

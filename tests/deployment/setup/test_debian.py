@@ -1,7 +1,6 @@
 """What the documents have an operator type, from the pages themselves, on a machine whose files stay as they are."""
 
 import re
-import subprocess
 import sys
 import sysconfig
 import zipfile
@@ -13,6 +12,7 @@ import pytest
 from registry_cache import __version__
 from tests.harness.checkout import DOCS, REPOSITORY
 from tests.harness.components import require
+from tests.harness.programs import run
 
 HERE = Path(__file__).parent
 SECONDS = 160
@@ -157,16 +157,8 @@ def type_all(scratch: Path, commands: str) -> str:
     namespaces = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child"]
     inside = [sys.executable, str(HERE / "inside.py"), str(scratch), sysconfig.get_path("purelib"), str(script)]
 
-    done = subprocess.run(
-        [*namespaces, *inside],
-        input=f"{PASSWORD}\n" * 2,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-        # Without a terminal htpasswd asks standard input.
-        start_new_session=True,
-    )
+    # Without a terminal htpasswd asks standard input.
+    done = run([*namespaces, *inside], seconds=SECONDS, input=f"{PASSWORD}\n" * 2, start_new_session=True)
 
     assert done.returncode == 0, done.stdout + done.stderr + journal(scratch)
     assert "Traceback" not in journal(scratch)
