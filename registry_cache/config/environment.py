@@ -1,4 +1,4 @@
-"""What the environment overrides: ``REGISTRY_PROXY_TTL=24h``, ``REGISTRY_PROXY_PASSWORD_FILE=/run/secrets/hub``.
+"""Put environment variables into the tree: ``REGISTRY_PROXY_TTL=24h``, ``REGISTRY_PROXY_PASSWORD_FILE=/run/hub``.
 
 Knows how variables are named; does not know which value is right for a key.
 """
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from registry_cache.config import schema
-from registry_cache.config.problems import Report, Wrong
+from registry_cache.config.distribution import expand_short_forms
+from registry_cache.config.problems import InvalidValue, Problem
 from registry_cache.config.raw import KeyPath, Raw, Scalar, parse_yaml, put
 
 FILE_VARIABLES = ("REGISTRY_CACHE_CONFIG", "REGISTRY_CONFIGURATION_PATH")
@@ -21,7 +22,7 @@ SERVICE_VARIABLES = re.compile(
     r"|REGISTRY_(NAME|ENV_\w+)"
 )
 INDEX = re.compile(r"[0-9]{1,4}")
-# A secret is a line; a path that leads to a device or a log must not be read to its end.
+# A secret is one line; a path that leads to a device or a log must not be read to its end.
 LARGEST_SECRET = 64 * 1024
 
 
@@ -35,37 +36,39 @@ class Overrides:
 
 
 def read_secret_file(path: str) -> str:
-    """A file's text without its trailing newline; Wrong, naming the file, where it cannot be read."""
+    """A file's text without its trailing newline; InvalidValue, naming the file, where it cannot be read."""
     try:
         with open(path, "rb") as file:
             content = file.read(LARGEST_SECRET + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a file name"
-        raise Wrong(f"cannot read {path}: {reason}", "name a file that this user may read") from None
+        raise InvalidValue(f"cannot read {path}: {reason}", "name a file that this user may read") from None
     if len(content) > LARGEST_SECRET:
-        raise Wrong(f"{path} is longer than a secret can be", "name the file that holds nothing else")
+        raise InvalidValue(f"{path} is longer than a secret can be", "name the file that holds nothing else")
     try:
         text = content.decode()
     except UnicodeDecodeError:
-        raise Wrong(f"{path} is not UTF-8 text", "write the secret as text") from None
+        raise InvalidValue(f"{path} is not UTF-8 text", "write the secret as text") from None
     return re.sub(r"\r?\n\Z", "", text)
 
 
-def apply_environment(tree: Raw, environ: Mapping[str, str], upstreams: tuple[str, ...], report: Report) -> Overrides:
+def apply_environment(
+    tree: Raw, environ: Mapping[str, str], upstreams: tuple[str, ...], problems: list[Problem]
+) -> Overrides:
     """Put every ``REGISTRY_…`` variable that names a key into the tree; unknown ones become warnings, not errors."""
     names = _Names(upstreams)
     result = Overrides(tree, {}, [])
     # Sorted, so that REGISTRY_STORAGE comes before REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY, as in Distribution.
     for variable in sorted(name for name in environ if name.startswith("REGISTRY_") and name not in NO_OVERRIDES):
         if found := names.find(variable):
-            _apply(result, variable, found, environ, report)
+            _apply(result, variable, found, environ, problems)
         elif not SERVICE_VARIABLES.fullmatch(variable):
             result.warnings.append(names.unknown(variable))
     return result
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _NamedKey:
     """The key that a variable names; ``structured``: its value is YAML; ``in_file``: its value is a file's name."""
 
     path: KeyPath
@@ -77,11 +80,11 @@ class _Names:
     """Variables' names to keys' paths."""
 
     def __init__(self, upstreams: tuple[str, ...]) -> None:
-        self.settings = schema.settings_with(upstreams)
+        self.settings = schema.settings_by_path(upstreams)
         accepted = schema.accepted(upstreams)
         self.exact: dict[str, list[KeyPath]] = {}
         # Which upstreams there are is for the file to say; a variable only reaches into those.
-        for path in [*accepted, *schema.sections(iter(accepted)) - {(), (schema.UPSTREAMS,)}]:
+        for path in [*accepted, *schema.sections(accepted) - {(), (schema.UPSTREAMS,)}]:
             self.exact.setdefault(schema.environment_name(path), []).append(path)
         self.opaque = {
             schema.environment_name(path): path
@@ -89,18 +92,18 @@ class _Names:
             if path not in self.settings or path[-1] == "headers"
         }
 
-    def find(self, variable: str) -> _Found | None:
+    def find(self, variable: str) -> _NamedKey | None:
         """The key that a variable names; None where there is none, or two upstreams' names look alike in capitals."""
         stem = self._only(variable.removesuffix("_FILE")) if variable.endswith("_FILE") else None
         if stem in self.settings and not self.settings[stem].structured:
             # Also what password_file's own name would be, which means the same.
-            return _Found(stem, in_file=True)
+            return _NamedKey(stem, in_file=True)
         if (path := self._only(variable)) is not None:
-            return _Found(path, self._structured(path))
+            return _NamedKey(path, self._structured(path))
         if match := re.fullmatch(rf"(.+)_({INDEX.pattern})", variable):
             path = self._only(match[1])
             if path in self.settings and self.settings[path].structured:
-                return _Found((*path, match[2]), structured=False)
+                return _NamedKey((*path, match[2]), structured=False)
         return next(self._below_opaque(variable), None)
 
     def _only(self, variable: str) -> KeyPath | None:
@@ -110,11 +113,11 @@ class _Names:
     def _structured(self, path: KeyPath) -> bool:
         return self.settings[path].structured if path in self.settings else True
 
-    def _below_opaque(self, variable: str) -> Iterator[_Found]:
+    def _below_opaque(self, variable: str) -> Iterator[_NamedKey]:
         for name, path in self.opaque.items():
             rest = variable.removeprefix(f"{name}_")
             if rest not in (variable, ""):
-                yield _Found((*path, rest))
+                yield _NamedKey((*path, rest))
 
     def unknown(self, variable: str) -> str:
         # Without the prefix, which all share: with it, any short name would be near any other.
@@ -123,30 +126,32 @@ class _Names:
         return f"environment variable {variable} names no key" + (f"; did you mean REGISTRY_{near[0]}?" if near else "")
 
 
-def _apply(result: Overrides, variable: str, found: _Found, environ: Mapping[str, str], report: Report) -> None:
+def _apply(
+    result: Overrides, variable: str, found: _NamedKey, environ: Mapping[str, str], problems: list[Problem]
+) -> None:
     if found.in_file:
         if variable.removesuffix("_FILE") in environ:
-            report.add(variable, "given beside the variable without _FILE", "keep one of the two")
+            problems.append(Problem(variable, "given beside the variable without _FILE", "keep one of the two"))
         try:
             value: Raw = Scalar(read_secret_file(environ[variable]))
-        except Wrong as wrong:
-            report.add(variable, wrong.what, wrong.remedy)
+        except InvalidValue as error:
+            problems.append(Problem(variable, error.what, error.remedy))
             return
         origin = f"file of {variable}"
     else:
-        value = _value(environ[variable], variable, found, report)
+        value = _value(environ[variable], variable, found, problems)
         origin = f"environment {variable}"
-    result.tree = schema.short_form(_put(result.tree, found.path, value))
+    result.tree = expand_short_forms(_put(result.tree, found.path, value))
     result.origins[found.path] = origin
 
 
-def _value(text: str, variable: str, found: _Found, report: Report) -> Raw:
+def _value(text: str, variable: str, found: _NamedKey, problems: list[Problem]) -> Raw:
     if not found.structured:
         # A quoted text means what is in the quotes, as it does to Distribution; any other text means itself.
         quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
-        document = parse_yaml(text, variable, Report()) if quoted else None
+        document = parse_yaml(text, variable, []) if quoted else None
         return document.tree if document and isinstance(document.tree, Scalar) else Scalar(text)
-    document = parse_yaml(text, variable, report) if text.strip() else None
+    document = parse_yaml(text, variable, problems) if text.strip() else None
     return document.tree if document else None
 
 

@@ -1,13 +1,12 @@
-"""The walk down a file: each key is taken, refused, named as ignored, or reported as unknown."""
+"""What the file and the environment give: typed values by path, where each came from, and what is wrong with them."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from difflib import get_close_matches
-from typing import TypeVar, cast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar, cast
 
-from registry_cache.config import schema
-from registry_cache.config.problems import Report, Wrong
-from registry_cache.config.raw import KeyPath, Raw, Scalar, means_something
+from registry_cache.config.problems import Problem
+from registry_cache.config.raw import KeyPath, Raw, Scalar
+from registry_cache.config.settings import Setting
 
 T = TypeVar("T")
 
@@ -16,15 +15,16 @@ def dotted(path: KeyPath) -> str:
     return ".".join(path)
 
 
-@dataclass(slots=True)
-class Found:
-    """What the file and the environment give: typed values by path, and where each came from."""
+@dataclass(frozen=True, slots=True)
+class Given:
+    """All keys of one configuration. Methods that take a ``str`` mean a key's path below ``mount``."""
 
     source: str
-    report: Report
-    lines: dict[KeyPath, int]
-    overrides: dict[KeyPath, str]
-    upstreams: tuple[str, ...]
+    settings: Mapping[KeyPath, Setting]
+    problems: list[Problem]
+    lines: Mapping[KeyPath, int]
+    overrides: Mapping[KeyPath, str]
+    mount: KeyPath = ()
     raw: dict[KeyPath, Raw] = field(default_factory=dict)
     values: dict[KeyPath, object] = field(default_factory=dict)
     origins: dict[KeyPath, str] = field(default_factory=dict)
@@ -32,134 +32,70 @@ class Found:
     sections: set[KeyPath] = field(default_factory=set)
     ignored: list[str] = field(default_factory=list)
 
-    def get(self, setting: schema.Setting[T], mount: KeyPath = ()) -> T | None:
-        """The value given, or the default."""
-        return cast("T | None", self.values.get(setting.at(mount), setting.default))
+    def under(self, mount: KeyPath) -> "Given":
+        """Return the same keys as seen from ``mount``: the default upstream or another one."""
+        return replace(self, mount=mount)
 
-    def need(self, setting: schema.Setting[T], mount: KeyPath = ()) -> T:
-        """The value of a key that has a default."""
-        value = self.get(setting, mount)
-        if value is None:
-            raise LookupError(f"{setting.path} has no default")
-        return value
+    def at(self, path: str) -> KeyPath:
+        return (*self.mount, *path.split("."))
 
-    def set(self, setting: schema.Setting[T], value: T, mount: KeyPath = (), origin: str | None = None) -> None:
-        """What follows from other keys, to be shown as in force."""
-        self.values[setting.at(mount)] = value
+    def read(self, model: Callable[..., T], **derived: object) -> T:
+        """Return an instance of a class of the model, with the values given and, for the rest, the defaults."""
+        found = dict(derived)
+        for each in fields(cast("Any", model)):
+            if each.name in derived:
+                continue
+            if "setting" in each.metadata:
+                found[each.name] = self.value(each.metadata["setting"].path)
+            elif "section" in each.metadata:
+                found[each.name] = self.read(each.metadata["section"])
+        return model(**found)
+
+    def value(self, path: str) -> Any:
+        """Return the value given, or the default."""
+        setting = self.settings[self.at(path)]
+        value = self.values.get(self.at(path), setting.default)
+        return setting.absent if value is None else value
+
+    def set(self, path: str, value: object, origin: str | None = None) -> None:
+        """Set what follows from other keys, to be shown as in force."""
+        self.values[self.at(path)] = value
         if origin is not None:
-            self.origins[setting.at(mount)] = origin
+            self.origins[self.at(path)] = origin
 
-    def text(self, setting: schema.AnySetting) -> str:
-        """What was written for a key of one value; "" where nothing was."""
-        raw = self.raw.get(setting.at(()))
+    def text(self, path: str) -> str:
+        """Return what was written for a key of one value; "" where nothing was."""
+        raw = self.raw.get(self.at(path))
         return raw.text if isinstance(raw, Scalar) else ""
 
-    def given(self, setting: schema.AnySetting, mount: KeyPath = ()) -> bool:
+    def has(self, path: str) -> bool:
         """Whether the key is given, well or badly: a rule between keys must not report what is misspelt as missing."""
-        return setting.at(mount) in self.raw
+        return self.at(path) in self.raw
 
-    def well(self, *settings: schema.AnySetting, mount: KeyPath = ()) -> bool:
-        """Whether none of these is given badly, so that a rule between them can be judged."""
-        return not any(setting.at(mount) in self.bad for setting in settings)
+    def valid(self, *paths: str) -> bool:
+        """Whether none of these is given badly, so that a rule between them can be applied."""
+        return not any(self.at(path) in self.bad for path in paths)
 
-    def wrong(self, path: KeyPath, what: str, remedy: str) -> None:
+    def refuse(self, path: str, what: str, remedy: str) -> None:
+        """Report what is wrong with a key."""
+        self.refuse_at(self.at(path), what, remedy)
+
+    def refuse_at(self, path: KeyPath, what: str, remedy: str) -> None:
+        """Report what is wrong with what stands at a whole path."""
         self.bad.add(path)
-        self.report.add(dotted(path), what, remedy, self.where(path))
-
-    def where(self, path: KeyPath) -> str:
-        if origin := self._override(path):
-            return origin
-        return f"line {self.lines[path]}" if path in self.lines else ""
+        self.problems.append(Problem(dotted(path), what, remedy, self._where(path)))
 
     def origin(self, path: KeyPath) -> str:
+        """Return where the value at a whole path came from."""
         if path in self.origins:
             return self.origins[path]
-        return (self._override(path) or self.source) if path in self.raw else "default"
+        return (self.override(path) or self.source) if path in self.raw else "default"
 
-    def overridden(self, path: KeyPath) -> bool:
-        return self._override(path) is not None
-
-    def _override(self, path: KeyPath) -> str | None:
-        """The variable that set this key, the section above it, or an item in it."""
+    def override(self, path: KeyPath) -> str | None:
+        """Return the variable that set the key at a whole path, the section above it, or an item in it."""
         above = [path[:depth] for depth in range(len(path), 0, -1)]
         below = [other for other in self.overrides if other[: len(path)] == path]
         return next((self.overrides[other] for other in [*above, *below] if other in self.overrides), None)
 
-
-class Walk:
-    """Sorts every key of a tree into a Found."""
-
-    def __init__(self, found: Found) -> None:
-        self.found = found
-        self.settings = schema.settings_with(found.upstreams)
-        self.accepted = schema.accepted(found.upstreams)
-        self.sections = schema.sections(iter(self.accepted)) | {(schema.UPSTREAMS,)}
-
-    def run(self, tree: Raw) -> None:
-        self._section(tree, ())
-        self._rename()
-        for path, raw in self.found.raw.items():
-            self._parse(path, raw)
-
-    def _section(self, raw: Raw, path: KeyPath) -> None:
-        if isinstance(raw, dict):
-            for key, value in raw.items():
-                self._key((*path, key), value)
-        elif raw is not None and raw != Scalar(""):
-            self.found.wrong(path, "is no section", f"write its keys below it: {self._known(path)}")
-
-    def _key(self, path: KeyPath, raw: Raw) -> None:
-        if path in self.sections:
-            self.found.sections.add(path)
-            self._section(raw, path)
-        elif path in self.settings or dotted(path) in schema.RENAMED:
-            if raw is not None and raw != Scalar(""):
-                self.found.raw[path] = raw
-        elif dotted(path) in schema.REFUSED:
-            self._refused(path, raw, schema.REFUSED[dotted(path)])
-        elif path not in self.accepted:
-            self.found.wrong(path, "unknown key", self._suggestion(path))
-        elif dotted(path) in schema.IGNORED and means_something(raw):
-            self.found.ignored.append(dotted(path))
-
-    def _refused(self, path: KeyPath, raw: Raw, refused: schema.Refused) -> None:
-        text = raw.text if isinstance(raw, Scalar) else ""
-        if refused.harmless is None or (means_something(raw) and text not in refused.harmless):
-            self.found.wrong(path, refused.what, refused.remedy)
-
-    def _rename(self) -> None:
-        for old, setting in schema.RENAMED.items():
-            path = tuple(old.split("."))
-            if path in self.found.raw:
-                raw = self.found.raw.pop(path)
-                if not self.found.given(setting):
-                    self.found.raw[setting.at(())] = raw
-                    self.found.origins[setting.at(())] = self.found.overrides.get(path, self.found.source)
-
-    def _parse(self, path: KeyPath, raw: Raw) -> None:
-        setting = self.settings[path]
-        try:
-            self.found.values[path] = setting.parse(raw)
-        except Wrong as wrong:
-            self.found.wrong(path, wrong.what, wrong.remedy)
-
-    def _suggestion(self, path: KeyPath) -> str:
-        key = path[-1][:60].lower()
-        siblings = sorted(set(self._children(path[:-1])))
-        if near := get_close_matches(key, siblings, n=1, cutoff=0.7):
-            return f"did you mean {dotted((*path[:-1], near[0]))}?"
-        if elsewhere := next((other for other in self.accepted if other[-1] == key), None):
-            return f"did you mean {dotted(elsewhere)}?"
-        return f"known here: {self._known(path[:-1])}"
-
-    def _known(self, path: KeyPath) -> str:
-        return ", ".join(sorted(set(self._children(path)))) or "the name of a registry, such as ghcr.io"
-
-    def _children(self, path: KeyPath) -> Iterator[str]:
-        if path == (schema.UPSTREAMS,):
-            return
-        if path == ():
-            yield schema.UPSTREAMS
-        for other in self.accepted:
-            if other[: len(path)] == path and len(other) > len(path):
-                yield other[len(path)]
+    def _where(self, path: KeyPath) -> str:
+        return self.override(path) or (f"line {self.lines[path]}" if path in self.lines else "")

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
-from registry_cache.config.problems import Wrong
+from registry_cache.config.problems import InvalidValue
 
 HUB = "docker.io"
 HUB_URL = "https://registry-1.docker.io"
@@ -32,9 +32,9 @@ def parse_host(text: str) -> str:
     host = text.lower()
     match = _HOST.fullmatch(host)
     if match is None or len(match[1]) > LONGEST_HOST:
-        raise Wrong(f"{text[:80]!r} is no host name", _HOST_REMEDY)
+        raise InvalidValue(f"{text[:80]!r} is no host name", _HOST_REMEDY)
     if match[2] is not None and not 0 < int(match[2]) < 65536:
-        raise Wrong(f"port {match[2]} is out of range", "write a port from 1 to 65535")
+        raise InvalidValue(f"port {match[2]} is out of range", "write a port from 1 to 65535")
     return HUB if host in HUB_HOSTS else host
 
 
@@ -42,12 +42,12 @@ def parse_remote(text: str) -> Remote:
     """An upstream's URL. Messages never quote it: it may hold a password."""
     parts, port = split_url(text, "https://registry.example.com")
     if parts.username is not None or parts.password is not None:
-        raise Wrong("has credentials in the URL", "put them under username and password")
+        raise InvalidValue("has credentials in the URL", "put them under username and password")
     if parts.query or parts.fragment:
-        raise Wrong("has a query or a fragment", "end the URL after the host")
+        raise InvalidValue("has a query or a fragment", "end the URL after the host")
     path = parts.path.rstrip("/")
     if re.search(r"/v[12]$", path):
-        raise Wrong("names the API's version", "leave /v2 away: it is added to every request")
+        raise InvalidValue("names the API's version", "leave /v2 away: it is added to every request")
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
     if port is not None and port != DEFAULT_PORTS[parts.scheme]:
         host = f"{host}:{port}"
@@ -56,12 +56,12 @@ def parse_remote(text: str) -> Remote:
 
 
 def split_url(text: str, example: str) -> tuple[SplitResult, int | None]:
-    """An http or https URL with a host, and its port; Wrong on anything else, with ``example`` as the remedy."""
+    """An http or https URL with a host, and its port; raises InvalidValue with ``example`` as the remedy."""
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
-        raise Wrong("is no URL", f"write {example}") from None
+        raise InvalidValue("is no URL", f"write {example}") from None
     if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
-        raise Wrong("is no http or https URL", f"write it with its scheme: {example}")
+        raise InvalidValue("is no http or https URL", f"write it with its scheme: {example}")
     return parts, port

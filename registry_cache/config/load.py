@@ -1,4 +1,4 @@
-"""From a file's name and an environment to a Config, or to everything that is wrong with it."""
+"""Load the configuration: from a file's name and an environment to a Config, or to everything wrong with it."""
 
 import os
 import tempfile
@@ -7,69 +7,74 @@ from pathlib import Path
 
 from registry_cache.config import schema
 from registry_cache.config.build import build
+from registry_cache.config.distribution import expand_short_forms
 from registry_cache.config.environment import FILE_VARIABLES, apply_environment
-from registry_cache.config.found import Found, Walk
+from registry_cache.config.given import Given
 from registry_cache.config.model import Config
-from registry_cache.config.problems import ConfigError, Report
+from registry_cache.config.problems import ConfigError, InvalidValue, Problem
 from registry_cache.config.raw import Document, Raw, Scalar, parse_yaml
+from registry_cache.config.schema import ROOT
+from registry_cache.config.walk import KeyWalk
 
 DEFAULTS = "built-in defaults"
-# A configuration is a page; a name that leads to a disk image must not be read into memory.
+# A configuration is a page of text; a name that leads to a disk image must not be read into memory.
 LARGEST_FILE = 1024 * 1024
 
 
 def load_config(environ: Mapping[str, str] = os.environ, *, create: bool = True) -> Config:
-    """The configuration in force: environment before file before default.
+    """Return the configuration in force: environment before file before default.
 
     ``create`` makes the storage folder where it is missing; without it the folder is only looked at. Raises
     ConfigError, which holds every problem and not only the first.
     """
-    report = Report()
-    source, document = _document(environ, report)
-    tree = schema.short_form(document.tree)
-    names = _upstream_names(tree)
-    overrides = apply_environment(tree, environ, names, report)
-    found = Found(source, report, document.lines, overrides.origins, names)
-    Walk(found).run(overrides.tree)
-    config = build(found, environ, overrides.warnings)
+    problems: list[Problem] = []
+    source, document = _document(environ, problems)
+    tree = expand_short_forms(document.tree)
+    upstreams = _upstream_names(tree)
+    overrides = apply_environment(tree, environ, upstreams, problems)
+    given = Given(source, schema.settings_by_path(upstreams), problems, document.lines, overrides.origins)
+    KeyWalk(given, upstreams).run(overrides.tree)
+    config = build(given, upstreams, environ, overrides.warnings)
     # Commands that only read need no right to write.
-    if create and found.well(schema.ROOT):
-        _check_root(found, config.root, create=not report.problems)
-    if report.problems:
-        raise ConfigError(source, report.problems)
+    if create and given.valid(ROOT):
+        _check_root(given, config.root, create=not problems)
+    if problems:
+        raise ConfigError(source, problems)
     return config
 
 
-def _document(environ: Mapping[str, str], report: Report) -> tuple[str, Document]:
-    """The file's name and content. Where it cannot be read, nothing below would be the operator's: it ends here."""
+def _document(environ: Mapping[str, str], problems: list[Problem]) -> tuple[str, Document]:
+    """Return the file's name and content. Raises ConfigError at once: without the file nothing below makes sense."""
     variable = next((name for name in FILE_VARIABLES if environ.get(name)), None)
     if variable is None:
         return DEFAULTS, Document({})
     source = environ[variable]
     document = None
-    if (text := _text(source, variable, report)) is not None:
-        document = parse_yaml(text, source, report)
+    try:
+        document = parse_yaml(_text(source), source, problems)
+    except InvalidValue as error:
+        problems.append(Problem(variable, error.what, error.remedy))
     if document is not None and not isinstance(document.tree, dict):
         empty = document.tree in (None, Scalar(""))
-        report.add(source, "is empty" if empty else "is no mapping of keys", "begin it with version: 0.1")
-    if document is None or report.problems:
-        raise ConfigError(source, report.problems)
+        problems.append(Problem(source, "is empty" if empty else "is no mapping of keys", "begin it with version: 0.1"))
+    if document is None or problems:
+        raise ConfigError(source, problems)
     return source, document
 
 
-def _text(source: str, variable: str, report: Report) -> str | None:
+def _text(source: str) -> str:
+    """Return the text of the configuration file. Raises InvalidValue."""
     try:
         with open(source, "rb") as file:
             content = file.read(LARGEST_FILE + 1)
-        if len(content) <= LARGEST_FILE:
-            return content.decode()
-        report.add(variable, f"{source} is larger than 1 MiB", "name a configuration file")
+        if len(content) > LARGEST_FILE:
+            raise InvalidValue(f"{source} is larger than 1 MiB", "name a configuration file")
+        return content.decode()
     except UnicodeDecodeError:
-        report.add(variable, f"{source} is not UTF-8 text", "save it as UTF-8")
+        raise InvalidValue(f"{source} is not UTF-8 text", "save it as UTF-8") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a file name"
-        report.add(variable, f"cannot read {source}: {reason}", "name a file that this user may read")
-    return None
+        raise InvalidValue(f"cannot read {source}: {reason}", "name a file that this user may read") from None
 
 
 def _upstream_names(tree: Raw) -> tuple[str, ...]:
@@ -77,13 +82,13 @@ def _upstream_names(tree: Raw) -> tuple[str, ...]:
     return tuple(upstreams) if isinstance(upstreams, dict) else ()
 
 
-def _check_root(found: Found, root: Path, *, create: bool) -> None:
-    """A folder that cannot be written is found now, and not by the first client."""
+def _check_root(given: Given, root: Path, *, create: bool) -> None:
+    """Report a folder that cannot be written now, and not to the first client."""
     try:
         if create:
             root.mkdir(parents=True, exist_ok=True)
         if root.exists():
-            # An access check would say yes to root on a read-only mount; this leaves nothing behind.
+            # os.access says yes to root even on a read-only mount. This file leaves no trace.
             with tempfile.TemporaryFile(dir=root):
                 return
         parent = next(folder for folder in root.parents if folder.exists())
@@ -92,8 +97,5 @@ def _check_root(found: Found, root: Path, *, create: bool) -> None:
         reason = f"{parent} is not a folder that this user may write in"
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a file name"
-    found.wrong(
-        schema.ROOT.at(()),
-        f"cannot store under {root}: {reason}",
-        f"name a folder that user {os.geteuid()} may write in, or give it that one",
-    )
+    remedy = f"name a folder that user {os.geteuid()} may write in, or give it that one"
+    given.refuse(ROOT, f"cannot store under {root}: {reason}", remedy)

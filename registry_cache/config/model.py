@@ -1,99 +1,142 @@
-"""The configuration in force, as values that cannot be wrong."""
+"""The configuration in force, as frozen dataclasses whose values cannot be wrong.
+
+Each key is declared here, once: ``setting(path in the file, parser, default)``. To add a key, add a field. A field
+without ``setting`` follows from other keys (``build.py``). The order of the fields is the order of ``registry-cache
+config``.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal, TypeAlias
 
-from registry_cache.config.schema import ClientAuth, Fallback, Formatter, Level, TlsVersion
+from registry_cache.config import values
+from registry_cache.config.hosts import Remote
 from registry_cache.config.secret import Secret
+from registry_cache.config.settings import list_setting, section, setting
 from registry_cache.config.sizes import Size
+from registry_cache.config.tls import (
+    CIPHERS,
+    CLIENT_AUTHS,
+    OLD_TLS_VERSIONS,
+    TLS_VERSIONS,
+    WEAK_CIPHERS,
+    ClientAuth,
+    TlsVersion,
+)
+
+Level: TypeAlias = Literal["error", "warn", "info", "debug"]
+Formatter: TypeAlias = Literal["text", "json"]
+Fallback: TypeAlias = Literal["honest", "unavailable", "notfound"]
+
+_LEVELS: dict[str, Level] = {"error": "error", "warn": "warn", "info": "info", "debug": "debug"}
+_FORMATTERS: dict[str, Formatter] = {"text": "text", "json": "json", "logstash": "json"}
+_FALLBACKS: dict[str, Fallback] = {"honest": "honest", "unavailable": "unavailable", "notfound": "notfound"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogConfig:
-    level: Level
-    formatter: Formatter
+    level: Level = setting("log.level", values.choice(_LEVELS), "info", older="loglevel")
+    formatter: Formatter = setting("log.formatter", values.choice(_FORMATTERS), "text")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DebugConfig:
+    """Where monitoring finds metrics and health, and nothing else. An empty ``host`` means all interfaces."""
+
+    addr: str = setting("http.debug.addr", values.line)
+    prometheus_enabled: bool = setting("http.debug.prometheus.enabled", values.boolean, "true")
+    prometheus_path: str = setting("http.debug.prometheus.path", values.metrics_path, "/metrics")
+    host: str
+    port: int
+    metrics: str | None
+    """The path of the metrics; None where they are not served there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TlsConfig:
-    """Certificates that were read once already, so a wrong one is reported at the start and not at a handshake."""
+    """The server's TLS. The files were read once already, so a wrong one is reported at the start."""
 
-    certificate: Path
-    key: Path
-    client_cas: tuple[Path, ...]
+    certificate: Path = setting("http.tls.certificate", values.path)
+    key: Path = setting("http.tls.key", values.path)
+    client_cas: tuple[Path, ...] = list_setting("http.tls.clientcas", values.path)
+    client_auth_word: str = setting("http.tls.clientauth", values.word(CLIENT_AUTHS), "require-and-verify-client-cert")
+    minimum_version: TlsVersion = setting(
+        "http.tls.minimumtls", values.choice(TLS_VERSIONS, OLD_TLS_VERSIONS), "tls1.2"
+    )
+    cipher_suites: tuple[str, ...] = list_setting("http.tls.ciphersuites", values.word(CIPHERS, WEAK_CIPHERS))
     client_auth: ClientAuth
-    minimum_version: TlsVersion
     ciphers: tuple[str, ...]
     """OpenSSL's names, for TLS 1.2; empty: OpenSSL's own choice."""
 
 
-@dataclass(frozen=True, slots=True)
-class DebugConfig:
-    """Where those who watch find metrics and health, and nothing else. An empty ``host`` means all interfaces."""
-
-    host: str
-    port: int
-    metrics: str | None
-    """The path of the metrics; None where they are not to be told there."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HttpConfig:
     """Where to listen: ``host`` and ``port``, or ``socket``. An empty ``host`` means all interfaces."""
 
+    addr: str = setting("http.addr", values.line, "127.0.0.1:5000")
+    net: str = setting("http.net", values.word(("tcp", "unix")), "tcp")
+    headers: Mapping[str, tuple[str, ...]] = setting("http.headers", values.headers, structured=True, absent={})
+    accel: bool = setting("http.accel", values.boolean, "false")
+    """Whether nginx, at the other end of a unix socket, is told to send whole blobs itself."""
+    debug: DebugConfig | None = section(DebugConfig)
+    tls: TlsConfig | None = section(TlsConfig)
     host: str
     port: int
     socket: Path | None
-    headers: Mapping[str, tuple[str, ...]]
-    tls: TlsConfig | None
-    debug: DebugConfig | None
-    accel: bool
-    """Whether nginx, at the other end of a unix socket, is told to send whole blobs itself."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HtpasswdConfig:
-    realm: str
-    path: Path
+    realm: str = setting("auth.htpasswd.realm", values.line)
+    path: Path = setting("auth.htpasswd.path", values.path)
     users: Mapping[bytes, bytes] = field(repr=False)
     """Each user's hash, as the file had them at the start."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamConfig:
     """One registry to pull from. ``name`` is what it is called on disk, in logs and in ``ns=``."""
 
     name: str
-    remote_url: str
-    """Scheme, host, port and perhaps a path; no trailing slash, no ``/v2``, no credentials."""
-    aliases: tuple[str, ...]
-    username: str | None
-    password: Secret | None
-    credential_helper: str | None
-    """A program that speaks Docker's credential-helper protocol."""
+    remote: Remote = setting("remoteurl", values.remote)
+    aliases: tuple[str, ...] = list_setting("aliases", values.host)
+    """All other names, those of Docker Hub included."""
+    username: str | None = setting("username", values.line)
+    password: Secret | None = setting("password", values.secret)
+    """Wherever it came from; None beside a credential helper."""
+    password_env: str | None = setting("password_env", values.variable)
+    password_file: Path | None = setting("password_file", values.path)
+    exec_command: str | None = setting("exec.command", values.line)
+    credential_lifetime: timedelta | None = setting("exec.lifetime", values.duration)
+    """How long a credential helper's answer is good; None: ten minutes."""
+    credential_helper: str | None = setting("credential_helper", values.helper)
+    """The whole name of a program that speaks Docker's credential-helper protocol; the key holds the short one."""
     credential_server: str
     """What to ask the helper for."""
-    credential_lifetime: timedelta | None
-    """How long its answer is good; None: ten minutes."""
-    ca: Path | None
-    client_certificate: Path | None
-    client_key: Path | None
-    insecure: bool
-    http_proxy: Secret | None
+    ca: Path | None = setting("ca", values.path)
+    client_certificate: Path | None = setting("clientcertificate", values.path)
+    client_key: Path | None = setting("clientkey", values.path)
+    insecure: bool = setting("insecure", values.boolean, "false")
+    http_proxy: Secret | None = setting("httpproxy", values.proxy_url)
     """A URL that may hold the proxy's credentials."""
-    connect_timeout: timedelta
-    read_timeout: timedelta
-    """Silence between two reads."""
-    tag_timeout: timedelta
+    connect_timeout: timedelta = setting("connect_timeout", values.wait, "5s")
+    read_timeout: timedelta = setting("read_timeout", values.wait, "30s")
+    """The longest silence between two reads."""
+    tag_timeout: timedelta = setting("tag_timeout", values.wait, "2s")
     """The longest wait for a tag's HEAD where a copy exists."""
-    token_realms: tuple[str, ...]
-    tag_max_age: timedelta
-    blob_requests: int
-    """How many at once for one blob, at most."""
-    layers_ahead: bool
-    pull_fallback: Fallback
+    token_realms: tuple[str, ...] = list_setting("tokenrealms", values.host)
+    tag_max_age: timedelta = setting("tag_max_age", values.duration, "0")
+    blob_requests: int = setting("blob_requests", values.whole(1, 16), "4")
+    """How many requests at once for one blob, at most."""
+    layers_ahead: bool = setting("layers_ahead", values.boolean, "false")
+    pull_fallback: Fallback = setting("pull_fallback", values.choice(_FALLBACKS), "honest")
+
+    @property
+    def remote_url(self) -> str:
+        """Scheme, host, port and perhaps a path; no trailing slash, no ``/v2``, no credentials."""
+        return self.remote.url
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,29 +148,30 @@ class InForce:
     origin: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    log: LogConfig
-    root: Path
-    http: HttpConfig
+    version: str = setting("version", values.version, "0.1")
+    log: LogConfig = section(LogConfig)
+    root: Path = setting("storage.filesystem.rootdirectory", values.path)
+    max_size: Size = setting("storage.max_size", values.size, "0")
+    """Of all manifests and blobs together."""
+    min_free: Size = setting("storage.min_free", values.size, "0")
+    """Of the disk that ``root`` is on."""
+    http: HttpConfig = section(HttpConfig)
+    auth: HtpasswdConfig | None = section(HtpasswdConfig)
+    ttl: timedelta | None = setting("proxy.ttl", values.duration, "168h")
+    """Since the last use; None: nothing expires."""
+    workers: int = setting("server.workers", values.whole(1, 256), "2")
+    readers: int = setting("server.readers", values.whole(1, 100_000), "2000")
+    """Streams of growing blobs per worker; the next one gets a 503."""
+    graceful_timeout: timedelta = setting("server.graceful_timeout", values.duration, "30s", older="http.draintimeout")
     default_upstream: UpstreamConfig
     upstreams: tuple[UpstreamConfig, ...]
     """All of them, the default one first; no two share a name or an alias."""
-    ttl: timedelta | None
-    """Since the last use; None: nothing expires."""
-    max_size: Size
-    """Of all manifests and blobs together."""
-    min_free: Size
-    """Of the disk that ``root`` is on."""
-    auth: HtpasswdConfig | None
-    workers: int
-    readers: int
-    """Streams of growing blobs per worker; the next one gets a 503."""
-    graceful_timeout: timedelta
     source: str
     """The file's name, or words for there being none."""
     ignored: tuple[str, ...]
-    """Keys that the file gives and that change nothing here."""
+    """Keys that the file gives and that have no effect here."""
     warnings: tuple[str, ...]
     in_force: tuple[InForce, ...] = field(repr=False)
 

@@ -1,11 +1,11 @@
 """What is wrong with a configuration, in words an operator can act on."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
-class Wrong(Exception):
-    """A value that cannot be: what it is, and what would be right. Never quotes a secret."""
+class InvalidValue(Exception):
+    """A value that cannot be: what is wrong with it, and what would be right. Never quotes a secret."""
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(f"{what}; {remedy}")
@@ -39,13 +39,3 @@ class ConfigError(Exception):
         count = len(self.problems)
         head = f"{self.source}: {count} problem{'s' if count != 1 else ''} in the configuration"
         return "\n".join([head, *(f"  {problem}" for problem in self.problems)])
-
-
-@dataclass(slots=True)
-class Report:
-    """Collects problems, so that an operator mends a file once and not once a key."""
-
-    problems: list[Problem] = field(default_factory=list)
-
-    def add(self, path: str, what: str, remedy: str, where: str = "") -> None:
-        self.problems.append(Problem(path, what, remedy, where))

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import yaml
 
-from registry_cache.config.problems import Report
+from registry_cache.config.problems import Problem
 
 NULL = "tag:yaml.org,2002:null"
 MERGE = "tag:yaml.org,2002:merge"
@@ -36,25 +36,21 @@ class Document:
     lines: dict[KeyPath, int] = field(default_factory=dict)
 
 
-def parse_yaml(text: str, name: str, report: Report) -> Document | None:
+def parse_yaml(text: str, name: str, problems: list[Problem]) -> Document | None:
     """Read one YAML document; None, and a problem under ``name``, when it is none or holds a key twice."""
-    reader = _Reader(name, report)
-    before = len(report.problems)
+    reader = _Reader(name, problems)
+    before = len(problems)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         tree = None if node is None else reader.read(node, ())
     except yaml.YAMLError as error:
-        report.add(
-            name,
-            f"not valid YAML: {_what(error)}",
-            "quote values that hold : # or begin with a special sign",
-            _line(error),
-        )
+        remedy = "quote values that hold : # or begin with a special sign"
+        problems.append(Problem(name, f"not valid YAML: {_what(error)}", remedy, _line(error)))
         return None
     except RecursionError:
-        report.add(name, "nested too deeply", "no key needs more than five levels")
+        problems.append(Problem(name, "nested too deeply", "no key needs more than five levels"))
         return None
-    return Document(tree, reader.lines) if len(report.problems) == before else None
+    return Document(tree, reader.lines) if len(problems) == before else None
 
 
 def means_something(raw: Raw) -> bool:
@@ -90,9 +86,9 @@ def put(tree: Raw, path: KeyPath, value: Raw) -> Raw:
 class _Reader:
     """Nodes to Raw. Each node is read once, however many aliases name it."""
 
-    def __init__(self, name: str, report: Report) -> None:
+    def __init__(self, name: str, problems: list[Problem]) -> None:
         self.name = name
-        self.report = report
+        self.problems = problems
         self.lines: dict[KeyPath, int] = {}
         self.done: dict[int, Raw] = {}
         self.open: set[int] = set()
@@ -139,7 +135,8 @@ class _Reader:
         return merged
 
     def _wrong(self, path: KeyPath, what: str, remedy: str, node: yaml.Node) -> None:
-        self.report.add(".".join(path) or self.name, what, remedy, f"line {node.start_mark.line + 1}")
+        where = f"line {node.start_mark.line + 1}"
+        self.problems.append(Problem(".".join(path) or self.name, what, remedy, where))
 
 
 def _what(error: yaml.YAMLError) -> str:

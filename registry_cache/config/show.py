@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 
-from registry_cache.config import schema
 from registry_cache.config.durations import format_duration
-from registry_cache.config.found import Found, dotted
+from registry_cache.config.given import Given, dotted
 from registry_cache.config.hosts import Remote
 from registry_cache.config.model import InForce
 from registry_cache.config.secret import MASK, Secret
@@ -14,10 +13,10 @@ from registry_cache.config.secret import MASK, Secret
 WIDEST_VALUE = 60
 
 
-def in_force(found: Found) -> Iterator[InForce]:
+def in_force(given: Given) -> Iterator[InForce]:
     """One entry a key, in the order of the documentation; a key that is not set is ``null``."""
-    for path, setting in schema.settings_with(found.upstreams).items():
-        yield InForce(dotted(path), written(found.values.get(path, setting.default)), found.origin(path))
+    for path, setting in given.settings.items():
+        yield InForce(dotted(path), written(given.values.get(path, setting.default)), given.origin(path))
 
 
 def written(value: object) -> str:

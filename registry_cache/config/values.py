@@ -1,4 +1,4 @@
-"""One parser a type: what a key holds, as written, to the value inner code takes. Pure; each raises Wrong."""
+"""One parser a type: what a key holds, as written, to the value inner code takes. Pure; each raises InvalidValue."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import TypeAlias, TypeVar
 
 from registry_cache.config import durations, hosts, sizes
-from registry_cache.config.problems import Wrong
+from registry_cache.config.problems import InvalidValue
 from registry_cache.config.raw import Raw, Scalar
 from registry_cache.config.secret import Secret
 
@@ -30,9 +30,9 @@ _DURATION_REMEDY = "write a number with its unit: 168h, 90m, 1h30m, 30s"
 def line(raw: Raw) -> str:
     """A text as written, whatever it holds but line breaks and what no file name or header can carry."""
     if not isinstance(raw, Scalar):
-        raise Wrong(f"is {_kind(raw)}", "write one value")
+        raise InvalidValue(f"is {_kind(raw)}", "write one value")
     if any(ord(sign) < 32 or ord(sign) == 127 or 0xD800 <= ord(sign) < 0xE000 for sign in raw.text):
-        raise Wrong("holds a control character", "write it on one line, as plain text")
+        raise InvalidValue("holds a control character", "write it on one line, as plain text")
     return raw.text
 
 
@@ -43,7 +43,7 @@ def secret(raw: Raw) -> Secret:
 def boolean(raw: Raw) -> bool:
     text = line(raw)
     if text.lower() not in BOOLEANS:
-        raise Wrong(f"{text[:40]!r} is neither true nor false", "write true or false")
+        raise InvalidValue(f"{text[:40]!r} is neither true nor false", "write true or false")
     return BOOLEANS[text.lower()]
 
 
@@ -51,14 +51,14 @@ def metrics_path(raw: Raw) -> str:
     """A path that is not another URL of ours."""
     text = line(raw)
     if not _PATH.fullmatch(text) or text in ("/healthz", "/readyz") or re.match(r"/v2(/|$)", text):
-        raise Wrong(f"{text[:80]!r} is no path for metrics", "write one such as /metrics")
+        raise InvalidValue(f"{text[:80]!r} is no path for metrics", "write one such as /metrics")
     return text
 
 
 def version(raw: Raw) -> str:
     text = line(raw)
     if text != "0.1":
-        raise Wrong(f"version {text[:40]!r} is unknown", "write 0.1, the only version of this format")
+        raise InvalidValue(f"version {text[:40]!r} is unknown", "write 0.1, the only version of this format")
     return text
 
 
@@ -68,9 +68,9 @@ def whole(least: int, most: int) -> Parser[int]:
     def parse(raw: Raw) -> int:
         text = line(raw)
         if not re.fullmatch(r"-?[0-9]{1,12}", text):
-            raise Wrong(f"{text[:40]!r} is no whole number", f"write a number from {least} to {most}")
+            raise InvalidValue(f"{text[:40]!r} is no whole number", f"write a number from {least} to {most}")
         if not least <= int(text) <= most:
-            raise Wrong(f"{text} is out of range", f"write a number from {least} to {most}")
+            raise InvalidValue(f"{text} is out of range", f"write a number from {least} to {most}")
         return int(text)
 
     return parse
@@ -84,11 +84,11 @@ def duration(raw: Raw) -> timedelta:
     except ValueError as error:
         bare = re.fullmatch(r"[+-]?[0-9]{1,15}", text)
         what = f"{text} has no unit" if bare else f"{text[:40]!r} is {error}"
-        raise Wrong(
+        raise InvalidValue(
             what, f"{_DURATION_REMEDY}; a bare number would be nanoseconds" if bare else _DURATION_REMEDY
         ) from None
     if value < timedelta():
-        raise Wrong(f"{text} is negative", _DURATION_REMEDY)
+        raise InvalidValue(f"{text} is negative", _DURATION_REMEDY)
     return value
 
 
@@ -96,7 +96,7 @@ def wait(raw: Raw) -> timedelta:
     """A Go duration that bounds a wait: over 0, since 0 would mean forever in places, and at most an hour."""
     value = duration(raw)
     if not timedelta() < value <= LONGEST_WAIT:
-        raise Wrong(f"{line(raw)} bounds nothing", "write more than 0 and at most 1h")
+        raise InvalidValue(f"{line(raw)} bounds nothing", "write more than 0 and at most 1h")
     return value
 
 
@@ -107,7 +107,7 @@ def size(raw: Raw) -> sizes.Size:
         return sizes.parse_size(text)
     except ValueError as error:
         remedy = "write bytes with their unit or a share of the disk: 200GB, 150GiB, 80%"
-        raise Wrong(f"{text[:40]!r} is {error}", remedy) from None
+        raise InvalidValue(f"{text[:40]!r} is {error}", remedy) from None
 
 
 def path(raw: Raw) -> Path:
@@ -115,7 +115,7 @@ def path(raw: Raw) -> Path:
     try:
         return Path(os.path.abspath(line(raw)))
     except FileNotFoundError:
-        raise Wrong("is relative to a folder that is gone", "write it from the root, as /path/to/it") from None
+        raise InvalidValue("is relative to a folder that is gone", "write it from the root, as /path/to/it") from None
 
 
 def host(raw: Raw) -> str:
@@ -137,7 +137,9 @@ def helper(raw: Raw) -> str:
     """A Docker credential helper's short name: ``ecr-login`` for the program docker-credential-ecr-login."""
     text = line(raw)
     if not _PROGRAM.fullmatch(text):
-        raise Wrong(f"{text[:40]!r} is no helper's name", "write what follows docker-credential-, such as ecr-login")
+        raise InvalidValue(
+            f"{text[:40]!r} is no helper's name", "write what follows docker-credential-, such as ecr-login"
+        )
     return text
 
 
@@ -145,7 +147,7 @@ def variable(raw: Raw) -> str:
     text = line(raw)
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
         # Whoever puts the password itself here must not find it in a log.
-        raise Wrong("is no name of an environment variable", "write the variable's name, such as HUB_PASSWORD")
+        raise InvalidValue("is no name of an environment variable", "write the variable's name, such as HUB_PASSWORD")
     return text
 
 
@@ -156,7 +158,7 @@ def choice(words: Mapping[str, T], older: Mapping[str, T] = MappingProxyType({})
     def parse(raw: Raw) -> T:
         text = line(raw)
         if text.lower() not in in_any_case:
-            raise Wrong(f"{text[:40]!r} is unknown", f"write one of {', '.join(words)}")
+            raise InvalidValue(f"{text[:40]!r} is unknown", f"write one of {', '.join(words)}")
         return in_any_case[text.lower()]
 
     return parse
@@ -180,13 +182,13 @@ def many(one: Parser[T]) -> Parser[tuple[T, ...]]:
 def headers(raw: Raw) -> dict[str, tuple[str, ...]]:
     """Answer headers: a name to one value or several. Values are Latin-1, as HTTP carries them."""
     if not isinstance(raw, dict):
-        raise Wrong(f"is {_kind(raw)}", "write Name: [value] lines below it")
+        raise InvalidValue(f"is {_kind(raw)}", "write Name: [value] lines below it")
     found: dict[str, tuple[str, ...]] = {}
     for name, values in raw.items():
         if not _HEADER_NAME.fullmatch(name) or name.lower() in FRAMING_HEADERS:
-            raise Wrong(f"{name[:40]!r} cannot be set", "name a header such as X-Content-Type-Options")
+            raise InvalidValue(f"{name[:40]!r} cannot be set", "name a header such as X-Content-Type-Options")
         if name.lower() in map(str.lower, found):
-            raise Wrong(f"{name} is given twice", "list its values under one name")
+            raise InvalidValue(f"{name} is given twice", "list its values under one name")
         found[name] = many(_header_value)(values)
     return found
 
@@ -194,7 +196,7 @@ def headers(raw: Raw) -> dict[str, tuple[str, ...]]:
 def _header_value(raw: Raw) -> str:
     text = line(raw)
     if any(ord(sign) > 255 for sign in text):
-        raise Wrong("a header's value holds a sign outside Latin-1", "write it in ASCII")
+        raise InvalidValue("a header's value holds a sign outside Latin-1", "write it in ASCII")
     return text
 
 

@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 
 from registry_cache.config import banner
-from tests.harness.config_files import Loader, loader
+from tests.harness.config_files import Loader
 from tests.harness.tls import make_certificate
-
-__all__ = ["loader"]
 
 
 def test_a_mirror_of_docker_hub(loader: Loader) -> None:

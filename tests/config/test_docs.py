@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from registry_cache.config import schema
-from registry_cache.config.found import dotted
+from registry_cache.config import distribution, schema
+from registry_cache.config.given import dotted
 from registry_cache.config.raw import Scalar
 from registry_cache.config.values import line
 from tests.harness.checkout import DOCS
@@ -20,7 +20,7 @@ def rows(heading: str) -> dict[str, list[str]]:
     return {key: [cell.strip() for cell in rest.split(" | ")] for key, rest in found}
 
 
-SETTINGS = {dotted(path): (path, setting) for path, setting in schema.settings_with(()).items()}
+SETTINGS = {dotted(path): (path, setting) for path, setting in schema.settings_by_path(()).items()}
 DOCUMENTED = rows("Keys") | rows("Keys of an upstream")
 
 
@@ -41,15 +41,15 @@ def test_variables() -> None:
 
 
 def test_ignored_and_older_and_refused_keys() -> None:
-    assert set(rows("Understood and without effect")) == set(schema.IGNORED)
+    assert set(rows("Understood and without effect")) == set(distribution.IGNORED)
     assert rows("Older names") == {old: [f"`{setting.path}`"] for old, setting in schema.RENAMED.items()}
-    refused = {key for key in schema.REFUSED if not key.startswith("storage.")} | {"storage.s3"}
+    refused = {key for key in distribution.REFUSED if not key.startswith("storage.")} | {"storage.s3"}
     assert refused <= set(re.findall(r"`([^`]+)`", PAGE.split("\n## Refused\n")[1]))
-    assert all(f"`{key}`" in PAGE for key in schema.QUIET)
+    assert all(f"`{key}`" in PAGE for key in distribution.QUIET)
 
 
 def test_a_key_belongs_to_one_table() -> None:
-    tables = [*SETTINGS, *schema.IGNORED, *schema.RENAMED, *schema.REFUSED, *schema.QUIET]
+    tables = [*SETTINGS, *distribution.IGNORED, *schema.RENAMED, *distribution.REFUSED, *distribution.QUIET]
 
     assert len(set(tables)) == len(tables)
 

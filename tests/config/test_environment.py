@@ -7,9 +7,7 @@ from datetime import timedelta
 import pytest
 
 from registry_cache.config import Secret, schema
-from tests.harness.config_files import Loader, loader
-
-__all__ = ["loader"]
+from tests.harness.config_files import Loader
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from registry_cache.config.hosts import HUB, HUB_URL, Remote, parse_host, parse_remote
-from registry_cache.config.problems import Wrong
+from registry_cache.config.problems import InvalidValue
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_names(text: str, expected: str) -> None:
     ],
 )
 def test_no_names(text: str) -> None:
-    with pytest.raises(Wrong):
+    with pytest.raises(InvalidValue):
         parse_host(text)
 
 
@@ -88,6 +88,6 @@ def test_remotes(text: str, expected: Remote) -> None:
     ],
 )
 def test_no_remotes(text: str, what: str) -> None:
-    with pytest.raises(Wrong, match=what) as caught:
+    with pytest.raises(InvalidValue, match=what) as caught:
         parse_remote(text)
     assert "hunter2" not in str(caught.value)

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from registry_cache.config import Config, ConfigError, HttpConfig, LogConfig, Secret, UpstreamConfig, load_config
-from tests.harness.config_files import Loader, loader
+from registry_cache.config import Config, ConfigError, LogConfig, Secret, UpstreamConfig, load_config
+from tests.harness.config_files import Loader
 from tests.harness.tls import make_certificate
-
-__all__ = ["loader"]
 
 # As shipped in the images of registry:2 and registry:3, with the section that makes a mirror of them.
 STOCK = """
@@ -52,8 +50,9 @@ def upstream(config: Config, name: str) -> UpstreamConfig:
 def test_without_a_file_it_mirrors_docker_hub(loader: Loader) -> None:
     config = loader.load()
 
-    assert config.log == LogConfig("info", "text")
-    assert config.http == HttpConfig("127.0.0.1", 5000, None, {}, None, None, False)
+    assert config.log == LogConfig(level="info", formatter="text")
+    assert (config.http.host, config.http.port, config.http.socket) == ("127.0.0.1", 5000, None)
+    assert (config.http.headers, config.http.tls, config.http.debug, config.http.accel) == ({}, None, None, False)
     assert config.default_upstream.name == "docker.io"
     assert config.default_upstream.remote_url == "https://registry-1.docker.io"
     assert config.default_upstream.aliases == ("index.docker.io", "registry-1.docker.io", "registry.hub.docker.com")

@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry_cache.config.sizes import UNITS, parse_size
-from tests.harness.config_files import Loader, loader
+from tests.harness.config_files import Loader
 
-__all__ = ["loader"]
 DISK = 1_000_000
 
 

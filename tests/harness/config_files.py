@@ -1,4 +1,4 @@
-"""What the configuration's tests share: a file written, loaded, and what was wrong with it."""
+"""Write a configuration file, load it, and collect what is wrong with it."""
 
 from __future__ import annotations
 
@@ -33,8 +33,3 @@ class Loader:
             self.load(text, **extra)
         assert len({problem.path for problem in caught.value.problems}) == len(caught.value.problems)
         return {problem.path: problem for problem in caught.value.problems}
-
-
-@pytest.fixture
-def loader(tmp_path: Path) -> Loader:
-    return Loader(tmp_path)

@@ -1,0 +1,69 @@
+"""CNCF Distribution's keys that are not ours: accepted without effect, or refused because ignoring them does harm."""
+
+from dataclasses import dataclass
+
+from registry_cache.config.raw import Raw, Scalar
+
+# Understood, and already so here: nothing to say in the log.
+QUIET = ("storage.delete",)
+# They mean nothing here. They are accepted, with whatever is below them, and named once.
+IGNORED = (
+    "log.accesslog", "log.fields", "log.hooks", "log.reportcaller",
+    "storage.filesystem.maxthreads", "storage.cache", "storage.maintenance", "storage.redirect", "storage.tag",
+    "middleware", "reporting", "http.host", "http.secret", "http.relativeurls",
+    "http.http2", "http.h2c", "notifications", "redis",
+    "health.storagedriver", "health.file", "health.http", "health.tcp", "proxy.cachewritetimeout",
+    "catalog", "tags", "compatibility", "validation", "policy",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedKey:
+    """A key that would lose data or protection if it were ignored.
+
+    ``harmless`` lists the values that it may hold all the same, beside none at all; None: even its presence is refused.
+    """
+
+    what: str
+    remedy: str
+    harmless: tuple[str, ...] | None = None
+
+
+_STORAGE_DRIVERS = ("azure", "gcs", "inmemory", "oss", "s3", "s3aws", "swift", "rados")
+_OTHER_DRIVER = RefusedKey(
+    "is another storage driver", "this cache stores in a folder: storage.filesystem.rootdirectory"
+)
+_OTHER_AUTH = RefusedKey(
+    "is not served: clients would pull unguarded",
+    "remove it, and give auth.htpasswd, or guard the port by a firewall or a proxy in front",
+)
+REFUSED = {
+    **{f"storage.{driver}": _OTHER_DRIVER for driver in _STORAGE_DRIVERS},
+    "auth.token": _OTHER_AUTH,
+    "auth.silly": _OTHER_AUTH,
+    "http.tls.letsencrypt": RefusedKey(
+        "is not served: certificates are not fetched here", "give http.tls.certificate and http.tls.key", harmless=()
+    ),
+    "proxy.remotenamespace": RefusedKey(
+        "is not served: a repository has the name here that it has upstream",
+        "remove it, and let clients write the whole name",
+        harmless=(),
+    ),
+    "http.prefix": RefusedKey(
+        "is not served: clients find /v2/ only at the root",
+        "remove it, and strip it in a proxy in front",
+        harmless=("/",),
+    ),
+}
+# The short form `storage: filesystem` means the section with that one key.
+SHORT_FORMS = ("storage", "auth")
+
+
+def expand_short_forms(tree: Raw) -> Raw:
+    """Return the tree with each short form written as a section."""
+    if not isinstance(tree, dict):
+        return tree
+    return {
+        key: {value.text: None} if key in SHORT_FORMS and isinstance(value, Scalar) and value.text else value
+        for key, value in tree.items()
+    }
