@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 
 from registry_cache.errors import RegistryError, UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
+from registry_cache.pull.resume import Fetch
 from registry_cache.pull.source import Body, Source
 from registry_cache.pull.transfer.concurrency import Pace
 from registry_cache.pull.transfer.progress import MAX_STILL
-from registry_cache.pull.uncached.resuming_fetch import Fetch
 from registry_cache.runtime.log import Log
 
 # Bytes of a request. Smaller ones cost a round trip more often; and each that is ahead is held in memory.

@@ -12,8 +12,8 @@ from enum import Enum
 
 from registry_cache.errors import RegistryError, StoreError, UpstreamTimeout
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.uncached.prefix_hash import Hashed
-from registry_cache.store.disk import ReadHandle
+from registry_cache.pull.prefix_hash import Hashed
+from registry_cache.store.read_handle import ReadHandle
 
 # A reader gives up when nothing moves for this long. A leader may be silent for a stall, pause and try again, but it is
 # bounded itself; only one that was stopped (SIGSTOP, a hung disk) takes longer.

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 
 from registry_cache.errors import RegistryError, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
+from registry_cache.pull.resume import Fetch, Place, verified
 from registry_cache.pull.source import Source
 from registry_cache.pull.transfer.progress import Cut
 from registry_cache.pull.uncached.registry import Streams
-from registry_cache.pull.uncached.resuming_fetch import Fetch, Place, verified
 from registry_cache.pull.uncached.shared_window import LetGo, Piece, Reader
 from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log

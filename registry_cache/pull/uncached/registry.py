@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 
 from registry_cache.oci.digest import Digest
+from registry_cache.pull.resume import Place
 from registry_cache.pull.source import Source
-from registry_cache.pull.uncached.resuming_fetch import Place
 from registry_cache.pull.uncached.shared_window import Reader, Stream
 
 # Bytes of one blob that are kept at most for those who come late or are slow.

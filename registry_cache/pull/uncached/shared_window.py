@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 from registry_cache.errors import RegistryError, UpstreamCorrupt, UpstreamError, UpstreamTimeout
 from registry_cache.oci.digest import Digest
+from registry_cache.pull.resume import Fetch, Place, verified
 from registry_cache.pull.source import Source
 from registry_cache.pull.transfer.progress import MAX_STILL, Owner
-from registry_cache.pull.uncached.resuming_fetch import Fetch, Place, verified
 from registry_cache.runtime.log import Log
 
 # Seconds, in all, that readers wait for slower ones: dockerd and containerd give up after some tens of seconds without

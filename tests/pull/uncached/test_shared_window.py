@@ -23,14 +23,14 @@ from registry_cache.errors import (
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
 from registry_cache.pull.blob import Feeds
+from registry_cache.pull.prefix_hash import Hashed
+from registry_cache.pull.resume import Place
 from registry_cache.pull.source import Source
 from registry_cache.pull.transfer.progress import Cut
 from registry_cache.pull.uncached import shared_window as stream_module
 from registry_cache.pull.uncached.body import UncachedBlob
-from registry_cache.pull.uncached.prefix_hash import Hashed
 from registry_cache.pull.uncached.registry import Streams
-from registry_cache.pull.uncached.resuming_fetch import Place
-from registry_cache.store.disk import ReadHandle
+from registry_cache.store.read_handle import ReadHandle
 from tests.harness.pull_rig import SECONDS, Body, Script, Try, eventually
 from tests.harness.store_rig import APP, HUB, OTHER, open_store
 

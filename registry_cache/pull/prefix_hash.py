@@ -6,7 +6,7 @@ import threading
 
 from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.uncached.resuming_fetch import Place
+from registry_cache.pull.resume import Place
 from registry_cache.runtime import threadpool
 from registry_cache.store.disk import ReadHandle
 
