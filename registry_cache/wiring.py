@@ -27,18 +27,20 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.layout_names import split_wanted
 from registry_cache.oci.names import Reference, Repository, Tag, split_image_name
 from registry_cache.policy.eviction import Bounds
-from registry_cache.pull.blob import BlobPull, Feeds
+from registry_cache.pull.blob import BlobPull
 from registry_cache.pull.images import warm
 from registry_cache.pull.images.closure import Image
 from registry_cache.pull.images.export import Export
 from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.images.pin_spec import pin_of
-from registry_cache.pull.images.prefetch import BlobPullAhead
 from registry_cache.pull.images.warm import Warm
 from registry_cache.pull.listing import Listing
-from registry_cache.pull.manifest import ManifestPull, TagPolicy
-from registry_cache.pull.routing import Served, Upstreams
+from registry_cache.pull.manifest import ManifestPull
+from registry_cache.pull.reader_slots import ReaderSlots
+from registry_cache.pull.routing import ServedUpstream, Upstreams
 from registry_cache.pull.single_flight import MachineFlights
+from registry_cache.pull.target import TagPolicy
+from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.runtime import metrics
 from registry_cache.store import disk, inventory
 from registry_cache.store.audit import selftest
@@ -107,11 +109,12 @@ def build(config: Config) -> Services:
     records = Records(layout, blobs)
     flights = MachineFlights(layout)
     disk_error_log.on_error = lambda error: metrics.store_refused(errno.errorcode.get(error.errno or 0, "unknown"))
+    transfers = Transfers(blobs, Partials(layout), _keeper(config, layout))
     manifests = ManifestPull(records, flights, lambda: datetime.now(UTC))
     return Services(
         upstreams=Upstreams(*_served(config, layout)),
         manifests=manifests,
-        blobs=BlobPullAhead(blobs, _feeds(config, layout, blobs), Layers(records), flights),
+        blobs=BlobPull(blobs, transfers, ReaderSlots(config.readers), Layers(records), flights),
         listing=Listing(records, flights, manifests),
         upstream_states=lambda: [_state(each, layout) for each in config.upstreams],
         store_state=_store_state(layout),
@@ -119,10 +122,6 @@ def build(config: Config) -> Services:
         accel=_accel(layout) if config.http.accel else None,
         guard=_guard(config),
     )
-
-
-def _feeds(config: Config, layout: Layout, blobs: Blobs) -> Feeds:
-    return Feeds(blobs, Partials(layout), config.readers, _keeper(config, layout))
 
 
 def _store_state(layout: Layout) -> Callable[[], StoreState | None]:
@@ -428,14 +427,14 @@ def _owner(config: UpstreamConfig) -> str:
     return hashlib.sha256("\0".join(who).encode()).hexdigest()[:16]
 
 
-def _served(config: Config, layout: Layout) -> tuple[Served, list[Served]]:
+def _served(config: Config, layout: Layout) -> tuple[ServedUpstream, list[ServedUpstream]]:
     default, *others = (_serve(upstream, layout) for upstream in config.upstreams)
     return default, others
 
 
-def _serve(config: UpstreamConfig, layout: Layout) -> Served:
+def _serve(config: UpstreamConfig, layout: Layout) -> ServedUpstream:
     tags = TagPolicy(config.tag_max_age, config.tag_timeout.total_seconds())
-    return Served(_upstream(config, layout), config.aliases, tags, config.pull_fallback)
+    return ServedUpstream(_upstream(config, layout), config.aliases, tags, config.pull_fallback)
 
 
 def _upstream(config: UpstreamConfig, layout: Layout) -> Upstream:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from flask import Request, request
 
-from registry_cache.pull.routing import Fallback, Target, Upstreams
+from registry_cache.pull.routing import Fallback, Route, Upstreams
 from registry_cache.runtime import metrics, upstream_wait
 from registry_cache.runtime.connection import connection_of
 from registry_cache.runtime.log import Log
@@ -114,12 +114,12 @@ def current() -> Exchange:
     return _current.get()
 
 
-def target(upstreams: Upstreams, name: str, reference: str | None = None) -> Target:
+def route(upstreams: Upstreams, name: str, reference: str | None = None) -> Route:
     """Return what the request under way is about, and note it. Raises NameInvalid, NameUnknown."""
     exchange = current()
     exchange.repository, exchange.reference = name[:512], reference
     asked = exchange.request
-    found = upstreams.target(name, asked.args if asked.query_string else {})
-    exchange.upstream, exchange.repository = found.upstream.name, found.repository
+    found = upstreams.route(name, asked.args if asked.query_string else {})
+    exchange.upstream, exchange.repository = found.target.upstream.name, found.target.repository
     exchange.namespace, exchange.fallback = found.namespace, found.fallback
     return found

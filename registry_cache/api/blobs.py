@@ -1,24 +1,24 @@
-"""``/v2/<name>/blobs/<digest>``"""
+"""``/v2/<name>/blobs/<digest>``, and the bodies that go out after its view has returned."""
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable, Iterator
-from typing import cast
+from typing import TypeVar, cast
 
 from flask import Blueprint, Request, Response, request
 
 from registry_cache.api import access_log, responses
-from registry_cache.api.bodies import ForwardedBody, StreamBody
+from registry_cache.api.access_log import Exchange
 from registry_cache.api.responses import ContentResponse
-from registry_cache.errors import UpstreamError
 from registry_cache.oci.byte_range import ByteRange, parse_range
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.blob import BlobPull, GrowingBlob, WholeBlob
+from registry_cache.pull.blob import BlobAnswer, BlobHead, BlobPull
+from registry_cache.pull.blob_body import Cut, FilePart, PulledBlob
 from registry_cache.pull.outcome import Outcome
-from registry_cache.pull.routing import Target, Upstreams
-from registry_cache.pull.transfer.progress import Cut, FilePart
-from registry_cache.pull.uncached.body import UncachedBlob
+from registry_cache.pull.routing import Upstreams
+from registry_cache.runtime import metrics
 from registry_cache.runtime.connection import connection_of
 
 # Up to this a read, and one send with the head, cost less than the calls around a sendfile.
@@ -30,6 +30,8 @@ _SAME_TO_NGINX = re.compile(r"bytes=(?:[0-9]{1,18}-[0-9]{0,18}|-[0-9]{1,18})", r
 # What a whole blob is called for nginx in front, which sends it then; None where there is no nginx.
 Accel = Callable[[Digest], str] | None
 
+_T = TypeVar("_T")
+
 
 def blueprint(upstreams: Upstreams, blobs: BlobPull, accel: Accel = None) -> Blueprint:
     """Return the routes of blobs."""
@@ -37,44 +39,65 @@ def blueprint(upstreams: Upstreams, blobs: BlobPull, accel: Accel = None) -> Blu
 
     @routes.get("/v2/<path:name>/blobs/<digest>")
     def blob(name: str, digest: str) -> Response:
-        target = access_log.target(upstreams, name, digest)
+        target = access_log.route(upstreams, name, digest).target
         wanted = Digest.parse(digest)
-        return _head(blobs, target, wanted) if request.method == "HEAD" else _get(blobs, target, wanted, accel)
+        if request.method == "HEAD":
+            return _head(blobs.head(target, wanted), wanted)
+        return _get(blobs.get(target, wanted), wanted, accel)
 
     return routes
 
 
-def _head(blobs: BlobPull, target: Target, digest: Digest) -> Response:
-    head = blobs.head(target.upstream, target.repository, digest)
+def _head(head: BlobHead, digest: Digest) -> Response:
     response = _not_modified(digest, head.outcome)
     if response is None:
         response = Response()
         # Of a size that upstream does not tell nothing is said; the framework would say 0.
         response.automatically_set_content_length = False
-        _blob_headers(response, digest, head.outcome, head.size)
+        _add_headers(response, digest, head.outcome, head.size)
     return response
 
 
-def _get(blobs: BlobPull, target: Target, digest: Digest, accel: Accel) -> Response:
-    answer = blobs.get(target.upstream, target.repository, digest)
-    if isinstance(answer.body, WholeBlob):
-        return _not_modified(digest, answer.outcome) or _whole(answer.body, digest, answer.outcome, accel)
+def _get(answer: BlobAnswer, digest: Digest, accel: Accel) -> Response:
     try:
-        response = _not_modified(digest, answer.outcome)
-        if response is None:
-            return _from_stream(answer.body, digest, answer.outcome)
+        response = _not_modified(digest, answer.outcome) or _content(answer.body, digest, answer.outcome, accel)
     except BaseException:
         answer.body.close()
         raise
-    answer.body.close()
+    if not access_log.current().streams:
+        answer.body.close()
     return response
 
 
-def _whole(blob: WholeBlob, digest: Digest, outcome: Outcome, accel: Accel) -> Response:
-    part = parse_range(responses.range_header(request, digest), blob.size)
-    if accel and _nginx_sends(part):
-        return _from_nginx(accel(digest), blob, digest, outcome, part)
-    return _from_file(blob, digest, outcome, part)
+def _content(blob: PulledBlob, digest: Digest, outcome: Outcome, accel: Accel) -> Response:
+    """Return the response that sends the blob, or the part of it that the client wants."""
+    if blob.size is None and request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
+        # It knows the end of a body by its length or by the end of the connection, and a cut looks like that.
+        _raise_before_any_byte(blob.wait_for_size)
+    size, wanted = blob.size, responses.range_header(request, digest)
+    # Without a size there is no telling which part a range means; the whole is a right answer to it.
+    part = parse_range(wanted, size) if wanted is not None and size is not None else None
+    start, stop = (part.start, part.stop) if part else (0, size)
+    if accel and blob.stored and size is not None and _nginx_sends(part):
+        return _from_nginx(accel(digest), digest, outcome, part, (stop or 0) - start)
+    from_file = stop is not None and stop - start > _SMALL and _server_sends_files(request)
+    parts = blob.parts(start, stop, from_file=from_file)
+    first = _raise_before_any_byte(lambda: next(parts, b""))
+    if isinstance(first, bytes) and stop is not None and len(first) == stop - start:
+        response: Response = ContentResponse(first)
+    else:
+        access_log.current().streams = True
+        # A PartBody among the chunks is between us and our worker, whatever WSGI knows.
+        body = cast("Iterator[bytes]", StreamBody(first, parts, blob, access_log.current()))
+        response = ContentResponse(body, direct_passthrough=True)
+    _add_headers(response, digest, outcome, None if stop is None else stop - start)
+    if part:
+        response.status_code = 206
+        response.headers["Content-Range"] = str(part)
+    if not blob.stored:
+        # nginx in front must not collect a slow body before it sends it on.
+        response.headers["X-Accel-Buffering"] = "no"
+    return response
 
 
 def _nginx_sends(part: ByteRange | None) -> bool:
@@ -90,10 +113,10 @@ def _nginx_sends(part: ByteRange | None) -> bool:
     return bool(same) and not any(condition in headers for condition in ("If-Match", "If-Unmodified-Since"))
 
 
-def _from_nginx(uri: str, blob: WholeBlob, digest: Digest, outcome: Outcome, part: ByteRange | None) -> Response:
-    body = ForwardedBody(access_log.current(), part.stop - part.start if part else blob.size)
+def _from_nginx(uri: str, digest: Digest, outcome: Outcome, part: ByteRange | None, length: int) -> Response:
+    body = ForwardedBody(access_log.current(), length)
     response = ContentResponse(body, 206 if part else 200, direct_passthrough=True)
-    _blob_headers(response, digest, outcome, 0)
+    _add_headers(response, digest, outcome, 0)
     # nginx keeps these of ours and adds its own: a client would get them twice.
     del response.headers["Accept-Ranges"], response.headers["Cache-Control"]
     response.headers["X-Accel-Redirect"] = uri
@@ -101,64 +124,9 @@ def _from_nginx(uri: str, blob: WholeBlob, digest: Digest, outcome: Outcome, par
     return response
 
 
-def _from_file(blob: WholeBlob, digest: Digest, outcome: Outcome, part: ByteRange | None) -> Response:
-    start, stop = (part.start, part.stop) if part else (0, blob.size)
-    in_parts = stop - start > _SMALL and _sends_parts(request)
-    chunks = blob.parts(start, stop) if in_parts else blob.chunks(start, stop)
-    first = _first(chunks)
-    if isinstance(first, bytes) and len(first) == stop - start:
-        response: Response = ContentResponse(first)
-    else:
-        response = _streamed(StreamBody(first, chunks, blob, access_log.current()))
-    _part_headers(response, digest, outcome, blob.size, part)
-    return response
-
-
-def _from_stream(blob: GrowingBlob | UncachedBlob, digest: Digest, outcome: Outcome) -> Response:
-    if blob.size is None and request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
-        # It knows the end of a body by its length or by the end of the connection, and a cut looks like that.
-        _know_size(blob)
-    # Without a size there is no telling which part a range means; the whole is a right answer to it.
-    part = parse_range(responses.range_header(request, digest), blob.size) if blob.size is not None else None
-    start, stop = (part.start, part.stop) if part else (0, blob.size)
-    chunks: Iterator[bytes | FilePart]
-    if isinstance(blob, GrowingBlob) and stop is not None and _sends_parts(request):
-        chunks = blob.parts(start, stop)
-    else:
-        chunks = blob.chunks(start, stop)
-    response = _streamed(StreamBody(_first(chunks), chunks, blob, access_log.current()))
-    _part_headers(response, digest, outcome, blob.size, part)
-    # nginx in front must not collect a slow body before it sends it on.
-    response.headers["X-Accel-Buffering"] = "no"
-    return response
-
-
-def _first(chunks: Iterator[bytes | FilePart]) -> bytes | FilePart:
-    """Return the first of ``chunks``, b"" where there is none. Raises what cut them: it can still have a status."""
-    try:
-        return next(chunks, b"")
-    except Cut as cut:
-        raise cut.error from cut
-
-
-def _streamed(body: StreamBody) -> Response:
-    access_log.current().streams = True
-    # A PartBody among the chunks is between us and our worker, whatever WSGI knows.
-    return ContentResponse(cast("Iterator[bytes]", body), direct_passthrough=True)
-
-
-def _sends_parts(request: Request) -> bool:
+def _server_sends_files(request: Request) -> bool:
     """Tell whether the server sends parts of files by itself: our worker does, where there is no TLS."""
     return connection_of(request.environ).sends_parts
-
-
-def _know_size(blob: GrowingBlob | UncachedBlob) -> None:
-    if isinstance(blob, UncachedBlob):
-        raise UpstreamError("upstream does not tell the size of this blob: ask by HTTP/1.1")
-    try:
-        blob.wait_until_whole()
-    except Cut as cut:
-        raise cut.error from cut
 
 
 def _not_modified(digest: Digest, outcome: Outcome) -> Response | None:
@@ -169,19 +137,91 @@ def _not_modified(digest: Digest, outcome: Outcome) -> Response | None:
     return response
 
 
-def _part_headers(
-    response: Response, digest: Digest, outcome: Outcome, size: int | None, part: ByteRange | None
-) -> None:
-    _blob_headers(response, digest, outcome, part.stop - part.start if part else size)
-    if part:
-        response.status_code = 206
-        response.headers["Content-Range"] = str(part)
-
-
-def _blob_headers(response: Response, digest: Digest, outcome: Outcome, length: int | None) -> None:
+def _add_headers(response: Response, digest: Digest, outcome: Outcome, length: int | None) -> None:
     response.headers["Content-Type"] = "application/octet-stream"
     response.headers["Accept-Ranges"] = "bytes"
     if length is not None:
         response.content_length = length
     response.headers.extend(responses.immutable_headers(digest, outcome))
     access_log.current().outcome = outcome
+
+
+def _raise_before_any_byte(act: Callable[[], _T]) -> _T:
+    """Return ``act()``; what cut the body before its first byte is an error that can still have a status."""
+    try:
+        return act()
+    except Cut as cut:
+        raise cut.error from cut
+
+
+class ForwardedBody:
+    """No bytes of ours: nginx sends ``size`` in their place."""
+
+    def __init__(self, exchange: Exchange, size: int) -> None:
+        self._exchange = exchange
+        self._exchange.sent = size
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(())
+
+    def close(self) -> None:
+        """Called once, by the server."""
+        self._exchange.finish()
+
+
+class PartBody:
+    """A part of a file, for a server that sends it from the descriptor instead of taking bytes from us."""
+
+    __slots__ = ("_exchange", "_part", "length", "offset")
+
+    def __init__(self, part: FilePart, exchange: Exchange) -> None:
+        self._part = part
+        self._exchange = exchange
+        self.offset = part.offset
+        self.length = part.length
+
+    def fileno(self) -> int:
+        return self._part.file.fileno()
+
+    def count_sent(self, size: int) -> None:
+        """Called by the worker for what it sent."""
+        self._exchange.sent += size
+
+    def fell_short(self, size: int) -> None:
+        """Called by the worker where the disk gave it ``size`` bytes and no more: the rest comes by what follows."""
+        self._part.sent = size
+
+
+class StreamBody:
+    """The parts of a blob. Its first part is there before it is made, so that an error has a status."""
+
+    def __init__(
+        self, first: bytes | FilePart, chunks: Iterator[bytes | FilePart], blob: PulledBlob, exchange: Exchange
+    ) -> None:
+        self._first: bytes | FilePart | None = first
+        self._chunks = chunks
+        self._blob = blob
+        self._exchange = exchange
+
+    def __iter__(self) -> Iterator[bytes | PartBody]:
+        return self
+
+    def __next__(self) -> bytes | PartBody:
+        """Return the next chunk; ConnectionResetError where the body cannot be completed, which cuts the connection."""
+        try:
+            chunk = next(self._chunks) if self._first is None else self._first
+        except Cut as cut:
+            self._exchange.error = cut.error.message
+            metrics.failed(cut.error)
+            # The one error that the server takes for an end of the connection without a traceback of its own.
+            raise ConnectionResetError(errno.ECONNRESET, cut.error.message) from cut
+        self._first = None
+        if isinstance(chunk, FilePart):
+            return PartBody(chunk, self._exchange)
+        self._exchange.sent += len(chunk)
+        return chunk
+
+    def close(self) -> None:
+        """Called once, by the server, whether or not everything was sent."""
+        self._blob.close()
+        self._exchange.finish()

@@ -37,14 +37,14 @@ def blueprint(upstreams: Upstreams, listing: Listing) -> Blueprint:
 
     @routes.get("/v2/<path:name>/tags/list")
     def tags(name: str) -> Response:
-        target = access_log.target(upstreams, name)
-        answer = listing.tags(target.upstream, target.repository, _count(), request.args.get("last"), target.tags)
-        return _page("tags", answer, {"name": target.named}, target.namespace)
+        route = access_log.route(upstreams, name)
+        answer = listing.tags(route.target, _count(), request.args.get("last"))
+        return _page("tags", answer, {"name": route.named}, route.namespace)
 
     @routes.get("/v2/<path:name>/referrers/<digest>")
     def referrers(name: str, digest: str) -> Response:
-        target = access_log.target(upstreams, name, digest)
-        answer = listing.referrers(target.upstream, target.repository, Digest.parse(digest), target.tags)
+        target = access_log.route(upstreams, name, digest).target
+        answer = listing.referrers(target, Digest.parse(digest))
         wanted = request.args.get("artifactType")
         found = [each for each in answer.manifests if wanted is None or each.get("artifactType") == wanted]
         index = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": found}

@@ -18,10 +18,9 @@ def blueprint(upstreams: Upstreams, manifests: ManifestPull) -> Blueprint:
     @routes.get("/v2/<path:name>/manifests/<reference>")
     def manifest(name: str, reference: str) -> Response:
         asked = access_log.current().request
-        target = access_log.target(upstreams, name, reference)
+        target = access_log.route(upstreams, name, reference).target
         wanted = parse_reference(reference)
-        pull = manifests.head if asked.method == "HEAD" else manifests.get
-        answer = pull(target.upstream, target.repository, wanted, target.tags)
+        answer = manifests.get(target, wanted, head=asked.method == "HEAD")
         return _response(asked, answer, by_tag=isinstance(wanted, Tag))
 
     return routes

@@ -50,7 +50,7 @@ class StoreState:
     free: int
 
 
-class Upstreams(Collector):
+class UpstreamCollector(Collector):
     """``states`` is asked at each scrape."""
 
     def __init__(self, states: Callable[[], Iterable[UpstreamState]]) -> None:
@@ -77,7 +77,7 @@ class Upstreams(Collector):
         yield from (up, limit, remaining, until)
 
 
-class Store(Collector):
+class StoreCollector(Collector):
     """``state`` is asked at each scrape, and returns None where the disk does not tell."""
 
     def __init__(self, state: Callable[[], StoreState | None]) -> None:
@@ -95,7 +95,7 @@ class Store(Collector):
         yield from (stored, size, free)
 
 
-class Build(Collector):
+class BuildCollector(Collector):
     """Which version this is."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
@@ -109,9 +109,9 @@ def blueprint(
 ) -> Blueprint:
     """Return the routes of the metrics, also under ``debug_path`` for who comes by ``http.debug.addr``."""
     routes = Blueprint("metrics", __name__)
-    collectors = (Build(), Store(store), Upstreams(states))
+    collectors = (BuildCollector(), StoreCollector(store), UpstreamCollector(states))
 
-    def told() -> Response:
+    def scrape() -> Response:
         path = debug_path if by_debug(request) else PATH if _from_this_machine() else None
         if request.path != path:
             raise NameUnknown(NO_SUCH_URL)
@@ -120,7 +120,7 @@ def blueprint(
         return response
 
     for path in {PATH, debug_path or PATH}:
-        routes.add_url_rule(path, view_func=told)
+        routes.add_url_rule(path, view_func=scrape)
     return routes
 
 

@@ -18,7 +18,7 @@ from registry_cache.errors import ManifestUnknown, RegistryError, StoreError
 from registry_cache.oci.platform import Platform
 
 if TYPE_CHECKING:
-    from registry_cache.pull.images.export import Found
+    from registry_cache.pull.images.export import StoredImage
 
 VERSION = 1
 STANDARD_OUTPUT = "-"
@@ -74,7 +74,7 @@ def _export(
     listed: Sequence[str],
     wanted: Sequence[Platform] | None,
     arguments: argparse.Namespace,
-) -> tuple[list[Found], int]:
+) -> tuple[list[StoredImage], int]:
     """Find the images and write them; return them by name, and the archive's bytes. Raises RegistryError."""
     from registry_cache.commands.bar import Bar
     from registry_cache.store.interchange.archive import ArchiveWriter, write_file_whole
@@ -85,7 +85,7 @@ def _export(
         raise StoreError(f"there is no store in {config.root}: registry-cache warm makes one")
     image = images_by_name(config)
 
-    def find(name: str) -> Found:
+    def find(name: str) -> StoredImage:
         with Bar(name, shown=not arguments.json) as bar:
             return export.find(image(name), wanted, bar)
 
@@ -97,9 +97,9 @@ def _export(
             return found, export.write(found, ArchiveWriter(descriptor, arguments.to), bar)
 
 
-def _all(listed: Sequence[str], find: Callable[[str], Found]) -> list[Found]:
+def _all(listed: Sequence[str], find: Callable[[str], StoredImage]) -> list[StoredImage]:
     """Return each image once, by name. Raises RegistryError after every one that fails was told."""
-    found: dict[str, Found] = {}
+    found: dict[str, StoredImage] = {}
     failed = 0
     for name in listed:
         try:
@@ -113,7 +113,7 @@ def _all(listed: Sequence[str], find: Callable[[str], Found]) -> list[Found]:
     return [found[name] for name in sorted(found)]
 
 
-def _report(found: Sequence[Found], size: int, seconds: float, arguments: argparse.Namespace) -> None:
+def _report(found: Sequence[StoredImage], size: int, seconds: float, arguments: argparse.Namespace) -> None:
     if arguments.json:
         images = [_document(each) for each in found]
         print(json.dumps({"version": VERSION, "archive": arguments.to, "bytes": size, "images": images}, indent=2))
@@ -128,7 +128,7 @@ def _report(found: Sequence[Found], size: int, seconds: float, arguments: argpar
     say(f"{arguments.to}: {words(size)}, {seconds:.0f} s", file=file)
 
 
-def _document(found: Found) -> dict[str, object]:
+def _document(found: StoredImage) -> dict[str, object]:
     return {
         "name": found.image.name,
         "digest": str(found.top.digest),

@@ -7,16 +7,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from registry_cache.errors import ManifestUnknown, StoreError, TooManyRequests, UpstreamError
+from registry_cache.errors import ManifestUnknown, TooManyRequests, UpstreamError
 from registry_cache.oci import media_types
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Repository, fallback_tag
-from registry_cache.pull.manifest import ManifestAnswer, ManifestPull, TagPolicy
+from registry_cache.oci.names import fallback_tag
+from registry_cache.pull.manifest import ManifestAnswer, ManifestPull
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.single_flight import MachineFlights, NoteFormat, TimeLimit
-from registry_cache.runtime.log import Log
+from registry_cache.pull.target import PullTarget
+from registry_cache.pull.tolerant_records import TolerantRecords
 from registry_cache.store.records import Records
-from registry_cache.upstream.client import TagPage, Upstream
+from registry_cache.upstream.client import TagPage
 from registry_cache.upstream.deadline import run_with_timeout
 
 # What a page of the catalog holds where the client names no number.
@@ -25,8 +26,6 @@ CATALOG_PAGE = 100
 Descriptor = dict[str, object]
 # What refers to a digest, and why that is stale where it is.
 _Referrers = tuple[list[Descriptor], str | None]
-
-_log = Log(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,56 +52,54 @@ class Listing:
 
     def __init__(self, records: Records, flights: MachineFlights, manifests: ManifestPull) -> None:
         self._records = records
+        self._tolerant = TolerantRecords(records)
         self._flights = flights
         self._manifests = manifests
 
-    def tags(
-        self, upstream: Upstream, repository: Repository, count: int | None, last: str | None, policy: TagPolicy
-    ) -> ListAnswer:
+    def tags(self, target: PullTarget, count: int | None, last: str | None) -> ListAnswer:
         """Return a page of ``count`` tags behind ``last``; those that were pulled through here if upstream is silent.
 
         Raises NameUnknown, Denied, and upstream's error where nothing was ever pulled.
         """
         if count == 0:
             return ListAnswer(Outcome.HIT, [])
-        known = [tag for tag in self._known_tags(upstream, repository) if last is None or tag > last]
+        known = [tag for tag in self._tolerant.tags(target) if last is None or tag > last]
 
         def ask() -> TagPage:
-            return upstream.list_tags(repository, count, last, has_copy=bool(known))
+            return target.upstream.list_tags(target.repository, count, last, has_copy=bool(known))
 
         try:
-            what = f"asked {upstream.name} for the tags of {repository}"
-            page = run_with_timeout(policy.patience, what, ask) if known else ask()
+            what = f"asked {target.upstream.name} for the tags of {target.repository}"
+            page = run_with_timeout(target.tags.timeout_seconds, what, ask) if known else ask()
         except (TooManyRequests, UpstreamError) as error:
             if not known:
                 raise
             return ListAnswer(Outcome.STALE, *_cut(TagPage(known, None), count), reason=error.message)
         return ListAnswer(Outcome.MISS, *_cut(_behind(page, last), count))
 
-    def referrers(self, upstream: Upstream, repository: Repository, digest: Digest, tags: TagPolicy) -> ReferrersAnswer:
+    def referrers(self, target: PullTarget, digest: Digest) -> ReferrersAnswer:
         """Return what refers to ``digest``, by the referrers API or the fallback tag; never 404 (P46).
 
         Raises Denied, and upstream's error where it is silent and was never asked before.
         """
-        kept = self._kept_referrers(upstream, repository, digest)
+        cached = self._cached_referrers(target, digest)
 
         def ask() -> _Referrers:
-            found, reason = upstream.referrers(repository, digest, has_copy=kept is not None), None
+            found, reason = target.upstream.referrers(target.repository, digest, has_copy=cached is not None), None
             if found is None:
-                found, reason = self._by_tag(upstream, repository, digest, tags)
+                found, reason = self._by_tag(target, digest)
             if reason is None:
-                self._keep_referrers(upstream, repository, digest, found)
+                self._keep_referrers(target, digest, found)
             return found, reason
 
-        what = f"asked {upstream.name} for the referrers of {digest} in {repository}"
-        limit = None if kept is None else TimeLimit(tags.patience, what)
+        what = f"asked {target.upstream.name} for the referrers of {digest} in {target.repository}"
+        limit = None if cached is None else TimeLimit(target.tags.timeout_seconds, what)
         try:
-            key = f"referrers {upstream.name}/{repository}@{digest}"
-            found, reason = self._flights.run(key, ask, _REFERRERS_NOTE, limit)
+            found, reason = self._flights.run(f"referrers {target}@{digest}", ask, _REFERRERS_NOTE, limit)
         except (TooManyRequests, UpstreamError) as error:
-            if kept is None:
+            if cached is None:
                 raise
-            return ReferrersAnswer(Outcome.STALE, kept, error.message)
+            return ReferrersAnswer(Outcome.STALE, cached, error.message)
         return ReferrersAnswer(Outcome.MISS if reason is None else Outcome.STALE, found, reason)
 
     def catalog(self, upstream: str, count: int | None, last: str | None) -> ListAnswer:
@@ -112,51 +109,33 @@ class Listing:
         more = len(names) > wanted and wanted > 0
         return ListAnswer(Outcome.HIT, names[:wanted], names[wanted - 1] if more else None)
 
-    def _by_tag(
-        self, upstream: Upstream, repository: Repository, digest: Digest, tags: TagPolicy
-    ) -> tuple[list[Descriptor], str | None]:
+    def _by_tag(self, target: PullTarget, digest: Digest) -> _Referrers:
         """Return what the fallback tag lists, and why that is stale; nothing where there is no such tag.
 
         The spec calls it "Referrers Tag Schema".
         """
         try:
-            answer = self._manifests.get(upstream, repository, fallback_tag(digest), tags)
+            answer = self._manifests.get(target, fallback_tag(digest))
         except ManifestUnknown:
             return [], None
         return _listed(answer), answer.reason
 
-    def _known_tags(self, upstream: Upstream, repository: Repository) -> list[str]:
+    def _cached_referrers(self, target: PullTarget, digest: Digest) -> list[Descriptor] | None:
+        data = self._tolerant.referrers(target, digest)
         try:
-            return self._records.tags(upstream.name, repository)
-        except StoreError as error:
-            _log.debug("could not list tags", repository=repository, error=error)
-            return []
-
-    def _kept_referrers(self, upstream: Upstream, repository: Repository, digest: Digest) -> list[Descriptor] | None:
-        try:
-            data = self._records.referrers(upstream.name, repository, digest)
             document = json.loads(data) if data else None
-        except (StoreError, ValueError, RecursionError):
+        except (ValueError, RecursionError):
             return None
         return _descriptors(document) if isinstance(document, dict) else None
 
-    def _keep_referrers(
-        self, upstream: Upstream, repository: Repository, digest: Digest, manifests: list[Descriptor]
-    ) -> None:
-        document = json.dumps({"manifests": manifests}).encode()
-        try:
-            if not manifests and not self._known(upstream, repository, digest):
-                # Any digest may be asked for; what nobody has must not leave a file.
-                return
-            self._records.put_referrers(upstream.name, repository, digest, document)
-        except StoreError as error:
-            _log.debug("could not keep referrers", repository=repository, error=error)
+    def _keep_referrers(self, target: PullTarget, digest: Digest, manifests: list[Descriptor]) -> None:
+        # Any digest may be asked for; what nobody has must not leave a file.
+        if manifests or self._is_known(target, digest):
+            self._tolerant.keep_referrers(target, digest, json.dumps({"manifests": manifests}).encode())
 
-    def _known(self, upstream: Upstream, repository: Repository, digest: Digest) -> bool:
-        """Tell whether the digest, or something that refers to it, was ever here. Raises StoreError."""
-        if self._records.manifest(upstream.name, repository, digest):
-            return True
-        return self._records.referrers(upstream.name, repository, digest) is not None
+    def _is_known(self, target: PullTarget, digest: Digest) -> bool:
+        """Tell whether the digest, or something that refers to it, was ever here."""
+        return bool(self._tolerant.manifest(target, digest)) or self._tolerant.referrers(target, digest) is not None
 
 
 def _cut(page: TagPage, count: int | None) -> tuple[list[str], str | None]:

@@ -1,123 +1,111 @@
-"""One transfer of a blob that is not kept, and what proves it right: knows nothing of who reads it."""
+"""The bytes of a blob by one request after another: where one breaks off, the next goes on behind its last byte.
+
+Knows neither who keeps the bytes nor who reads them.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
 
-from registry_cache.errors import UpstreamCorrupt, UpstreamError, UpstreamTimeout, UpstreamUnavailable
-from registry_cache.oci.digest import Digest, Hasher
-from registry_cache.pull.source import Response, Source, Tries
+from registry_cache.errors import UpstreamDown, UpstreamTimeout, UpstreamUnavailable
+from registry_cache.oci.digest import Digest
+from registry_cache.pull.source import AskForRange, RangeResponse, Tries
 from registry_cache.runtime.log import Log
 
 _log = Log(__name__)
 
 
-class Place:
-    """A place in a blob: ``at`` bytes are before it, and ``hasher`` was fed all of them."""
+class ResumingFetch:
+    """The bytes from ``start`` on, up to ``stop`` if that is given. Iterate it once; close it.
 
-    __slots__ = ("at", "hasher")
-
-    def __init__(self, hasher: Hasher, at: int = 0) -> None:
-        self.at = at
-        self.hasher = hasher
-
-    def copy(self) -> Place:
-        return Place(self.hasher.copy(), self.at)
-
-    def add(self, data: bytes | memoryview) -> None:
-        """Move behind ``data``, the bytes that follow."""
-        self.hasher.update(data)
-        self.at += len(data)
-
-    def same(self, other: Place) -> bool:
-        """Tell whether the same bytes are before both."""
-        return self.at == other.at and self.hasher.hexdigest() == other.hasher.hexdigest()
-
-
-class Fetch:
-    """The bytes of a blob behind the first ``start``, up to ``stop`` if that is given; where they break off, those that
-    follow from a further request.
-
-    ``size`` is the whole's in bytes, None where upstream does not say. ``bounded``: upstream ends where it was asked
-    to. Iterate it once; close it.
+    ``at`` is where the next byte belongs. ``size`` is the whole's in bytes as the last answer said it, None where
+    upstream does not say. ``bounded``: upstream ends where it was asked to.
     """
 
     def __init__(
-        self, digest: Digest, source: Source, start: int = 0, stop: int | None = None, *, again: bool | None = None
+        self, digest: Digest, ask: AskForRange, start: int = 0, stop: int | None = None, tries: Tries | None = None
     ) -> None:
-        """Ask upstream; ``again`` as in ``Source.open``. Raises UpstreamError and its kinds, NotFound, Denied,
-        TooManyRequests.
-        """
+        """Ask nothing yet. ``tries``: those of earlier fetches count, too."""
+        self.at = self.start = start
+        self.size: int | None = None
+        self.stop = stop
+        self.bounded = False
         self._digest = digest
-        self._source = source
-        self._at = self.start = start
-        self._stop = stop
-        self._tries = Tries(time.monotonic, time.sleep)
-        body = source.open(start, start > 0 if again is None else again, stop)
-        self._body: Response | None = body
-        self.size = body.size
-        self.bounded = stop is not None and body.stop is not None and body.stop <= stop
+        self._ask = ask
+        self._tries = tries or Tries(time.monotonic, time.sleep)
+        self._body: RangeResponse | None = None
+
+    @classmethod
+    def begin(
+        cls, digest: Digest, ask: AskForRange, start: int = 0, stop: int | None = None, *, again: bool | None = None
+    ) -> ResumingFetch:
+        """Return a fetch that upstream has answered; ``again`` as in AskForRange, None for where bytes were had before.
+
+        Raises UpstreamError and its kinds, NotFound, Denied, TooManyRequests.
+        """
+        fetch = cls(digest, ask, start, stop)
+        body = fetch._open(start > 0 if again is None else again)
+        fetch.bounded = stop is not None and body.stop is not None and body.stop <= stop
+        fetch.stop = stop if fetch.bounded else None
+        return fetch
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the bytes as they arrive. Raises what further requests raise when enough of them were made."""
-        while self._body is not None:
-            before, end = self._at, self._end(self._body.size)
+        """Yield the bytes as they arrive. Raises what requests raise when enough of them were made."""
+        while True:
+            before = self.at
             try:
-                for chunk in self._body:
-                    piece = chunk[: end - self._at] if self.bounded and end is not None else chunk
-                    if not piece:
-                        break
-                    self._at += len(piece)
-                    yield piece
-                if end is None or self._at >= end:
-                    return
-                raise UpstreamUnavailable(f"upstream ended {self._digest} after {self._at} of {end} bytes")
+                yield from self._pieces(self._body or self._open(self._tries.made > 0))
             except (UpstreamUnavailable, UpstreamTimeout) as error:
                 self.close()
-                self._body = self._again(self._at > before, error)
+                if isinstance(error, UpstreamDown) and not self.at:
+                    # Known to fail before we began, and nobody has a byte that would be worth the wait.
+                    raise
+                if self.at > before:
+                    self._tries.progressed()
+                    if self.is_whole():
+                        return
+                made = self._tries.made
+                _log.warning("resuming a download", digest=self._digest, at=self.at, tries=made, error=error)
+                self._tries.pause_or_raise(error)
+            else:
+                # Should the bytes be wrong, the time of the next try begins here.
+                self._tries.progressed()
+                return
 
     def close(self) -> None:
         if self._body is not None:
             self._body.close()
             self._body = None
 
-    def _end(self, size: int | None) -> int | None:
-        """Return where the bytes end that were asked for, of a whole of ``size``."""
-        return self._stop if self.bounded and self._stop is not None and (size is None or self._stop < size) else size
+    # What a download adds.
 
-    def _again(self, progress: bool, error: UpstreamError) -> Response:
-        if progress:
-            self._tries.progressed()
-        while True:
-            _log.warning("resuming a download", digest=self._digest, at=self._at, tries=self._tries.made, error=error)
-            self._tries.again(error)
-            try:
-                return self._source.open(self._at, True, self._stop if self.bounded else None)
-            except (UpstreamUnavailable, UpstreamTimeout) as failure:
-                error = failure
+    def answered(self) -> None:
+        """Called when a request has its answer, before any byte of it."""
 
+    def watch(self, body: RangeResponse) -> Iterable[bytes]:
+        """Return the chunks of ``body``."""
+        return body
 
-def verified(digest: Digest, size: int | None, chunks: Iterable[bytes], place: Place) -> Iterator[bytes]:
-    """Yield what ``chunks`` hold, which begin at ``place``; the last byte alone, when all before it are verified.
+    def is_whole(self) -> bool:
+        """Tell whether the bytes so far are all there are, although their connection seemed cut: lengths may lie."""
+        return False
 
-    Each piece begins at ``place``, which moves on behind it. ``size`` is what upstream announced, None for nothing.
-    Raises UpstreamCorrupt, UpstreamUnavailable where the announced end is not the end.
-    """
-    held = b""
-    for chunk in chunks:
-        piece, held = b"".join((held, memoryview(chunk)[:-1])), chunk[-1:]
-        if piece:
+    def _open(self, again: bool) -> RangeResponse:
+        self._body = body = self._ask(self.at, again, self.stop)
+        self.size = body.size
+        self.answered()
+        return body
+
+    def _pieces(self, body: RangeResponse) -> Iterator[bytes]:
+        """Yield what one request brings; UpstreamUnavailable where it ends too early."""
+        ends = [end for end in (self.stop, body.size) if end is not None]
+        end = min(ends, default=None)
+        for chunk in self.watch(body):
+            piece = chunk if end is None else chunk[: max(0, end - self.at)]
+            if not piece:
+                break
+            self.at += len(piece)
             yield piece
-            place.add(piece)
-        # A fast upstream never makes its reader wait, and under gevent nobody else would run.
-        time.sleep(0)
-    end = place.copy()
-    end.add(held)
-    if not digest.matches(end.hasher):
-        raise UpstreamCorrupt(f"upstream sent bytes that are not the blob {digest}")
-    if size not in (None, end.at):
-        raise UpstreamUnavailable(f"{digest} has {end.at} bytes, upstream had announced {size}")
-    if held:
-        yield held
-        place.add(held)
+        if end is not None and self.at < end:
+            raise UpstreamUnavailable(f"upstream ended {self._digest} after {self.at} of {end} bytes")

@@ -15,7 +15,7 @@ from typing import Literal
 
 from registry_cache.errors import NameUnknown
 from registry_cache.oci.names import Repository
-from registry_cache.pull.manifest import TagPolicy
+from registry_cache.pull.target import PullTarget, TagPolicy
 from registry_cache.upstream.client import Upstream
 
 Fallback = Literal["honest", "unavailable", "notfound"]
@@ -26,7 +26,7 @@ _OFFICIAL = "library/"
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedUpstream:
     """An upstream as we serve it: what it is also called, how its tags are kept, what is said when it limits us.
 
     ``fallback`` "honest" answers 429; "unavailable" 503 and "notfound" 404, on which clients of a mirror turn to the
@@ -40,12 +40,10 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Route:
     """What a request is about. ``named`` is the repository as the client wrote it; ``namespace`` its ``ns``, if any."""
 
-    upstream: Upstream
-    tags: TagPolicy
-    repository: Repository
+    target: PullTarget
     named: str
     namespace: str | None
     fallback: Fallback = "honest"
@@ -54,43 +52,47 @@ class Target:
 class Upstreams:
     """The closed world: the default upstream and those that have a name."""
 
-    def __init__(self, default: Served, others: Iterable[Served] = ()) -> None:
+    def __init__(self, default: ServedUpstream, others: Iterable[ServedUpstream] = ()) -> None:
         self.default = default
-        self._by_name: dict[str, Served] = {}
+        self._by_name: dict[str, ServedUpstream] = {}
         for served in (default, *others):
             for name in (served.upstream.name, *served.aliases):
                 self._by_name[name.lower()] = served
 
-    def target(self, name: str, query: Mapping[str, str]) -> Target:
+    def route(self, name: str, query: Mapping[str, str]) -> Route:
         """Return what the repository ``name`` of a URL means. Raises NameInvalid, NameUnknown."""
         namespace = query.get("ns") or None
         served, rest = self._by_query(namespace, name) if namespace is not None else self._first_segment(name)
-        repository = Repository.parse(_official(served, rest))
-        return Target(served.upstream, served.tags, repository, name, namespace, served.fallback)
+        target = PullTarget(served.upstream, Repository.parse(_official(served, rest)), served.tags)
+        return Route(target, name, namespace, served.fallback)
+
+    def target(self, name: str, query: Mapping[str, str]) -> PullTarget:
+        """Return what ``route`` does, for whoever has no client. Raises NameInvalid, NameUnknown."""
+        return self.route(name, query).target
 
     def split(self, name: str) -> tuple[str, str]:
         """Return the upstream's name and the rest of a name, as written without ``ns``. Raises NameUnknown."""
         served, rest = self._first_segment(name)
         return served.upstream.name, _official(served, rest)
 
-    def named(self, namespace: str) -> Served:
+    def named(self, namespace: str) -> ServedUpstream:
         """Return the upstream that a query's ``ns`` names. Raises NameUnknown."""
         served = self._listed(namespace)
         if served is None:
             raise _not_listed(namespace)
         return served
 
-    def _by_query(self, namespace: str, name: str) -> tuple[Served, str]:
+    def _by_query(self, namespace: str, name: str) -> tuple[ServedUpstream, str]:
         served = self.named(namespace)
         first, slash, rest = name.partition("/")
         # Both ways at once: a mirror's location that ends with the registry, and a client that sends ``ns`` (P17).
         return served, rest if slash and self._listed(first) is served else name
 
-    def _listed(self, name: str) -> Served | None:
+    def _listed(self, name: str) -> ServedUpstream | None:
         # Other scripts have letters that become a listed name's in lower case (U+212A, k), and no header can hold them.
         return self._by_name.get(name.lower()) if name.isascii() else None
 
-    def _first_segment(self, name: str) -> tuple[Served, str]:
+    def _first_segment(self, name: str) -> tuple[ServedUpstream, str]:
         first, slash, rest = name.partition("/")
         if slash and (served := self._listed(first)):
             return served, rest
@@ -100,7 +102,7 @@ class Upstreams:
         return self.default, name
 
 
-def _official(served: Served, name: str) -> str:
+def _official(served: ServedUpstream, name: str) -> str:
     return _OFFICIAL + name if served.upstream.name == HUB and "/" not in name else name
 
 

@@ -8,20 +8,27 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from registry_cache.errors import UpstreamError
+from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
+from registry_cache.pull.images.manifest_lookup import Layers
+from registry_cache.pull.target import Owner, PullTarget
 
 # Tries in a row that bring not a single byte. With the pauses below they end in under ten seconds where upstream
-# refuses at once; where it is silent, ``PATIENCE`` ends them.
+# refuses at once; where it is silent, ``RETRY_TIMEOUT_SECONDS`` ends them.
 MAX_FRUITLESS = 5
 # All tries of one download: a connection that is cut after every byte must end too.
 MAX_TRIES = 100
-# Seconds without a new byte after which no further try is made.
-PATIENCE = 8.0
+# Without a new byte for so long no further try is made.
+RETRY_TIMEOUT_SECONDS = 8.0
 
 _FIRST_PAUSE, _LAST_PAUSE = 0.1, 3.0
 
+# A reader gives up when nothing moves for this long. A leader may be silent for a stall, pause and try again, but it is
+# bounded itself; only one that was stopped (SIGSTOP, a hung disk) takes longer.
+STALL_TIMEOUT_SECONDS = 90.0
 
-class Body(Protocol):
+
+class BlobStream(Protocol):
     """A blob on its way: bytes from ``start`` on, and the whole's size in bytes if upstream says it."""
 
     start: int
@@ -31,16 +38,16 @@ class Body(Protocol):
     def close(self) -> None: ...
 
 
-class Response(Body, Protocol):
+class RangeResponse(BlobStream, Protocol):
     """The body of one request. It ends at byte ``stop``, not included; None where it goes on to the blob's end."""
 
     stop: int | None
 
 
-class Ask(Protocol):
+class AskForRange(Protocol):
     """How a request is made."""
 
-    def __call__(self, start: int, again: bool, stop: int | None = None) -> Response:
+    def __call__(self, start: int, again: bool, stop: int | None = None) -> RangeResponse:
         """Ask for the bytes from ``start`` up to, not including, ``stop``; None: to the end.
 
         ``again`` for a further try of one download: a breaker that the first tries opened must not end it.
@@ -48,7 +55,7 @@ class Ask(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class BlobSource:
     """Where a blob comes from: ``open`` asks upstream.
 
     ``requests``: so many at once at most. ``expected``: what a manifest of the repository says of the size in bytes,
@@ -57,9 +64,25 @@ class Source:
 
     upstream: str
     repository: Repository
-    open: Ask
+    open: AskForRange
     requests: int = 1
     expected: Callable[[], int | None] = lambda: None
+
+    @property
+    def owner(self) -> Owner:
+        return self.upstream, str(self.repository)
+
+
+def source_of(target: PullTarget, digest: Digest, layers: Layers | None = None) -> BlobSource:
+    """Return the target's upstream as the source of a blob; ``layers`` know what size to expect."""
+
+    def ask(start: int, again: bool, stop: int | None = None) -> RangeResponse:
+        return target.upstream.open_blob(target.repository, digest, start, stop, is_retry=again)
+
+    def expected() -> int | None:
+        return layers.size(target, digest) if layers else None
+
+    return BlobSource(target.upstream.name, target.repository, ask, target.upstream.blob_requests, expected)
 
 
 @dataclass(slots=True)
@@ -79,14 +102,14 @@ class Tries:
         self.fruitless = 0
         self.since = self.clock()
 
-    def again(self, error: UpstreamError) -> None:
+    def pause_or_raise(self, error: UpstreamError) -> None:
         """Return after a pause; raise ``error`` where it has been enough."""
         self.made += 1
         self.fruitless += 1
         wait = min(_LAST_PAUSE, _FIRST_PAUSE * 3 ** (self.fruitless - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 — jitter
         spent = self.clock() - self.since
         # A further try may take as long as those before it: five seconds each, where connections are not even refused.
-        out_of_time = spent + wait + spent / self.fruitless > PATIENCE
+        out_of_time = spent + wait + spent / self.fruitless > RETRY_TIMEOUT_SECONDS
         if self.fruitless >= MAX_FRUITLESS or self.made >= MAX_TRIES or out_of_time:
             raise error
         self.pause(wait)

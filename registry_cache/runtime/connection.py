@@ -16,7 +16,7 @@ ENVIRON_KEY = "registry_cache.connection"
 class Connection:
     """``by_debug_address``: the client came by ``http.debug.addr``, which no header can claim.
 
-    ``sends_parts``: a body may yield parts of files as well as bytes (``api.bodies.PartBody``); the server sends them
+    ``sends_parts``: a body may yield parts of files as well as bytes (``api.blobs.PartBody``); the server sends them
     from the descriptor. ``end_reason`` returns why the server itself ended the connection, None where it did not.
     """
 

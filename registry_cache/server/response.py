@@ -59,7 +59,7 @@ class Response(wsgi.Response):
         self.sock.flush()
 
     def write(self, arg: Any) -> None:
-        """Called by gunicorn for each piece of a body: bytes, or an ``api.bodies.PartBody``. Raises OSError."""
+        """Called by gunicorn for each piece of a body: bytes, or an ``api.blobs.PartBody``. Raises OSError."""
         if isinstance(arg, bytes):
             super().write(arg)
             return

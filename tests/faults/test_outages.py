@@ -15,7 +15,7 @@ import pytest
 
 from registry_cache.errors import UpstreamTimeout, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.source import Response, Source
+from registry_cache.pull.source import BlobSource, RangeResponse
 from registry_cache.pull.transfer.download import Download
 from registry_cache.store.partials import Partial
 from registry_cache.upstream import transport
@@ -338,11 +338,11 @@ def test_connections_that_are_not_even_refused_are_not_tried_for_long() -> None:
     """Each costs five seconds: the second would end after the time in which a client should have its answer."""
     clock = Clock()
 
-    def connect_in_vain(start: int, again: bool, stop: int | None = None) -> Response:
+    def connect_in_vain(start: int, again: bool, stop: int | None = None) -> RangeResponse:
         clock.pause(5.0)
         raise UpstreamTimeout("no connection")
 
-    source, began = Source(HUB, REPOSITORY, connect_in_vain), clock.now
+    source, began = BlobSource(HUB, REPOSITORY, connect_in_vain), clock.now
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(Path(folder))
         claim = store.partials.claim(Digest.parse(ABSENT))

@@ -4,13 +4,13 @@ They are about who is asked what, and hold an upstream at a gate meanwhile; on a
 product would wait for a real one, and then it would ask again or give up. How long it waits is told in tests/faults.
 """
 
-from registry_cache.pull import blob, manifest, source
+from registry_cache.pull import blob, manifest_fetch, source
 from registry_cache.upstream import tokens, transport
 
 SECONDS = 50.0
 
-manifest._MOMENT = SECONDS
-blob.PATIENCE = source.PATIENCE = SECONDS
+manifest_fetch.SOON_SECONDS = SECONDS
+blob.OTHERS_TIMEOUT_SECONDS = source.RETRY_TIMEOUT_SECONDS = SECONDS
 tokens.TOKEN_TIMEOUT_SECONDS = transport.ANSWER_TIMEOUT_SECONDS = SECONDS
 
 from wsgi import app  # noqa: E402 — the application is made at its import

@@ -16,18 +16,19 @@ import pytest
 from registry_cache.errors import UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
-from registry_cache.pull.manifest import TagPolicy
-from registry_cache.pull.source import Source
+from registry_cache.pull.blob_body import Cut, PulledBlob
+from registry_cache.pull.source import BlobSource
+from registry_cache.pull.target import TagPolicy
 from registry_cache.pull.transfer import transfer as transfers
 from registry_cache.pull.transfer.download import Download
-from registry_cache.pull.transfer.progress import Cut, Feed
+from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.transfer import Transfer
 from registry_cache.runtime.single_flight import SingleFlight
 from tests.harness.store_rig import APP, HUB, Store
 
 SECONDS = 40.0
 # Where a copy is to be served instead of waiting, a story says so: a machine that is busy must not.
-ALWAYS_ASK = TagPolicy(patience=SECONDS)
+ALWAYS_ASK = TagPolicy(timeout_seconds=SECONDS)
 
 T = TypeVar("T")
 
@@ -91,8 +92,8 @@ class Script:
     open_bodies: int = 0
     peak: int = 0
 
-    def source(self, repository: Repository = APP) -> Source:
-        return Source(HUB, repository, self.open)
+    def source(self, repository: Repository = APP) -> BlobSource:
+        return BlobSource(HUB, repository, self.open)
 
     def open(self, start: int, again: bool = False, stop: int | None = None) -> Body:
         self.starts.append(start)
@@ -139,14 +140,16 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def transfer(store: Store, script: Script, repository: Repository = APP, feed: Feed | None = None) -> Feed:
+def transfer(
+    store: Store, script: Script, repository: Repository = APP, feed: TransferProgress | None = None
+) -> TransferProgress:
     """Run one to its end; returns its feed."""
-    feed = feed or Feed(Digest.of(script.data))
+    feed = feed or TransferProgress(Digest.of(script.data))
     Transfer(feed, script.source(repository), store.blobs, store.partials).run(lambda: True)
     return feed
 
 
-def drain(feed: Feed, start: int = 0, stop: int | None = None, length: int = 7000) -> bytes:
+def drain(feed: TransferProgress, start: int = 0, stop: int | None = None, length: int = 7000) -> bytes:
     """What a reader gets of the bytes from ``start`` to ``stop``; raises Cut with ``args[1]``, what came before it."""
     file, got = None, bytearray()
     while stop is None or start + len(got) < stop:
@@ -160,6 +163,13 @@ def drain(feed: Feed, start: int = 0, stop: int | None = None, length: int = 700
             break
         got += chunk
     return bytes(got)
+
+
+def chunks(body: PulledBlob, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+    """The bytes of a body, as a client without sendfile has them."""
+    for part in body.parts(start, stop, from_file=False):
+        assert isinstance(part, bytes)
+        yield part
 
 
 class Question(Generic[T]):

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from registry_cache.errors import UpstreamCorrupt, UpstreamTimeout, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
+from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.transfer import progress as feeds
 from registry_cache.pull.transfer.download import Download
-from registry_cache.pull.transfer.progress import Cut, Feed
+from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.store.disk import ReadHandle
 from registry_cache.store.partials import Partial
 from tests.harness.pull_rig import SECONDS, Clock, Script, Try, drain, hurry, transfer
@@ -145,7 +146,7 @@ def test_any_readers_of_a_transfer_see_the_right_bytes_and_the_last_after_the_co
     with a_store() as store, pytest.MonkeyPatch.context() as patched:
         patched.setattr(feeds, "SHOWN_WHOLE", 0)
         hurry(patched)
-        feed = Feed(Digest.of(data))
+        feed = TransferProgress(Digest.of(data))
         problems: list[str] = []
 
         def read(start: int, stop: int | None, length: int) -> None:
@@ -195,7 +196,7 @@ def test_a_feed_shows_a_prefix_and_never_the_last_byte_of_what_is_there(
         path.touch()
         handle = ReadHandle.open(str(path))
         assert handle is not None
-        feed, at = Feed(Digest.of(data)), 0
+        feed, at = TransferProgress(Digest.of(data)), 0
         feed.answer((HUB, APP), len(data) if known else None, handle)
         for more in growth:
             with path.open("ab") as file:

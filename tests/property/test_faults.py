@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from registry_cache.errors import RegistryError, UpstreamCorrupt, UpstreamTimeout, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.blob import _source
-from registry_cache.pull.source import Response, Source
+from registry_cache.pull.blob_body import Cut
+from registry_cache.pull.source import BlobSource, RangeResponse, source_of
+from registry_cache.pull.target import PullTarget
 from registry_cache.pull.transfer import progress as feeds
-from registry_cache.pull.transfer.progress import Cut, Feed
+from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.transfer import Transfer
 from registry_cache.upstream.session import Timeouts
 from tests.harness.content import APP as APP_NAME
@@ -90,7 +91,7 @@ class Scripted(FakeUpstream):
 class Mortal:
     """A blob on its way to a leader who dies after ``left`` bytes of it."""
 
-    def __init__(self, body: Response, left: int) -> None:
+    def __init__(self, body: RangeResponse, left: int) -> None:
         self._body = body
         self._left = left
         self.start, self.size, self.stop = body.start, body.size, body.stop
@@ -147,7 +148,8 @@ def test_any_faults_end_with_the_right_bytes_or_a_clear_error(script: list[Fault
         for number, life in enumerate([*lives, *[Fault("none")] * (len(script) + 1)]):
             doomed = number < len(lives) - 1
             # Each life is another worker's: what one has learnt of the upstream's failures, the next has not.
-            registry = _source(connect(upstream.url, timeouts=Timeouts(connect=5.0, read=SILENCE)), APP, digest)
+            target = PullTarget(connect(upstream.url, timeouts=Timeouts(connect=5.0, read=SILENCE)), APP)
+            registry = source_of(target, digest)
 
             def ask(
                 start: int,
@@ -155,17 +157,17 @@ def test_any_faults_end_with_the_right_bytes_or_a_clear_error(script: list[Fault
                 stop: int | None = None,
                 doomed: bool = doomed,
                 life: Fault = life,
-                registry: Source = registry,
-            ) -> Response:
+                registry: BlobSource = registry,
+            ) -> RangeResponse:
                 body = registry.open(start, again, stop)
                 return Mortal(body, life.at) if doomed else body
 
-            feed, problems = Feed(digest), list[str]()
+            feed, problems = TransferProgress(digest), list[str]()
             readers = [threading.Thread(target=read, args=(feed, at, problems), daemon=True) for at in (0, 12_345)]
             for each in readers:
                 each.start()
             try:
-                Transfer(feed, Source(HUB, APP, ask), store.blobs, store.partials).run(lambda: True)
+                Transfer(feed, BlobSource(HUB, APP, ask), store.blobs, store.partials).run(lambda: True)
             except Death:
                 # What a killed process' own clients see: their connections end.
                 feed.fail(UpstreamUnavailable("killed"), None)
@@ -186,7 +188,7 @@ def test_any_faults_end_with_the_right_bytes_or_a_clear_error(script: list[Fault
         assert store.files("partial") == set()
 
 
-def read(feed: Feed, start: int, problems: list[str]) -> None:
+def read(feed: TransferProgress, start: int, problems: list[str]) -> None:
     """Be a client that reads from ``start`` on: what it gets is right, and whole only after the commit."""
     try:
         feed.wait_for_answer()

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from registry_cache.deployment.nginx_routes import NO_QUERY, PLAINLY, Registry, Rule, folder_rules, query_rules
 from registry_cache.errors import RegistryError
-from registry_cache.pull.manifest import TagPolicy
-from registry_cache.pull.routing import HUB, Served, Upstreams
+from registry_cache.pull.routing import HUB, ServedUpstream, Upstreams
+from registry_cache.pull.target import TagPolicy
 from registry_cache.upstream.client import Upstream
 
 END = f"/blobs/sha256:{'0' * 64}"
@@ -56,7 +56,7 @@ def _first(rules: Iterable[Rule], text: str) -> str | None:
 
 def by_application(world: tuple[Registry, ...], name: str, query: str | None) -> str | None:
     """The folder that the application would look into; None where it refuses the name."""
-    default, *others = [Served(cast(Upstream, Named(each.name)), each.aliases, TagPolicy()) for each in world]
+    default, *others = [ServedUpstream(cast(Upstream, Named(each.name)), each.aliases, TagPolicy()) for each in world]
     arguments = {key: values[0] for key, values in parse_qs(query or "").items()}
     try:
         target = Upstreams(default, others).target(name, arguments)

@@ -15,17 +15,20 @@ import pytest
 
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Tag
-from registry_cache.pull.blob import BlobPull, Feeds, GrowingBlob, WholeBlob
+from registry_cache.pull.blob import BlobPull, WholeBlob
+from registry_cache.pull.blob_body import FilePart
+from registry_cache.pull.growing_blob import GrowingBlob
 from registry_cache.pull.images.manifest_lookup import Layers
-from registry_cache.pull.manifest import ManifestPull, TagPolicy
+from registry_cache.pull.manifest import ManifestPull
 from registry_cache.pull.outcome import Outcome
+from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.single_flight import MachineFlights
-from registry_cache.pull.transfer.progress import FilePart
+from registry_cache.pull.target import PullTarget, TagPolicy
+from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.store.disk import ReadHandle
-from registry_cache.upstream.client import Upstream
 from tests.harness.content import OCI_MANIFEST
 from tests.harness.images import random_bytes
-from tests.harness.pull_rig import eventually
+from tests.harness.pull_rig import chunks, eventually
 from tests.harness.store_rig import APP, Store
 from tests.harness.upstream import FakeUpstream
 from tests.harness.upstream_rig import connect
@@ -34,7 +37,7 @@ CALLS = (
     *("open", "stat", "fstat", "read", "pread", "write", "pwrite", "ftruncate"),
     *("utime", "link", "rename", "unlink", "getxattr", "listdir"),
 )
-POLICY = TagPolicy(patience=20.0)
+POLICY = TagPolicy(timeout_seconds=20.0)
 
 
 @contextmanager
@@ -62,32 +65,32 @@ def manifests(store: Store) -> ManifestPull:
 
 @pytest.fixture
 def blobs(store: Store) -> BlobPull:
-    feeds = Feeds(store.blobs, store.partials, 100)
-    return BlobPull(store.blobs, feeds, Layers(store.records), MachineFlights(store.layout))
+    transfers = Transfers(store.blobs, store.partials)
+    return BlobPull(store.blobs, transfers, ReaderSlots(100), Layers(store.records), MachineFlights(store.layout))
 
 
 def test_a_manifest_by_digest(upstream: FakeUpstream, manifests: ManifestPull) -> None:
-    registry = connect(upstream.url)
+    target = PullTarget(connect(upstream.url), APP, POLICY)
     upstream.add_manifest(b"{}", OCI_MANIFEST, tag="1")
-    digest = manifests.get(registry, APP, Tag("1"), POLICY).digest
-    assert manifests.get(registry, APP, digest, POLICY).outcome is Outcome.HIT  # read, and kept in memory
+    digest = manifests.get(target, Tag("1")).digest
+    assert manifests.get(target, digest).outcome is Outcome.HIT  # read, and kept in memory
     upstream.forget()
 
     with counted() as counts:
-        assert manifests.get(registry, APP, digest, POLICY).outcome is Outcome.HIT
+        assert manifests.get(target, digest).outcome is Outcome.HIT
 
     assert counts == {"stat": 2}
     assert upstream.exchanges == []
 
 
 def test_a_blob(upstream: FakeUpstream, blobs: BlobPull) -> None:
-    registry = connect(upstream.url)
+    target = PullTarget(connect(upstream.url), APP, POLICY)
     digest = blobs_digest(upstream, 1000)
-    pulled(blobs, registry, digest)
+    pulled(blobs, target, digest)
     upstream.forget()
 
     with counted() as counts:
-        answer = blobs.get(registry, APP, digest)
+        answer = blobs.get(target, digest)
 
     assert isinstance(answer.body, WholeBlob)
     assert counts == {"open": 1, "fstat": 1, "getxattr": 1}
@@ -95,29 +98,29 @@ def test_a_blob(upstream: FakeUpstream, blobs: BlobPull) -> None:
 
 
 def test_others_have_a_turn_between_the_chunks_of_a_hit(upstream: FakeUpstream, blobs: BlobPull) -> None:
-    registry = connect(upstream.url)
+    target = PullTarget(connect(upstream.url), APP, POLICY)
     digest = blobs_digest(upstream, 600_000)
-    pulled(blobs, registry, digest)
-    body = blobs.get(registry, APP, digest).body
+    pulled(blobs, target, digest)
+    body = blobs.get(target, digest).body
     assert isinstance(body, WholeBlob)
 
     with mock.patch.object(time, "sleep") as turn:
-        chunks = list(body.chunks(0, body.size))
+        pieces = list(chunks(body, 0, body.size))
 
-    assert sum(map(len, chunks)) == 600_000
-    assert turn.mock_calls == [mock.call(0)] * (len(chunks) - 1)
-    assert len(chunks) > 2
+    assert sum(map(len, pieces)) == 600_000
+    assert turn.mock_calls == [mock.call(0)] * (len(pieces) - 1)
+    assert len(pieces) > 2
 
 
 def test_a_tag_that_is_fresh(upstream: FakeUpstream, manifests: ManifestPull) -> None:
-    registry, policy = connect(upstream.url), TagPolicy(max_age=timedelta(hours=1))
+    target = PullTarget(connect(upstream.url), APP, TagPolicy(max_age=timedelta(hours=1)))
     upstream.add_manifest(b"{}", OCI_MANIFEST, tag="1")
-    manifests.get(registry, APP, Tag("1"), policy)
-    assert manifests.get(registry, APP, Tag("1"), policy).outcome is Outcome.HIT  # read, and kept in memory
+    manifests.get(target, Tag("1"))
+    assert manifests.get(target, Tag("1")).outcome is Outcome.HIT  # read, and kept in memory
     upstream.forget()
 
     with counted() as counts:
-        assert manifests.get(registry, APP, Tag("1"), policy).outcome is Outcome.HIT
+        assert manifests.get(target, Tag("1")).outcome is Outcome.HIT
 
     assert counts == {"stat": 3}
     assert upstream.exchanges == []
@@ -126,19 +129,19 @@ def test_a_tag_that_is_fresh(upstream: FakeUpstream, manifests: ManifestPull) ->
 def test_a_tag_that_is_compared_again_and_again(upstream: FakeUpstream, store: Store) -> None:
     now = datetime.now(UTC)
     manifests = ManifestPull(store.records, MachineFlights(store.layout), lambda: now)
-    registry = connect(upstream.url)
+    target = PullTarget(connect(upstream.url), APP, POLICY)
     upstream.add_manifest(b"{}", OCI_MANIFEST, tag="1")
-    manifests.get(registry, APP, Tag("1"), POLICY)
+    manifests.get(target, Tag("1"))
     now += timedelta(seconds=0.2)
     with counted() as counts:
-        assert manifests.get(registry, APP, Tag("1"), POLICY).outcome is Outcome.REVALIDATED
+        assert manifests.get(target, Tag("1")).outcome is Outcome.REVALIDATED
     assert counts["utime"] == 1
     now += timedelta(seconds=0.05)
-    assert manifests.get(registry, APP, Tag("1"), POLICY).outcome is Outcome.REVALIDATED  # read, and kept in memory
+    assert manifests.get(target, Tag("1")).outcome is Outcome.REVALIDATED  # read, and kept in memory
     upstream.forget()
 
     with counted() as counts:
-        assert manifests.get(registry, APP, Tag("1"), POLICY).outcome is Outcome.REVALIDATED
+        assert manifests.get(target, Tag("1")).outcome is Outcome.REVALIDATED
 
     # The record twice and the manifest as for a hit; the lock is opened, read, looked at, written and removed.
     assert counts == {"stat": 4, "open": 1, "pread": 1, "fstat": 3, "pwrite": 1, "unlink": 1}
@@ -146,13 +149,13 @@ def test_a_tag_that_is_compared_again_and_again(upstream: FakeUpstream, store: S
 
 
 def test_tags_are_compared_over_one_connection(upstream: FakeUpstream, manifests: ManifestPull) -> None:
-    registry = connect(upstream.url)
+    target = PullTarget(connect(upstream.url), APP, POLICY)
     upstream.add_manifest(b"{}", OCI_MANIFEST, tag="1")
-    manifests.get(registry, APP, Tag("1"), POLICY)
+    manifests.get(target, Tag("1"))
     upstream.forget()
 
     for _ in range(10):
-        assert manifests.get(registry, APP, Tag("1"), POLICY).outcome is Outcome.REVALIDATED
+        assert manifests.get(target, Tag("1")).outcome is Outcome.REVALIDATED
 
     assert len(upstream.requests("HEAD")) == len(upstream.exchanges) == 10
     assert len({exchange.connection for exchange in upstream.exchanges}) == 1
@@ -161,9 +164,9 @@ def test_tags_are_compared_over_one_connection(upstream: FakeUpstream, manifests
 def test_a_follower_reads_nothing_that_its_server_can_send(
     upstream: FakeUpstream, blobs: BlobPull, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registry = connect(upstream.url)
+    target = PullTarget(connect(upstream.url), APP, POLICY)
     digest = blobs_digest(upstream, 3_000_000)
-    body = blobs.get(registry, APP, digest).body
+    body = blobs.get(target, digest).body
     assert isinstance(body, GrowingBlob)
 
     def read_at(*_: object) -> bytes:
@@ -171,7 +174,7 @@ def test_a_follower_reads_nothing_that_its_server_can_send(
 
     with monkeypatch.context() as patch:
         patch.setattr(ReadHandle, "read_at", read_at)
-        parts = list(body.parts(0, body.size))
+        parts = list(body.parts(0, body.size, from_file=True))
     body.close()
 
     assert all(isinstance(part, FilePart) for part in parts)
@@ -184,10 +187,10 @@ def blobs_digest(upstream: FakeUpstream, size: int) -> Digest:
     return Digest.parse(upstream.add_blob(random_bytes(size, seed=size)))
 
 
-def pulled(blobs: BlobPull, registry: Upstream, digest: Digest) -> None:
-    body = blobs.get(registry, APP, digest).body
+def pulled(blobs: BlobPull, target: PullTarget, digest: Digest) -> None:
+    body = blobs.get(target, digest).body
     assert isinstance(body, GrowingBlob)
-    body.wait_until_whole()
+    body.wait_until_stored()
     body.close()
     # The transfer records the membership after its readers know of the commit.
-    eventually(lambda: not blobs._feeds._feeds)
+    eventually(lambda: not blobs._transfers._running)

@@ -9,9 +9,15 @@ import pytest
 
 from registry_cache.errors import UpstreamCorrupt
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.blob import Feeds, GrowingBlob
-from registry_cache.pull.transfer.progress import Cut, Feed
+from registry_cache.pull.blob_body import Cut
+from registry_cache.pull.growing_blob import GrowingBlob
+from registry_cache.pull.reader_slots import ReaderSlots
+from registry_cache.pull.target import PullTarget
+from registry_cache.pull.transfer.progress import TransferProgress
+from registry_cache.pull.transfer.registry import Transfers
+from registry_cache.pull.uncached.registry import SharedStreams
 from registry_cache.store.disk import ReadHandle
+from tests.harness.pull_rig import chunks
 from tests.harness.store_rig import APP, HUB, Store
 from tests.harness.upstream_rig import connect
 
@@ -28,63 +34,64 @@ def file(tmp_path: Path) -> ReadHandle:
     return handle
 
 
-def growing(store: Store, feed: Feed) -> GrowingBlob:
+def growing(store: Store, feed: TransferProgress) -> GrowingBlob:
     """A reader of ``feed``, as one request is; nobody listens where its registry would be."""
-    return GrowingBlob(Feeds(store.blobs, store.partials, 10), feed, connect("http://127.0.0.1:9"), APP)
+    target = PullTarget(connect("http://127.0.0.1:9"), APP)
+    return GrowingBlob(Transfers(store.blobs, store.partials), ReaderSlots(10), SharedStreams(), feed, target)
 
 
 def test_the_last_announced_byte_waits_for_the_commit_though_more_is_there(store: Store, file: ReadHandle) -> None:
-    feed = Feed(DIGEST)
+    feed = TransferProgress(DIGEST)
     feed.answer(OWNER, 60_000, file)
     feed.advance(70_000)
     blob = growing(store, feed)
     got = b""
-    chunks = blob.chunks(0, blob.size)
+    pieces = chunks(blob, 0, blob.size)
     while len(got) < 59_999:
-        got += next(chunks)
+        got += next(pieces)
     assert got == DATA[:59_999]
 
     feed.commit(file, len(DATA))
     with pytest.raises(Cut) as cut:
-        next(chunks)
+        next(pieces)
     assert isinstance(cut.value.error, UpstreamCorrupt)
 
 
 def test_a_size_that_upstream_corrects_cuts_who_was_told_the_old_one(store: Store, file: ReadHandle) -> None:
-    feed = Feed(DIGEST)
+    feed = TransferProgress(DIGEST)
     feed.answer(OWNER, 60_000, file)
     feed.advance(50_000)
     blob = growing(store, feed)
-    chunks = blob.chunks(0, blob.size)
-    next(chunks)
+    pieces = chunks(blob, 0, blob.size)
+    next(pieces)
     feed.answer(OWNER, len(DATA), file)
     feed.advance(70_000)
     with pytest.raises(Cut):
-        for _ in chunks:
+        for _ in pieces:
             pass
 
 
 def test_who_was_told_no_size_gets_all_of_it(store: Store, file: ReadHandle) -> None:
-    feed = Feed(DIGEST)
+    feed = TransferProgress(DIGEST)
     feed.answer(OWNER, None, file)
     feed.advance(50_000)
-    chunks = growing(store, feed).chunks(0, None)
-    first = next(chunks)
+    pieces = chunks(growing(store, feed), 0, None)
+    first = next(pieces)
     feed.commit(file, len(DATA))
-    assert first + b"".join(chunks) == DATA
+    assert first + b"".join(pieces) == DATA
 
 
 def test_whoever_cannot_tell_an_end_from_a_cut_waits_for_the_whole(store: Store, file: ReadHandle) -> None:
-    feed = Feed(DIGEST)
+    feed = TransferProgress(DIGEST)
     feed.answer(OWNER, None, file)
     blob = growing(store, feed)
     feed.commit(file, len(DATA))
-    blob.wait_until_whole()
+    blob.wait_for_size()
     assert blob.size == len(DATA)
 
-    feed = Feed(DIGEST)
+    feed = TransferProgress(DIGEST)
     feed.answer(OWNER, None, file)
     blob = growing(store, feed)
     feed.fail(UpstreamCorrupt("wrong"), OWNER)
     with pytest.raises(UpstreamCorrupt):
-        blob.wait_until_whole()
+        blob.wait_for_size()

@@ -22,10 +22,11 @@ from registry_cache.errors import (
 )
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Reference, Repository, Tag
-from registry_cache.pull import manifest
+from registry_cache.pull import manifest_fetch
 from registry_cache.pull.manifest import ManifestAnswer, ManifestPull
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.single_flight import MachineFlights
+from registry_cache.pull.target import PullTarget
 from registry_cache.store.locks import LockFile
 from registry_cache.upstream import transport
 from tests.harness.content import DOCKER_INDEX, OCI_MANIFEST
@@ -53,19 +54,20 @@ class Worker:
         self.flights = MachineFlights(fresh.layout)
         self.pull = ManifestPull(fresh.records, self.flights, lambda: datetime.now(UTC) + self.ahead)
 
-    def get(self, reference: Reference = LATEST, repository: Repository = APP, **policy: object) -> ManifestAnswer:
-        tags = replace(ALWAYS_ASK, **policy)  # type: ignore[arg-type]
-        return self.pull.get(self.registry, repository, reference, tags)
+    def get(
+        self, reference: Reference = LATEST, repository: Repository = APP, *, head: bool = False, **policy: object
+    ) -> ManifestAnswer:
+        target = PullTarget(self.registry, repository, replace(ALWAYS_ASK, **policy))  # type: ignore[arg-type]
+        return self.pull.get(target, reference, head=head)
 
     def head(self, reference: Reference = LATEST, repository: Repository = APP, **policy: object) -> ManifestAnswer:
-        tags = replace(ALWAYS_ASK, **policy)  # type: ignore[arg-type]
-        return self.pull.head(self.registry, repository, reference, tags)
+        return self.get(reference, repository, head=True, **policy)
 
 
 @pytest.fixture(autouse=True)
 def _a_long_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     """What fails at once is asked for once more; on a busy machine "at once" may take a while."""
-    monkeypatch.setattr(manifest, "_MOMENT", SECONDS)
+    monkeypatch.setattr(manifest_fetch, "SOON_SECONDS", SECONDS)
 
 
 @pytest.fixture
@@ -174,7 +176,7 @@ def test_silence_serves_what_we_have(upstream: FakeUpstream, worker: Worker, out
     for name, value in OUTAGES[outage].items():
         setattr(upstream.faults, name, value)
     for _ in range(4):
-        answer = worker.get(patience=0.2)
+        answer = worker.get(timeout_seconds=0.2)
         assert (answer.outcome, answer.data) == (Outcome.STALE, document(1))
         assert answer.reason
         assert answer.checked_at is not None
@@ -385,7 +387,7 @@ def test_a_moved_tag_that_does_not_come_costs_those_with_a_copy_no_more_than_the
     new = publish(upstream, 2)
     upstream.faults.hold_before = f"GET .*{new}"
     began = time.monotonic()
-    answer = worker.get(patience=0.2)
+    answer = worker.get(timeout_seconds=0.2)
     assert (answer.outcome, answer.data) == (Outcome.STALE, document(1))
     assert time.monotonic() - began < PATIENT
     with ThreadPoolExecutor(1) as pool:
@@ -394,7 +396,7 @@ def test_a_moved_tag_that_does_not_come_costs_those_with_a_copy_no_more_than_the
             cold.result(0.5)
         upstream.faults.release()
         assert cold.result(SECONDS).data == document(2)
-    assert worker.get(patience=SECONDS).data == document(2)
+    assert worker.get(timeout_seconds=SECONDS).data == document(2)
     assert upstream.gets(str(new)) == 1
 
 
@@ -408,7 +410,7 @@ def test_a_slow_answer_is_heard_by_the_next_pull(upstream: FakeUpstream, worker:
         upstream.faults.hold_before = "HEAD"
         ask = getattr(worker, method)
         while not any(each.alive for each in upstream.requests("HEAD")):
-            answer = ask(patience=0.2)
+            answer = ask(timeout_seconds=0.2)
             assert (answer.outcome, answer.data) == (Outcome.STALE, document(number - 1))
         # Nobody waits any more.
         upstream.faults.release()
@@ -417,7 +419,7 @@ def test_a_slow_answer_is_heard_by_the_next_pull(upstream: FakeUpstream, worker:
 
         # It has become no faster.
         upstream.faults.gate.clear()
-        answer = ask(patience=0.2)
+        answer = ask(timeout_seconds=0.2)
         assert (answer.outcome, answer.data) == (Outcome.STALE, document(number))
         upstream.reset_faults()
         eventually(lambda: not flying_at_all(worker))
@@ -440,7 +442,7 @@ def test_after_waits_in_vain_the_copy_comes_at_once_and_upstream_is_asked_behind
     worker.get()
     upstream.faults.hold_before = "HEAD"
     # A client that asks twice waits once: the second time it is known for how long the question has been out.
-    assert [worker.get(patience=0.2).reason for _ in range(2)] == [
+    assert [worker.get(timeout_seconds=0.2).reason for _ in range(2)] == [
         f"no answer in 0.2 s when we asked {HUB} for {APP}:{LATEST}"
     ] * 2
     for _ in range(3):
@@ -462,7 +464,7 @@ def test_access_that_ends_while_upstream_is_slow_ends_here(upstream: FakeUpstrea
     worker.get()
     upstream.faults.hold_before = "HEAD"
     for _ in range(2):
-        worker.get(patience=0.2)
+        worker.get(timeout_seconds=0.2)
     upstream.faults.status = 403
     upstream.faults.release()
 
@@ -500,7 +502,9 @@ def test_a_silent_upstream_is_found_to_be_down_by_pulls_of_what_is_here(
     worker.get()
     monkeypatch.setattr(transport, "ANSWER_TIMEOUT_SECONDS", 0.3)
     upstream.faults.hold_before = "HEAD"
-    eventually(lambda: worker.get(patience=0.1).outcome is Outcome.STALE and "upstream is down" in caplog.messages)
+    eventually(
+        lambda: worker.get(timeout_seconds=0.1).outcome is Outcome.STALE and "upstream is down" in caplog.messages
+    )
 
 
 def test_a_stopped_process_that_holds_a_tag_costs_those_with_a_copy_no_more_than_their_patience(
@@ -512,10 +516,10 @@ def test_a_stopped_process_that_holds_a_tag_costs_those_with_a_copy_no_more_than
     began = time.monotonic()
     with LockFile(path) as lock:
         assert lock.acquire()
-        assert worker.get(patience=0.2).outcome is Outcome.STALE
+        assert worker.get(timeout_seconds=0.2).outcome is Outcome.STALE
         assert time.monotonic() - began < PATIENT
         lock.retire()
-    assert worker.get(patience=SECONDS).outcome is Outcome.REVALIDATED
+    assert worker.get(timeout_seconds=SECONDS).outcome is Outcome.REVALIDATED
 
 
 @pytest.mark.parametrize("times", [1, 2])

@@ -20,7 +20,7 @@ from prometheus_client.core import CollectorRegistry
 
 from registry_cache.api import health, hooks
 from registry_cache.api.health import Readiness
-from registry_cache.api.metrics import Build, Store, StoreState, Upstreams, UpstreamState
+from registry_cache.api.metrics import BuildCollector, StoreCollector, StoreState, UpstreamCollector, UpstreamState
 from registry_cache.runtime import metrics, upstream_wait
 from registry_cache.runtime.trusted_proxies import Proxies
 from registry_cache.server.metrics_slots import Scoreboard
@@ -206,7 +206,11 @@ def names() -> set[str]:
     """Every name that a scrape can have."""
     registry = CollectorRegistry()
     state = UpstreamState("docker.io", True, 100, 99, 0.0)
-    for collector in (Build(), Store(lambda: StoreState(1, 2, 1)), Upstreams(lambda: [state])):
+    for collector in (
+        BuildCollector(),
+        StoreCollector(lambda: StoreState(1, 2, 1)),
+        UpstreamCollector(lambda: [state]),
+    ):
         registry.register(collector)
     found = set()
     for family in [*registry.collect(), *metrics.REGISTRY.collect()]:

@@ -13,7 +13,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import Descriptor, Manifest, parse_manifest
 from registry_cache.oci.names import Reference, Tag
 from registry_cache.oci.platform import Platform, missing, platforms
-from registry_cache.pull.routing import Target
+from registry_cache.pull.target import PullTarget
 from registry_cache.store.records import StoredManifest
 
 # An index of indexes is legal and rare; one that is nested deeper is somebody's joke.
@@ -29,14 +29,14 @@ Get = Callable[[Digest], StoredManifest | None]
 class Image:
     """What somebody named."""
 
-    target: Target
+    target: PullTarget
     reference: Reference
 
     @property
     def name(self) -> str:
         """The whole name, by which everybody means the same."""
         sign = ":" if isinstance(self.reference, Tag) else "@"
-        return f"{self.target.upstream.name}/{self.target.repository}{sign}{self.reference}"
+        return f"{self.target}{sign}{self.reference}"
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from registry_cache.store.records import Records, StoredManifest
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class StoredImage:
     """An image that is stored. ``sizes``: every digest that belongs to it, and its bytes."""
 
     image: Image
@@ -39,7 +39,7 @@ class Export:
 
     def find(
         self, image: Image, wanted: Sequence[Platform] | None, progress: Progress = lambda done, total: None
-    ) -> Found:
+    ) -> StoredImage:
         """Return the stored image for the ``wanted`` platforms: () are all of its index, None all that are whole here.
 
         Raises what ``Warm.image`` raises; ManifestUnknown, which says what is lacking; StoreError.
@@ -50,7 +50,7 @@ class Export:
         return _Search(self._records, self._blobs, image, wanted).run(digest)
 
     def write(
-        self, found: Sequence[Found], archive: ArchiveWriter, progress: Progress = lambda done, total: None
+        self, found: Sequence[StoredImage], archive: ArchiveWriter, progress: Progress = lambda done, total: None
     ) -> int:
         """Write the images, each blob once, and return the archive's size in bytes. Raises StoreError."""
         sizes = {digest: size for each in found for digest, size in each.sizes.items()}
@@ -67,14 +67,14 @@ class _Search:
     wanted: Sequence[Platform] | None
     sizes: dict[Digest, int] = field(default_factory=dict)
 
-    def run(self, digest: Digest | None) -> Found:
+    def run(self, digest: Digest | None) -> StoredImage:
         top = self._top(digest)
         self._whole(top.digest)
         parts = collect(top, self.wanted or (), self._child)
         refuse_missing(self.image.name, parts, self.wanted or ())
         if len(parts.manifests) == 1 and parse_manifest(top.data, top.media_type).manifests:
             raise self._lacking("no platform of it is stored whole")
-        return Found(self.image, top, parts, self.sizes)
+        return StoredImage(self.image, top, parts, self.sizes)
 
     def _top(self, digest: Digest | None) -> StoredManifest:
         """Return what the image's name means, as the server would where upstream is silent."""
@@ -129,7 +129,7 @@ class _Search:
         return ManifestUnknown(f"{what}: run {command}")
 
 
-def _entries(found: Sequence[Found]) -> list[LayoutEntry]:
+def _entries(found: Sequence[StoredImage]) -> list[LayoutEntry]:
     """Return what the archive's index says of its images.
 
     An image is called by its tag alone, as skopeo's users expect, unless another one in the archive has the same.

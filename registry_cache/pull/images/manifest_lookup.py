@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Repository
+from registry_cache.pull.target import PullTarget
 from registry_cache.runtime.log import Log
 from registry_cache.store.records import Child, Records
 
@@ -17,16 +17,16 @@ class Layers:
     def __init__(self, records: Records) -> None:
         self._records = records
 
-    def size(self, upstream: str, repository: Repository, digest: Digest) -> int | None:
+    def size(self, target: PullTarget, digest: Digest) -> int | None:
         """Return how many bytes a manifest says that the blob has; None where none names it."""
-        return next((child.size for child in self.image(upstream, repository, digest) if child.digest == digest), None)
+        return next((child.size for child in self.image(target, digest) if child.digest == digest), None)
 
-    def image(self, upstream: str, repository: Repository, digest: Digest) -> list[Child]:
+    def image(self, target: PullTarget, digest: Digest) -> list[Child]:
         """Return the blobs of an image that names ``digest``, in the manifest's order; [] where none does."""
         try:
-            for children in self._records.newest_children(upstream, repository):
+            for children in self._records.newest_children(target.upstream.name, target.repository):
                 if any(child.digest == digest for child in children):
                     return children
         except StoreError as error:
-            _log.debug("could not read manifests' records", repository=repository, error=error)
+            _log.debug("could not read manifests' records", repository=target.repository, error=error)
         return []

@@ -6,19 +6,15 @@ Off unless the operator says otherwise: a client that has some of an image's lay
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from registry_cache.errors import RegistryError
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Repository
-from registry_cache.pull.blob import BlobAnswer, BlobPull, Feeds, GrowingBlob, WholeBlob
+from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.images.worker_pool import side_by_side
-from registry_cache.pull.outcome import Outcome
-from registry_cache.pull.single_flight import MachineFlights
-from registry_cache.pull.transfer.progress import Cut
+from registry_cache.pull.target import Owner, PullTarget
 from registry_cache.runtime.log import Log
-from registry_cache.store.blobs import Blobs
-from registry_cache.upstream.client import Upstream
 
 # Layers of one image at once, beside those that clients ask for.
 _THREADS = 4
@@ -26,57 +22,42 @@ _THREADS = 4
 _log = Log(__name__)
 
 
-class BlobPullAhead(BlobPull):
-    """Pulls of blobs; from upstreams with ``layers_ahead``, of their images' other layers as well."""
+class Prefetch:
+    """``bring`` pulls one blob, and returns when it is here."""
 
-    def __init__(self, blobs: Blobs, feeds: Feeds, layers: Layers, flights: MachineFlights) -> None:
-        super().__init__(blobs, feeds, layers, flights)
+    def __init__(self, layers: Layers, bring: Callable[[PullTarget, Digest], None]) -> None:
+        self._layers = layers
+        self._bring = bring
         self._mutex = threading.Lock()
         # Of images whose layers are being brought, the first blob that each names.
-        self._images: set[tuple[str, str, Digest]] = set()
+        self._images: set[tuple[Owner, Digest]] = set()
 
-    def get(self, upstream: Upstream, repository: Repository, digest: Digest) -> BlobAnswer:
-        """As BlobPull's."""
-        answer = super().get(upstream, repository, digest)
-        if answer.outcome is Outcome.MISS and upstream.layers_ahead:
-            self._begin(upstream, repository, digest)
-        return answer
-
-    def _begin(self, upstream: Upstream, repository: Repository, digest: Digest) -> None:
-        config, *layers = [child.digest for child in self._layers.image(upstream.name, repository, digest)] or [digest]
+    def begin(self, target: PullTarget, digest: Digest) -> None:
+        """Bring the layers of an image that names ``digest``, which a client has asked for."""
+        config, *layers = [child.digest for child in self._layers.image(target, digest)] or [digest]
         # A configuration alone is asked for by those who only look at an image.
         if digest not in layers:
             return
-        image = (upstream.name, str(repository), config)
+        image = (target.owner, config)
         with self._mutex:
             if image in self._images:
                 return
             self._images.add(image)
         others = [layer for layer in layers if layer != digest]
-        name = f"layers of {repository}"
-        threading.Thread(target=self._bring, args=(image, upstream, repository, others), name=name, daemon=True).start()
+        name = f"layers of {target.repository}"
+        threading.Thread(target=self._bring_all, args=(image, target, others), name=name, daemon=True).start()
 
-    def _bring(
-        self, image: tuple[str, str, Digest], upstream: Upstream, repository: Repository, layers: list[Digest]
-    ) -> None:
+    def _bring_all(self, image: tuple[Owner, Digest], target: PullTarget, layers: list[Digest]) -> None:
         try:
-            for _ in side_by_side(lambda layer: self._one(upstream, repository, layer), layers, _THREADS, lambda: None):
+            for _ in side_by_side(lambda layer: self._try_to_bring(target, layer), layers, _THREADS, lambda: None):
                 pass
         finally:
             with self._mutex:
                 self._images.discard(image)
 
-    def _one(self, upstream: Upstream, repository: Repository, layer: Digest) -> None:
+    def _try_to_bring(self, target: PullTarget, layer: Digest) -> None:
         try:
-            body = super().get(upstream, repository, layer).body
-            if isinstance(body, WholeBlob):
-                return
-            try:
-                # What the disk does not take is of no use to anybody later.
-                if isinstance(body, GrowingBlob):
-                    body.wait_until_whole()
-            finally:
-                body.close()
+            self._bring(target, layer)
         except (Cut, RegistryError) as error:
             # Whoever asks for it gets an answer of their own.
-            _log.debug("could not bring a layer ahead", digest=layer, repository=repository, error=error)
+            _log.debug("could not bring a layer ahead", digest=layer, repository=target.repository, error=error)

@@ -14,12 +14,12 @@ from registry_cache.errors import BlobUnknown, StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import Descriptor
 from registry_cache.oci.platform import Platform
-from registry_cache.pull.blob import BlobPull, GrowingBlob, WholeBlob
+from registry_cache.pull.blob import BlobPull
+from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.images.closure import Image, Parts, collect, is_foreign, refuse_missing
 from registry_cache.pull.images.worker_pool import side_by_side
 from registry_cache.pull.manifest import ManifestPull
 from registry_cache.pull.outcome import Outcome
-from registry_cache.pull.transfer.progress import Cut
 from registry_cache.store.partials import Partials
 from registry_cache.store.records import Records, StoredManifest
 
@@ -69,7 +69,7 @@ class Warm:
         Raises what a pull of it would raise; ManifestUnknown where it has no such platform, after the others are here;
         StoreError where the disk does not keep it.
         """
-        answer = self._manifests.get(image.target.upstream, image.target.repository, image.reference, image.target.tags)
+        answer = self._manifests.get(image.target, image.reference)
         top = self._kept(image, StoredManifest(answer.digest, answer.media_type, answer.data or b""))
         parts = collect(top, wanted, lambda digest: self._manifest(image, digest))
         result = Warmed(image.name, top.digest, parts.platforms, len(parts.blobs), stale=answer.reason)
@@ -78,7 +78,7 @@ class Warm:
         return result
 
     def _manifest(self, image: Image, digest: Digest) -> StoredManifest:
-        answer = self._manifests.get(image.target.upstream, image.target.repository, digest, image.target.tags)
+        answer = self._manifests.get(image.target, digest)
         return self._kept(image, StoredManifest(digest, answer.media_type, answer.data or b""))
 
     def _kept(self, image: Image, manifest: StoredManifest) -> StoredManifest:
@@ -106,25 +106,22 @@ class Warm:
     def _blob(self, image: Image, blob: Descriptor) -> Outcome | None:
         """Bring one blob here and return how; None for one that its registry may do without, and does."""
         try:
-            answer = self._blobs.get(image.target.upstream, image.target.repository, blob.digest)
+            answer = self._blobs.get(image.target, blob.digest)
         except BlobUnknown:
             if is_foreign(blob):
                 return None
             raise
-        if isinstance(answer.body, WholeBlob):
-            return answer.outcome
         try:
-            if not isinstance(answer.body, GrowingBlob):
-                raise _not_kept(blob.digest)
-            answer.body.wait_until_whole()
+            answer.body.wait_until_stored()
         except Cut as cut:
             raise cut.error from cut
         finally:
             answer.body.close()
-            self._let_go(blob.digest)
+            if not answer.body.stored:
+                self._wait_for_lock(blob.digest)
         return answer.outcome
 
-    def _let_go(self, digest: Digest) -> None:
+    def _wait_for_lock(self, digest: Digest) -> None:
         """Return when the transfer has let go of its lock: it is told of before, and might end with this process."""
         deadline = time.monotonic() + TIDYING
         while time.monotonic() < deadline:

@@ -12,7 +12,7 @@ WINDOW = 0.5
 GAIN = 1.2
 
 
-class Pace:
+class RequestPace:
     """``width`` is how many requests at once are worth it now, ``most`` at most. Times in seconds of any clock."""
 
     def __init__(self, most: int, now: float) -> None:

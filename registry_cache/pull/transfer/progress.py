@@ -1,4 +1,4 @@
-"""A feed: what one process knows of one blob's transfer, and how its readers follow it.
+"""The progress of one blob's transfer, as one process knows it, and how its readers follow it.
 
 The transfer writes it, any number of readers wait on it. It is a view: the truth is on the disk.
 """
@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 
 from registry_cache.errors import RegistryError, StoreError, UpstreamTimeout
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.prefix_hash import Hashed
-from registry_cache.store.read_handle import ReadHandle
-
-# A reader gives up when nothing moves for this long. A leader may be silent for a stall, pause and try again, but it is
-# bounded itself; only one that was stopped (SIGSTOP, a hung disk) takes longer.
-MAX_STILL = 90.0
+from registry_cache.pull.blob_body import Cut, FilePart
+from registry_cache.pull.prefix_hash import PrefixHashes
+from registry_cache.pull.source import STALL_TIMEOUT_SECONDS
+from registry_cache.pull.target import Owner
+from registry_cache.store.disk import ReadHandle
 
 # A blob of up to so many bytes is shown after its commit, whole: it comes in one piece anyway, and where that piece was
 # wrong its readers then get what the second try brings, or an error with a status. Most configs are smaller.
@@ -27,8 +25,6 @@ SHOWN_WHOLE = 32 * 1024
 # once has a hit. The commit of a larger one takes as long as the disk does, and nobody has to wait for that.
 KEPT_FIRST = 8 * 1024 * 1024
 
-Owner = tuple[str, str]
-
 
 class _State(Enum):
     WAITING = "no answer from upstream yet"
@@ -37,37 +33,8 @@ class _State(Enum):
     FAILED = "ended with an error"
 
 
-class Cut(Exception):
-    """A body cannot be completed: close the connection short of its end (byte-safety rule 4)."""
-
-    def __init__(self, error: RegistryError) -> None:
-        super().__init__(error.message)
-        self.error = error
-
-
-@dataclass(slots=True)
-class FilePart:
-    """Bytes that a server may send from the descriptor: ``length`` of them in ``file`` from ``offset`` on.
-
-    Where the disk gave it fewer, it says in ``sent`` how many, before it takes what follows.
-    """
-
-    file: ReadHandle
-    offset: int
-    length: int
-    sent: int | None = None
-
-    @property
-    def stop(self) -> int:
-        """Where the bytes end that were sent."""
-        return self.offset + (self.length if self.sent is None else self.sent)
-
-    def __len__(self) -> int:
-        return self.length
-
-
-class Feed:
-    """The transfer of ``digest``. ``readers`` is kept by the registry of feeds, under its own lock.
+class TransferProgress:
+    """The transfer of ``digest``. ``readers`` is kept by ``Transfers``, under its own lock.
 
     ``led_here`` tells that this process asked upstream, and did not only read along with another that did.
     """
@@ -76,7 +43,7 @@ class Feed:
         self.digest = digest
         self.readers = 0
         self.led_here = False
-        self.hashed = Hashed(digest)
+        self.hashes = PrefixHashes(digest)
         self._changed = threading.Condition()
         self._state = _State.WAITING
         self._error: RegistryError | None = None
@@ -137,8 +104,12 @@ class Feed:
         with self._changed:
             while not ready():
                 before = (self._available, self._state)
-                if not self._changed.wait(MAX_STILL) and before == (self._available, self._state):
-                    raise Cut(UpstreamTimeout(f"the transfer of {self.digest} has not moved for {MAX_STILL:.0f} s"))
+                if not self._changed.wait(STALL_TIMEOUT_SECONDS) and before == (self._available, self._state):
+                    raise Cut(
+                        UpstreamTimeout(
+                            f"the transfer of {self.digest} has not moved for {STALL_TIMEOUT_SECONDS:.0f} s"
+                        )
+                    )
 
     # Both.
 
@@ -228,7 +199,7 @@ class Feed:
 
     def close(self) -> None:
         """Let go of the file: the transfer has ended, and nobody reads any more."""
-        self._file, self.hashed = None, Hashed(self.digest)
+        self._file, self.hashes = None, PrefixHashes(self.digest)
 
     def fail(self, error: RegistryError, owner: Owner | None) -> None:
         """The transfer has ended in ``error``, which is ``owner``'s."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from registry_cache.errors import RegistryError, UpstreamUnavailable
+from registry_cache.errors import RegistryError, StoreError, UpstreamError, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.resume import Fetch, Place, verified
-from registry_cache.pull.source import Source
-from registry_cache.pull.transfer.progress import Cut
-from registry_cache.pull.uncached.registry import Streams
-from registry_cache.pull.uncached.shared_window import LetGo, Piece, Reader
+from registry_cache.pull.blob_body import Cut
+from registry_cache.pull.prefix_hash import HashedPlace, verified
+from registry_cache.pull.resume import ResumingFetch
+from registry_cache.pull.source import BlobSource
+from registry_cache.pull.uncached.registry import SharedStreams
+from registry_cache.pull.uncached.shared_window import LetGo, Piece, StreamReader
 from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log
 
@@ -22,26 +23,25 @@ _log = Log(__name__)
 
 
 class UncachedBlob:
-    """A blob on its way through: ``size`` in bytes, None where upstream does not say. Close it.
+    """A blob on its way through. Close it. ``joined``: others had it coming already."""
 
-    ``joined``: others had it coming already.
-    """
+    stored = False
 
     def __init__(
         self,
-        streams: Streams,
+        streams: SharedStreams,
         digest: Digest,
-        source: Source,
+        source: BlobSource,
         prove: Callable[[], None],
         *,
-        after: Place | None = None,
+        after: HashedPlace | None = None,
         announced: int | None = None,
-        left: Callable[[], None] = lambda: None,
+        closed: Callable[[], None] = lambda: None,
     ) -> None:
         """Join a stream, or start one; ``prove`` raises where our repository may not have what another asked for.
 
         ``after``: where the bytes end that the client has already, and what they were. ``announced`` is the size that
-        it was told, if any. ``left`` is called by ``close``. Raises UpstreamError and its kinds, NotFound, Denied,
+        it was told, if any. ``closed`` is called by ``close``. Raises UpstreamError and its kinds, NotFound, Denied,
         TooManyRequests.
         """
         self._streams = streams
@@ -49,11 +49,11 @@ class UncachedBlob:
         self._source = source
         self._prove = prove
         self._after = after
-        self._left = left
+        self._closed = closed
         self._open = True
-        self._reader: Reader | None = None
-        self._fetch: Fetch | None = None
-        self._alone = after or Place(digest.hasher())
+        self._reader: StreamReader | None = None
+        self._fetch: ResumingFetch | None = None
+        self._alone = after or HashedPlace(digest.hasher())
         self.joined = False
         try:
             size = self._join(after.at if after else None)
@@ -63,8 +63,8 @@ class UncachedBlob:
         self.size = size if announced is None else announced
         metrics.uncached()
 
-    def chunks(self, start: int, stop: int | None) -> Iterator[bytes]:
-        """Yield the bytes from ``start`` to ``stop``, None for the end; the last one after all are verified.
+    def parts(self, start: int, stop: int | None, *, from_file: bool = False) -> Iterator[bytes]:
+        """Yield the bytes; they are in no file. The last one comes after all are verified.
 
         The whole is fetched and hashed whatever the range: an unverified part could be wrong. Raises Cut.
         """
@@ -86,11 +86,18 @@ class UncachedBlob:
         if held:
             yield held
 
+    def wait_for_size(self) -> None:
+        if self.size is None:
+            raise UpstreamError("upstream does not tell the size of this blob: ask by HTTP/1.1")
+
+    def wait_until_stored(self) -> None:
+        raise StoreError(f"the disk did not keep {self._digest}: registry-cache check tells what is wrong with it")
+
     def close(self) -> None:
         if self._open:
             self._open = False
             self._leave()
-            self._left()
+            self._closed()
 
     def _join(self, at: int | None) -> int | None:
         """Have a stream with the byte ``at``, or else a request of our own; return what size upstream announced."""
@@ -103,9 +110,9 @@ class UncachedBlob:
             return self._go_alone(self._alone)
         return self._reader.stream.size
 
-    def _go_alone(self, place: Place) -> int | None:
+    def _go_alone(self, place: HashedPlace) -> int | None:
         self._leave()
-        self._fetch, self._alone = Fetch(self._digest, self._source, place.at), place
+        self._fetch, self._alone = ResumingFetch.begin(self._digest, self._source.open, place.at), place
         return self._fetch.size
 
     def _leave(self) -> None:

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.resume import Place
-from registry_cache.pull.source import Source
-from registry_cache.pull.uncached.shared_window import Reader, Stream
+from registry_cache.pull.prefix_hash import HashedPlace
+from registry_cache.pull.source import BlobSource
+from registry_cache.pull.uncached.shared_window import SharedStream, StreamReader
 
 # Bytes of one blob that are kept at most for those who come late or are slow.
 WINDOW = 16 * 1024 * 1024
@@ -21,34 +21,41 @@ WINDOWS = 64 * 1024 * 1024
 REFUSED = 10.0
 
 
-class Streams:
+class SharedStreams:
     """What this process streams through."""
 
     def __init__(self, window: int = WINDOW) -> None:
         self._window = window
         self._mutex = threading.Lock()
-        self._streams: list[Stream] = []
+        self._streams: list[SharedStream] = []
 
     def join(
-        self, digest: Digest, source: Source, prove: Callable[[], None], at: int | None, after: Place | None = None
-    ) -> tuple[Reader, bool]:
+        self,
+        digest: Digest,
+        source: BlobSource,
+        prove: Callable[[], None],
+        at: int | None,
+        after: HashedPlace | None = None,
+    ) -> tuple[StreamReader, bool]:
         """Become a reader of a stream that holds byte ``at``, or has yet to bring it; then True if it is a new one.
 
         ``at`` None is any. A new one begins at ``after``, or with the first byte. ``prove`` is called before a stream
         is shared that another repository has asked for, and raises where this one has no access. Call ``leave``.
         """
-        owner, proven = (source.upstream, str(source.repository)), False
+        owner, proven = source.owner, False
         while True:
             with self._mutex:
                 stream = self._find(digest, at, after)
                 if stream is None:
-                    return self._start(Stream(digest, source, after or Place(digest.hasher()), self._limit)), True
+                    return self._start(
+                        SharedStream(digest, source, after or HashedPlace(digest.hasher()), self._limit)
+                    ), True
                 if proven or stream.owner == owner:
                     return stream.join(owner), False
             prove()
             proven = True
 
-    def leave(self, reader: Reader) -> None:
+    def leave(self, reader: StreamReader) -> None:
         """Stop being a reader; a stream without readers ends."""
         with self._mutex:
             if not reader.stream.leave(reader) and reader.stream in self._streams:
@@ -60,7 +67,7 @@ class Streams:
             stream = self._find(digest, 0, None)
             return stream is not None and time.monotonic() < stream.began + REFUSED
 
-    def _find(self, digest: Digest, at: int | None, after: Place | None) -> Stream | None:
+    def _find(self, digest: Digest, at: int | None, after: HashedPlace | None) -> SharedStream | None:
         """Return the stream that begins first of those that have what is behind ``at``, or will have it."""
         fit = [stream for stream in self._streams if stream.digest == digest and not stream.failed]
         if at is not None:
@@ -70,7 +77,7 @@ class Streams:
             fit = [stream for stream in fit if after.at <= stream.end + self._window]
         return min(fit, key=lambda stream: stream.begin, default=None)
 
-    def _start(self, stream: Stream) -> Reader:
+    def _start(self, stream: SharedStream) -> StreamReader:
         # Before it runs: a stream without a reader ends.
         reader = stream.join(stream.owner)
         threading.Thread(target=stream.run, name=f"stream {stream.digest}", daemon=True).start()

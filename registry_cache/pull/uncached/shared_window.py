@@ -16,14 +16,16 @@ from dataclasses import dataclass
 
 from registry_cache.errors import RegistryError, UpstreamCorrupt, UpstreamError, UpstreamTimeout
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.resume import Fetch, Place, verified
-from registry_cache.pull.source import Source
-from registry_cache.pull.transfer.progress import MAX_STILL, Owner
+from registry_cache.pull.prefix_hash import HashedPlace, verified
+from registry_cache.pull.resume import ResumingFetch
+from registry_cache.pull.source import STALL_TIMEOUT_SECONDS, BlobSource
+from registry_cache.pull.target import Owner
 from registry_cache.runtime.log import Log
+from registry_cache.runtime.single_flight import raise_own
 
-# Seconds, in all, that readers wait for slower ones: dockerd and containerd give up after some tens of seconds without
+# So long, in all, readers wait for slower ones: dockerd and containerd give up after some tens of seconds without
 # a byte, and less would part readers whose lines only stutter.
-PATIENCE = 5.0
+SLOWER_TIMEOUT_SECONDS = 5.0
 
 # Seconds between two looks at who waits for whom.
 _LOOK = 0.25
@@ -35,14 +37,14 @@ _log = Log(__name__)
 class Piece:
     """Bytes of the blob, and the place where they begin."""
 
-    place: Place
+    place: HashedPlace
     data: bytes
 
 
 class LetGo(Exception):
     """This reader goes on by itself, from ``place``, which is where the next piece would have begun."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: HashedPlace) -> None:
         super().__init__(place.at)
         self.place = place
 
@@ -51,23 +53,23 @@ class _Abandoned(Exception):
     """Nobody reads any more."""
 
 
-class Reader:
-    """One reader of ``stream``: ``number`` of the piece that it takes next. Made by ``Stream.join``."""
+class StreamReader:
+    """One reader of ``stream``: ``number`` of the piece that it takes next. Made by ``SharedStream.join``."""
 
-    def __init__(self, stream: Stream, owner: Owner, number: int) -> None:
+    def __init__(self, stream: SharedStream, owner: Owner, number: int) -> None:
         self.stream = stream
         self.owner = owner
         self.number = number
         self.waiting = False
-        self.let_go: Place | None = None
+        self.let_go: HashedPlace | None = None
 
 
-class Stream:
+class SharedStream:
     """The transfer of ``digest`` from ``begin`` on, by ``source``; ``limit()`` bytes may be in the window now."""
 
-    def __init__(self, digest: Digest, source: Source, begin: Place, limit: Callable[[], int]) -> None:
+    def __init__(self, digest: Digest, source: BlobSource, begin: HashedPlace, limit: Callable[[], int]) -> None:
         self.digest = digest
-        self.owner: Owner = (source.upstream, str(source.repository))
+        self.owner: Owner = source.owner
         self.began = time.monotonic()
         self.size: int | None = None
         self._source = source
@@ -80,7 +82,7 @@ class Stream:
         self._first = 0
         self._held = 0
         self._begin = self._end = begin.at
-        self._readers: set[Reader] = set()
+        self._readers: set[StreamReader] = set()
         self._waited = 0.0
         self._answered = False
         self._ended = False
@@ -102,32 +104,32 @@ class Stream:
 
     # Readers.
 
-    def join(self, owner: Owner) -> Reader:
+    def join(self, owner: Owner) -> StreamReader:
         """Return a new reader, at the window's begin. Its access is the caller's to prove; let it ``leave``."""
         with self._mutex:
-            reader = Reader(self, owner, self._first)
+            reader = StreamReader(self, owner, self._first)
             self._readers.add(reader)
             return reader
 
-    def leave(self, reader: Reader) -> bool:
+    def leave(self, reader: StreamReader) -> bool:
         """Forget ``reader``; return whether any is left. Without, the transfer ends."""
         with self._mutex:
             self._readers.discard(reader)
             self._moved.notify_all()
             return bool(self._readers)
 
-    def position(self, reader: Reader) -> int:
+    def position(self, reader: StreamReader) -> int:
         """Return where the bytes begin that ``reader`` takes next."""
         with self._mutex:
             return self._place_of(reader).at
 
-    def wait_for_answer(self, reader: Reader) -> None:
+    def wait_for_answer(self, reader: StreamReader) -> None:
         """Return when upstream has answered. Raises LetGo, or the error that it answered."""
         with self._mutex:
             self._wait(reader, lambda: self._answered or self._ended)
             self._stop(reader, drained=not self._answered)
 
-    def take(self, reader: Reader) -> Piece | None:
+    def take(self, reader: StreamReader) -> Piece | None:
         """Return the next piece, None at the verified end. Raises LetGo, or the error that the transfer ended with."""
         with self._mutex:
             self._wait(reader, lambda: self._has(reader) or self._ended)
@@ -140,31 +142,30 @@ class Stream:
                 self._moved.notify_all()
             return piece
 
-    def _has(self, reader: Reader) -> bool:
+    def _has(self, reader: StreamReader) -> bool:
         return reader.number < self._first + len(self._pieces)
 
-    def _stop(self, reader: Reader, drained: bool) -> None:
+    def _stop(self, reader: StreamReader, drained: bool) -> None:
         if reader.let_go:
             raise LetGo(reader.let_go)
         if self._error and drained:
-            # Many threads get it: each raises an error of its own, or their tracebacks would pile up in one.
-            raise RegistryError.from_record(self._error.to_record()) from self._error
+            raise_own(self._error)
 
-    def _wait(self, reader: Reader, ready: Callable[[], bool]) -> None:
+    def _wait(self, reader: StreamReader, ready: Callable[[], bool]) -> None:
         while not ready() and not reader.let_go:
             before = self._end
             reader.waiting = True
-            moved = self._grown.wait(MAX_STILL)
+            moved = self._grown.wait(STALL_TIMEOUT_SECONDS)
             reader.waiting = False
             if not moved and before == self._end:
-                raise UpstreamTimeout(f"the transfer of {self.digest} has not moved for {MAX_STILL:.0f} s")
+                raise UpstreamTimeout(f"the transfer of {self.digest} has not moved for {STALL_TIMEOUT_SECONDS:.0f} s")
 
     # The transfer.
 
     def run(self) -> None:
-        """Fetch until the end, or until nobody reads any more."""
+        """ResumingFetch until the end, or until nobody reads any more."""
         try:
-            with closing(Fetch(self.digest, self._source, self._place.at)) as fetch:
+            with closing(ResumingFetch.begin(self.digest, self._source.open, self._place.at)) as fetch:
                 self._answer(fetch.size)
                 for data in verified(self.digest, fetch.size, fetch, self._place):
                     self._put(data)
@@ -215,13 +216,13 @@ class Stream:
         waiting = self._waiting()
         if waited and waiting:
             self._waited += time.monotonic() - began
-            if self._waited > PATIENCE:
+            if self._waited > SLOWER_TIMEOUT_SECONDS:
                 self._part(waiting)
 
-    def _waiting(self) -> list[Reader]:
+    def _waiting(self) -> list[StreamReader]:
         return [reader for reader in self._readers if reader.waiting and not self._has(reader)]
 
-    def _part(self, waiting: list[Reader]) -> None:
+    def _part(self, waiting: list[StreamReader]) -> None:
         """Let go of those who wait, or of those in the older half of the window, whichever are fewer."""
         half = self._first + len(self._pieces) // 2
         slow = [reader for reader in self._readers if reader.number <= max(self._first, half - 1)]
@@ -230,11 +231,11 @@ class Stream:
         self._waited = 0.0
         self._grown.notify_all()
 
-    def _release(self, reader: Reader) -> None:
+    def _release(self, reader: StreamReader) -> None:
         reader.let_go = self._place_of(reader).copy()
         self._readers.discard(reader)
 
-    def _place_of(self, reader: Reader) -> Place:
+    def _place_of(self, reader: StreamReader) -> HashedPlace:
         if reader.let_go:
             return reader.let_go
         return self._pieces[reader.number - self._first].place if self._has(reader) else self._place

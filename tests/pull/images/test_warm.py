@@ -15,14 +15,16 @@ import pytest
 from registry_cache.errors import ManifestUnknown, RegistryError, StoreError, TooManyRequests, UpstreamCorrupt
 from registry_cache.oci.names import split_image_name
 from registry_cache.oci.platform import Platform
-from registry_cache.pull.blob import BlobPull, Feeds
+from registry_cache.pull.blob import BlobPull
 from registry_cache.pull.images.closure import Image
 from registry_cache.pull.images.export import Export
 from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.images.warm import Progress, Warm, Warmed
 from registry_cache.pull.manifest import ManifestPull
-from registry_cache.pull.routing import Served, Upstreams
+from registry_cache.pull.reader_slots import ReaderSlots
+from registry_cache.pull.routing import ServedUpstream, Upstreams
 from registry_cache.pull.single_flight import MachineFlights
+from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.store.interchange.archive import ArchiveWriter, write_file_whole
 from tests.harness.content import OCI_INDEX, OCI_MANIFEST, digest_of
 from tests.harness.images import Image as Built
@@ -41,10 +43,12 @@ class Site:
     def __init__(self, root: Path, url: str) -> None:
         self.store = store = open_store(root / "store")
         self._archive = root / "archive.tar"
-        self._upstreams = Upstreams(Served(connect(url), (), ALWAYS_ASK))
+        self._upstreams = Upstreams(ServedUpstream(connect(url), (), ALWAYS_ASK))
         flights = MachineFlights(store.layout)
         manifests = ManifestPull(store.records, flights, lambda: datetime.now(UTC), lambda seconds: None)
-        blobs = BlobPull(store.blobs, Feeds(store.blobs, store.partials, 10), Layers(store.records), flights)
+        blobs = BlobPull(
+            store.blobs, Transfers(store.blobs, store.partials), ReaderSlots(10), Layers(store.records), flights
+        )
         self._warm = Warm(manifests, blobs, store.records, store.partials)
         self._progress: Progress = lambda done, total: None
 

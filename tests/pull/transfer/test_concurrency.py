@@ -2,12 +2,12 @@
 
 import pytest
 
-from registry_cache.pull.transfer.concurrency import FIRST_LOOK, GAIN, WINDOW, Pace
+from registry_cache.pull.transfer.concurrency import FIRST_LOOK, GAIN, WINDOW, RequestPace
 
 SLOW = FIRST_LOOK  # bytes a second of one connection: a second until the first look is over
 
 
-def run(pace: Pace, speeds: list[float]) -> list[int]:
+def run(pace: RequestPace, speeds: list[float]) -> list[int]:
     """The width after each window, in which so many bytes a second arrived by all requests together."""
     now, widths = 0.0, []
     for speed in speeds:
@@ -40,11 +40,11 @@ def run(pace: Pace, speeds: list[float]) -> list[int]:
     ],
 )
 def test_more_as_long_as_more_make_it_faster(most: int, speeds: list[float], widths: list[int]) -> None:
-    assert run(Pace(most, 0.0), [SLOW * speed for speed in speeds]) == widths
+    assert run(RequestPace(most, 0.0), [SLOW * speed for speed in speeds]) == widths
 
 
 def test_nothing_is_decided_before_the_newest_request_has_a_byte() -> None:
-    pace = Pace(4, 0.0)
+    pace = RequestPace(4, 0.0)
     pace.arrived(FIRST_LOOK, 1.0)
     assert pace.width == 2
     # The other one's bytes go on, and say nothing of whether a second helps.
@@ -57,6 +57,6 @@ def test_nothing_is_decided_before_the_newest_request_has_a_byte() -> None:
 
 
 def test_a_clock_that_stands_still_is_no_error() -> None:
-    pace = Pace(4, 0.0)
+    pace = RequestPace(4, 0.0)
     pace.arrived(FIRST_LOOK, 0.0)
     assert pace.width == 1

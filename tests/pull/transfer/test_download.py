@@ -19,7 +19,7 @@ from registry_cache.errors import (
     UpstreamUnavailable,
 )
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.source import MAX_FRUITLESS, MAX_TRIES, PATIENCE, Response, Source
+from registry_cache.pull.source import MAX_FRUITLESS, MAX_TRIES, RETRY_TIMEOUT_SECONDS, BlobSource, RangeResponse
 from registry_cache.pull.transfer.download import MIN_SPEED, SPEED_WINDOW, Download
 from registry_cache.store.partials import Partial
 from registry_cache.upstream.client import Upstream
@@ -67,14 +67,14 @@ def registry(upstream: FakeUpstream) -> Upstream:
     return connect(upstream.url)
 
 
-def source(registry: Upstream, digest: Digest = DIGEST) -> Source:
-    def ask(start: int, again: bool, stop: int | None = None) -> Response:
+def source(registry: Upstream, digest: Digest = DIGEST) -> BlobSource:
+    def ask(start: int, again: bool, stop: int | None = None) -> RangeResponse:
         return registry.open_blob(APP, digest, start, stop, is_retry=again)
 
-    return Source(HUB, APP, ask)
+    return BlobSource(HUB, APP, ask)
 
 
-def fetch(store: Store, clock: Clock, from_: Source, digest: Digest = DIGEST) -> Seen:
+def fetch(store: Store, clock: Clock, from_: BlobSource, digest: Digest = DIGEST) -> Seen:
     """Run a download to its end; nothing wrong may be readable afterwards, whatever that end is."""
     seen, claim = Seen(), store.partials.claim(digest)
     assert claim is not None
@@ -156,7 +156,7 @@ def test_5xx_for_ever_is_an_error_that_says_when_to_come_again(
     with pytest.raises(UpstreamUnavailable) as error:
         fetch(store, clock, source(registry))
     assert error.value.retry_after == 7
-    assert sum(clock.pauses) <= PATIENCE
+    assert sum(clock.pauses) <= RETRY_TIMEOUT_SECONDS
     assert len(upstream.requests("GET")) == MAX_FRUITLESS
 
 
@@ -205,13 +205,13 @@ def test_a_blob_that_is_gone_in_mid_body_is_unknown(
     upstream.faults.cut_after = [1000]
     from_ = source(registry)
 
-    def open_(start: int, again: bool, stop: int | None = None) -> Response:
+    def open_(start: int, again: bool, stop: int | None = None) -> RangeResponse:
         if start:
             upstream.remove_blob(NAME)
         return from_.open(start, again)
 
     with pytest.raises(NotFound):
-        fetch(store, clock, Source(HUB, APP, open_))
+        fetch(store, clock, BlobSource(HUB, APP, open_))
 
 
 def test_a_range_that_is_ignored_costs_the_bytes_again_and_nothing_else(
@@ -304,7 +304,7 @@ def test_trouble_after_wrong_bytes_is_mended_too(store: Store, clock: Clock) -> 
         clock.now += 0 if script.starts else 60
         return script.open(start, again)
 
-    fetch(store, clock, Source(HUB, APP, slowly))
+    fetch(store, clock, BlobSource(HUB, APP, slowly))
     assert script.starts == [0, 0, 0]
 
 
@@ -350,13 +350,13 @@ def test_a_stall_is_bounded_and_mended(upstream: FakeUpstream, registry: Upstrea
     # So long that a busy machine does not look like a stall; after the one that is meant, there is time.
     impatient = source(connect(upstream.url, timeouts=Timeouts(connect=5, read=2)))
 
-    def open_(start: int, again: bool, stop: int | None = None) -> Response:
+    def open_(start: int, again: bool, stop: int | None = None) -> RangeResponse:
         if start:
             upstream.faults.gate.set()
             return source(registry).open(start, again)
         return impatient.open(start, again)
 
-    fetch(store, clock, Source(HUB, APP, open_))
+    fetch(store, clock, BlobSource(HUB, APP, open_))
     assert ranges(upstream) == [None, "bytes=100000-"]
 
 
@@ -381,7 +381,7 @@ def test_a_trickle_is_dropped_and_resumed(store: Store, clock: Clock) -> None:
         body = script.open(start, again)
         return Trickle(DATA[start:], start, len(DATA), 100, None, body.close)
 
-    fetch(store, clock, Source(HUB, APP, open_))
+    fetch(store, clock, BlobSource(HUB, APP, open_))
     assert len(script.starts) == 2
     assert 0 < script.starts[1] <= 100 * (SPEED_WINDOW * MIN_SPEED / 1000 + 2)
     assert script.open_bodies == 0

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from registry_cache.errors import RegistryError, TooManyRequests, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.pull import source
-from registry_cache.pull.source import Source
+from registry_cache.pull.source import BlobSource
 from registry_cache.pull.transfer import concurrency, parallel_ranges
-from registry_cache.pull.transfer.parallel_ranges import Room, Split
+from registry_cache.pull.transfer.parallel_ranges import ParallelRanges, PartBudget
 from tests.harness.images import random_bytes
 from tests.harness.pull_rig import Body, eventually
 from tests.harness.store_rig import APP, HUB
@@ -50,8 +50,8 @@ class Registry:
     _open: int = 0
     _mutex: threading.Lock = field(default_factory=threading.Lock)
 
-    def source(self, requests: int, expected: int | None) -> Source:
-        return Source(HUB, APP, self._ask, requests, lambda: expected)
+    def source(self, requests: int, expected: int | None) -> BlobSource:
+        return BlobSource(HUB, APP, self._ask, requests, lambda: expected)
 
     def _ask(self, start: int, again: bool, stop: int | None = None) -> Body:
         with self._mutex:
@@ -122,11 +122,15 @@ def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "_FIRST_PAUSE", 0.0)
 
 
-def split(registry: Registry, room: Room | None = None, requests: int = 4, expected: int | None = len(DATA)) -> Split:
-    return Split(DIGEST, registry.source(requests, expected), room or Room(), itertools.count(1).__next__)
+def split(
+    registry: Registry, room: PartBudget | None = None, requests: int = 4, expected: int | None = len(DATA)
+) -> ParallelRanges:
+    return ParallelRanges(
+        DIGEST, registry.source(requests, expected), room or PartBudget(), itertools.count(1).__next__
+    )
 
 
-def pull(splits: Split, start: int = 0) -> bytes:
+def pull(splits: ParallelRanges, start: int = 0) -> bytes:
     """What a download makes of it: every break is followed by a request behind the last byte."""
     got = bytearray(DATA[:start])
     for _ in range(20):
@@ -141,7 +145,7 @@ def pull(splits: Split, start: int = 0) -> bytes:
 
 
 def test_every_byte_is_asked_for_and_sent_once() -> None:
-    registry, room = Registry(), Room()
+    registry, room = Registry(), PartBudget()
     assert pull(split(registry, room)) == DATA
     assert registry.given == len(DATA)
     assert 1 < registry.peak <= 4
@@ -150,7 +154,7 @@ def test_every_byte_is_asked_for_and_sent_once() -> None:
     assert_all_given_back(room)
 
 
-def assert_all_given_back(room: Room) -> None:
+def assert_all_given_back(room: PartBudget) -> None:
     for _ in range(parallel_ranges.MOST_AHEAD):
         assert room.take()
     assert not room.take()
@@ -207,26 +211,26 @@ def test_cuts_of_any_of_them_are_mended_where_they_are() -> None:
 )
 @pytest.mark.parametrize("number", [1, 2, 4])
 def test_odd_answers_ahead_end_it_and_the_rest_comes_by_one_request(trouble: Trouble, number: int) -> None:
-    registry, room = Registry({number: trouble}), Room()
+    registry, room = Registry({number: trouble}), PartBudget()
     assert pull(split(registry, room)) == DATA
     assert [stop for _, stop in registry.asked].count(None) == 1
     assert_all_given_back(room)
 
 
 def test_memory_is_bounded_by_the_room_that_all_share() -> None:
-    registry, room = Registry(), Room(2)
+    registry, room = Registry(), PartBudget(2)
     assert pull(split(registry, room)) == DATA
     assert registry.peak <= 3
 
 
 def test_without_any_room_the_rest_comes_by_one_request() -> None:
     registry = Registry()
-    assert pull(split(registry, Room(0))) == DATA
+    assert pull(split(registry, PartBudget(0))) == DATA
     assert registry.asked == [(0, PART), (PART, None)]
 
 
 def test_who_stops_reading_ends_what_is_ahead() -> None:
-    registry, room = Registry(), Room()
+    registry, room = Registry(), PartBudget()
     threads = threading.active_count()
     body = split(registry, room).open(0, False)
     reader = iter(body)
@@ -253,7 +257,7 @@ def test_any_trouble_ends_with_the_right_bytes_or_the_upstreams_error(script: di
     with pytest.MonkeyPatch.context() as patched:
         shrink(patched)
         patched.setattr(time, "sleep", lambda _: None)
-        registry, room = Registry(script), Room()
+        registry, room = Registry(script), PartBudget()
         try:
             assert pull(split(registry, room)) == DATA
         except TooManyRequests:

@@ -11,8 +11,9 @@ import pytest
 
 from registry_cache.errors import BlobUnknown, StoreError, UpstreamCorrupt, UpstreamTimeout
 from registry_cache.oci.digest import Digest
+from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.transfer import progress as feeds
-from registry_cache.pull.transfer.progress import SHOWN_WHOLE, Cut, Feed
+from registry_cache.pull.transfer.progress import SHOWN_WHOLE, TransferProgress
 from registry_cache.store.disk import ReadHandle
 from tests.harness.pull_rig import SECONDS, drain
 from tests.harness.store_rig import APP, HUB
@@ -36,7 +37,7 @@ def whole(tmp_path: Path) -> ReadHandle:
 
 
 def test_the_answer_is_waited_for(whole: ReadHandle) -> None:
-    feed = Feed(DIGEST)
+    feed = TransferProgress(DIGEST)
     with ThreadPoolExecutor(3) as pool:
         waiting = [pool.submit(feed.wait_for_answer) for _ in range(3)]
         assert not any(future.done() for future in waiting)
@@ -46,7 +47,7 @@ def test_the_answer_is_waited_for(whole: ReadHandle) -> None:
 
 
 def test_an_error_instead_of_an_answer_reaches_all(whole: ReadHandle) -> None:
-    feed, error = Feed(DIGEST), BlobUnknown("no")
+    feed, error = TransferProgress(DIGEST), BlobUnknown("no")
     with ThreadPoolExecutor(3) as pool:
         waiting = [pool.submit(feed.wait_for_answer) for _ in range(3)]
         feed.fail(error, OWNER)
@@ -58,7 +59,7 @@ def test_an_error_instead_of_an_answer_reaches_all(whole: ReadHandle) -> None:
 
 
 def test_the_last_byte_waits_for_the_commit(whole: ReadHandle) -> None:
-    feed = Feed(DIGEST)
+    feed = TransferProgress(DIGEST)
     feed.answer(OWNER, len(DATA), whole)
     feed.advance(len(DATA))
     last = len(DATA) - 1
@@ -75,7 +76,7 @@ def test_the_last_byte_waits_for_the_commit(whole: ReadHandle) -> None:
 def test_a_small_blob_is_shown_whole_and_after_its_commit(tmp_path: Path) -> None:
     data = DATA[:SHOWN_WHOLE]
     small = opened(tmp_path / "small", data)
-    feed = Feed(Digest.of(data))
+    feed = TransferProgress(Digest.of(data))
     feed.answer(OWNER, len(data), small)
     assert not feed.advance(len(data) - 1)
     feed.commit(small, len(data))
@@ -83,13 +84,13 @@ def test_a_small_blob_is_shown_whole_and_after_its_commit(tmp_path: Path) -> Non
 
 
 def test_advancing_tells_whether_it_did(whole: ReadHandle) -> None:
-    feed = Feed(DIGEST)
+    feed = TransferProgress(DIGEST)
     feed.answer(OWNER, None, whole)
     assert [feed.advance(size) for size in (0, 1, 2, 2, 1, 100)] == [False, False, True, False, False, True]
 
 
 def test_bytes_of_two_files_never_end_up_in_one_body(whole: ReadHandle, tmp_path: Path) -> None:
-    feed = Feed(DIGEST)
+    feed = TransferProgress(DIGEST)
     feed.answer(OWNER, len(DATA), whole)
     feed.advance(50_000)
     file, _ = feed.read(None, 0, 100)
@@ -104,7 +105,7 @@ def test_bytes_of_two_files_never_end_up_in_one_body(whole: ReadHandle, tmp_path
 
 def test_another_file_is_shown_from_its_own_beginning(whole: ReadHandle, tmp_path: Path) -> None:
     """Whoever takes over may find less than the dead leader had shown: its own bytes are counted anew."""
-    feed = Feed(DIGEST)
+    feed = TransferProgress(DIGEST)
     feed.answer(OWNER, len(DATA), whole)
     feed.advance(90_000)
     shorter = opened(tmp_path / "shorter", DATA[:1000])
@@ -118,7 +119,7 @@ def test_another_file_is_shown_from_its_own_beginning(whole: ReadHandle, tmp_pat
 
 
 def test_a_restart_cuts_who_has_read_and_lets_wait_who_has_not(whole: ReadHandle) -> None:
-    feed = Feed(DIGEST)
+    feed = TransferProgress(DIGEST)
     feed.answer(OWNER, len(DATA), whole)
     feed.advance(50_000)
     with ThreadPoolExecutor(2) as pool:
@@ -132,7 +133,7 @@ def test_a_restart_cuts_who_has_read_and_lets_wait_who_has_not(whole: ReadHandle
 
 
 def test_after_a_failure_what_is_there_is_still_read_and_then_cut(whole: ReadHandle) -> None:
-    feed, error = Feed(DIGEST), UpstreamTimeout("silent")
+    feed, error = TransferProgress(DIGEST), UpstreamTimeout("silent")
     feed.answer(OWNER, len(DATA), whole)
     feed.advance(1000)
     feed.fail(error, OWNER)
@@ -142,7 +143,7 @@ def test_after_a_failure_what_is_there_is_still_read_and_then_cut(whole: ReadHan
 
 
 def test_a_failure_of_nobodys_keeps_the_owner(whole: ReadHandle) -> None:
-    feed = Feed(DIGEST)
+    feed = TransferProgress(DIGEST)
     feed.answer(OWNER, len(DATA), whole)
     feed.fail(StoreError("disk"), None)
     assert feed.owner == OWNER
@@ -150,7 +151,7 @@ def test_a_failure_of_nobodys_keeps_the_owner(whole: ReadHandle) -> None:
 
 def test_a_reader_outlasts_an_eviction(tmp_path: Path) -> None:
     file = opened(tmp_path / "file", DATA)
-    feed = Feed(DIGEST)
+    feed = TransferProgress(DIGEST)
     feed.answer(OWNER, len(DATA), file)
     feed.commit(file, len(DATA))
     now, head = feed.read(None, 0, 10)
@@ -159,7 +160,7 @@ def test_a_reader_outlasts_an_eviction(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_fails_under_a_reader_is_a_cut(monkeypatch: pytest.MonkeyPatch, whole: ReadHandle) -> None:
-    feed = Feed(DIGEST)
+    feed = TransferProgress(DIGEST)
     feed.answer(OWNER, len(DATA), whole)
     feed.commit(whole, len(DATA))
 
@@ -173,8 +174,8 @@ def test_a_disk_that_fails_under_a_reader_is_a_cut(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_transfer_that_does_not_move_is_given_up(monkeypatch: pytest.MonkeyPatch, whole: ReadHandle) -> None:
-    monkeypatch.setattr(feeds, "MAX_STILL", 0.02)
-    feed = Feed(DIGEST)
+    monkeypatch.setattr(feeds, "STALL_TIMEOUT_SECONDS", 0.02)
+    feed = TransferProgress(DIGEST)
     with pytest.raises(Cut, match="has not moved"):
         feed.wait_for_answer()
     feed.answer(OWNER, len(DATA), whole)
@@ -183,7 +184,7 @@ def test_a_transfer_that_does_not_move_is_given_up(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_hundred_readers_of_any_part_see_the_right_bytes(whole: ReadHandle) -> None:
-    feed, early = Feed(DIGEST), []
+    feed, early = TransferProgress(DIGEST), []
 
     def read(number: int) -> bytes:
         got = drain(feed, number * 777, length=1 + number * 97)

@@ -21,16 +21,21 @@ from registry_cache.errors import (
 )
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
-from registry_cache.pull.blob import BlobPull, Feeds, GrowingBlob, WholeBlob
+from registry_cache.pull.blob import BlobPull, WholeBlob
+from registry_cache.pull.blob_body import Cut
+from registry_cache.pull.growing_blob import GrowingBlob
 from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.outcome import Outcome
+from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.single_flight import MachineFlights
-from registry_cache.pull.transfer.progress import Cut, Feed
+from registry_cache.pull.target import PullTarget
+from registry_cache.pull.transfer.progress import TransferProgress
+from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.pull.transfer.transfer import Transfer
 from registry_cache.pull.uncached.body import UncachedBlob
 from registry_cache.store.partials import DownloadStatus, failed_status
 from tests.harness.images import random_bytes
-from tests.harness.pull_rig import SECONDS, Script, Try, drain, eventually, flying, holding, hurry, transfer
+from tests.harness.pull_rig import SECONDS, Script, Try, chunks, drain, eventually, flying, holding, hurry, transfer
 from tests.harness.store_rig import APP, HUB, OTHER, Store, children, descriptors, fail_at, open_store
 from tests.harness.upstream import FakeUpstream
 from tests.harness.upstream_rig import connect
@@ -78,26 +83,27 @@ sys.stdin.readline()
 
 
 class Process:
-    """What one worker has of a store: its own feeds. Several in one process behave as processes do: flock does."""
+    """What one worker has of a store. Several in one process behave as processes do: flock does."""
 
     def __init__(self, store: Store, upstream: FakeUpstream, readers: int = 100) -> None:
         fresh = open_store(Path(store.layout.root))
-        self.feeds = Feeds(fresh.blobs, fresh.partials, readers)
+        self.transfers = Transfers(fresh.blobs, fresh.partials)
+        self.slots = ReaderSlots(readers)
         self.flights = MachineFlights(fresh.layout)
-        self.pull = BlobPull(fresh.blobs, self.feeds, Layers(fresh.records), self.flights)
+        self.pull = BlobPull(fresh.blobs, self.transfers, self.slots, Layers(fresh.records), self.flights)
         self.registry = connect(upstream.url)
 
     def idle(self) -> None:
         """Return when no transfer is under way here."""
-        eventually(lambda: not self.feeds._feeds)
+        eventually(lambda: not self.transfers._running)
 
     def get(self, repository: Repository = APP, digest: Digest = DIGEST) -> tuple[Outcome, bytes]:
         """Pull the whole, as a client does."""
-        answer = self.pull.get(self.registry, repository, digest)
+        answer = self.pull.get(PullTarget(self.registry, repository), digest)
         if isinstance(answer.body, WholeBlob):
             return answer.outcome, answer.body.file.read_at(0, answer.body.size)
         try:
-            return answer.outcome, b"".join(answer.body.chunks(0, answer.body.size))
+            return answer.outcome, b"".join(chunks(answer.body, 0, answer.body.size))
         finally:
             answer.body.close()
 
@@ -110,7 +116,7 @@ def processes(store: Store, upstream: FakeUpstream) -> Iterator[tuple[Process, P
     upstream.faults.release()
     for each in both:
         each.idle()
-        assert each.feeds._readers == 0
+        assert each.slots.taken == 0
 
 
 Both = tuple[Process, Process]
@@ -132,7 +138,7 @@ def test_many_clients_of_two_processes_cost_one_transfer(processes: Both, upstre
     with ThreadPoolExecutor(20) as pool:
         pulls = [pool.submit(processes[number % 2].get) for number in range(20)]
         upstream.wait_until(lambda: upstream.bytes_sent(NAME) >= HALF)
-        eventually(lambda: sum(each.feeds._readers for each in processes) == 20)
+        eventually(lambda: sum(each.slots.taken for each in processes) == 20)
         upstream.faults.gate.set()
         results = [pull.result(SECONDS) for pull in pulls]
     assert {data for _, data in results} == {DATA}
@@ -181,14 +187,14 @@ def test_all_who_asked_meanwhile_are_refused_together_and_who_comes_later_asks_a
 def test_late_comers_and_ranges_read_while_it_grows(processes: Both, upstream: FakeUpstream) -> None:
     upstream.faults.hold_at = HALF
     one, other = processes
-    first = one.pull.get(one.registry, APP, DIGEST).body
-    late = other.pull.get(other.registry, APP, DIGEST).body
+    first = one.pull.get(PullTarget(one.registry, APP), DIGEST).body
+    late = other.pull.get(PullTarget(other.registry, APP), DIGEST).body
     assert isinstance(first, GrowingBlob)
     assert isinstance(late, GrowingBlob)
     assert (first.size, late.size) == (len(DATA), len(DATA))
-    assert b"".join(first.chunks(0, 1000)) == DATA[:1000]
-    assert b"".join(late.chunks(HALF - 1000, HALF - 10)) == DATA[HALF - 1000 : HALF - 10]
-    beyond = late.chunks(HALF + 50, HALF + 60)
+    assert b"".join(chunks(first, 0, 1000)) == DATA[:1000]
+    assert b"".join(chunks(late, HALF - 1000, HALF - 10)) == DATA[HALF - 1000 : HALF - 10]
+    beyond = chunks(late, HALF + 50, HALF + 60)
     upstream.faults.gate.set()
     assert b"".join(beyond) == DATA[HALF + 50 : HALF + 60]
     first.close()
@@ -199,7 +205,7 @@ def test_late_comers_and_ranges_read_while_it_grows(processes: Both, upstream: F
 def test_the_transfer_outlives_its_client(processes: Both, upstream: FakeUpstream) -> None:
     one, other = processes
     upstream.faults.hold_at = HALF
-    body = one.pull.get(one.registry, APP, DIGEST).body
+    body = one.pull.get(PullTarget(one.registry, APP), DIGEST).body
     assert isinstance(body, GrowingBlob)
     body.close()
     upstream.faults.gate.set()
@@ -215,7 +221,7 @@ def test_upstreams_no_reaches_all_who_asked(processes: Both, upstream: FakeUpstr
     with ThreadPoolExecutor(8) as pool:
         pulls = [pool.submit(processes[number % 2].get, repository, absent) for number in range(8)]
         upstream.wait_until(lambda: upstream.requests("GET"))
-        eventually(lambda: sum(each.feeds._readers for each in processes) == 8)
+        eventually(lambda: sum(each.slots.taken for each in processes) == 8)
         upstream.faults.gate.set()
         assert all(isinstance(pull.exception(SECONDS), BlobUnknown) for pull in pulls)
     assert len(upstream.requests("GET")) == 1
@@ -223,11 +229,11 @@ def test_upstreams_no_reaches_all_who_asked(processes: Both, upstream: FakeUpstr
 
 def test_wrong_bytes_cut_everyone_short(processes: Both, upstream: FakeUpstream, store: Store) -> None:
     upstream.faults.corrupt_at = 5
-    body = processes[0].pull.get(processes[0].registry, APP, DIGEST).body
+    body = processes[0].pull.get(PullTarget(processes[0].registry, APP), DIGEST).body
     assert isinstance(body, GrowingBlob)
     got = 0
     with pytest.raises(Cut):  # noqa: PT012 — what came before the cut is counted
-        for chunk in body.chunks(0, body.size):
+        for chunk in chunks(body, 0, body.size):
             got += len(chunk)
     assert got < len(DATA)
     body.close()
@@ -248,7 +254,7 @@ def test_another_repository_must_prove_its_own_access(processes: Both, upstream:
 def test_a_joiner_from_another_repository_must_prove_it_too(processes: Both, upstream: FakeUpstream) -> None:
     one, other = processes
     upstream.faults.hold_at = HALF
-    body = one.pull.get(one.registry, APP, DIGEST).body
+    body = one.pull.get(PullTarget(one.registry, APP), DIGEST).body
     assert isinstance(body, GrowingBlob)
     with pytest.raises(BlobUnknown):
         other.get(OTHER)
@@ -271,7 +277,7 @@ def test_anothers_denial_is_not_ours(processes: Both, upstream: FakeUpstream) ->
         denied = pool.submit(one.get)
         upstream.wait_until(lambda: upstream.requests("GET"))
         waits = pool.submit(other.get, OTHER)
-        eventually(lambda: other.feeds._readers == 1)
+        eventually(lambda: other.slots.taken == 1)
         upstream.faults.gate.set()
         assert denied.exception(SECONDS) is not None
         assert waits.result(SECONDS)[1] == DATA
@@ -281,7 +287,7 @@ def test_more_readers_than_we_size_for(store: Store, upstream: FakeUpstream) -> 
     upstream.add_blob(DATA)
     upstream.faults.hold_at = HALF
     small = Process(store, upstream, readers=2)
-    bodies = [small.pull.get(small.registry, APP, DIGEST).body for _ in range(2)]
+    bodies = [small.pull.get(PullTarget(small.registry, APP), DIGEST).body for _ in range(2)]
     with pytest.raises(Busy) as busy:
         small.get()
     assert busy.value.retry_after == 1
@@ -346,14 +352,14 @@ def test_nobody_waits_for_the_disk_to_keep_a_large_blob(
 ) -> None:
     monkeypatch.setattr("registry_cache.pull.transfer.transfer.KEPT_FIRST", len(DATA) - 1)
     upstream.faults.hold_at = HALF
-    bodies = [process.pull.get(process.registry, APP, DIGEST).body for process in processes]
+    bodies = [process.pull.get(PullTarget(process.registry, APP), DIGEST).body for process in processes]
     with monkeypatch.context() as patched:
         commit = Commit(patched)
         commit.error = OSError(code, os.strerror(code)) if code else None
         upstream.faults.gate.set()
         for body in bodies:
             assert isinstance(body, GrowingBlob)
-            assert b"".join(body.chunks(0, len(DATA))) == DATA
+            assert b"".join(chunks(body, 0, len(DATA))) == DATA
             body.close()
         assert commit.began.wait(SECONDS)
         assert not store.files("blobs")
@@ -374,10 +380,10 @@ def test_a_blob_without_a_length_ends_where_it_is_verified(
     upstream.faults.no_length = True
     with monkeypatch.context() as patched:
         commit = Commit(patched)
-        body = processes[0].pull.get(processes[0].registry, APP, DIGEST).body
+        body = processes[0].pull.get(PullTarget(processes[0].registry, APP), DIGEST).body
         assert isinstance(body, GrowingBlob)
-        assert b"".join(body.chunks(0, body.size)) == DATA
-        body.wait_until_whole()
+        assert b"".join(chunks(body, 0, body.size)) == DATA
+        body.wait_until_stored()
         assert body.size == len(DATA)
         body.close()
         commit.end.set()
@@ -389,16 +395,16 @@ def test_who_has_the_last_byte_of_a_small_blob_has_a_hit_next(
 ) -> None:
     with monkeypatch.context() as patched:
         commit = Commit(patched)
-        body = processes[0].pull.get(processes[0].registry, APP, DIGEST).body
+        body = processes[0].pull.get(PullTarget(processes[0].registry, APP), DIGEST).body
         assert isinstance(body, GrowingBlob)
-        chunks = body.chunks(0, len(DATA))
+        pieces = chunks(body, 0, len(DATA))
         got = b""
         while len(got) < len(DATA) - 1:
-            got += next(chunks)
+            got += next(pieces)
         assert commit.began.wait(SECONDS)
         assert len(got) == len(DATA) - 1
         commit.end.set()
-        assert got + b"".join(chunks) == DATA
+        assert got + b"".join(pieces) == DATA
         body.close()
         assert processes[1].get() == (Outcome.HIT, DATA)
         processes[0].idle()
@@ -413,12 +419,12 @@ def test_a_disk_that_stays_full_streams_through(
     upstream.faults.hold_at = HALF
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", full)
-        answer = processes[0].pull.get(processes[0].registry, APP, DIGEST)
+        answer = processes[0].pull.get(PullTarget(processes[0].registry, APP), DIGEST)
         assert isinstance(answer.body, UncachedBlob)
-        chunks = answer.body.chunks(0, len(DATA))
-        got = next(chunks)
+        pieces = chunks(answer.body, 0, len(DATA))
+        got = next(pieces)
         upstream.faults.gate.set()
-        assert got + b"".join(chunks) == DATA
+        assert got + b"".join(pieces) == DATA
         answer.body.close()
     upstream.faults.hold_at = None
     assert processes[0].get()[1] == DATA
@@ -428,10 +434,10 @@ def test_a_disk_that_fills_in_mid_body_is_gone_on_with_uncached(
     processes: Both, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upstream.faults.hold_at = HALF
-    body = processes[0].pull.get(processes[0].registry, APP, DIGEST).body
+    body = processes[0].pull.get(PullTarget(processes[0].registry, APP), DIGEST).body
     assert isinstance(body, GrowingBlob)
-    chunks = body.chunks(0, body.size)
-    got = next(chunks)
+    pieces = chunks(body, 0, body.size)
+    got = next(pieces)
 
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -439,7 +445,7 @@ def test_a_disk_that_fills_in_mid_body_is_gone_on_with_uncached(
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", full)
         upstream.faults.gate.set()
-        assert got + b"".join(chunks) == DATA
+        assert got + b"".join(pieces) == DATA
         processes[0].idle()
     body.close()
 
@@ -448,9 +454,11 @@ def test_a_disk_that_fills_in_mid_body_costs_the_readers_of_other_processes_noth
     processes: Both, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upstream.faults.hold_at = HALF
-    bodies = [process.pull.get(process.registry, APP, DIGEST).body for process in processes for _ in range(3)]
-    chunks = [body.chunks(0, len(DATA)) for body in bodies if isinstance(body, GrowingBlob)]
-    got = [next(each) for each in chunks]
+    bodies = [
+        process.pull.get(PullTarget(process.registry, APP), DIGEST).body for process in processes for _ in range(3)
+    ]
+    pieces = [chunks(body, 0, len(DATA)) for body in bodies if isinstance(body, GrowingBlob)]
+    got = [next(each) for each in pieces]
 
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -458,7 +466,7 @@ def test_a_disk_that_fills_in_mid_body_costs_the_readers_of_other_processes_noth
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", full)
         upstream.faults.gate.set()
-        assert [first + b"".join(each) for first, each in zip(got, chunks, strict=True)] == [DATA] * 6
+        assert [first + b"".join(each) for first, each in zip(got, pieces, strict=True)] == [DATA] * 6
         for process in processes:
             process.idle()
     for body in bodies:
@@ -466,9 +474,9 @@ def test_a_disk_that_fills_in_mid_body_costs_the_readers_of_other_processes_noth
         body.close()
 
 
-def followed(store: Store, script: Script, repository: Repository = APP) -> tuple[Feed, threading.Thread]:
+def followed(store: Store, script: Script, repository: Repository = APP) -> tuple[TransferProgress, threading.Thread]:
     """A transfer of this process that runs beside the test."""
-    feed = Feed(DIGEST)
+    feed = TransferProgress(DIGEST)
     thread = threading.Thread(target=transfer, args=(store, script, repository, feed))
     thread.start()
     return feed, thread
@@ -497,7 +505,7 @@ def test_following_another_process_to_its_commit(store: Store, file: Path) -> No
     assert script.starts == []
 
 
-def feed_rest(feed: Feed, handle: object, at: int) -> bytes:
+def feed_rest(feed: TransferProgress, handle: object, at: int) -> bytes:
     got = b""
     while True:
         handle, chunk = feed.read(handle, at + len(got), 50_000)  # type: ignore[arg-type]
@@ -576,7 +584,7 @@ def test_a_watcher_that_nobody_wants_any_more_ends(store: Store) -> None:
     claim = store.partials.claim(DIGEST)
     assert claim is not None
     with claim:
-        feed = Feed(DIGEST)
+        feed = TransferProgress(DIGEST)
         Transfer(feed, Script(DATA).source(), store.blobs, store.partials).run(lambda: False)
         assert not feed.ended
 
@@ -599,7 +607,7 @@ def test_a_truncated_blob_is_fetched_again(store: Store) -> None:
 def test_a_size_that_changes_between_tries_cuts_nobody(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     hurry(monkeypatch)
     script = Script(DATA, [Try(cut=HALF, sized=False), Try(cut=1000, lie=5)])
-    feed = Feed(DIGEST)
+    feed = TransferProgress(DIGEST)
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(drain, feed)
         transfer(store, script, feed=feed)

@@ -6,9 +6,9 @@ import pytest
 
 from registry_cache.errors import BlobUnknown, UpstreamCorrupt, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.transfer.progress import Cut
+from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.uncached.body import UncachedBlob
-from registry_cache.pull.uncached.registry import Streams
+from registry_cache.pull.uncached.registry import SharedStreams
 from tests.harness.pull_rig import Script, Try, eventually
 
 DATA = bytes(range(256)) * 10
@@ -16,14 +16,14 @@ DIGEST = Digest.of(DATA)
 SIZE = len(DATA)
 
 
-def uncached(script: Script, streams: Streams | None = None) -> UncachedBlob:
-    return UncachedBlob(streams or Streams(), Digest.of(script.data), script.source(), lambda: None)
+def uncached(script: Script, streams: SharedStreams | None = None) -> UncachedBlob:
+    return UncachedBlob(streams or SharedStreams(), Digest.of(script.data), script.source(), lambda: None)
 
 
 def pieces(script: Script, start: int = 0, stop: int | None = None) -> list[bytes]:
     blob = uncached(script)
     try:
-        return list(blob.chunks(start, stop))
+        return list(blob.parts(start, stop))
     finally:
         blob.close()
         eventually(lambda: script.open_bodies == 0)
@@ -42,7 +42,7 @@ def test_the_last_byte_comes_by_itself_after_all_are_verified() -> None:
     script = Script(DATA)
     blob = uncached(script)
     assert blob.size == SIZE
-    got = list(blob.chunks(0, None))
+    got = list(blob.parts(0, None))
     assert got[-1] == DATA[-1:]
     blob.close()
 
@@ -55,7 +55,7 @@ def test_wrong_bytes_anywhere_cut_every_part_short(chunk: int, flip: int, start:
     blob = uncached(script)
     got = b""
     with pytest.raises(Cut) as cut:  # noqa: PT012 — what came before the cut is counted
-        for piece in blob.chunks(start, stop):
+        for piece in blob.parts(start, stop):
             got += piece
     assert isinstance(cut.value.error, UpstreamCorrupt)
     assert len(got) < len(DATA[start:stop])

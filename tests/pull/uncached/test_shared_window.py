@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from registry_cache.errors import (
     BlobUnknown,
-    Busy,
     Denied,
     RegistryError,
     StoreError,
@@ -22,17 +21,15 @@ from registry_cache.errors import (
 )
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
-from registry_cache.pull.blob import Feeds
-from registry_cache.pull.prefix_hash import Hashed
-from registry_cache.pull.resume import Place
-from registry_cache.pull.source import Source
-from registry_cache.pull.transfer.progress import Cut
+from registry_cache.pull.blob_body import Cut
+from registry_cache.pull.prefix_hash import HashedPlace, PrefixHashes
+from registry_cache.pull.source import BlobSource
 from registry_cache.pull.uncached import shared_window as stream_module
 from registry_cache.pull.uncached.body import UncachedBlob
-from registry_cache.pull.uncached.registry import Streams
-from registry_cache.store.read_handle import ReadHandle
+from registry_cache.pull.uncached.registry import SharedStreams
+from registry_cache.store.disk import ReadHandle
 from tests.harness.pull_rig import SECONDS, Body, Script, Try, eventually
-from tests.harness.store_rig import APP, HUB, OTHER, open_store
+from tests.harness.store_rig import APP, HUB, OTHER
 
 DATA = bytes(range(256)) * 100
 DIGEST = Digest.of(DATA)
@@ -48,8 +45,8 @@ class Registry:
         self.open = threading.Event()
         self.open.set()
 
-    def source(self, repository: Repository = APP) -> Source:
-        return Source(HUB, repository, self._ask)
+    def source(self, repository: Repository = APP) -> BlobSource:
+        return BlobSource(HUB, repository, self._ask)
 
     def _ask(self, start: int, again: bool, stop: int | None = None) -> Body:
         assert self.open.wait(SECONDS)
@@ -73,7 +70,7 @@ class Client(threading.Thread):
 
     def __init__(self, blob: UncachedBlob, start: int = 0, stop: int | None = None) -> None:
         super().__init__(daemon=True)
-        self._blob, self._chunks = blob, blob.chunks(start, stop)
+        self._blob, self._chunks = blob, blob.parts(start, stop)
         self.got = b""
         self.cut: RegistryError | None = None
 
@@ -105,17 +102,17 @@ def nothing() -> None:
 
 
 def join(
-    streams: Streams,
+    streams: SharedStreams,
     registry: Registry,
     repository: Repository = APP,
     prove: Callable[[], None] = nothing,
-    after: Place | None = None,
+    after: HashedPlace | None = None,
 ) -> UncachedBlob:
     return UncachedBlob(streams, DIGEST, registry.source(repository), prove, after=after)
 
 
-def behind(at: int, data: bytes = DATA) -> Place:
-    place = Place(DIGEST.hasher())
+def behind(at: int, data: bytes = DATA) -> HashedPlace:
+    place = HashedPlace(DIGEST.hasher())
     place.add(data[:at])
     return place
 
@@ -123,17 +120,17 @@ def behind(at: int, data: bytes = DATA) -> Place:
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """However busy the machine is, readers part only where a test wants them to."""
-    monkeypatch.setattr(stream_module, "PATIENCE", SECONDS)
+    monkeypatch.setattr(stream_module, "SLOWER_TIMEOUT_SECONDS", SECONDS)
 
 
 @pytest.fixture
 def impatient(patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_module, "PATIENCE", 0.05)
+    monkeypatch.setattr(stream_module, "SLOWER_TIMEOUT_SECONDS", 0.05)
     monkeypatch.setattr(stream_module, "_LOOK", 0.01)
 
 
 def test_readers_who_come_in_time_share_one_transfer() -> None:
-    registry, streams = Registry(), Streams()
+    registry, streams = Registry(), SharedStreams()
     blobs = [join(streams, registry), join(streams, registry), join(streams, registry, OTHER)]
     assert [blob.joined for blob in blobs] == [False, True, True]
     assert [Client(blob).finish() for blob in blobs[:2]] == [DATA] * 2
@@ -149,7 +146,7 @@ def test_readers_who_come_in_time_share_one_transfer() -> None:
 
 def test_the_window_bounds_what_is_fetched_ahead_of_the_slowest() -> None:
     registry = Registry()
-    client = Client(join(Streams(window=4000), registry))
+    client = Client(join(SharedStreams(window=4000), registry))
     while len(client.step().got) < SIZE:
         # The window, the piece that waits for room in it, and the byte that is withheld.
         assert registry.gave - len(client.got) <= 4000 + 1000 + 1
@@ -157,7 +154,7 @@ def test_the_window_bounds_what_is_fetched_ahead_of_the_slowest() -> None:
 
 
 def test_a_range_within_the_window_is_shared_and_one_before_it_begins_anew() -> None:
-    registry, streams = Registry(), Streams(window=4000)
+    registry, streams = Registry(), SharedStreams(window=4000)
     first = Client(join(streams, registry))
     while len(first.got) < 10_000:
         first.step()
@@ -174,7 +171,7 @@ def test_a_range_within_the_window_is_shared_and_one_before_it_begins_anew() -> 
 
 
 def test_one_slow_reader_does_not_hold_the_others_up(impatient: None) -> None:
-    registry, streams = Registry(), Streams(window=4000)
+    registry, streams = Registry(), SharedStreams(window=4000)
     slow = Client(join(streams, registry)).step()
     fast = [Client(join(streams, registry)) for _ in range(2)]
     while len(fast[1].got) < SIZE:
@@ -186,7 +183,7 @@ def test_one_slow_reader_does_not_hold_the_others_up(impatient: None) -> None:
 
 
 def test_one_fast_reader_does_not_take_the_transfer_from_the_many(impatient: None) -> None:
-    registry, streams = Registry(), Streams(window=4000)
+    registry, streams = Registry(), SharedStreams(window=4000)
     slow = [Client(join(streams, registry)).step() for _ in range(2)]
     fast = Client(join(streams, registry))
     fast.start()
@@ -201,7 +198,7 @@ def test_one_fast_reader_does_not_take_the_transfer_from_the_many(impatient: Non
 
 
 def test_wrong_bytes_cut_everyone_but_who_had_left_before_them(impatient: None) -> None:
-    registry, streams = Registry(Try(flip=SIZE - 1)), Streams(window=4000)
+    registry, streams = Registry(Try(flip=SIZE - 1)), SharedStreams(window=4000)
     slow = Client(join(streams, registry)).step()
     fast = [Client(join(streams, registry)) for _ in range(2)]
     while len(fast[1].got) < SIZE - 1:
@@ -214,14 +211,14 @@ def test_wrong_bytes_cut_everyone_but_who_had_left_before_them(impatient: None) 
 
 
 def test_a_cut_is_mended_for_all_at_once() -> None:
-    registry, streams = Registry(Try(cut=5000), Try(end=5000)), Streams()
+    registry, streams = Registry(Try(cut=5000), Try(end=5000)), SharedStreams()
     blobs = [join(streams, registry) for _ in range(3)]
     assert [Client(blob).finish() for blob in blobs] == [DATA] * 3
     assert registry.script.starts == [0, 5000, 10_000]
 
 
 def test_a_transfer_that_nobody_reads_ends() -> None:
-    registry, streams = Registry(), Streams(window=4000)
+    registry, streams = Registry(), SharedStreams(window=4000)
     blobs = [join(streams, registry) for _ in range(3)]
     for blob in blobs:
         blob.close()
@@ -232,7 +229,7 @@ def test_a_transfer_that_nobody_reads_ends() -> None:
 
 
 def test_another_repository_proves_its_access_first() -> None:
-    registry, streams = Registry(), Streams()
+    registry, streams = Registry(), SharedStreams()
 
     def refuse() -> None:
         raise Denied("not yours")
@@ -249,7 +246,7 @@ def test_another_repository_proves_its_access_first() -> None:
 def test_the_failure_of_one_repository_is_not_anothers(cut: int | None) -> None:
     gone = BlobUnknown("no such blob")
     tries = [Try(refuse=gone)] if cut is None else [Try(cut=cut), Try(refuse=gone)]
-    theirs, ours, streams = Registry(*tries), Registry(), Streams()
+    theirs, ours, streams = Registry(*tries), Registry(), SharedStreams()
     theirs.open.clear()
     errors: list[RegistryError] = []
 
@@ -280,7 +277,7 @@ def test_the_failure_of_one_repository_is_not_anothers(cut: int | None) -> None:
 
 
 def test_who_has_a_part_from_the_disk_goes_on_behind_it_together() -> None:
-    registry, streams = Registry(), Streams()
+    registry, streams = Registry(), SharedStreams()
     blobs = [join(streams, registry, after=behind(7777)) for _ in range(3)]
     # Who has less does not wait for that one, nor does it get bytes that begin too late.
     other = join(streams, registry, after=behind(100))
@@ -290,7 +287,7 @@ def test_who_has_a_part_from_the_disk_goes_on_behind_it_together() -> None:
 
 
 def test_a_part_that_was_wrong_never_becomes_a_whole() -> None:
-    registry, streams = Registry(), Streams()
+    registry, streams = Registry(), SharedStreams()
     wrong = b"?" + DATA[1:]
     alone = Client(join(streams, registry, after=behind(5000, wrong)), 5000)
     assert len(alone.finish()) < SIZE - 5000
@@ -308,7 +305,7 @@ def test_what_a_reader_has_been_sent_is_hashed_from_its_file(tmp_path: Path) -> 
     path.write_bytes(DATA)
     file = ReadHandle.open(str(path))
     assert file is not None
-    hashed = Hashed(DIGEST)
+    hashed = PrefixHashes(DIGEST)
     for at in (100, 5000, 5000, 70, 0):
         assert hashed.place(file, at).same(behind(at))
     with pytest.raises(StoreError):
@@ -319,20 +316,8 @@ def test_what_a_reader_has_been_sent_is_hashed_from_its_file(tmp_path: Path) -> 
     assert hashed.place(again, 100).same(behind(100, DATA[::-1]))
 
 
-def test_they_count_as_readers(tmp_path: Path) -> None:
-    store = open_store(tmp_path)
-    feeds = Feeds(store.blobs, store.partials, 1)
-    feeds.enter()
-    with pytest.raises(Busy):
-        feeds.enter()
-    with pytest.raises(Busy):
-        feeds.join(DIGEST, Registry().source())
-    feeds.exit()
-    feeds.enter()
-
-
 def test_an_error_before_the_first_byte_is_everybodys() -> None:
-    registry, streams = Registry(Try(refuse=UpstreamUnavailable("503"))), Streams()
+    registry, streams = Registry(Try(refuse=UpstreamUnavailable("503"))), SharedStreams()
     with pytest.raises(UpstreamUnavailable):
         join(streams, registry)
     assert Client(join(streams, registry)).finish() == DATA
@@ -349,9 +334,9 @@ def test_readers_of_any_pace_and_range_get_right_bytes(
     chunk: int, window: int, ranges: list[tuple[int, int]], turns: Random
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stream_module, "PATIENCE", 0.002)
+        patch.setattr(stream_module, "SLOWER_TIMEOUT_SECONDS", 0.002)
         patch.setattr(stream_module, "_LOOK", 0.001)
-        registry, streams = Registry(chunk=max(chunk, 200)), Streams(window)
+        registry, streams = Registry(chunk=max(chunk, 200)), SharedStreams(window)
         wanted = [(start, min(SIZE, start + length)) for start, length in ranges]
         clients = [Client(join(streams, registry), *each) for each in wanted]
         going = list(range(len(clients)))

@@ -1,0 +1,122 @@
+"""Manifests that are not here: fetched from upstream, compared to their digest, kept."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from registry_cache.errors import UpstreamCorrupt, UpstreamDown, UpstreamError, UpstreamUnavailable
+from registry_cache.oci import media_types
+from registry_cache.oci.digest import Digest
+from registry_cache.oci.manifest import is_object, parse_manifest
+from registry_cache.oci.names import Tag
+from registry_cache.pull.single_flight import MachineFlights, NoteFormat
+from registry_cache.pull.target import PullTarget
+from registry_cache.pull.tolerant_records import TolerantRecords
+from registry_cache.runtime.log import Log
+from registry_cache.store.records import StoredManifest, TagRecord
+from registry_cache.upstream.client import ManifestBody
+
+# Before a failed question is asked once more, and how soon it must have failed for that: two long failures would last
+# longer than clients wait.
+_PAUSE_SECONDS = (0.1, 0.4)
+SOON_SECONDS = 1.0
+
+# What a captive portal, or a registry under maintenance, answers to anything, with a 200.
+WEB_PAGE = "text/html"
+
+# Other processes are told that a manifest has come; they find it on the disk.
+_NOTE: NoteFormat[StoredManifest | None] = NoteFormat(lambda manifest: {}, lambda note: None)
+
+_T = TypeVar("_T")
+
+_log = Log(__name__)
+
+
+class ManifestFetch:
+    """Brings manifests here."""
+
+    def __init__(self, records: TolerantRecords, flights: MachineFlights, pause: Callable[[float], None]) -> None:
+        self._records = records
+        self._flights = flights
+        self._pause = pause
+
+    def by_digest(self, target: PullTarget, digest: Digest, found: TagRecord | None = None) -> StoredManifest:
+        """Bring a manifest here, once for all who ask meanwhile; ``found`` where upstream has just named it here."""
+
+        def bring() -> StoredManifest:
+            # A second look: the flight before ours may have brought it.
+            here = self._records.manifest(target, digest) or self._adopt(target, digest, found)
+            return here or self._fetch(target, digest)
+
+        fetched = self._flights.run(f"manifest {target}@{digest}", bring, _NOTE)
+        # Another process' bytes come from the disk; where it kept none, we have to fetch our own.
+        return fetched or self._records.manifest(target, digest) or self._fetch(target, digest)
+
+    def by_tag(self, target: PullTarget, tag: Tag, *, has_copy: bool) -> StoredManifest:
+        """Fetch by tag, which is a counted pull and the last resort; the bytes say what the digest is."""
+        return self._compare_and_keep(
+            target, None, lambda: target.upstream.get_manifest(target.repository, tag, has_copy=has_copy)
+        )
+
+    def ask_twice(self, ask: Callable[[bool], _T]) -> _T:
+        """Return ``ask(False)``; if that fails soon ``ask(True)``, for there is no copy to serve instead."""
+        began = time.monotonic()
+        try:
+            return ask(False)
+        except UpstreamUnavailable as error:
+            if time.monotonic() - began > SOON_SECONDS or isinstance(error, UpstreamDown):
+                raise
+        self._pause(random.uniform(*_PAUSE_SECONDS))  # noqa: S311 — jitter
+        return ask(True)
+
+    def _adopt(self, target: PullTarget, digest: Digest, found: TagRecord | None) -> StoredManifest | None:
+        """Take over the bytes that another repository brought, once upstream says that this one has them too (P53)."""
+        data = self._records.manifest_of_others(target, digest)
+        if data is None:
+            return None
+        media_type = found.media_type if found else target.upstream.head_manifest(target.repository, digest).media_type
+        if media_type == WEB_PAGE:
+            return None
+        return self._keep(target, digest, ManifestBody(data, media_type))
+
+    def _fetch(self, target: PullTarget, digest: Digest) -> StoredManifest:
+        def fetch() -> ManifestBody:
+            return self.ask_twice(lambda again: target.upstream.get_manifest(target.repository, digest, is_retry=again))
+
+        return self._compare_and_keep(target, digest, fetch)
+
+    def _compare_and_keep(
+        self, target: PullTarget, digest: Digest | None, fetch: Callable[[], ManifestBody]
+    ) -> StoredManifest:
+        """Keep what ``fetch`` brings; bytes that are not the digest's are fetched once more, then reported.
+
+        Without a digest, what upstream says of its own bytes is what they are compared to; where it says nothing, they
+        must look like a manifest.
+        """
+        upstream = target.upstream.name
+        for _ in range(2):
+            body = fetch()
+            wanted = digest or body.claimed or _digest_of_manifest(upstream, body)
+            got = Digest.of(body.data, wanted.algorithm)
+            if got == wanted:
+                return self._keep(target, wanted, body)
+            _log.error("upstream sent a wrong manifest", upstream=upstream, repository=target.repository, found=got)
+        raise UpstreamCorrupt(
+            f"{upstream} sent bytes that are not the manifest: asked for {wanted}, got {got}",
+            detail={"wanted": str(wanted), "found": str(got)},
+        )
+
+    def _keep(self, target: PullTarget, digest: Digest, body: ManifestBody) -> StoredManifest:
+        manifest = parse_manifest(body.data, body.media_type)
+        self._records.keep_manifest(target, digest, body.data, manifest)
+        return StoredManifest(digest, manifest.media_type, body.data)
+
+
+def _digest_of_manifest(upstream: str, body: ManifestBody) -> Digest:
+    """Return the digest of bytes that nothing vouches for. Raises UpstreamError where they are no manifest."""
+    if media_types.without_parameters(body.media_type) == WEB_PAGE or not is_object(body.data):
+        raise UpstreamError(f"{upstream} sent a web page, or something else that is no manifest")
+    return Digest.of(body.data)

@@ -1,0 +1,94 @@
+"""What a tag means, by upstream's word: asked at no counted pull where upstream lets us, and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from registry_cache.errors import NotFound
+from registry_cache.oci.digest import Digest
+from registry_cache.oci.names import Tag
+from registry_cache.pull.manifest_fetch import ManifestFetch
+from registry_cache.pull.single_flight import NoteFormat
+from registry_cache.pull.target import PullTarget
+from registry_cache.pull.tolerant_records import TolerantRecords
+from registry_cache.store.records import TagRecord
+from registry_cache.upstream.client import ManifestHead
+
+# A confirmation is kept where the last one is older: each makes every worker read the record anew. Less than a
+# ``max_age`` of any use, which would end before it is kept.
+_CONFIRM_EVERY = timedelta(seconds=0.1)
+
+
+class TagLookup:
+    """Asks what tags mean; ``clock`` tells when that was."""
+
+    def __init__(self, records: TolerantRecords, fetch: ManifestFetch, clock: Callable[[], datetime]) -> None:
+        self._records = records
+        self._fetch = fetch
+        self._clock = clock
+
+    def ask(self, target: PullTarget, tag: Tag, *, has_copy: bool) -> TagRecord:
+        """Ask upstream, keep the answer and return it. Raises NotFound, which the tag is then forgotten for, Denied,
+        TooManyRequests, UpstreamError.
+        """
+
+        def ask(is_retry: bool) -> ManifestHead:
+            return target.upstream.head_manifest(target.repository, tag, has_copy=has_copy, is_retry=is_retry)
+
+        try:
+            head = ask(False) if has_copy else self._fetch.ask_twice(ask)
+            if head.digest is None or head.size is None or not head.media_type:
+                # Some registries leave them out of a HEAD (P33); then only a GET tells.
+                stored = self._fetch.by_tag(target, tag, has_copy=has_copy)
+                return self.keep(target, tag, stored.digest, stored.media_type, len(stored.data))
+        except NotFound:
+            self._records.forget_tag(target, tag)
+            raise
+        return self.keep(target, tag, head.digest, head.media_type, head.size)
+
+    def keep(self, target: PullTarget, tag: Tag, digest: Digest, media_type: str, size: int) -> TagRecord:
+        """Keep what upstream has just said of the tag, and return it.
+
+        Before its manifest is here: containerd asks by HEAD and then for the digest, and no later request would tell
+        us what the tag was. What it meant before stays known, because the manifest may not be had for a while.
+        """
+        now = self._clock()
+        known = self._records.tag(target, tag)
+        if known and known.digest == digest:
+            if not timedelta(0) <= now - known.checked_at < _CONFIRM_EVERY:
+                self._records.confirm_tag(target, tag, now)
+            return replace(known, checked_at=now)
+        here = self._records.manifest(target, known.digest) if known else None
+        before = here or self._records.previous(target, known)
+        record = TagRecord(digest, media_type, size, now, now, previous=before.digest if before else None)
+        self._records.keep_tag(target, tag, record)
+        return record
+
+
+def _write_note(record: TagRecord) -> dict[str, object]:
+    return {
+        "previous": str(record.previous) if record.previous else None,
+        "digest": str(record.digest),
+        "media_type": record.media_type,
+        "size": record.size,
+        "checked_at": record.checked_at.isoformat(),
+        "changed_at": record.changed_at.isoformat(),
+    }
+
+
+def _read_note(note: Mapping[str, Any]) -> TagRecord:
+    return TagRecord(
+        previous=Digest.parse(note["previous"]) if note["previous"] else None,
+        digest=Digest.parse(note["digest"]),
+        media_type=str(note["media_type"]),
+        size=int(note["size"]),
+        checked_at=datetime.fromisoformat(note["checked_at"]),
+        changed_at=datetime.fromisoformat(note["changed_at"]),
+    )
+
+
+# As other processes are told what a tag means.
+TAG_NOTE = NoteFormat(_write_note, _read_note)
