@@ -1,11 +1,16 @@
-"""dockerd with --registry-mirror."""
+"""dockerd with --registry-mirror, and docker, its command."""
 
+import json
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.clients.mirror import Mirror
+from tests.clients.archives import check_archive
+from tests.clients.mirror import Mirror, native
+from tests.clients.tool import Tool
 from tests.harness.components import require
+from tests.harness.images import Index
 from tests.harness.programs import Daemon, environment, short_folder
 
 # In the daemon's own network namespace nothing is set up: pulling needs none of it.
@@ -28,3 +33,30 @@ def running_dockerd(mirror: Mirror) -> Iterator[Path]:
             yield folder
         finally:
             daemon.stop()
+
+
+class Docker(Tool):
+    takes_zstd = False  # since 23
+
+    def __init__(self, dockerd: Path, folder: Path) -> None:
+        self._folder = folder
+        super().__init__([require("docker"), "--host", f"unix://{dockerd / 'api'}"], environment(folder / "home"))
+
+    def pull(self, name: str) -> subprocess.CompletedProcess[str]:
+        return self.run("pull", name)
+
+    def has(self, name: str) -> bool:
+        return self.run("image", "inspect", name).returncode == 0
+
+    def remove(self, name: str) -> None:
+        self.output("image", "rm", name)
+        assert self.output("image", "ls", "--all", "--quiet") == ""
+
+    def check(self, name: str, index: Index) -> None:
+        (found,) = json.loads(self.output("image", "inspect", name))
+        assert found["Id"] == native(index).config
+        assert [digest.partition("@")[2] for digest in found["RepoDigests"]] == [index.digest]
+        archive = self._folder / "saved.tar"
+        self.output("save", "--output", str(archive), found["Id"])
+        check_archive(archive, native(index))
+        archive.unlink()

@@ -8,29 +8,25 @@ from typing import Any
 from tests.clients.archives import check_archive, saved_as
 from tests.clients.containers import configure, policy
 from tests.clients.mirror import Mirror, native
+from tests.clients.tool import Tool
 from tests.harness.components import require
 from tests.harness.images import Index
-from tests.harness.programs import run, succeed
 
 
-class Podman:
+class Podman(Tool):
     takes_zstd = True
 
     def __init__(self, folder: Path, mirror: Mirror) -> None:
         self._folder = folder
-        self._mirror = mirror
-        self._env = configure(folder, mirror)
-        self._command = [require("podman"), "--root", str(folder / "root"), "--runroot", str(folder / "run")]
-        self._command += ["--tmpdir", str(folder / "tmp"), "--storage-driver", "vfs", "--runtime", require("runc")]
-
-    def output(self, *arguments: str) -> str:
-        return succeed([*self._command, *arguments], self._env)
+        command = [require("podman"), "--root", str(folder / "root"), "--runroot", str(folder / "run")]
+        command += ["--tmpdir", str(folder / "tmp"), "--storage-driver", "vfs", "--runtime", require("runc")]
+        super().__init__(command, configure(folder, mirror))
 
     def pull(self, name: str) -> subprocess.CompletedProcess[str]:
-        return run([*self._command, "pull", "--signature-policy", str(policy(self._folder)), name], self._env)
+        return self.run("pull", "--signature-policy", str(policy(self._folder)), name)
 
     def has(self, name: str) -> bool:
-        return run([*self._command, "image", "exists", name], self._env).returncode == 0
+        return self.run("image", "exists", name).returncode == 0
 
     def remove(self, name: str) -> None:
         self.output("rmi", name)

@@ -7,28 +7,23 @@ from pathlib import Path
 
 from tests.clients.containers import configure, policy
 from tests.clients.mirror import Mirror, native
+from tests.clients.tool import Tool
 from tests.harness.components import require
 from tests.harness.content import digest_of
 from tests.harness.images import Index
-from tests.harness.programs import run, succeed
 
 
-class Skopeo:
+class Skopeo(Tool):
     takes_zstd = True
 
-    def __init__(self, folder: Path, mirror: Mirror) -> None:
+    def __init__(self, folder: Path, mirror: Mirror, **more: str) -> None:
         self._folder = folder
-        self._env = configure(folder, mirror)
-        self._command = [require("skopeo"), "--policy", str(policy(folder))]
-        # The one of the three that does not look into the environment for it.
-        self._command += ["--registries-conf", str(folder / "registries.conf")]
-
-    def output(self, *arguments: str) -> str:
-        return succeed([*self._command, *arguments], self._env)
+        # The one of the three that does not look into the environment for its registries.conf.
+        files = ["--policy", str(policy(folder)), "--registries-conf", str(folder / "registries.conf")]
+        super().__init__([require("skopeo"), *files], configure(folder, mirror) | more)
 
     def pull(self, name: str, *options: str) -> subprocess.CompletedProcess[str]:
-        copy = [*self._command, "copy", *options, f"docker://{name}", f"dir:{self.folder(name)}"]
-        return run(copy, self._env)
+        return self.run("copy", *options, f"docker://{name}", f"dir:{self.folder(name)}")
 
     def folder(self, name: str) -> Path:
         return self._folder / hashlib.sha256(name.encode()).hexdigest()

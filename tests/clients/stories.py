@@ -6,7 +6,7 @@ from typing import Protocol
 
 import pytest
 
-from tests.clients.mirror import HUB, Mirror, native
+from tests.clients.mirror import HUB, OTHER, Mirror, native
 from tests.harness.images import Image, Index, KiB, Kind, MiB
 
 # A client that gets no answer to its TLS hello sits there for ten seconds, at every pull. The quicker of two tells: the
@@ -117,6 +117,17 @@ class PullStories:
             client.check(name, index)
             client.remove(name)
         assert min(seconds) < QUICK_SECONDS
+
+
+class NamedRegistryStories(PullStories):
+    """Also for clients that pull from another registry than Docker Hub through the mirror: by path, or by `?ns=`."""
+
+    def test_the_registry_that_is_named_is_the_one_that_is_asked(self, mirror: Mirror, client: Client) -> None:
+        index = mirror.add_index("oci", mirror.other)
+        name = f"{OTHER}/{index.repository}:1"
+        assert client.pull(name).returncode == 0
+        client.check(name, index)
+        assert mirror.upstream.requests() == []
 
 
 def _pull(client: Client, name: str) -> float:

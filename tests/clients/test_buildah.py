@@ -8,21 +8,17 @@ import pytest
 
 from tests.clients.containers import configure, policy
 from tests.clients.mirror import HUB, Mirror, native
+from tests.clients.tool import Tool
 from tests.harness.components import require
 from tests.harness.images import Image, MiB
-from tests.harness.programs import run, succeed
 
 
-class Buildah:
+class Buildah(Tool):
     def __init__(self, folder: Path, mirror: Mirror) -> None:
         self._context = folder / "context"
-        self._env = configure(folder, mirror)
         self._policy = str(policy(folder))
-        self._command = [require("buildah"), "--root", str(folder / "root"), "--runroot", str(folder / "run")]
-        self._command += ["--storage-driver", "vfs"]
-
-    def output(self, *arguments: str) -> str:
-        return succeed([*self._command, *arguments], self._env)
+        storage = ["--root", str(folder / "root"), "--runroot", str(folder / "run"), "--storage-driver", "vfs"]
+        super().__init__([require("buildah"), *storage], configure(folder, mirror))
 
     def build_from(self, name: str) -> subprocess.CompletedProcess[str]:
         """Build the image `built`: one file more than `name` has. Nothing is run."""
@@ -30,13 +26,11 @@ class Buildah:
         (self._context / "extra").write_text("extra", encoding="utf-8")
         (self._context / "Containerfile").write_text(f"FROM {name}\nCOPY extra /extra\n", encoding="utf-8")
         build = ["bud", "--signature-policy", self._policy, "--isolation", "chroot", "--tag", "built"]
-        return run([*self._command, *build, str(self._context)], self._env)
+        return self.run(*build, str(self._context))
 
     def built_layers(self) -> list[str]:
-        layers: list[str] = json.loads(self.output("inspect", "--type", "image", "built"))["OCIv1"]["rootfs"][
-            "diff_ids"
-        ]
-        return layers
+        built = json.loads(self.output("inspect", "--type", "image", "built"))
+        return list(built["OCIv1"]["rootfs"]["diff_ids"])
 
 
 @pytest.fixture
@@ -64,5 +58,4 @@ def test_nothing_is_built_from_a_wrong_byte(mirror: Mirror, buildah: Buildah) ->
 
 def _layers(mirror: Mirror, image: Image) -> list[str]:
     """The digests of an image's unpacked layers."""
-    layers: list[str] = json.loads(mirror.upstream.blob(image.repository, image.config) or b"")["rootfs"]["diff_ids"]
-    return layers
+    return list(json.loads(mirror.upstream.blob(image.repository, image.config) or b"")["rootfs"]["diff_ids"])

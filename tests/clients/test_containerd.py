@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.clients.mirror import HUB, OTHER, Mirror, native
-from tests.clients.stories import PullStories
+from tests.clients.stories import NamedRegistryStories
+from tests.clients.tool import Tool
 from tests.harness.components import require
 from tests.harness.content import digest_of
 from tests.harness.images import Index
-from tests.harness.programs import Daemon, environment, run, short_folder, succeed
+from tests.harness.programs import Daemon, environment, short_folder
 
 SNAPSHOTTER = "native"
 CONFIG = """
@@ -53,27 +54,22 @@ def containerd() -> Iterator[Path]:
             daemon.stop()
 
 
-class Ctr:
+class Ctr(Tool):
     takes_zstd = True
 
     def __init__(self, containerd: Path, hosts: Path, mirror: Mirror) -> None:
         self._folder = containerd
         self._hosts = hosts
         self._address = mirror.cache.address
-        self._env = environment(containerd / "home")
-        self._command = [require("ctr"), "--address", str(containerd / "grpc")]
+        super().__init__([require("ctr"), "--address", str(containerd / "grpc")], environment(containerd / "home"))
         for name, server in SERVERS.items():
             (hosts / name).mkdir(parents=True)
             hosts_file = HOSTS.format(server=server, url=mirror.cache.url)
             (hosts / name / "hosts.toml").write_text(hosts_file, encoding="utf-8")
 
-    def output(self, *arguments: str) -> str:
-        return succeed([*self._command, *arguments], self._env)
-
     def pull(self, name: str, *options: str) -> subprocess.CompletedProcess[str]:
         how = ["--plain-http"] if name.startswith(self._address) else ["--hosts-dir", str(self._hosts)]
-        pull = [*self._command, "images", "pull", "--snapshotter", SNAPSHOTTER, *how, *options, name]
-        return run(pull, self._env)
+        return self.run("images", "pull", "--snapshotter", SNAPSHOTTER, *how, *options, name)
 
     def has(self, name: str) -> bool:
         return name in self.output("images", "list", "--quiet").split()
@@ -99,7 +95,7 @@ def ctr(containerd: Path, tmp_path: Path, mirror: Mirror) -> Ctr:
     return Ctr(containerd, tmp_path / "hosts", mirror)
 
 
-class TestContainerd(PullStories):
+class TestContainerd(NamedRegistryStories):
     @pytest.fixture
     def client(self, ctr: Ctr) -> Ctr:
         return ctr
@@ -112,11 +108,3 @@ def test_every_platform_of_an_index_is_pulled(mirror: Mirror, ctr: Ctr) -> None:
     blobs = {digest for image in index.images for digest in (image.digest, *image.blobs)}
     ctr.check_content({index.digest, *blobs})
     assert {digest: mirror.upstream.gets(digest) for digest in blobs} == dict.fromkeys(blobs, 1)
-
-
-def test_the_registry_in_ns_is_the_one_that_is_asked(mirror: Mirror, ctr: Ctr) -> None:
-    index = mirror.add_index("oci", mirror.other)
-    name = f"{OTHER}/{index.repository}:1"
-    assert ctr.pull(name).returncode == 0
-    ctr.check(name, index)
-    assert mirror.upstream.requests() == []

@@ -1,19 +1,14 @@
 """dockerd with --registry-mirror. Docker Hub is out of reach, so a pull that succeeds came through the mirror."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.clients.archives import check_archive
-from tests.clients.dockerd import running_dockerd
-from tests.clients.mirror import Mirror, native
+from tests.clients.dockerd import Docker, running_dockerd
+from tests.clients.mirror import Mirror
 from tests.clients.stories import PullStories
-from tests.harness.components import require
-from tests.harness.images import Index
-from tests.harness.programs import environment, run, succeed
 
 pytestmark = pytest.mark.needs_root
 
@@ -32,37 +27,6 @@ def dockerd(request: pytest.FixtureRequest, mirror: Mirror, shared_mirror: Mirro
         return
     with running_dockerd(mirror) as folder:
         yield folder
-
-
-class Docker:
-    takes_zstd = False  # since 23
-
-    def __init__(self, dockerd: Path, folder: Path) -> None:
-        self._folder = folder
-        self._env = environment(folder / "home")
-        self._command = [require("docker"), "--host", f"unix://{dockerd / 'api'}"]
-
-    def output(self, *arguments: str) -> str:
-        return succeed([*self._command, *arguments], self._env)
-
-    def pull(self, name: str) -> subprocess.CompletedProcess[str]:
-        return run([*self._command, "pull", name], self._env)
-
-    def has(self, name: str) -> bool:
-        return run([*self._command, "image", "inspect", name], self._env).returncode == 0
-
-    def remove(self, name: str) -> None:
-        self.output("image", "rm", name)
-        assert self.output("image", "ls", "--all", "--quiet") == ""
-
-    def check(self, name: str, index: Index) -> None:
-        (found,) = json.loads(self.output("image", "inspect", name))
-        assert found["Id"] == native(index).config
-        assert [digest.partition("@")[2] for digest in found["RepoDigests"]] == [index.digest]
-        archive = self._folder / "saved.tar"
-        self.output("save", "--output", str(archive), found["Id"])
-        check_archive(archive, native(index))
-        archive.unlink()
 
 
 @pytest.fixture

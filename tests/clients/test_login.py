@@ -10,11 +10,9 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from tests.clients.containers import configure, policy
-from tests.clients.dockerd import running_dockerd
+from tests.clients.dockerd import Docker, running_dockerd
 from tests.clients.mirror import HUB, Mirror, native
-from tests.harness.components import require
-from tests.harness.programs import environment, run, succeed
+from tests.clients.skopeo import Skopeo
 from tests.harness.running import running, running_cache
 from tests.harness.upstream import FakeUpstream
 
@@ -36,51 +34,42 @@ def guarded(tmp_path: Path) -> Iterator[Mirror]:
 
 
 @pytest.fixture
-def docker(guarded: Mirror) -> Iterator[list[str]]:
+def docker(guarded: Mirror, tmp_path: Path) -> Iterator[Docker]:
     """The docker command of a daemon that has the cache as its mirror."""
     with running_dockerd(guarded) as folder:
-        yield [require("docker"), "--host", f"unix://{folder / 'api'}"]
+        yield Docker(folder, tmp_path)
 
 
 @pytest.mark.needs_root
 def test_docker_pulls_by_name_and_gives_a_mirror_the_hubs_password(
-    guarded: Mirror, docker: list[str], tmp_path: Path
+    guarded: Mirror, docker: Docker, tmp_path: Path
 ) -> None:
-    env, address = environment(tmp_path / "home"), guarded.cache.address
-    index = guarded.add_index("docker")
+    address, index = guarded.cache.address, guarded.add_index("docker")
     # A user who is logged in to Docker Hub, and pulls from it.
     known = {"auth": base64.b64encode(f"{HUB_USER}:{HUB_PASSWORD}".encode()).decode()}
     (tmp_path / "home" / ".docker").mkdir()
     (tmp_path / "home" / ".docker" / "config.json").write_text(
         json.dumps({"auths": {"https://index.docker.io/v1/": known}}), encoding="utf-8"
     )
-    assert run([*docker, "pull", f"{index.repository}:1"], env).returncode != 0
+    assert docker.pull(f"{index.repository}:1").returncode != 0
     assert f"login failed client=127.0.0.1 user={HUB_USER}" in guarded.cache.log_text()
     assert guarded.upstream.requests() == []
 
-    succeed([*docker, "login", "--username", USER, "--password", PASSWORD, address], env)
+    docker.output("login", "--username", USER, "--password", PASSWORD, address)
     name = f"{address}/{index.repository}:1"
-    succeed([*docker, "pull", name], env)
-    (found,) = json.loads(succeed([*docker, "image", "inspect", name], env))
+    docker.output("pull", name)
+    (found,) = json.loads(docker.output("image", "inspect", name))
     assert found["Id"] == native(index).config
     assert HUB_PASSWORD not in guarded.cache.log_text()
 
 
 def test_skopeo_has_a_login_of_its_own_for_a_mirror(guarded: Mirror, tmp_path: Path) -> None:
     """As podman and CRI-O have, by the same library: the mirror's, and not the registry's."""
-    env, index = configure(tmp_path, guarded), guarded.add_index("oci")
-    env |= {"REGISTRY_AUTH_FILE": str(tmp_path / "auth.json")}
-    skopeo = [
-        require("skopeo"),
-        "--policy",
-        str(policy(tmp_path)),
-        "--registries-conf",
-        str(tmp_path / "registries.conf"),
-    ]
-    log_in = [*skopeo, "login", "--tls-verify=false", f"--username={USER}", f"--password={PASSWORD}"]
-    succeed([*log_in, guarded.cache.address], env)
+    index = guarded.add_index("oci")
+    skopeo = Skopeo(tmp_path, guarded, REGISTRY_AUTH_FILE=str(tmp_path / "auth.json"))
+    skopeo.output("login", "--tls-verify=false", f"--username={USER}", f"--password={PASSWORD}", guarded.cache.address)
 
-    succeed([*skopeo, "copy", f"docker://{HUB}/{index.repository}:1", f"dir:{tmp_path / 'copy'}"], env)
+    skopeo.output("copy", f"docker://{HUB}/{index.repository}:1", f"dir:{tmp_path / 'copy'}")
     assert {blob.partition(":")[2] for blob in native(index).blobs} <= {
         file.name for file in (tmp_path / "copy").iterdir()
     }

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.mirror import HUB, OTHER, Mirror
+from tests.clients.mirror import HUB, Mirror
 from tests.clients.skopeo import Skopeo
-from tests.clients.stories import PullStories
+from tests.clients.stories import NamedRegistryStories
 from tests.harness.content import digest_of
 from tests.harness.images import Kind, make_artifact, sign_as_cosign
 
@@ -17,7 +17,7 @@ def skopeo(tmp_path: Path, mirror: Mirror) -> Skopeo:
     return Skopeo(tmp_path, mirror)
 
 
-class TestSkopeo(PullStories):
+class TestSkopeo(NamedRegistryStories):
     @pytest.fixture
     def client(self, skopeo: Skopeo) -> Skopeo:
         return skopeo
@@ -65,11 +65,3 @@ def test_a_signature_and_an_artifact_with_a_subject_are_copied(mirror: Mirror, s
         found = mirror.upstream.manifest(index.repository, reference[1:])
         assert found is not None
         assert (skopeo.folder(name) / "manifest.json").read_bytes() == found[1].data
-
-
-def test_the_registry_in_the_path_is_the_one_that_is_asked(mirror: Mirror, skopeo: Skopeo) -> None:
-    index = mirror.add_index("oci", mirror.other)
-    name = f"{OTHER}/{index.repository}:1"
-    assert skopeo.pull(name).returncode == 0
-    skopeo.check(name, index)
-    assert mirror.upstream.requests() == []
