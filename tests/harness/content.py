@@ -1,4 +1,4 @@
-"""What the fake upstream holds: blobs, manifests and tags of each repository. Thread-safe; knows no HTTP."""
+"""The content of the fake upstream: blobs, manifests and tags by repository. Thread-safe; knows nothing of HTTP."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ class Manifest:
 
     @property
     def document(self) -> dict[str, Any]:
-        """The parsed JSON; {} if the bytes are no JSON object."""
+        """The parsed JSON; {} if the bytes are not a JSON object."""
         try:
             document = json.loads(self.data)
         except ValueError:
@@ -35,7 +35,7 @@ class Manifest:
 
 
 class Content:
-    """Each repository has its own; a blob of one is unknown to another until it is added there too."""
+    """Each repository has its own content: a blob of one is unknown to the others until it is added there too."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -81,7 +81,7 @@ class Content:
             del self._blobs[repository][digest]
 
     def remove_manifest(self, digest: str, repository: str = APP) -> None:
-        """Its tags stay, and now lead nowhere."""
+        """Its tags stay and lead nowhere from now on."""
         with self._lock:
             del self._manifests[repository][digest]
 
@@ -97,7 +97,7 @@ class Content:
             return None if manifest is None else (digest, manifest)
 
     def tags(self, repository: str) -> list[str] | None:
-        """In lexical order; None if there is no such repository."""
+        """In lexical order; None if the repository does not exist."""
         with self._lock:
             known = self._manifests[repository] or self._blobs[repository]
             return sorted(self._tags[repository]) if known else None

@@ -1,8 +1,8 @@
 """Many clients of one blob on one thread: `crowd.py HOST:PORT PATH COUNT < the expected bytes`.
 
-Prints "reading" once every client has had its first body byte (or its end), and a JSON line when all have ended. Each
-byte is compared with the expected ones where recv put it: no copy and no hash, so that a thousand clients leave the
-processors to the server. Stands alone: it imports nothing of the harness, to start fast.
+Prints "reading" once every client has received its first body byte (or has ended), and a line of JSON when all have
+ended. Bytes are compared in the buffer that recv filled, without a copy or a hash, so that a thousand clients leave the
+processors to the server. Imports nothing of the harness, to start fast.
 """
 
 import json
@@ -51,7 +51,7 @@ def allow_descriptors(count: int) -> None:
 
 
 def run(address: str, path: str, count: int, expected: bytes) -> dict[str, object]:
-    """Pull with `count` clients at once; what became of them, as `CrowdResult` names it."""
+    """Pull with `count` clients at once; return the fields of `CrowdResult`."""
     host, port = address.split(":")
     request = f"GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode()
     selector = selectors.DefaultSelector()
@@ -71,7 +71,7 @@ def run(address: str, path: str, count: int, expected: bytes) -> dict[str, objec
             client: Client = key.data
             try:
                 size = client.connection.recv_into(buffer)
-            except OSError:  # cut off: as good as an end
+            except OSError:  # a reset counts as an end
                 size = 0
             client.take(view[:size], expected)
             if size == 0 or client.received >= len(expected):

@@ -1,4 +1,4 @@
-"""What is installed beside the tests: which distributions a requirement brings, and wheels of them without an index."""
+"""Installed distributions: what a requirement brings with it, and wheels made of them without an index."""
 
 import importlib.metadata
 import re
@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from packaging.requirements import Requirement
 
-# An installer's own notes; what it writes about one installation does not belong to another.
+# Written by the installer about this one installation; they do not belong into a wheel.
 INSTALLERS = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}
 
 
@@ -18,7 +18,7 @@ def normal(distribution: str) -> str:
 
 
 def closure(distribution: str, extras: frozenset[str] = frozenset(), seen: frozenset[str] = frozenset()) -> set[str]:
-    """Every distribution that installing this one brings."""
+    """The distribution and all that it requires, directly or not."""
     found = {distribution}
     for text in importlib.metadata.requires(distribution) or ():
         requirement = Requirement(text)
@@ -30,12 +30,12 @@ def closure(distribution: str, extras: frozenset[str] = frozenset(), seen: froze
 
 
 def installed_files(distribution: Distribution) -> list[PurePosixPath]:
-    """What its wheel had, below site-packages: neither scripts nor byte code, which an installer makes anew."""
+    """What its wheel contained below site-packages; an installer makes scripts and byte code anew."""
     return [file for file in distribution.files or () if ".." not in file.parts and file.suffix != ".pyc"]
 
 
 def make_wheel(name: str, folder: Path) -> Path:
-    """The wheel that an installed distribution came from, put together again in `folder`."""
+    """Rebuild the wheel that a distribution was installed from, in `folder`."""
     found = importlib.metadata.distribution(name)
     tags = re.findall(r"^Tag: ([^-\s]+)-([^-\s]+)-(\S+)$", found.read_text("WHEEL") or "", re.MULTILINE)
     tag = "-".join(".".join(dict.fromkeys(part)) for part in zip(*tags, strict=True))

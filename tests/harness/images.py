@@ -103,7 +103,7 @@ def make_image(
     command: Sequence[str] = ("/hello",),
     seed: int = 0,
 ) -> Image:
-    """Add an image; no client takes zstd in a Docker one.
+    """Add an image. No client accepts zstd in an image of Docker's media types.
 
     Layer i holds one random file of `layer_size` bytes, /data/i; layer 0 also holds `files`.
     """

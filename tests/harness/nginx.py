@@ -1,4 +1,4 @@
-"""A real nginx with what `registry-cache nginx` prints, in the foreground; everything of it lies in one folder."""
+"""A real nginx with the configuration that `registry-cache nginx` prints; all its files are in one folder."""
 
 import os
 import socket
@@ -8,10 +8,10 @@ from pathlib import Path
 
 from tests.harness.components import require
 
-STOP_SECONDS = 30.0  # from TERM to the end
+STOP_SECONDS = 30.0  # from SIGTERM to the exit
 BACKLOG = 1024
-# What a distribution's nginx.conf says around the file in conf.d, with folders of ours. Workers may not become another
-# user: what they read is in a test's own folder.
+# What a distribution's nginx.conf has around the file in conf.d, with the test's folders. Workers must not switch to
+# another user, who could not read those.
 AROUND = """\
 daemon off;
 pid {folder}/pid;
@@ -39,7 +39,7 @@ class Nginx:
         (folder / "conf.d").mkdir(parents=True)
         self._folder = folder
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
-        # Else a worker that another was quicker than waits in accept(2), with all its connections.
+        # Otherwise a worker blocks in accept(2), with all its connections, when another was quicker.
         self._listener.setblocking(False)
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.url = f"http://{self.address}"
@@ -51,13 +51,13 @@ class Nginx:
         self.start()
 
     def start(self) -> None:
-        """Start it; what cannot be a configuration fails here."""
+        """Start it; an invalid configuration fails here."""
         checked = subprocess.run([*self._command, "-t"], capture_output=True, text=True, timeout=60, check=False)
         assert checked.returncode == 0, checked.stderr
         with (self._folder / "output").open("ab") as output:
             self._process = subprocess.Popen(
                 self._command,
-                # How nginx is handed sockets when it replaces itself; those of the same address it need not open.
+                # As when nginx upgrades itself: it inherits these sockets instead of opening them.
                 env={"PATH": os.environ["PATH"], "NGINX": f"{self._listener.fileno()};"},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -67,7 +67,7 @@ class Nginx:
             )
 
     def stop(self) -> None:
-        """End it, and fail over anything that it calls a defect."""
+        """Stop it, and fail if it has logged a defect."""
         self._process.terminate()
         try:
             status = self._process.wait(STOP_SECONDS)
@@ -81,9 +81,9 @@ class Nginx:
         assert told == []
 
     def log_text(self) -> str:
-        """Everything it said of itself."""
+        """Its error log."""
         return (self._folder / "error.log").read_text(encoding="utf-8", errors="replace")
 
 
-# What no story may bring about.
+# What must never stand in its error log.
 WORSE = ("[emerg]", "exited on signal")

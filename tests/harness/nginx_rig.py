@@ -1,4 +1,4 @@
-"""The product behind nginx, as `registry-cache nginx` sets it up, and beside it by TCP, to compare."""
+"""A cache behind nginx as `registry-cache nginx` sets it up, reachable without nginx as well, to compare."""
 
 import itertools
 import ssl
@@ -22,9 +22,9 @@ HUB = "docker.io"  # an alias of the default upstream
 OTHER = "registry.example:5000"
 HEADERS = {"X-Operator": ["one", 'a "second" \\ value'], "X-Frame-Options": ["DENY"]}
 
-# Whoever sends an answer says this of itself.
+# Headers that describe the server that sent the answer.
 OWN = {"server", "date", "connection", "x-request-id"}
-# How many times as fast as in life the stories of slow clients are told.
+# By how much the time-outs are shortened for tests of slow clients.
 FASTER = 60
 
 _repositories = itertools.count(1)
@@ -43,11 +43,11 @@ class Behind:
     access_log: Path
 
     def repository(self) -> str:
-        """One that no other story uses."""
+        """One that no other test uses."""
         return f"library/app{next(_repositories)}"
 
     def passed_on(self, answer: Answer) -> str:
-        """What the application answered nginx for this; "-" where nginx did not ask it. By nginx' own log."""
+        """The status that the application answered nginx, or "-" if nginx did not ask it; by nginx' access log."""
         mark = f" id={answer.headers['X-Request-Id']} "
         eventually(lambda: mark in self.log())
         line = next(line for line in self.log().splitlines() if mark in line)
@@ -59,7 +59,7 @@ class Behind:
 
 
 def site(cache: CacheServer, upstream: FakeUpstream, socket: Path, address: str, log: Path, **more: Any) -> nginx.Site:
-    """What `registry-cache nginx` would be told."""
+    """The parameters of `registry-cache nginx`."""
     values: dict[str, Any] = {
         "root": str(cache.root),
         "registries": [Registry(urlsplit(upstream.url).netloc, (HUB,)), Registry(OTHER)],
@@ -72,7 +72,7 @@ def site(cache: CacheServer, upstream: FakeUpstream, socket: Path, address: str,
         "auth": False,
         "patience": 60,
         "log": str(log),
-        "log_buffer": False,  # what is looked for in it should be there at once
+        "log_buffer": False,  # tests look for lines at once
         "auth_cache": str(log.with_name("auth")),
     }
     return nginx.Site(**values | more)
@@ -87,7 +87,7 @@ def running(
     altered: Callable[[str], str] = str,
     **more: Any,
 ) -> Iterator[Behind]:
-    """All of it, with `config` for the application and `more` for nginx, whose text is `altered`."""
+    """Start all of it, with `config` for the application and `more` for nginx; `altered` edits the configuration."""
     upstream, other = FakeUpstream(), FakeUpstream()
     settings: dict[str, Any] = {
         "proxy": {"aliases": [HUB]},
@@ -112,7 +112,7 @@ def running(
 
         front = Nginx(folder / "nginx", configure)
         stack.callback(front.stop)
-        # Clients leave first.
+        # Clients disconnect first.
         direct, app = (stack.enter_context(Puller(url)) for url in (front.url, cache.url))
         yield Behind(upstream, other, cache, front, direct, app, folder / "access.log")
         for server in (upstream, other):
@@ -128,12 +128,12 @@ class Secure(NamedTuple):
 
 
 def shown(headers: Message) -> list[tuple[str, str]]:
-    """All headers, sorted; a header that is there twice is there twice."""
+    """All headers that do not describe the server, sorted; repeated headers are kept."""
     return sorted((name.lower(), value) for name, value in headers.items() if name.lower() not in OWN)
 
 
 def both(behind: Behind, path: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Answer:
-    """nginx' answer to a request, once it was the same as the application's."""
+    """nginx' answer to a request; it must be the same as the application's."""
     by_app = behind.app.request(method, path, headers=headers)
     by_nginx = behind.direct.request(method, path, headers=headers)
     assert by_nginx.headers["Server"] == "nginx"  # and no version

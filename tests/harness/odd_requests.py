@@ -1,10 +1,10 @@
-"""Bytes that are no request, or one too many, and what the server answers to each."""
+"""Bytes that are not a valid request, and the statuses that the server answers."""
 
 GET = b"GET /v2/ HTTP/1.1\r\nHost: x\r\n"
 LAST = b"GET /v2/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 CHUNKED = GET + b"Transfer-Encoding: chunked\r\n\r\n"
 
-# What is sent, and the statuses of all answers to it. Behind what is refused, or has a body, nothing is read any more.
+# What is sent, and the statuses of all answers. After a request that is refused or has a body, nothing more is read.
 TABLE: dict[str, tuple[bytes, list[int]]] = {
     "nothing": (b"", []),
     "half a line": (b"GET /v2/ HT", []),
@@ -72,7 +72,7 @@ TABLE: dict[str, tuple[bytes, list[int]]] = {
     "an expectation": (GET + b"Expect: miracles\r\n\r\n", [417]),
     "three in a row": (GET + b"\r\n" + GET.replace(b"/v2/", b"/v2/x") + b"\r\n" + LAST, [200, 404, 200]),
 }
-# What gunicorn 25 makes of some: nothing of that is worse.
+# How gunicorn 25 answers some of them: differently, but no worse.
 OLDER: dict[str, list[int]] = {
     "no text": [],
     "LF alone": [],
@@ -81,7 +81,7 @@ OLDER: dict[str, list[int]] = {
     "two hosts": [200],
     "a line of 5 kB": [400],
 }
-# More than the server reads before it refuses: its answer may be lost with the rest, and the connection ends.
+# More than the server reads before it refuses: it closes the connection, and its answer may be lost.
 TOO_MUCH = {
     "a line without an end": (b"GET /v2/" + b"a" * 500_000, 414),
     "a header without an end": (GET + b"X: " + b"a" * 900_000, 431),

@@ -1,7 +1,7 @@
-"""The product's application for `gunicorn tests.harness.patient:app`, with time for the stories of this folder.
+"""The product's application for `gunicorn tests.harness.patient:app`, with longer time-outs towards upstream.
 
-They are about who is asked what, and hold an upstream at a gate meanwhile; on a busy machine that takes longer than the
-product would wait for a real one, and then it would ask again or give up. How long it waits is told in tests/faults.
+The tests that share this server hold an upstream at a gate. On a busy machine that may take longer than the product
+waits, and then it would ask again or give up. The real time-outs are tested in tests/faults.
 """
 
 from registry_cache.pull import blob, manifest_fetch, source

@@ -1,4 +1,4 @@
-"""Real programs in the clean room: no proxy, no home and no login of whoever runs the tests. Every wait is bounded."""
+"""Run real programs without the proxies, home folder and logins of whoever runs the tests. Every wait is bounded."""
 
 import os
 import select
@@ -15,16 +15,16 @@ from typing import Any
 from tests.harness.components import require
 
 PROGRAM = str(Path(sys.executable).with_name("registry-cache"))
-CLIENT_SECONDS = 60.0  # for one command of a client; a pull takes less than one
-READY_SECONDS = 60.0  # from the start of a daemon to its own word that it is ready
-STOP_SECONDS = 45.0  # from TERM to the end of a daemon
-# "Discard": nobody listens, so the real Docker Hub is out of reach at once, on any machine. Go never asks a proxy for
-# what is on this machine.
+CLIENT_SECONDS = 60.0  # for one command; a pull takes less than a second
+READY_SECONDS = 60.0  # from the start of a daemon to its notification that it is ready
+STOP_SECONDS = 45.0  # from SIGTERM to the exit of a daemon
+# A proxy on the discard port, where nobody listens: the real Docker Hub is unreachable at once, on any machine. Go
+# programs bypass proxies for loopback addresses.
 NO_WAY_OUT = "http://127.0.0.1:9"
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    """What a client may see of the world."""
+    """The environment of a client: no proxy that works, and a home folder of its own."""
     (home / "tmp").mkdir(parents=True, exist_ok=True)
     kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     ours = {"HOME": str(home), "TMPDIR": str(home / "tmp"), "XDG_RUNTIME_DIR": str(home)}
@@ -34,7 +34,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
 def run(
     command: Sequence[str], env: Mapping[str, str] | None = None, seconds: float = CLIENT_SECONDS, **more: Any
 ) -> subprocess.CompletedProcess[str]:
-    """A command to its end, whatever its exit status; in this process' environment unless `env` is given.
+    """Run a command until it exits, whatever its status; in this process' environment unless `env` is given.
 
     `more` goes to subprocess.run.
     """
@@ -45,14 +45,14 @@ def run(
 def succeed(
     command: Sequence[str], env: Mapping[str, str] | None = None, seconds: float = CLIENT_SECONDS, **more: Any
 ) -> str:
-    """The output of a command that must not fail; the rest is as for `run`."""
+    """Run a command that must not fail, and return its standard output. Parameters as for `run`."""
     result = run(command, env, seconds, **more)
     assert result.returncode == 0, f"{' '.join(command)}: exit status {result.returncode}: {result.stderr}"
     return result.stdout
 
 
 class Daemon:
-    """A daemon that tells when it is ready as it would tell systemd; all that is its own is under `folder`."""
+    """A daemon that notifies systemd when it is ready; all its files are under `folder`."""
 
     def __init__(self, folder: Path, command: Sequence[str], env: Mapping[str, str]) -> None:
         self._folder = folder
@@ -60,7 +60,7 @@ class Daemon:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, self._log_file.open("ab") as log:
             notify.bind(str(folder / "notify"))
             self._process = subprocess.Popen(
-                # Should the tests be killed, the daemon ends, too.
+                # If the tests are killed, the daemon ends, too.
                 [require("setpriv"), "--pdeathsig", "TERM", *command],
                 env={**env, "NOTIFY_SOCKET": str(folder / "notify")},
                 stdin=subprocess.DEVNULL,
@@ -83,7 +83,7 @@ class Daemon:
         return notify.fileno() in events and b"READY=1" in notify.recv(4096)
 
     def stop(self) -> None:
-        """TERM, a bounded wait, and nothing left: no process (a shim, another daemon) and no mount."""
+        """SIGTERM; it must exit in time and leave no process (a shim, another daemon) and no mount behind."""
         self._process.terminate()
         try:
             self._process.wait(STOP_SECONDS)
@@ -105,13 +105,13 @@ class Daemon:
 
 @contextmanager
 def short_folder() -> Iterator[Path]:
-    """A folder whose files may be sockets, and podman's runroot: 107 and 50 characters; pytest's own are too deep."""
+    """A folder with a short path, unlike pytest's: a socket's may have 107 characters, and podman's runroot 50."""
     with tempfile.TemporaryDirectory(prefix="rc-", dir="/tmp") as folder:
         yield Path(folder)
 
 
 def _processes_of(folder: Path) -> list[int]:
-    """Living processes that have a path under `folder` on their command line."""
+    """Running processes with a path under `folder` on their command line."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:

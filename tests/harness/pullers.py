@@ -1,4 +1,4 @@
-"""Clients of a registry: pulls that can be watched and abandoned half-way, plain requests, and crowds."""
+"""Clients of a registry: plain requests, pulls that can be watched and abandoned half-way, and crowds."""
 
 import base64
 import contextlib
@@ -44,7 +44,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Result:
-    """What a pull ended with. `complete` is what HTTP says: the body is as long as the head announced."""
+    """How a pull ended. `complete`: the body is as long as the response head announced."""
 
     status: int
     headers: Message
@@ -57,7 +57,7 @@ class Result:
 
 
 class Pull(threading.Thread):
-    """One GET in a thread of its own, hashed as it arrives."""
+    """One GET in its own thread; the body is hashed as it arrives."""
 
     def __init__(self, address: str, path: str, headers: Mapping[str, str], algorithm: str = "sha256") -> None:
         super().__init__(daemon=True)
@@ -73,7 +73,7 @@ class Pull(threading.Thread):
         self._changed = threading.Condition()
         self._began = time.monotonic()
         self._connection.connect()
-        # http.client forgets its socket when the server closes; we need it to leave.
+        # http.client drops its socket when the server closes; `close` needs it.
         self._socket: socket.socket = self._connection.sock
         self.start()
 
@@ -95,7 +95,7 @@ class Pull(threading.Thread):
             with self._changed:
                 self.status, self.headers = response.status, response.headers
                 self._changed.notify_all()
-            # Not to the end of the connection, which may stay open.
+            # Reading to the end of the connection would block: it may stay open.
             while self.size != announced and (piece := response.read1(CHUNK)):
                 self._hash.update(piece)
                 with self._changed:
@@ -105,7 +105,7 @@ class Pull(threading.Thread):
         self._complete = announced in (None, self.size)
 
     def wait_for(self, size: int, seconds: float = WAIT_SECONDS) -> None:
-        """Return once so many body bytes are here; 0 waits for the head. AssertionError if that does not happen."""
+        """Wait until this many body bytes have arrived; 0 waits for the head. AssertionError if they do not."""
         with self._changed:
             self._changed.wait_for(lambda: self._has(size) or self._seconds is not None, seconds)
             assert self._has(size), f"{self.size} of {size} bytes, status {self.status}, error {self._error!r}"
@@ -114,7 +114,7 @@ class Pull(threading.Thread):
         return self.status != 0 and self.size >= size
 
     def finish(self, seconds: float = FINISH_SECONDS) -> Result:
-        """Wait for the end, good or bad."""
+        """Wait until the pull has succeeded or failed."""
         self.join(seconds)
         assert self._seconds is not None, f"unfinished after {seconds} s, at {self.size} bytes"
         digest = f"{self._hash.name}:{self._hash.hexdigest()}"
@@ -123,15 +123,15 @@ class Pull(threading.Thread):
         )
 
     def close(self) -> None:
-        """Leave, in mid-body or not."""
-        with contextlib.suppress(OSError):  # over already
+        """Disconnect, also in the middle of a body."""
+        with contextlib.suppress(OSError):  # the server has closed it
             self._socket.shutdown(socket.SHUT_RDWR)
         self.join(WAIT_SECONDS)
 
 
 @dataclass(frozen=True)
 class CrowdResult:
-    """`right`: every byte compared with the expected blob, to the last one. Times in seconds from the first connect."""
+    """How many clients got what; `right` ones got every expected byte. Seconds count from the first connect."""
 
     right: int
     wrong: int
@@ -142,7 +142,7 @@ class CrowdResult:
 
 
 class Crowd:
-    """Many clients of one blob, in one process of their own."""
+    """Many clients of one blob, in a process of their own."""
 
     def __init__(self, address: str, path: str, count: int, expected: bytes) -> None:
         command = [sys.executable, "-P", str(CROWD_PROGRAM), address, path, str(count)]
@@ -152,7 +152,7 @@ class Crowd:
             stdin.write(expected)
 
     def wait_until_reading(self, seconds: float = WAIT_SECONDS) -> None:
-        """Return once every client has had its first body byte, or its end."""
+        """Wait until every client has received its first body byte, or has ended."""
         assert self._line(seconds) == "reading"
 
     def finish(self, seconds: float = CROWD_SECONDS) -> CrowdResult:
@@ -163,7 +163,7 @@ class Crowd:
         return CrowdResult(**json.loads(line))
 
     def close(self) -> None:
-        """End the process; all its clients leave."""
+        """Kill the process, which disconnects all its clients."""
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait(WAIT_SECONDS)
@@ -174,19 +174,19 @@ class Crowd:
         assert self._process.stdout is not None
         poll = select.poll()
         poll.register(self._process.stdout, select.POLLIN)
-        assert poll.poll(seconds * 1000), f"no word from the crowd in {seconds} s"
+        assert poll.poll(seconds * 1000), f"the crowd printed nothing for {seconds} s"
         line = self._process.stdout.readline().decode().strip()
         assert line, f"the crowd ended with status {self._process.wait(WAIT_SECONDS)}"
         return line
 
 
 def login(user: str, password: str) -> dict[str, str]:
-    """The header of a login by password."""
+    """The request header of HTTP basic authentication."""
     return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
 
 
 class Puller:
-    """A client of the registry at `url`; everything it started ends with `close`."""
+    """A client of the registry at `url`; `close` ends everything it started."""
 
     def __init__(self, url: str) -> None:
         self.address = urlsplit(url).netloc
@@ -231,7 +231,7 @@ class Puller:
             connection.close()
 
     def close(self) -> None:
-        """Abandon whatever is under way."""
+        """End all pulls and crowds."""
         for each in self._open:
             each.close()
 

@@ -1,4 +1,4 @@
-"""The product itself, as operators run it: gunicorn with several workers, in its own processes, on our socket."""
+"""The real server as operators run it: gunicorn with several workers, on a socket that the test has bound."""
 
 import contextlib
 import json
@@ -22,18 +22,18 @@ from tests.harness.checkout import REPOSITORY
 from tests.harness.programs import PROGRAM
 
 BACKLOG = 4096
-STOP_SECONDS = 60.0  # from TERM to the end, with transfers under way
-DEATH_SECONDS = 30.0  # from KILL to the end
+STOP_SECONDS = 60.0  # from SIGTERM to the exit, with transfers in progress
+DEATH_SECONDS = 30.0  # from SIGKILL to the exit
 FORK_SECONDS = 60.0  # from the start of the arbiter to its last worker
 FORK_POLL_SECONDS = 0.01
-# A copy is served after two seconds of silence: on a busy machine also where no story wants it to be.
+# By default a stored copy is served after two seconds of silence, which on a busy machine would happen in any test.
 PATIENCE = {"tag_timeout": "20s"}
-# Everything else stays out: proxies, credentials and somebody's own configuration would change what is tested.
+# Anything else (proxies, credentials, a personal configuration) would change what is tested.
 KEPT_ENVIRONMENT = re.compile(r"PATH|LANG|LC_.*|TMPDIR|TZ|VIRTUAL_ENV|PYTHON.*|COVERAGE.*|CI")
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    """What a server that a test starts may know of this process' environment, and `more`."""
+    """The part of this process' environment that a server started by a test may see, and `more`."""
     return {name: value for name, value in os.environ.items() if KEPT_ENVIRONMENT.fullmatch(name)} | more
 
 
@@ -100,36 +100,36 @@ class CacheServer:
                 stdout=log,
                 stderr=log,
                 pass_fds=descriptors,
-                start_new_session=True,  # a process group of their own, so that all can be ended, and nobody else
+                start_new_session=True,  # its own process group, which can be killed as a whole
             )
 
     def run(self, *arguments: str, seconds: float = 90.0) -> subprocess.CompletedProcess[str]:
-        """`registry-cache …` with this server's configuration, to its end."""
+        """Run `registry-cache …` with this server's configuration until it exits."""
         return programs.run([PROGRAM, *arguments], self._environment, seconds)
 
     def run_on_terminal(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`registry-cache …` as somebody types it: a terminal has its output, standard error as well."""
+        """Run `registry-cache …` on a terminal, which receives standard output and standard error."""
         typed = shlex.join([PROGRAM, "--config", str(self.config_file), *arguments])
         return programs.run(["script", "-qec", typed, "/dev/null"], seconds=90.0)
 
     def workers(self) -> list[int]:
-        """The process ids of all workers; waits until they have their own signal handlers."""
+        """The process ids of all workers, once they have installed their signal handlers."""
         deadline = time.monotonic() + FORK_SECONDS
         while len(found := [pid for pid in _children(self._arbiter.pid) if _handles_signals(pid)]) < self.worker_count:
             assert self._arbiter.poll() is None, f"the server ended: {self.log_text()}"
             assert time.monotonic() < deadline, f"only workers {found} after {FORK_SECONDS} s"
-            time.sleep(FORK_POLL_SECONDS)  # /proc tells no one when it changes
+            time.sleep(FORK_POLL_SECONDS)  # /proc does not notify
         return found
 
     def kill_worker(self, pid: int) -> None:
-        """SIGKILL to one worker; returns when it is dead. The arbiter starts another."""
+        """SIGKILL one worker and wait until it is dead. The arbiter starts another."""
         assert pid in _children(self._arbiter.pid), f"{pid} is no worker of this server"
         process = os.pidfd_open(pid)
         signal.pidfd_send_signal(process, signal.SIGKILL)
         _await_death(process)
 
     def kill_all(self) -> None:
-        """SIGKILL to the arbiter and every worker at once, as when the machine loses power. The port stays ours."""
+        """SIGKILL the arbiter and all workers at once, as when the machine loses power. The port stays bound."""
         if self._arbiter.poll() is not None:
             return
         workers = [os.pidfd_open(pid) for pid in _children(self._arbiter.pid)]
@@ -145,10 +145,10 @@ class CacheServer:
         self.start()
 
     def terminate(self) -> None:
-        """TERM, a bounded wait, and exit status 0; the port stays ours. Does nothing after `kill_all`."""
+        """SIGTERM; it must exit in time with status 0. The port stays bound. Does nothing after `kill_all`."""
         if self._killed:
             return
-        # A TERM that reaches a worker between its fork and its handlers is lost, and the arbiter waits for it in vain.
+        # A worker without handlers loses the SIGTERM, and the arbiter would wait for it in vain.
         self.workers()
         self._arbiter.terminate()
         try:
@@ -159,7 +159,7 @@ class CacheServer:
         assert status == 0, f"exit status {status}: {self.log_text()}"
 
     def stop(self) -> None:
-        """End everything, and fail if the log holds a traceback."""
+        """Stop the server; fail if its log contains a traceback."""
         try:
             self.terminate()
         finally:
@@ -167,20 +167,20 @@ class CacheServer:
         assert "Traceback" not in self.log_text(), self.log_text()
 
     def close(self) -> None:
-        """End whatever still runs, at once, and give up the port."""
+        """Kill whatever still runs and close the port."""
         self.kill_all()
         self._kill_passes()
         for listener in self._listeners:
             listener.close()
 
     def _kill_passes(self) -> None:
-        """SIGKILL to passes over the store that the workers started: in sessions of their own, they outlive these."""
+        """SIGKILL the workers' cleanup processes, which run in sessions of their own and outlive the workers."""
         for entry in Path("/proc").glob("[0-9]*"):
             try:
                 process = os.pidfd_open(int(entry.name))
             except OSError:
                 continue
-            # Looked at behind the descriptor: a number may be another process' by now.
+            # After pidfd_open: the number may have been reused between listing /proc and opening it.
             if _is_pass(entry, self.root):
                 with contextlib.suppress(ProcessLookupError):  # it has just ended
                     signal.pidfd_send_signal(process, signal.SIGKILL)
@@ -189,7 +189,7 @@ class CacheServer:
                 os.close(process)
 
     def log_text(self) -> str:
-        """Everything this server ever printed."""
+        """Everything the server has printed, over all its restarts."""
         return self.log_file.read_text(encoding="utf-8", errors="replace")
 
     def blob_file(self, digest: str) -> Path:
@@ -198,7 +198,7 @@ class CacheServer:
         return self.root / "blobs" / algorithm / hexadecimal[:2] / hexadecimal
 
     def rss(self, pid: int) -> int:
-        """Resident bytes of one process."""
+        """Resident memory of one process, in bytes."""
         return int(_status(pid).get("VmRSS", "0 kB").split()[0]) * 1024
 
 
@@ -221,7 +221,7 @@ def _status(pid: int) -> dict[str, str]:
 
 
 def _is_pass(process: Path, root: Path) -> bool:
-    """Is this an evictor of that store? All that it is to do is on its command line."""
+    """Is this a cleanup process of that store? Its command line names the root."""
     try:
         words = (process / "cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
     except OSError:
@@ -230,12 +230,12 @@ def _is_pass(process: Path, root: Path) -> bool:
 
 
 def _handles_signals(pid: int) -> bool:
-    """Has this worker installed its handlers? ABRT is the last of them, and one that the arbiter has not."""
+    """Has this worker installed its signal handlers? SIGABRT is the last one, and the arbiter has none for it."""
     return bool(int(_status(pid).get("SigCgt", "0"), 16) & 1 << signal.SIGABRT - 1)
 
 
 def _children(parent: int) -> list[int]:
-    """Living children of a process, by /proc; a zombie (Z), reaped (X) or not, is none."""
+    """The children of a process that /proc lists, without zombies (Z, X)."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         status = _status(int(entry.name))
@@ -245,7 +245,7 @@ def _children(parent: int) -> list[int]:
 
 
 def _merge(base: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """`extra` over `base`, mapping by mapping."""
+    """`base` with the values of `extra`; nested mappings are merged."""
     merged = dict(base)
     for key, value in extra.items():
         old = merged.get(key)

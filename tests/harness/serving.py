@@ -1,4 +1,4 @@
-"""The two commands that start a server, as somebody types them: what they print, where they listen, how they end."""
+"""The two commands that start a server, run as from a shell."""
 
 import os
 import re
@@ -22,7 +22,7 @@ GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:ap
 
 
 class Command:
-    """A command that serves, in a process group of its own, as a shell starts it."""
+    """A server started by a command, in its own process group as a shell would start it."""
 
     def __init__(self, command: list[str], folder: Path, home: Path, settings: Mapping[str, object]) -> None:
         config = home / "config.yml"
@@ -44,14 +44,14 @@ class Command:
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     def url(self) -> str:
-        """Where it says that it listens, once it says so."""
+        """The URL that it prints, once it has."""
         eventually(lambda: re.search(r"listening on \S+\s", self.printed()) or self.process.poll() is not None)
         found = re.search(r"listening on (\S+)\s", self.printed())
         assert found, self.printed()
         return found[1]
 
     def press_control_c(self) -> int:
-        """INT to the whole group, as a terminal sends it; the exit status."""
+        """SIGINT to the whole process group, as a terminal sends it; return the exit status."""
         os.killpg(self.process.pid, signal.SIGINT)
         return self.process.wait(STOP_SECONDS)
 
@@ -66,7 +66,7 @@ Start = Callable[..., Command]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """A function that starts one of the two commands; SERVE from a folder that knows nothing of the checkout."""
+    """A function that starts one of the two commands; SERVE from a folder outside of the checkout."""
     started: list[Command] = []
 
     def start(command: list[str], settings: Mapping[str, object] | None = None) -> Command:

@@ -1,8 +1,8 @@
-"""One server for all stories of this folder: a start costs more than most of them. Each gets it with nothing stored.
+"""Fixtures for folders whose tests share one server, because starting one takes longer than most tests.
 
-That is no liberty: no memory of the product's is authoritative, so an emptied store is a new cache. What its processes
-do remember are tokens and an upstream's failures: stories of tokens make a cache of their own, and after one that ended
-in failures the processes are replaced.
+Each test gets it with an empty store, which makes it a new cache: no state in its memory is authoritative. What the
+processes do remember are tokens and the failures of an upstream. Tests about tokens therefore start their own cache,
+and after a test that logged failures the processes are replaced.
 """
 
 import re
@@ -20,7 +20,7 @@ from tests.harness.upstream import FakeUpstream
 from tests.harness.waiting import eventually
 from tests.harness.workers import Workers
 
-# What a breaker may have been counting.
+# Log lines of failures that a circuit breaker may have counted.
 FAILURES = re.compile(r"status=(429|5\d\d)|a stale tag|resuming a download|upstream is down|uncached")
 
 
@@ -48,7 +48,7 @@ def upstream(shared_upstream: FakeUpstream, upstreams: list[FakeUpstream]) -> It
     if shared_upstream.stopping.is_set():
         shared_upstream.start()
     shared_upstream.reset_faults()
-    # Transfers that outlived their clients must not write into the next story's store.
+    # Transfers that outlived their clients must not write into the next test's store.
     shared_upstream.wait_until(lambda: all(each.done or not each.status for each in shared_upstream.exchanges))
     Content.__init__(shared_upstream)
     shared_upstream.forget()
@@ -65,7 +65,7 @@ def cache(upstream: FakeUpstream, shared_cache: CacheServer) -> Iterator[CacheSe
     before = len(shared_cache.log_text())
     yield shared_cache
     upstream.faults.release()
-    # A transfer whose clients have left, or just have their answer, may still have something to tell.
+    # A transfer whose clients have left or just got their answer may still be about to log something.
     _await_the_end_of_transfers(shared_cache)
     told = shared_cache.log_text()[before:]
     if FAILURES.search(told):
@@ -87,17 +87,17 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], check=True)
     yield folder
-    # Lazily: a server that has just been stopped may hold a file a moment longer.
+    # Lazily: a server that has just been stopped may keep a file open a moment longer.
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def _await_the_end_of_transfers(cache: CacheServer) -> None:
-    # Held, and not only there: a process that was killed leaves the file behind.
+    # Whether a lock is held, not whether its file exists: a killed process leaves the file behind.
     eventually(lambda: not any(locks.is_locked(str(path)) for path in cache.root.glob("locks/sha*/*")))
 
 
 def _empty(cache: CacheServer) -> None:
-    """Remove what is stored, once nothing is under way; the folders that the product makes when it starts stay."""
+    """Once no transfer runs, empty the store, except for the folders that the server makes when it starts."""
     _await_the_end_of_transfers(cache)
     for kept in ("blobs/*", "repositories", "partial/*", "locks/sha*", "upstreams", "quarantine"):
         for folder in cache.root.glob(kept):

@@ -1,4 +1,4 @@
-"""A test's own upstream behind a server that many tests share."""
+"""An upstream for one test, behind a server that many tests share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.harness.upstream import FakeUpstream
 
 @dataclass
 class Story:
-    """``upstream`` as ``cache`` knows it: by the name ``name``, here said as the first path segment."""
+    """``upstream`` is known to ``cache`` as ``name``, which is the first segment of each path."""
 
     name: str
     upstream: FakeUpstream
@@ -34,12 +34,12 @@ class Story:
         return self.puller.start_blob(self.app, digest)
 
     def log(self) -> str:
-        """What the server has said since this story began."""
+        """What the server has logged since this test began."""
         return self.cache.log_text()[self.log_begins :]
 
 
 class Slots:
-    """Upstreams that nobody has used yet."""
+    """Upstreams that no test has used yet."""
 
     def __init__(self, cache: CacheServer, free: dict[str, list[tuple[str, FakeUpstream]]]) -> None:
         self.cache = cache

@@ -1,4 +1,4 @@
-"""What a story says of an answer, in a word or two."""
+"""The parts of an answer that tests compare most."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def code(answer: Answer) -> tuple[int, str]:
 
 
 def message(answer: Answer) -> str:
-    """What docker prints."""
+    """The error message, which docker prints."""
     return str(answer.json()["errors"][0]["message"])
 
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """What is done here must not take longer."""
+    """Fail if the block takes longer."""
     began = time.monotonic()
     yield
     spent = time.monotonic() - began

@@ -1,4 +1,4 @@
-"""A certificate for 127.0.0.1 that only those trust who are told to."""
+"""A self-signed certificate for 127.0.0.1 and localhost."""
 
 import ssl
 import subprocess
@@ -11,7 +11,7 @@ EXTENSION = "subjectAltName=IP:127.0.0.1,IP:127.0.0.2,DNS:localhost"
 
 
 def make_certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """For `FakeUpstream(tls=…)`, and the PEM file by which a client can trust it."""
+    """The context for `FakeUpstream(tls=…)`, and the PEM file with which a client can trust it."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     command = [
         require("openssl"),

@@ -1,4 +1,4 @@
-"""Waiting for what tells no one when it changes: files and processes."""
+"""Poll for changes that nobody notifies us of: files and processes."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ POLL_SECONDS = 0.005
 
 
 def eventually(condition: Callable[[], object]) -> None:
-    """Wait until `condition()` is true; AssertionError if it is not soon."""
+    """Wait until `condition()` is true; AssertionError if that takes too long."""
     deadline = time.monotonic() + SECONDS
     while not condition():
         assert time.monotonic() < deadline, f"did not happen in {SECONDS} s"

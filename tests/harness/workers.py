@@ -1,4 +1,4 @@
-"""Who of a server's workers answers: normally the kernel's choice, here the story's."""
+"""Choose which of a server's workers answers, instead of the kernel."""
 
 import http.client
 import os
@@ -13,12 +13,12 @@ from tests.harness.server import CacheServer
 from tests.harness.waiting import eventually
 
 TURNS = 4
-# Answered by no upstream, and behind all blobs that were asked for before.
+# A request that is answered without asking upstream.
 LAST = "/v2/app/blobs/none"
 
 
 class Request:
-    """A request that is sent, in full, when this returns; its answer is read later."""
+    """A request that the constructor sends; the answer is read later."""
 
     def __init__(self, address: str, path: str, method: str = "GET") -> None:
         self._connection = http.client.HTTPConnection(address, timeout=SILENCE_SECONDS)
@@ -42,7 +42,7 @@ class Workers:
 
     @contextmanager
     def only(self, worker: int) -> Iterator[None]:
-        """Every connection made meanwhile is this worker's: the others are stopped, and go on afterwards."""
+        """Stop all other workers until the end of the block: this one gets every connection."""
         others = [pid for pid in self._cache.workers() if pid != worker]
         for pid in others:
             os.kill(pid, signal.SIGSTOP)
@@ -55,11 +55,11 @@ class Workers:
                 os.kill(pid, signal.SIGCONT)
 
     def send(self, worker: int, *paths: str, method: str = "GET", count: int = 1) -> list[Request]:
-        """`count` requests for each path that this worker has read, and is at work on, when this returns."""
+        """Send `count` requests for each path to this worker; when this returns it is working on all of them."""
         with self.only(worker):
             requests = [Request(self._cache.address, path, method) for path in paths for _ in range(count)]
-            # A worker takes its connections in turn, so when it answers this one it has seen all before; and those that
-            # wait for each other take a few turns of its loop more.
+            # A worker accepts connections in turn, so once it answers this one it has read all others; requests that
+            # wait for each other need a few more turns of its loop.
             for _ in range(TURNS):
                 assert Request(self._cache.address, LAST).answer().status == 400
         return requests
