@@ -7,18 +7,11 @@ import pytest
 
 from tests.harness.components import require
 from tests.harness.content import APP
-from tests.harness.fixture_types import MakePuller
 from tests.harness.images import KiB, MiB, make_image, make_index, random_bytes
 from tests.harness.pullers import Puller
 from tests.harness.upstream import FakeUpstream
 
 DATA = random_bytes(4 * MiB, seed=3)
-
-
-@pytest.fixture
-def direct(upstream: FakeUpstream, make_puller: MakePuller) -> Puller:
-    """A client of the upstream, with nothing between."""
-    return make_puller(upstream.url)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import requests
 
 from tests.harness.cdn import FakeCdn
 from tests.harness.content import APP, OCI_INDEX, digest_of
-from tests.harness.fixture_types import MakePuller, MakeUpstream
+from tests.harness.fixture_types import MakeUpstream
 from tests.harness.images import KiB, MiB, make_artifact, make_fallback_tag, make_image, random_bytes
 from tests.harness.pullers import Puller
 from tests.harness.raw import RawServer
@@ -19,12 +19,6 @@ from tests.harness.upstream import FakeUpstream
 
 DATA = random_bytes(1 * MiB, seed=1)
 SECONDS = 30.0
-
-
-@pytest.fixture
-def direct(upstream: FakeUpstream, make_puller: MakePuller) -> Puller:
-    """A client of the upstream, with nothing between."""
-    return make_puller(upstream.url)
 
 
 @pytest.mark.parametrize(
@@ -86,8 +80,7 @@ def test_referrers_and_their_fallback_tag(upstream: FakeUpstream, direct: Puller
     assert direct.manifest(make_fallback_tag(upstream, image.digest)).json()["manifests"] == listed.json()["manifests"]
 
 
-def test_a_held_body_stops_exactly_there_and_goes_on(upstream: FakeUpstream, direct: Puller) -> None:
-    blob = upstream.add_blob(DATA)
+def test_a_held_body_stops_exactly_there_and_goes_on(upstream: FakeUpstream, direct: Puller, blob: str) -> None:
     upstream.faults.hold_at = 300_000
     pulls = [direct.start_blob(APP, blob) for _ in range(3)]
     for pull in pulls:
@@ -105,29 +98,25 @@ def test_a_held_body_stops_exactly_there_and_goes_on(upstream: FakeUpstream, dir
     assert (upstream.gets(blob), upstream.bytes_sent(blob)) == (3, 300_000 + 2 * MiB)
 
 
-def test_cuts_one_per_attempt(upstream: FakeUpstream, direct: Puller) -> None:
-    blob = upstream.add_blob(DATA)
+def test_cuts_one_per_attempt(upstream: FakeUpstream, direct: Puller, blob: str) -> None:
     upstream.faults.cut_after = [0, 5000]
     results = [direct.start_blob(APP, blob).finish() for _ in range(3)]
     assert [(result.size, result.complete) for result in results] == [(0, False), (5000, False), (MiB, True)]
 
 
-def test_a_reset_is_an_error_not_an_end(upstream: FakeUpstream, direct: Puller) -> None:
-    blob = upstream.add_blob(DATA)
+def test_a_reset_is_an_error_not_an_end(upstream: FakeUpstream, direct: Puller, blob: str) -> None:
     upstream.faults.cut_after, upstream.faults.reset = 5000, True
     assert isinstance(direct.start_blob(APP, blob).finish().error, ConnectionResetError)
 
 
-def test_one_byte_is_wrong_once(upstream: FakeUpstream, direct: Puller) -> None:
-    blob = upstream.add_blob(DATA)
+def test_one_byte_is_wrong_once(upstream: FakeUpstream, direct: Puller, blob: str) -> None:
     upstream.faults.corrupt_at, upstream.faults.corrupt_times = 700_000, 1
     wrong = direct.blob(blob, headers={"Range": "bytes=500000-"}).body
     assert [i for i, byte in enumerate(wrong) if byte != DATA[500_000 + i]] == [200_000]
     assert direct.blob(blob).body == DATA
 
 
-def test_lengths_that_lie_and_lengths_that_are_missing(upstream: FakeUpstream, direct: Puller) -> None:
-    blob = upstream.add_blob(DATA)
+def test_lengths_that_lie_and_lengths_that_are_missing(upstream: FakeUpstream, direct: Puller, blob: str) -> None:
     upstream.faults.length_lie = 10
     with pytest.raises(http.client.IncompleteRead):
         direct.blob(blob)
@@ -165,8 +154,7 @@ def test_scripted_answers(upstream: FakeUpstream, direct: Puller) -> None:
     assert direct.manifest("1").status == 200
 
 
-def test_requests_that_wait_before_the_head(upstream: FakeUpstream, direct: Puller) -> None:
-    blob = upstream.add_blob(DATA)
+def test_requests_that_wait_before_the_head(upstream: FakeUpstream, direct: Puller, blob: str) -> None:
     upstream.faults.hold_before = "GET .*/blobs/"
     pull = direct.start_blob(APP, blob)
     upstream.wait_until(lambda: upstream.asked("GET", blob)[0].held if upstream.gets(blob) else False)
@@ -224,8 +212,7 @@ def test_a_tag_that_moves_between_head_and_get(upstream: FakeUpstream, direct: P
 
 
 @pytest.mark.parametrize("status", [302, 307])
-def test_blobs_from_the_cdn(upstream: FakeUpstream, cdn: FakeCdn, status: int) -> None:
-    blob = upstream.add_blob(DATA)
+def test_blobs_from_the_cdn(upstream: FakeUpstream, cdn: FakeCdn, status: int, blob: str) -> None:
     upstream.faults.redirect_blobs_to, upstream.faults.redirect_status = cdn, status
     upstream.faults.set_cookie, cdn.one_use = True, True
     with requests.Session() as session:
@@ -258,8 +245,7 @@ def test_it_goes_away_and_comes_back_on_its_port(upstream: FakeUpstream, direct:
     assert direct.get("/v2/").status == 200
 
 
-def test_pacing(upstream: FakeUpstream, direct: Puller) -> None:
-    blob = upstream.add_blob(DATA)
+def test_pacing(upstream: FakeUpstream, direct: Puller, blob: str) -> None:
     upstream.faults.rate = 4 * MiB
     assert direct.start_blob(APP, blob).finish().seconds > 0.2
 
