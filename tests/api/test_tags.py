@@ -28,65 +28,6 @@ def test_an_unchanged_tag_costs_a_head_and_no_counted_pull(upstream: FakeUpstrea
     assert upstream.counted_pulls == 0
 
 
-def test_a_cold_tag_is_resolved_once_and_fetched_by_its_digest(upstream: FakeUpstream, puller: Puller) -> None:
-    image = make_image(upstream, tag="latest")
-    assert puller.manifest("latest").body == image.manifest
-    assert [(each.method, each.name) for each in upstream.exchanges] == [("HEAD", "latest"), ("GET", image.digest)]
-
-
-def test_a_moved_tag_is_followed_at_once(upstream: FakeUpstream, puller: Puller) -> None:
-    make_image(upstream, tag="latest", seed=1)
-    puller.manifest("latest")
-    new = make_image(upstream, tag="latest", seed=2)
-    upstream.forget()
-
-    answer = puller.manifest("latest")
-
-    assert told(answer) == (200, "miss", new.digest)
-    assert answer.body == new.manifest
-    assert [each.name for each in upstream.requests("GET")] == [new.digest]
-
-
-def test_a_tag_that_moves_back_costs_no_pull(upstream: FakeUpstream, puller: Puller) -> None:
-    old = make_image(upstream, tag="latest", seed=1)
-    puller.manifest("latest")
-    make_image(upstream, tag="latest", seed=2)
-    puller.manifest("latest")
-    upstream.tag(APP, "latest", old.digest)
-    upstream.forget()
-    assert told(puller.manifest("latest"))[::2] == (200, old.digest)
-    assert upstream.counted_pulls == 0
-
-
-def test_a_tag_that_moves_between_two_questions_is_one_image_or_the_other(
-    upstream: FakeUpstream, puller: Puller
-) -> None:
-    old, new = make_image(upstream, tag="latest", seed=1), make_image(upstream, tag=None, seed=2)
-    upstream.faults.move_tag_after_head["latest"] = new.digest
-    answer = puller.manifest("latest")
-    assert (told(answer)[2], answer.body) == (old.digest, old.manifest)
-    assert told(puller.manifest("latest"))[2] == new.digest
-
-
-def test_a_tag_that_moves_and_takes_its_manifest_along_is_asked_for_by_name(
-    upstream: FakeUpstream, puller: Puller
-) -> None:
-    old, new = make_image(upstream, tag="latest", seed=1), make_image(upstream, tag=None, seed=2)
-    upstream.faults.move_tag_after_head["latest"] = new.digest
-    upstream.faults.answer(f"GET .*/manifests/{old.digest}", 404)
-    answer = puller.manifest("latest")
-    assert (told(answer)[2], answer.body) == (new.digest, new.manifest)
-
-
-def test_a_deleted_tag_is_gone_and_stays_forgotten(upstream: FakeUpstream, puller: Puller) -> None:
-    make_image(upstream, tag="latest")
-    puller.manifest("latest")
-    upstream.untag(APP, "latest")
-    assert code(puller.manifest("latest")) == (404, "MANIFEST_UNKNOWN")
-    upstream.stop()
-    assert puller.manifest("latest").status in (503, 504)
-
-
 def test_a_silent_upstream_is_waited_for_for_as_long_as_the_operator_says(
     upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller
 ) -> None:
@@ -182,19 +123,6 @@ def test_forty_clients_at_once_cost_one_head(upstream: FakeUpstream, puller: Pul
     assert len(upstream.exchanges) == upstream.heads("latest") == 1
 
 
-def test_forty_clients_of_a_cold_tag_cost_one_head_and_one_get(
-    upstream: FakeUpstream, puller: Puller, workers: Workers
-) -> None:
-    image = make_image(upstream, tag="latest")
-    upstream.faults.hold_before = "HEAD .*/manifests/latest"
-    requests = workers.send(workers.first, LATEST, count=20)
-    requests += workers.send(workers.second, LATEST, count=20)
-    upstream.faults.gate.set()
-
-    assert {request.answer().body for request in requests} == {image.manifest}
-    assert [(each.method, each.name) for each in upstream.exchanges] == [("HEAD", "latest"), ("GET", image.digest)]
-
-
 @pytest.mark.parametrize(
     ("theirs", "ours", "tries"),
     [(404, 404, 1), (401, 403, 1), (429, 429, 1), (500, 503, 2)],  # what may pass in a moment is asked once more
@@ -246,50 +174,3 @@ def test_containerds_order_costs_two_heads_and_one_pull(
     assert told(stale) == (200, "stale", image.digest)
     assert stale.body == image.manifest
     assert told(puller.head(LATEST)) == (200, "stale", image.digest)
-
-
-@pytest.mark.parametrize("fault", ["no_digest_header", "no_head"])
-def test_where_a_head_does_not_tell_a_get_does(upstream: FakeUpstream, puller: Puller, fault: str) -> None:
-    image = make_image(upstream, tag="latest")
-    setattr(upstream.faults, fault, True)
-    assert told(puller.head(LATEST)) == (200, "miss", image.digest)
-    answer = puller.manifest("latest")
-    assert (told(answer)[2], answer.body) == (image.digest, image.manifest)
-    new = make_image(upstream, tag="latest", seed=2)
-    assert told(puller.manifest("latest"))[2] == new.digest
-    by_digest = make_image(upstream, tag=None, seed=3)
-    assert puller.head(f"/v2/{APP}/manifests/{by_digest.digest}").status == 200
-
-
-def test_a_manifest_that_is_not_its_digest_reaches_nobody(
-    upstream: FakeUpstream, cache: CacheServer, puller: Puller
-) -> None:
-    image = make_image(upstream, tag="latest")
-    upstream.faults.manifest_bytes_override[image.digest] = image.manifest[:-1] + b" "
-    assert code(puller.manifest("latest")) == (502, "UNKNOWN")
-    assert code(puller.manifest(image.digest)) == (502, "UNKNOWN")
-    assert [*cache.root.glob("blobs/*/*/*")] == []
-
-    upstream.faults.manifest_bytes_override.clear()
-    assert puller.manifest("latest").body == image.manifest
-
-
-def test_a_tag_that_moved_before_the_outage_is_served_as_it_was_last_pulled(
-    upstream: FakeUpstream, puller: Puller
-) -> None:
-    make_image(upstream, tag="latest", seed=1)
-    puller.manifest("latest")
-    new = make_image(upstream, tag="latest", seed=2)
-    assert told(puller.head(LATEST))[2] == new.digest  # as containerd asks …
-    assert puller.manifest(new.digest).body == new.manifest  # … and then fetches
-    upstream.stop()
-    assert told(puller.manifest("latest")) == (200, "stale", new.digest)
-
-
-def test_a_moved_tag_whose_manifest_cannot_be_had_is_served_as_it_was(upstream: FakeUpstream, puller: Puller) -> None:
-    old = make_image(upstream, tag="latest", seed=1)
-    puller.manifest("latest")
-    make_image(upstream, tag="latest", seed=2)
-    upstream.faults.rate_limit = 0
-    for _ in range(2):
-        assert told(puller.manifest("latest")) == (200, "stale", old.digest)

@@ -18,6 +18,7 @@ from registry_cache.errors import (
     TooManyRequests,
     UpstreamCorrupt,
     UpstreamError,
+    UpstreamTimeout,
     UpstreamUnavailable,
 )
 from registry_cache.oci.digest import Digest
@@ -125,14 +126,16 @@ def test_a_tag_that_moved_brings_the_new_manifest_at_once(upstream: FakeUpstream
     old = publish(upstream, 1)
     worker.get()
     new = publish(upstream, 2)
+    upstream.forget()
     answer = worker.get()
     assert (answer.outcome, answer.digest, answer.data) == (Outcome.MISS, new, document(2))
+    assert [each.name for each in upstream.requests("GET")] == [str(new)]
     assert worker.get().outcome is Outcome.REVALIDATED
     assert worker.get(old).outcome is Outcome.HIT
     upstream.tag(str(APP), "latest", str(old))
     back = worker.get()
     assert (back.digest, back.data) == (old, document(1))
-    assert upstream.counted_pulls == 2
+    assert upstream.counted_pulls == 1
 
 
 def test_a_deleted_tag_is_forgotten(upstream: FakeUpstream, worker: Worker, store: Store) -> None:
@@ -144,6 +147,9 @@ def test_a_deleted_tag_is_forgotten(upstream: FakeUpstream, worker: Worker, stor
             worker.get()
     assert store.records.tags(HUB, APP) == []
     assert worker.get(digest).outcome is Outcome.HIT
+    upstream.stop()
+    with pytest.raises((UpstreamUnavailable, UpstreamTimeout)):
+        worker.get()
 
 
 def test_a_fresh_tag_is_not_asked_about(upstream: FakeUpstream, worker: Worker) -> None:
@@ -282,6 +288,11 @@ def test_bytes_that_are_not_the_digests_are_fetched_once_more(
     assert upstream.gets(str(digest)) == 2
     assert not store.wrong_blobs()
     assert store.records.manifest(HUB, APP, digest) is None
+    with pytest.raises(UpstreamCorrupt):
+        worker.get(digest)
+    assert store.files("blobs") == set()
+    upstream.faults.manifest_bytes_override.clear()
+    assert worker.get().data == document(1)
 
 
 def test_a_manifest_that_breaks_off_is_an_error(upstream: FakeUpstream, worker: Worker) -> None:
@@ -314,10 +325,13 @@ def test_the_tag_moves_and_takes_its_manifest_with_it(upstream: FakeUpstream, wo
 def test_a_head_that_tells_nothing_is_followed_by_a_get(upstream: FakeUpstream, worker: Worker, knob: str) -> None:
     digest = publish(upstream, 1)
     setattr(upstream.faults, knob, True)
+    head = worker.head()
+    assert (head.outcome, head.digest) == (Outcome.MISS, digest)
     answer = worker.get()
     assert (answer.digest, answer.data) == (digest, document(1))
     publish(upstream, 2)
     assert worker.get().data == document(2)
+    assert worker.head(publish(upstream, 3, tag=None)).size == len(document(3))
 
 
 def test_a_digest_of_another_repository_needs_a_proof(upstream: FakeUpstream, worker: Worker) -> None:
