@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 
-REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(\[[a-z,]+\])?\s*>=\s*(?P<version>[0-9][0-9.]*)")
+REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(\[[a-z,]+\])?\s*>=\s*(?P<version>[0-9][0-9.]*)(, < [0-9.]+)?")
 
 
 def lowest(setup_cfg: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
-"""What gunicorn's master holds for those who watch: the workers' scoreboard, and the socket of ``http.debug.addr``.
+"""The socket of ``http.debug.addr``, which gunicorn's master holds for monitoring.
 
-That socket is one more listener of gunicorn's, so every worker answers there, and a stop closes it. It is kept out of
-whatever gunicorn does with its listeners by their configured addresses, which it has none of.
+It is one more listener of gunicorn's, so every worker answers there, and a stop closes it. gunicorn
+treats its listeners by their configured addresses, and this one has no such address: it is set apart meanwhile.
 """
 
 from __future__ import annotations
@@ -9,25 +9,20 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from gunicorn.sock import TCP6Socket, TCPSocket
-
 from registry_cache.config.model import DebugConfig
-from registry_cache.runtime.log import Log
 from registry_cache.server import active_config
-from registry_cache.server.metrics_slots import Scoreboard
+from registry_cache.server.bind import CannotListen
+from registry_cache.server.gunicorn_internals import Master
 
 # By this a master that takes over from another (USR2) knows which descriptor is the socket, and of which address. Not
 # REGISTRY_…: those are keys of the configuration.
 _VARIABLE = "_CACHE_DEBUG_FD"
-
-_LOG = Log(__name__)
 
 
 class _Held:
     """Of this master, and of the workers that inherit it."""
 
     def __init__(self) -> None:
-        self.scoreboard: Scoreboard | None = None
         self.listener: Any = None
         self.descriptor: int | None = None
         self.config: DebugConfig | None = None
@@ -36,75 +31,38 @@ class _Held:
 _held = _Held()
 
 
-class Unusable(Exception):
-    """Why ``http.debug.addr`` cannot be listened on."""
-
-
-def start(server: Any, place: str | None) -> None:
-    """Called once, before anything listens; ``place`` is a folder in memory. Raises Unusable."""
-    try:
-        _held.scoreboard = Scoreboard(place)
-    except OSError as error:
-        _count_apart(error)
+def start(master: Master) -> None:
+    """Called once, before anything listens. Raises CannotListen."""
     config = active_config.current().http.debug
     descriptor, _, address = os.environ.pop(_VARIABLE, "").partition(" ")
     if descriptor and config and address == _address(config):
-        _hold(_socket(server, config, int(descriptor)), config)
+        _hold(_socket(master, config, int(descriptor)), config)
         return
     if descriptor:
-        # Else clients would connect to it, and wait for nobody.
+        # Otherwise clients would connect to it, and nobody would answer.
         os.close(int(descriptor))
-    _replace(server, config)
+    _replace(master, config)
 
 
-def listen(server: Any) -> None:
+def listen(master: Master) -> None:
     """Called when gunicorn has its own listeners, at the start and at each reload."""
-    if _held.listener is not None and _held.listener not in server.LISTENERS:
-        server.LISTENERS.append(_held.listener)
+    if _held.listener is not None and _held.listener not in master.listeners:
+        master.listeners.append(_held.listener)
 
 
-def reload(server: Any, config: DebugConfig | None) -> None:
-    """Called before gunicorn reloads: it may close its listeners. Raises Unusable, and then nothing has changed."""
+def reload(master: Master, config: DebugConfig | None) -> None:
+    """Called before gunicorn reloads: it may close its listeners. Raises CannotListen, and then nothing has changed."""
     if config is None or _held.config is None or _address(config) != _address(_held.config):
-        _replace(server, config)
+        _replace(master, config)
     _held.config = config
-    _set_apart(server)
+    _set_apart(master)
 
 
-def hand_over(server: Any) -> None:
+def hand_over(master: Master) -> None:
     """Called in the process that becomes the next master by USR2."""
     if _held.config is not None:
-        _set_apart(server)
-        server.cfg.env_orig[_VARIABLE] = f"{_held.descriptor} {_address(_held.config)}"
-
-
-def stop() -> None:
-    """Called when the last worker has ended."""
-    if _held.scoreboard is not None:
-        _held.scoreboard.remove()
-
-
-def fork(server: Any, worker: Any) -> None:
-    """Called before a worker is forked."""
-    worker.slot = None
-    if _held.scoreboard is None:
-        return
-    try:
-        worker.slot = _held.scoreboard.take(other.slot for other in server.WORKERS.values())
-    except OSError as error:
-        _count_apart(error)
-
-
-def forked(worker: Any) -> None:
-    """Called in a new worker, before it loads the application."""
-    if _held.scoreboard is not None and worker.slot is not None:
-        _held.scoreboard.join(worker.slot)
-
-
-def ended(worker: Any) -> None:
-    """Called when a worker has ended."""
-    if _held.scoreboard is not None and worker.slot is not None:
-        _held.scoreboard.forget(worker.slot)
+        _set_apart(master)
+        master.tell_next_master(_VARIABLE, f"{_held.descriptor} {_address(_held.config)}")
 
 
 def is_debug(listener: Any) -> bool:
@@ -115,12 +73,12 @@ def is_debug(listener: Any) -> bool:
     return bool(listener.fileno() == _held.descriptor)
 
 
-def mains(server: Any) -> list[Any]:
+def main_listeners(master: Master) -> list[Any]:
     """Return gunicorn's listeners but for that of ``http.debug.addr``."""
-    return [listener for listener in server.LISTENERS if not is_debug(listener)]
+    return [listener for listener in master.listeners if not is_debug(listener)]
 
 
-def where() -> str | None:
+def address_line() -> str | None:
     """Return what to say at the start; None where nothing listens on an address of its own."""
     if _held.listener is None:
         return None
@@ -128,11 +86,11 @@ def where() -> str | None:
     return f"metrics and health on http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def _replace(server: Any, config: DebugConfig | None) -> None:
+def _replace(master: Master, config: DebugConfig | None) -> None:
     before = _held.listener
-    listener = _open(server, config) if config else None
+    listener = _open(master, config) if config else None
     if before is not None:
-        _set_apart(server)
+        _set_apart(master)
         before.close()
     _hold(listener, config)
 
@@ -146,23 +104,18 @@ def _address(config: DebugConfig) -> str:
     return f"{config.host or '0.0.0.0'}:{config.port}"  # noqa: S104 (the operator wrote `:5001`: all interfaces)
 
 
-def _open(server: Any, config: DebugConfig) -> Any:
+def _open(master: Master, config: DebugConfig) -> Any:
     try:
-        return _socket(server, config)
+        return _socket(master, config)
     except OSError as error:
         reason = error.strerror or "not an address of this machine"
         words = f"http.debug.addr: cannot listen on {_address(config)}: {reason}; name another"
-        raise Unusable(words) from error
+        raise CannotListen(words) from error
 
 
-def _socket(server: Any, config: DebugConfig, descriptor: int | None = None) -> Any:
-    kind = TCP6Socket if ":" in config.host else TCPSocket
-    return kind((_address(config).rpartition(":")[0], config.port), server.cfg, server.log, fd=descriptor)
+def _socket(master: Master, config: DebugConfig, descriptor: int | None = None) -> Any:
+    return master.open_listener(_address(config).rpartition(":")[0], config.port, descriptor)
 
 
-def _set_apart(server: Any) -> None:
-    server.LISTENERS = mains(server)
-
-
-def _count_apart(error: OSError) -> None:
-    _LOG.warning("no room for shared metrics: each worker tells its own", error=error.strerror)
+def _set_apart(master: Master) -> None:
+    master.listeners = main_listeners(master)

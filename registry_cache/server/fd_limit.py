@@ -5,26 +5,26 @@ from __future__ import annotations
 import resource
 
 # The client's connection, and the file or the upstream's connection that it is fed from.
-_EACH = 2
+_FILES_PER_CONNECTION = 2
 # The listener, the store's locks, gevent's own, the log.
-_BESIDES = 100
-# Where the hard limit is "unlimited": more is never used, and some programs that we start close every number below it.
-_MOST = 1_048_576
+_OTHER_FILES = 100
+# Used if the hard limit is "unlimited": more is never needed, and some programs that we start close every number below.
+_LIMIT_MAX = 1_048_576
 
 
 def raise_limit() -> int:
     """Raise this process's limit as far as it may; return it. What is forked from now on has the same."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MOST if hard == resource.RLIM_INFINITY else min(hard, _MOST)
+    wanted = _LIMIT_MAX if hard == resource.RLIM_INFINITY else min(hard, _LIMIT_MAX)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         return wanted
-    return _MOST if soft == resource.RLIM_INFINITY else soft
+    return _LIMIT_MAX if soft == resource.RLIM_INFINITY else soft
 
 
 def too_few(limit: int, connections: int) -> str | None:
     """Return what to tell the operator where a worker of so many connections would run out of ``limit``."""
-    needed = connections * _EACH + _BESIDES
+    needed = connections * _FILES_PER_CONNECTION + _OTHER_FILES
     if limit >= needed:
         return None
     return (

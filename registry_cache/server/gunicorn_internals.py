@@ -1,57 +1,377 @@
-"""What gunicorn works out anew for each request, though it is the same for thousands of them (docs/adr/0014)."""
+"""Every private or undocumented name of a dependency that we replace, override or read; no other module does.
+
+gunicorn and gevent promise little beyond settings and server hooks. ``INTERNALS`` lists what we use besides, and what
+for. The list is checked when this module is imported, which is at the start of the server: a version that has changed
+one of them stops the start with one message, and not a pull.
+"""
 
 from __future__ import annotations
 
-import io
-import time
-from functools import lru_cache
+import gc
+import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
-from cachetools import LRUCache, cached
+import gevent
+from gevent import socket
 from gunicorn import util
-from gunicorn.http import message, wsgi
+from gunicorn.arbiter import Arbiter
+from gunicorn.http import wsgi
+from gunicorn.sock import TCP6Socket, TCPSocket
+from gunicorn.workers import ggevent
+from prometheus_client import values
 
-# Addresses of clients or proxies of which it is known whether they are believed.
-_PEERS = 1024
+from registry_cache.runtime.connection import ENVIRON_KEY
+from registry_cache.server import bad_request, send_timeout
+from registry_cache.server.dependency_check import Internal, check
+from registry_cache.server.response import HeadBuffer
 
-# What a worker of ours sets anew when it stops.
-_MOVES = "graceful_timeout"
+_ARBITER = "gunicorn.arbiter:Arbiter"
+_WORKER = "gunicorn.workers.base:Worker"
+_ASYNC = "gunicorn.workers.base_async:AsyncWorker"
+_GEVENT_WORKER = "gunicorn.workers.ggevent:GeventWorker"
+_WSGI = "gunicorn.http.wsgi"
+_MESSAGE = "gunicorn.http.message:Message"
+_SOCKET = "gevent._socketcommon:SocketMixin"
+_TLS_SOCKET = "gevent.ssl:SSLSocket"
+_VALUES = "prometheus_client.values"
 
-_http_date = util.http_date
-_ErrorStream = wsgi.WSGIErrorsWrapper
+_SIGNAL = ("self", "sig", "frame")
+_HANDLE = ("self", "listener", "client", "addr")
+_HANDLE_REQUEST = ("self", "listener_name", "req", "sock", "addr")
+_WRITE_ERROR = ("sock", "status_int", "reason", "mesg")
+
+INTERNALS = (
+    # The master.
+    Internal(f"{_ARBITER}.handle_hup", "a reload that is tried first", ("self",), "run", "handle_%s"),
+    Internal(f"{_ARBITER}.manage_workers", "a look at the workers' memory", ("self",), "run"),
+    Internal(f"{_ARBITER}.spawn_worker", "new workers beside old ones", ("self",), "spawn_workers"),
+    Internal(f"{_ARBITER}.num_workers", "new workers beside old ones", None, "manage_workers"),
+    Internal(f"{_ARBITER}.WORKERS", "new workers beside old ones", None, "manage_workers"),
+    Internal(f"{_ARBITER}.LISTENERS", "the listener of http.debug.addr", None, "reload"),
+    Internal(f"{_ARBITER}.systemd", "sockets that are not ours to close", None, "start", instance=True),
+    Internal(f"{_ARBITER}.START_CTX", "the command that USR2 runs", None, "reexec"),
+    Internal("gunicorn.config:Config.env_orig", "a socket for USR2", None, f"{_ARBITER}.reexec", instance=True),
+    Internal("gunicorn.config:Config.settings", "an address by --bind", None, "__getattr__", instance=True),
+    Internal("gunicorn.sock:TCPSocket", "the listener of http.debug.addr", ("address", "conf", "log", "fd")),
+    Internal("gunicorn.sock:TCP6Socket", "the listener of http.debug.addr", ("address", "conf", "log", "fd")),
+    # The worker.
+    Internal(f"{_GEVENT_WORKER}.patch", "listeners that know their address", ("self",), "init_process"),
+    Internal(f"{_GEVENT_WORKER}.sockets", "listeners that know their address", None, "run", instance=True),
+    Internal(f"{_GEVENT_WORKER}.server_class", "how many connections a turn accepts", None, "run"),
+    Internal(f"{_WORKER}.load_wsgi", "what the application is told", ("self",), "init_process"),
+    Internal(f"{_WORKER}.wsgi", "what the application is told", None, f"{_ASYNC}.handle_request", instance=True),
+    Internal(f"{_WSGI}:default_environ", "what the application is told", None, "default_environ", "gunicorn.socket"),
+    Internal(f"{_WORKER}.init_signals", "one INT and not two", ("self",), "init_process"),
+    Internal(f"{_GEVENT_WORKER}.handle_quit", "one exit and not two", _SIGNAL, f"{_WORKER}.init_signals"),
+    Internal(f"{_GEVENT_WORKER}.notify", "connections that end at a stop", ("self",), "run"),
+    Internal(f"{_GEVENT_WORKER}.alive", "connections that end at a stop", None, "run", instance=True),
+    Internal(f"{_GEVENT_WORKER}.run", "downloads that end before the worker", ("self",), f"{_WORKER}.init_process"),
+    Internal(f"{_GEVENT_WORKER}.timeout_ctx", "bounds of a request's head", ("self",), f"{_ASYNC}.handle"),
+    Internal(f"{_GEVENT_WORKER}.handle", "TLS, and who is served first", _HANDLE, "run"),
+    Internal(f"{_GEVENT_WORKER}.handle_request", "bodies nobody reads", _HANDLE_REQUEST, f"{_ASYNC}.handle"),
+    Internal(f"{_MESSAGE}.force_close", "bodies nobody reads", ("self",)),
+    Internal(f"{_MESSAGE}._expected_100_continue", "bodies nobody reads", None, f"{_WSGI}:create", instance=True),
+    Internal(f"{_MESSAGE}.headers", "bodies nobody reads", None, f"{_WSGI}:create", instance=True),
+    # Answers.
+    Internal("gunicorn.util:write_error", "errors in JSON", _WRITE_ERROR, f"{_WORKER}.handle_error"),
+    Internal(f"{_WSGI}:Response", "parts of files, and a head with its body", ("req", "sock", "cfg"), "create"),
+    Internal(f"{_WSGI}:Response.close", "a head without a body", ("self",), f"{_ASYNC}.handle_request"),
+    Internal(f"{_WSGI}:Response.write", "parts of files", ("self", "arg"), f"{_ASYNC}.handle_request"),
+    Internal(f"{_WSGI}:Response.send_headers", "parts of files", ("self",), "write"),
+    Internal(f"{_WSGI}:Response.sent", "parts of files", None, "write", instance=True),
+    Internal(f"{_WSGI}:Response.response_length", "parts of files", None, "write", instance=True),
+    Internal("gunicorn.config:Config.__getattr__", "settings without a call", ("self", "name")),
+    # Connections.
+    Internal(f"{_SOCKET}._wait", "clients that read nothing", None, "send"),
+    Internal(f"{_TLS_SOCKET}._wait", "clients that read nothing", None, "send"),
+    Internal(f"{_SOCKET}._write_event", "clients that read nothing", None, "send", instance=True),
+    Internal(f"{_TLS_SOCKET}._write_event", "clients that read nothing", None, "send", instance=True),
+    Internal(f"{_TLS_SOCKET}.__init__", "renewed certificates", None, "gevent.ssl:SSLContext.wrap_socket", "_context"),
+    # Metrics.
+    Internal(f"{_VALUES}:ValueClass", "metrics by slots", None, "prometheus_client.metrics:Counter._metric_init"),
+    Internal(
+        f"{_VALUES}:MultiProcessValue", "metrics by slots", ("process_identifier",), "MultiProcessValue", "{}_{}.db"
+    ),
+)
+check(INTERNALS)
 
 
-def install(settings: Any) -> None:
-    """Let this process remember it. ``settings`` are gunicorn's own; none but how long a stop takes may change now."""
-    util.http_date = http_date
-    message._ip_in_allow_list = cached(LRUCache(_PEERS), _peer)(message._ip_in_allow_list)
-    wsgi.WSGIErrorsWrapper = lru_cache(maxsize=1)(_Errors)
-    # Each is a call to a call where it is asked for, thirty times a request.
-    vars(settings).update({name: each.get() for name, each in settings.settings.items() if name != _MOVES})
+class Master(Arbiter):
+    """gunicorn's master process, as the documented hook ``on_starting`` makes ours of it (docs/adr/0016)."""
+
+    _may_reload: Callable[[Master], bool]
+    _every_second: Callable[[Master], None]
+
+    @staticmethod
+    def take_over(
+        arbiter: Arbiter,
+        command: list[str],
+        may_reload: Callable[[Master], bool],
+        every_second: Callable[[Master], None],
+    ) -> None:
+        """Turn ``arbiter`` into ours. ``command`` starts the next master by USR2, the program's name included."""
+        arbiter.__class__ = Master
+        arbiter._may_reload, arbiter._every_second = may_reload, every_second
+        arbiter.START_CTX["args"] = command
+
+    def handle_hup(self) -> None:
+        """Called by gunicorn, which by itself ends its master over whatever a reload finds wrong."""
+        if self._may_reload(self):
+            super().handle_hup()
+
+    def manage_workers(self) -> None:
+        """Called by gunicorn every second."""
+        self._every_second(self)
+        super().manage_workers()
+
+    @property
+    def workers(self) -> dict[int, Any]:
+        """The workers that live, by process id: also those that only finish what they began."""
+        workers: dict[int, Any] = self.WORKERS
+        return workers
+
+    @property
+    def wanted_workers(self) -> int:
+        """How many workers are to serve."""
+        return int(self.num_workers)
+
+    def start_worker(self) -> None:
+        """Fork one worker more."""
+        self.spawn_worker()
+
+    @property
+    def listeners(self) -> list[Any]:
+        """What each new worker listens on; empty once a stop has begun."""
+        listeners: list[Any] = self.LISTENERS
+        return listeners
+
+    @listeners.setter
+    def listeners(self, listeners: list[Any]) -> None:
+        self.LISTENERS = listeners
+
+    @property
+    def has_systemd_sockets(self) -> bool:
+        """Whether the sockets were handed over by systemd."""
+        return bool(self.systemd)
+
+    def binds_to(self, address: str) -> bool:
+        """Tell whether the settings name ``address`` and nothing else: ``--bind`` goes before the configuration."""
+        return bool(self.cfg.settings["bind"].value == [address])
+
+    def open_listener(self, host: str, port: int, descriptor: int | None) -> Any:
+        """Return a listener of the kind that gunicorn has; it takes over ``descriptor``. Raises OSError."""
+        kind = TCP6Socket if ":" in host else TCPSocket
+        return kind((host, port), self.cfg, self.log, fd=descriptor)
+
+    def tell_next_master(self, name: str, value: str) -> None:
+        """Set a variable in the environment of the command that USR2 runs."""
+        self.cfg.env_orig[name] = value
 
 
-def http_date(timestamp: float | None = None) -> str:
-    """Return a moment, or now, for ``Date``."""
-    return _date_of(int(time.time() if timestamp is None else timestamp))
+class GunicornWorker(ggevent.GeventWorker):
+    """gunicorn's worker. What is ours to decide it asks ``worker.Worker``, which says how."""
+
+    wsgi: Callable[..., Any]
+    sockets: list[Any]
+    _is_quitting = False
+
+    def listener(self, accepting: socket.socket) -> socket.socket:
+        raise NotImplementedError
+
+    def acceptor(self, listener: Any, connections: int, context: Any) -> Any:
+        raise NotImplementedError
+
+    def connect(self, listener: Any, client: Any, address: Any) -> Any | None:
+        raise NotImplementedError
+
+    def request_timeout(self) -> AbstractContextManager[Any]:
+        raise NotImplementedError
+
+    def stopping(self) -> None:
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        raise NotImplementedError
+
+    def patch(self) -> None:
+        """Called by gunicorn in each new worker, before the application is loaded."""
+        super().patch()
+        self.sockets = [self.listener(each) for each in self.sockets]
+        # gunicorn has no setting for the class of its answers, nor for what it says where there is no request.
+        wsgi.Response = Response
+        util.write_error = write_error
+        remember_settings(self.cfg)
+
+    def server_class(self, listener: Any, spawn: Any, ssl_context: Any = None, **_: Any) -> Any:
+        """Called by gunicorn as the class of a server for ``listener``."""
+        return self.acceptor(listener, spawn.size, ssl_context)
+
+    def load_wsgi(self) -> None:
+        """Called by gunicorn in each new worker, before it serves."""
+        super().load_wsgi()
+        self.wsgi = _with_connection(self.wsgi)
+        # Modules and settings stay for good: the collector would walk them again and again, and find nothing.
+        gc.collect()
+        gc.freeze()
+
+    def init_signals(self) -> None:
+        """Called by gunicorn in each new worker."""
+        super().init_signals()
+        # Ctrl-C reaches every process of the terminal; the arbiter tells us, and twice would be a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """Called for QUIT. A second one would interrupt the exit that the first began, with a traceback."""
+        if not self._is_quitting:
+            self._is_quitting = True
+            super().handle_quit(sig, frame)
+
+    def notify(self) -> None:
+        """Called by gunicorn every second, also while it waits for connections to end before it stops."""
+        super().notify()
+        if not self.alive:
+            self.stopping()
+
+    def run(self) -> None:
+        """Called by gunicorn; serves until a stop."""
+        super().run()
+        self.finish()
+
+    def timeout_ctx(self) -> AbstractContextManager[Any]:
+        """Called by gunicorn around the wait for each request of a connection."""
+        return self.request_timeout()
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """Serve one connection, from its first byte to its end."""
+        connection = self.connect(listener, client, addr)
+        if connection is not None:
+            super().handle(listener, connection, addr)
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
+        """Serve one request; after one that carries a body, or may, close: nobody wants that body.
+
+        Over bytes that nobody read the kernel resets a connection, and a push would be told that instead of our answer.
+        gunicorn would read it to its end; a client that sends as fast as we read would never let others have a turn.
+        """
+        # The same holds for requests that come without a pause: reading one, and answering it, may never wait. After a
+        # wait a second turn would be a second one of each of hundreds of streams.
+        if not sock.has_waited:
+            gevent.sleep(0)
+        sock.has_waited = False
+        if req.method in ("GET", "HEAD") and not _carries_body(req):
+            return super().handle_request(listener_name, req, sock, addr)
+        req.force_close()
+        # Otherwise gunicorn would ask for the body before we see the request.
+        req._expected_100_continue = False
+        try:
+            return super().handle_request(listener_name, req, sock, addr)
+        finally:
+            with suppress(OSError):
+                bad_request.linger(sock)
 
 
-@lru_cache(maxsize=4)
-def _date_of(second: int) -> str:
-    date: str = _http_date(second)
-    return date
+class Response(wsgi.Response):
+    """gunicorn's answer, whose head leaves with its body, and whose body may have parts of files."""
+
+    def __init__(self, req: Any, sock: Any, cfg: Any) -> None:
+        super().__init__(req, HeadBuffer(sock), cfg)
+
+    def close(self) -> None:
+        """Called by gunicorn when the application has no more to say."""
+        super().close()
+        self.sock.flush()
+
+    def write(self, arg: Any) -> None:
+        """Called by gunicorn for each piece of a body: bytes, or an ``api.blobs.PartBody``. Raises OSError."""
+        if isinstance(arg, bytes):
+            super().write(arg)
+            return
+        self.send_headers()
+        # Only bodies of a known length come in parts.
+        length = min(arg.length, self.response_length - self.sent)
+        sent = self.sock.sendfile(arg, arg.offset, length)
+        self.sent += sent
+        if sent < length:
+            arg.fell_short(sent)
 
 
-def _peer(address: str, allowed: list[str], _networks: object) -> tuple[str, ...]:
-    """What the answer depends on: the networks are the allowed addresses, parsed."""
-    return (address, *allowed)
+class SendWaits:
+    """A socket of gevent's that is looked at while it waits to send (``send_timeout``)."""
+
+    __slots__ = ()
+
+    # Others had their turn before the request that is read now: a greenlet begins behind them all.
+    has_waited = True
+
+    def _wait(self: Any, watcher: Any, *args: Any, **kwargs: Any) -> None:
+        """Called by gevent wherever a socket would block. Raises OSError."""
+        wait = super()._wait  # type: ignore[misc]
+        if watcher is not self._write_event:
+            self.has_waited = True
+            wait(watcher, *args, **kwargs)
+            return
+        send_timeout.timeouts.begin(self)
+        try:
+            wait(watcher, *args, **kwargs)
+        finally:
+            send_timeout.timeouts.stop(self)
+
+    def wait_to_send(self: Any) -> None:
+        """Return when the kernel takes bytes again. Raises OSError."""
+        self._wait(self._write_event)
+
+    def cancel_send(self: Any, error: OSError) -> None:
+        """Let the wait to send raise ``error``."""
+        socket.cancel_wait(self._write_event, error)
 
 
-class _Errors(io.RawIOBase):
-    """``wsgi.errors``: looks where they go when there is one, since a log that is opened anew is another stream."""
+def write_error(sock: Any, status: int, _reason: str, why: str) -> None:
+    """Answer in place of ``gunicorn.util.write_error``. Raises OSError."""
+    sock.setblocking(False)
+    sock.sendall(bad_request.answer(status, why))
 
-    def __init__(self, settings: Any) -> None:
-        self._settings = settings
 
-    def write(self, data: Any) -> None:
-        """Write text. Raises OSError."""
-        _ErrorStream(self._settings).write(data)
+def remember_settings(settings: Any) -> None:
+    """Let each of gunicorn's settings be an attribute: it is two calls otherwise, thirty times a request.
+
+    But for how long a stop takes, which a worker that was replaced sets anew.
+    """
+    names = settings.settings.keys() - {"graceful_timeout"}
+    vars(settings).update({name: settings.settings[name].get() for name in names})
+
+
+def begin_tls(socket_class: type[Any], client: Any, context: Any) -> Any:
+    """Return a connection of ``socket_class``, before its handshake, that takes over the descriptor of ``client``.
+
+    ``context`` may be one that was made in the master, before gevent patched the standard library: its own method would
+    make a socket of the standard library.
+    """
+    return socket_class(client, server_side=True, do_handshake_on_connect=False, _context=context)
+
+
+def count_in_slot(slot: int) -> None:
+    """Let metrics that are imported from now on be kept in the files of ``slot`` (``metrics_file``)."""
+    values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
+
+
+def metrics_file(kind: str, slot: int) -> str:
+    """Return the name of the file in which prometheus_client keeps metrics of one kind."""
+    return f"{kind}_{slot}.db"
+
+
+def _carries_body(req: Any) -> bool:
+    return any(
+        name == "TRANSFER-ENCODING" or (name == "CONTENT-LENGTH" and value.strip("0")) for name, value in req.headers
+    )
+
+
+def _with_connection(application: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``application``, told about the connection of each request."""
+
+    def call(environ: dict[str, Any], start_response: Any) -> Any:
+        environ[ENVIRON_KEY] = environ["gunicorn.socket"].connection()
+        return application(environ, start_response)
+
+    return call

@@ -1,4 +1,4 @@
-"""gunicorn as ``registry-cache serve`` starts it: the folder that it is started in is no place to import from.
+"""gunicorn as ``registry-cache serve`` starts it: nothing is imported from the folder that it is started in.
 
 gunicorn's own command puts that folder first, for applications that lie in one. Ours is installed, and whoever may
 write into the folder could run code as the server's user.
@@ -14,8 +14,11 @@ _MODULE = "registry_cache.server.launcher"
 COMMAND = [sys.executable, "-P", "-m", _MODULE]
 
 
-def again() -> list[str]:
-    """Return what starts this process' gunicorn once more, without its arguments."""
+def command_of_this_process() -> list[str]:
+    """Return what starts this process' gunicorn once more, without its arguments.
+
+    gunicorn would run its file by the file's name, and beside that file the standard library's http is its own.
+    """
     spec = sys.modules["__main__"].__spec__
     return COMMAND if spec is not None and spec.name == _MODULE else [sys.executable, "-m", "gunicorn"]
 

@@ -1,4 +1,4 @@
-"""Workers that hold more memory than any use of theirs takes are replaced, as at a reload: nobody is cut.
+"""Replace all workers gracefully when one uses more than 512 MiB of memory.
 
 No leak is known. One in what we stand on would end with the kernel killing a worker in the midst of its transfers.
 """
@@ -8,41 +8,38 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 from registry_cache.runtime.log import Log
 from registry_cache.server import reload
+from registry_cache.server.gunicorn_internals import Master
 
 # Several times what a worker takes that is full of readers.
 MOST_BYTES = 512 * 1024 * 1024
 LOOK_SECONDS = 10.0
 
-_LOG = Log(__name__)
+_log = Log(__name__)
 
 
-def install(server: Any) -> None:
-    """Let gunicorn's arbiter look at its workers' memory now and then. It calls ``manage_workers`` every second."""
-    gunicorns = server.manage_workers
-    looked = time.monotonic()
+class MemoryGuard:
+    """Called every second in the master; looks at its workers' memory now and then."""
 
-    def manage_workers() -> None:
-        nonlocal looked
-        if time.monotonic() - looked >= LOOK_SECONDS:
-            looked = time.monotonic()
-            _look(server)
-        gunicorns()
+    def __init__(self) -> None:
+        self._looked = time.monotonic()
 
-    server.manage_workers = manage_workers
+    def __call__(self, master: Master) -> None:
+        if time.monotonic() - self._looked >= LOOK_SECONDS:
+            self._looked = time.monotonic()
+            _replace_if_large(master)
 
 
-def _look(server: Any) -> None:
+def _replace_if_large(master: Master) -> None:
     # While old ones still finish, more would follow at each look wherever it is a crowd that makes workers large.
-    if len(server.WORKERS) != server.num_workers:
+    if len(master.workers) != master.wanted_workers:
         return
-    largest = max(map(resident, server.WORKERS), default=0)
+    largest = max(map(resident, master.workers), default=0)
     if largest > MOST_BYTES:
-        _LOG.warning("a worker has grown too large: replacing all", bytes=largest, most=MOST_BYTES)
-        reload.replace(server)
+        _log.warning("a worker has grown too large: replacing all", bytes=largest, most=MOST_BYTES)
+        reload.replace_workers(master)
 
 
 def resident(pid: int) -> int:

@@ -1,4 +1,4 @@
-"""Where gunicorn's workers keep their numbers for Prometheus: files in a folder of the master's, in memory.
+"""Where gunicorn's workers keep their metrics: files in a folder of the master's, in memory.
 
 Each worker has a slot, a number that is the lowest that no other living worker has. Whoever takes a dead worker's slot
 goes on with its files: no count is lost, and there are never more files than workers lived at once.
@@ -12,8 +12,14 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from prometheus_client import multiprocess, values
+from prometheus_client import multiprocess
+
+from registry_cache.runtime.log import Log
+from registry_cache.server.gunicorn_internals import Master, count_in_slot, metrics_file
+
+_log = Log(__name__)
 
 # By this prometheus_client finds the folder, in the worker that writes and in the one that is scraped.
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
@@ -23,17 +29,17 @@ _PREFIX = "registry-cache-metrics-"
 _SIZES = {"counter": 1 << 16, "histogram": 1 << 19, "gauge_livesum": 1 << 12}
 
 
-class Scoreboard:
-    """The folder of one master, under ``place``: None for the system's own for temporary files."""
+class MetricsSlots:
+    """The folder of one master, in ``parent``: None for the system's own for temporary files."""
 
-    def __init__(self, place: str | None) -> None:
-        """Make it, and remove those of masters that were killed. Raises OSError."""
+    def __init__(self, parent: str | None) -> None:
+        """Make the folder, and remove those of masters that were killed. Raises OSError."""
         self._lock = -1
         while self._lock < 0:
-            self.folder = tempfile.mkdtemp(prefix=_PREFIX, dir=place)
+            self.folder = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
             # Inherited by the workers: the folder is in use until the last of them has ended.
-            self._lock = _hold(self.folder)
-        _sweep(Path(self.folder).parent)
+            self._lock = _lock_folder(self.folder)
+        _remove_abandoned(Path(self.folder).parent)
 
     def take(self, taken: Iterable[int]) -> int:
         """Return the slot of the next worker, which is none of those ``taken``. Raises OSError."""
@@ -43,17 +49,17 @@ class Scoreboard:
             slot += 1
         self.forget(slot)
         for kind, size in _SIZES.items():
-            self._make(f"{kind}_{slot}.db", size)
+            self._make(metrics_file(kind, slot), size)
         return slot
 
     def forget(self, slot: int) -> None:
-        """Let the gauges of a dead worker be no more; its counts stay."""
+        """Forget the gauges of a dead worker; its counts stay."""
         multiprocess.mark_process_dead(slot, self.folder)  # type: ignore[no-untyped-call]
 
     def join(self, slot: int) -> None:
         """Let this process, a worker that has imported no metric yet, count in ``slot``."""
         os.environ[VARIABLE] = self.folder
-        values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
+        count_in_slot(slot)
 
     def remove(self) -> None:
         """Remove the folder: the last worker has ended."""
@@ -68,7 +74,53 @@ class Scoreboard:
             os.rename(beside, path)
 
 
-def _hold(folder: str) -> int:
+# Of this master, and of the workers that inherit it: none where there is no room for them.
+_slots: list[MetricsSlots] = []
+
+
+def start(parent: str | None) -> None:
+    """Called once, before anything listens; ``parent`` is a folder in memory."""
+    try:
+        _slots[:] = [MetricsSlots(parent)]
+    except OSError as error:
+        _warn(error)
+
+
+def before_fork(master: Master, worker: Any) -> None:
+    """Called before a worker is forked."""
+    worker.slot = None
+    for slots in _slots:
+        try:
+            worker.slot = slots.take(other.slot for other in master.workers.values())
+        except OSError as error:
+            _warn(error)
+
+
+def after_fork(worker: Any) -> None:
+    """Called in a new worker, before it loads the application."""
+    for slots in _slots:
+        if worker.slot is not None:
+            slots.join(worker.slot)
+
+
+def worker_ended(worker: Any) -> None:
+    """Called when a worker has ended."""
+    for slots in _slots:
+        if worker.slot is not None:
+            slots.forget(worker.slot)
+
+
+def stop() -> None:
+    """Called when the last worker has ended."""
+    for slots in _slots:
+        slots.remove()
+
+
+def _warn(error: OSError) -> None:
+    _log.warning("no room for shared metrics: each worker tells its own", error=error.strerror)
+
+
+def _lock_folder(folder: str) -> int:
     """Return a descriptor that holds ``folder``; -1 where somebody holds it or has removed it. Raises OSError."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -85,11 +137,11 @@ def _hold(folder: str) -> int:
     return -1
 
 
-def _sweep(place: Path) -> None:
-    """Remove the folders under ``place`` that nobody holds, as far as they are ours."""
-    for folder in place.glob(f"{_PREFIX}*"):
+def _remove_abandoned(parent: Path) -> None:
+    """Remove the folders in ``parent`` that nobody holds, as far as they are ours."""
+    for folder in parent.glob(f"{_PREFIX}*"):
         try:
-            descriptor = _hold(str(folder)) if folder.stat().st_uid == os.geteuid() else -1
+            descriptor = _lock_folder(str(folder)) if folder.stat().st_uid == os.geteuid() else -1
         except OSError:
             continue
         if descriptor >= 0:

@@ -18,8 +18,10 @@ from registry_cache.config import Config, ConfigError, TlsConfig
 from registry_cache.errors import StoreError
 from registry_cache.runtime import trusted_proxies
 from registry_cache.runtime.log import Log
-from registry_cache.server import active_config, debug_listener, fd_limit, malloc, memory_guard, reload
+from registry_cache.server import active_config, bind, debug_listener, fd_limit, launcher, malloc, metrics_slots, reload
 from registry_cache.server.certificates import Certificates
+from registry_cache.server.gunicorn_internals import Master
+from registry_cache.server.memory_guard import MemoryGuard
 
 _log = Log(__name__)
 
@@ -47,7 +49,7 @@ def load() -> dict[str, object]:
 def _settings(config: Config) -> dict[str, object]:
     return {
         # A socket handed over (`--bind fd://N`, systemd's LISTEN_FDS) goes before this.
-        "bind": reload.address(config),
+        "bind": bind.address(config),
         # Processes; each follows growing blobs on its own core.
         "workers": config.workers,
         # Thousands of slow readers a process: a thread each would not fit.
@@ -118,12 +120,12 @@ def _tls_context(tls: TlsConfig) -> ssl.SSLContext:
     return context
 
 
-def pre_fork(server: Any, worker: Any) -> None:
+def pre_fork(server: Master, worker: Any) -> None:
     """A worker is about to be forked."""
-    debug_listener.fork(server, worker)
+    metrics_slots.before_fork(server, worker)
 
 
-def post_fork(_server: Any, worker: Any) -> None:
+def post_fork(_server: Master, worker: Any) -> None:
     """Let a stop end a worker that is still loading.
 
     Until it has handlers of its own it has the master's, which would swallow the signal, and the master would wait for
@@ -131,23 +133,24 @@ def post_fork(_server: Any, worker: Any) -> None:
     """
     for stop in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(stop, lambda *_: os._exit(0))
-    debug_listener.forked(worker)
+    metrics_slots.after_fork(worker)
     malloc.keep_chunks()
 
 
 def on_starting(server: Any) -> None:
-    """Before anything else: what a signal does, and what every worker inherits."""
-    reload.install(server)
-    memory_guard.install(server)
+    """Before anything else: gunicorn's master becomes ours, and holds what every worker inherits."""
+    command = [*launcher.command_of_this_process(), *sys.argv[1:]]
+    Master.take_over(server, command, reload.use_new_config, MemoryGuard())
     try:
-        reload.check_address(server)
-        debug_listener.start(server, server.cfg.worker_tmp_dir)
-    except (reload.Refused, debug_listener.Unusable) as error:
+        bind.check_at_start(server)
+        debug_listener.start(server)
+    except bind.CannotListen as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from error
+    metrics_slots.start(server.cfg.worker_tmp_dir)
 
 
-def when_ready(server: Any) -> None:
+def when_ready(server: Master) -> None:
     """The server listens; the workers are still to be forked."""
     debug_listener.listen(server)
     reload.announce(server)
@@ -158,23 +161,23 @@ def when_ready(server: Any) -> None:
         _log.warning(warning)
 
 
-def on_reload(server: Any) -> None:
+def on_reload(server: Master) -> None:
     """The new settings are in force; the new workers are still to be forked, and the old ones to be stopped."""
     debug_listener.listen(server)
-    reload.replaced(server)
+    reload.begin_generation(server)
 
 
-def child_exit(server: Any, worker: Any) -> None:
+def child_exit(server: Master, worker: Any) -> None:
     """A worker has ended."""
-    debug_listener.ended(worker)
+    metrics_slots.worker_ended(worker)
     reload.keep_serving(server)
 
 
-def pre_exec(server: Any) -> None:
+def pre_exec(server: Master) -> None:
     """This process is about to become the next master."""
     debug_listener.hand_over(server)
 
 
-def on_exit(_server: Any) -> None:
+def on_exit(_server: Master) -> None:
     """The last worker has ended, and so do we."""
-    debug_listener.stop()
+    metrics_slots.stop()

@@ -1,4 +1,4 @@
-"""The begin of a connection: by TLS or plain, and how a client is told that it speaks the wrong one of the two.
+"""Shake hands by TLS, and tell a client that speaks plain HTTP to this port that it is wrong.
 
 A handshake that fails is a client's affair: a line in the log now and then, and no traceback.
 """
@@ -15,19 +15,16 @@ from cachetools import TTLCache
 from gevent import socket
 
 from registry_cache.runtime.log import Log
-from registry_cache.server import bad_request
+from registry_cache.server.bad_request import linger, refuse_plainly
+from registry_cache.server.gunicorn_internals import begin_tls
 
 # How long a handshake may take, all of it: a client does its part in one round trip or two, and whoever says nothing,
 # or a byte a second, holds a connection that long.
-HANDSHAKE_SECONDS = 10.0
-# For a client that was refused to read why, and to leave.
-LINGER_SECONDS = 2.0
-# Bytes that are read at once to be dropped.
-_DROPPED = 64 * 1024
+HANDSHAKE_TIMEOUT_SECONDS = 10.0
 # A client that cannot get in tries again and again; one line in this time for each reason, of each address.
-TOLD_SECONDS = 300.0
+_REPEAT_SECONDS = 300.0
 # Addresses and reasons; a flood of more is told more often.
-_MOST_TOLD = 1000
+_MOST_REASONS = 1000
 
 # The first byte of a hello (RFC 8446 §5.1).
 TLS_HELLO = b"\x16"
@@ -35,7 +32,7 @@ PLAIN_ONLY = "this port speaks plain HTTP; the client sent TLS"
 TLS_ONLY = "this port speaks TLS; the client sent plain HTTP: write https://"
 
 # What OpenSSL says, and what it means here.
-_WORDS = {
+_REASONS = {
     "peer did not return a certificate": "the client shows no certificate",
     "certificate verify failed": "the client's certificate is not from http.tls.clientcas, or has run out",
     "tlsv1 alert unknown ca": "the client does not trust our certificate's authority",
@@ -47,23 +44,17 @@ _WORDS = {
 _log = Log(__name__)
 
 
-def refuse_plainly(client: Any, text: str) -> None:
-    """Answer in plain HTTP, which a client that sent the wrong kind of bytes can read or shows. Raises OSError."""
-    client.sendall(bad_request.answer(400, text))
-    linger(client)
-
-
 class Handshakes:
     """``wrap`` makes a connection of ``socket_class`` by the context that ``context`` returns at that moment."""
 
     def __init__(self, socket_class: type[Any], context: Callable[[], ssl.SSLContext]) -> None:
         self._socket_class, self._context = socket_class, context
-        self._told: TTLCache[tuple[str, str], bool] = TTLCache(_MOST_TOLD, TOLD_SECONDS)
+        self._told: TTLCache[tuple[str, str], bool] = TTLCache(_MOST_REASONS, _REPEAT_SECONDS)
 
     def wrap(self, client: Any, address: Any) -> Any | None:
         """Return the client's connection by TLS, for the caller to close; None if there is none. Ends ``client``."""
         try:
-            with gevent.Timeout(HANDSHAKE_SECONDS, TimeoutError("not done in time")):
+            with gevent.Timeout(HANDSHAKE_TIMEOUT_SECONDS, TimeoutError("not done in time")):
                 return self._shake(client) if _speaks_tls(client) else None
         except OSError as error:
             self._failed(address, error)
@@ -73,7 +64,7 @@ class Handshakes:
             client.close()
 
     def _shake(self, client: Any) -> Any:
-        secure = self._socket_class(client, server_side=True, do_handshake_on_connect=False, _context=self._context())
+        secure = begin_tls(self._socket_class, client, self._context())
         with ExitStack() as failed:
             # Also when the time is up, or the worker stops.
             failed.callback(secure.close)
@@ -91,26 +82,13 @@ class Handshakes:
         # A peer on a socket's file has no address.
         client = str(address[0]) if address else ""
         said = (getattr(error, "reason", None) or error.strerror or str(error)).replace("_", " ").lower()
-        reason = _WORDS.get(said, said)
+        reason = _REASONS.get(said, said)
         # Who connects and leaves, as probes of a port do every second, did not fail.
         refused = isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)
         tell = _log.info if refused and (client, reason) not in self._told else _log.debug
         if refused:
             self._told[client, reason] = True
         tell("a TLS handshake failed", client=client, reason=reason)
-
-
-def linger(client: Any) -> None:
-    """Let the client read its answer: over bytes that nobody read the kernel resets the connection, and it may be lost.
-
-    Raises OSError.
-    """
-    # Past TLS, which is not on; the names of the class below it.
-    socket.socket.shutdown(client, socket.SHUT_WR)
-    with gevent.Timeout(LINGER_SECONDS, False):
-        while socket.socket.recv(client, _DROPPED):
-            # Whoever sends as fast as we read would never let others have a turn.
-            gevent.sleep(0)
 
 
 def _speaks_tls(client: Any) -> bool:

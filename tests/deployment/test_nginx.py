@@ -9,7 +9,7 @@ import pytest
 
 from registry_cache import cli
 from registry_cache.deployment import nginx
-from registry_cache.server import sockets
+from registry_cache.server import send_timeout
 from tests.harness.checkout import DEPLOY, DOCS
 
 SHIPPED = DEPLOY / "nginx" / "registry-cache.conf"
@@ -58,7 +58,7 @@ def test_a_file_that_cannot_be_written(
 def test_nginx_gives_up_on_its_clients_before_the_application_does() -> None:
     found = re.search(r"\n    send_timeout (\d+)s;", SHIPPED.read_text(encoding="utf-8"))
     assert found
-    assert int(found[1]) < sockets.PROXY_SECONDS
+    assert int(found[1]) < send_timeout.PROXY_SEND_TIMEOUT_SECONDS
 
 
 def test_logins_are_remembered_where_only_root_makes_folders(

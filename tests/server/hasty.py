@@ -4,7 +4,7 @@ from registry_cache.server import worker
 
 SECONDS = 0.5
 
-worker.HEAD_SECONDS = SECONDS
+worker.HEAD_TIMEOUT_SECONDS = SECONDS
 
 from wsgi import app  # noqa: E402 — as in patient.py
 

@@ -10,7 +10,7 @@ import gevent
 import pytest
 from gevent import socket
 
-from registry_cache.server.sockets import _SEND_BLOCK as BLOCK
+from registry_cache.server.sockets import SEND_BLOCK as BLOCK
 from registry_cache.server.sockets import Socket
 
 DATA = os.urandom(200_000)
@@ -86,7 +86,7 @@ def test_a_full_buffer_is_waited_for_and_others_have_a_turn_before_the_next_bloc
         worker,
         client,
         mock.patch.object(os, "sendfile", story.sendfile),
-        mock.patch.object(Socket, "_wait", story.wait),
+        mock.patch.object(Socket, "wait_to_send", story.wait),
         mock.patch.object(gevent, "sleep", story.sleep),
     ):
         assert worker.sendfile(file, 0, 3 * BLOCK) == BLOCK + 1000
@@ -98,16 +98,16 @@ def test_a_connection_keeps_its_place_among_those_in_flight_until_its_bytes_are_
     worker, client = connected(socket.AF_UNIX)
     story = mock.MagicMock()
     story.sendfile.side_effect = [BlockingIOError, 1000, 0]
-    worker.passage = story.passage
+    worker.slot = story.slot
 
     with (
         worker,
         client,
         mock.patch.object(os, "sendfile", story.sendfile),
-        mock.patch.object(Socket, "_wait", story.wait),
+        mock.patch.object(Socket, "wait_to_send", story.wait),
     ):
         assert worker.sendfile(file, 0, BLOCK) == 1000
 
-    enter, leave = "passage.__enter__", "passage.__exit__"
+    enter, leave = "slot.__enter__", "slot.__exit__"
     block = [enter, "sendfile", "wait", leave]
     assert [each[0] for each in story.mock_calls] == [*block, *block, enter, "sendfile", leave]

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from registry_cache.server.sockets import _LOOKS as LOOKS
-from registry_cache.server.sockets import PROXY_SECONDS, SEND_SECONDS
+from registry_cache.server.send_timeout import LOOKS, PROXY_SEND_TIMEOUT_SECONDS, SEND_TIMEOUT_SECONDS
 from tests.harness.checkout import REPOSITORY
 from tests.harness.tls import make_certificate
 
@@ -40,18 +39,18 @@ APP = (
 SERVER = textwrap.dedent(f"""
     import sys
     import gevent, gevent.event
-    from registry_cache.server import sockets
+    from registry_cache.server import send_timeout
     from gunicorn.app.wsgiapp import run
     FILE = sys.argv.pop(1)
     look, looked, ended = (gevent.event.Event() for _ in range(3))
 
     def pause(seconds):
-        assert seconds == sockets.SEND_SECONDS / sockets._LOOKS
+        assert seconds == send_timeout.SEND_TIMEOUT_SECONDS / send_timeout.LOOKS
         looked.set()
         look.wait()
         look.clear()
 
-    sockets._lookout = sockets.Lookout(pause)
+    send_timeout.timeouts = send_timeout.SendTimeouts(pause)
 
     class Stream:
         left = {SIZE} // {CHUNK}
@@ -95,7 +94,7 @@ class Server:
     """At ``path`` it listens as behind nginx. At ``looks`` in a row its clients may read nothing."""
 
     def __init__(self, folder: Path, trust: Path | None, options: list[str], path: str = "") -> None:
-        self.looks = round(LOOKS * PROXY_SECONDS / SEND_SECONDS) if path else LOOKS
+        self.looks = round(LOOKS * PROXY_SEND_TIMEOUT_SECONDS / SEND_TIMEOUT_SECONDS) if path else LOOKS
         self._log = folder / "log"
         self._family = socket.AF_UNIX if path else socket.AF_INET
         (folder / "file").write_bytes(bytes(SIZE))

@@ -222,7 +222,7 @@ def test_versions_and_protocols(strict: CacheServer) -> None:
     "say", [b"", b"\x16", b"\x16\x03\x01\x02\x00\x01"], ids=["nothing", "a byte", "a hello's begin"]
 )
 def test_a_handshake_has_its_time(monkeypatch: pytest.MonkeyPatch, pair: Pair, say: bytes) -> None:
-    monkeypatch.setattr(tls_handshake, "HANDSHAKE_SECONDS", 0.2)
+    monkeypatch.setattr(tls_handshake, "HANDSHAKE_TIMEOUT_SECONDS", 0.2)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.certificate, pair.key)
     ours, theirs = gevent.socket.socketpair()

@@ -23,7 +23,7 @@ from registry_cache.api.health import Readiness
 from registry_cache.api.metrics import BuildCollector, StoreCollector, StoreState, UpstreamCollector, UpstreamState
 from registry_cache.runtime import metrics, upstream_wait
 from registry_cache.runtime.trusted_proxies import Proxies
-from registry_cache.server.metrics_slots import Scoreboard
+from registry_cache.server.metrics_slots import MetricsSlots
 from registry_cache.store import disk
 from registry_cache.store.layout import Layout
 from registry_cache.store.readiness import FRESH_SECONDS, ReadinessProbe
@@ -43,12 +43,12 @@ NAME = re.compile(r"\bregistry_cache_[a-z_]+")
 # Where numbers are kept.
 
 
-def files(board: Scoreboard) -> set[str]:
+def files(board: MetricsSlots) -> set[str]:
     return {file.name for file in Path(board.folder).iterdir()}
 
 
 def test_a_slot_is_the_lowest_that_nobody_has(tmp_path: Path) -> None:
-    board = Scoreboard(str(tmp_path))
+    board = MetricsSlots(str(tmp_path))
     assert [board.take([]), board.take([0]), board.take([0, 2]), board.take([1, 2])] == [0, 1, 1, 0]
     assert len(files(board)) == 6
     board.remove()
@@ -56,7 +56,7 @@ def test_a_slot_is_the_lowest_that_nobody_has(tmp_path: Path) -> None:
 
 
 def test_the_next_worker_of_a_slot_goes_on_with_its_counts_and_not_with_its_gauges(tmp_path: Path) -> None:
-    board = Scoreboard(str(tmp_path))
+    board = MetricsSlots(str(tmp_path))
     slot = board.take([])
     for number in range(2):
         # As a worker would: what it holds is gone with its process.
@@ -85,10 +85,10 @@ print(json.dumps([registry.get_sample_value("registry_cache_requests_total", lab
 
 
 def test_the_folder_of_a_killed_master_is_swept_up_and_one_in_use_is_not(tmp_path: Path) -> None:
-    alive = Scoreboard(str(tmp_path))
+    alive = MetricsSlots(str(tmp_path))
     (tmp_path / "registry-cache-metrics-dead").mkdir()
     (tmp_path / "somebody-elses").mkdir()
-    other = Scoreboard(str(tmp_path))
+    other = MetricsSlots(str(tmp_path))
     assert {file.name for file in tmp_path.iterdir()} == {
         Path(alive.folder).name, Path(other.folder).name, "somebody-elses",
     }  # fmt: skip
