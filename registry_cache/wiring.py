@@ -6,7 +6,6 @@ import contextlib
 import errno
 import hashlib
 import itertools
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -78,11 +77,6 @@ from registry_cache.upstream.transport import Transport
 HUB_SAMPLE = "library/alpine:latest"
 # Repositories that are looked into for a tag to ask another upstream for.
 _SAMPLED = 100
-
-# Seconds that nginx gives the application between two bytes, at least; and how many of upstream's silences a download
-# may outlive, one resumption after another. The application gives up by itself: nginx must not do so before.
-_NGINX_PATIENCE = 3600
-_SILENCES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +208,6 @@ def nginx_site(
     config: Config, socket: str, listen: Sequence[str], server_name: str, certificate: str, key: str
 ) -> nginx.Site:
     """Return what nginx in front is told of the cache; ``certificate`` and ``key`` are empty for plain HTTP."""
-    silence = max(each.read_timeout.total_seconds() for each in config.upstreams)
     return nginx.Site(
         root=str(config.root),
         registries=[Registry(each.name, each.aliases) for each in config.upstreams],
@@ -225,7 +218,7 @@ def nginx_site(
         key=key,
         headers=config.http.headers,
         auth=config.auth is not None,
-        patience=max(_NGINX_PATIENCE, math.ceil(_SILENCES * silence)),
+        read_timeout_seconds=nginx.read_timeout_seconds(each.read_timeout.total_seconds() for each in config.upstreams),
     )
 
 

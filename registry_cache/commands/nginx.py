@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     listen = arguments.listen or [port, f"[::]:{port}"]
     try:
         text = nginx.render(nginx_site(config, socket, listen, arguments.name, certificate, key))
-    except nginx.NotForNginx as error:
+    except nginx.NginxValueError as error:
         print(f"registry-cache: {error}", file=sys.stderr)
         return 2
     if not arguments.output:

@@ -1,19 +1,29 @@
-"""nginx' configuration for a server behind it: a file for ``conf.d``, from values. Why each odd line: docs/nginx.md."""
+"""Render nginx' configuration for a cache behind it: ``nginx.conf.template`` filled with values, for ``conf.d``.
+
+docs/nginx.md says why each unusual line is there.
+"""
 
 from __future__ import annotations
 
 import json
+import math
+import pkgutil
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from registry_cache.deployment.nginx_routes import NO_QUERY, PLAINLY, Registry, Rule, folder_rules, query_rules
-from registry_cache.deployment.nginx_text import AUTH_CACHE, AUTH_LOCATIONS, ERROR, FILE, TLS
+from registry_cache.deployment.nginx_routes import NO_QUERY, PLAIN_REQUEST, Registry, folder_rules, query_rules
 from registry_cache.oci import media_types
 
 # Where the application sends nginx for the bytes of a blob that it has found; below it the blob's path under blobs/.
 BLOBS = "/_registry-cache/blobs/"
 
-# In the operator's words, because docker prints them; "" where the application's own answer is in order.
+# nginx gives the application at least so many seconds between two bytes, and as many of upstream's read timeouts as a
+# download may survive, one resumption after another. The application gives up by itself; nginx must not do so before.
+_LEAST_READ_TIMEOUT_SECONDS = 3600
+_RESUMPTIONS = 20
+
+# In the operator's words, because docker prints them.
 _ERRORS = {
     400: ("UNSUPPORTED", "this is no request that a registry can read"),
     404: ("NAME_UNKNOWN", "no such URL: this is a registry's pull API, under /v2/"),
@@ -25,9 +35,9 @@ _ERRORS = {
     503: ("UNAVAILABLE", "the cache behind this server is not running or is restarting: try again"),
     504: ("UNAVAILABLE", "the cache behind this server did not answer: try again"),
 }
-# What nginx says where we say something else: 494 to 497 are its own; without the application it says 502.
-_INSTEAD = {400: (400, 495, 496, 497), 431: (494,), 500: (500, 501, 505), 503: (502, 503)}
-_MORE = {405: {"Allow": "GET, HEAD"}, 503: {"Retry-After": "2"}, 504: {"Retry-After": "10"}}
+# The statuses of nginx' that we answer with another one: 494 to 497 are its own; without the application it says 502.
+_NGINX_STATUSES = {400: (400, 495, 496, 497), 431: (494,), 500: (500, 501, 505), 503: (502, 503)}
+_ERROR_HEADERS = {405: {"Allow": "GET, HEAD"}, 503: {"Retry-After": "2"}, 504: {"Retry-After": "10"}}
 
 _API = {"Docker-Distribution-Api-Version": "registry/2.0", "X-Content-Type-Options": "nosniff"}
 _EVERYWHERE = {**_API, "X-Request-Id": "$registry_cache_id"}
@@ -38,27 +48,26 @@ _HIT = {
     "Cache-Control": "max-age=31536000, immutable",
     "X-Cache": "hit",
     "OCI-Namespace": "$registry_cache_namespace",
-    # A date of ours says nothing of an image; empty: none is sent.
+    # The file's date says nothing about the image; "" sends none.
     "Last-Modified": "",
 }
-# The application's, which nginx drops when it sends the file itself.
-_SENT = ("Docker-Content-Digest", "ETag", "X-Cache", "OCI-Namespace")
+# Headers of the application's answer, which nginx drops when it sends the file itself.
+_APPLICATION_HEADERS = ("Docker-Content-Digest", "ETag", "X-Cache", "OCI-Namespace")
 
-# Of a whole file nginx says so itself, of a part it does not.
+# For a whole file nginx sends it itself, for a part it does not.
 _PART = {"Accept-Ranges": "$registry_cache_part"}
 
 
-class NotForNginx(ValueError):
-    """A value that nginx' configuration cannot hold; the text says which and why."""
+class NginxValueError(ValueError):
+    """A value that nginx' configuration cannot hold; the message says which and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What the file is made from.
+    """The values that the file is rendered from.
 
     ``registries``: the default one first. ``listen``: addresses, as nginx writes them. ``certificate`` and ``key``:
-    paths, or both empty for plain HTTP. ``auth``: the application asks for a password. ``patience``: seconds that the
-    application may be silent.
+    paths, or both empty for plain HTTP. ``auth``: the application asks for a password.
     """
 
     root: str
@@ -70,64 +79,77 @@ class Site:
     key: str
     headers: Mapping[str, Sequence[str]]
     auth: bool
-    patience: int
+    read_timeout_seconds: int
     log: str = "/var/log/nginx/registry-cache.log"
     log_buffer: bool = True
-    # Memory, for what is there is a password's; and where nobody but root can have made the folder before nginx does.
+    # A folder in memory, because it holds what passwords lead to; and one that nobody but root can make before nginx.
     auth_cache: str = "/run/registry-cache-nginx-auth"
 
 
+def read_timeout_seconds(upstream_read_timeouts: Iterable[float]) -> int:
+    """Return how long the application may be silent, from the read timeouts of its upstreams in seconds."""
+    return max(_LEAST_READ_TIMEOUT_SECONDS, math.ceil(_RESUMPTIONS * max(upstream_read_timeouts)))
+
+
 def render(site: Site) -> str:
-    """Return the file. Raises NotForNginx."""
-    tls = _fill(TLS, {"certificate": quoted(site.certificate), "key": quoted(site.key)}) if site.certificate else ""
-    return _fill(
-        FILE,
-        {
-            "socket": _plain(site.socket),
-            "log": quoted(site.log),
-            "log_buffer": " buffer=64k flush=1s" if site.log_buffer else "",
-            "auth_cache": _fill(AUTH_CACHE, {"folder": quoted(site.auth_cache)}) if site.auth else "",
-            "queries": _rules(query_rules(site.registries)),
-            "no_query": NO_QUERY,
-            "plainly": PLAINLY,
-            "folders": _rules(folder_rules(site.registries)),
-            "listen": "".join(f"    listen {_plain(at)}{' ssl' if tls else ''};\n" for at in site.listen),
-            "server_name": _plain(site.server_name),
-            "tls": tls,
-            "patience": str(site.patience),
-            "hit": _headers({**_HIT, **_EVERYWHERE}, site),
-            "sent": _headers({**_HIT, **{each: _sent(each) for each in _SENT}, **_PART, **_EVERYWHERE}, site),
-            "guard": "        auth_request /_registry-cache/auth;\n" if site.auth else "",
-            "auth": AUTH_LOCATIONS if site.auth else "",
-            "blob": quoted(site.root + "/repositories")[:-1] + f'/{_BLOB}"',
-            "root": quoted(site.root + "/repositories"),
-            "blobs_at": BLOBS,
-            "blobs": quoted(site.root + "/blobs/"),
-            "types": "".join(f"            {kind} {_extension(kind)};\n" for kind in _TYPES),
-            "kinds": " ".join(f"{_MANIFEST}.{_extension(kind)}" for kind in _TYPES),
-            "error_pages": "".join(_error_page(status) for status in _ERRORS),
-            "errors": "".join(_error(status, site) for status in _ERRORS),
-        },
-    )
+    """Return the file. Raises NginxValueError."""
+    template = pkgutil.get_data(__package__, "nginx.conf.template") or b""
+    return _fill(template.decode(), _values(site))
 
 
-# Those that tell the media type. Most who ask by digest ask for one platform's manifest.
-_TYPES = (media_types.OCI_MANIFEST, media_types.OCI_INDEX, media_types.DOCKER_MANIFEST, media_types.DOCKER_INDEX)
-_BLOB = "$registry_cache_folder/_blobs/$registry_cache_algorithm/$registry_cache_hex"
-_MANIFEST = "/$registry_cache_folder/_manifests/$registry_cache_algorithm/$registry_cache_hex"
+def _values(site: Site) -> dict[str, object]:
+    application = {name: "$upstream_http_" + name.lower().replace("-", "_") for name in _APPLICATION_HEADERS}
+    manifest = "/$registry_cache_folder/_manifests/$registry_cache_algorithm/$registry_cache_hex"
+    blob = "$registry_cache_folder/_blobs/$registry_cache_algorithm/$registry_cache_hex"
+    return {
+        "socket": _bare(site.socket),
+        "log": quoted(site.log),
+        "log_buffer": " buffer=64k flush=1s" if site.log_buffer else "",
+        "auth": site.auth,
+        "auth_cache": quoted(site.auth_cache),
+        "query_rules": [asdict(rule) for rule in query_rules(site.registries)],
+        "folder_rules": [asdict(rule) for rule in folder_rules(site.registries)],
+        "no_query": NO_QUERY,
+        "plain_request": PLAIN_REQUEST,
+        "listen": [{"address": _bare(address)} for address in site.listen],
+        "server_name": _bare(site.server_name),
+        "tls": bool(site.certificate),
+        "ssl": " ssl" if site.certificate else "",
+        "certificate": quoted(site.certificate),
+        "key": quoted(site.key),
+        "read_timeout_seconds": site.read_timeout_seconds,
+        "hit_headers": _headers({**_HIT, **_EVERYWHERE}, site),
+        "application_headers": _headers({**_HIT, **application, **_PART, **_EVERYWHERE}, site),
+        "blob": quoted(site.root + "/repositories")[:-1] + f'/{blob}"',
+        "root": quoted(site.root + "/repositories"),
+        "blobs_at": BLOBS,
+        "blobs": quoted(site.root + "/blobs/"),
+        "types": [{"media_type": each, "extension": media_types.kind_of(each)} for each in _MANIFEST_TYPES],
+        "manifests": " ".join(f"{manifest}.{media_types.kind_of(each)}" for each in _MANIFEST_TYPES),
+        "errors": [_error(status, site) for status in _ERRORS],
+    }
+
+
+# Only these tell their media type. The first is what most clients that ask by digest ask for: one platform's manifest.
+_MANIFEST_TYPES = (
+    media_types.OCI_MANIFEST,
+    media_types.OCI_INDEX,
+    media_types.DOCKER_MANIFEST,
+    media_types.DOCKER_INDEX,
+)
 
 
 def quoted(text: str) -> str:
-    """Return ``text`` as one of nginx' words, to be read as it is. Raises NotForNginx."""
+    """Return ``text`` as a word of nginx' that stands for exactly this text. Raises NginxValueError."""
     if "$" in text or not text.isprintable():
-        raise NotForNginx(f"{text!r} holds a $ or a sign that nginx' configuration cannot hold")
+        raise NginxValueError(f"{text!r} holds a $ or a sign that nginx' configuration cannot hold")
     return _word(text)
 
 
-def _plain(text: str) -> str:
-    """Return what needs no quotes. Raises NotForNginx."""
+def _bare(text: str) -> str:
+    """Return ``text``, which needs no quotes. Raises NginxValueError."""
     if quoted(text) != f'"{text}"' or set(text) & set(" ;{}'#"):
-        raise NotForNginx(f"{text!r} is no word that nginx' configuration can hold here")
+        raise NginxValueError(f"{text!r} is no word that nginx' configuration can hold here")
     return text
 
 
@@ -135,44 +157,36 @@ def _word(text: str) -> str:
     return '"{}"'.format(text.replace("\\", "\\\\").replace('"', '\\"'))
 
 
-def _extension(media_type: str) -> str:
-    return media_types.kind_of(media_type)
-
-
-def _sent(header: str) -> str:
-    return "$upstream_http_" + header.lower().replace("-", "_")
-
-
-def _headers(ours: Mapping[str, str], site: Site, always: str = "") -> str:
-    """Return the lines of these headers, and of the operator's, which go before ours of the same name."""
+def _headers(ours: Mapping[str, str], site: Site) -> list[dict[str, str]]:
+    """Return these headers and the operator's, which replace ours of the same name."""
     theirs = {name.lower() for name in site.headers}
-    lines = [(name, _word(value)) for name, value in ours.items() if name.lower() not in theirs]
-    lines += [(name, quoted(value)) for name, values in site.headers.items() for value in values]
-    return "".join(f"        add_header {name} {value}{always};\n" for name, value in lines)
+    found = [{"name": name, "value": _word(value)} for name, value in ours.items() if name.lower() not in theirs]
+    return found + [{"name": name, "value": quoted(one)} for name, values in site.headers.items() for one in values]
 
 
-def _rules(rules: Iterable[Rule]) -> str:
-    return "".join(f'    "~{rule.pattern}" "{rule.folder}";\n' for rule in rules)
-
-
-def _error_page(status: int) -> str:
-    said = _INSTEAD.get(status, (status,))
-    return f"    error_page {' '.join(map(str, said))} ={status} /_registry-cache/errors/{status};\n"
-
-
-def _error(status: int, site: Site) -> str:
-    headers = _headers({**_MORE.get(status, {}), **_EVERYWHERE}, site, " always")
-    return _fill(ERROR, {"status": str(status), "headers": headers, "body": _body(status)})
-
-
-def _body(status: int) -> str:
+def _error(status: int, site: Site) -> dict[str, object]:
     code, message = _ERRORS[status]
-    return "'{}'".format(json.dumps({"errors": [{"code": code, "message": message}]}).replace("'", "\\'"))
+    body = json.dumps({"errors": [{"code": code, "message": message}]}).replace("'", "\\'")
+    return {
+        "status": status,
+        "statuses": " ".join(map(str, _NGINX_STATUSES.get(status, (status,)))),
+        "headers": _headers({**_ERROR_HEADERS.get(status, {}), **_EVERYWHERE}, site),
+        "body": f"'{body}'",
+    }
 
 
-def _fill(text: str, values: Mapping[str, str]) -> str:
-    """Return ``text`` with ``@name@`` replaced; a line that holds nothing but an empty one's name goes."""
-    for name, value in values.items():
-        text = text.replace(f"@{name}@\n", value) if value.endswith("\n") or not value else text
-        text = text.replace(f"@{name}@", value)
-    return text
+# `@name@` is a value. `@if name@` … `@end name@` stays if the value is true. `@each name@` … `@end name@` is repeated
+# for each item of a list; within it, the values of the item go before the others.
+_TOKEN = re.compile(r"^@(?:if|each) (\w+)@\n(.*?)^@end \1@\n|@(\w+)@", re.MULTILINE | re.DOTALL)
+
+
+def _fill(text: str, values: Mapping[str, object]) -> str:
+    def replace(match: re.Match[str]) -> str:
+        block, inside, name = match.groups()
+        if name:
+            return str(values[name])
+        found = values[block]
+        items = found if isinstance(found, list) else [{}] if found else []
+        return "".join(_fill(inside, {**values, **item}) for item in items)
+
+    return _TOKEN.sub(replace, text)

@@ -1,8 +1,8 @@
-r"""Which folder of the store a request line means, as nginx' rules: what ``pull/target.py`` decides, or nobody.
+r"""nginx' rules from a request line to the folder of the store that it means, as ``pull/routing.py`` decides it.
 
-A rule is a PCRE and what it stands for; the first that matches holds. They are matched against the request line's own
-letters, never against a path that was decoded or tidied: what is written in any other way than the plainest is the
-application's to judge (P50). A rule that is missing costs time; one that is wrong gives bytes to the wrong people.
+A rule is a PCRE and the folder it stands for; the first that matches holds. They are matched against the request line
+as written, never against a decoded or normalized path: whatever is not written in the plainest way is left to the
+application (P50). A missing rule costs time; a wrong one gives bytes to the wrong people.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-# Only Docker Hub has names of one part for what it keeps under library/ (P23).
+# Only on Docker Hub does a name of one part mean a repository under library/ (P23).
 HUB = "docker.io"
 
-# What the map of queries says of none at all. No registry's name begins with a dash.
+# What the map of queries yields where there is no query. No registry's name begins with a dash.
 NO_QUERY = "-"
-# In front of what the client wrote: it asks for nothing that only the application understands.
-PLAINLY = "plainly"
+# The prefix of a request without conditions or ranges, which only the application understands.
+PLAIN_REQUEST = "plainly"
 
-# Possessive (++, *+): a long name that is none must not cost more than one look at each of its letters.
+# Possessive (++, *+): a long invalid name must cost no more than one look at each of its letters.
 _PART = r"[a-z0-9]++(?:(?:\.|__?|-++)[a-z0-9]++)*+"
 _NAME = rf"{_PART}(?:/{_PART})*"
 _END = "/(?:blobs|manifests)/[a-z0-9:]+"
@@ -57,20 +57,20 @@ def query_rules(registries: Sequence[Registry]) -> Iterator[Rule]:
 def folder_rules(registries: Sequence[Registry]) -> Iterator[Rule]:
     """Yield the rules from a request to ``<registry>/<repository>``; the first registry is the default one.
 
-    The text is PLAINLY or nothing, a colon, what ``query_rules`` say of the query, and the request line's path and
-    query as written.
+    The text is PLAIN_REQUEST or nothing, a colon, what ``query_rules`` make of the query, and the request line's path
+    and query as written.
     """
     default = registries[0]
     if any(registry.name == HUB for registry in registries):
         yield _rule(rf"{re.escape(HUB)}/v2", _PART, f"{HUB}/library", _WITH_QUERY)
-    # A registry that is named in both ways is the application's to find.
+    # A request that names a registry in the path as well as in the query is left to the application.
     listed = "|".join(re.escape(name) for registry in registries for name in registry.names)
     once = rf"(?!(?:{listed})/){_NAME}"
     yield _rule(r"(?<rc_registry>[a-z0-9\[][^/]*)/v2", once, "$rc_registry", _WITH_QUERY)
     for registry in registries:
         names = "|".join(map(re.escape, registry.names))
         yield from _plain_rules(f"{NO_QUERY}/v2/(?:{names})", registry.name, _NAME)
-    # A dot in front of the first slash is a registry's, and not one of ours: no account of the Hub has one.
+    # A dot before the first slash means another registry, and not one of ours: no account on the Hub has one.
     yield from _plain_rules(f"{NO_QUERY}/v2", default.name, rf"(?![^/]*\.){_NAME}" if default.name == HUB else _NAME)
 
 
@@ -81,4 +81,4 @@ def _plain_rules(start: str, registry: str, name: str) -> Iterator[Rule]:
 
 
 def _rule(start: str, name: str, folder: str, end: str) -> Rule:
-    return Rule(f"^{PLAINLY}:{start}/(?<rc_name>{name}){_END}{end}", f"{folder}/$rc_name")
+    return Rule(f"^{PLAIN_REQUEST}:{start}/(?<rc_name>{name}){_END}{end}", f"{folder}/$rc_name")

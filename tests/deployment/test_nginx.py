@@ -130,7 +130,7 @@ def test_what_it_refuses(
 
 @pytest.mark.parametrize("text", ["a$b", "a\nb", "a\x00b", "a\x7fb"])
 def test_what_no_word_of_nginx_can_hold(text: str) -> None:
-    with pytest.raises(nginx.NotForNginx):
+    with pytest.raises(nginx.NginxValueError):
         nginx.quoted(text)
 
 

@@ -70,7 +70,7 @@ def site(cache: CacheServer, upstream: FakeUpstream, socket: Path, address: str,
         "key": "",
         "headers": HEADERS,
         "auth": False,
-        "patience": 60,
+        "read_timeout_seconds": 60,
         "log": str(log),
         "log_buffer": False,  # tests look for lines at once
         "auth_cache": str(log.with_name("auth")),

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from registry_cache.deployment.nginx_routes import NO_QUERY, PLAINLY, Registry, Rule, folder_rules, query_rules
+from registry_cache.deployment.nginx_routes import NO_QUERY, PLAIN_REQUEST, Registry, Rule, folder_rules, query_rules
 from registry_cache.errors import RegistryError
 from registry_cache.pull.routing import HUB, ServedUpstream, Upstreams
 from registry_cache.pull.target import TagPolicy
@@ -23,7 +23,20 @@ HUB_LATER = (Registry("registry.example"), Registry(HUB), Registry("a-b.example:
 NO_HUB = (Registry("plainly", (HUB,)), Registry("[::1]:5000"))
 
 _KNOWN = [name for world in (HUB_FIRST, HUB_LATER, NO_HUB) for each in world for name in each.names]
-_OTHERS = ["library", "blobs", "manifests", "v2", "a", "a.b", "a__b", "a---b", "a.b:5000", "Ghcr.io", PLAINLY, NO_QUERY]
+_OTHERS = [
+    "library",
+    "blobs",
+    "manifests",
+    "v2",
+    "a",
+    "a.b",
+    "a__b",
+    "a---b",
+    "a.b:5000",
+    "Ghcr.io",
+    PLAIN_REQUEST,
+    NO_QUERY,
+]
 _part = st.one_of(st.sampled_from([*_KNOWN, *_OTHERS]), st.text("ab.-_A:/%", min_size=1, max_size=6))
 _name = st.lists(_part, min_size=1, max_size=4).map("/".join)
 _query = st.one_of(st.none(), _part.map("ns={}".format), st.sampled_from(["", "ns=", "ns=a&ns=b", "x=y", "ns=%2e"]))
@@ -40,7 +53,7 @@ def by_nginx(world: tuple[Registry, ...], name: str, query: str | None) -> str |
     """What the rules say, applied as nginx does; None where they leave it to the application."""
     asked = _first(query_rules(world), query) if query else NO_QUERY if query is None else None
     uri = f"/v2/{name}{END}" + ("" if query is None else f"?{query}")
-    return _first(folder_rules(world), f"{PLAINLY}:{asked or ''}{uri}")
+    return _first(folder_rules(world), f"{PLAIN_REQUEST}:{asked or ''}{uri}")
 
 
 def _first(rules: Iterable[Rule], text: str) -> str | None:
