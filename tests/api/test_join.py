@@ -84,23 +84,6 @@ def test_thirty_two_clients_of_24_mebibytes_cost_24_mebibytes(upstream: FakeUpst
     assert upstream.bytes_sent(blob) == len(data)
 
 
-@pytest.mark.parametrize("late", ["first", "second"])
-def test_who_comes_half_way_has_the_first_byte_at_once(
-    upstream: FakeUpstream, puller: Puller, workers: Workers, late: str
-) -> None:
-    blob = upstream.add_blob(random_bytes(4 * MiB, seed=f"late {late}"))
-    upstream.faults.hold_at = 2 * MiB
-    early = start(puller, workers, workers.first, blob, at=2 * MiB - 1)
-
-    # Each has its first byte when this returns, though no more come from upstream until …
-    joiners = [start(puller, workers, getattr(workers, late), blob)[0] for _ in range(3)]
-    assert upstream.bytes_sent(blob) == 2 * MiB
-    upstream.faults.gate.set()  # … now.
-
-    results = finish([*early, *joiners])
-    assert [result.digest for result in results] == [blob] * 4
-
-
 def test_a_download_outlives_the_client_that_started_it(upstream: FakeUpstream, puller: Puller) -> None:
     blob = upstream.add_blob(random_bytes(2 * MiB, seed="outlive"))
     upstream.faults.hold_at = 1 * MiB
@@ -114,20 +97,6 @@ def test_a_download_outlives_the_client_that_started_it(upstream: FakeUpstream, 
     assert (again.headers["X-Cache"], digest_of(again.body)) == ("hit", blob)
     assert upstream.gets(blob) == 1
     assert upstream.bytes_sent(blob) == 2 * MiB
-
-
-def test_an_image_that_everyone_leaves_is_whole_when_they_come_back(
-    upstream: FakeUpstream, cache: CacheServer, puller: Puller, workers: Workers
-) -> None:
-    blob = upstream.add_blob(random_bytes(2 * MiB, seed="all leave"))
-    upstream.faults.hold_at = 1 * MiB
-    pulls = start(puller, workers, workers.first, blob, 2) + start(puller, workers, workers.second, blob, 2)
-    for pull in pulls:
-        pull.close()
-    upstream.faults.gate.set()
-    upstream.wait_until(lambda: upstream.bytes_sent(blob) == 2 * MiB)
-    assert digest_of(puller.blob(blob).body) == blob
-    assert upstream.gets(blob) == 1
 
 
 def test_nobody_gets_the_last_byte_before_all_are_verified(
@@ -170,17 +139,6 @@ def test_a_small_blob_that_was_wrong_once_is_right_for_the_client(upstream: Fake
     first = puller.start_blob(APP, blob).finish()
     assert (first.digest, first.complete) == (blob, True)
     assert upstream.gets(blob) == 2
-
-
-def test_a_small_blob_that_stays_wrong_is_an_honest_error(
-    upstream: FakeUpstream, cache: CacheServer, puller: Puller
-) -> None:
-    blob = upstream.add_blob(random_bytes(20 * KiB, seed="small and wrong"))
-    upstream.faults.corrupt_at = 10 * KiB
-    answer = puller.blob(blob)
-    assert (answer.status, answer.json()["errors"][0]["code"]) == (502, "UNKNOWN")
-    assert blob in answer.json()["errors"][0]["message"]
-    assert stored_blobs(cache.root) == []
 
 
 @pytest.mark.parametrize(

@@ -38,25 +38,6 @@ def test_three_clients_of_a_blob_that_is_cut_three_times_see_one_blob(story: Sto
     assert all(each and each.startswith("bytes=") for each in ranges(story, blob)[1:])
 
 
-def test_as_many_cuts_as_it_takes(story: Story) -> None:
-    blob = story.upstream.add_blob(random_bytes(1 * MiB, "many cuts"))
-    story.upstream.faults.cut_after = 64 * KiB
-    result = story.start_blob(blob).finish()
-    assert (result.digest, result.complete) == (blob, True)
-    assert story.upstream.gets(blob) == 16
-    assert story.upstream.bytes_sent(blob) == 1 * MiB
-    assert ranges(story, blob)[1:] == [f"bytes={at}-" for at in range(64 * KiB, 1 * MiB, 64 * KiB)]
-
-
-def test_where_ranges_are_ignored_the_rest_is_found_in_the_whole(story: Story) -> None:
-    blob = story.upstream.add_blob(random_bytes(SIZE, "no range"))
-    story.upstream.faults.no_range, story.upstream.faults.cut_after = True, [2 * MiB, 3 * MiB]
-    pull = story.start_blob(blob)
-    assert (pull.finish().digest, pull.finish().complete) == (blob, True)
-    assert story.upstream.bytes_sent(blob) == 2 * MiB + 3 * MiB + SIZE
-    assert told(story.blob(blob))[:2] == (200, "hit")
-
-
 def test_an_address_that_expired_meanwhile_is_asked_for_again_at_the_registry(story: Story, cdn: FakeCdn) -> None:
     blob = story.upstream.add_blob(random_bytes(SIZE, "expired"))
     story.upstream.faults.redirect_blobs_to, cdn.one_use = cdn, True

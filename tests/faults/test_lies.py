@@ -81,12 +81,6 @@ def test_a_length_that_promises_too_much_costs_its_clients_one_try(story: Story,
     assert story.upstream.gets(blob) <= 2
 
 
-def test_no_length_at_all(story: Story) -> None:
-    blob = story.upstream.add_blob(random_bytes(LARGE, "no length"))
-    story.upstream.faults.no_length = True
-    assert story.start_blob(blob).finish().digest == blob
-
-
 @pytest.mark.parametrize(("fault", "told_size"), [("no_head_length", str(SMALL)), ("no_length", None)])
 def test_a_head_of_a_blob_tells_its_size_or_none_and_never_another(
     story: Story, fault: str, told_size: str | None

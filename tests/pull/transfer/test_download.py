@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,7 @@ def test_nothing_goes_wrong(upstream: FakeUpstream, registry: Upstream, store: S
 
 
 CUTS = [[0], [1], [len(DATA) - 1], [100_000], [1, 1, 1, 1, 1], [0, 0, 0], [50_000] * 5, [0, 10, 0, 0, 10, 0, 0, 0, 10]]
+CUTS += [[20_000] * 14]
 
 
 @pytest.mark.parametrize("reset", [False, True])
@@ -119,6 +121,7 @@ def test_cuts_are_mended_behind_the_last_byte(
     # With a reset, what was under way is lost, and may have to come again.
     if not reset:
         assert upstream.bytes_sent(NAME) == len(DATA)
+        assert ranges(upstream) == [f"bytes={at}-" if at else None for at in accumulate(cuts, initial=0)]
     assert upstream.peak_in_flight(NAME) == 1
 
 
@@ -220,6 +223,7 @@ def test_a_range_that_is_ignored_costs_the_bytes_again_and_nothing_else(
     upstream.faults.no_range, upstream.faults.cut_after = True, [100_000, 200_000]
     fetch(store, clock, source(registry))
     assert ranges(upstream) == [None, "bytes=100000-", "bytes=200000-"]
+    assert upstream.bytes_sent(NAME) == 100_000 + 200_000 + len(DATA)
 
 
 def test_another_range_than_asked_for_is_never_appended_but_the_whole_is_asked_for(

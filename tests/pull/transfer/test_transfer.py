@@ -195,6 +195,7 @@ def test_late_comers_and_ranges_read_while_it_grows(processes: Both, upstream: F
     assert b"".join(chunks(first, 0, 1000)) == DATA[:1000]
     assert b"".join(chunks(late, HALF - 1000, HALF - 10)) == DATA[HALF - 1000 : HALF - 10]
     beyond = chunks(late, HALF + 50, HALF + 60)
+    assert upstream.bytes_sent(NAME) == HALF
     upstream.faults.gate.set()
     assert b"".join(beyond) == DATA[HALF + 50 : HALF + 60]
     first.close()
@@ -207,11 +208,13 @@ def test_the_transfer_outlives_its_client(processes: Both, upstream: FakeUpstrea
     upstream.faults.hold_at = HALF
     body = one.pull.get(PullTarget(one.registry, APP), DIGEST).body
     assert isinstance(body, GrowingBlob)
-    body.close()
+    joined = other.pull.get(PullTarget(other.registry, APP), DIGEST).body
+    for each in (body, joined):
+        each.close()
     upstream.faults.gate.set()
     one.idle()
     assert other.get() == (Outcome.HIT, DATA)
-    assert upstream.gets(NAME) == 1
+    assert (upstream.gets(NAME), upstream.bytes_sent(NAME)) == (1, len(DATA))
 
 
 @pytest.mark.parametrize("repository", [APP, OTHER])
