@@ -9,7 +9,6 @@ from tests.harness.pullers import Puller
 from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
 from tests.harness.waiting import eventually
-from tests.harness.workers import Workers
 
 OURS, THEIRS = "team/ours", "team/theirs"
 
@@ -66,44 +65,6 @@ def test_a_blob_that_upstream_cannot_be_asked_about_is_not_served(upstream: Fake
     upstream.stop()
     assert puller.blob(blob, THEIRS).status in (503, 504)
     assert puller.blob(blob, OURS).headers["X-Cache"] == "hit"
-
-
-@pytest.mark.parametrize("follower", ["first", "second"])
-def test_who_joins_from_another_repository_is_checked_too(
-    upstream: FakeUpstream, cache: CacheServer, puller: Puller, workers: Workers, follower: str
-) -> None:
-    data = random_bytes(2 * MiB, seed=f"joins {follower}")
-    blob = upstream.add_blob(data, OURS)
-    upstream.faults.hold_at = 1 * MiB
-    with workers.only(workers.first):
-        leader = puller.start_blob(OURS, blob)
-        leader.wait_for(1 * MiB - 1)
-
-    with workers.only(getattr(workers, follower)):
-        assert puller.blob(blob, THEIRS).status == 404
-        upstream.add_blob(data, THEIRS)
-        joiner = puller.start_blob(THEIRS, blob)
-        joiner.wait_for(1 * MiB - 1)
-    upstream.faults.gate.set()
-
-    assert leader.finish().digest == joiner.finish().digest == blob
-    assert (upstream.gets(blob), upstream.heads(blob)) == (1, 2)
-
-
-def test_the_error_of_another_repositorys_download_is_not_ours(
-    upstream: FakeUpstream, puller: Puller, workers: Workers
-) -> None:
-    blob = upstream.add_blob(random_bytes(1 * MiB, seed="their error"), OURS)
-    upstream.faults.hold_before = f"GET /v2/{THEIRS}/blobs/"
-    (theirs,) = workers.send(workers.first, f"/v2/{THEIRS}/blobs/{blob}")
-    upstream.wait_until(lambda: upstream.gets(blob) == 1)
-    ours = workers.send(workers.first, f"/v2/{OURS}/blobs/{blob}")
-    ours += workers.send(workers.second, f"/v2/{OURS}/blobs/{blob}")
-    upstream.faults.gate.set()
-
-    assert theirs.answer().status == 404
-    assert [digest_of(request.answer().body) for request in ours] == [blob] * 2
-    assert upstream.gets(blob) == 2
 
 
 def test_a_manifest_by_digest_is_checked_the_same(upstream: FakeUpstream, puller: Puller) -> None:

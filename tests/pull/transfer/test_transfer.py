@@ -254,8 +254,11 @@ def test_another_repository_must_prove_its_own_access(processes: Both, upstream:
     assert (upstream.gets(NAME), upstream.heads(NAME)) == (1, 2)
 
 
-def test_a_joiner_from_another_repository_must_prove_it_too(processes: Both, upstream: FakeUpstream) -> None:
-    one, other = processes
+@pytest.mark.parametrize("follower", [0, 1])
+def test_a_joiner_from_another_repository_must_prove_it_too(
+    processes: Both, upstream: FakeUpstream, follower: int
+) -> None:
+    one, other = processes[0], processes[follower]
     upstream.faults.hold_at = HALF
     body = one.pull.get(PullTarget(one.registry, APP), DIGEST).body
     assert isinstance(body, GrowingBlob)
@@ -271,19 +274,21 @@ def test_a_joiner_from_another_repository_must_prove_it_too(processes: Both, ups
     assert upstream.gets(NAME) == 1
 
 
-def test_anothers_denial_is_not_ours(processes: Both, upstream: FakeUpstream) -> None:
-    one, other = processes
+@pytest.mark.parametrize("status", [403, 404])
+def test_anothers_denial_is_not_ours(processes: Both, upstream: FakeUpstream, status: int) -> None:
+    one, _ = processes
     upstream.add_blob(DATA, str(OTHER))
     upstream.faults.hold_before = "GET .*/library/app/blobs/"
-    upstream.faults.answer("GET .*/library/app/blobs/", 403)
-    with ThreadPoolExecutor(2) as pool:
+    upstream.faults.answer("GET .*/library/app/blobs/", status)
+    with ThreadPoolExecutor(3) as pool:
         denied = pool.submit(one.get)
         upstream.wait_until(lambda: upstream.requests("GET"))
-        waits = pool.submit(other.get, OTHER)
-        eventually(lambda: other.slots.taken == 1)
+        waits = [pool.submit(each.get, OTHER) for each in processes]
+        eventually(lambda: [each.slots.taken for each in processes] == [2, 1])
         upstream.faults.gate.set()
         assert denied.exception(SECONDS) is not None
-        assert waits.result(SECONDS)[1] == DATA
+        assert [each.result(SECONDS)[1] for each in waits] == [DATA] * 2
+    assert upstream.gets(NAME) == 2
 
 
 def test_more_readers_than_we_size_for(store: Store, upstream: FakeUpstream) -> None:
