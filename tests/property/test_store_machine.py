@@ -279,6 +279,8 @@ class StoreMachine(RuleBasedStateMachine):
         Path(self.store.layout.lock(digest)).touch()
         if cut is not None:
             path = Path(self.store.layout.partial(digest))
+            # Of another leader that died, perhaps with the file sealed.
+            path.unlink(missing_ok=True)
             path.write_bytes(data[:cut])
             path.chmod(0o444 if sealed else 0o644)
             Path(self.store.layout.status(digest)).write_bytes(b'{"upstr')
