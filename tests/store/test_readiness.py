@@ -1,0 +1,57 @@
+"""Whether the store can be written, so that traffic may come."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from registry_cache.store import disk
+from registry_cache.store.layout import Layout
+from registry_cache.store.readiness import FRESH_SECONDS, ReadinessProbe
+
+
+@pytest.fixture
+def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
+    monkeypatch.setattr("registry_cache.store.readiness.PATIENCE", 60.0)
+    return Layout.open(tmp_path / "store")
+
+
+def test_a_store_that_can_be_written_is_ok(layout: Layout) -> None:
+    assert ReadinessProbe(layout).check() == "ok"
+    assert list(Path(layout.locks).glob(".*")) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "word"),
+    [(errno.ENOSPC, "full"), (errno.EDQUOT, "full"), (errno.EROFS, "failing"), (errno.EIO, "failing")],
+)
+def test_what_the_disk_says(layout: Layout, number: int, word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str, data: bytes) -> None:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(disk, "write_whole", refuse)
+    assert ReadinessProbe(layout).check() == word
+
+
+def test_a_look_is_good_for_seconds(layout: Layout) -> None:
+    now = [100.0]
+    probe = ReadinessProbe(layout, lambda: now[0])
+    assert probe.check() == "ok"
+    shutil.rmtree(layout.root)
+    now[0] += FRESH_SECONDS / 2
+    assert probe.check() == "ok"
+    now[0] += FRESH_SECONDS
+    assert probe.check() == "failing"
+
+
+def test_a_disk_that_hangs_fails(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+    monkeypatch.setattr("registry_cache.store.readiness.PATIENCE", 0.05)
+    monkeypatch.setattr(disk, "write_whole", lambda path, data: gate.wait(30))
+    probe = ReadinessProbe(layout)
+    assert [probe.check(), probe.check()] == ["failing", "failing"]
+    gate.set()
