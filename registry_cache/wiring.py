@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from functools import partial
 
 from registry_cache.api.auth import Guard
 from registry_cache.api.health import Readiness
@@ -104,7 +105,7 @@ def build(config: Config) -> Services:
     flights = MachineFlights(layout)
     disk_error_log.on_error = lambda error: metrics.store_refused(errno.errorcode.get(error.errno or 0, "unknown"))
     transfers = Transfers(blobs, Partials(layout), _keeper(config, layout))
-    manifests = ManifestPull(records, flights, lambda: datetime.now(UTC))
+    manifests = ManifestPull(records, flights, partial(datetime.now, UTC))
     return Services(
         upstreams=Upstreams(*_served(config, layout)),
         manifests=manifests,

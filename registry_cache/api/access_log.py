@@ -63,7 +63,7 @@ class Exchange:
         self.status = 0
         self.sent = 0
         self.error: str | None = None
-        self._connection = connection_of(request.environ)
+        self.connection = connection_of(request.environ)
         # The body itself will call ``finish``: its bytes go out after Flask is done.
         self.streams = False
 
@@ -90,7 +90,7 @@ class Exchange:
             first_byte_seconds=first_byte,
             upstream_seconds=self.waited.seconds or None,
             # Asked last: the server may have ended the connection while the body was sent.
-            error=self.error or self._connection.end_reason(),
+            error=self.error or self.connection.end_reason(),
             agent=self.agent[:200] if self.agent else None,
         )
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TypeVar, cast
 
-from flask import Blueprint, Request, Response, request
+from flask import Blueprint, Response, request
 
 from registry_cache.api import access_log, responses
 from registry_cache.api.access_log import Exchange
@@ -19,7 +19,6 @@ from registry_cache.pull.blob_body import Cut, FilePart, PulledBlob
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.routing import Upstreams
 from registry_cache.runtime import metrics
-from registry_cache.runtime.connection import connection_of
 
 # Up to this a read, and one send with the head, cost less than the calls around a sendfile.
 _SMALL = 32 * 1024
@@ -80,7 +79,7 @@ def _content(blob: PulledBlob, digest: Digest, outcome: Outcome, accel: Accel) -
     start, stop = (part.start, part.stop) if part else (0, size)
     if accel and blob.stored and size is not None and _nginx_sends(part):
         return _from_nginx(accel(digest), digest, outcome, part, (stop or 0) - start)
-    from_file = stop is not None and stop - start > _SMALL and _server_sends_files(request)
+    from_file = stop is not None and stop - start > _SMALL and access_log.current().connection.sends_parts
     parts = blob.parts(start, stop, from_file=from_file)
     first = _raise_before_any_byte(lambda: next(parts, b""))
     if isinstance(first, bytes) and stop is not None and len(first) == stop - start:
@@ -122,11 +121,6 @@ def _from_nginx(uri: str, digest: Digest, outcome: Outcome, part: ByteRange | No
     response.headers["X-Accel-Redirect"] = uri
     access_log.current().streams = True
     return response
-
-
-def _server_sends_files(request: Request) -> bool:
-    """Tell whether the server sends parts of files by itself: our worker does, where there is no TLS."""
-    return connection_of(request.environ).sends_parts
 
 
 def _not_modified(digest: Digest, outcome: Outcome) -> Response | None:

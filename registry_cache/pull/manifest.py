@@ -190,7 +190,7 @@ class ManifestPull:
 
 
 def _key(target: PullTarget, tag: Tag) -> str:
-    return f"tag {target}:{tag}"
+    return f"tag {target.upstream.name}/{target.repository}:{tag}"
 
 
 def _answer(outcome: Outcome, stored: StoredManifest) -> ManifestAnswer:

@@ -54,7 +54,8 @@ class Blobs:
             if found.st_size != recorded_size(file, found.st_size):
                 self._evict_damaged(upstream, repository, digest, found.st_size)
                 return None
-            last_use.touch(file.fileno(), found)
+            if time.time() - found.st_mtime > last_use.TOUCH_SECONDS:
+                last_use.touch(file.fileno(), found)
             return OpenBlob(file, found.st_size)
 
     def open_any(self, digest: Digest) -> OpenBlob | None:

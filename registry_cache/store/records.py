@@ -10,6 +10,7 @@ import contextlib
 import heapq
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -132,7 +133,8 @@ class Records:
             kept = self._kept.get(key, StoredManifest)
             if kept:
                 manifest, found = kept
-                last_use.touch(self._layout.blob(digest), found)
+                if time.time() - found.st_mtime > last_use.TOUCH_SECONDS:
+                    last_use.touch(self._layout.blob(digest), found)
                 return manifest
             return self._read_manifest(upstream, repository, digest)
 

@@ -58,26 +58,19 @@ class TagPage:
     last: str | None
 
 
-@dataclass(frozen=True, slots=True)
 class Upstream:
-    """The registry that ``transport`` asks.
+    """The registry that ``transport`` asks; ``name`` stands for it in paths, logs and messages.
 
     ``blob_requests``: how many requests at once may fetch one blob. ``layers_ahead``: whether an image's other layers
     are fetched once one of them is asked for.
     """
 
-    transport: Transport
-    blob_requests: int = 1
-    layers_ahead: bool = False
-
-    @property
-    def name(self) -> str:
-        """What stands for it in paths, logs and messages."""
-        return self.transport.name
-
-    @property
-    def health(self) -> Health:
-        return self.transport.health
+    def __init__(self, transport: Transport, blob_requests: int = 1, layers_ahead: bool = False) -> None:
+        self.name = transport.name
+        self.health: Health = transport.health
+        self.transport = transport
+        self.blob_requests = blob_requests
+        self.layers_ahead = layers_ahead
 
     def head_manifest(
         self,
