@@ -121,33 +121,6 @@ def test_an_image_of_six_layers_costs_a_token_a_worker(
     assert len(upstream.token_requests) == 2
 
 
-def test_clients_at_once_share_one_token(upstream: FakeUpstream, puller: Puller, workers: Workers) -> None:
-    upstream.faults.require_token = True
-    image = make_image(upstream, "team/shared", layers=6)
-    upstream.faults.hold_before = "GET /token"
-    requests = workers.send(workers.first, *(f"/v2/team/shared/blobs/{blob}" for blob in image.blobs))
-    upstream.faults.gate.set()
-    assert [digest_of(request.answer().body) for request in requests] == list(image.blobs)
-    assert len(upstream.token_requests) == 1
-
-
-def test_a_token_that_is_no_longer_good_is_renewed(upstream: FakeUpstream, puller: Puller, workers: Workers) -> None:
-    upstream.faults.require_token = True
-    image = make_image(upstream, "team/renewed", layers=6)
-    with workers.only(workers.first):
-        puller.manifest("1", "team/renewed")
-        upstream.tokens.revoke()
-        assert pull(puller, image) == ["revalidated"] + ["miss"] * 7
-        assert len(upstream.token_requests) == 2
-
-
-def test_a_token_called_access_token_and_one_that_says_nothing_of_its_life(
-    upstream: FakeUpstream, puller: Puller
-) -> None:
-    upstream.faults.require_token, upstream.faults.token_field = True, "access_token"
-    assert pull(puller, make_image(upstream, "team/access")) == ["miss"] * 5
-
-
 @pytest.mark.parametrize("account", [None, {"username": "me", "password": "wrong"}])
 def test_a_private_repository_without_the_right_account_is_denied_and_never_challenges(
     upstream: FakeUpstream,
