@@ -5,11 +5,11 @@ BIN := $(VENV)/bin
 SERVES := $(VENV)/serves
 INSTALLED := $(VENV)/installed
 LOWEST := .venv-lowest
-# What needs neither daemons nor root.
+# Folders whose tests need neither daemons nor root.
 QUICK := $(addprefix tests/,api auth commands config contract oci policy property pull runtime server store upkeep upstream)
 
-# Most tests wait for servers to start. By file: each keeps the servers that its stories share. A test that hangs ends,
-# and one on a machine that others keep busy does not.
+# Most tests wait for servers to start, so more processes than cores are faster. The tests of a file stay in one process,
+# because they share servers. The time-out is for tests that hang, with room for a busy machine.
 PARALLEL := -n 6 --dist loadfile --timeout 180
 
 .DEFAULT_GOAL := help
@@ -50,7 +50,7 @@ lint: $(INSTALLED) ## ruff, mypy --strict, and hadolint for the image
 	$(BIN)/mypy
 	$(BIN)/hadolint deploy/docker/Dockerfile
 
-format: $(INSTALLED) ## let ruff format and mend what it can
+format: $(INSTALLED) ## let ruff format and fix what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

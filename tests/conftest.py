@@ -1,4 +1,4 @@
-"""Fixtures of the whole suite; `tests/harness/__init__.py` tells how to use them."""
+"""Fixtures of the whole suite; `tests/harness/__init__.py` shows how to use them."""
 
 import ipaddress
 import logging
@@ -24,8 +24,8 @@ from tests.harness.server import CacheServer
 from tests.harness.store_rig import Store, open_store
 from tests.harness.upstream import FakeUpstream
 
-# The same examples every time: what a rare one finds must not stop somebody else's change. And no failure over how long
-# an example takes: that says how busy the machine is.
+# The same examples every time, so that a rare one does not stop an unrelated change; and no deadline for an example, as
+# it would depend on how busy the machine is.
 hypothesis.settings.register_profile(
     "steady",
     deadline=None,
@@ -33,7 +33,7 @@ hypothesis.settings.register_profile(
     database=None,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
-# Others in each run, for whoever looks for what the steady ones miss.
+# Other examples in each run, to find what the steady ones miss.
 hypothesis.settings.register_profile("searching", hypothesis.settings.get_profile("steady"), derandomize=False)
 
 
@@ -41,8 +41,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "needs_root: mounts, owns files as others, or runs a program that only root may")
     if not config.getoption("--hypothesis-profile"):
         hypothesis.settings.load_profile("steady")
-    # A shell without job control starts what it puts in the background with Ctrl-C ignored, and so would be every
-    # program that a test starts and interrupts.
+    # A shell without job control starts background jobs with SIGINT ignored, and every program that a test starts and
+    # interrupts would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.addaudithook(_loopback_only)
@@ -62,7 +62,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 def _loopback_only(event: str, arguments: tuple[Any, ...]) -> None:
-    """No test talks to the world: a typo in a fixture must not pull from Docker Hub."""
+    """Refuse connections to other machines: a typo in a fixture must not pull from Docker Hub."""
     if event == "socket.connect" and isinstance(arguments[1], tuple):
         host = str(arguments[1][0])
         if host != "localhost" and not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
@@ -71,7 +71,7 @@ def _loopback_only(event: str, arguments: tuple[Any, ...]) -> None:
 
 @pytest.fixture
 def upstreams() -> list[FakeUpstream]:
-    """All that this test started."""
+    """All fake upstreams of this test."""
     return []
 
 
@@ -126,7 +126,7 @@ def cache(make_cache: MakeCache) -> CacheServer:
 
 @pytest.fixture
 def make_puller(make_cache: MakeCache) -> Iterator[MakePuller]:
-    """A function that makes a client of the server at a URL. Clients leave before the caches are stopped."""
+    """A function that makes a client of the server at a URL. Clients disconnect before the caches are stopped."""
     with ExitStack() as stack:
         yield lambda url: stack.enter_context(Puller(url))
 
@@ -151,19 +151,19 @@ def layout(tmp_path: Path) -> Layout:
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> Shelf:
-    """A store that the test fills with images, and whose last uses it chooses."""
+    """A store that the test fills with images and whose times of last use it sets."""
     return Shelf(tmp_path / "store")
 
 
 @pytest.fixture(autouse=True)
 def keep_priority(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command that is run in the tests' own process must not make it, and all that it starts, wait for others."""
+    """Keep a command that runs in this process from lowering the priority of this process."""
     monkeypatch.setattr("registry_cache.commands.cleanup.step_back", lambda: None)
 
 
 @pytest.fixture(scope="module")
 def logging_as_before() -> Iterator[None]:
-    """For who makes the application in this process: it sends the whole process' log where it wants it."""
+    """Restore the logging of this process, which creating the application changes."""
     logger = logging.getLogger("registry_cache")
     before = (logger.handlers[:], logger.level, logger.propagate)
     yield

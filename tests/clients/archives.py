@@ -1,4 +1,4 @@
-"""What clients saved of an image, hashed by ourselves."""
+"""Check the archives into which clients save an image, by hashing their contents."""
 
 import gzip
 import json
@@ -12,12 +12,12 @@ from tests.harness.images import Image
 
 
 def saved_as(image: Image) -> str:
-    """podman's word for the archive that keeps an image's configuration; in the other it becomes another image."""
+    """The archive format of podman that keeps an image's configuration; the other one converts the image."""
     return "docker-archive" if image.media_type == DOCKER_MANIFEST else "oci-archive"
 
 
 def check_archive(archive: Path, image: Image) -> None:
-    """Hash what a client saved: its layers are unpacked, or packed anew."""
+    """Compare what a client saved with the image. Clients store layers uncompressed, or compress them anew."""
     with tarfile.open(archive) as tar:
         if "manifest.json" in tar.getnames():
             (saved,) = json.loads(_member(tar, "manifest.json"))
@@ -40,6 +40,6 @@ def _member(tar: tarfile.TarFile, name: str) -> bytes:
 
 
 def check_layers(config: bytes, layers: Iterable[bytes], image: Image) -> None:
-    """The image's own configuration, and, unpacked, the layers that it names."""
+    """The configuration must be the image's, and the unpacked layers those that it names."""
     assert digest_of(config) == image.config
     assert [digest_of(layer) for layer in layers] == json.loads(config)["rootfs"]["diff_ids"]

@@ -1,4 +1,4 @@
-"""A stand-in for Docker Hub's `python:…-slim`: a root file system made of what this machine has, without a network.
+"""A substitute for Docker Hub's `python:…-slim`: a root file system made of this machine's files, without a network.
 
 Debian's shell, coreutils and account programs, the interpreter that runs the tests (whatever its version), and what an
 index would have told pip. Everything lies where it lies here, so that nothing has to be relocated.
@@ -18,11 +18,11 @@ from tests.harness.components import require
 from tests.harness.distributions import closure, installed_files, make_wheel
 from tests.harness.programs import run, succeed
 
-# What a Debian has under bin, sbin and etc for a Dockerfile's RUN.
+# Debian packages whose files under bin, sbin and etc RUN instructions need.
 PACKAGES = ("coreutils", "dash", "login", "passwd")
 FROM_PACKAGES = re.compile(r"(/usr)?/s?bin/.+|/etc/.+")
 INTERPRETER = Path(os.path.realpath(sys.executable))
-# Of the standard library: not what no server uses. Byte code is not in the real image either.
+# Parts of the standard library that no server uses. The real image has no byte code either.
 LEFT_OUT = re.compile(
     r"test|tests|idlelib|tkinter|turtledemo|lib2to3|config-.*|(site|dist)-packages|__pycache__|_tkinter.*"
 )
@@ -40,7 +40,7 @@ MERGED = ("bin", "lib", "lib64", "sbin")  # links into /usr since Debian 12
 
 
 class Root:
-    """A root file system as a tar: each path once, its folders before it, all of it root's and readable."""
+    """A root file system as a tar: each path once, after its folders, owned by root and readable."""
 
     def __init__(self, archive: tarfile.TarFile) -> None:
         self._archive = archive
@@ -60,7 +60,7 @@ class Root:
         self._file(path, text.encode(), 0o644)
 
     def file(self, path: Path, name: str | None = None) -> None:
-        """A file of this machine: at its own path, and what a link stands for in the link's place."""
+        """A file of this machine at its own path; a link is replaced by its target."""
         self._file(name or str(path), path.read_bytes(), path.stat().st_mode | 0o444)
 
     def _file(self, path: str, data: bytes, mode: int) -> None:
@@ -119,7 +119,7 @@ def standard_library() -> Iterator[Path]:
 
 
 def bundled_wheels() -> list[Path]:
-    """What ensurepip installs, where a distributor keeps it outside of the standard library."""
+    """The wheels of ensurepip, if the distributor keeps them outside of the standard library."""
     folder = sysconfig.get_config_var("WHEEL_PKG_DIR")
     return sorted(Path(folder).glob("*.whl")) if folder else []
 
@@ -133,7 +133,7 @@ def modules_of(names: Iterable[str]) -> list[Path]:
 
 
 def shared_libraries(files: Iterable[Path]) -> list[Path]:
-    """What ldd names, less what comes with the wheels."""
-    ldd = run([require("ldd"), *map(str, files)]).stdout  # of a script it says that it is none, and fails
+    """The libraries that ldd finds, without those that come with the wheels."""
+    ldd = run([require("ldd"), *map(str, files)]).stdout  # it fails for scripts
     named = set(re.findall(r"(?:=>|^)\s+(/\S+) \(0x", ldd, re.MULTILINE))
     return [Path(name) for name in sorted(named) if not name.startswith(sysconfig.get_path("purelib"))]

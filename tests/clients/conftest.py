@@ -1,4 +1,4 @@
-"""Fixtures of the client tests. What a client must have is required where it is started."""
+"""Fixtures of the client tests. Programs are required where they are started."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +14,7 @@ from tests.harness.upstream import FakeUpstream
 
 @contextmanager
 def _running_mirror(folder: Path) -> Iterator[Mirror]:
-    """The product and its two upstreams."""
+    """A cache with two upstreams."""
     with running(FakeUpstream()) as upstream, running(FakeUpstream()) as other:
         config = {"proxy": {"aliases": [HUB]}, "upstreams": {OTHER: {"remoteurl": other.url}}}
         with running_cache(folder, upstream, config=config) as cache:
@@ -23,14 +23,14 @@ def _running_mirror(folder: Path) -> Iterator[Mirror]:
 
 @pytest.fixture(scope="session")
 def shared_mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
-    """One for nearly all client tests."""
+    """The mirror of nearly all client tests."""
     with _running_mirror(tmp_path_factory.mktemp("mirror")) as mirror:
         yield mirror
 
 
 @pytest.fixture
 def mirror(request: pytest.FixtureRequest, shared_mirror: Mirror, tmp_path: Path) -> Iterator[Mirror]:
-    """The product in front of two well-behaved registries, with no image that this test has not made.
+    """A cache in front of two registries without faults. The test makes its own images.
 
     With any parameter it is the test's own: after an outage a cache does not trust its upstream again at once.
     """
@@ -46,6 +46,6 @@ def mirror(request: pytest.FixtureRequest, shared_mirror: Mirror, tmp_path: Path
 
 @pytest.fixture
 def short_path() -> Iterator[Path]:
-    """A folder for what must not have a long path, gone after the test: see `short_folder`."""
+    """A temporary folder with a short path: see `short_folder`."""
     with short_folder() as folder:
         yield folder

@@ -1,4 +1,4 @@
-"""What skopeo, podman and buildah have in common: containers/image and its configuration."""
+"""The configuration of containers/image, the library of skopeo, podman and buildah."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.harness.programs import environment
 def configure(folder: Path, mirror: Mirror) -> dict[str, str]:
     """The environment of a client that pulls docker.io, and registry.example, through the mirror."""
     address = mirror.cache.address
-    # An unqualified mirror for one registry; the registry's name in front of the path for another.
+    # One registry has an unqualified mirror; the other's name stands in front of the path.
     mirrors = {HUB: address, OTHER: f"{address}/{OTHER}"}
     registries = [f'[[registry]]\nlocation = "{address}"\ninsecure = true\n']
     for name, location in mirrors.items():
@@ -29,7 +29,7 @@ def configure(folder: Path, mirror: Mirror) -> dict[str, str]:
 
 
 def policy(folder: Path) -> Path:
-    """Write the file that says whose images to believe: everyone's."""
+    """Write a policy that accepts unsigned images."""
     file = folder / "policy.json"
     file.write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}), encoding="utf-8")
     return file

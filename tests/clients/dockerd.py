@@ -13,9 +13,9 @@ from tests.harness.components import require
 from tests.harness.images import Index
 from tests.harness.programs import Daemon, environment, short_folder
 
-# In the daemon's own network namespace nothing is set up: pulling needs none of it.
+# Pulling needs no container network, so nothing of it is set up.
 OPTIONS = ["--storage-driver=vfs", "--iptables=false", "--ip6tables=false", "--bridge=none"]
-# Its own retries of a blob wait for 5, 10, 15 … seconds; a cache that is right needs none of them.
+# Its retries of a blob wait 5, 10, 15 … seconds, and a correct cache needs none.
 OPTIONS += ["--max-download-attempts=1"]
 
 
@@ -23,7 +23,7 @@ OPTIONS += ["--max-download-attempts=1"]
 def running_dockerd(mirror: Mirror) -> Iterator[Path]:
     """The folder of a dockerd, which starts a containerd of its own."""
     with short_folder() as folder:
-        # Without this one it would read the machine's own.
+        # Without it dockerd would read the file of this machine.
         (folder / "daemon.json").write_text("{}", encoding="utf-8")
         paths = {"data-root": "data", "exec-root": "exec", "pidfile": "pid", "config-file": "daemon.json"}
         command = [require("dockerd"), *OPTIONS, *(f"--{name}={folder / path}" for name, path in paths.items())]

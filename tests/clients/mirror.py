@@ -1,4 +1,4 @@
-"""What the clients pull from: the product, in front of registries that let nobody in without a token."""
+"""The cache that clients pull from, in front of registries that require a token."""
 
 import itertools
 import platform
@@ -9,17 +9,17 @@ from tests.harness.images import Image, Index, KiB, Kind, make_index
 from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
 
-HUB = "docker.io"  # what the cache calls `upstream`, besides its address
-OTHER = "registry.example"  # what it calls `other`
+HUB = "docker.io"  # the name of `upstream` in the cache, besides its address
+OTHER = "registry.example"  # the name of `other`
 MACHINES = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}
 
-# Of all mirrors together: what a daemon already has it does not pull, whoever it is from.
+# Unique over all mirrors: a daemon does not pull a layer it already has, wherever that came from.
 _seeds = itertools.count(1)
 
 
 @dataclass
 class Mirror:
-    """One for nearly all client tests: a daemon is told of its mirror only when it starts.
+    """Nearly all client tests share one, because a daemon learns of its mirror only when it starts.
 
     Each test has images of its own, in a repository of its own, so that what others pulled is of no help to it.
     """
@@ -31,14 +31,14 @@ class Mirror:
     def add_index(
         self, kind: Kind, upstream: FakeUpstream | None = None, repository: str | None = None, **image: Any
     ) -> Index:
-        """Two platforms, three layers each, tag 1 (which moves, if it was there); nobody has asked for it yet."""
+        """An index of two images with three layers each. Tag 1 is made, or moved; nothing of it is cached yet."""
         seed = next(_seeds)
         repository = repository or f"library/app{seed}"
         image = {"layer_size": 256 * KiB, "seed": seed} | image
         return make_index(upstream or self.upstream, repository, kind=kind, **image)
 
     def mend(self) -> None:
-        """The upstreams behave from now on; and they ask for tokens."""
+        """Remove all faults from the upstreams, and require tokens."""
         for upstream in (self.upstream, self.other):
             upstream.reset_faults()
             upstream.faults.require_token = True

@@ -1,4 +1,4 @@
-"""A network with nothing but a loopback, for what insists on its own port numbers or must not ask anybody."""
+"""A network namespace with only a loopback, for programs with fixed ports and for those that must reach nobody."""
 
 import ctypes
 import os
@@ -15,7 +15,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @contextmanager
 def own_network() -> Iterator[None]:
-    """Until the end, what this thread starts (sockets, threads, processes) is in a network of its own."""
+    """Put the sockets, threads and processes that this thread starts in the block into a network of their own."""
     ip = require("ip")
     before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     try:

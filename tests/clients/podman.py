@@ -1,4 +1,4 @@
-"""podman with the mirror in its registries.conf; all that it keeps is in one folder."""
+"""podman with the mirror in its registries.conf and its storage in one folder."""
 
 import json
 import subprocess

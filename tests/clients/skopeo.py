@@ -1,4 +1,4 @@
-"""skopeo with the mirror in its registries.conf; each image that it copies is a folder, where all can be hashed."""
+"""skopeo with the mirror in its registries.conf; it copies images into folders of files that can be hashed."""
 
 import hashlib
 import shutil
@@ -18,7 +18,7 @@ class Skopeo(Tool):
 
     def __init__(self, folder: Path, mirror: Mirror, **more: str) -> None:
         self._folder = folder
-        # The one of the three that does not look into the environment for its registries.conf.
+        # Unlike podman and buildah it does not take registries.conf from the environment.
         files = ["--policy", str(policy(folder)), "--registries-conf", str(folder / "registries.conf")]
         super().__init__([require("skopeo"), *files], configure(folder, mirror) | more)
 
@@ -42,7 +42,7 @@ class Skopeo(Tool):
         assert self._hashed(name) == {index.digest, *blobs}
 
     def _hashed(self, name: str) -> set[str]:
-        """The digests of all files of a copy; each is what the file's name says."""
+        """The digests of all files of a copy; each must match the file's name."""
         found = {
             path.name: digest_of(path.read_bytes())
             for path in self.folder(name).iterdir()

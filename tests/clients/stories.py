@@ -1,4 +1,4 @@
-"""What must be true of every client: the same stories, told by each in its own words."""
+"""Tests that every client must pass."""
 
 import subprocess
 import time
@@ -9,34 +9,34 @@ import pytest
 from tests.clients.mirror import HUB, OTHER, Mirror, native
 from tests.harness.images import Image, Index, KiB, Kind, MiB
 
-# A client that gets no answer to its TLS hello sits there for ten seconds, at every pull. The quicker of two tells: the
-# other may have shared the processor with other tests.
+# Without an answer to its TLS hello a client waits for ten seconds at every pull. The faster of two pulls is measured,
+# as one may be slow because of other tests.
 QUICK_SECONDS = 9.0
-# After wrong bytes. What is under way when upstream mends its ways is still wrong. And containerd goes on behind what a
-# failed pull left, also where that is wrong, and throws it away only when it has all of it: a layer or so a pull.
+# After wrong bytes: downloads that began before upstream was repaired are still wrong. And containerd resumes what a
+# failed pull left, right or wrong, and discards it only when it is complete: about one layer a pull.
 PULLS_TO_RECOVER = 10
 
 
 class Client(Protocol):
-    """A client with a place of its own to keep what it pulls. A name is HOST/REPOSITORY:TAG or …@DIGEST."""
+    """A client with its own storage. A name is HOST/REPOSITORY:TAG or …@DIGEST."""
 
     takes_zstd: bool
 
     def pull(self, name: str) -> subprocess.CompletedProcess[str]:
-        """Pull, whatever comes of it: names of docker.io by a configured mirror, the cache's own by its address."""
+        """Pull, successfully or not: names of docker.io by the configured mirror, names of the cache by its address."""
 
     def has(self, name: str) -> bool:
-        """Does the client itself say that it has it?"""
+        """Does the client list it?"""
 
     def remove(self, name: str) -> None:
         """Remove it with all its blobs."""
 
     def check(self, name: str, index: Index) -> None:
-        """Hash what was pulled, without the cache's help: it is this machine's image of `index`."""
+        """Hash what was pulled, without using the cache: it must be this machine's image of `index`."""
 
 
 class PullStories:
-    """Subclasses have a `client`."""
+    """Subclasses define the fixture `client`."""
 
     @pytest.fixture
     def client(self) -> Client:
@@ -120,7 +120,7 @@ class PullStories:
 
 
 class NamedRegistryStories(PullStories):
-    """Also for clients that pull from another registry than Docker Hub through the mirror: by path, or by `?ns=`."""
+    """For clients that can pull from other registries than Docker Hub through the mirror, by path or by `?ns=`."""
 
     def test_the_registry_that_is_named_is_the_one_that_is_asked(self, mirror: Mirror, client: Client) -> None:
         index = mirror.add_index("oci", mirror.other)
@@ -131,7 +131,7 @@ class NamedRegistryStories(PullStories):
 
 
 def _pull(client: Client, name: str) -> float:
-    """Pull, which must succeed; how long it took in seconds."""
+    """A pull that must succeed; the seconds that it took."""
     began = time.monotonic()
     result = client.pull(name)
     spent = time.monotonic() - began
@@ -141,5 +141,5 @@ def _pull(client: Client, name: str) -> float:
 
 
 def _other(index: Index) -> Image:
-    """The image of a machine that this one is not."""
+    """The image for another kind of machine than this one."""
     return next(image for image in index.images if image != native(index))

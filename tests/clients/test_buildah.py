@@ -1,4 +1,4 @@
-"""buildah, which pulls as podman does: what stands behind FROM comes through the mirror."""
+"""buildah: the image after FROM comes through the mirror."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ class Buildah(Tool):
         super().__init__([require("buildah"), *storage], configure(folder, mirror))
 
     def build_from(self, name: str) -> subprocess.CompletedProcess[str]:
-        """Build the image `built`: one file more than `name` has. Nothing is run."""
+        """Build the image `built`: `name` and one more file, without running anything."""
         self._context.mkdir(exist_ok=True)
         (self._context / "extra").write_text("extra", encoding="utf-8")
         (self._context / "Containerfile").write_text(f"FROM {name}\nCOPY extra /extra\n", encoding="utf-8")

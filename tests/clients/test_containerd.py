@@ -1,4 +1,4 @@
-"""containerd and ctr, which names the registry that it means in `?ns=`."""
+"""containerd and ctr, which name the registry in `?ns=`."""
 
 import subprocess
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ server = "https://{server}"
 [host."{url}"]
 capabilities = ["pull", "resolve"]
 """
-# The Hub is at another name than its own.
+# Docker Hub's server has another name.
 SERVERS = {HUB: "registry-1.docker.io", OTHER: OTHER}
 
 

@@ -1,4 +1,4 @@
-"""The registry that most mirrors run today, as a cache of the fake upstream: what it stored moves in."""
+"""CNCF Distribution, which most mirrors run today, as a cache of the fake upstream: its storage is imported."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LISTENING = re.compile(r"listening on (127\.0\.0\.1:\d+)")
 
 @contextmanager
 def docker_registry(folder: Path, upstream: str) -> Iterator[str]:
-    """CNCF Distribution as a pull-through cache; its URL. Gone at the end."""
+    """Run CNCF Distribution as a pull-through cache; its URL."""
     settings = {
         "version": 0.1,
         "storage": {"filesystem": {"rootdirectory": str(folder / "storage")}},
@@ -66,7 +66,7 @@ def test_its_storage_folder_moves_in(
         assert digest_of(old.manifest("1").body) == index.digest
         assert old.manifest(image.digest).body == image.manifest
         assert [digest_of(old.blob(blob).body) for blob in image.blobs] == list(image.blobs)
-        # It stores behind its answers.
+        # It stores after it has answered.
         names = {f"library/app/_layers/{blob.replace(':', '/')}/link" for blob in image.blobs}
         repositories = storage / "docker/registry/v2/repositories"
         eventually(lambda: all((repositories / name).exists() for name in names))

@@ -1,4 +1,4 @@
-"""dockerd with --registry-mirror. Docker Hub is out of reach, so a pull that succeeds came through the mirror."""
+"""dockerd with --registry-mirror. Docker Hub is unreachable, so a pull that succeeds came through the mirror."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def shared_dockerd(shared_mirror: Mirror) -> Iterator[Path]:
 
 @pytest.fixture
 def dockerd(request: pytest.FixtureRequest, mirror: Mirror, shared_mirror: Mirror) -> Iterator[Path]:
-    """The folder of a dockerd that knows of `mirror`; it is told only when it starts."""
+    """The folder of a dockerd that uses `mirror`."""
     if mirror is shared_mirror:
         yield request.getfixturevalue("shared_dockerd")
         return
@@ -33,7 +33,7 @@ def dockerd(request: pytest.FixtureRequest, mirror: Mirror, shared_mirror: Mirro
 def docker(dockerd: Path, tmp_path: Path, mirror: Mirror) -> Iterator[Docker]:
     docker = Docker(dockerd, tmp_path)
     yield docker
-    # Later tests rely on there being no layer here that they know.
+    # Later tests rely on pulling all their layers.
     if left := docker.output("image", "ls", "--all", "--quiet", "--no-trunc").split():
         docker.output("image", "rm", "--force", *set(left))
 

@@ -1,4 +1,4 @@
-"""Archives of ``registry-cache export``, in the hands of real clients."""
+"""Real clients read the archives of ``registry-cache export``."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ def archive(tmp_path: Path) -> Path:
 
 
 def export(mirror: Mirror, index: Index, archive: Path, *options: str) -> str:
-    """Warm and export; return the image's whole name, as the archive has it."""
+    """Warm and export; return the image's full name in the archive."""
     name = f"{HUB}/{index.repository}:1"
     for arguments in (["warm", name, *options], ["export", name, "--to", str(archive)]):
         done = mirror.cache.run(*arguments)
@@ -35,11 +35,11 @@ def test_skopeo_copies_the_same_bytes(
     index = mirror.add_index(kind)
     skopeo = Skopeo(tmp_path, mirror)
     export(mirror, index, archive, *(["--platform", "all"] if every else []))
-    # Of Docker's media types skopeo finds none by tag, but the only image of an archive by no name at all.
+    # skopeo finds images of Docker's media types by no tag, but the only image of an archive without a name.
     raw = skopeo.output("inspect", "--raw", f"oci-archive:{archive}{tag}")
     assert digest_of(raw.encode()) == index.digest
 
-    # As a pull leaves it, so that the same checks fit.
+    # As `pull` does, so that the same checks apply.
     name = f"{HUB}/{index.repository}:1"
     skopeo.output("copy", *(["--all"] if every else []), f"oci-archive:{archive}{tag}", f"dir:{skopeo.folder(name)}")
     if every:

@@ -31,11 +31,11 @@ from tests.harness.upstream import FakeUpstream
 pytestmark = pytest.mark.needs_root
 
 BUILD_SECONDS = 150
-SAY_SECONDS = 60.0  # from the start of a container to what a test waits for
-STOP_SECONDS = 120.0  # more than any grace time here
+SAY_SECONDS = 60.0  # from the start of a container to the output that a test waits for
+STOP_SECONDS = 120.0  # more than any grace period here
 IMAGE = "registry-cache"
 [HEALTHY] = [json.loads(rest.partition("CMD ")[2]) for word, rest in DOCKERFILE if word == "HEALTHCHECK"]
-# Of a service: what tells compose what to do, and not the engine how to run it; and a restart, which would hide an end.
+# Keys of a service that are for compose and not for the engine; and restart, which would hide an exit.
 COMPOSES_OWN = {"image", "build", "expose", "depends_on", "restart"}
 CONTAINERS = """\
 [containers]
@@ -43,13 +43,13 @@ log_driver = "k8s-file"
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "none"
-# Else shared with every other podman of this machine.
+# Otherwise the locks are shared with every podman of this machine.
 lock_type = "file"
 """
 
 
 def limit(name: str, wanted: int) -> str:
-    """The option, with what of `wanted` is allowed here; more would take a capability that root of a sandbox lacks."""
+    """The option with `wanted`, or with less where more needs a capability that root of a sandbox lacks."""
     _, most = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))
     number = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
     return f"--ulimit={name}={number}:{number}"
@@ -68,7 +68,7 @@ class Engine:
             folder / "home",
             CONTAINERS_REGISTRIES_CONF=str(folder / "registries.conf"),
             CONTAINERS_CONF=str(folder / "containers.conf"),
-            # Its timer would be systemd's, which may not run here.
+            # Health checks would use a timer of systemd, which may not run here.
             DISABLE_HC_SYSTEMD="true",
         )
         storage = ["--root", str(folder / "root"), "--runroot", str(folder / "run"), "--storage-driver", "vfs"]
@@ -82,7 +82,7 @@ class Engine:
         return run([*self._podman, *arguments], self._env, seconds).returncode
 
     def build(self) -> None:
-        """Build the Dockerfile, unchanged, as the page has it; what it is FROM is there before."""
+        """Build the unchanged Dockerfile as the documentation says, after importing its base image."""
         [base] = {rest.split()[0] for word, rest in DOCKERFILE if word == "FROM"}
         tar, scratch = self.folder / "base.tar", self.folder / "wheels"
         scratch.mkdir()
@@ -90,35 +90,35 @@ class Engine:
         path = f"ENV PATH={base_image.PATH}"
         self.output("import", "--quiet", "--change", path, str(tar), f"docker.io/library/{base}")
         tar.unlink()
-        # As docker does: of OCI's own format a health check is no part.
+        # As docker does: the OCI format has no health check.
         build = ["bud", "--format", "docker", "--isolation", "chroot", "--pull-never", "--quiet"]
         build += ["--signature-policy", self._policy, "--file", str(DOCKER / "Dockerfile"), "--tag", IMAGE]
         done = run([*self._buildah, *build, str(REPOSITORY)], self._env, BUILD_SECONDS)
         assert done.returncode == 0, done.stdout + done.stderr
 
     def start(self, name: str, *options: str) -> "Container":
-        # podman's own limits are above what is allowed here. And docker hands no container the proxy of who starts it.
+        # podman's default limits are higher than allowed here; and docker passes no proxy on to containers.
         files = [] if any(option.startswith("--ulimit=nofile") for option in options) else [limit("nofile", 1024)]
         ours = ["--name", name, *files, limit("nproc", 4096), "--http-proxy=false"]
         self._started.append(Container(self, name, [*self._podman, "run", *ours, *options], self._env))
         return self._started[-1]
 
     def remove_all(self) -> None:
-        """Leave no container and no volume behind, whatever became of them."""
+        """Remove all containers and volumes."""
         self.output("rm", "--all", "--force", "--time", "0", "--volumes")
         self.output("volume", "prune", "--force")
         while self._started:
             self._started.pop().wait()
 
     def written(self, name: str) -> set[str]:
-        """What is not as the image has it, outside of volumes and of what lies in memory."""
+        """The paths that differ from the image, outside of volumes and tmpfs."""
         changes: dict[str, list[str]] = json.loads(self.output("diff", "--format", "json", name))
-        # The engine's own: where it mounts hosts and resolv.conf.
+        # Changed by the engine, which mounts hosts and resolv.conf there.
         return {path for paths in changes.values() for path in paths} - {"/etc"}
 
 
 class Container:
-    """A container in the foreground: its output is ours to read, and its exit status podman's."""
+    """A container in the foreground; its exit status is podman's."""
 
     def __init__(self, engine: Engine, name: str, command: list[str], env: Mapping[str, str]) -> None:
         self._engine, self.name, self.said, self._ended = engine, name, "", False
@@ -141,7 +141,7 @@ class Container:
             self._heard.notify_all()
 
     def wait_for(self, words: str) -> None:
-        """Return once it has said this."""
+        """Wait until it has printed this."""
         with self._heard:
             self._heard.wait_for(lambda: words in self.said or self._ended, SAY_SECONDS)
             assert words in self.said, self.said
@@ -157,7 +157,7 @@ class Container:
         return self._engine.status("exec", self.name, *command)
 
     def stop(self) -> int:
-        """The image's own signal, the container's own grace time, then KILL; its exit status."""
+        """Stop it with the image's signal and the container's grace period; its exit status."""
         assert self._engine.status("stop", self.name, seconds=STOP_SECONDS) == 0
         return self.wait()
 
@@ -170,7 +170,7 @@ class Container:
 
 @pytest.fixture(scope="module")
 def built() -> Iterator[Engine]:
-    """An engine with the image, in a network of its own, which is that of the whole module."""
+    """An engine that has built the image, in a network for this module."""
     with short_folder() as folder, own_network():
         engine = Engine(folder)
         engine.build()
@@ -179,18 +179,18 @@ def built() -> Iterator[Engine]:
 
 @pytest.fixture
 def engine(built: Engine) -> Iterator[Engine]:
-    """The same, and no container and no volume left behind."""
+    """The same; its containers and volumes are removed at the end."""
     yield built
     built.remove_all()
 
 
 def as_composed(service: Mapping[str, Any], config: Path) -> list[str]:
-    """What docker compose would ask of an engine for a service, in podman's words; `config` is its config.yml."""
+    """The options of podman for what docker compose would ask for a service; `config` is its config.yml."""
     options = [] if "network_mode" in service else ["--network=host"]
     for key, value in service.items():
         match key:
             case "read_only":
-                # podman would put memory also where docker puts none.
+                # podman would mount tmpfs where docker does not.
                 options += [f"--read-only={json.dumps(value)}", "--read-only-tmpfs=false"]
             case "cap_drop":
                 options += [f"--cap-drop={each}" for each in value]
@@ -221,7 +221,7 @@ def as_composed(service: Mapping[str, Any], config: Path) -> list[str]:
 
 
 def test_what_is_built_says_how_to_run_it(engine: Engine) -> None:
-    """First, so that the build has the time of a test of its own."""
+    """Runs first, so that the build has a whole test's time-out."""
     [image] = json.loads(engine.output("image", "inspect", IMAGE))
     config = image["Config"]
     assert (config["User"], config["StopSignal"]) == ("10001:10001", "SIGTERM")
@@ -231,7 +231,7 @@ def test_what_is_built_says_how_to_run_it(engine: Engine) -> None:
 
 
 def test_the_composition(engine: Engine, upstream: FakeUpstream) -> None:
-    """The cache, and beside it the cleanup of the same volume; nginx has tests of its own."""
+    """The cache and the cleanup of its volume; nginx has its own tests."""
     blob = upstream.add_blob(random_bytes(300 * KiB, seed=1))
     settings = yaml.safe_load((DOCKER / "config.yml").read_text(encoding="utf-8"))
     settings["proxy"] = {"remoteurl": upstream.url}
@@ -271,11 +271,11 @@ def test_the_composition(engine: Engine, upstream: FakeUpstream) -> None:
 
 
 def test_the_image_alone_as_the_page_has_it(engine: Engine) -> None:
-    """Its own configuration, a root file system that it could write to, and a proxy for what is outside."""
+    """The image's own configuration, a writable root file system, and a proxy for everything outside."""
     page = (REPOSITORY / "docs" / "deploying.md").read_text(encoding="utf-8").replace("\\\n", " ")
     build, start, ask = re.findall(r"^docker ((?:build|run|exec) .+)$", page, re.MULTILINE)
     assert build == f"build -f deploy/docker/Dockerfile -t {IMAGE} ."
-    # In the foreground, in this network, and with an end that is one.
+    # Run it in the foreground, in this network, and without restarts.
     for option in ("run", "--detach", "--name mirror", "--restart unless-stopped", "--publish 127.0.0.1:5000:5000"):
         assert f"{option} " in start
         start = start.replace(f"{option} ", "")

@@ -1,4 +1,4 @@
-"""Real clients of a cache that wants a login: by name it works; as a mirror of dockerd's it does harm (P4)."""
+"""Real clients of a cache that requires a login: pulls by name work; as a mirror of dockerd it does harm (P4)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HUB_USER, HUB_PASSWORD = "somebody", "a password of Docker Hub's"
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[Mirror]:
-    """A mirror that lets one user in."""
+    """A mirror with one user."""
     hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
     (tmp_path / "htpasswd").write_text(f"{USER}:{hashed}\n", encoding="utf-8")
     config = {
@@ -45,7 +45,7 @@ def test_docker_pulls_by_name_and_gives_a_mirror_the_hubs_password(
     guarded: Mirror, docker: Docker, tmp_path: Path
 ) -> None:
     address, index = guarded.cache.address, guarded.add_index("docker")
-    # A user who is logged in to Docker Hub, and pulls from it.
+    # A user who is logged in to Docker Hub pulls from it.
     known = {"auth": base64.b64encode(f"{HUB_USER}:{HUB_PASSWORD}".encode()).decode()}
     (tmp_path / "home" / ".docker").mkdir()
     (tmp_path / "home" / ".docker" / "config.json").write_text(
@@ -64,7 +64,7 @@ def test_docker_pulls_by_name_and_gives_a_mirror_the_hubs_password(
 
 
 def test_skopeo_has_a_login_of_its_own_for_a_mirror(guarded: Mirror, tmp_path: Path) -> None:
-    """As podman and CRI-O have, by the same library: the mirror's, and not the registry's."""
+    """So have podman and CRI-O, which use the same library: they send the mirror's login, not the registry's."""
     index = guarded.add_index("oci")
     skopeo = Skopeo(tmp_path, guarded, REGISTRY_AUTH_FILE=str(tmp_path / "auth.json"))
     skopeo.output("login", "--tls-verify=false", f"--username={USER}", f"--password={PASSWORD}", guarded.cache.address)

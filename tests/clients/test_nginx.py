@@ -1,4 +1,4 @@
-"""Real clients through nginx, as `registry-cache nginx` sets it up: a blob's second pull is nginx' own affair."""
+"""Real clients through nginx as `registry-cache nginx` sets it up: nginx answers the second pull of a blob itself."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +25,7 @@ def behind() -> Iterator[Behind]:
 
 @pytest.mark.parametrize(("make", "kind"), [(Skopeo, "oci"), (Podman, "docker")])
 def test_a_second_pull(behind: Behind, short_path: Path, make: type[Skopeo] | type[Podman], kind: Kind) -> None:
-    # A client is told of an address and of nothing else.
+    # Clients use nothing of the cache but its address.
     mirror = Mirror(cast(CacheServer, behind.nginx), behind.upstream, behind.other)
     client: Client = make(short_path, mirror)
     index = mirror.add_index(kind)

@@ -1,4 +1,4 @@
-"""podman, with the mirror in its registries.conf; and a container that runs from what it pulled."""
+"""podman with the mirror in its registries.conf."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""skopeo, which copies every byte as it is: all of it can be hashed."""
+"""skopeo, which copies every byte unchanged, so that all of them can be hashed."""
 
 import json
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_tags_are_listed(mirror: Mirror, skopeo: Skopeo) -> None:
     mirror.upstream.tag(index.repository, "2", index.images[0].digest)
     signature = sign_as_cosign(mirror.upstream, index.digest, index.repository)
     mirror.upstream.faults.page_size = 2
-    # Only by address: skopeo asks no mirror for tags.
+    # By address, because skopeo does not ask mirrors for tags.
     listed = json.loads(skopeo.output("list-tags", f"docker://{mirror.cache.address}/{index.repository}"))
     assert sorted(listed["Tags"]) == sorted(["1", "2", signature])
 

@@ -7,16 +7,16 @@ from tests.harness import programs
 
 
 class Tool:
-    """A program with its global options, always run in the same environment."""
+    """A program with its global options and its environment."""
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
         self._command = command
         self._env = env
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """To its end, whatever its exit status."""
+        """Run it until it exits, whatever its status."""
         return programs.run([*self._command, *arguments], self._env)
 
     def output(self, *arguments: str) -> str:
-        """What it prints; it must not fail."""
+        """Run it successfully, and return its standard output."""
         return programs.succeed([*self._command, *arguments], self._env)

@@ -1,6 +1,6 @@
-r"""The outside of a registry cache, for tests: a registry upstream, clients downstream, the real server in between.
+r"""What tests share: a fake registry upstream, clients downstream, the real server between them, and more.
 
-A test takes the fixtures it needs (tests/conftest.py) and tells a story:
+A test takes the fixtures it needs (tests/conftest.py):
 
     def test_eight_clients_of_a_cold_blob_cost_one_download(upstream, cache, puller):
         blob = upstream.add_blob(random_bytes(4 * MiB, seed=1))
@@ -13,7 +13,7 @@ A test takes the fixtures it needs (tests/conftest.py) and tells a story:
         assert upstream.gets(blob) == upstream.peak_in_flight(blob) == 1
 
 FIXTURES
-    upstream                 FakeUpstream; problems (a fake that failed, a request nobody predicted) fail the test
+    upstream                 FakeUpstream; problems (a fake that failed, an unexpected request) fail the test
     make_upstream(tls=…)     one more; `tls.make_certificate(tmp_path)` gives the context and the CA file
     cdn                      FakeCdn on 127.0.0.2; credentials sent to it fail the test
     cache                    CacheServer: gunicorn, two workers, in front of `upstream`; a traceback in its log,
@@ -21,7 +21,9 @@ FIXTURES
     make_cache(config, …)    make_cache({"tag_max_age": "1h"}), make_cache(root=cache.root) is a second instance,
                              url= another upstream, environment={…}, workers=4
     puller, make_puller(url) Puller of `cache`, or of any URL
-    Tests in the process itself (tests/pull) take `upstream` alone: `upstream.url`.
+    store, layout, shelf     an empty store in this process: store_rig.Store, its Layout, cleanup_rig.Shelf
+    Tests without a server (tests/pull) take `upstream` alone: `upstream.url`. Types: fixture_types.py.
+    with running(FakeUpstream()) as upstream, running_cache(folder, upstream, config=…) as cache: …   (running.py)
 
 CONTENT (content.py, images.py); the repository is "library/app" unless said
     blob = upstream.add_blob(data, "team/app", algorithm="sha512")
@@ -65,6 +67,11 @@ THE SERVER (server.py)
     cache.url, .root, .log_text(), .workers(), .rss(pid), .run("status", "--json")        # the CLI, to its end
     cache.kill_worker(cache.workers()[0]); cache.kill_all(); cache.restart()              # the port stays; a request
                                                                        # sent meanwhile waits in the kernel's queue
-REAL PROGRAMS (components.py)
+RAW BYTES (raw_client.py)
+    raw_client.ask(cache.address, b"GET /v2/ HTTP/1.1\r\n…")   # the answer; exchange() reads to the end of the connection
+
+REAL PROGRAMS (components.py, programs.py)
     require("skopeo")               # its path; skips on a laptop, fails where CI is set
+    run([…], env), succeed([…])     # to its exit; the output of one that must not fail. environment(home): no proxy
+    cache.run("status", "--json"), cache.run_on_terminal("verify"), PROGRAM            # registry-cache itself
 """

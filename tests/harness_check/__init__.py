@@ -1,1 +1,1 @@
-"""Is the harness truthful? Tests of the fakes and the clients alone, without the product."""
+"""Tests of the harness itself: the fakes and the clients, without the product."""

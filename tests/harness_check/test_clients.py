@@ -1,4 +1,4 @@
-"""Images are real, and pulls and crowds see what was sent, and nothing else."""
+"""Generated images are valid, and pulls and crowds report exactly what was sent."""
 
 import subprocess
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The server's handles do what they say; a stand-in application takes the product's place."""
+"""CacheServer starts, kills and restarts processes; a small application replaces the product."""
 
 from collections.abc import Iterator
 from pathlib import Path

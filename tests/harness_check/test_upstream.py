@@ -1,4 +1,4 @@
-"""The fake upstream serves as a registry does, errs as its knobs say, and its journal tells what happened."""
+"""The fake upstream serves like a registry, makes the faults it is told to, and its journal records what happened."""
 
 import http.client
 import socket
@@ -255,7 +255,7 @@ def test_plain_blobs_come_fast_enough_to_measure_others(upstream: FakeUpstream, 
     blob = upstream.add_blob(data)
     with socket.create_connection(tuple(upstream.address.split(":"))) as connection:  # type: ignore[arg-type]
         connection.sendall(f"GET /v2/{APP}/blobs/{blob} HTTP/1.1\r\n\r\n".encode())
-        # Time of this process, which is both ends: a busy machine does not count.
+        # Processor time of this process, which is both ends, so that a busy machine makes no difference.
         began, received, buffer = time.process_time(), 0, bytearray(256 * KiB)
         while received < len(data):
             received += connection.recv_into(buffer)

@@ -1,4 +1,4 @@
-"""Any challenges, written in any legal way, read back as themselves; any garbage is read in bounded time."""
+"""Challenges are parsed correctly however they are written, and garbage is parsed in bounded time."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from registry_cache.oci.challenge import MAX_CHALLENGE_LENGTH, Challenge, parse_
 TOKEN = "!#$%&'*+-.^_`|~" + string.digits + string.ascii_letters
 TOKEN68 = "-._~+/" + string.digits + string.ascii_letters
 TEXT = "\t" + "".join(map(chr, range(0x20, 0x7F))) + "\x80é\xff"
-# What the parser steers by.
+# Characters that the parser branches on.
 STEERING = ',"= \t\\aB:/\n;é\0'
 
-# A parser that looks at every byte a few times needs 5-25 ms for the longest header; one that goes back to the
-# beginning at every byte needs seconds.
+# A linear parser needs 5-25 ms for the longest header, a quadratic one seconds.
 BOUND = 0.5
 
 blanks = st.sampled_from(["", " ", "\t", "  ", " \t "])
@@ -96,7 +95,7 @@ def test_challenges_read_back_however_they_were_written(written: list[Written], 
 @settings(max_examples=60)
 def test_garbage_behind_a_challenge_does_not_take_it_away(written: list[Written], garbage: str) -> None:
     header = ", ".join(each.text for each in written)
-    # The comma tells where the last challenge ends; the semicolon belongs to no grammar.
+    # The comma ends the last challenge; no grammar allows the semicolon.
     found = parse_challenges([f"{header},;{garbage}"])
     assert found == [each.challenge for each in written]
 
@@ -113,7 +112,7 @@ def test_any_header_is_read_without_a_word(headers: list[str]) -> None:
 
 
 def seconds(header: str) -> float:
-    # Time of this thread only: a busy machine does not count.
+    # Processor time of this thread, so that a busy machine makes no difference.
     began = time.thread_time()
     parse_challenges([header])
     return time.thread_time() - began

@@ -1,4 +1,4 @@
-"""Any string is a digest exactly if it is one of two algorithms with as many lower-case hex digits as that makes."""
+"""A string is accepted as a digest exactly if it is sha256 or sha512 with the right number of lower-case hex digits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any body, any chunking, any cuts, corruption and deaths: committed and right, or absent; and readers see no lie."""
+"""Any body, chunks, cuts, corruption and crashes: the blob is committed and right, or absent; no reader is misled."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.harness.store_rig import APP, HUB, Store, descriptors, open_store
 
 
 class Death(BaseException):
-    """The leader's process is gone: nothing of it handles this."""
+    """The leader's process was killed; nothing in it catches this."""
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def test_a_download_ends_committed_and_right_or_absent(
             if ended:
                 break
             assert died or life < len(tries)
-        # When upstream has stopped erring, and only then is this certain, the blob comes.
+        # Once upstream has no faults left, and only then, the blob is certain to come.
         assert ended or not script.tries
         if not ended:
             claim = store.partials.claim(digest)
@@ -106,7 +106,7 @@ def test_a_download_ends_committed_and_right_or_absent(
 
 
 class Watch:
-    """Sees after every append that what is on the disk only grows; and keeps no handle."""
+    """Checks after every append that the partial only grows. Keeps no handle."""
 
     def __init__(self, store: Store, digest: Digest) -> None:
         self.store = store
@@ -204,7 +204,7 @@ def test_a_feed_shows_a_prefix_and_never_the_last_byte_of_what_is_there(
             at += more
             feed.advance(at)
             for offset in offsets:
-                # What is not there yet would be waited for.
+                # Reading further would wait.
                 if offset < at - 1:
                     file_now, got = feed.read(None, offset, length)
                     assert file_now is handle

@@ -1,4 +1,4 @@
-"""Any faults in any order, over a real connection: the right bytes or a clear error, and one transfer at a time."""
+"""Any faults in any order, over a real connection: the right bytes or a clear error, with one transfer at a time."""
 
 from __future__ import annotations
 
@@ -34,26 +34,26 @@ from tests.harness.wire import Cut as Closed
 from tests.harness.wire import Reply
 
 DATA = random_bytes(40_000, "any faults")
-# Silence that is a stall here; long for a loopback, short for a test.
+# The read time-out: long for a loopback, short for a test.
 SILENCE = 0.15
-# No story ends later than this, whatever happens: stalls and what hypothesis puts around them.
+# No example takes longer, with all its stalls.
 BOUND = 60.0
 
 
 class Death(BaseException):
-    """The leader's process is gone: nothing of it handles this."""
+    """The leader's process was killed; nothing in it catches this."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong with one request for the blob, or with who asks; ``at`` is an offset of the response."""
+    """What goes wrong with one request for the blob, or with the leader; ``at`` is an offset in the response."""
 
     kind: str
     at: int = 0
 
 
 class Scripted(FakeUpstream):
-    """Does what ``script`` says, one fault a request for a blob; then only what is right."""
+    """Makes the faults of ``script``, one for each request for a blob, and then none."""
 
     def __init__(self) -> None:
         self.script: list[Fault] = []
@@ -89,7 +89,7 @@ class Scripted(FakeUpstream):
 
 
 class Mortal:
-    """A blob on its way to a leader who dies after ``left`` bytes of it."""
+    """A response whose reader dies after ``left`` bytes."""
 
     def __init__(self, body: RangeResponse, left: int) -> None:
         self._body = body
@@ -141,13 +141,13 @@ faults = st.one_of(
 def test_any_faults_end_with_the_right_bytes_or_a_clear_error(script: list[Fault]) -> None:
     with world() as (upstream, store):
         digest = Digest.parse(upstream.add_blob(DATA, APP_NAME))
-        # The leader's own deaths stand between the upstream's faults.
+        # Crashes of the leader come between upstream's faults.
         lives = [Fault("none"), *(each for each in script if each.kind == "kill")]
         upstream.script = [each for each in script if each.kind != "kill"]
         began, errors = time.monotonic(), 0
         for number, life in enumerate([*lives, *[Fault("none")] * (len(script) + 1)]):
             doomed = number < len(lives) - 1
-            # Each life is another worker's: what one has learnt of the upstream's failures, the next has not.
+            # Each life is another worker, which knows nothing of the upstream's earlier failures.
             target = PullTarget(connect(upstream.url, timeouts=Timeouts(connect=5.0, read=SILENCE)), APP)
             registry = source_of(target, digest)
 
@@ -169,7 +169,7 @@ def test_any_faults_end_with_the_right_bytes_or_a_clear_error(script: list[Fault
             try:
                 Transfer(feed, BlobSource(HUB, APP, ask), store.blobs, store.partials).run(lambda: True)
             except Death:
-                # What a killed process' own clients see: their connections end.
+                # The killed process' own clients see their connections end.
                 feed.fail(UpstreamUnavailable("killed"), None)
             for each in readers:
                 each.join(SECONDS)
@@ -189,7 +189,7 @@ def test_any_faults_end_with_the_right_bytes_or_a_clear_error(script: list[Fault
 
 
 def read(feed: TransferProgress, start: int, problems: list[str]) -> None:
-    """Be a client that reads from ``start`` on: what it gets is right, and whole only after the commit."""
+    """Read from ``start`` on as a client: the bytes must be right, and complete only after the commit."""
     try:
         feed.wait_for_answer()
         got, error = drain(feed, start), None

@@ -1,4 +1,4 @@
-"""Any bytes, any JSON, any depth: a manifest is read or opaque, never an error."""
+"""Any bytes, JSON or depth: a manifest is parsed or treated as opaque, and never raises."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import Descriptor, Manifest, parse_manifest
 
 KEYS = ["mediaType", "config", "layers", "blobs", "manifests", "subject", "digest", "size", "x"]
-# With lone surrogates: a JSON text may say \ud800.
+# Includes lone surrogates, since JSON may contain \ud800.
 texts = st.text(st.characters(exclude_categories=()), max_size=20)
 digests = st.builds(Digest.of, st.binary(max_size=4), st.sampled_from(["sha256", "sha512"]))
 descriptors = st.builds(
@@ -47,7 +47,7 @@ def as_json(descriptor: Descriptor) -> dict[str, object]:
 
 
 def check(manifest: Manifest) -> None:
-    """What everybody who holds a Manifest may rely on."""
+    """What holds for every Manifest."""
     assert media_types.is_media_type(manifest.media_type)
     assert manifest.media_type.isascii()
     assert manifest.media_type.isprintable()

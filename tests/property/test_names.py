@@ -1,4 +1,4 @@
-"""Any string is a name, a tag or a reference exactly if the grammar says so, and then it is safe in a path."""
+"""A string is accepted as a name, tag or reference exactly if the grammar allows it, and then it is safe in a path."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from registry_cache.oci.names import Repository, Tag, parse_reference
 
 LOWER = "abcdefghijklmnopqrstuvwxyz"
 ALNUM = LOWER + "0123456789"
-# Everything the grammar speaks of, and its nearest neighbours.
+# Every kind of character that the grammar mentions, and characters next to them.
 NEAR = "a0._-/A:\0\n é"
 
 
 def is_name(text: str) -> bool:
-    """The grammar of distribution-spec once more, by hand: no regular expression, nothing shared with the parser."""
+    """The grammar of distribution-spec written by hand: no regular expression, nothing shared with the parser."""
     return 0 < len(text) <= 255 and all(is_component(part) for part in text.split("/"))
 
 
@@ -64,7 +64,7 @@ strings = st.one_of(st.text(NEAR, max_size=40), st.text(max_size=300))
 
 @st.composite
 def scratched(draw: st.DrawFn, texts: st.SearchStrategy[str]) -> str:
-    """One of ``texts`` with one character put in, one taken out, or one end repeated."""
+    """One of ``texts`` with a character inserted or removed, or with its end repeated."""
     text = draw(texts)
     at = draw(st.integers(0, len(text)))
     change = draw(st.sampled_from(["insert", "remove", "double"]))
@@ -96,7 +96,7 @@ def test_any_string_is_a_tag_exactly_if_the_grammar_says_so(text: str) -> None:
 @given(st.one_of(names.filter(is_name), scratched(names).filter(is_name)))
 def test_a_name_stays_below_the_directory_it_is_put_in(text: str) -> None:
     name = Repository.parse(text)
-    # posixpath normalises what the kernel would walk: nothing may be left to normalise, and nothing may lead out.
+    # posixpath.normpath resolves a path as the kernel would: it must find nothing to change.
     assert posixpath.normpath(posixpath.join("/root", name)) == f"/root/{name}"
     assert not posixpath.isabs(name)
     assert "\0" not in name

@@ -1,4 +1,4 @@
-"""nginx means the same folder by a request as the application does, or leaves the request to it."""
+"""For every request nginx uses the same folder as the application, or passes the request on to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from registry_cache.pull.target import TagPolicy
 from registry_cache.upstream.client import Upstream
 
 END = f"/blobs/sha256:{'0' * 64}"
-# Worlds: the default registry first.
+# Sets of registries, the default one first.
 HUB_FIRST = (Registry(HUB, ("registry-1.docker.io",)), Registry("ghcr.io"), Registry("localhost:5000", ("local",)))
 HUB_LATER = (Registry("registry.example"), Registry(HUB), Registry("a-b.example:5000"))
 NO_HUB = (Registry("plainly", (HUB,)), Registry("[::1]:5000"))
@@ -43,14 +43,14 @@ _query = st.one_of(st.none(), _part.map("ns={}".format), st.sampled_from(["", "n
 
 
 class Named:
-    """All that a target needs of an upstream."""
+    """The part of an upstream that a target needs."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
 
 def by_nginx(world: tuple[Registry, ...], name: str, query: str | None) -> str | None:
-    """What the rules say, applied as nginx does; None where they leave it to the application."""
+    """The folder by the rules, applied as nginx does; None if they leave the request to the application."""
     asked = _first(query_rules(world), query) if query else NO_QUERY if query is None else None
     uri = f"/v2/{name}{END}" + ("" if query is None else f"?{query}")
     return _first(folder_rules(world), f"{PLAIN_REQUEST}:{asked or ''}{uri}")
@@ -58,7 +58,7 @@ def by_nginx(world: tuple[Registry, ...], name: str, query: str | None) -> str |
 
 def _first(rules: Iterable[Rule], text: str) -> str | None:
     for each in rules:
-        # PCRE's spelling of a named group, and its $, which is Python's \Z but for a last line's end.
+        # PCRE spells a named group without P; its $ is Python's \Z, except before a trailing newline.
         if match := re.search(each.pattern.replace("(?<rc_", "(?P<rc_").removesuffix("$") + r"\Z", text, re.ASCII):
             folder = each.folder
             for group, text in match.groupdict().items():
@@ -68,7 +68,7 @@ def _first(rules: Iterable[Rule], text: str) -> str | None:
 
 
 def by_application(world: tuple[Registry, ...], name: str, query: str | None) -> str | None:
-    """The folder that the application would look into; None where it refuses the name."""
+    """The folder that the application uses; None if it refuses the name."""
     default, *others = [ServedUpstream(cast(Upstream, Named(each.name)), each.aliases, TagPolicy()) for each in world]
     arguments = {key: values[0] for key, values in parse_qs(query or "").items()}
     try:

@@ -1,4 +1,4 @@
-"""Any bytes to a real gunicorn: an answer of the API or the end of the connection, no defect, and others are served.
+"""Any bytes sent to a real server: it answers by the API or closes the connection, logs no defect and serves others.
 
 `--hypothesis-profile=searching` takes other bytes in each run, and with `--hypothesis-seed=N` those of one run again.
 """
@@ -19,7 +19,7 @@ from tests.harness.running import running, running_cache
 from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
 
-# 501: a transfer coding that gunicorn does not know. Any other 5xx would be ours.
+# 501: gunicorn does not know the transfer coding. Any other 5xx would be our defect.
 STATUSES = {100, 200, 304, 400, 401, 404, 405, 414, 416, 417, 429, 431, 501}
 ANSWER = re.compile(rb"HTTP/1\.[01] (\d{3}) [^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n")
 LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: (\d+)\r\n")
@@ -33,7 +33,7 @@ PIECES = [
     b"Content-Type: multipart/form-data; boundary=\r\n", b"X-Forwarded-For: x\r\n", b"X-Forwarded-Proto: https\r\n",
     b"Connection: upgrade\r\n", b"Cookie: a=b\r\n", b"Authorization: Basic !\r\n", b"a" * 300,
 ]  # fmt: skip
-# What was thought of already, to be changed here and there, or continued by another.
+# Known odd requests, to be mutated or followed by another.
 KNOWN = st.sampled_from([sent for sent, _ in (*TABLE.values(), *TOO_MUCH.values()) if len(sent) < 10_000])
 
 

@@ -1,6 +1,6 @@
-"""Whatever happens to a store, in whatever order: what it gives is right, and what it has lost it does not promise.
+"""Any operations on a store in any order: what it returns is correct, and it never promises what it has lost.
 
-Time only moves on, by leaps of the cleanups, and at the end by so much that everything goes but what is pinned.
+Time advances only with cleanups, and in the end so far that everything is evicted except for pinned images.
 """
 
 from __future__ import annotations
@@ -52,19 +52,19 @@ pins = st.builds(lambda data: Pin(ANY_UPSTREAM, ImagePattern("**", digest=Digest
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """The model: what tags mean, what is pinned, what time it is; and which inodes somebody has written into."""
+    """The model: the meaning of tags, the pins, the time, and the inodes that have been written into."""
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         self.patch = pytest.MonkeyPatch()
-        # No power is cut here, and waiting for the disk is most of the time that this takes.
+        # Power is never cut here, and fsync would take most of the time.
         self.patch.setattr(os, "fsync", lambda descriptor: None)
         self.store = open_store(Path(self.folder.name))
         self.tags: dict[tuple[str, str], Digest] = {}
         self.pins: list[Pin] = []
         self.now = time.time()
-        # Open, so that no other file gets their numbers.
+        # Kept open, so that their inode numbers are not reused.
         self.damaged: dict[int, int] = {}
 
     def teardown(self) -> None:
@@ -85,7 +85,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert not [path for path in left if path.name.startswith(".")]
         named = {os.stat(Path(self.folder.name) / path).st_ino for path in left if path.parts[0] == "blobs"}
         for path in left:
-            # A membership and a manifest's name, that is; not its record.
+            # Memberships and names of manifests, not their records.
             if {"_blobs", "_manifests"} & set(path.parts) and path.suffix != ".json":
                 assert os.stat(Path(self.folder.name) / path).st_ino in named, path
 
@@ -98,19 +98,19 @@ class StoreMachine(RuleBasedStateMachine):
 
     @contextmanager
     def nothing_pinned_goes(self, *, killed: bool = False) -> Iterator[None]:
-        """Hold a cleanup, or what there was of one, to its promises."""
+        """Check what a cleanup, or the part of it before it was killed, has evicted."""
         kept = self.pinned()
         yield
         assert [data for data in kept if not self.path(data).exists()] == []
         for (repository, tag), digest in list(self.tags.items()):
             record = Path(self.store.layout.tag(HUB, Repository.parse(repository), Tag.parse(tag)))
             if not record.exists():
-                # Only with its manifest, which goes behind it.
+                # A tag goes only together with its manifest, and before it.
                 assert killed or not self.record(Repository.parse(repository), digest).exists()
                 del self.tags[repository, tag]
 
     def pinned(self) -> list[bytes]:
-        """What is here and pinned, or a layer of a manifest that is."""
+        """Stored blobs that are pinned, or are a layer of a pinned manifest."""
         found = [data for data in BODIES if self.path(data).exists() and self.is_pinned(Digest.of(data))]
         if PARENT in found and self.path(LAYER).exists() and any(map(self.knows_parent, (APP, OTHER))):
             found.append(LAYER)
@@ -134,7 +134,7 @@ class StoreMachine(RuleBasedStateMachine):
         return Path(self.store.layout.repositories, HUB, str(repository), "_manifests", "sha256", f"{digest.hex}.json")
 
     def damage(self, data: bytes) -> Path:
-        """Note that somebody writes into the blob of ``data``."""
+        """Record that the blob of ``data`` is being written into."""
         path = self.path(data)
         os.chmod(path, 0o644)
         if path.stat().st_ino not in self.damaged:
@@ -142,7 +142,7 @@ class StoreMachine(RuleBasedStateMachine):
         return path
 
     def is_right(self, path: Path | str, found: bytes | None, data: bytes) -> bool:
-        """Sizes are checked on reading, content only by verify: a flipped bit may come through, and nothing else."""
+        """Reading checks sizes, and only verify checks content: nothing but a flipped bit may go unnoticed."""
         if found is None or found == data:
             return True
         return len(found) == len(data) and os.stat(path).st_ino in self.damaged
@@ -154,7 +154,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(data=bodies, repository=repositories)
     def download(self, data: bytes, repository: Repository) -> None:
         digest = self.store.put(data)
-        # A damaged blob was replaced, so that its name is good again; old names of the repository may not be.
+        # A damaged blob has been replaced, so its own name is good again; memberships may still lead to the old inode.
         assert self.path(data).read_bytes() == data
         if self.store.read(digest, repository) is None:
             self.store.blobs.grant(HUB, repository, digest)
@@ -189,7 +189,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.store.records.put_manifest(HUB, repository, digest, data, found)
             if self.store.records.manifest(HUB, repository, digest):
                 return
-        # Each reading of a damaged one has evicted it, so this comes to an end.
+        # Reading a damaged one evicts it, so this ends.
         raise AssertionError("a manifest that is kept is never here")
 
     @rule(data=bodies, repository=repositories)
@@ -263,7 +263,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(data=bodies)
     def evict(self, data: bytes) -> None:
-        """The whole or any part of it: names of an inode are independent of each other."""
+        """Remove the blob but not its memberships, which are independent names of its inode."""
         with suppress(FileNotFoundError):
             os.unlink(self.path(data))
 
@@ -274,7 +274,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(data=bodies, cut=st.none() | st.integers(0, 600), sealed=st.booleans())
     def a_leader_dies(self, data: bytes, cut: int | None, sealed: bool) -> None:
-        """Having written so much, or nothing yet."""
+        """Leave a partial of ``cut`` bytes, or only a lock."""
         digest = Digest.of(data)
         Path(self.store.layout.lock(digest)).touch()
         if cut is not None:

@@ -1,4 +1,4 @@
-"""Whatever an upstream answers, a client gets an answer of the API: never a defect of ours, and no secret.
+"""Whatever an upstream answers, clients get a valid answer of the API, without an internal error and without secrets.
 
 In process, with an upstream that says exactly the bytes it is given. Bodies of blobs are in test_faults.py.
 """
@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from tests.harness.application import DIGEST, PASSWORD, ROOT, STATUSES, make_application
 from tests.harness.raw import RawServer
 
-# The application sends the log of the whole process where it wants it.
+# The application configures the logging of the whole process.
 pytestmark = pytest.mark.usefixtures("logging_as_before")
 
 PATHS = st.sampled_from(
@@ -56,7 +56,7 @@ BODIES = (
     | st.binary(max_size=20)
     | st.sampled_from([b"[" * 100_000, b'{"a":' * 100_000, b'{"tags": ["\\ud800", "b"]}', b'{"token": "t"}'])
 )
-# {url} is the upstream's own.
+# {url} stands for the upstream's URL.
 HEADERS = st.lists(
     st.sampled_from(
         [
@@ -119,11 +119,11 @@ def told() -> Iterator[io.StringIO]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stderr", io.StringIO())
         yield sys.stderr  # type: ignore[misc]
-    # Connections that nobody closed are complained of here, and not in somebody else's test.
+    # Warn about unclosed connections here, not in a later test.
     gc.collect()
 
 
-# Applications are thrown away by the dozen, with the connections in their pools.
+# Each example drops an application with the connections in its pool.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @settings(max_examples=50)
 @given(path=PATHS, said=st.lists(SAID, min_size=1, max_size=3))
