@@ -68,7 +68,7 @@ THE SERVER (server.py)
     cache.kill_worker(cache.workers()[0]); cache.kill_all(); cache.restart()              # the port stays; a request
                                                                        # sent meanwhile waits in the kernel's queue
 RAW BYTES (raw_client.py)
-    raw_client.ask(cache.address, b"GET /v2/ HTTP/1.1\r\n…")   # the answer; exchange() reads to the end of the connection
+    raw_client.ask(cache.address, b"GET /v2/ HTTP/1.1\r\n…")   # the answer; exchange() reads to the end
 
 REAL PROGRAMS (components.py, programs.py)
     require("skopeo")               # its path; skips on a laptop, fails where CI is set
