@@ -29,7 +29,7 @@ from registry_cache.oci.manifest import parse_manifest
 from registry_cache.oci.media_types import OCI_MANIFEST
 from registry_cache.oci.names import Repository, Tag
 from registry_cache.policy.eviction import LOW_MARK, Bounds
-from registry_cache.store.records import TagRecord
+from registry_cache.store.record_format import TagRecord
 from registry_cache.upkeep.cleanup import Cleanup
 from tests.harness.images import Image, KiB, make_image
 from tests.harness.pullers import Puller

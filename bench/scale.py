@@ -35,7 +35,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import parse_manifest
 from registry_cache.oci.media_types import OCI_MANIFEST
 from registry_cache.oci.names import Repository
-from registry_cache.store import disk
+from registry_cache.store import atomic_write
 from registry_cache.store.layout import Layout
 from tests.harness.images import KiB, random_bytes
 from tests.harness.pullers import Puller
@@ -104,7 +104,7 @@ def make_file(layout: Layout, digest: Digest, data: bytes, used: float) -> None:
     path = layout.blob(digest)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o444)
     try:
-        disk.write_all(descriptor, data)
+        atomic_write.write_all(descriptor, data)
         os.utime(descriptor, (used, used))
     finally:
         os.close(descriptor)

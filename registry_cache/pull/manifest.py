@@ -40,7 +40,8 @@ from registry_cache.pull.target import PullTarget
 from registry_cache.pull.tolerant_records import TolerantRecords
 from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log
-from registry_cache.store.records import Records, StoredManifest, TagRecord
+from registry_cache.store.record_format import TagRecord
+from registry_cache.store.records import Records, StoredManifest
 from registry_cache.upstream.deadline import run_with_timeout
 
 _log = Log(__name__)

@@ -16,7 +16,8 @@ from registry_cache.pull.single_flight import MachineFlights, NoteFormat
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.tolerant_records import TolerantRecords
 from registry_cache.runtime.log import Log
-from registry_cache.store.records import StoredManifest, TagRecord
+from registry_cache.store.record_format import TagRecord
+from registry_cache.store.records import StoredManifest
 from registry_cache.upstream.client import ManifestBody
 
 # Before a failed question is asked once more, and how soon it must have failed for that: two long failures would last

@@ -20,13 +20,10 @@ from registry_cache.runtime.log import Log
 from registry_cache.runtime.single_flight import Flight, SingleFlight, raise_own
 from registry_cache.store import disk
 from registry_cache.store.layout import Layout
-from registry_cache.store.locks import LockFile
+from registry_cache.store.locks import LockFile, wait_for
 
 # The work itself is bounded by its upstream requests; a holder that outlasts this is stopped or stuck.
 HOLDER_TIMEOUT_SECONDS = 60.0
-
-# Between two looks at a lock that another process holds.
-_FIRST_POLL, _LAST_POLL = 0.002, 0.02
 
 # A note that claims to be from the future stems from before a change of the clock.
 _CLOCK_SLACK = 1.0
@@ -149,16 +146,12 @@ class MachineFlights:
 
 def _hold(path: str, key: str, deadline: float) -> LockFile:
     """Return the lock file of ``path``, held; it may have lost its name. Raises StoreError, UpstreamTimeout."""
-    pause = _FIRST_POLL
     with disk.store_errors(f"lock {path}"):
         lock = LockFile(path)
         try:
             with upstream_wait.waiting():
-                while not lock.acquire():
-                    if time.monotonic() > deadline:
-                        raise _stuck(key)
-                    time.sleep(pause)
-                    pause = min(pause * 2, _LAST_POLL)
+                if not wait_for(lock.acquire, deadline - time.monotonic()):
+                    raise _stuck(key)
         except BaseException:
             lock.close()
             raise

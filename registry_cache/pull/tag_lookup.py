@@ -14,7 +14,7 @@ from registry_cache.pull.manifest_fetch import ManifestFetch
 from registry_cache.pull.single_flight import NoteFormat
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.tolerant_records import TolerantRecords
-from registry_cache.store.records import TagRecord
+from registry_cache.store.record_format import TagRecord
 from registry_cache.upstream.client import ManifestHead
 
 # A confirmation is kept where the last one is older: each makes every worker read the record anew. Less than a

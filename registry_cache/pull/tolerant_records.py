@@ -12,7 +12,8 @@ from registry_cache.oci.manifest import Manifest
 from registry_cache.oci.names import Repository, Tag
 from registry_cache.pull.target import PullTarget
 from registry_cache.runtime.log import Log
-from registry_cache.store.records import Records, StoredManifest, TagRecord
+from registry_cache.store.record_format import TagRecord
+from registry_cache.store.records import Records, StoredManifest
 
 _Arguments = ParamSpec("_Arguments")
 _T = TypeVar("_T")

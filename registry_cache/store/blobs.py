@@ -1,7 +1,7 @@
 """Blobs: verified, complete, immutable bytes, and which repositories are known to contain them.
 
-A name under ``blobs/`` is a promise; ``Partial.commit`` and ``Blobs.add`` are the only ways in. Membership is a second
-name of the same bytes under the repository, so that what can be opened there may be read there and nowhere else.
+A name under ``blobs/`` is a promise; ``Partial.commit``, ``Blobs.add`` and ``Ingest`` are the only ways in. Membership
+is a second name of the same bytes under the repository: what can be opened there may be read there and nowhere else.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import time
 from dataclasses import dataclass
 
 from registry_cache.errors import StoreError
@@ -17,7 +16,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
 from registry_cache.runtime import threadpool
 from registry_cache.runtime.log import Log
-from registry_cache.store import disk, last_use
+from registry_cache.store import atomic_write, disk
 from registry_cache.store.disk import ReadHandle
 from registry_cache.store.layout import Layout
 
@@ -54,14 +53,13 @@ class Blobs:
             if found.st_size != recorded_size(file, found.st_size):
                 self._evict_damaged(upstream, repository, digest, found.st_size)
                 return None
-            if time.time() - found.st_mtime > last_use.TOUCH_SECONDS:
-                last_use.touch(file.fileno(), found)
+            disk.touch(file.fileno(), found)
             return OpenBlob(file, found.st_size)
 
     def open_any(self, digest: Digest) -> OpenBlob | None:
-        """Open a blob whichever repository brought it; who may read it is the caller's to find out.
+        """Open a blob whichever repository brought it; the caller finds out who may read it.
 
-        None where it is not here or not whole. Raises StoreError.
+        None where it is missing or not whole. Raises StoreError.
         """
         with disk.store_errors(f"look for {digest}"):
             file = ReadHandle.open(self._layout.blob(digest))
@@ -72,11 +70,11 @@ class Blobs:
 
     def add(self, digest: Digest, data: bytes) -> None:
         """Keep ``data``, which the caller has verified to hash to ``digest``. Raises StoreError, StoreFull."""
-        here = self.open_any(digest)
+        stored = self.open_any(digest)
         with disk.store_errors(f"store {digest}"):
-            if here:
-                # Whoever brings it again uses it; a cleanup would take it from under the name it is about to get.
-                last_use.touch(here.file.fileno(), os.fstat(here.file.fileno()))
+            if stored:
+                # Bringing it again is a use; otherwise a cleanup could evict it before it gets its new name.
+                disk.touch(stored.file.fileno(), os.fstat(stored.file.fileno()))
                 return
             threadpool.run(_write_sealed, self._layout.blob(digest), data)
 
@@ -84,13 +82,13 @@ class Blobs:
         """Record that the repository contains the blob; False where the blob is not here. Raises StoreError."""
         with disk.store_errors(f"record that {repository} contains {digest}"):
             try:
-                disk.link(self._layout.blob(digest), self._layout.membership(upstream, repository, digest))
+                atomic_write.link(self._layout.blob(digest), self._layout.membership(upstream, repository, digest))
             except FileNotFoundError:
                 return False
             return True
 
     def evict_unreadable(self, upstream: str, repository: Repository, digest: Digest, file: ReadHandle) -> bool:
-        """Take the names away from ``file``, which the disk does not give any more; False where it keeps them."""
+        """Remove the names of ``file``, which the disk can no longer read; False where that fails."""
         membership, blob = self._layout.membership(upstream, repository, digest), self._layout.blob(digest)
         try:
             with disk.store_errors(f"evict {digest}, which could not be read"):
@@ -107,40 +105,19 @@ class Blobs:
         _log.error("evicted a damaged blob", digest=digest, repository=repository, bytes=size)
         membership, blob = self._layout.membership(upstream, repository, digest), self._layout.blob(digest)
         # Another file under the blob's name is one that somebody has fetched again since.
-        if disk.same(membership, blob):
+        if disk.is_same_file(membership, blob):
             disk.remove(blob)
         disk.remove(membership)
 
 
-def seal(descriptor: int, size: int, *, durable: bool = False) -> None:
-    """Make a verified file ready for its name: remember its size, make it read-only, wait for the disk.
+def seal(descriptor: int, size: int) -> None:
+    """Make a verified file ready for its name: record its size and make it read-only. Raises OSError.
 
-    Without the wait a power cut after the rename could leave the name with fewer bytes, unless those are known to be
-    ``durable``. Raises OSError.
+    Sync it before the rename, or a power cut could leave the name with fewer bytes.
     """
     with contextlib.suppress(OSError):  # A file system without attributes: the size then goes unchecked until verify.
         os.setxattr(descriptor, _SIZE, b"%d" % size)
     os.fchmod(descriptor, 0o444)
-    if not durable:
-        os.fsync(descriptor)
-
-
-def _write_sealed(path: str, data: bytes) -> None:
-    folder, name = os.path.split(path)
-    beside = os.path.join(folder, f".{name}-{os.getpid()}-{time.monotonic_ns()}")
-    try:
-        disk.make_folder(folder)
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
-        try:
-            disk.write_all(descriptor, data)
-            seal(descriptor, len(data))
-        finally:
-            os.close(descriptor)
-        os.rename(beside, path)
-        disk.sync_folder(folder)
-    except OSError:
-        disk.remove(beside)
-        raise
 
 
 def recorded_size(file: ReadHandle, otherwise: int) -> int:
@@ -153,3 +130,10 @@ def recorded_size(file: ReadHandle, otherwise: int) -> int:
         raise
     except ValueError:
         return otherwise
+
+
+def _write_sealed(path: str, data: bytes) -> None:
+    atomic_write.make_folder(os.path.dirname(path))
+    with atomic_write.replacing(path, synced=True) as descriptor:
+        atomic_write.write_all(descriptor, data)
+        seal(descriptor, len(data))

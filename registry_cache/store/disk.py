@@ -1,38 +1,38 @@
-"""File operations that keep a promise: a name appears whole or not at all, and a failing disk has one kind of error."""
+"""Open and read files of the store, tell when they were last used, and turn the disk's errors into the store's.
+
+The inode knows its last use: the newer of its atime and its mtime. ``relatime`` keeps atime to the day for every
+reader, nginx too; we touch mtime, once a minute, where we serve. All names of a blob are one inode, so its use in any
+repository is its use in all. Moments are nanoseconds since the epoch; one in the future (a clock was put back) counts
+as the newest.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
-import itertools
 import os
-import secrets
+import time
 
 from registry_cache.errors import StoreError, StoreFull
 from registry_cache.store.disk_errors import disk_error_log
 
-# What says "no room" rather than "broken": the pull can go on, only uncached.
+# Errors that mean "no room" rather than "broken": the pull can go on, only uncached.
 _NO_ROOM = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EMLINK, errno.ENFILE, errno.EMFILE),
 }
 
-# No record is near it: a manifest is 4 MiB at most and a list of upstream's 8. What is larger is not ours to load.
+# No record comes near it: a manifest has 4 MiB at most and a list from upstream 8. A larger file is not ours to load.
 MAX_RECORD_SIZE = 16 * 1024 * 1024
 
-# sync_file_range(2), which Python does not offer.
-_sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)
-_SYNC_FILE_RANGE_WRITE = 2
-
-_counter = itertools.count()
-# Workers in two containers over one folder have the same process ids, and so has a worker after a restart.
-_instance = secrets.token_hex(4)
+# Exact enough to tell what to evict first where a store turns over within hours, and only one write a minute for a blob
+# that is asked for a thousand times a second.
+TOUCH_SECONDS = 60
 
 
 class store_errors:
     """Turn an OSError inside into StoreFull or StoreError, which say ``what`` was being done and to which file.
 
-    No generator: a hit enters up to four, and each chunk of a download one.
+    A class and not a generator, for speed: a hit enters up to four, and each chunk of a download one.
     """
 
     __slots__ = ("_what",)
@@ -50,156 +50,8 @@ class store_errors:
             raise kind(f"could not {self._what}: {error.strerror or error}", detail=error.filename) from error
 
 
-def write_whole(path: str, data: bytes, modified: int | None = None, *, synced: bool = False) -> None:
-    """Make ``path`` hold ``data``: written beside and renamed, so a reader sees the old bytes or the new ones.
-
-    Where it is ``synced``, a power cut behind this leaves the new bytes, one before it those or the old ones. Else it
-    may leave an empty file, which every reader of a record takes for an absent one.
-    Folders on the way are made. ``modified``: the mtime that it appears with, in nanoseconds. Raises OSError.
-    """
-    folder = os.path.dirname(path)
-    # A leading dot: no tag and no digest begins with one, so nothing takes this name for a record.
-    beside = os.path.join(folder, f".{_instance}-{os.getpid()}-{next(_counter)}")
-    try:
-        descriptor = _create(beside, folder)
-        try:
-            write_all(descriptor, data)
-            if modified is not None:
-                os.utime(descriptor, ns=(modified, modified))
-            if synced:
-                os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.rename(beside, path)
-        if synced:
-            sync_folder(folder)
-    except OSError:
-        remove(beside)
-        raise
-
-
-def write_over(path: str, data: bytes) -> bool:
-    """Write JSON ``data`` over the file at ``path``, for which it needs no further room; False where it is not there.
-
-    A reader may see half of each: only for records that are nothing to whoever cannot parse them. Raises OSError.
-    """
-    try:
-        descriptor = os.open(path, os.O_WRONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        # Spaces, for whatever of a longer record would be left behind it.
-        os.pwrite(descriptor, data.ljust(os.fstat(descriptor).st_size), 0)
-    finally:
-        os.close(descriptor)
-    return True
-
-
-def write_all(descriptor: int, data: bytes | memoryview) -> None:
-    """Write all of ``data``; a full disk may take a part of it first. Raises OSError."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
-def read_whole(path: str, limit: int = MAX_RECORD_SIZE) -> bytes | None:
-    """Return the bytes of a small file; None where there is none of at most ``limit`` bytes.
-
-    Raises OSError for anything else.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read() if os.fstat(descriptor).st_size <= limit else None
-
-
-def link(source: str, target: str) -> None:
-    """Make ``target`` a second name of ``source``; a name that is there already stays.
-
-    Where the file system gives no more hard links (EMLINK) or none at all, a symbolic link stands in: a path that can
-    be opened is still the permission to read. Raises OSError.
-    """
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        if error.errno not in (errno.EMLINK, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP):
-            raise
-        with contextlib.suppress(FileExistsError):
-            os.symlink(os.path.relpath(source, os.path.dirname(target)), target)
-
-
-def remove(path: str) -> bool:
-    """Unlink ``path``; False where it was not there. Raises OSError for anything else."""
-    try:
-        os.unlink(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
-
-
-def same(path: str, other: str) -> bool:
-    """Tell whether both are names of one file; False where one is missing. Raises OSError for anything else."""
-    try:
-        return os.path.samefile(path, other)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-
-
-def write_behind(descriptor: int, start: int, length: int) -> None:
-    """Let the disk begin to write these bytes, so that a later fsync finds most of its work done; waits for nothing.
-
-    A hint: a system without the call, or a disk that refuses it, writes them at the fsync.
-    """
-    if _sync_file_range is not None:
-        _sync_file_range(descriptor, ctypes.c_int64(start), ctypes.c_int64(length), _SYNC_FILE_RANGE_WRITE)
-
-
-def make_folder(path: str) -> None:
-    """Make the folder ``path``, so that its name would survive a power cut as well. Raises OSError."""
-    try:
-        os.mkdir(path)
-    except FileExistsError:
-        return
-    except FileNotFoundError:
-        os.makedirs(path, exist_ok=True)
-    sync_folder(os.path.dirname(path))
-
-
-def sync_whole(path: str) -> None:
-    """Wait until the file at ``path`` and its name would survive a power cut. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    sync_folder(os.path.dirname(path))
-
-
-def sync_folder(path: str) -> None:
-    """Wait until the names in the folder ``path`` would survive a power cut. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _create(path: str, folder: str) -> int:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    try:
-        return os.open(path, flags, 0o644)
-    except FileNotFoundError:
-        os.makedirs(folder, exist_ok=True)
-        return os.open(path, flags, 0o644)
-
-
 class ReadHandle:
-    """A file open for reading, shared by any number of readers; closed when the last of them lets go of it.
+    """A file open for reading, shared by any number of readers; closed when the last of them drops it.
 
     Readers hold this, never a path: when the name is unlinked under them they still finish (byte-safety rule 5).
     """
@@ -221,7 +73,7 @@ class ReadHandle:
         return self._descriptor
 
     def size(self) -> int:
-        """Return how many bytes there are now."""
+        """Return how many bytes the file has now."""
         return os.fstat(self._descriptor).st_size
 
     def has_name(self) -> bool:
@@ -245,3 +97,68 @@ class ReadHandle:
 
     def __del__(self) -> None:
         os.close(self._descriptor)
+
+
+def read_whole(path: str, limit: int = MAX_RECORD_SIZE) -> bytes | None:
+    """Return the bytes of a small file; None if it is missing or larger than ``limit`` bytes.
+
+    Raises OSError for anything else.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read() if os.fstat(descriptor).st_size <= limit else None
+
+
+def stat(path: str) -> os.stat_result | None:
+    """Return what stat(2) says of ``path``; None where there is nothing of that name. Raises OSError."""
+    try:
+        return os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def entries(folder: str) -> list[os.DirEntry[str]]:
+    """Return what is in a folder; nothing where there is no such folder. Raises OSError."""
+    try:
+        with os.scandir(folder) as found:
+            return list(found)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def is_same_file(path: str, other: str) -> bool:
+    """Tell whether both are names of one file; False where one is missing. Raises OSError for anything else."""
+    try:
+        return os.path.samefile(path, other)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def remove(path: str) -> bool:
+    """Unlink ``path``; False where it was not there. Raises OSError for anything else."""
+    try:
+        os.unlink(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def last_use(found: os.stat_result) -> int:
+    """Return when the file was last used, in nanoseconds since the epoch."""
+    return max(found.st_atime_ns, found.st_mtime_ns)
+
+
+def is_touch_due(found: os.stat_result) -> bool:
+    """Tell whether the next use of a file will be noted."""
+    return time.time() - found.st_mtime > TOUCH_SECONDS
+
+
+def touch(file: int | str, found: os.stat_result) -> None:
+    """Note, at most once a minute, that ``file`` is used: a descriptor or a path, of which ``found`` was just read."""
+    if is_touch_due(found):
+        # A store mounted read-only, or another owner's file: a hit is worth more than its time of use.
+        with contextlib.suppress(OSError):
+            os.utime(file)

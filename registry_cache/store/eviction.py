@@ -1,29 +1,31 @@
-"""The removal of what is no longer wanted: names before what they name, under the lock of each digest.
+"""Evict what is no longer wanted: names before what they name, under the lock of each digest.
 
-Safe at any time, beside any number of workers, and killed anywhere: what is left is a smaller store. Whoever reads
-keeps his descriptor; whoever asks next fetches anew.
+Safe at any time, beside any number of workers, and killed anywhere: what is left is a smaller store. A reader keeps its
+descriptor; the next request fetches the blob again.
 
-``goes(used, hex)`` tells whether what was last used then goes. ``tick`` is called at each step and may raise to stop.
+``should_evict(used, hex)`` tells whether to evict what was last used then; ``tick`` is called at each step and may
+raise to stop.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Iterator
 
 from registry_cache.errors import DigestInvalid
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.media_types import KINDS
-from registry_cache.store import disk, locks, quarantine
-from registry_cache.store.last_use import StoredBlob, Tick, entries, last_use, named_manifests, repositories
+from registry_cache.store import disk, locks, quarantine, record_format
+from registry_cache.store.disk import entries, last_use
+from registry_cache.store.last_use import StoredBlob, Tick
 from registry_cache.store.layout import ALGORITHMS, Layout
+from registry_cache.store.repositories import RepositoryFolder, record_of, repositories
 
 ShouldEvict = Callable[[int, str], bool]
 
-# Files that a crash left beside their targets, locks without a holder, failures and empty folders go after this many
-# seconds.
+# Seconds after which cleanup removes files that a crash left beside their targets, locks without a holder, failures and
+# empty folders.
 LEFTOVER_SECONDS = 3600
 # An interrupted download that nobody has asked for this long is not going to be resumed.
 ORPHAN_SECONDS = 86_400
@@ -31,155 +33,131 @@ ORPHAN_SECONDS = 86_400
 _NS = 10**9
 
 
-def evict_names(layout: Layout, goes: ShouldEvict, before: int, tick: Tick) -> Iterator[str]:
-    """Unlink what repositories hold of blobs that go; yield each name. Raises OSError.
+def evict_names(layout: Layout, should_evict: ShouldEvict, before: int, tick: Tick) -> Iterator[str]:
+    """Unlink what repositories hold of evicted blobs; yield each name. Raises OSError.
 
-    And tags that lead to nothing then, and referrers' answers, that are older than ``before``. A tag's age is the time
-    since upstream was last asked for it. What names something goes before it: wherever this ends, nothing leads to
-    what this has taken.
+    Also tags that then lead to nothing and referrers' answers, if older than ``before``. A tag's age is the time since
+    upstream was last asked for it. A name goes before what it names: wherever this stops, no name leads to something
+    that it has evicted.
     """
     for folder in repositories(layout):
-        yield from _evict_tags(folder, goes, before, tick)
-        yield from _evict_referrers(folder, before, tick)
+        yield from _evict_tags(folder, should_evict, before, tick)
+        for entry in folder.referrers():
+            tick()
+            if _is_older(entry, before):
+                yield from _remove(entry.path)
         # An index before the manifests that it names.
-        yield from _evict_manifests(folder, goes, tick, index=True)
-        yield from _evict_manifests(folder, goes, tick, index=False)
-        yield from _remove_lost(folder)
-        for algorithm in entries(f"{folder}/_blobs"):
-            for entry in entries(algorithm.path):
-                tick()
-                if goes(_used(entry), entry.name) and disk.remove(entry.path):
-                    yield entry.path
+        yield from _evict_manifests(folder, should_evict, tick, index=True)
+        yield from _evict_manifests(folder, should_evict, tick, index=False)
+        for entry in folder.lost_records():
+            yield from _remove(entry.path)
+        for _, entry in folder.memberships():
+            tick()
+            if should_evict(_last_use_of_target(entry), entry.name):
+                yield from _remove(entry.path)
 
 
-def evict_blob(layout: Layout, blob: StoredBlob, goes: ShouldEvict) -> bool:
+def evict_blob(layout: Layout, blob: StoredBlob, should_evict: ShouldEvict) -> bool:
     """Unlink a blob, unless somebody holds its lock or has used it since. Raises OSError.
 
-    A name that a repository was given meanwhile stays: it is as good as this one, and goes when it is not used.
+    A name that a repository was given meanwhile stays: it is as good as this one, and is evicted when it is not used.
     """
     path = layout.blob(blob.digest)
     with locks.hold_if_free(layout.lock(blob.digest)) as held:
-        try:
-            # A second look under the lock: a pull may have come between the plan and here.
-            return held and goes(last_use(os.stat(path, follow_symlinks=False)), blob.digest.hex) and disk.remove(path)
-        except FileNotFoundError:
-            return False
+        return held and _evict_if(path, blob.digest, should_evict)
 
 
-def evict_partial(layout: Layout, blob: StoredBlob, goes: ShouldEvict) -> bool:
-    """Unlink what is here of an interrupted download, unless somebody has gone on with it. Raises OSError."""
-    path = layout.partial(blob.digest)
+def evict_partial(layout: Layout, blob: StoredBlob, should_evict: ShouldEvict) -> bool:
+    """Unlink an interrupted download, unless somebody has resumed it. Raises OSError."""
     with locks.hold_if_free(layout.lock(blob.digest)) as held:
-        try:
-            gone = held and goes(last_use(os.stat(path)), blob.digest.hex) and disk.remove(path)
-        except FileNotFoundError:
-            return False
-        if gone:
+        evicted = held and _evict_if(layout.partial(blob.digest), blob.digest, should_evict)
+        if evicted:
             disk.remove(layout.status(blob.digest))
-        return gone
+        return evicted
 
 
 def sweep(layout: Layout, now: int, tick: Tick) -> Iterator[str]:
-    """Unlink what crashes left: half-written files, partials, failures, locks; then empty folders. Yield each.
+    """Unlink what crashes left: half-written files, partials, failures, locks, empty folders. Yield each.
 
-    What has been in the quarantine for its time goes, too. Raises OSError.
+    Also what has been in the quarantine for its time. Raises OSError.
     """
     before = now - LEFTOVER_SECONDS * _NS
     for folder in _written_folders(layout):
         tick()
         for entry in entries(folder):
-            if entry.name.startswith(".") and entry.is_file(follow_symlinks=False) and _older(entry, before):
-                yield from _removed(entry.path)
+            if entry.name.startswith(".") and entry.is_file(follow_symlinks=False) and _is_older(entry, before):
+                yield from _remove(entry.path)
     for algorithm in ALGORITHMS:
-        names = {entry.name.partition(".")[0] for entry in entries(f"{layout.partials}/{algorithm}")}
-        for name in sorted(names):
+        for name in sorted({entry.name.partition(".")[0] for entry in entries(f"{layout.partials}/{algorithm}")}):
             tick()
             with contextlib.suppress(DigestInvalid):
                 yield from _sweep_partial(layout, Digest.parse(f"{algorithm}:{name}"), now)
-    for folder in (*(f"{layout.locks}/{algorithm}" for algorithm in ALGORITHMS), f"{layout.locks}/flights"):
-        for entry in entries(folder):
+    for name in (*ALGORITHMS, "flights"):
+        for entry in entries(f"{layout.locks}/{name}"):
             tick()
-            if _older(entry, before):
-                yield from _sweep_lock(entry.path)
+            if _is_older(entry, before):
+                with locks.hold_if_free(entry.path) as held:
+                    if held:
+                        yield entry.path
     yield from quarantine.expire(layout, now / _NS, tick)
     for entry in entries(layout.repositories):
         yield from _sweep_folders(entry.path, before, tick)
 
 
-def _evict_tags(folder: str, goes: ShouldEvict, before: int, tick: Tick) -> Iterator[str]:
-    for entry in entries(f"{folder}/_tags"):
+def _evict_tags(folder: RepositoryFolder, should_evict: ShouldEvict, before: int, tick: Tick) -> Iterator[str]:
+    for entry in folder.tags():
         tick()
-        if _is_record(entry) and _older(entry, before) and _leads_to_nothing(folder, entry.path, goes):
-            yield from _removed(entry.path)
+        if _is_older(entry, before) and _leads_to_nothing(folder, entry.path, should_evict):
+            yield from _remove(entry.path)
 
 
-def _evict_referrers(folder: str, before: int, tick: Tick) -> Iterator[str]:
-    for algorithm in entries(f"{folder}/_referrers"):
-        for entry in entries(algorithm.path):
-            tick()
-            if _is_record(entry) and _older(entry, before):
-                yield from _removed(entry.path)
-
-
-def _evict_manifests(folder: str, goes: ShouldEvict, tick: Tick, index: bool) -> Iterator[str]:
-    for entry, digest, kind in named_manifests(folder):
+def _evict_manifests(folder: RepositoryFolder, should_evict: ShouldEvict, tick: Tick, index: bool) -> Iterator[str]:
+    for entry, digest, kind in folder.manifests():
         if kind.endswith("-index") is index:
             tick()
-            if goes(_used(entry), digest.hex):
+            if should_evict(_last_use_of_target(entry), digest.hex):
                 # The record is what makes the manifest known, so it goes first.
-                yield from _removed(entry.path.removesuffix(kind) + "json")
-                yield from _removed(entry.path)
+                yield from _remove(record_of(entry.path))
+                yield from _remove(entry.path)
 
 
-def _remove_lost(folder: str) -> Iterator[str]:
-    """Unlink records whose manifest is gone; yield each."""
-    for algorithm in entries(f"{folder}/_manifests"):
-        # Bytes come before records, so a record that was here before this look has lost its manifest.
-        records = [entry for entry in entries(algorithm.path) if entry.name.endswith(".json") and _is_record(entry)]
-        stems = {entry.name.partition(".")[0] for entry in entries(algorithm.path) if not entry.name.endswith(".json")}
-        for entry in records:
-            if entry.name.removesuffix(".json") not in stems:
-                yield from _removed(entry.path)
+def _evict_if(path: str, digest: Digest, should_evict: ShouldEvict) -> bool:
+    """Look a second time, under the lock: a pull may have come between the plan and here."""
+    try:
+        return should_evict(last_use(os.stat(path, follow_symlinks=False)), digest.hex) and disk.remove(path)
+    except FileNotFoundError:
+        return False
 
 
 def _sweep_partial(layout: Layout, digest: Digest, now: int) -> Iterator[str]:
-    """Remove what a download left that is not going to be resumed, or how it failed."""
-    if not _given_up(layout, digest, now):
+    """Remove what is left of a download that is not going to be resumed, or its failure."""
+    if not _is_abandoned(layout, digest, now):
         return
     with locks.hold_if_free(layout.lock(digest)) as held:
-        # A second look under the lock: somebody may have gone on with it.
-        if held and _given_up(layout, digest, now):
-            yield from _removed(layout.partial(digest))
-            yield from _removed(layout.status(digest))
+        # A second look under the lock: somebody may have resumed it.
+        if held and _is_abandoned(layout, digest, now):
+            yield from _remove(layout.partial(digest))
+            yield from _remove(layout.status(digest))
 
 
-def _given_up(layout: Layout, digest: Digest, now: int) -> bool:
-    times = {}
-    for path in (layout.partial(digest), layout.status(digest)):
-        with contextlib.suppress(FileNotFoundError):
-            times[path] = os.stat(path).st_mtime_ns
-    seconds = ORPHAN_SECONDS if layout.partial(digest) in times else LEFTOVER_SECONDS
-    return max(times.values(), default=now) <= now - seconds * _NS
-
-
-def _sweep_lock(path: str) -> Iterator[str]:
-    with locks.hold_if_free(path) as held:
-        if held:
-            yield path
+def _is_abandoned(layout: Layout, digest: Digest, now: int) -> bool:
+    partial, status = disk.stat(layout.partial(digest)), disk.stat(layout.status(digest))
+    seconds = ORPHAN_SECONDS if partial else LEFTOVER_SECONDS
+    latest = max((found.st_mtime_ns for found in (partial, status) if found), default=now)
+    return latest <= now - seconds * _NS
 
 
 def _sweep_folders(folder: str, before: int, tick: Tick) -> Iterator[str]:
     """Remove the folders without a file, the deepest first."""
     tick()
-    try:
-        # Not a new one: a pull makes a folder just before it writes into it.
-        old = os.stat(folder).st_mtime_ns <= before
-    except FileNotFoundError:
+    found = disk.stat(folder)
+    if found is None:
         return
     for entry in entries(folder):
         if entry.is_dir(follow_symlinks=False):
             yield from _sweep_folders(entry.path, before, tick)
-    if old and _remove_folder(folder):
+    # Not a new one: a pull makes a folder just before it writes into it.
+    if found.st_mtime_ns <= before and _remove_folder(folder):
         yield folder
 
 
@@ -191,56 +169,44 @@ def _remove_folder(path: str) -> bool:
     return True
 
 
-def _removed(path: str) -> Iterator[str]:
+def _remove(path: str) -> Iterator[str]:
     if disk.remove(path):
         yield path
 
 
-def _is_record(entry: os.DirEntry[str]) -> bool:
-    return not entry.name.startswith(".")
-
-
-def _used(entry: os.DirEntry[str]) -> int:
-    """Return when the bytes behind a name were last used: through a symbolic link, those it leads to."""
+def _last_use_of_target(entry: os.DirEntry[str]) -> int:
+    """Return when the bytes behind a name, which may be a symbolic link, were last used."""
     try:
         return last_use(os.stat(entry.path))
     except FileNotFoundError:
-        # A dangling link is as old as can be.
+        # A dangling link counts as the oldest.
         return -1
 
 
-def _older(entry: os.DirEntry[str], moment: int) -> bool:
+def _is_older(entry: os.DirEntry[str], moment: int) -> bool:
     try:
         return entry.stat(follow_symlinks=False).st_mtime_ns <= moment
     except FileNotFoundError:
         return False
 
 
-def _leads_to_nothing(folder: str, path: str, goes: ShouldEvict) -> bool:
-    """Tell whether the manifest that a tag's record names goes, or is gone from its repository."""
-    try:
-        digest = Digest.parse(json.loads(disk.read_whole(path) or b"{}")["digest"])
-    except (DigestInvalid, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return True
-    stem = f"{folder}/_manifests/{digest.algorithm}/{digest.hex}"
-    if os.path.exists(f"{stem}.json"):
+def _leads_to_nothing(folder: RepositoryFolder, path: str, should_evict: ShouldEvict) -> bool:
+    """Tell whether the manifest that a tag's record names is being evicted, or is gone from its repository."""
+    digest = record_format.tag_digest(disk.read_whole(path))
+    if digest and os.path.exists(folder.manifest(digest, "json")):
         for kind in KINDS:
             with contextlib.suppress(FileNotFoundError):
-                return goes(last_use(os.stat(f"{stem}.{kind}")), digest.hex)
+                return should_evict(last_use(os.stat(folder.manifest(digest, kind))), digest.hex)
     return True
 
 
 def _written_folders(layout: Layout) -> Iterator[str]:
-    """Yield the folders that files are written beside their targets in."""
-    yield from (layout.root, os.path.dirname(layout.notice("any")))
+    """Yield the folders in which files are written beside their targets."""
+    yield from (layout.root, layout.upstreams)
     for algorithm in ALGORITHMS:
         yield f"{layout.partials}/{algorithm}"
         yield from (letters.path for letters in entries(f"{layout.blobs}/{algorithm}"))
-    yield from _folders(layout.repositories)
-
-
-def _folders(root: str) -> Iterator[str]:
-    pending = [root]
+    pending = [layout.repositories]
     while pending:
         found = [entry.path for entry in entries(pending.pop()) if entry.is_dir(follow_symlinks=False)]
         yield from found

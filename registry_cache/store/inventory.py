@@ -1,4 +1,4 @@
-"""What a store holds, as seen by somebody who only looks: nothing is made, written or kept locked.
+"""Count what a store holds, and find its unfinished downloads, without making, writing or locking anything.
 
 Counted from names: each folder of records is read once, each blob has one stat, however many repositories contain it.
 What comes or goes meanwhile is counted or not.
@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 from registry_cache.errors import DigestInvalid
 from registry_cache.oci.digest import Digest
 from registry_cache.store import disk, locks
-from registry_cache.store.last_use import StoredBlob, entries, last_use
+from registry_cache.store.disk import entries, last_use
+from registry_cache.store.last_use import StoredBlob, stored_blobs
 from registry_cache.store.layout import ALGORITHMS, Layout
 from registry_cache.store.partials import Partials
+from registry_cache.store.repositories import repositories
 
-# What a file occupies is told in units of this, whatever its file system's blocks are (stat(2)).
+# st_blocks counts in units of this, whatever the blocks of the file system are (stat(2)).
 _BLOCK = 512
 
 
@@ -38,7 +40,7 @@ class StoreCounts:
 class Unfinished:
     """A blob of which ``bytes`` are here, of ``size`` if that is known. ``running``: somebody holds its lock now.
 
-    ``upstream`` and ``repository`` are the last leader's, "" where it had not told them; ``error`` is what ended it.
+    ``upstream`` and ``repository`` are the last leader's, "" where its status does not say; ``error`` is what ended it.
     Last ``used`` then, in nanoseconds since the epoch.
     """
 
@@ -49,12 +51,12 @@ class Unfinished:
     upstream: str = ""
     repository: str = ""
     error: str = ""
-    # A moment: two that differ in nothing else are the same.
+    # Two that differ only in this are equal.
     used: int = field(default=0, compare=False)
 
     @property
     def stored(self) -> StoredBlob:
-        """What is here of it, as what may be evicted."""
+        """The bytes so far, as something that can be evicted."""
         return StoredBlob(self.digest, self.bytes, self.used)
 
 
@@ -69,18 +71,18 @@ class DiskSpace:
 def count(layout: Layout) -> StoreCounts:
     """Count what is cached. Raises StoreError."""
     with disk.store_errors("count what is cached"):
-        repositories, tags, manifests = _count_repositories(layout.repositories)
+        repository_count, tags, manifests = _count_repositories(layout)
         files = found_manifests = size = allocated = 0
-        for digest, entry in _blobs(layout.blobs):
+        for digest, entry in stored_blobs(layout):
             try:
                 found = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
             files += 1
-            found_manifests += digest in manifests
+            found_manifests += (digest.algorithm, digest.hex) in manifests
             size += found.st_size
             allocated += found.st_blocks * _BLOCK
-    return StoreCounts(repositories, tags, len(manifests), files - found_manifests, size, allocated)
+    return StoreCounts(repository_count, tags, len(manifests), files - found_manifests, size, allocated)
 
 
 def unfinished(layout: Layout) -> list[Unfinished]:
@@ -133,44 +135,17 @@ def _unfinished(layout: Layout, digest: Digest) -> Unfinished | None:
 def _partials(folder: str) -> Iterator[Digest]:
     for algorithm in ALGORITHMS:
         for entry in entries(f"{folder}/{algorithm}"):
-            try:
+            with contextlib.suppress(DigestInvalid):  # A status.
                 yield Digest.parse(f"{algorithm}:{entry.name}")
-            except DigestInvalid:
-                continue  # a status
 
 
-def _blobs(folder: str) -> Iterator[tuple[tuple[str, str], os.DirEntry[str]]]:
-    """Yield ((algorithm, hex), entry) of every blob."""
-    for algorithm in ALGORITHMS:
-        for letters in entries(f"{folder}/{algorithm}"):
-            for entry in entries(letters.path):
-                # One that is being written begins with a dot.
-                if not entry.name.startswith("."):
-                    yield (algorithm, entry.name), entry
-
-
-def _count_repositories(folder: str) -> tuple[int, int, set[tuple[str, str]]]:
+def _count_repositories(layout: Layout) -> tuple[int, int, set[tuple[str, str]]]:
     """Return how many repositories and tags there are, and (algorithm, hex) of every manifest."""
-    repositories = tags = 0
+    count = tags = 0
     manifests: set[tuple[str, str]] = set()
-    pending = [folder]
-    while pending:
-        here = {entry.name: entry for entry in entries(pending.pop())}
-        pending += [
-            entry.path
-            for name, entry in here.items()
-            if not name.startswith(("_", ".")) and entry.is_dir(follow_symlinks=False)
-        ]
-        # What has had a tag or a manifest; a folder left empty goes with the next cleanup.
-        repositories += "_tags" in here or "_manifests" in here
-        tags += len(list(_records(here.get("_tags"))))
-        for algorithm in entries(here["_manifests"].path) if "_manifests" in here else []:
-            manifests |= {(algorithm.name, name) for name in _records(algorithm)}
-    return repositories, tags, manifests
-
-
-def _records(folder: os.DirEntry[str] | None) -> Iterator[str]:
-    """Yield what the records in a folder are of; a record that is being written begins with a dot."""
-    for entry in entries(folder.path) if folder else []:
-        if entry.name.endswith(".json") and not entry.name.startswith("."):
-            yield entry.name.removesuffix(".json")
+    for folder in repositories(layout):
+        count += folder.has_content()
+        tags += len(folder.tags())
+        for entry in folder.manifest_records():
+            manifests.add((os.path.basename(os.path.dirname(entry.path)), entry.name.removesuffix(".json")))
+    return count, tags, manifests

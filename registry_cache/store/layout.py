@@ -1,4 +1,4 @@
-"""Where things lie on the disk. Every path of the store is computed here and nowhere else.
+"""Where things lie on the disk. Every path of the store is computed here, and below a repository in ``repositories``.
 
     <root>/
       layout                                    the layout's version; refuse to start on anything else
@@ -8,20 +8,31 @@
       partial/sha256/ab12…  (+ .json)           append-only bytes of one download; its status
       locks/sha256/ab12….lock                   flock target of a digest's leader
       locks/flights/<hex>.lock                  flock target of one question to upstream
-      locks/cleanup.lock                        flock target of the pass that evicts
-      locks/pins.lock                           flock target of who changes the pins
-      locks/verify.lock                         flock target of the pass that repairs
-      quarantine/<day>/<what>  (+ .json)        damaged bytes, for a person to look at; what they were. Gone in a week
+      locks/cleanup.lock                        flock target of the cleanup that evicts
+      locks/pins.lock                           flock target of whoever changes the pins
+      locks/verify.lock                         flock target of the verify that repairs
+      quarantine/<day>/<what>  (+ .json)        damaged bytes for a person to look at, kept for a week; what they were
       upstreams/<upstream>.json                 what workers know of an upstream's limits and outages
       repositories/<upstream>/<name>/
         _tags/<tag>.json                        what the tag meant when upstream was last asked (asked at: mtime)
-        _manifests/sha256/<hex>.<kind>          a hard link to the manifest's bytes
+        _manifests/sha256/<hex>.<kind>          a hard link to the manifest's bytes; nginx reads the media type from it
         _manifests/sha256/<hex>.json            media type, size, children, subject
         _blobs/sha256/<hex>                     membership: a hard link to the blob
         _referrers/sha256/<hex>.json            cached answer
 
 Names are safe as paths because Repository, Tag and Digest cannot be made from anything else: no component of a
-repository begins with ``_`` or ``.``, so ``_tags`` is no repository and ``..`` cannot occur.
+repository begins with ``_`` or ``.``, so ``_tags`` is never a repository and ``..`` cannot occur. Membership is a hard
+link, so a path that can be read straight off the URL is both the permission to read and the bytes, and nginx can serve
+it. What ``ls`` and ``flock`` say is the state of a blob; no process's memory is authoritative.
+
+    state       on disk                                   lock   a crash here leaves
+    ABSENT      nothing                                   free   ABSENT
+    CLAIMED     nothing yet                               held   ABSENT: the kernel frees the lock
+    GROWING     partial and status                        held   ORPHANED
+    VERIFYING   partial complete, synced, digest compared held   ORPHANED: the next leader re-hashes it and commits
+    COMMITTED   a name under blobs/                       free   COMMITTED
+    FAILED      status with an error; partial unlinked    free   FAILED until the next claim or a cleanup
+    ORPHANED    partial                                   free   the next request, or a follower, claims and resumes it
 """
 
 from __future__ import annotations
@@ -33,128 +44,108 @@ from pathlib import Path
 from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository, Tag
-from registry_cache.store import disk
+from registry_cache.store import atomic_write, disk
 
 VERSION = b"1\n"
 ALGORITHMS = ("sha256", "sha512")
 
+# The parts of a repository's folder.
+TAGS, MANIFESTS, MEMBERSHIPS, REFERRERS = "_tags", "_manifests", "_blobs", "_referrers"
+
 
 class Layout:
-    """The paths under one root, as strings. ``Layout.open`` makes or checks the folder; this only computes."""
+    """The paths under one root, as strings. ``Layout.open`` makes or checks the folder; the rest only computes.
+
+    Folders: ``blobs`` has algorithm, two letters and hex; ``partials`` algorithm and hex, with statuses beside them;
+    ``locks`` algorithm or ``flights``; ``quarantine`` a folder a day.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = str(root)
-        self._stamp = os.path.join(self.root, "layout")
-        self._blobs = os.path.join(self.root, "blobs")
-        self._partial = os.path.join(self.root, "partial")
-        self._locks = os.path.join(self.root, "locks")
-        self.repositories = os.path.join(self.root, "repositories")
-        self.ledger = os.path.join(self.root, "ledger")
-        self.pins = os.path.join(self.root, "pins.json")
+        self.blobs = f"{self.root}/blobs"
+        self.partials = f"{self.root}/partial"
+        self.locks = f"{self.root}/locks"
+        self.quarantine = f"{self.root}/quarantine"
+        self.upstreams = f"{self.root}/upstreams"
+        self.repositories = f"{self.root}/repositories"
+        self.ledger = f"{self.root}/ledger"
+        self.pins = f"{self.root}/pins.json"
+        self.cleanup_lock = f"{self.locks}/cleanup.lock"
+        self.pins_lock = f"{self.locks}/pins.lock"
+        self.verify_lock = f"{self.locks}/verify.lock"
+        self._version = f"{self.root}/layout"
 
     @classmethod
     def open(cls, root: Path) -> Layout:
-        """Make the folder ready for use and return its layout; StoreError where it cannot be, or is another's."""
+        """Make the folder ready for use and return its layout; StoreError where that fails or it is another's."""
         layout = cls(root)
         with disk.store_errors(f"set up the store in {root}"):
             os.makedirs(root, exist_ok=True)
-            if not layout._stamped():
-                # Synced, or a power cut may leave bytes that are another version's.
-                disk.write_whole(layout._stamp, VERSION, synced=True)
+            if not layout._has_version():
+                # Synced, or a power cut may leave bytes that look like another version.
+                atomic_write.write_whole(layout._version, VERSION, synced=True)
             for algorithm in ALGORITHMS:
-                for folder in (layout._blobs, layout._partial, layout._locks):
-                    os.makedirs(os.path.join(folder, algorithm), exist_ok=True)
-            os.makedirs(os.path.join(layout._locks, "flights"), exist_ok=True)
+                for folder in (layout.blobs, layout.partials, layout.locks):
+                    os.makedirs(f"{folder}/{algorithm}", exist_ok=True)
+            os.makedirs(f"{layout.locks}/flights", exist_ok=True)
             os.makedirs(layout.repositories, exist_ok=True)
         return layout
 
     @classmethod
     def find(cls, root: Path) -> Layout | None:
-        """Return the layout of the store in ``root``, changing nothing; None where there is none. Raises StoreError."""
+        """Return the layout of the store in ``root`` and change nothing; None if there is none. Raises StoreError."""
         layout = cls(root)
         with disk.store_errors(f"look at the store in {root}"):
-            return layout if layout._stamped() else None
+            return layout if layout._has_version() else None
 
-    def _stamped(self) -> bool:
-        """Tell whether a store is here already; StoreError where it is another version's. Raises OSError."""
-        found = disk.read_whole(self._stamp)
+    def _has_version(self) -> bool:
+        """Tell whether a store is here already; StoreError where it has another version. Raises OSError."""
+        found = disk.read_whole(self._version)
         if found and found.strip(b"\0") and found != VERSION:
             raise StoreError(
                 f"{self.root} holds a store of layout {found[:20]!r}, this version reads {VERSION!r}: "
                 "use the version that wrote it, or name an empty folder"
             )
-        # Empty: a power cut between creating and writing the stamp; the folder is ours.
+        # Empty: the power was cut between creating and writing the file, and the folder is ours.
         return found == VERSION
 
-    @property
-    def blobs(self) -> str:
-        """The folder of all blobs: algorithm, two letters, hex."""
-        return self._blobs
-
-    @property
-    def partials(self) -> str:
-        """The folder of all partials: algorithm, hex, and statuses beside them."""
-        return self._partial
-
-    @property
-    def locks(self) -> str:
-        """The folder of all locks: algorithm or ``flights``, and files in them."""
-        return self._locks
-
     def blob(self, digest: Digest) -> str:
-        return f"{self._blobs}/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}"
+        return f"{self.blobs}/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}"
 
     def partial(self, digest: Digest) -> str:
-        return f"{self._partial}/{digest.algorithm}/{digest.hex}"
+        return f"{self.partials}/{digest.algorithm}/{digest.hex}"
 
     def status(self, digest: Digest) -> str:
-        return f"{self._partial}/{digest.algorithm}/{digest.hex}.json"
+        return f"{self.partials}/{digest.algorithm}/{digest.hex}.json"
 
     def lock(self, digest: Digest) -> str:
-        return f"{self._locks}/{digest.algorithm}/{digest.hex}.lock"
+        return f"{self.locks}/{digest.algorithm}/{digest.hex}.lock"
 
     def flight(self, key: str) -> str:
-        return f"{self._locks}/flights/{hashlib.sha256(key.encode()).hexdigest()}.lock"
+        return f"{self.locks}/flights/{hashlib.sha256(key.encode()).hexdigest()}.lock"
 
-    def cleanup_lock(self) -> str:
-        return f"{self._locks}/cleanup.lock"
+    def upstream_note(self, upstream: str) -> str:
+        return f"{self.upstreams}/{upstream}.json"
 
-    def pins_lock(self) -> str:
-        return f"{self._locks}/pins.lock"
-
-    def verify_lock(self) -> str:
-        return f"{self._locks}/verify.lock"
-
-    @property
-    def quarantine(self) -> str:
-        """The folder of damaged bytes: a folder a day."""
-        return f"{self.root}/quarantine"
-
-    def notice(self, upstream: str) -> str:
-        return f"{self.root}/upstreams/{upstream}.json"
-
-    def notice_lock(self, upstream: str) -> str:
+    def upstream_note_lock(self, upstream: str) -> str:
         return self.flight(f"notice {upstream}")
 
-    def repository(self, upstream: str, repository: Repository) -> str:
+    def repository(self, upstream: str, repository: str) -> str:
         return f"{self.repositories}/{upstream}/{repository}"
 
     def tags(self, upstream: str, repository: Repository) -> str:
-        return f"{self.repositories}/{upstream}/{repository}/_tags"
+        return f"{self.repositories}/{upstream}/{repository}/{TAGS}"
 
     def tag(self, upstream: str, repository: Repository, tag: Tag) -> str:
-        return f"{self.repositories}/{upstream}/{repository}/_tags/{tag}.json"
-
-    def manifests(self, upstream: str, repository: Repository) -> str:
-        """The folder of a repository's manifests: algorithm, hex and media type or ``json``."""
-        return f"{self.repositories}/{upstream}/{repository}/_manifests"
+        return f"{self.repositories}/{upstream}/{repository}/{TAGS}/{tag}.json"
 
     def manifest(self, upstream: str, repository: Repository, digest: Digest, extension: str) -> str:
-        return f"{self.manifests(upstream, repository)}/{digest.algorithm}/{digest.hex}.{extension}"
+        folder = f"{self.repositories}/{upstream}/{repository}/{MANIFESTS}"
+        return f"{folder}/{digest.algorithm}/{digest.hex}.{extension}"
 
     def membership(self, upstream: str, repository: Repository, digest: Digest) -> str:
-        return f"{self.repositories}/{upstream}/{repository}/_blobs/{digest.algorithm}/{digest.hex}"
+        return f"{self.repositories}/{upstream}/{repository}/{MEMBERSHIPS}/{digest.algorithm}/{digest.hex}"
 
     def referrers(self, upstream: str, repository: Repository, digest: Digest) -> str:
-        folder = f"{self.repositories}/{upstream}/{repository}/_referrers"
+        folder = f"{self.repositories}/{upstream}/{repository}/{REFERRERS}"
         return f"{folder}/{digest.algorithm}/{digest.hex}.json"

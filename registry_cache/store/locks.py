@@ -1,8 +1,8 @@
 """``flock`` on files made for it: one holder on this machine, freed by the kernel when the holder dies.
 
 Never ``lockf``: POSIX locks do not exclude two threads of a process and vanish when any descriptor of the file closes.
-The holder unlinks the file before it lets go, so locks leave no litter; whoever locks a file that has no name any more
-locked yesterday's and must open anew (``LockFile.has_name``).
+The holder unlinks the file before it frees the lock, so locks leave no litter; whoever locks a file that has lost its
+name must open it again (``LockFile.has_name``).
 """
 
 from __future__ import annotations
@@ -11,7 +11,14 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+# Seconds between two attempts for a lock that somebody else holds.
+_FIRST_POLL, _LAST_POLL = 0.002, 0.02
+
+_T = TypeVar("_T")
 
 
 class LockFile:
@@ -43,16 +50,23 @@ class LockFile:
         return os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)
 
     def write(self, note: bytes) -> None:
-        """Leave ``note`` for those who wait; ask while holding the lock. Raises OSError."""
+        """Leave ``note`` for those who wait; call it while holding the lock. Raises OSError."""
         # Never cut to nothing first: ext4 takes that for a file being replaced, and allocates its blocks at the close.
         os.pwrite(self._descriptor, note, 0)
         if os.fstat(self._descriptor).st_size > len(note):
             os.ftruncate(self._descriptor, len(note))
 
     def retire(self) -> None:
-        """Unlink the file, while holding the lock; the next who comes makes a new one."""
+        """Unlink the file while holding the lock; whoever comes next makes a new one."""
         with contextlib.suppress(OSError):
             os.unlink(self._path)
+
+    def release(self) -> None:
+        """Unlink the file and free the lock."""
+        try:
+            self.retire()
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Free the lock, if held, and the descriptor."""
@@ -83,33 +97,46 @@ def try_lock(path: str) -> LockFile | None:
             return lock
 
 
+def wait_for(attempt: Callable[[], _T | None], timeout: float) -> _T | None:
+    """Call ``attempt`` until it returns something true, and return that; None after ``timeout`` seconds.
+
+    For attempts to take a lock. The pauses grow from 2 to 20 ms. Raises what ``attempt`` raises.
+    """
+    deadline, pause = time.monotonic() + timeout, _FIRST_POLL
+    while not (taken := attempt()):
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(pause)
+        pause = min(pause * 2, _LAST_POLL)
+    return taken
+
+
 @contextlib.contextmanager
 def hold_if_free(path: str) -> Iterator[bool]:
     """Hold the lock of ``path`` inside, and leave no file behind; False while somebody else holds it. Raises OSError.
 
-    Where there is no room for one more file, nobody holds one that is not there: then True, or a full disk would never
-    be less full.
+    On a full disk a missing lock file cannot be made; since nobody holds one that is missing, the answer then is True:
+    otherwise cleanup could never free a full disk.
     """
     try:
         lock = try_lock(path)
-        free = lock is not None
+        is_free = lock is not None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT) or os.path.exists(path):
             raise
-        lock, free = None, True
+        lock, is_free = None, True
     try:
-        yield free
+        yield is_free
     finally:
-        if lock is not None:
-            with lock:
-                lock.retire()
+        if lock:
+            lock.release()
 
 
 def is_locked(path: str) -> bool:
     """Tell whether somebody holds the lock of ``path``; makes no file and needs no right to write. Raises OSError.
 
-    A shared lock for an instant: observers never take each other for a holder. Who tries to take the lock in that
-    instant finds it taken, and tries again as behind any other holder.
+    It takes a shared lock for an instant, so observers never take each other for a holder. Whoever tries to take the
+    lock in that instant finds it taken, and tries again as with any other holder.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY)

@@ -1,16 +1,12 @@
 """Partials: the bytes of one unfinished blob, which one leader appends and anyone may read.
 
-ABSENT     nothing there, lock free
-CLAIMED    lock held, nothing yet
-GROWING    lock held, bytes and a status
-ORPHANED   bytes, lock free: the leader died; the next claim goes on behind its last byte
-COMMITTED  the file is renamed into ``blobs/``
-FAILED     a status with an error, no bytes, lock free
+``layout`` has a table of the states that a partial goes through.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import json
 import os
@@ -21,7 +17,7 @@ from dataclasses import dataclass
 from registry_cache.errors import RegistryError
 from registry_cache.oci.digest import Digest, Hasher
 from registry_cache.runtime import threadpool
-from registry_cache.store import disk, locks
+from registry_cache.store import atomic_write, disk, locks
 from registry_cache.store.blobs import seal
 from registry_cache.store.disk import ReadHandle
 from registry_cache.store.disk_errors import disk_error_log
@@ -29,20 +25,24 @@ from registry_cache.store.layout import Layout
 
 _READ_BLOCK = 1024 * 1024
 
-# Bytes that are hashed in one go: enough that handing them to another thread costs nothing beside it.
+# sync_file_range(2), which Python does not offer.
+_sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)
+_SYNC_FILE_RANGE_WRITE = 2
+
+# Bytes that are hashed in one go: enough that handing them to another thread costs little in comparison.
 _BATCH = 1024 * 1024
 
-# Seconds between two requests to the disk to begin to write: what one is for should not be there for the commit.
-_BEHIND_SECONDS = 1.0
+# Seconds between two requests to the disk to start writing, so that little is left to write at the commit.
+_WRITEBACK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadStatus:
     """What the leader says of its download. ``size`` in bytes, None while unknown; ``at``: seconds since the epoch.
 
-    ``upstream`` and ``repository`` tell whose access has been proven by this download; a reader from another
-    repository must prove its own. Until upstream has ``answered`` the leader only asks, and nothing is proven.
-    ``verified``: all ``size`` bytes are in the partial, and right; the disk may still be busy with them.
+    This download proves the access of ``upstream`` and ``repository``; a reader from another repository must prove its
+    own. Until upstream has ``answered``, nothing is proven. ``verified``: all ``size`` bytes are in the partial and
+    match the digest, but may not be on the disk yet.
     """
 
     upstream: str
@@ -67,12 +67,12 @@ class Partials:
         return Claim(self._layout, digest, lock) if lock else None
 
     def open(self, digest: Digest) -> ReadHandle | None:
-        """Open what there is of an unfinished blob, for a follower. Raises StoreError."""
+        """Open an unfinished blob for a follower; None where there is none. Raises StoreError."""
         with disk.store_errors(f"open the partial of {digest}"):
             return ReadHandle.open(self._layout.partial(digest))
 
     def status(self, digest: Digest) -> DownloadStatus | None:
-        """Return what the last leader said; None where nothing is known. Raises StoreError."""
+        """Return the last leader's status; None where there is none. Raises StoreError."""
         with disk.store_errors(f"read the status of {digest}"):
             data = disk.read_whole(self._layout.status(digest))
         return _parse_status(data) if data else None
@@ -87,7 +87,7 @@ class Claim:
         self._lock = lock
 
     def partial(self) -> Partial:
-        """Open the partial, with what an earlier leader left in it; close it. Raises StoreError, StoreFull."""
+        """Open the partial, with what an earlier leader left; the caller closes it. Raises StoreError, StoreFull."""
         with disk.store_errors(f"open the partial of {self._digest}"):
             return Partial(self._layout, self._digest)
 
@@ -105,15 +105,15 @@ class Claim:
         path, data = self._layout.status(self._digest), json.dumps(record).encode()
         with disk.store_errors(f"write the status of {self._digest}"):
             try:
-                disk.write_whole(path, data)
+                atomic_write.write_whole(path, data)
             except OSError as error:
-                # How a download failed for want of room must be told where there is no room for one more file.
+                # On a full disk there is no room for one more file, but that the download failed must be published.
                 no_room = error.errno in (errno.ENOSPC, errno.EDQUOT)
-                if not (status.error and no_room and disk.write_over(path, data)):
+                if not (status.error and no_room and _write_over(path, data)):
                     raise
 
     def discard(self, *, only_empty: bool = False) -> None:
-        """Unlink the bytes so far, or the file ``only_empty``; who reads them keeps them. Raises StoreError."""
+        """Unlink the partial, or only an empty one; readers keep their descriptors. Raises StoreError."""
         path = self._layout.partial(self._digest)
         with disk.store_errors(f"discard the partial of {self._digest}"), contextlib.suppress(FileNotFoundError):
             if not only_empty or os.stat(path).st_size == 0:
@@ -128,8 +128,7 @@ class Claim:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lock.retire()
-        self._lock.close()
+        self._lock.release()
 
 
 class Partial:
@@ -139,7 +138,7 @@ class Partial:
     """
 
     def __init__(self, layout: Layout, digest: Digest) -> None:
-        """Open and re-hash what is there: a hash state does not survive its process. Raises OSError."""
+        """Open and re-hash the bytes so far: a hash state does not survive its process. Raises OSError."""
         self._path = layout.partial(digest)
         self._target = layout.blob(digest)
         self._digest = digest
@@ -149,9 +148,9 @@ class Partial:
         self._batch: list[bytes] = []
         self._batched = 0
         self._hashed: Callable[[], None] | None = None
-        self._behind = 0
-        self._behind_since = time.monotonic()
-        self._writing: Callable[[], None] | None = None
+        self._written_back = 0
+        self._written_back_at = time.monotonic()
+        self._writeback: Callable[[], None] | None = None
         try:
             if os.fstat(self._descriptor).st_size:
                 self.size = threadpool.run(_rehash, self._descriptor, self._hasher)
@@ -162,13 +161,13 @@ class Partial:
     def append(self, chunk: bytes) -> None:
         """Add ``chunk``. Raises StoreError, StoreFull."""
         with disk.store_errors(f"write the partial of {self._digest}"):
-            disk.write_all(self._descriptor, chunk)
+            atomic_write.write_all(self._descriptor, chunk)
         self.size += len(chunk)
         self._batch.append(chunk)
         self._batched += len(chunk)
         if self._batched >= _BATCH:
             self._hash_batch()
-            self._write_behind()
+            self._start_writeback()
 
     def digest(self) -> Digest:
         """Return the digest of the bytes so far."""
@@ -194,14 +193,14 @@ class Partial:
 
     def close(self) -> None:
         if self._descriptor >= 0:
-            # It is in use there.
+            # Other threads still use the descriptor.
             self._wait_for_hash()
-            self._wait_for_writing()
+            self._wait_for_writeback()
             os.close(self._descriptor)
             self._descriptor = -1
 
     def _hash_batch(self) -> None:
-        """Let what has been appended be hashed, once what came before it has been."""
+        """Start hashing what has been appended, after what came before it."""
         self._wait_for_hash()
         batch, self._batch, self._batched = self._batch, [], 0
         if batch:
@@ -212,18 +211,18 @@ class Partial:
         if hashed:
             hashed()
 
-    def _write_behind(self) -> None:
-        """Now and then let the disk begin with what has arrived since, so that a commit does not hold up others'."""
-        if time.monotonic() - self._behind_since >= _BEHIND_SECONDS:
-            self._wait_for_writing()
-            start, self._behind = self._behind, self.size
-            self._writing = threadpool.start(disk.write_behind, self._descriptor, start, self.size - start)
-            self._behind_since = time.monotonic()
+    def _start_writeback(self) -> None:
+        """Once a second let the disk start writing what has arrived, so that commits do not hold each other up."""
+        if time.monotonic() - self._written_back_at >= _WRITEBACK_SECONDS:
+            self._wait_for_writeback()
+            start, self._written_back = self._written_back, self.size
+            self._writeback = threadpool.start(_writeback, self._descriptor, start, self.size - start)
+            self._written_back_at = time.monotonic()
 
-    def _wait_for_writing(self) -> None:
-        writing, self._writing = self._writing, None
-        if writing:
-            writing()
+    def _wait_for_writeback(self) -> None:
+        writeback, self._writeback = self._writeback, None
+        if writeback:
+            writeback()
 
     def __enter__(self) -> Partial:
         return self
@@ -233,10 +232,11 @@ class Partial:
 
     def _commit(self) -> None:
         seal(self._descriptor, self.size)
+        os.fsync(self._descriptor)
         folder = os.path.dirname(self._target)
-        disk.make_folder(folder)
+        atomic_write.make_folder(folder)
         os.rename(self._path, self._target)
-        disk.sync_folder(folder)
+        atomic_write.sync_folder(folder)
 
 
 def _hash(hasher: Hasher, batch: list[bytes]) -> None:
@@ -249,9 +249,35 @@ def _open_to_append(path: str) -> int:
     try:
         return os.open(path, flags, 0o644)
     except PermissionError:
-        # A leader that died between sealing the bytes and naming them; without this, nobody could ever go on.
+        # A leader died between sealing the bytes and naming them; without this, nobody could ever resume.
         os.chmod(path, 0o644)
         return os.open(path, flags, 0o644)
+
+
+def _writeback(descriptor: int, start: int, length: int) -> None:
+    """Let the disk start writing these bytes, so that a later fsync has little left to do; waits for nothing.
+
+    Only a hint: without the call, or on a disk that refuses it, the fsync writes them all.
+    """
+    if _sync_file_range is not None:
+        _sync_file_range(descriptor, ctypes.c_int64(start), ctypes.c_int64(length), _SYNC_FILE_RANGE_WRITE)
+
+
+def _write_over(path: str, data: bytes) -> bool:
+    """Write JSON ``data`` over the file at ``path``, which needs no further room; False where it is missing.
+
+    A reader may see half of each, and takes a status that it cannot parse for missing. Raises OSError.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        # Spaces cover whatever a longer status would leave behind it.
+        os.pwrite(descriptor, data.ljust(os.fstat(descriptor).st_size), 0)
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _rehash(descriptor: int, hasher: Hasher) -> int:

@@ -1,4 +1,6 @@
-"""Pins: the operator's promises not to evict. One small file, which a cleanup that cannot read it does not survive.
+"""Pins: the operator's promises not to evict.
+
+If this file cannot be read, cleanup aborts instead of evicting pinned images.
 
 <root>/pins.json      {"version": 1, "pins": [{"upstream", "image", "pinned_at"}]}
 """
@@ -11,16 +13,17 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from registry_cache.errors import DigestInvalid, RegistryError, StoreError
+from registry_cache.errors import RegistryError, StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.pattern import ImagePattern
-from registry_cache.store import disk, locks
-from registry_cache.store.last_use import Tick, entries, named_manifests, repositories
+from registry_cache.store import atomic_write, disk, locks, record_format
+from registry_cache.store.last_use import Tick
 from registry_cache.store.layout import Layout
+from registry_cache.store.repositories import RepositoryFolder, repositories
 
 _VERSION = 1
 
-# In place of an upstream: whichever has it.
+# A pin with this as its upstream holds for all of them.
 ANY_UPSTREAM = "*"
 
 
@@ -66,7 +69,7 @@ class Pins:
             ) from error
 
     def add(self, pins: list[Pin]) -> list[Pin]:
-        """Keep ``pins``; return those that were not kept yet. Raises StoreError."""
+        """Keep ``pins``; return those that are new. Raises StoreError."""
         with self._changing():
             known = self.all()
             keys = {pin.key for pin in known}
@@ -79,41 +82,36 @@ class Pins:
             return new
 
     def remove(self, pins: list[Pin]) -> list[Pin]:
-        """Forget ``pins``; return those that were kept. Raises StoreError."""
+        """Forget ``pins``; return those that existed. Raises StoreError."""
         with self._changing():
-            known = self.all()
-            keys = {pin.key for pin in pins}
+            known, keys = self.all(), {pin.key for pin in pins}
             self._write([pin for pin in known if pin.key not in keys])
             return [pin for pin in known if pin.key in keys]
 
     def pinned_by(self, pin: Pin, tick: Tick = lambda: None) -> Iterator[PinnedManifest]:
-        """Yield what ``pin`` holds of what is here now. Raises OSError."""
-        base = f"{self._layout.repositories}/{pin.upstream}/"
+        """Yield the manifests that are here now and that ``pin`` holds. Raises OSError."""
         if not pin.image.many_repositories and pin.upstream != ANY_UPSTREAM:
-            yield from _held(base, f"{base}{pin.image.repository}", pin.image)
+            name = pin.image.repository
+            yield from _pinned(name, RepositoryFolder(self._layout.repository(pin.upstream, name)), pin.image)
             return
         for folder in repositories(self._layout):
             tick()
-            upstream, _, name = os.path.relpath(folder, self._layout.repositories).partition("/")
+            upstream, _, name = os.path.relpath(folder.path, self._layout.repositories).partition("/")
             if pin.upstream in (upstream, ANY_UPSTREAM) and pin.image.matches_repository(name):
-                yield from _held(f"{self._layout.repositories}/{upstream}/", folder, pin.image)
+                yield from _pinned(name, folder, pin.image)
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
-        with disk.store_errors("change the pins"):
-            lock = locks.try_lock(self._layout.pins_lock())
-        if lock is None:
-            raise StoreError("somebody else is changing the pins right now: try again")
-        with lock:
+        with disk.store_errors("change the pins"), locks.hold_if_free(self._layout.pins_lock) as held:
+            if not held:
+                raise StoreError("somebody else is changing the pins right now: try again")
             yield
-            lock.retire()
 
     def _write(self, pins: list[Pin]) -> None:
         records = [{"upstream": pin.upstream, "image": str(pin.image), "pinned_at": pin.pinned_at} for pin in pins]
+        data = json.dumps({"version": _VERSION, "pins": records}, indent=1).encode()
         with disk.store_errors("write the pins"):
-            disk.write_whole(
-                self._layout.pins, json.dumps({"version": _VERSION, "pins": records}, indent=1).encode(), synced=True
-            )
+            atomic_write.write_whole(self._layout.pins, data, synced=True)
 
 
 def _parse(record: dict[str, object]) -> Pin:
@@ -124,22 +122,13 @@ def _parse(record: dict[str, object]) -> Pin:
     return Pin(upstream, ImagePattern.parse(str(record["image"])), float(str(record["pinned_at"])))
 
 
-def _held(base: str, folder: str, image: ImagePattern) -> Iterator[PinnedManifest]:
-    repository = folder.removeprefix(base)
+def _pinned(repository: str, folder: RepositoryFolder, image: ImagePattern) -> Iterator[PinnedManifest]:
     if image.digest:
-        if any(digest == image.digest for _, digest, _ in named_manifests(folder)):
+        if any(digest == image.digest for _, digest, _ in folder.manifests()):
             yield PinnedManifest(repository, image.digest, None)
         return
-    for entry in entries(f"{folder}/_tags"):
+    for entry in folder.tags():
         tag = entry.name.removesuffix(".json")
-        if not entry.name.startswith(".") and image.matches_tag(tag):
-            digest = _meaning(entry.path)
-            if digest:
-                yield PinnedManifest(repository, digest, tag)
-
-
-def _meaning(record: str) -> Digest | None:
-    try:
-        return Digest.parse(json.loads(disk.read_whole(record) or b"{}")["digest"])
-    except (DigestInvalid, ValueError, KeyError, TypeError, RecursionError):
-        return None
+        digest = record_format.tag_digest(disk.read_whole(entry.path)) if image.matches_tag(tag) else None
+        if digest:
+            yield PinnedManifest(repository, digest, tag)

@@ -1,7 +1,7 @@
-"""The quarantine: damaged bytes that no client gets any more, kept for a week so that a person can look.
+"""The quarantine: damaged bytes, out of reach of clients and kept for a week so that a person can look at them.
 
 <root>/quarantine/<YYYY-MM-DD>/<algorithm>-<hex>-<inode>          the bytes; the day is UTC's
-<root>/quarantine/<YYYY-MM-DD>/<algorithm>-<hex>-<inode>.json     what was wrong, and the names that they had
+<root>/quarantine/<YYYY-MM-DD>/<algorithm>-<hex>-<inode>.json     what was wrong, and the names they had
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 from registry_cache.oci.digest import Digest
-from registry_cache.store import disk
-from registry_cache.store.last_use import Tick, entries
+from registry_cache.store import atomic_write, disk
+from registry_cache.store.disk import entries
+from registry_cache.store.last_use import Tick
 from registry_cache.store.layout import Layout
 
 KEEP = timedelta(days=7)
@@ -23,36 +24,36 @@ KEEP = timedelta(days=7)
 # A note names this many of the repositories that had the bytes.
 _MOST_NAMES = 100
 
-# Where there is no room for a folder, or it is on another disk, the bytes are not worth a wrong answer to a client.
-_NO_WAY = {errno.ENOSPC, errno.EDQUOT, errno.EXDEV}
+# No room for a folder, or another file system: then the bytes are removed, so that no client gets a wrong answer.
+_CANNOT_MOVE = {errno.ENOSPC, errno.EDQUOT, errno.EXDEV}
 
 
-def place(layout: Layout, now: float, digest: Digest, inode: int) -> str:
+def path_for(layout: Layout, now: float, digest: Digest, inode: int) -> str:
     """Return where the bytes go; ``now`` in seconds since the epoch."""
     day = datetime.fromtimestamp(now, UTC).date()
     return f"{layout.quarantine}/{day}/{digest.algorithm}-{digest.hex}-{inode}"
 
 
-def take(path: str, target: str) -> bool:
-    """Move ``path`` to its place, or remove it where that cannot be: then False. Raises OSError."""
+def move(path: str, target: str) -> bool:
+    """Move ``path`` to ``target``; remove it and return False where that is impossible. Raises OSError."""
     try:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         os.rename(path, target)
     except OSError as error:
-        if error.errno not in _NO_WAY:
+        if error.errno not in _CANNOT_MOVE:
             raise
         disk.remove(path)
         return False
-    # Two names of one file: rename(2) does nothing.
+    # rename(2) does nothing if both are names of one file.
     disk.remove(path)
     return True
 
 
-def note(target: str, digest: Digest, why: str, names: Sequence[str]) -> None:
-    """Write beside the bytes what they were; a disk that takes no note costs the note."""
+def write_note(target: str, digest: Digest, why: str, names: Sequence[str]) -> None:
+    """Write beside the bytes what they were; nothing is written where the disk fails."""
     document = {"digest": str(digest), "why": why, "names": list(names[:_MOST_NAMES]), "more": len(names[_MOST_NAMES:])}
     with contextlib.suppress(OSError):
-        disk.write_whole(f"{target}.json", json.dumps(document, indent=2).encode())
+        atomic_write.write_whole(f"{target}.json", json.dumps(document, indent=2).encode())
 
 
 def size(layout: Layout) -> int:
@@ -79,6 +80,6 @@ def _empty(folder: str, tick: Tick) -> Iterator[str]:
         tick()
         if disk.remove(entry.path):
             yield entry.path
-    with contextlib.suppress(OSError):  # Gone, or somebody keeps more in it.
+    with contextlib.suppress(OSError):  # Gone, or somebody is moving more into it.
         os.rmdir(folder)
         yield folder

@@ -1,7 +1,7 @@
-"""Manifests and tags that were read lately, in memory: two stats, or one, where reading and parsing cost ten calls.
+"""Keep the manifests and tags that were read lately in memory: one or two stats instead of ten calls to read and parse.
 
 Nothing here is authoritative. What another process does to a file changes its inode, its size or one of its times, and
-then it is read anew; what the disk does to it unnoticed cannot reach bytes that were compared to their digest before.
+then it is read again; damage that the disk does unnoticed cannot reach bytes that were compared to their digest before.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TypeVar
 
 from cachetools import LRUCache
 
-# Bytes of one worker, for some thousands of them; a manifest that would push hundreds out is read each time.
+# Bytes in one worker, for some thousands of records; a manifest that would push hundreds out is read each time.
 MAX_BYTES = 16 * 1024 * 1024
-MAX_ONE = 128 * 1024
+MAX_RECORD_BYTES = 128 * 1024
 # What an entry takes besides its manifest.
 _OVERHEAD = 1024
 
@@ -31,14 +31,14 @@ class _Entry:
 
 
 class RecordCache:
-    """Values by key, each as good as the files that it was read from."""
+    """Values by key, each valid as long as the files that it was read from are unchanged."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
         self._mutex = threading.Lock()
         self._entries: LRUCache[object, _Entry] = LRUCache(max_bytes, getsizeof=lambda entry: entry.size + _OVERHEAD)
 
     def get(self, key: object, kind: type[_T]) -> tuple[_T, os.stat_result] | None:
-        """Return the value and what its last file's inode says now; None where it must be read. Raises OSError."""
+        """Return the value and what stat(2) says of its last file; None where it must be read. Raises OSError."""
         with self._mutex:
             entry = self._entries.get(key)
         if entry is None or not isinstance(entry.value, kind):
@@ -54,7 +54,7 @@ class RecordCache:
 
     def put(self, key: object, value: object, size: int, *files: tuple[str, Stamp]) -> None:
         """Keep ``value`` of ``size`` bytes; the stamps of ``files`` must be from before they were read."""
-        if size <= MAX_ONE:
+        if size <= MAX_RECORD_BYTES:
             with self._mutex:
                 self._entries[key] = _Entry(files, value, size)
 

@@ -1,11 +1,11 @@
-"""The ledger: about how many bytes are stored, without counting them.
+"""The size ledger: about how many bytes are stored, without counting them.
 
-    <root>/ledger      what was counted, a word, and what came since: the numbers, of 64 bits with a sign, add up to the
-                       size of what is stored and of what is on its way
+    <root>/ledger      a count, a word, and what came since: signed numbers of 64 bits that add up to the size of what
+                       is stored and of what is being downloaded
 
-Each leader appends what its download will add, in one write, so that workers need no lock; a pass that has counted
-writes the file anew. A crash, or a write into the file that was just replaced, makes it a little wrong until the next
-pass: it decides when to clean up and nothing else.
+Each leader appends what its download will add, in one write, so that workers need no lock; a cleanup, which counts,
+replaces the file. A crash, or a write into the file that was just replaced, makes it a little wrong until the next
+cleanup: it only decides when to clean up.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import os
 import struct
 import threading
 
-from registry_cache.store import disk
+from registry_cache.store import atomic_write, disk
 from registry_cache.store.disk import ReadHandle
 from registry_cache.store.layout import Layout
 
 _ENTRY = struct.Struct("<q")
-# Behind what was counted: without it a file that a power cut has emptied would be a store that holds nothing.
+# Follows the count: without it, a file of zeros that a power cut left would read as an empty store.
 _COUNTED = b"counted\n"
 
 
@@ -30,15 +30,15 @@ class SizeLedger:
     def __init__(self, layout: Layout) -> None:
         self._path = layout.ledger
         self._mutex = threading.Lock()
-        # The file that was read: while it is open, no other has its inode's number.
+        # The file that was read; while it is open no other file can get its inode number.
         self._file: ReadHandle | None = None
         self._offset = 0
         self._sum = 0
 
     def add(self, size: int) -> None:
-        """Count ``size`` bytes more, or less. A disk that takes no note costs an earlier pass or a later one."""
+        """Count ``size`` bytes more, or less. If the disk fails, the next cleanup comes earlier or later."""
         with contextlib.suppress(OSError):
-            # Not created here: without what was stored before, the sum would mean nothing.
+            # Not created here: without a count of what was stored before, the sum would mean nothing.
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
             try:
                 os.write(descriptor, _ENTRY.pack(size))
@@ -54,7 +54,7 @@ class SizeLedger:
             return None
 
     def position(self) -> int:
-        """Return the place behind the last entry, for ``replace``."""
+        """Return the offset behind the last entry, for ``replace``."""
         try:
             return os.stat(self._path).st_size
         except OSError:
@@ -63,14 +63,14 @@ class SizeLedger:
     def replace(self, counted: int, since: int) -> None:
         """Replace all entries up to ``since`` by the ``counted`` bytes; later ones stay.
 
-        What came while somebody counted may be in both: a pass too early and not one too late. On a disk that is full
-        all the same, what was counted before stays, and leads to the next pass.
+        What came during the count may be in both: the next cleanup then is too early, not too late. If the disk is full
+        even now, the old count stays and leads to the next cleanup.
         """
         with contextlib.suppress(OSError):
             data = disk.read_whole(self._path) or b""
-            disk.write_whole(self._path, _ENTRY.pack(counted) + _COUNTED + data[since:])
-            # Not before it has its name: what is added meanwhile to the old file is lost.
-            disk.sync_whole(self._path)
+            atomic_write.write_whole(self._path, _ENTRY.pack(counted) + _COUNTED + data[since:])
+            # Synced after the rename: what is added to the old file during a sync would be lost.
+            atomic_write.sync_whole(self._path)
 
     def _read(self) -> int | None:
         if self._file is None or not self._file.is_at(self._path) or self._file.size() < self._offset:

@@ -2,98 +2,83 @@
 
     <root>/upstreams/<name>.json       limits; since when it is down and why
 
-Losing it costs a question to upstream. A file that cannot be read is one that is not there.
+Losing it costs a question to upstream. A file that cannot be read is treated as missing.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from registry_cache.errors import StoreError
 from registry_cache.runtime.log import Log
 from registry_cache.store import disk, locks
+from registry_cache.store.atomic_write import write_whole
 from registry_cache.store.layout import Layout
 
 Values = dict[str, object]
 
-# Seconds to wait for whoever writes a note, and between two looks. It takes a millisecond: who holds the lock for so
-# long is stopped, and a note that may be lost is better than a request that waits for it.
-PATIENCE = 1.0
-_POLL = 0.002
+# Writing a note takes a millisecond: whoever holds the lock for this long is stopped, and a note that may be lost is
+# better than a request that waits for it.
+LOCK_TIMEOUT_SECONDS = 1.0
 
 _log = Log(__name__)
 
 
-@dataclass(slots=True)
-class _Cached:
-    """What was read last, and the file's identity then."""
-
-    stamp: tuple[int, int] = (0, 0)
-    values: Values | None = None
-
-
 class UpstreamNote:
-    """The notice of one upstream: JSON values by topic."""
+    """What is known of one upstream: JSON values by topic."""
 
     def __init__(self, layout: Layout, upstream: str) -> None:
-        self._path = layout.notice(upstream)
-        self._lock = layout.notice_lock(upstream)
+        self._path = layout.upstream_note(upstream)
+        self._lock = layout.upstream_note_lock(upstream)
         self._mutex = threading.Lock()
-        self._cached = _Cached()
+        # What was read last, and mtime and inode of the file then.
+        self._stamp = (0, 0)
+        self._values: Values | None = None
 
     def read(self) -> Values:
-        """Return what any worker wrote last; {} where nothing is known. One stat where nothing has changed."""
+        """Return what any worker wrote last; {} where nothing is known. One stat if nothing has changed."""
         with self._mutex:
             try:
-                found = os.stat(self._path)
+                found = disk.stat(self._path)
             except OSError:
+                found = None
+            if found is None:
                 return {}
             stamp = (found.st_mtime_ns, found.st_ino)
-            if self._cached.values is None or stamp != self._cached.stamp:
-                self._cached = _Cached(stamp, self._load())
-            return dict(self._cached.values or {})
+            if self._values is None or stamp != self._stamp:
+                self._stamp, self._values = stamp, self._load()
+            return dict(self._values)
 
     def change(self, topic: str, change: Callable[[object], object]) -> None:
-        """Replace one topic by what ``change`` makes of it; None is a topic without a value, before and after.
+        """Replace the value of a topic by what ``change`` makes of it; None stands for no value, before and after.
 
-        One at a time, of all workers: else what one has noted would be lost where another had read before. A disk that
-        takes no note costs a question, so it is only logged.
+        One worker at a time, if the lock comes free in time: otherwise one could overwrite what another has just noted.
+        If the disk fails, that is only logged.
         """
         try:
-            with disk.store_errors("note the state of an upstream"), self._alone():
-                values = self._load()
-                before = values.get(topic)
-                after = change(before)
-                if after == before:
-                    return
-                if after is None:
-                    del values[topic]
-                else:
-                    values[topic] = after
-                disk.write_whole(self._path, json.dumps(values).encode())
+            with disk.store_errors("note the state of an upstream"):
+                lock = locks.wait_for(lambda: locks.try_lock(self._lock), LOCK_TIMEOUT_SECONDS)
+                try:
+                    self._change(topic, change)
+                finally:
+                    if lock:
+                        lock.release()
         except StoreError as error:
             _log.warning("could not note the state of an upstream", error=error)
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the notice's lock inside, if it comes free in time. Raises OSError."""
-        deadline = time.monotonic() + PATIENCE
-        while (lock := locks.try_lock(self._lock)) is None and time.monotonic() < deadline:
-            time.sleep(_POLL)
-        if lock is None:
-            yield
+    def _change(self, topic: str, change: Callable[[object], object]) -> None:
+        values = self._load()
+        before = values.get(topic)
+        after = change(before)
+        if after == before:
             return
-        with lock:
-            try:
-                yield
-            finally:
-                lock.retire()
+        if after is None:
+            del values[topic]
+        else:
+            values[topic] = after
+        write_whole(self._path, json.dumps(values).encode())
 
     def _load(self) -> Values:
         try:

@@ -100,7 +100,7 @@ class Cleanup:
 
     def run(self) -> Result | None:
         """Evict what must go, and sweep up what crashes left; None where another pass is at it. Raises StoreError."""
-        with disk.store_errors("clean up"), locks.hold_if_free(self._layout.cleanup_lock()) as held:
+        with disk.store_errors("clean up"), locks.hold_if_free(self._layout.cleanup_lock) as held:
             if not held:
                 return None
             ledger = SizeLedger(self._layout)

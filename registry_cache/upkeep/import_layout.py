@@ -54,11 +54,11 @@ def import_layout(moving: MovingIn, source: ImageLayout, wanted: Wanted, now: da
     placed: list[_Placed] | None = None
     brought: set[Digest] = set()
     try:
-        for item in source.items():
+        for item in source.blobs():
             # Before the first blob, if it can be: an archive whose names lead nowhere is not worth its bytes.
             if placed is None and source.index is not None:
                 placed = _placed(source, wanted)
-            if moving.blob(item.digest, item.size, item.adopt):
+            if moving.blob(item.digest, item.size, item.ingest):
                 brought.add(item.digest)
     except BrokenArchive as broken:
         moving.result.problem(source.place, str(broken))

@@ -17,7 +17,8 @@ from registry_cache.oci.names import Repository, Tag
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.interchange.ingest import Arrival, Ingest, Rejected
 from registry_cache.store.layout import Layout
-from registry_cache.store.records import Records, TagRecord
+from registry_cache.store.record_format import TagRecord
+from registry_cache.store.records import Records
 
 # When upstream was last asked for an imported tag. The next pull asks, and serves it only where nobody answers.
 NEVER = datetime.fromtimestamp(0, UTC)

@@ -105,7 +105,7 @@ class Verify:
         with disk.store_errors("look through the store"):
             if not self._repairs:
                 return self._run()
-            with locks.hold_if_free(self._layout.verify_lock()) as held:
+            with locks.hold_if_free(self._layout.verify_lock) as held:
                 return self._run() if held else None
 
     def _run(self) -> Result:

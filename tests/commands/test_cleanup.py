@@ -220,7 +220,7 @@ def test_exit_statuses(upstream: FakeUpstream, make_cache: MakeCache, make_pulle
     aged(cache, -DAY)
     assert run_json(cache, status=3)["state"] == "over"
     aged(cache, DAY)
-    with locks.LockFile(Layout(cache.root).cleanup_lock()) as lock:
+    with locks.LockFile(Layout(cache.root).cleanup_lock) as lock:
         assert lock.acquire()
         assert run_json(cache)["state"] == "running"
         assert cache.run("cleanup").stdout == "another cleanup is running: nothing to do\n"

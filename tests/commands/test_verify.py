@@ -149,7 +149,7 @@ def test_exit_statuses(upstream: FakeUpstream, cache: CacheServer, puller: Pulle
     assert (stopped.returncode, stopped.stdout) == (3, "")
     assert stopped.stderr.endswith("; stopped by --max-time\n")
     assert verify(cache, "--share", "1/3")["files"] <= verify(cache, "--share", "3/3")["files"] == 5
-    with locks.LockFile(Layout(cache.root).verify_lock()) as lock:
+    with locks.LockFile(Layout(cache.root).verify_lock) as lock:
         assert lock.acquire()
         assert verify(cache, "--repair")["state"] == "running"
     foreign = cache.root / "README"

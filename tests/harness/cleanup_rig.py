@@ -19,7 +19,7 @@ from registry_cache.oci.manifest import parse_manifest
 from registry_cache.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from registry_cache.oci.names import Repository, Tag
 from registry_cache.policy.eviction import Bounds
-from registry_cache.store.records import TagRecord
+from registry_cache.store.record_format import TagRecord
 from registry_cache.upkeep.cleanup import Cleanup, Result
 from tests.harness.store_rig import APP, HUB, Store, open_store
 

@@ -17,7 +17,7 @@ from typing import Any
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import parse_manifest
 from registry_cache.oci.media_types import OCI_MANIFEST
-from registry_cache.store.records import TagRecord
+from registry_cache.store.record_format import TagRecord
 from tests.harness.pull_rig import Script, Try, transfer
 from tests.harness.store_rig import APP, CHANGES, HUB, LATEST, Store, open_store
 

@@ -27,7 +27,7 @@ from registry_cache.oci.names import Repository, Tag
 from registry_cache.oci.pattern import ImagePattern
 from registry_cache.policy.eviction import Bounds
 from registry_cache.store.pins import ANY_UPSTREAM, Pin, Pins
-from registry_cache.store.records import TagRecord
+from registry_cache.store.record_format import TagRecord
 from registry_cache.upkeep.cleanup import Cleanup
 from registry_cache.upkeep.verify import Task, Verify
 from tests.harness.cleanup_rig import DAY, HOUR, killed_at

@@ -12,7 +12,7 @@ import pytest
 
 from registry_cache.errors import StoreError, StoreFull
 from registry_cache.oci.digest import Digest
-from registry_cache.store.last_use import TOUCH_SECONDS
+from registry_cache.store.disk import TOUCH_SECONDS
 from tests.harness.store_rig import APP, HUB, OTHER, Store, descriptors, fail_at, failure, open_store
 
 DATA = b"layer " * 1000

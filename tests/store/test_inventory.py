@@ -17,7 +17,7 @@ from registry_cache.store.audit import selftest
 from registry_cache.store.inventory import StoreCounts, Unfinished
 from registry_cache.store.layout import Layout
 from registry_cache.store.partials import DownloadStatus, failed_status
-from registry_cache.store.records import TagRecord
+from registry_cache.store.record_format import TagRecord
 from tests.harness.store_rig import APP, HUB, LATEST, OTHER, Store, fail_at
 
 MANIFEST = b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}'

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from registry_cache.store.last_use import TOUCH_SECONDS, UseSpreader, last_use, repositories
+from registry_cache.store.disk import TOUCH_SECONDS, last_use
+from registry_cache.store.last_use import UseSpreader
+from registry_cache.store.repositories import repositories
 from tests.harness.cleanup_rig import DAY, Shelf, refusing, snapshot
 from tests.harness.store_rig import APP, HUB, OTHER
 
@@ -133,5 +135,5 @@ def test_a_link_that_stands_in_for_a_name_is_followed(shelf: Shelf) -> None:
 def test_repositories_within_repositories(shelf: Shelf) -> None:
     shelf.layer(b"layer", APP, type(APP).parse("library"), type(APP).parse("library/app/deep"))
     (shelf.root / "repositories" / "stray").write_bytes(b"")
-    found = [os.path.relpath(folder, shelf.layout.repositories) for folder in repositories(shelf.layout)]
+    found = [os.path.relpath(folder.path, shelf.layout.repositories) for folder in repositories(shelf.layout)]
     assert found == ["docker.io/library", "docker.io/library/app", "docker.io/library/app/deep"]

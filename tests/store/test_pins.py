@@ -50,7 +50,7 @@ def test_a_damaged_list_is_an_error_and_evicts_nothing(shelf: Shelf, content: st
 
 
 def test_two_who_change_them_at_once(shelf: Shelf) -> None:
-    with locks.LockFile(shelf.layout.pins_lock()) as lock:
+    with locks.LockFile(shelf.layout.pins_lock) as lock:
         assert lock.acquire()
         with pytest.raises(StoreError, match="try again"):
             Pins(shelf.layout).add([pin("a:1")])

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from registry_cache.store import disk
+from registry_cache.store import atomic_write
 from registry_cache.store.layout import Layout
 from registry_cache.store.readiness import FRESH_SECONDS, ReadinessProbe
 
 
 @pytest.fixture
 def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Layout:
-    monkeypatch.setattr("registry_cache.store.readiness.PATIENCE", 60.0)
+    monkeypatch.setattr("registry_cache.store.readiness.PROBE_TIMEOUT_SECONDS", 60.0)
     return Layout.open(tmp_path / "store")
 
 
@@ -33,7 +33,7 @@ def test_what_the_disk_says(layout: Layout, number: int, word: str, monkeypatch:
     def refuse(path: str, data: bytes) -> None:
         raise OSError(number, "no")
 
-    monkeypatch.setattr(disk, "write_whole", refuse)
+    monkeypatch.setattr(atomic_write, "write_whole", refuse)
     assert ReadinessProbe(layout).check() == word
 
 
@@ -50,8 +50,8 @@ def test_a_look_is_good_for_seconds(layout: Layout) -> None:
 
 def test_a_disk_that_hangs_fails(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
-    monkeypatch.setattr("registry_cache.store.readiness.PATIENCE", 0.05)
-    monkeypatch.setattr(disk, "write_whole", lambda path, data: gate.wait(30))
+    monkeypatch.setattr("registry_cache.store.readiness.PROBE_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(atomic_write, "write_whole", lambda path, data: gate.wait(30))
     probe = ReadinessProbe(layout)
     assert [probe.check(), probe.check()] == ["failing", "failing"]
     gate.set()

@@ -18,7 +18,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import MAX_MANIFEST_SIZE, parse_manifest
 from registry_cache.oci.media_types import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, kind_of
 from registry_cache.oci.names import Repository, Tag
-from registry_cache.store.records import TagRecord
+from registry_cache.store.record_format import TagRecord
 from tests.harness.store_rig import APP, HUB, LATEST, OTHER, Store, descriptors, fail_at, failure, open_store
 
 NOW = datetime(2026, 8, 1, 12, tzinfo=UTC)

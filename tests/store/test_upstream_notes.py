@@ -16,7 +16,7 @@ from tests.harness.store_rig import CHILD_SECONDS, HUB, fail_at
 
 
 def noted(layout: Layout) -> object:
-    return json.loads(Path(layout.notice(HUB)).read_bytes())
+    return json.loads(Path(layout.upstream_note(HUB)).read_bytes())
 
 
 def test_what_one_worker_notes_another_reads(layout: Layout) -> None:
@@ -32,7 +32,7 @@ def test_what_one_worker_notes_another_reads(layout: Layout) -> None:
 
 
 def test_no_note_of_many_workers_is_lost(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upstream_notes, "PATIENCE", CHILD_SECONDS)
+    monkeypatch.setattr(upstream_notes, "LOCK_TIMEOUT_SECONDS", CHILD_SECONDS)
     # Each opens its lock anew, so these exclude each other as processes do.
     workers = [UpstreamNote(layout, HUB) for _ in range(8)]
 
@@ -50,8 +50,8 @@ def test_no_note_of_many_workers_is_lost(layout: Layout, monkeypatch: pytest.Mon
 
 
 def test_a_worker_that_holds_the_lock_for_good_keeps_nobody(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upstream_notes, "PATIENCE", 0.01)
-    held = locks.try_lock(layout.notice_lock(HUB))
+    monkeypatch.setattr(upstream_notes, "LOCK_TIMEOUT_SECONDS", 0.01)
+    held = locks.try_lock(layout.upstream_note_lock(HUB))
     assert held is not None
     with held:
         UpstreamNote(layout, HUB).change("limits", lambda _: {"limit": 100})
@@ -71,7 +71,7 @@ def test_a_disk_that_takes_no_note_is_told_and_costs_nothing_more(
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"[" * 100_000, b"\xff"])
 def test_a_note_that_cannot_be_read_is_none(layout: Layout, content: bytes) -> None:
-    path = Path(layout.notice(HUB))
+    path = Path(layout.upstream_note(HUB))
     path.parent.mkdir()
     path.write_bytes(content)
     notice = UpstreamNote(layout, HUB)

@@ -251,7 +251,7 @@ def test_a_plan_names_the_oldest_of_many(shelf: Shelf, monkeypatch: pytest.Monke
 
 def test_a_second_pass_leaves_it_to_the_first(shelf: Shelf) -> None:
     layer = shelf.layer(b"old", ago=9 * DAY)
-    with locks.LockFile(shelf.layout.cleanup_lock()) as lock:
+    with locks.LockFile(shelf.layout.cleanup_lock) as lock:
         assert lock.acquire()
         assert Cleanup(shelf.layout, Bounds(ttl=WEEK), NOW).run() is None
         assert shelf.has(layer) == [True]

@@ -19,10 +19,10 @@ from registry_cache.oci.pattern import ImagePattern
 from registry_cache.policy.eviction import Bounds
 from registry_cache.store.audit.fault import Fault
 from registry_cache.store.audit.walk import AuditWalk
-from registry_cache.store.last_use import repositories
 from registry_cache.store.partials import failed_status
 from registry_cache.store.pins import Pin, Pins
-from registry_cache.store.records import TagRecord
+from registry_cache.store.record_format import TagRecord
+from registry_cache.store.repositories import repositories
 from registry_cache.store.size_ledger import SizeLedger
 from registry_cache.upkeep.cleanup import Cleanup
 from tests.harness.cleanup_rig import DAY, HOUR, NOW, Shelf
@@ -88,7 +88,7 @@ class Template:
         os.unlink(layout.manifest(HUB, APP, unnamed, "json"))
         day = Path(layout.quarantine, "2020-01-01")
         day.mkdir(parents=True)
-        upstreams = Path(layout.notice(HUB)).parent
+        upstreams = Path(layout.upstream_note(HUB)).parent
         upstreams.mkdir()
         blob = Path(layout.blob(orphan)).parent
         blob.mkdir(exist_ok=True)
@@ -135,7 +135,7 @@ def names(store: Store, under: str = "") -> set[str]:
 def leads(store: Store) -> list[tuple[str, str]]:
     """Return (name, what it leads to) of all by which a client comes to something else that is here."""
     found = []
-    for folder in map(Path, repositories(store.layout)):
+    for folder in (Path(each.path) for each in repositories(store.layout)):
         for path in folder.glob("_tags/[!.]*"):
             digest = Digest.parse(json.loads(path.read_bytes())["digest"])
             found += [(path, to) for to in folder.glob(f"_manifests/{digest.algorithm}/{digest.hex}.*")]

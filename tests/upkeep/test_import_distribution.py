@@ -19,7 +19,7 @@ from registry_cache.store.audit.walk import AuditWalk
 from registry_cache.store.interchange.distribution import DistributionFolder
 from registry_cache.store.interchange.ingest import Arrival
 from registry_cache.store.layout import Layout
-from registry_cache.store.records import TagRecord
+from registry_cache.store.record_format import TagRecord
 from registry_cache.upkeep.cleanup import Cleanup
 from registry_cache.upkeep.importer import NEVER
 from tests.harness.cleanup_rig import snapshot

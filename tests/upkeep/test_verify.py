@@ -78,7 +78,7 @@ def test_one_fault_that_stays_is_enough_to_tell(shelf: Shelf) -> None:
 
 def test_a_second_repair_leaves_it_to_the_first(shelf: Shelf) -> None:
     damage(shelf, 1)
-    with locks.LockFile(shelf.layout.verify_lock()) as lock:
+    with locks.LockFile(shelf.layout.verify_lock) as lock:
         assert lock.acquire()
         assert Verify(shelf.layout, task(repair=True)).run() is None
         assert run(shelf).found.total() == 1
@@ -87,7 +87,7 @@ def test_a_second_repair_leaves_it_to_the_first(shelf: Shelf) -> None:
 
 def test_it_runs_beside_a_cleanup(shelf: Shelf) -> None:
     damage(shelf, 1)
-    with locks.LockFile(shelf.layout.cleanup_lock()) as lock:
+    with locks.LockFile(shelf.layout.cleanup_lock) as lock:
         assert lock.acquire()
         assert run(shelf, repair=True).repaired == 1
 

@@ -6,7 +6,8 @@ from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.target import PullTarget
 from registry_cache.runtime.log import Log
-from registry_cache.store.records import Child, Records
+from registry_cache.store.record_format import Child
+from registry_cache.store.records import Records
 
 _log = Log(__name__)
 

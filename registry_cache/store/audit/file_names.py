@@ -1,25 +1,23 @@
-"""Which names the layout gives to files and folders: what has another one is foreign."""
+"""Tell which names the layout gives to files and folders; a file with another name is foreign."""
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Callable
 
 from registry_cache.errors import RegistryError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository, Tag
 from registry_cache.store.layout import ALGORITHMS
 
-# What a file system or its administrator puts into the root is not foreign.
 _ROOT = {"layout", "ledger", "pins.json", "blobs", "partial", "locks", "upstreams", "repositories", "quarantine"}
+# Put there by a file system or its administrator.
 _ROOT |= {"lost+found"}
 
 _LOCK = re.compile(r"[0-9a-f]+\.lock")
 _LETTERS = re.compile(r"[0-9a-f]{2}")
 
 
-def in_root(name: str) -> bool:
+def is_in_root(name: str) -> bool:
     return name in _ROOT
 
 
@@ -27,7 +25,7 @@ def is_algorithm(name: str) -> bool:
     return name in ALGORITHMS
 
 
-def has_locks(name: str) -> bool:
+def holds_locks(name: str) -> bool:
     return name in (*ALGORITHMS, "flights")
 
 
@@ -36,19 +34,16 @@ def is_lock(name: str) -> bool:
 
 
 def is_letters(name: str) -> bool:
-    """Tell whether ``name`` is of a folder of blobs that begin with it."""
+    """Tell whether ``name`` is that of a folder of blobs whose digests begin with it."""
     return bool(_LETTERS.fullmatch(name))
 
 
-def digest_of(algorithm: str) -> Callable[[str], Digest | None]:
-    """Return a function that reads the digest that a file's name begins with."""
-
-    def read(name: str) -> Digest | None:
-        with contextlib.suppress(RegistryError):
-            return Digest.parse(f"{algorithm}:{name.partition('.')[0]}")
+def digest_of(algorithm: str, name: str) -> Digest | None:
+    """Return the digest that a file's name begins with."""
+    try:
+        return Digest.parse(f"{algorithm}:{name.partition('.')[0]}")
+    except RegistryError:
         return None
-
-    return read
 
 
 def is_json(name: str) -> bool:
@@ -56,12 +51,14 @@ def is_json(name: str) -> bool:
 
 
 def is_component(name: str) -> bool:
-    with contextlib.suppress(RegistryError):
+    try:
         return bool(Repository.parse(name))
-    return False
+    except RegistryError:
+        return False
 
 
 def is_tag_record(name: str) -> bool:
-    with contextlib.suppress(RegistryError):
+    try:
         return is_json(name) and bool(Tag.parse(name.removesuffix(".json")))
-    return False
+    except RegistryError:
+        return False

@@ -1,4 +1,4 @@
-"""Stored bytes read once more and compared to their name, leaving no trace: no use noted, no page cache thrown out."""
+"""Re-read stored bytes and compare them to their digest, without a trace in last use or page cache."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from registry_cache.oci.digest import Digest, Hasher
 from registry_cache.store.blobs import recorded_size
 from registry_cache.store.disk import ReadHandle
 
-# Large enough that a system call costs nothing beside the hashing, small enough to keep a pace.
+# Large enough that a system call costs little beside the hashing, small enough to keep a rate limit.
 BLOCK = 1024 * 1024
 
-# What says that this file's bytes cannot be had, whatever is done next: a bad sector, a checksum of the file system's.
-BROKEN = {errno.EIO, errno.EBADMSG, errno.EUCLEAN, errno.ENODATA}
+# Errors that mean this file cannot be read, whoever tries: a bad sector, a wrong checksum of the file system.
+UNREADABLE = {errno.EIO, errno.EBADMSG, errno.EUCLEAN, errno.ENODATA}
 
 Kind = Literal["flipped", "size", "unreadable", "permissions", "owner", "other"]
 Pace = Callable[[int], None]
@@ -26,7 +26,7 @@ Pace = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """What is wrong with a ``file``, in words; None where it may not be opened. ``other``: it is no regular file."""
+    """Damage of a ``file``, in words in ``detail``; no file if it may not be opened. ``other``: not a regular file."""
 
     kind: Kind
     file: ReadHandle | None
@@ -34,28 +34,28 @@ class Damage:
 
 
 def examine(path: str, digest: Digest, pace: Pace, reader: int) -> Damage | None:
-    """Compare the bytes of ``path`` to ``digest``; None where they are right, or not there (any more).
+    """Compare the bytes of ``path`` to ``digest``; None where they match, or are gone.
 
-    ``pace`` is told before each read how many bytes it is about, and may wait or raise. ``reader``: the id of the user
-    who must be able to read it. Raises OSError for what says nothing of this file.
+    ``pace`` is called before each read with its number of bytes, and may wait or raise. ``reader``: the id of the user
+    who must be able to read it. Raises OSError for an error that is not about this file.
     """
     file = None
     try:
-        file, noticed = _open(path)
+        file, changes_atime = _open(path)
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
             return Damage("other", file, "no file")
         if not _readable(found, reader):
             return Damage("permissions", file, f"user {reader} may not read it")
-        return _examine(file, found, digest, pace) or _unnoticed(file, found, noticed)
+        return _examine(file, found, digest, pace) or _restore_atime(file, found, changes_atime)
     except FileNotFoundError:
         return None
     except PermissionError as error:
         return Damage("permissions", None, error.strerror or "")
     except OSError as error:
-        if error.errno not in BROKEN:
+        if error.errno not in UNREADABLE:
             raise
-        return Damage("unreadable", file or _named(path), error.strerror or "")
+        return Damage("unreadable", file or _handle_of(path), error.strerror or "")
 
 
 def _examine(file: ReadHandle, found: os.stat_result, digest: Digest, pace: Pace) -> Damage | None:
@@ -70,11 +70,11 @@ def _examine(file: ReadHandle, found: os.stat_result, digest: Digest, pace: Pace
 
 
 def _feed(hasher: Hasher, descriptor: int, size: int, pace: Pace) -> None:
-    """Feed ``hasher`` the file. What clients keep in the page cache stays there, and nothing else does."""
+    """Feed ``hasher`` the file. Only what was in the page cache before stays there."""
     buffer = memoryview(bytearray(min(BLOCK, size)))
     # Before the first read: the kernel reads ahead.
-    kept = [_is_cached(descriptor, min(offset + BLOCK, size) - 1) for offset in range(0, size, BLOCK)]
-    for number, keep in enumerate(kept):
+    was_cached = [_is_cached(descriptor, min(offset + BLOCK, size) - 1) for offset in range(0, size, BLOCK)]
+    for number, keep in enumerate(was_cached):
         offset = number * BLOCK
         wanted = min(BLOCK, size - offset)
         pace(wanted)
@@ -85,7 +85,7 @@ def _feed(hasher: Hasher, descriptor: int, size: int, pace: Pace) -> None:
 
 
 def _is_cached(descriptor: int, offset: int) -> bool:
-    """Tell whether the byte at ``offset`` is in the page cache; False where this cannot be asked."""
+    """Tell whether the byte at ``offset`` is in the page cache; False where the kernel cannot say."""
     try:
         return os.preadv(descriptor, [bytearray(1)], offset, os.RWF_NOWAIT) == 1
     except OSError:
@@ -93,7 +93,7 @@ def _is_cached(descriptor: int, offset: int) -> bool:
 
 
 def _open(path: str) -> tuple[ReadHandle, bool]:
-    """Open a file; True where reading it changes its atime, which would make each look a use."""
+    """Open a file; True if reading it changes its atime, so that every verify would count as a use."""
     flags = os.O_RDONLY | os.O_NONBLOCK  # a pipe of that name must not stop us
     try:
         return ReadHandle(os.open(path, flags | os.O_NOATIME)), False
@@ -101,17 +101,17 @@ def _open(path: str) -> tuple[ReadHandle, bool]:
         return ReadHandle(os.open(path, flags)), True
 
 
-def _named(path: str) -> ReadHandle | None:
-    """Hold on to a file that cannot be opened for reading."""
+def _handle_of(path: str) -> ReadHandle | None:
+    """Return a handle of a file that cannot be opened for reading."""
     with contextlib.suppress(OSError):
         return ReadHandle(os.open(path, os.O_PATH | os.O_NOFOLLOW))
     return None
 
 
-def _unnoticed(file: ReadHandle, before: os.stat_result, noticed: bool) -> Damage | None:
-    """Put the atime back where reading has changed it; it stays expired that is."""
+def _restore_atime(file: ReadHandle, before: os.stat_result, changed: bool) -> Damage | None:
+    """Put the atime back where reading has changed it, so that an expired file stays expired."""
     now = os.fstat(file.fileno())
-    if not noticed or now.st_atime_ns == before.st_atime_ns:
+    if not changed or now.st_atime_ns == before.st_atime_ns:
         return None
     try:
         os.utime(file.fileno(), ns=(before.st_atime_ns, now.st_mtime_ns))
@@ -121,7 +121,7 @@ def _unnoticed(file: ReadHandle, before: os.stat_result, noticed: bool) -> Damag
 
 
 def _readable(found: os.stat_result, reader: int) -> bool:
-    """Tell whether the user may read the file; its group's right is taken for the user's."""
+    """Tell whether the user may read the file, taking the user to be in the file's group."""
     if reader == 0:
         return True
     return bool(found.st_mode & (stat.S_IRUSR if found.st_uid == reader else stat.S_IRGRP | stat.S_IROTH))

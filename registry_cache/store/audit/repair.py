@@ -1,7 +1,7 @@
-"""What is done about a fault: damaged bytes go into the quarantine with all their names, dead names are removed.
+"""Repair faults: damaged bytes move into the quarantine and lose all their names, dead names are removed.
 
-Under the digest's lock, so no download of it runs meanwhile; what is busy stays for the next pass. Killed anywhere,
-what is left is a smaller store, or a fault that the next pass finds. Whoever reads keeps his descriptor.
+Under the digest's lock, so no download of it runs meanwhile; what is busy is left to the next verify. Killed anywhere,
+it leaves a smaller store, or a fault that the next verify finds. A reader keeps its descriptor.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from registry_cache.oci.media_types import KINDS
 from registry_cache.store import disk, locks, quarantine
 from registry_cache.store.audit.fault import Fault
 from registry_cache.store.disk import ReadHandle
-from registry_cache.store.last_use import repositories
 from registry_cache.store.layout import Layout
+from registry_cache.store.repositories import record_of, repositories
 
-# Where an attempt ended, if not in words.
+# Outcomes of an attempt; any other says why it failed.
 DONE = ""
 BUSY = "busy: the next run looks again"
 
 _DAMAGED = {"flipped", "size", "unreadable"}
 _DEAD = {"dangling", "torn", "lost"}
-_FOR_A_PERSON = {
+_REMEDIES = {
     "foreign": "not ours: see what it is and move it away",
     "owner": "give it to the server's user",
     "unreadable": "look at the disk, and at who may read it",
@@ -51,36 +51,36 @@ class Repairs:
 
     def _repair(self, fault: Fault) -> str:
         if fault.kind in _DAMAGED and fault.digest and fault.file:
-            self._set_aside(fault, fault.digest, fault.file)
+            self._quarantine(fault, fault.digest, fault.file)
         elif fault.kind in _DEAD:
             disk.remove(fault.path)
         elif fault.kind == "permissions":
-            # Its bytes may be right: the next run finds out.
+            # Its bytes may be right: the next verify finds out.
             os.chmod(fault.path, _READABLE)
         else:
-            return _FOR_A_PERSON[fault.kind]
+            return _REMEDIES[fault.kind]
         return DONE
 
-    def _set_aside(self, fault: Fault, digest: Digest, file: ReadHandle) -> None:
+    def _quarantine(self, fault: Fault, digest: Digest, file: ReadHandle) -> None:
         path = fault.path
         if not file.is_at(path):
-            return  # The server has healed it meanwhile.
-        target = quarantine.place(self._layout, self._now, digest, os.fstat(file.fileno()).st_ino)
-        _forget(path)
-        kept = quarantine.take(path, target)
-        # The blob's name first: no repository is given another name of it then.
-        names = [path, *self._remove_names(digest, file, left=int(kept))]
-        if kept:
+            return  # The server has replaced it meanwhile.
+        target = quarantine.path_for(self._layout, self._now, digest, os.fstat(file.fileno()).st_ino)
+        _remove_record(path)
+        is_kept = quarantine.move(path, target)
+        # The blob's name first: then no repository can be given another name of it.
+        names = [path, *self._remove_names(digest, file, left=int(is_kept))]
+        if is_kept:
             known = [os.path.relpath(name, self._layout.root) for name in names]
-            quarantine.note(target, digest, f"{fault.kind}: {fault.detail}", known)
+            quarantine.write_note(target, digest, f"{fault.kind}: {fault.detail}", known)
 
     def _remove_names(self, digest: Digest, file: ReadHandle, left: int) -> Iterator[str]:
-        """Unlink every name of the file until it has ``left``; yield each. Raises OSError."""
+        """Unlink names of the file until it has ``left`` links; yield each. Raises OSError."""
         for name in self._names(digest):
             if os.fstat(file.fileno()).st_nlink <= left:
                 return
             if file.is_at(name):
-                _forget(name)
+                _remove_record(name)
                 disk.remove(name)
                 yield name
 
@@ -88,12 +88,10 @@ class Repairs:
         """Yield every name that a digest's bytes can have."""
         yield self._layout.blob(digest)
         for folder in repositories(self._layout):
-            yield f"{folder}/_blobs/{digest.algorithm}/{digest.hex}"
-            yield from (f"{folder}/_manifests/{digest.algorithm}/{digest.hex}.{kind}" for kind in KINDS)
+            yield from folder.names_of(digest)
 
 
-def _forget(path: str) -> None:
-    """Remove the record of a manifest whose name this is: it is what makes the manifest known, so it goes first."""
-    stem, dot, kind = path.rpartition(".")
-    if dot and kind in KINDS:
-        disk.remove(f"{stem}.json")
+def _remove_record(path: str) -> None:
+    """Remove the record of the manifest with this name, if it is one: it makes the manifest known, so it goes first."""
+    if path.rpartition(".")[2] in KINDS:
+        disk.remove(record_of(path))

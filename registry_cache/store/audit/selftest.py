@@ -1,4 +1,4 @@
-"""Does the disk under a store do what the store asks of it? Tried in a folder of its own, which is removed again."""
+"""Try whether the disk under a store does what the store needs, in a folder that is removed again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from registry_cache.errors import StoreError
-from registry_cache.store import disk, locks
+from registry_cache.store import atomic_write, locks
 from registry_cache.store.inventory import disk_space, existing
 
 # Less than this is a few layers of today's images.
@@ -21,7 +21,7 @@ _ATTRIBUTE = "user.registry_cache.selftest"
 
 @dataclass(frozen=True, slots=True)
 class SelfTestStep:
-    """One step and what came of it, in ``words``; ``remedy`` where it is not "ok"."""
+    """One step and its result in ``words``; ``remedy`` says what to do where ``state`` is not "ok"."""
 
     name: str
     state: Literal["ok", "warning", "failed"]
@@ -35,7 +35,7 @@ def examine(root: Path) -> Iterator[SelfTestStep]:
     try:
         with tempfile.TemporaryDirectory(prefix=".registry-cache-check-", dir=there) as folder:
             sample = os.path.join(folder, "sample")
-            disk.write_whole(sample, b"sample")
+            atomic_write.write_whole(sample, b"sample")
             made = "" if there == str(root) else "; it does not exist yet: serve makes it"
             yield SelfTestStep("folder", "ok", f"user {os.geteuid()} can write under {root}{made}")
             yield _free(there)

@@ -1,12 +1,12 @@
-"""A look at everything stored, for what must not be there. It changes nothing; who is told may repair at once.
+"""Examine everything stored and report faults. It changes nothing; whoever gets a report may repair at once.
 
-What is no fault, because a live store or a crash leaves it:
-- a child that is not here: nobody pulled that platform or that layer, and the next pull fetches it. It is counted;
-- bytes of a repository that are not the blob's file: the blob was evicted or fetched anew under a name that stayed.
-  They are re-hashed where they lie;
-- a manifest without its record: the crash came between the two, and the next pull writes it;
-- a tag whose manifest is not here: it was asked for and not pulled;
-- names that begin with a dot: files that are being written, which a cleanup removes when they are old.
+These are no faults, because a live store or a crash leaves them:
+- a child that is missing: nobody pulled that platform or that layer, and the next pull fetches it. It is counted;
+- a repository's name of bytes that are not the blob's file: the blob was evicted, or fetched again, and the name
+  stayed. They are re-hashed where they lie;
+- a manifest without its record: a crash came between the two, and the next pull writes it;
+- a tag whose manifest is missing: it was asked for and not pulled;
+- names that begin with a dot: files that are being written, which cleanup removes when they are old.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-from registry_cache.errors import RegistryError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.media_types import KINDS, kind_of
 from registry_cache.oci.names import Repository, Tag
-from registry_cache.store import disk, locks
+from registry_cache.store import disk, locks, record_format
 from registry_cache.store.audit import file_names, rehash
 from registry_cache.store.audit.fault import Fault, Kind
 from registry_cache.store.audit.scan import Covers, Scan
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.last_use import Tick
-from registry_cache.store.layout import Layout
+from registry_cache.store.layout import MANIFESTS, MEMBERSHIPS, REFERRERS, TAGS, Layout
+from registry_cache.store.record_format import Child
 from registry_cache.store.records import Records
+from registry_cache.store.repositories import RepositoryFolder
 
 _IMAGES = {kind for kind in KINDS if kind.endswith("-manifest")}
 _LETTERS = 256
@@ -36,10 +36,9 @@ _LETTERS = 256
 
 @dataclass(slots=True)
 class AuditCounts:
-    """What was looked at: ``files`` of ``bytes`` re-hashed, and names.
+    """What was examined: ``files`` of ``bytes`` re-hashed, and ``names``.
 
-    ``apart``: of the files, those that are not a blob's. ``incomplete``: images of which ``missing`` children in all
-    are not here.
+    ``apart``: of the files, those that are not a blob's. ``incomplete``: images that lack children, ``missing`` in all.
     """
 
     files: int = 0
@@ -51,24 +50,24 @@ class AuditCounts:
 
 
 class AuditWalk:
-    """One look. ``covers`` tells by a digest's hex what belongs to it; tags and folders always do.
+    """One walk. ``covers`` tells by a digest's hex what is examined; tags and folders always are.
 
-    ``found`` is told each fault when it is found, ``tick`` is called at each step, ``pace`` before each read with its
+    ``report`` gets each fault when it is found; ``tick`` is called at each step, ``pace`` before each read with its
     bytes; each may raise to stop. ``start``, 0 to 255: which blobs come first, by the first two letters.
     """
 
     def __init__(
         self,
         layout: Layout,
-        found: Callable[[Fault], None],
+        report: Callable[[Fault], None],
         covers: Covers = lambda hex: True,
         tick: Tick = lambda: None,
         pace: rehash.Pace = lambda count: None,
         start: int = 0,
     ) -> None:
         self._layout = layout
-        self._found = found
-        self._look = Scan(found, covers, tick)
+        self._report = report
+        self._scan = Scan(report, covers, tick)
         self._wait = pace
         self._start = start
         self._records = Records(layout, Blobs(layout))
@@ -76,129 +75,129 @@ class AuditWalk:
         self.seen = AuditCounts()
 
     def run(self) -> None:
-        """Look at names and records, then at the bytes of blobs. Raises OSError."""
-        self._look.known(self._layout.root, file_names.in_root)
-        self._look_at_transfers()
-        for entry in self._look.known(os.path.dirname(self._layout.notice("any")), file_names.is_json, folders=False):
-            self._look.document(entry.path)
-        for upstream in self._look.known(self._layout.repositories, lambda name: True, folders=True):
-            self._look_at_repositories(upstream.path)
-        self._look_at_blobs()
+        """Examine names and records, then the bytes of blobs. Raises OSError."""
+        self._scan.known(self._layout.root, file_names.is_in_root)
+        self._examine_transfers()
+        for entry in self._scan.known(self._layout.upstreams, file_names.is_json, folders=False):
+            self._scan.check_object(entry.path)
+        for upstream in self._scan.known(self._layout.repositories, lambda name: True, folders=True):
+            self._examine_repositories(upstream.path)
+        self._examine_blobs()
 
-    def _look_at_transfers(self) -> None:
-        for entry in self._look.known(
-            self._layout.locks, lambda name: file_names.has_locks(name) or name.endswith(".lock")
-        ):
-            if file_names.has_locks(entry.name):
-                self._look.known(entry.path, file_names.is_lock, folders=False)
-        for algorithm in self._look.known(self._layout.partials, file_names.is_algorithm, folders=True):
-            for digest, entry in self._look.of_algorithm(algorithm.path, algorithm.name, {"", "json"}):
+    def _examine_transfers(self) -> None:
+        def is_ours(name: str) -> bool:
+            return file_names.holds_locks(name) or name.endswith(".lock")
+
+        for entry in self._scan.known(self._layout.locks, is_ours):
+            if file_names.holds_locks(entry.name):
+                self._scan.known(entry.path, file_names.is_lock, folders=False)
+        for algorithm in self._scan.known(self._layout.partials, file_names.is_algorithm, folders=True):
+            for digest, entry in self._scan.of_algorithm(algorithm.path, algorithm.name, {"", "json"}):
                 if file_names.is_json(entry.name) and not locks.is_locked(self._layout.lock(digest)):
-                    self._look.document(entry.path, digest)
+                    self._scan.check_object(entry.path, digest)
 
-    def _look_at_repositories(self, upstream: str) -> None:
-        looks = {
-            "_tags": self._look_at_tags,
-            "_manifests": self._look_at_manifests,
-            "_blobs": self._look_at_members,
-            "_referrers": self._look_at_referrers,
+    def _examine_repositories(self, upstream: str) -> None:
+        parts = {
+            TAGS: self._examine_tags,
+            MANIFESTS: self._examine_manifests,
+            MEMBERSHIPS: self._examine_memberships,
+            REFERRERS: self._examine_referrers,
         }
+
+        def is_ours(name: str) -> bool:
+            return name in parts or file_names.is_component(name)
+
         pending = [upstream]
         while pending:
             folder = pending.pop()
-            for entry in self._look.known(
-                folder, lambda name: name in looks or file_names.is_component(name), folders=True
-            ):
-                if entry.name in looks:
-                    looks[entry.name](folder, entry.path)
+            for entry in self._scan.known(folder, is_ours, folders=True):
+                if entry.name in parts:
+                    parts[entry.name](RepositoryFolder(folder), entry.path)
                 else:
                     pending.append(entry.path)
 
-    def _look_at_tags(self, folder: str, path: str) -> None:
-        upstream, _, repository = os.path.relpath(folder, self._layout.repositories).partition("/")
-        for entry in self._look.known(path, file_names.is_tag_record, folders=False):
+    def _examine_tags(self, folder: RepositoryFolder, path: str) -> None:
+        upstream, _, repository = os.path.relpath(folder.path, self._layout.repositories).partition("/")
+        for entry in self._scan.known(path, file_names.is_tag_record, folders=False):
             tag = Tag(entry.name.removesuffix(".json"))
             read = partial(self._records.tag, upstream, Repository(repository), tag)
-            self._look.record(entry.path, None, read)
+            self._scan.record(entry.path, None, read)
 
-    def _look_at_manifests(self, folder: str, path: str) -> None:
-        for digest, entry in self._look.digests(path, {"json", *KINDS}):
-            if not file_names.is_json(entry.name):
-                self._look_at_name(entry, digest)
-            elif (record := self._look.document(entry.path, digest, _is_manifest_record)) is not None:
-                kind = kind_of(str(record["media_type"]))
-                if self._is_lost(entry.path, f"{entry.path.removesuffix('json')}{kind}"):
-                    self._found(Fault("lost", entry.path, f"its {kind} is gone", digest))
-                elif kind in _IMAGES:
-                    self._look_for_children(folder, record["children"])
+    def _examine_manifests(self, folder: RepositoryFolder, path: str) -> None:
+        for digest, entry in self._scan.digests(path, {"json", *KINDS}):
+            if file_names.is_json(entry.name):
+                self._examine_record(folder, entry.path, digest)
+            else:
+                self._examine_name(entry, digest)
 
-    def _is_lost(self, record: str, name: str) -> bool:
-        """Tell whether a record is there and its manifest is not; one of them alone may be going or coming.
+    def _examine_record(self, folder: RepositoryFolder, path: str, digest: Digest) -> None:
+        record = self._scan.record(path, digest, lambda: record_format.read_manifest(disk.read_whole(path)))
+        if record is None:
+            return
+        kind = kind_of(record[0])
+        if _is_lost(path, folder.manifest(digest, kind)):
+            self._report(Fault("lost", path, f"its {kind} is gone", digest))
+        elif kind in _IMAGES:
+            self._count_missing(folder, record[1])
 
-        Bytes come before the record and go behind it, so twice is enough.
-        """
-        return all(os.path.lexists(record) and not os.path.lexists(name) for _ in range(2))
-
-    def _look_for_children(self, folder: str, children: list[Any]) -> None:
-        missing = 0
-        for child, _ in children:
-            digest = Digest.parse(child)
-            here = (f"{folder}/_blobs/{digest.algorithm}/{digest.hex}", self._layout.blob(digest))
-            missing += not any(map(os.path.exists, here))
+    def _count_missing(self, folder: RepositoryFolder, children: list[Child]) -> None:
+        paths = [(folder.membership(child.digest), self._layout.blob(child.digest)) for child in children]
+        missing = sum(not any(map(os.path.exists, each)) for each in paths)
         self.seen.incomplete += missing > 0
         self.seen.missing += missing
 
-    def _look_at_members(self, folder: str, path: str) -> None:
-        for digest, entry in self._look.digests(path, {""}):
-            self._look_at_name(entry, digest)
+    def _examine_memberships(self, _: RepositoryFolder, path: str) -> None:
+        for digest, entry in self._scan.digests(path, {""}):
+            self._examine_name(entry, digest)
 
-    def _look_at_referrers(self, folder: str, path: str) -> None:
-        for digest, entry in self._look.digests(path, {"json"}):
-            self._look.document(entry.path, digest)
+    def _examine_referrers(self, _: RepositoryFolder, path: str) -> None:
+        for digest, entry in self._scan.digests(path, {"json"}):
+            self._scan.check_object(entry.path, digest)
 
-    def _look_at_name(self, entry: os.DirEntry[str], digest: Digest) -> None:
-        """Look where a name in a repository leads; re-hash what is not the blob's file, which is hashed as a blob."""
+    def _examine_name(self, entry: os.DirEntry[str], digest: Digest) -> None:
+        """Examine where a name in a repository leads; re-hash the bytes unless it is the blob's file."""
         self.seen.names += 1
         blob = self._layout.blob(digest)
         if entry.is_symlink():
-            self._look_at_link(entry.path, blob, digest)
-        elif not disk.same(entry.path, blob) and os.path.lexists(entry.path):
+            self._examine_link(entry.path, blob, digest)
+        elif not disk.is_same_file(entry.path, blob) and os.path.lexists(entry.path):
             self.seen.apart += 1
             self._rehash(entry.path, digest)
 
-    def _look_at_link(self, path: str, blob: str, digest: Digest) -> None:
+    def _examine_link(self, path: str, blob: str, digest: Digest) -> None:
         if not os.path.exists(path):
             if os.path.lexists(path):
-                self._found(Fault("dangling", path, "leads nowhere", digest))
+                self._report(Fault("dangling", path, "leads nowhere", digest))
         elif os.path.realpath(path) != os.path.realpath(blob):
-            self._found(Fault("dangling", path, "leads elsewhere than to the blob", digest))
+            self._report(Fault("dangling", path, "leads elsewhere than to the blob", digest))
 
-    def _look_at_blobs(self) -> None:
-        for algorithm in self._look.known(self._layout.blobs, file_names.is_algorithm, folders=True):
-            folders = self._look.known(algorithm.path, file_names.is_letters, folders=True)
+    def _examine_blobs(self) -> None:
+        for algorithm in self._scan.known(self._layout.blobs, file_names.is_algorithm, folders=True):
+            folders = self._scan.known(algorithm.path, file_names.is_letters, folders=True)
             for letters in sorted(folders, key=lambda each: (int(each.name, 16) - self._start) % _LETTERS):
-                for digest, entry in self._look.of_algorithm(letters.path, algorithm.name, {""}, letters.name):
+                for digest, entry in self._scan.of_algorithm(letters.path, algorithm.name, {""}, letters.name):
                     if entry.is_symlink():
                         kind: Kind = "foreign" if os.path.exists(entry.path) else "dangling"
-                        self._found(Fault(kind, entry.path, "a blob is no link", digest))
+                        self._report(Fault(kind, entry.path, "a blob is no link", digest))
                     else:
                         self._rehash(entry.path, digest)
 
     def _rehash(self, path: str, digest: Digest) -> None:
         self.seen.files += 1
         damage = rehash.examine(path, digest, self._pace, self._reader)
-        # Evicted meanwhile, or healed: then it is not there any more, or another file is.
+        # Evicted or replaced meanwhile: then the name is gone, or leads to another file.
         if damage and (damage.file.is_at(path) if damage.file else os.path.lexists(path)):
             kind: Kind = "foreign" if damage.kind == "other" else damage.kind
-            self._found(Fault(kind, path, damage.detail, digest, damage.file))
+            self._report(Fault(kind, path, damage.detail, digest, damage.file))
 
     def _pace(self, count: int) -> None:
         self._wait(count)
         self.seen.bytes += count
 
 
-def _is_manifest_record(record: dict[str, Any]) -> bool:
-    try:
-        return isinstance(record["media_type"], str) and all(Digest.parse(name) for name, _ in record["children"])
-    except (RegistryError, KeyError, TypeError, ValueError, AttributeError):
-        return False
+def _is_lost(record: str, name: str) -> bool:
+    """Tell whether a record exists and its manifest does not; either alone may be on its way in or out.
+
+    Bytes come before the record and go after it, so two looks are enough.
+    """
+    return all(os.path.lexists(record) and not os.path.lexists(name) for _ in range(2))

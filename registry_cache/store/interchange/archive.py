@@ -1,13 +1,12 @@
-"""Stored bytes as a tar that is an OCI image layout. Knows blobs and their digests, not what they mean to each other.
+"""Write stored blobs as a tar that is an OCI image layout.
 
-The same content is the same bytes: fixed order, no times, no owners. Each blob is hashed while it is written, so an
-archive that is whole is right.
+The same content gives the same bytes: fixed order, no times, no owners. Each blob is hashed while it is written, so a
+complete archive is a right one.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 from registry_cache.errors import StoreError
 from registry_cache.oci import image_layout
 from registry_cache.oci.digest import Digest
-from registry_cache.store import disk
+from registry_cache.store import atomic_write, disk
 from registry_cache.store.blobs import Blobs, OpenBlob
 
 _READ_BLOCK = 1024 * 1024
@@ -29,7 +28,7 @@ Progress = Callable[[int, int], None]
 class ArchiveWriter:
     """Writes one archive into an open ``descriptor``, which is the caller's; ``place`` names it in errors.
 
-    Its disk is the operator's, not the store's: what it refuses is no trouble of the store.
+    Its disk is the operator's: its errors are not logged as the store's.
     """
 
     def __init__(self, descriptor: int, place: str) -> None:
@@ -74,39 +73,25 @@ class ArchiveWriter:
         self._put(bytes(-blob.size % _BLOCK))
 
     def _put(self, data: bytes) -> None:
-        with _reporting(self._place):
-            disk.write_all(self._descriptor, data)
+        with _archive_errors(self._place):
+            atomic_write.write_all(self._descriptor, data)
         self._size += len(data)
 
 
 @contextlib.contextmanager
 def write_file_whole(path: Path) -> Iterator[int]:
-    """Open a file beside ``path`` for writing; at the end it gets that name, or goes if something failed.
+    """Open a file beside ``path`` for writing; at the end it gets that name, or is removed if something failed.
 
-    Raises StoreError, also where ``path`` is something else than a file.
+    Raises StoreError, also if ``path`` is something other than a file.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     if path.exists() and not path.is_file():
         raise StoreError(f"{path} is not a file: name one, or - for standard output")
-    with _reporting(str(path)):
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-    try:
-        try:
-            yield descriptor
-            with _reporting(str(path)):
-                os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        with _reporting(str(path)):
-            os.rename(beside, path)
-            disk.sync_folder(os.path.dirname(path) or ".")
-    except BaseException:
-        disk.remove(str(beside))
-        raise
+    with _archive_errors(str(path)), atomic_write.replacing(str(path), synced=True, make_folders=False) as descriptor:
+        yield descriptor
 
 
 @contextlib.contextmanager
-def _reporting(place: str) -> Iterator[None]:
+def _archive_errors(place: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The folder that CNCF Distribution (``registry:2``, ``registry:3``) stores in, read and not changed.
+"""Read the folder in which CNCF Distribution (``registry:2``, ``registry:3``) stores, without changing it.
 
     docker/registry/v2/
       blobs/sha256/ab/ab12…/data
@@ -9,7 +9,7 @@
         _uploads/                                   not looked at
     scheduler-state.json                            not looked at
 
-A link is a file with a digest in it. A proxy's cache drops blobs and keeps links to them: what is not there is no
+A link is a file with a digest in it. A proxy's cache drops blobs and keeps links to them: a missing blob is not
 damage (distribution, registry/storage/paths.go; registry/proxy/scheduler).
 """
 
@@ -24,10 +24,10 @@ from registry_cache.errors import RegistryError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository, Tag
 from registry_cache.store import disk
-from registry_cache.store.last_use import entries
+from registry_cache.store.disk import entries
 
 _BELOW = ("", "v2", "registry/v2", "docker/registry/v2")
-# A link is 71 or 135 bytes; what is larger is none.
+# A link has 71 or 135 bytes; a larger file is something else.
 _LINK_SIZE = 256
 
 # ``problem(path, words)``: something that is there and cannot be understood.
@@ -48,12 +48,12 @@ class DistributionFolder:
 
     def __init__(self, root: str, problem: Problem) -> None:
         self._root = root
-        self._tell = problem
-        self._told: set[str] = set()
+        self._report = problem
+        self._reported: set[str] = set()
 
     @classmethod
     def find(cls, path: Path, problem: Problem = lambda path, words: None) -> DistributionFolder | None:
-        """Return what is at ``path`` or below, by any of the names people give it; None where it is none."""
+        """Return the folder at ``path`` or where it may lie below; None where there is none."""
         for below in _BELOW:
             root = os.path.join(path, below) if below else str(path)
             if os.path.isdir(f"{root}/repositories") and os.path.isdir(f"{root}/blobs"):
@@ -61,11 +61,11 @@ class DistributionFolder:
         return None
 
     def blob(self, digest: Digest) -> str:
-        """Return where a blob's bytes are, if they are."""
+        """Return the path of a blob's bytes; they may be missing."""
         return f"{self._root}/blobs/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}/data"
 
     def size(self, digest: Digest) -> int | None:
-        """Return a blob's bytes; None where it is not there. Raises OSError."""
+        """Return a blob's size in bytes; None where it is missing. Raises OSError."""
         try:
             return os.stat(self.blob(digest)).st_size
         except FileNotFoundError:
@@ -108,10 +108,10 @@ class DistributionFolder:
                 yield DistributionTag(tag, digest, at)
 
     def _problem(self, path: str, words: str) -> None:
-        # Whoever needs the names twice, reads them twice.
-        if path not in self._told:
-            self._told.add(path)
-            self._tell(path, words)
+        # The import reads the names twice.
+        if path not in self._reported:
+            self._reported.add(path)
+            self._report(path, words)
 
     def _linked(self, folder: str) -> Iterator[Digest]:
         for algorithm in entries(folder):

@@ -1,8 +1,8 @@
-"""An OCI image layout (image-spec, image-layout.md) as a source of blobs: a folder, or a tar that is read once.
+"""Read the blobs of an OCI image layout (image-spec, image-layout.md): a folder, or a tar that is read once.
 
-Both give their items in the order they have them, and ``index`` as soon as it is known: at once for a folder, for an
-archive when it went by. A tar's names are compared to those of a layout and to nothing else: whatever is not called
-like a blob of one is passed over, and nothing is ever written by a name from within.
+Both give their blobs in the order they have them, and ``index`` as soon as it is known: at once for a folder, for an
+archive when it has come by. Names in a tar are only compared to those of a layout: a file without the name of a blob is
+skipped, and no name from the tar is ever used to write.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from registry_cache.errors import DigestInvalid, StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.image_layout import INDEX_NAME, LAYOUT_NAME
 from registry_cache.store import disk
+from registry_cache.store.disk import entries
 from registry_cache.store.interchange.ingest import Arrival, Ingest
-from registry_cache.store.interchange.tar_stream import BrokenArchive, Member, TarStream
-from registry_cache.store.last_use import entries
+from registry_cache.store.interchange.tar_stream import BrokenArchive, ByteSource, Member, TarStream
 
-# ``problem(what, words)``: something that is there and cannot be taken.
+# ``problem(what, words)``: something that cannot be taken.
 Problem = Callable[[str, str], None]
 
 _BLOB = re.compile(r"blobs/([a-z0-9]+)/([0-9a-f]+)", re.ASCII)
 _GZIP = b"\x1f\x8b"
-# What an operator may have tried, and what undoes it.
+# Compressions that an operator may have used, and that we do not read.
 _PACKED = {b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2"}
 _LONGEST_MAGIC = 6
 
@@ -41,14 +41,14 @@ class LayoutBlob(Protocol):
     digest: Digest
     size: int
 
-    def adopt(self, adoption: Ingest) -> Arrival:
+    def ingest(self, ingest: Ingest) -> Arrival:
         """Take it. Raises Rejected, StoreError, StoreFull, BrokenArchive."""
 
 
 class ImageLayout(Protocol):
-    """A layout. ``index`` is its index.json, None where it is not known (yet).
+    """A layout. ``index`` is its index.json, None if it is not known, or not yet.
 
-    ``position`` tells how much of it was read; None where that is what the adoption counts.
+    ``position`` returns how many of its bytes were read; None if the ingest counts them.
     """
 
     index: bytes | None
@@ -56,9 +56,9 @@ class ImageLayout(Protocol):
     position: Callable[[], int] | None
 
     def total(self) -> int:
-        """Return the bytes that there are to read; 0 where nobody knows."""
+        """Return the number of bytes to read; 0 if unknown."""
 
-    def items(self) -> Iterator[LayoutBlob]:
+    def blobs(self) -> Iterator[LayoutBlob]:
         """Yield the blobs, once. Raises StoreError, BrokenArchive."""
 
 
@@ -66,8 +66,8 @@ class _File:
     def __init__(self, digest: Digest, path: str, size: int) -> None:
         self.digest, self._path, self.size = digest, path, size
 
-    def adopt(self, adoption: Ingest) -> Arrival:
-        return adoption.add_file(self.digest, self._path, self.size)
+    def ingest(self, ingest: Ingest) -> Arrival:
+        return ingest.add_file(self.digest, self._path, self.size)
 
 
 class LayoutFolder:
@@ -86,9 +86,9 @@ class LayoutFolder:
         return any(os.path.isfile(path / name) for name in (LAYOUT_NAME, INDEX_NAME))
 
     def total(self) -> int:
-        return sum(item.size for item in self.items())
+        return sum(item.size for item in self.blobs())
 
-    def items(self) -> Iterator[_File]:
+    def blobs(self) -> Iterator[_File]:
         with reading_source(self.place):
             for algorithm in entries(f"{self.place}/blobs"):
                 for entry in entries(algorithm.path):
@@ -101,10 +101,10 @@ class _Streamed:
     def __init__(self, digest: Digest, size: int, tar: TarStream) -> None:
         self.digest, self.size, self._tar = digest, size, tar
 
-    def adopt(self, adoption: Ingest) -> Arrival:
-        if adoption.has(self.digest, self.size):
+    def ingest(self, ingest: Ingest) -> Arrival:
+        if ingest.has(self.digest, self.size):
             return Arrival.HERE
-        return adoption.add_stream(self.digest, self._tar.blocks())
+        return ingest.add_stream(self.digest, self._tar.blocks())
 
 
 class LayoutArchive:
@@ -122,7 +122,7 @@ class LayoutArchive:
         found = os.fstat(self._file.fileno())
         return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
-    def items(self) -> Iterator[_Streamed]:
+    def blobs(self) -> Iterator[_Streamed]:
         tar = TarStream(_Unpacking(self._unpacked()))
         for member in tar.members():
             name = re.sub(r"^(\./)+", "", member.name)
@@ -150,8 +150,8 @@ class LayoutArchive:
             raise BrokenArchive("it holds two files called index.json: nobody can tell which one is meant")
         self.index = b"".join(tar.blocks())
 
-    def _unpacked(self) -> _Reader:
-        begin = _Rest(self.read(_LONGEST_MAGIC), self.read)
+    def _unpacked(self) -> ByteSource:
+        begin = _Unread(self.read(_LONGEST_MAGIC), self.read)
         for magic, tool in _PACKED.items():
             if begin.first.startswith(magic):
                 raise BrokenArchive(f"it is packed by {tool}: unpack it first; only gzip is undone here")
@@ -160,12 +160,8 @@ class LayoutArchive:
         return begin
 
 
-class _Reader(Protocol):
-    def read(self, size: int, /) -> bytes: ...
-
-
-class _Rest:
-    """A stream of which the ``first`` bytes were looked at."""
+class _Unread:
+    """A stream whose ``first`` bytes have been read already."""
 
     def __init__(self, first: bytes, read: Callable[[int], bytes]) -> None:
         self.first = first
@@ -180,9 +176,9 @@ class _Rest:
 
 
 class _Unpacking:
-    """What gzip says of damaged bytes is that the archive is broken."""
+    """Turns gzip's errors into BrokenArchive."""
 
-    def __init__(self, source: _Reader) -> None:
+    def __init__(self, source: ByteSource) -> None:
         self._source = source
 
     def read(self, size: int, /) -> bytes:
@@ -194,7 +190,7 @@ class _Unpacking:
 
 @contextlib.contextmanager
 def reading_source(place: str) -> Iterator[None]:
-    """What the disk of a source refuses is no trouble of the store's. Raises StoreError."""
+    """Turn errors of a source's disk into StoreError; they are not logged as the store's."""
     try:
         yield
     except OSError as error:

@@ -1,7 +1,4 @@
-"""One file's bytes under two names, or in two files that share them until one changes; and the wait for a whole disk.
-
-What the file systems of Linux offer; who may use it for what is the caller's to know.
-"""
+"""Share a file's bytes by a hard link or a reflink, and sync a whole file system: system calls that Linux offers."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ import stat
 
 from registry_cache.store import disk
 
-# What says that this file cannot have a name here: another file system, another owner's file, too many names.
+# Errors that mean this file cannot be linked here: another file system, another owner's file, too many names.
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS}
 
 # ioctl(2) of btrfs, xfs and others: share the bytes until somebody changes them. linux/fs.h, FICLONE.
@@ -21,13 +18,13 @@ _CLONE = 0x40049409
 
 
 def link_open(path: str, source: int, beside: str) -> bool:
-    """Give the open file ``source`` the name ``beside``, used now; False where that cannot be. Raises OSError."""
+    """Give the open file ``source`` the name ``beside``, last used now; False if that is impossible. Raises OSError."""
     try:
         os.link(path, beside)
         if os.path.samestat(os.lstat(beside), os.fstat(source)):
-            # Before it may count as used long ago, or as a leftover, for somebody who cleans up meanwhile.
+            # Before a cleanup takes it for something used long ago, or for a leftover.
             os.utime(source)
-            # Only its owner may seal it, and a name that is not sealed is no blob.
+            # Only its owner may seal it, and an unsealed file must not become a blob.
             os.fchmod(source, stat.S_IMODE(os.fstat(source).st_mode))
             return True
     except OSError as error:
@@ -38,7 +35,7 @@ def link_open(path: str, source: int, beside: str) -> bool:
 
 
 def clone(source: int, beside: str) -> bool:
-    """Make ``beside`` a copy that takes no room until one of them changes; False where the disk has none."""
+    """Make ``beside`` a copy that takes no room until one of them changes; False where the disk cannot."""
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
         fcntl.ioctl(descriptor, _CLONE, source)
@@ -51,9 +48,9 @@ def clone(source: int, beside: str) -> bool:
 
 
 def sync_disk(folder: str) -> None:
-    """Wait until everything is written that the file system of ``folder`` has been given. Raises OSError.
+    """Wait until the file system of ``folder`` has written everything it was given. Raises OSError.
 
-    Of that one alone, which a link cannot leave: os.sync() would wait for every other one, too, and some hang.
+    Only that one, which a link cannot leave: os.sync() would also wait for all others, and some hang.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

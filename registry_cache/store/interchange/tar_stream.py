@@ -1,7 +1,7 @@
-"""A tar read once, from its first byte to its last, in memory that does not grow with it. Nothing is unpacked.
+"""Read a tar once, from its first byte to its last, in bounded memory and without unpacking it.
 
-Plain tar, POSIX pax and GNU's long names, as tar(5) has them. ``tarfile`` would read a header's claim of gigabytes into
-memory and follow links; here a name is a name, and only regular files have bytes.
+Plain tar, POSIX pax and GNU's long names, as tar(5) describes them. ``tarfile`` would read a header that claims
+gigabytes into memory and follow links; here names are only names, and only regular files have bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 BLOCK = tarfile.BLOCKSIZE
 CHUNK = 1024 * 1024
 
-# The extended header of one file: a path and some times. More is somebody's joke.
+# An extended header holds a path and some times; a larger one is an attack.
 MAX_HEADER = 1024 * 1024
 
 _REGULAR = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE}
@@ -26,11 +26,11 @@ _WITHOUT_BYTES = {
 
 
 class BrokenArchive(Exception):
-    """This is no tar, or not a whole one."""
+    """This is not a tar, or not a complete one."""
 
 
 class ByteSource(Protocol):
-    """Where it comes from: an open file, or what unpacks one."""
+    """Where the bytes come from: an open file, or something that unpacks one."""
 
     def read(self, size: int, /) -> bytes: ...
 
@@ -53,19 +53,19 @@ class TarStream:
         self._padding = 0
 
     def members(self) -> Iterator[Member]:
-        """Yield each entry. Its bytes may be read before the next is asked for; they are passed over then."""
+        """Yield each entry. Read its bytes before asking for the next entry, which skips them."""
         extended: dict[str, str] = {}
         while (header := self._header()) is not None:
             self._left = 0 if header.type in _WITHOUT_BYTES else header.size
             self._padding = -self._left % BLOCK
             if header.type == tarfile.XHDTYPE:
-                extended |= _records(self._whole())
+                extended |= _pax_fields(self._read_header())
             elif header.type == tarfile.GNUTYPE_LONGNAME:
-                extended["path"] = self._whole().rstrip(b"\0").decode("utf-8", "replace")
+                extended["path"] = self._read_header().rstrip(b"\0").decode("utf-8", "replace")
             elif header.type not in (tarfile.XGLTYPE, tarfile.GNUTYPE_LONGLINK):
                 yield self._member(header, extended)
                 extended = {}
-            self._pass_over()
+            self._skip()
 
     def blocks(self) -> Iterator[bytes]:
         """Yield the bytes of the entry that was yielded last."""
@@ -82,7 +82,7 @@ class TarStream:
 
     def _header(self) -> tarfile.TarInfo | None:
         """Return the next header; None at the end."""
-        data = self._exactly(BLOCK)
+        data = self._read_exactly(BLOCK)
         if not data.strip(b"\0"):
             return None
         try:
@@ -93,16 +93,16 @@ class TarStream:
             raise BrokenArchive("it holds an entry of less than no bytes")
         return header
 
-    def _whole(self) -> bytes:
+    def _read_header(self) -> bytes:
         if self._left > MAX_HEADER:
             raise BrokenArchive(f"it holds a header of {self._left} bytes")
         return b"".join(self.blocks())
 
-    def _pass_over(self) -> None:
+    def _skip(self) -> None:
         for _ in self.blocks():
             pass
         if self._padding:
-            self._exactly(self._padding)
+            self._read_exactly(self._padding)
             self._padding = 0
 
     def _read(self, size: int) -> bytes:
@@ -112,7 +112,7 @@ class TarStream:
         self._left -= len(data)
         return data
 
-    def _exactly(self, size: int) -> bytes:
+    def _read_exactly(self, size: int) -> bytes:
         data = b""
         while len(data) < size:
             part = self._source.read(size - len(data))
@@ -122,7 +122,7 @@ class TarStream:
         return data
 
 
-def _records(data: bytes) -> dict[str, str]:
+def _pax_fields(data: bytes) -> dict[str, str]:
     """Return what an extended header says: "length key=value" lines, whose length counts all of the line."""
     found = {}
     while data.strip(b"\0"):

@@ -37,8 +37,8 @@ def fill(shelf: Shelf) -> tuple[Digest, Digest]:
     image = shelf.image(layer, shelf.layer(b"sha512", algorithm="sha512"), tag="1")
     shelf.index(image, Digest.of(b"another platform"), tag="latest")
     shelf.store.records.put_referrers(HUB, APP, image, b'{"manifests": []}')
-    Path(shelf.layout.notice(HUB)).parent.mkdir()
-    Path(shelf.layout.notice(HUB)).write_bytes(b"{}")
+    Path(shelf.layout.upstream_note(HUB)).parent.mkdir()
+    Path(shelf.layout.upstream_note(HUB)).write_bytes(b"{}")
     shelf.layer(b"")
     claim = shelf.store.partials.claim(Digest.of(b"unfinished"))
     assert claim
@@ -144,7 +144,7 @@ def test_torn_records(shelf: Shelf, data: bytes) -> None:
     paths = [
         shelf.layout.tag(HUB, APP, Tag("1")),
         shelf.layout.manifest(HUB, APP, image, "json"),
-        *([] if data == b"{}" else [shelf.layout.referrers(HUB, APP, image), shelf.layout.notice(HUB)]),
+        *([] if data == b"{}" else [shelf.layout.referrers(HUB, APP, image), shelf.layout.upstream_note(HUB)]),
     ]
     for path in paths:
         Path(path).write_bytes(data)

@@ -79,7 +79,7 @@ def test_a_disk_that_shares_bytes_shares_them(store: Store, source: Path, monkey
 
 
 def test_of_many_at_once_one_brings_it(store: Store, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest, "PATIENCE", 60.0)
+    monkeypatch.setattr(ingest, "LOCK_TIMEOUT_SECONDS", 60.0)
     found: list[Arrival] = []
     threads = [threading.Thread(target=lambda: found.append(adopted(store, source))) for _ in range(4)]
     for thread in threads:
@@ -91,7 +91,7 @@ def test_of_many_at_once_one_brings_it(store: Store, source: Path, monkeypatch: 
 
 
 def test_a_download_is_left_to_its_leader(store: Store, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest, "PATIENCE", 0.05)
+    monkeypatch.setattr(ingest, "LOCK_TIMEOUT_SECONDS", 0.05)
     claim = store.partials.claim(DIGEST)
     assert claim
     with claim, claim.partial() as partial:
@@ -128,7 +128,7 @@ def test_what_was_written_long_ago_is_not_waited_for(
     store: Store, source: Path, old: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # No test can make a file look as if it had been changed long ago.
-    monkeypatch.setattr(ingest, "MARGIN", -3600.0 if old else 3600.0)
+    monkeypatch.setattr(ingest, "CLOCK_MARGIN", -3600.0 if old else 3600.0)
     waits: list[str] = []
     monkeypatch.setattr(linking, "sync_disk", lambda folder: waits.append("everything"))
     monkeypatch.setattr(os, "fsync", lambda descriptor: waits.append("one"))
