@@ -63,9 +63,10 @@ coverage: $(INSTALLED) ## branch coverage of the quick tests, gunicorn's workers
 bench: $(INSTALLED) ## compare with other mirrors, 20 minutes (bench/README.md); ARGS="--quick" for one
 	$(BIN)/python -m bench $(ARGS)
 
-dist: $(INSTALLED) ## build the wheel into dist/
-	@rm -f dist/registry_cache-*.whl
+dist: $(INSTALLED) ## build the wheel, with deploy/ in it, and the versions it was tested with into dist/
+	@rm -rf dist build
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	$(BIN)/python tools/constraints.py registry-cache >dist/constraints.txt
 
 clean: ## remove what these verbs made (never the store)
 	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,3 +1,3 @@
 """A pull-through cache for Docker and OCI registries."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

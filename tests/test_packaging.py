@@ -12,8 +12,8 @@ import registry_cache
 from registry_cache import cli
 from registry_cache.commands import serve
 from tests.harness.checkout import REPOSITORY
-from tests.harness.distributions import closure, normal
 from tests.harness.programs import succeed
+from tools.constraints import closure, normal
 
 PACKAGE = REPOSITORY / "registry_cache"
 SETUP = configparser.ConfigParser()
@@ -40,6 +40,19 @@ def test_every_data_file_is_in_the_wheel() -> None:
     for file in data:
         package = ".".join(file.parent.relative_to(REPOSITORY).parts)
         assert any(fnmatch(file.name, pattern) for pattern in declared.get(package, [])), f"{file} would be left out"
+
+
+def test_everything_in_deploy_is_in_the_wheel() -> None:
+    folders = {str(file.parent.relative_to(REPOSITORY)) for file in REPOSITORY.glob("deploy/**/*") if file.is_file()}
+    declared = {to: pattern.strip() for to, pattern in SETUP["options.data_files"].items()}
+    assert declared == {f"share/registry-cache/{folder}": f"{folder}/*" for folder in folders}
+
+
+def test_the_constraints_are_the_versions_that_are_tested() -> None:
+    lines = succeed([sys.executable, "tools/constraints.py", "registry-cache"], {}, cwd=REPOSITORY).splitlines()
+    tested = {line.partition("==")[0]: line.partition("==")[2] for line in lines}
+    assert tested == {name: importlib.metadata.version(name) for name in closure("registry-cache") - {"registry-cache"}}
+    assert {"flask", "gunicorn", "gevent", "urllib3", "werkzeug"} < tested.keys()
 
 
 def test_the_version_is_the_same_everywhere() -> None:

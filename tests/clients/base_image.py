@@ -15,8 +15,9 @@ from importlib.metadata import distribution
 from pathlib import Path, PurePosixPath
 
 from tests.harness.components import require
-from tests.harness.distributions import closure, installed_files, make_wheel
+from tests.harness.distributions import installed_files, make_wheel
 from tests.harness.programs import run, succeed
+from tools.constraints import closure
 
 # Debian packages whose files under bin, sbin and etc RUN instructions need.
 PACKAGES = ("coreutils", "dash", "login", "passwd")

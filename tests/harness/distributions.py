@@ -1,4 +1,4 @@
-"""Installed distributions: what a requirement brings with it, and wheels made of them without an index."""
+"""Wheels made of installed distributions without an index."""
 
 import importlib.metadata
 import re
@@ -6,27 +6,10 @@ import zipfile
 from importlib.metadata import Distribution
 from pathlib import Path, PurePosixPath
 
-from packaging.requirements import Requirement
+from tools.constraints import normal
 
 # Written by the installer about this one installation; they do not belong into a wheel.
 INSTALLERS = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json"}
-
-
-def normal(distribution: str) -> str:
-    """One spelling of a distribution's name."""
-    return re.sub(r"[-_.]+", "-", distribution).lower()
-
-
-def closure(distribution: str, extras: frozenset[str] = frozenset(), seen: frozenset[str] = frozenset()) -> set[str]:
-    """The distribution and all that it requires, directly or not."""
-    found = {distribution}
-    for text in importlib.metadata.requires(distribution) or ():
-        requirement = Requirement(text)
-        marker, name = requirement.marker, normal(requirement.name)
-        wanted = marker is None or any(marker.evaluate({"extra": extra}) for extra in {"", *extras})
-        if wanted and name not in seen:
-            found |= closure(name, frozenset(requirement.extras), seen | found)
-    return found
 
 
 def installed_files(distribution: Distribution) -> list[PurePosixPath]:

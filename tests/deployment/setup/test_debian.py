@@ -1,6 +1,7 @@
 """What the documents have an operator type, from the pages themselves, on a machine whose files stay as they are."""
 
 import re
+import subprocess
 import sys
 import sysconfig
 import zipfile
@@ -83,6 +84,8 @@ def scratch(tmp_path: Path) -> Path:
     (tmp_path / "checkout" / "dist").mkdir(parents=True)
     (tmp_path / "checkout" / "deploy").symlink_to(REPOSITORY / "deploy")
     wheel(tmp_path / "checkout" / "dist")
+    constraints = subprocess.check_output([sys.executable, REPOSITORY / "tools" / "constraints.py", "registry-cache"])
+    (tmp_path / "checkout" / "dist" / "constraints.txt").write_bytes(constraints)
     wheel(tmp_path / "newer", newer=True)
     (tmp_path / "renewed").write_text(HOOK, encoding="utf-8")
     (tmp_path / "behind.yml").write_text(BEHIND, encoding="utf-8")
@@ -105,8 +108,9 @@ def wheel(folder: Path, *, newer: bool = False) -> None:
     name = f"registry_cache-{__version__}"
     known = distribution("registry-cache")
     with zipfile.ZipFile(folder / f"{name}-py3-none-any.whl", "w") as archive:
-        for file in sorted((REPOSITORY / "registry_cache").rglob("*.py")):
-            archive.write(file, file.relative_to(REPOSITORY))
+        for file in sorted((REPOSITORY / "registry_cache").rglob("*")):
+            if file.is_file() and "__pycache__" not in file.parts:
+                archive.write(file, file.relative_to(REPOSITORY))
         if newer:
             archive.writestr("registry_cache/newer.py", "")
         archive.writestr(f"{name}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
