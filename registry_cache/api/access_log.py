@@ -1,4 +1,4 @@
-"""One request and what became of it: the facts of its log line."""
+"""The access log: what is known of the request under way, and its line when it ends."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class Exchange:
     def __init__(self, request: Request, proxies: Proxies) -> None:
         self.request = request
         self.began = time.monotonic()
-        # When there was a first byte to send.
+        # When the first byte could be sent.
         self.ready = self.began
         self.waited = upstream_wait.begin()
         self.kind = _KINDS.get(request.endpoint or "", "other")
-        # What watches over the server asks every few seconds: its requests are neither counted nor, normally, told.
+        # Monitoring asks every few seconds: its requests are not counted, and logged only at level debug.
         self.quiet = False
         given = request.headers.get("X-Request-Id", "")
-        # A proxy's id is kept, so that its log and ours can be joined; anything that is no id is not repeated.
+        # A proxy's id is kept, so that its log and ours can be joined; anything else is not repeated.
         self.request_id = given if given and _REQUEST_ID.fullmatch(given) else _new_id()
         self.method = request.method
         self.path = request.path
@@ -96,13 +96,13 @@ class Exchange:
 
 
 def _new_id() -> str:
-    # It tells requests apart and guards nothing: no system call for it.
+    # It only tells requests apart, so it is not worth a system call.
     return f"{random.getrandbits(64):016x}"
 
 
 def begin(proxies: Proxies) -> Exchange:
     """Return a new exchange, which is now that of the request under way."""
-    # Not Flask's proxy for it, of which every attribute costs a call.
+    # Not Flask's proxy of it: each of its attributes costs a call.
     asked: Request = cast("Any", request)._get_current_object()
     exchange = Exchange(asked, proxies)
     _current.set(exchange)

@@ -21,7 +21,7 @@ _Matched = tuple[Rule, Mapping[str, Any]]
 
 
 class _NoSessions(SessionInterface):
-    """One empty session that refuses to be written, instead of one for each request."""
+    """One empty session that cannot be written, instead of a new one for each request."""
 
     _none = NullSession()
 
@@ -30,7 +30,7 @@ class _NoSessions(SessionInterface):
 
 
 class _Adapter(MapAdapter):
-    """What Flask asks for the route of one request: remembers those of others."""
+    """Finds the route of one request for Flask, and remembers those of others."""
 
     def __init__(self, routes: Map, matched: Callable[[str, str], _Matched], request: Request) -> None:
         super().__init__(routes, "", "/", "", request.scheme, request.path, request.method)
@@ -55,7 +55,7 @@ class Application(Flask):
         self.url_map.merge_slashes = False
         self.url_map.strict_slashes = False
         self.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-        # It remembers no exception: whatever has no route is looked for each time.
+        # Exceptions are not remembered: a URL without a route is looked for each time.
         self._matched = lru_cache(maxsize=_REMEMBERED)(self._match)
 
     def _match(self, path: str, method: str) -> _Matched:

@@ -1,4 +1,4 @@
-"""Logins: every URL but those of the operator's own tools is for users of the htpasswd file.
+"""Logins: every URL except those for monitoring is for users of the htpasswd file only.
 
 Registered behind what begins an exchange and before any route: strangers are not told either which URLs there are.
 What a client sends as its password goes no further than this: neither upstream nor into a log.
@@ -22,10 +22,10 @@ from registry_cache.errors import TooManyRequests, Unauthorized
 from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log
 
-# What watches over the server has no login; what these tell, and to whom, is their own affair.
-OPEN = ("/metrics", "/healthz", "/readyz")
+# Monitoring has no login; these URLs decide themselves what they tell, and to whom.
+WITHOUT_LOGIN = ("/metrics", "/healthz", "/readyz")
 # Wrong logins that wait for their answer. Each holds a connection of the worker's, and no thread.
-MOST_WAITING = 200
+MAX_WAITING = 200
 
 _log = Log(__name__)
 
@@ -43,7 +43,7 @@ class Guard:
     ) -> None:
         self._challenge = basic.challenge(realm)
         self._users, self._verifier, self._slowdown, self._sleep = users, verifier, slowdown, sleep
-        self._waiting = threading.BoundedSemaphore(MOST_WAITING)
+        self._waiting = threading.BoundedSemaphore(MAX_WAITING)
 
     def admit(self, header: str | None, address: str | None) -> str:
         """Return the user's name. Raises Unauthorized, TooManyRequests."""
@@ -54,7 +54,7 @@ class Guard:
             self._fail(None, address, reason)
             raise self._refusal(reason) from error
         if login is None:
-            # How every client begins: no failure.
+            # Every client begins like this: it is not a failure.
             raise self._refusal("this cache wants a login")
         try:
             right = self._verifier.verify(self._users.hashes(), login, address)
@@ -82,10 +82,10 @@ class Guard:
 
 
 def register(app: Flask, guard: Guard) -> None:
-    """Make ``app`` ask for a login. Call it after ``handlers.register``, which begins the exchange."""
+    """Make ``app`` ask for a login. Call it after ``hooks.register``, which begins the exchange."""
 
     @app.before_request
     def admit() -> None:
-        if request.path not in OPEN and not by_debug(request):
+        if request.path not in WITHOUT_LOGIN and not by_debug(request):
             exchange = current()
             exchange.user = guard.admit(request.headers.get("Authorization"), exchange.client)

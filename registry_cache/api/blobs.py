@@ -20,10 +20,10 @@ from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.routing import Upstreams
 from registry_cache.runtime import metrics
 
-# Up to this a read, and one send with the head, cost less than the calls around a sendfile.
+# Up to this size a read, and one send together with the head, cost less than the calls around a sendfile.
 _SMALL = 32 * 1024
 
-# Ranges that nginx reads as we do; longer numbers are behind any end for it.
+# Ranges that nginx reads as we do; it takes longer numbers for a range behind the end.
 _SAME_TO_NGINX = re.compile(r"bytes=(?:[0-9]{1,18}-[0-9]{0,18}|-[0-9]{1,18})", re.ASCII)
 
 # What a whole blob is called for nginx in front, which sends it then; None where there is no nginx.
@@ -51,7 +51,7 @@ def _head(head: BlobHead, digest: Digest) -> Response:
     response = _not_modified(digest, head.outcome)
     if response is None:
         response = Response()
-        # Of a size that upstream does not tell nothing is said; the framework would say 0.
+        # Where upstream does not tell the size, say nothing: the framework would say 0.
         response.automatically_set_content_length = False
         _add_headers(response, digest, head.outcome, head.size)
     return response
@@ -71,7 +71,7 @@ def _get(answer: BlobAnswer, digest: Digest, accel: Accel) -> Response:
 def _content(blob: PulledBlob, digest: Digest, outcome: Outcome, accel: Accel) -> Response:
     """Return the response that sends the blob, or the part of it that the client wants."""
     if blob.size is None and request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
-        # It knows the end of a body by its length or by the end of the connection, and a cut looks like that.
+        # HTTP/1.0 knows the end of a body by its length or by the end of the connection, which a cut looks like, too.
         _raise_before_any_byte(blob.wait_for_size)
     size, wanted = blob.size, responses.range_header(request, digest)
     # Without a size there is no telling which part a range means; the whole is a right answer to it.
@@ -86,7 +86,7 @@ def _content(blob: PulledBlob, digest: Digest, outcome: Outcome, accel: Accel) -
         response: Response = ContentResponse(first)
     else:
         access_log.current().streams = True
-        # A PartBody among the chunks is between us and our worker, whatever WSGI knows.
+        # WSGI knows no PartBody; our worker does.
         body = cast("Iterator[bytes]", StreamBody(first, parts, blob, access_log.current()))
         response = ContentResponse(body, direct_passthrough=True)
     _add_headers(response, digest, outcome, None if stop is None else stop - start)
@@ -100,7 +100,7 @@ def _content(blob: PulledBlob, digest: Digest, outcome: Outcome, accel: Accel) -
 
 
 def _nginx_sends(part: ByteRange | None) -> bool:
-    """Tell whether nginx may be told to send the bytes, of which ``part`` is wanted.
+    """Return whether nginx may be told to send the bytes, of which ``part`` is wanted.
 
     Only who comes by a unix socket can be nginx. It says "off" where it did not find the file, which was evicted after
     we had opened it. It reads the request's own Range and conditions, so these must mean the same to both.
@@ -116,7 +116,7 @@ def _from_nginx(uri: str, digest: Digest, outcome: Outcome, part: ByteRange | No
     body = ForwardedBody(access_log.current(), length)
     response = ContentResponse(body, 206 if part else 200, direct_passthrough=True)
     _add_headers(response, digest, outcome, 0)
-    # nginx keeps these of ours and adds its own: a client would get them twice.
+    # nginx adds these itself and keeps ours: a client would get them twice.
     del response.headers["Accept-Ranges"], response.headers["Cache-Control"]
     response.headers["X-Accel-Redirect"] = uri
     access_log.current().streams = True
@@ -141,7 +141,7 @@ def _add_headers(response: Response, digest: Digest, outcome: Outcome, length: i
 
 
 def _raise_before_any_byte(act: Callable[[], _T]) -> _T:
-    """Return ``act()``; what cut the body before its first byte is an error that can still have a status."""
+    """Return ``act()``; raise the error of a Cut: before the first byte it can still have a status."""
     try:
         return act()
     except Cut as cut:
@@ -149,7 +149,7 @@ def _raise_before_any_byte(act: Callable[[], _T]) -> _T:
 
 
 class ForwardedBody:
-    """No bytes of ours: nginx sends ``size`` in their place."""
+    """An empty body: nginx sends ``size`` bytes in its place."""
 
     def __init__(self, exchange: Exchange, size: int) -> None:
         self._exchange = exchange
@@ -182,12 +182,12 @@ class PartBody:
         self._exchange.sent += size
 
     def fell_short(self, size: int) -> None:
-        """Called by the worker where the disk gave it ``size`` bytes and no more: the rest comes by what follows."""
+        """Called by the worker where the disk gave it only ``size`` bytes: the rest comes with the next part."""
         self._part.sent = size
 
 
 class StreamBody:
-    """The parts of a blob. Its first part is there before it is made, so that an error has a status."""
+    """The parts of a blob. The first one was taken before, so that an error could still have a status."""
 
     def __init__(
         self, first: bytes | FilePart, chunks: Iterator[bytes | FilePart], blob: PulledBlob, exchange: Exchange
@@ -207,7 +207,7 @@ class StreamBody:
         except Cut as cut:
             self._exchange.error = cut.error.message
             metrics.failed(cut.error)
-            # The one error that the server takes for an end of the connection without a traceback of its own.
+            # The only error at which the server ends the connection without logging a traceback.
             raise ConnectionResetError(errno.ECONNRESET, cut.error.message) from cut
         self._first = None
         if isinstance(chunk, FilePart):

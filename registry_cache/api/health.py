@@ -1,4 +1,4 @@
-"""``/healthz`` and ``/readyz``, and who is told which URL of those that watch.
+"""``/healthz`` and ``/readyz``, and which address serves which URL for monitoring.
 
 ``http.debug.addr`` has these and the metrics, and nothing else; the main address has the rest as well. Health never
 asks upstream: its outage is no reason to send clients elsewhere, for what is cached is served all the same.
@@ -16,7 +16,7 @@ from registry_cache.api.responses import json_response
 from registry_cache.errors import NameUnknown
 from registry_cache.runtime.connection import connection_of
 
-# What every unknown URL is told.
+# The answer to every unknown URL.
 NO_SUCH_URL = "no such URL: this is a registry's pull API, under /v2/"
 
 
@@ -34,12 +34,12 @@ def blueprint(readiness: Callable[[], Readiness]) -> Blueprint:
 
     @routes.get("/healthz")
     def alive() -> Response:
-        return _told({"status": "ok"})
+        return _answer({"status": "ok"})
 
     @routes.get("/readyz")
     def ready() -> Response:
         found = readiness()
-        response = _told({"status": "ok" if found.ready else "unready", "store": found.store})
+        response = _answer({"status": "ok" if found.ready else "unready", "store": found.store})
         response.status_code = 200 if found.ready else 503
         return response
 
@@ -47,7 +47,7 @@ def blueprint(readiness: Callable[[], Readiness]) -> Blueprint:
 
 
 def register(app: Flask) -> None:
-    """Let ``http.debug.addr`` tell nothing but what is for those who watch. Call it after ``handlers.register``."""
+    """Let ``http.debug.addr`` serve monitoring and nothing else. Call it after ``hooks.register``."""
 
     @app.before_request
     def keep_apart() -> None:
@@ -58,12 +58,12 @@ def register(app: Flask) -> None:
 
 
 def by_debug(request: Request) -> bool:
-    """Tell whether the request came by ``http.debug.addr``."""
+    """Return whether the request came by ``http.debug.addr``."""
     return connection_of(request.environ).by_debug_address
 
 
-def _told(document: dict[str, str]) -> Response:
+def _answer(document: dict[str, str]) -> Response:
     response = json_response(document)
-    # A proxy in between must not tell how we were.
+    # A proxy in between must not answer with how we were.
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -37,7 +37,7 @@ API_VERSION = "registry/2.0"
 
 _ALLOWED = ("GET", "HEAD")
 
-# What a 404 is called, by blueprint.
+# The error of a 404, by blueprint.
 _MISSING = {"manifests": ManifestUnknown, "blobs": BlobUnknown}
 
 # How a client may write a URL of ours in a request line (RFC 9112 §3.2.2); the server reads the path from behind it.
@@ -53,7 +53,7 @@ def register(app: Flask, headers: Mapping[str, Sequence[str]], proxies: Proxies)
     def begin() -> None:
         asked = access_log.begin(proxies).request
         if asked.method not in _ALLOWED:
-            # Before the body is read: a layer of gigabytes is not taken to be thrown away (P49).
+            # Before the body is read: a layer of gigabytes is not received to be thrown away (P49).
             raise Unsupported(f"{asked.method} is not for a cache: push to the registry itself, and pull here")
         _check_path(asked.environ.get("RAW_URI", ""))
         if not asked.query_string.isascii():
@@ -62,7 +62,7 @@ def register(app: Flask, headers: Mapping[str, Sequence[str]], proxies: Proxies)
     @app.after_request
     def finish(response: Response) -> Response:
         about = current()
-        # Nobody before us names these, so none of them has to be looked for.
+        # Nobody has set these before, so they are added without a search.
         add = response.headers.add
         add("Docker-Distribution-Api-Version", API_VERSION)
         add("X-Content-Type-Options", "nosniff")
@@ -108,7 +108,7 @@ def _registry_error(error: RegistryError) -> Response:
 
 
 def _limited(error: TooManyRequests) -> RegistryError:
-    """Return what the operator wants said of upstream's limit; clients of a mirror may turn to the registry at once."""
+    """Return the error that the operator wants for upstream's limit: at some, clients turn to the registry at once."""
     fallback = current().fallback
     if fallback == "notfound":
         return _MISSING.get(request.blueprint or "", NameUnknown)(error.message)
@@ -117,7 +117,7 @@ def _limited(error: TooManyRequests) -> RegistryError:
 
 
 def _http_error(error: HTTPException) -> Response:
-    """Answer what Flask itself found wrong, almost always a URL that the API does not have."""
+    """Answer an error that Flask found, almost always a URL that the API does not have."""
     status = error.code or 500
     if status == 404:
         return _registry_error(NameUnknown(NO_SUCH_URL))

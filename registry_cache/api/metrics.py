@@ -136,7 +136,7 @@ def _registry(collectors: Iterable[Collector]) -> CollectorRegistry:
 
 
 def _from_this_machine() -> bool:
-    """Tell whether the client itself is here, and not a proxy that is here for somebody else."""
+    """Return whether the client itself runs on this machine, and not only a proxy in front of it."""
     if "X-Forwarded-For" in request.headers or "Forwarded" in request.headers:
         return False
     try:

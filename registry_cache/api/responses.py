@@ -14,9 +14,9 @@ from registry_cache.errors import RegistryError, StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.outcome import Outcome
 
-# A digest names its bytes for good: whoever has them need not ask again for a year, the longest that is customary.
+# The bytes of a digest never change: a client that has them need not ask again for a year, the customary maximum.
 IMMUTABLE = "max-age=31536000, immutable"
-# A tag may move: whoever keeps an answer must ask before using it.
+# A tag may move: a client that keeps an answer must ask before it uses it.
 REVALIDATE = "no-cache"
 
 # The spec bounds the text of a warning (P44).
@@ -36,23 +36,23 @@ def error_response(error: RegistryError) -> Response:
 
 
 def json_response(document: object, media_type: str = "application/json") -> Response:
-    """Return a document of ours."""
+    """Return ``document`` as JSON."""
     response = Response(json.dumps(document))
     response.headers["Content-Type"] = media_type
     return response
 
 
 class ContentResponse(Response):
-    """A response that says its own length, or that none is known: its headers need neither a copy nor a correction."""
+    """A response whose headers are complete: Werkzeug need not copy and correct them."""
 
     def get_wsgi_headers(self, environ: dict[str, Any]) -> Headers:
         """Called when the headers are about to be sent."""
-        # Werkzeug takes from a 304 what it may not have.
+        # Werkzeug removes from a 304 the headers that it must not have.
         return super().get_wsgi_headers(environ) if self.status_code == 304 else self.headers
 
 
 def immutable_headers(digest: Digest, outcome: Outcome, *, by_tag: bool = False) -> Headers:
-    """Return what tells the content and where it came from."""
+    """Return the headers that say what the content is and where it came from."""
     name = str(digest)
     return Headers(
         [
@@ -74,7 +74,7 @@ def stale_headers(response: Response, checked_at: datetime | None, reason: str) 
 
 
 def not_modified(request: Request, digest: Digest) -> bool:
-    """Tell whether the client has these bytes already: If-None-Match with our tag, quoted, weak or bare (P38)."""
+    """Return whether the client has these bytes already: If-None-Match with our tag, quoted, weak or bare (P38)."""
     header = request.headers.get("If-None-Match")
     if header is None:
         return False

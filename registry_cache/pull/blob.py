@@ -30,7 +30,7 @@ from registry_cache.runtime.log import Log
 from registry_cache.store.blobs import Blobs, OpenBlob
 from registry_cache.store.disk import ReadHandle
 
-# A request waits for so long for transfers of other repositories, which may fail for reasons of their own.
+# How long a request waits for transfers of other repositories, which may fail for reasons of their own.
 OTHERS_TIMEOUT_SECONDS = 5.0
 
 _log = Log(__name__)
@@ -87,7 +87,7 @@ class BlobPull:
         return BlobHead(Outcome.MISS, size)
 
     def refetch(self, target: PullTarget, digest: Digest, file: ReadHandle) -> PulledBlob:
-        """Return a blob whose ``file`` the disk does not give any more, fetched again. Raises as ``get`` does."""
+        """Fetch a blob again whose ``file`` can no longer be read. Raises as ``get`` does."""
         if self._blobs.evict_unreadable(target.upstream.name, target.repository, digest, file):
             return self.get(target, digest).body
         self._slots.take()
@@ -120,7 +120,7 @@ class BlobPull:
             self._slots.take()
             # Others lead one after another, and fail; our own upstream has the blob and need not wait for theirs.
             waited = access.proven and time.monotonic() > until
-            if waited or self._streams.refused(digest):
+            if waited or self._streams.was_refused(digest):
                 return self._uncached(target, digest, access)
             try:
                 answer = self._follow(target, digest, access)
@@ -135,14 +135,17 @@ class BlobPull:
             self._slots.give_back()
 
     def _follow(self, target: PullTarget, digest: Digest, access: Access) -> BlobAnswer | None:
-        """Follow the blob's transfer, for who has a slot; None where its end says nothing about this repository."""
+        """Follow the blob's transfer, for a caller that has a slot.
+
+        None where the transfer's end says nothing about this repository.
+        """
         progress, started = self._transfers.join(digest, source_of(target, digest, self._layers))
         growing = None
         try:
             with upstream_wait.waiting():
                 progress.wait_for_leader()
             if progress.owner not in (target.owner, None):
-                # Before the wait for an answer that is another repository's: our own registry may say no at once.
+                # Before we wait for another repository's answer: our own registry may say no at once.
                 access.prove()
             with upstream_wait.waiting():
                 progress.wait_for_answer()
@@ -166,7 +169,7 @@ class BlobPull:
                 self._transfers.leave(progress)
 
     def _uncached(self, target: PullTarget, digest: Digest, access: Access) -> BlobAnswer:
-        """Return the blob as it comes through, kept by no disk; for who has a slot, which ends with it."""
+        """Return the blob past the disk, for a caller that has a slot, which the blob gives back."""
         try:
             source = source_of(target, digest)
             blob = UncachedBlob(self._streams, digest, source, access.prove, closed=self._slots.give_back)
@@ -176,7 +179,7 @@ class BlobPull:
         return BlobAnswer(Outcome.JOIN if blob.joined else Outcome.MISS, blob)
 
     def _bring(self, target: PullTarget, digest: Digest) -> None:
-        """Return when the blob is here, and nobody has asked for it yet. Raises as ``get`` does, Cut."""
+        """Return when the blob is here, for no client. Raises as ``get`` does, Cut."""
         whole = self._find(target, digest)
         if not whole:
             body = self._get_absent(target, digest).body
@@ -208,13 +211,13 @@ class WholeBlob:
             yield from self._refetched(part.stop, stop)
 
     def wait_for_size(self) -> None:
-        """It is known."""
+        """Return: it is known."""
 
     def wait_until_stored(self) -> None:
-        """It is."""
+        """Return: it is."""
 
     def close(self) -> None:
-        """Nothing is held: the file closes by itself."""
+        """Do nothing: the file closes with its last reader."""
 
     def _chunks(self, start: int, stop: int) -> Iterator[bytes | FilePart]:
         at = start
@@ -233,7 +236,7 @@ class WholeBlob:
                 time.sleep(0)
 
     def _refetched(self, start: int, stop: int) -> Iterator[bytes | FilePart]:
-        """Yield bytes that the disk does not give any more."""
+        """Yield bytes that can no longer be read from the disk."""
         try:
             body = self.pull.refetch(self.target, self.digest, self.file)
         except RegistryError as error:

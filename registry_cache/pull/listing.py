@@ -20,7 +20,7 @@ from registry_cache.store.records import Records
 from registry_cache.upstream.client import TagPage
 from registry_cache.upstream.deadline import run_with_timeout
 
-# What a page of the catalog holds where the client names no number.
+# Entries of a page of the catalog where the client does not ask for a number.
 CATALOG_PAGE = 100
 
 Descriptor = dict[str, object]
@@ -129,31 +129,31 @@ class Listing:
         return _descriptors(document) if isinstance(document, dict) else None
 
     def _keep_referrers(self, target: PullTarget, digest: Digest, manifests: list[Descriptor]) -> None:
-        # Any digest may be asked for; what nobody has must not leave a file.
+        # Clients may ask for any digest; one that nobody has must not leave a file.
         if manifests or self._is_known(target, digest):
             self._tolerant.keep_referrers(target, digest, json.dumps({"manifests": manifests}).encode())
 
     def _is_known(self, target: PullTarget, digest: Digest) -> bool:
-        """Tell whether the digest, or something that refers to it, was ever here."""
+        """Return whether the digest, or something that refers to it, was ever here."""
         return bool(self._tolerant.manifest(target, digest)) or self._tolerant.referrers(target, digest) is not None
 
 
 def _cut(page: TagPage, count: int | None) -> tuple[list[str], str | None]:
-    """Return at most ``count`` names, and the last where there are more: not every upstream counts."""
+    """Return at most ``count`` names, and the last where there are more: not every upstream heeds the count."""
     if count is None or len(page.names) <= count:
         return page.names, page.last
     return page.names[:count], page.names[count - 1]
 
 
 def _behind(page: TagPage, last: str | None) -> TagPage:
-    """Return what of ``page`` comes behind ``last``: not every upstream minds where it was asked to go on."""
+    """Return the names of ``page`` after ``last``: not every upstream heeds where it was asked to go on."""
     names = page.names[page.names.index(last) + 1 :] if last in page.names else page.names
-    # A next page that is this one again would be asked for without an end.
+    # A client would ask for the same next page for ever.
     return TagPage(names, page.last if names and page.last != last else None)
 
 
 def _listed(answer: ManifestAnswer) -> list[Descriptor]:
-    """Return what an index lists; nothing where it is none."""
+    """Return what an index lists; [] for anything else."""
     if answer.media_type != media_types.OCI_INDEX or answer.data is None:
         return []
     try:
@@ -168,7 +168,7 @@ def _descriptors(document: Mapping[str, object]) -> list[Descriptor]:
     return [each for each in manifests if isinstance(each, dict)] if isinstance(manifests, list) else []
 
 
-# As other processes are told what upstream said.
+# How other processes are told what upstream said.
 _REFERRERS_NOTE: NoteFormat[_Referrers] = NoteFormat(
     lambda found: {"manifests": found[0], "reason": found[1]},
     lambda note: (_descriptors(note), None if note["reason"] is None else str(note["reason"])),

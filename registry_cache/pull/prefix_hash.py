@@ -1,4 +1,4 @@
-"""How far into a blob somebody is, with the hash of all before it, so that what follows can prove the whole.
+"""A position in a blob with the hash of all bytes before it, so that what follows can prove the whole.
 
 Readers of a partial have been sent its bytes when the disk fails. What they get instead comes from upstream, and may be
 completed only if both together are the blob.
@@ -19,7 +19,7 @@ _BLOCK = 1024 * 1024
 
 
 class HashedPlace:
-    """A place in a blob: ``at`` bytes are before it, and ``hasher`` was fed all of them."""
+    """A position in a blob: ``at`` bytes come before it, and ``hasher`` was fed all of them."""
 
     __slots__ = ("at", "hasher")
 
@@ -31,12 +31,12 @@ class HashedPlace:
         return HashedPlace(self.hasher.copy(), self.at)
 
     def add(self, data: bytes | memoryview) -> None:
-        """Move behind ``data``, the bytes that follow."""
+        """Move on by ``data``, the bytes that follow."""
         self.hasher.update(data)
         self.at += len(data)
 
-    def same(self, other: HashedPlace) -> bool:
-        """Tell whether the same bytes are before both."""
+    def is_same(self, other: HashedPlace) -> bool:
+        """Return whether the same bytes come before both."""
         return self.at == other.at and self.hasher.hexdigest() == other.hasher.hexdigest()
 
 
@@ -74,7 +74,7 @@ def verified(digest: Digest, size: int | None, chunks: Iterable[bytes], place: H
         if piece:
             yield piece
             place.add(piece)
-        # A fast upstream never makes its reader wait, and under gevent nobody else would run.
+        # A fast upstream never makes its reader wait, and under gevent no other greenlet would run.
         time.sleep(0)
     end = place.copy()
     end.add(held)

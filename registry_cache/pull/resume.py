@@ -88,7 +88,7 @@ class ResumingFetch:
         return body
 
     def is_whole(self) -> bool:
-        """Tell whether the bytes so far are all there are, although their connection seemed cut: lengths may lie."""
+        """Return whether the bytes so far are all there are, although their connection seemed cut: lengths may lie."""
         return False
 
     def _open(self, again: bool) -> RangeResponse:

@@ -50,7 +50,7 @@ class Route:
 
 
 class Upstreams:
-    """The closed world: the default upstream and those that have a name."""
+    """All upstreams that the configuration lists: the default one and those that have a name."""
 
     def __init__(self, default: ServedUpstream, others: Iterable[ServedUpstream] = ()) -> None:
         self.default = default
@@ -67,7 +67,7 @@ class Upstreams:
         return Route(target, name, namespace, served.fallback)
 
     def target(self, name: str, query: Mapping[str, str]) -> PullTarget:
-        """Return what ``route`` does, for whoever has no client. Raises NameInvalid, NameUnknown."""
+        """Return the target of ``route``, for commands. Raises NameInvalid, NameUnknown."""
         return self.route(name, query).target
 
     def split(self, name: str) -> tuple[str, str]:
@@ -77,28 +77,28 @@ class Upstreams:
 
     def named(self, namespace: str) -> ServedUpstream:
         """Return the upstream that a query's ``ns`` names. Raises NameUnknown."""
-        served = self._listed(namespace)
+        served = self._find(namespace)
         if served is None:
-            raise _not_listed(namespace)
+            raise _not_find(namespace)
         return served
 
     def _by_query(self, namespace: str, name: str) -> tuple[ServedUpstream, str]:
         served = self.named(namespace)
         first, slash, rest = name.partition("/")
-        # Both ways at once: a mirror's location that ends with the registry, and a client that sends ``ns`` (P17).
-        return served, rest if slash and self._listed(first) is served else name
+        # Both forms at once: the mirror's location ends with the registry, and the client also sends ``ns`` (P17).
+        return served, rest if slash and self._find(first) is served else name
 
-    def _listed(self, name: str) -> ServedUpstream | None:
+    def _find(self, name: str) -> ServedUpstream | None:
         # Other scripts have letters that become a listed name's in lower case (U+212A, k), and no header can hold them.
         return self._by_name.get(name.lower()) if name.isascii() else None
 
     def _first_segment(self, name: str) -> tuple[ServedUpstream, str]:
         first, slash, rest = name.partition("/")
-        if slash and (served := self._listed(first)):
+        if slash and (served := self._find(first)):
             return served, rest
         # No account of Docker Hub has a dot in its name: this is a registry's, and not one of ours.
         if slash and (":" in first or ("." in first and self.default.upstream.name == HUB)):
-            raise _not_listed(first)
+            raise _not_find(first)
         return self.default, name
 
 
@@ -106,6 +106,6 @@ def _official(served: ServedUpstream, name: str) -> str:
     return _OFFICIAL + name if served.upstream.name == HUB and "/" not in name else name
 
 
-def _not_listed(name: str) -> NameUnknown:
+def _not_find(name: str) -> NameUnknown:
     shown = name if len(name) <= 80 else name[:77] + "…"
     return NameUnknown(f"{shown!r} is not a registry that this cache mirrors; the operator can list it under upstreams")

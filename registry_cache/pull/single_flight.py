@@ -22,10 +22,10 @@ from registry_cache.store import disk
 from registry_cache.store.layout import Layout
 from registry_cache.store.locks import LockFile, wait_for
 
-# The work itself is bounded by its upstream requests; a holder that outlasts this is stopped or stuck.
+# The work is bounded by its upstream requests; a holder that takes longer was stopped or hangs.
 HOLDER_TIMEOUT_SECONDS = 60.0
 
-# A note that claims to be from the future stems from before a change of the clock.
+# A note from further in the future was written before the clock was changed.
 _CLOCK_SLACK = 1.0
 
 _T = TypeVar("_T")
@@ -35,7 +35,10 @@ _log = Log(__name__)
 
 @dataclass(frozen=True, slots=True)
 class NoteFormat(Generic[_T]):
-    """How an outcome is written as JSON values for other processes, and read again: ValueError where it is no such."""
+    """How an outcome is written as JSON values for other processes, and read again.
+
+    ``read`` raises ValueError, KeyError or TypeError for anything else.
+    """
 
     write: Callable[[_T], Mapping[str, object]]
     read: Callable[[Mapping[str, Any]], _T]
@@ -91,24 +94,24 @@ class MachineFlights:
                 led: _Outcome[_T] = flight.result()
                 return led.get()
             if ours:
-                self._send_off(key, flight, arrived, work, note)
+                self._start_thread(key, flight, arrived, work, note)
             until = min(deadline, flight.began + limit.seconds) if limit else deadline
             with upstream_wait.waiting():
                 in_time = flight.wait(max(0.0, until - time.monotonic()))
             if not in_time:
-                raise limit.error() if limit else _stuck(key)
+                raise limit.error() if limit else _holder_timeout(key)
             outcome: _Outcome[_T] = flight.result()
-            # The process' first may itself have shared an outcome that was there before we came.
+            # The first of this process may itself have shared an outcome that is older than our question.
             if outcome.finished_at >= arrived:
                 return outcome.get()
 
     def start(self, key: str, work: Callable[[], _T], note: NoteFormat[_T]) -> None:
-        """Have ``work`` done, in a thread of its own, unless somebody here is at it; nobody hears of its outcome."""
+        """Have ``work`` done in a thread of its own, unless this process is at it already; nobody gets the outcome."""
         flight, ours = self._here.join(key)
         if ours:
-            self._send_off(key, flight, self._clock(), work, note)
+            self._start_thread(key, flight, self._clock(), work, note)
 
-    def _send_off(
+    def _start_thread(
         self, key: str, flight: Flight[_Outcome[Any]], arrived: float, work: Callable[[], _T], note: NoteFormat[_T]
     ) -> None:
         lead = partial(self._across_processes, key, arrived, work, note)
@@ -151,7 +154,7 @@ def _hold(path: str, key: str, deadline: float) -> LockFile:
         try:
             with upstream_wait.waiting():
                 if not wait_for(lock.acquire, deadline - time.monotonic()):
-                    raise _stuck(key)
+                    raise _holder_timeout(key)
         except BaseException:
             lock.close()
             raise
@@ -165,7 +168,7 @@ def _leave_note(lock: LockFile, note: NoteFormat[_T], outcome: _Outcome[_T]) -> 
     try:
         lock.write(json.dumps(document).encode())
     except OSError as failure:
-        # Those who wait ask for themselves.
+        # Those who wait will ask for themselves.
         _log.debug("could not leave an outcome for other processes", error=str(failure))
 
 
@@ -184,6 +187,6 @@ def _read_note(data: bytes, note: NoteFormat[_T], arrived: float, now: float) ->
         return None
 
 
-def _stuck(key: str) -> RegistryError:
+def _holder_timeout(key: str) -> RegistryError:
     timeout = HOLDER_TIMEOUT_SECONDS
     return UpstreamTimeout(f"another process is still asking upstream for {key} after {timeout:.0f} s; try again")

@@ -17,8 +17,8 @@ from registry_cache.pull.tolerant_records import TolerantRecords
 from registry_cache.store.record_format import TagRecord
 from registry_cache.upstream.client import ManifestHead
 
-# A confirmation is kept where the last one is older: each makes every worker read the record anew. Less than a
-# ``max_age`` of any use, which would end before it is kept.
+# A confirmation is recorded if the last one is older than this: each makes every worker read the record anew. Must stay
+# below any useful ``max_age``.
 _CONFIRM_EVERY = timedelta(seconds=0.1)
 
 
@@ -90,5 +90,5 @@ def _read_note(note: Mapping[str, Any]) -> TagRecord:
     )
 
 
-# As other processes are told what a tag means.
+# How other processes are told what a tag means.
 TAG_NOTE = NoteFormat(_write_note, _read_note)

@@ -28,7 +28,7 @@ class TolerantRecords:
         self._records = records
 
     def tag(self, target: PullTarget, tag: Tag) -> TagRecord | None:
-        return _try_to("read a tag", target, self._records.tag, tag)
+        return _try_to("read a tag; asking for it", target, self._records.tag, tag)
 
     def tags(self, target: PullTarget) -> list[str]:
         return _try_to("list tags", target, self._records.tags) or []
@@ -43,7 +43,7 @@ class TolerantRecords:
         _try_to("forget a tag", target, self._records.forget_tag, tag)
 
     def manifest(self, target: PullTarget, digest: Digest) -> StoredManifest | None:
-        return _try_to("read a manifest", target, self._records.manifest, digest)
+        return _try_to("read a manifest; fetching it", target, self._records.manifest, digest)
 
     def previous(self, target: PullTarget, record: TagRecord | None) -> StoredManifest | None:
         """Return what a tag meant before, where that is here; to be served when upstream does not answer."""
@@ -54,7 +54,7 @@ class TolerantRecords:
 
     def manifest_of_others(self, target: PullTarget, digest: Digest) -> bytes | None:
         """Return a manifest's bytes whichever repository brought them; whether this one may have them is to prove."""
-        return _try_to("read a manifest", target, lambda *_: self._records.read_any(digest))
+        return _try_to("read a manifest; fetching it", target, lambda *_: self._records.read_any(digest))
 
     def referrers(self, target: PullTarget, digest: Digest) -> bytes | None:
         return _try_to("read referrers", target, self._records.referrers, digest)

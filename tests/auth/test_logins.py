@@ -269,7 +269,7 @@ class Door:
 
 
 def test_failures_that_wait_are_bounded(comparing: Comparing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("registry_cache.api.auth.MOST_WAITING", 2)
+    monkeypatch.setattr("registry_cache.api.auth.MAX_WAITING", 2)
     door = Door(comparing, tmp_path)
     with ThreadPoolExecutor(2) as pool:
         slow = [pool.submit(door.knock, b"alice:wrong") for _ in range(2)]

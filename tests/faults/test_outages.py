@@ -355,11 +355,11 @@ def test_connections_that_are_not_even_refused_are_not_tried_for_long() -> None:
 class Nobody:
     """Whom a download's progress does not concern."""
 
-    def grown(self, partial: Partial, size: int | None) -> None:
+    def on_bytes(self, partial: Partial, size: int | None) -> None:
         pass
 
-    def verified(self, partial: Partial) -> None:
+    def on_verified(self, partial: Partial) -> None:
         pass
 
-    def restarted(self) -> None:
+    def on_restart(self) -> None:
         pass

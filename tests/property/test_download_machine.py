@@ -113,17 +113,17 @@ class Watch:
         self.digest = digest
         self.seen = 0
 
-    def grown(self, partial: Partial, size: int | None) -> None:
+    def on_bytes(self, partial: Partial, size: int | None) -> None:
         found = self.store.partials.open(self.digest)
         assert found is not None
         assert found.size() == partial.size >= self.seen
         assert not self.store.blobs.open_any(self.digest)
         self.seen = partial.size
 
-    def verified(self, partial: Partial) -> None:
+    def on_verified(self, partial: Partial) -> None:
         assert partial.digest() == self.digest
 
-    def restarted(self) -> None:
+    def on_restart(self) -> None:
         self.seen = 0
 
 
@@ -144,7 +144,7 @@ def test_any_readers_of_a_transfer_see_the_right_bytes_and_the_last_after_the_co
     if wrong:
         script.tries = [replace(each, flip=size - 1) for each in [*tries, *tries, *[Try()] * 8]]
     with a_store() as store, pytest.MonkeyPatch.context() as patched:
-        patched.setattr(feeds, "SHOWN_WHOLE", 0)
+        patched.setattr(feeds, "SHOW_WHOLE_SIZE", 0)
         hurry(patched)
         feed = TransferProgress(Digest.of(data))
         problems: list[str] = []
@@ -191,7 +191,7 @@ def test_a_feed_shows_a_prefix_and_never_the_last_byte_of_what_is_there(
 ) -> None:
     data = bytes(at % 251 for at in range(sum(growth)))
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
-        patched.setattr(feeds, "SHOWN_WHOLE", 0)
+        patched.setattr(feeds, "SHOW_WHOLE_SIZE", 0)
         path = Path(folder, "partial")
         path.touch()
         handle = ReadHandle.open(str(path))

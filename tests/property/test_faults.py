@@ -112,7 +112,7 @@ def world() -> Iterator[tuple[Scripted, Store]]:
     upstream = Scripted()
     try:
         with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
-            patched.setattr(feeds, "SHOWN_WHOLE", 0)
+            patched.setattr(feeds, "SHOW_WHOLE_SIZE", 0)
             hurry(patched)
             yield upstream, open_store(Path(folder))
     finally:

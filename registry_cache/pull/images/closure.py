@@ -16,7 +16,7 @@ from registry_cache.oci.platform import Platform, missing, platforms
 from registry_cache.pull.target import PullTarget
 from registry_cache.store.records import StoredManifest
 
-# An index of indexes is legal and rare; one that is nested deeper is somebody's joke.
+# An index of indexes is legal but rare; deeper nesting is not for use.
 MAX_DEPTH = 3
 
 # Layers that may lie elsewhere than in the registry, by their ``urls``: image-spec, "Non-Distributable Layers".
@@ -27,14 +27,14 @@ Get = Callable[[Digest], StoredManifest | None]
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What somebody named."""
+    """An image by its name."""
 
     target: PullTarget
     reference: Reference
 
     @property
     def name(self) -> str:
-        """The whole name, by which everybody means the same."""
+        """The whole name, which means the same to everybody."""
         sign = ":" if isinstance(self.reference, Tag) else "@"
         return f"{self.target}{sign}{self.reference}"
 
@@ -50,7 +50,7 @@ class Parts:
 
 
 def is_foreign(layer: Descriptor) -> bool:
-    """Tell whether a registry may do without this layer."""
+    """Return whether a registry may do without this layer."""
     return any(word in layer.media_type for word in _FOREIGN)
 
 
@@ -86,9 +86,9 @@ def _add(parts: Parts, manifest: StoredManifest, wanted: Sequence[Platform], get
 def _add_children(
     parts: Parts, index: StoredManifest, found: Manifest, wanted: Sequence[Platform], get: Get, depth: int
 ) -> None:
-    told = platforms(index.data)
+    by_child = platforms(index.data)
     for child in dict.fromkeys(each.digest for each in found.manifests):
-        of = told.get(child, [])
+        of = by_child.get(child, [])
         if wanted and of and not any(each.includes(one) for each in wanted for one in of):
             parts.absent += of
             continue

@@ -118,7 +118,7 @@ class _Search:
         return self.records.manifest(self.image.target.upstream.name, self.image.target.repository, digest)
 
     def _size(self, digest: Digest) -> int | None:
-        # By its repository's name where it has one: that notes the use, so that a cleanup does not take it meanwhile.
+        # By its name in the repository if it has one: that records its use, so a cleanup does not evict it meanwhile.
         found = self.blobs.open(self.image.target.upstream.name, self.image.target.repository, digest)
         found = found or self.blobs.open_any(digest)
         return found.size if found else None

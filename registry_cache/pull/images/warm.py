@@ -1,4 +1,4 @@
-"""Pulling ahead: an image is brought here as its clients would bring it, before they come.
+"""Pull an image before its clients do, in the way that they would.
 
 Through the same locks and flights, so a warm beside a server and its clients downloads nothing twice, and one that is
 stopped leaves partials that the next pull goes on with. What is fetched is read by nobody here.
@@ -23,11 +23,11 @@ from registry_cache.pull.outcome import Outcome
 from registry_cache.store.partials import Partials
 from registry_cache.store.records import Records, StoredManifest
 
-# Blobs at a time. One waits for its answer while others fill the line; many more would be a registry's idea of abuse.
+# Blobs at a time: one waits for its answer while others fill the line. A registry may take many more for abuse.
 THREADS = 4
 
-# Seconds that a transfer has for removing its status and its lock. What it leaves behind the next cleanup finds.
-TIDYING = 5.0
+# How long a transfer may take to remove its status and its lock. The next cleanup finds what it leaves.
+LOCK_TIMEOUT_SECONDS = 5.0
 _POLL = 0.005
 
 # ``progress(done, total)`` in bytes of what has to be fetched, several times a second.
@@ -70,7 +70,7 @@ class Warm:
         StoreError where the disk does not keep it.
         """
         answer = self._manifests.get(image.target, image.reference)
-        top = self._kept(image, StoredManifest(answer.digest, answer.media_type, answer.data or b""))
+        top = self._require_stored(image, StoredManifest(answer.digest, answer.media_type, answer.data or b""))
         parts = collect(top, wanted, lambda digest: self._manifest(image, digest))
         result = Warmed(image.name, top.digest, parts.platforms, len(parts.blobs), stale=answer.reason)
         self._fetch(image, parts, result, progress)
@@ -79,12 +79,12 @@ class Warm:
 
     def _manifest(self, image: Image, digest: Digest) -> StoredManifest:
         answer = self._manifests.get(image.target, digest)
-        return self._kept(image, StoredManifest(digest, answer.media_type, answer.data or b""))
+        return self._require_stored(image, StoredManifest(digest, answer.media_type, answer.data or b""))
 
-    def _kept(self, image: Image, manifest: StoredManifest) -> StoredManifest:
-        """Return ``manifest`` where it is on the disk: a pull succeeds without, and a warm that did would be a lie."""
+    def _require_stored(self, image: Image, manifest: StoredManifest) -> StoredManifest:
+        """Return ``manifest`` if it is on the disk: a pull may succeed without that, but a warm must not."""
         if self._records.manifest(image.target.upstream.name, image.target.repository, manifest.digest) is None:
-            raise _not_kept(manifest.digest)
+            raise _not_stored(manifest.digest)
         return manifest
 
     def _fetch(self, image: Image, parts: Parts, result: Warmed, progress: Progress) -> None:
@@ -96,7 +96,7 @@ class Warm:
             self._threads,
             lambda: progress(arrivals.done(), arrivals.total),
         ):
-            arrivals.ended(blob, here_before=outcome in (Outcome.HIT, None))
+            arrivals.finish(blob, here_before=outcome in (Outcome.HIT, None))
             result.blobs -= outcome is None
             result.joined += outcome is Outcome.JOIN
             if outcome is Outcome.MISS:
@@ -122,8 +122,8 @@ class Warm:
         return answer.outcome
 
     def _wait_for_lock(self, digest: Digest) -> None:
-        """Return when the transfer has let go of its lock: it is told of before, and might end with this process."""
-        deadline = time.monotonic() + TIDYING
+        """Return when the transfer has released its lock: it announces its end earlier, and ends with this process."""
+        deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
         while time.monotonic() < deadline:
             claim = self._partials.claim(digest)
             if claim:
@@ -134,7 +134,7 @@ class Warm:
 
 @dataclass(slots=True)
 class _Arrivals:
-    """How many bytes of some blobs are here: those of the ended ones, and what partials say of the others."""
+    """How many bytes of some blobs are here: of the finished ones, and what partials say of the others."""
 
     partials: Partials
     blobs: Sequence[Descriptor]
@@ -145,7 +145,7 @@ class _Arrivals:
     def __post_init__(self) -> None:
         self.total = sum(blob.size for blob in self.blobs)
 
-    def ended(self, blob: Descriptor, here_before: bool) -> None:
+    def finish(self, blob: Descriptor, here_before: bool) -> None:
         """Count the whole of ``blob``, or no more at all where there was nothing to fetch."""
         self._ended.add(blob.digest)
         self._here[blob.digest] = 0 if here_before else blob.size
@@ -162,5 +162,5 @@ class _Arrivals:
         return sum(self._here.values())
 
 
-def _not_kept(digest: Digest) -> StoreError:
+def _not_stored(digest: Digest) -> StoreError:
     return StoreError(f"the disk did not keep {digest}: registry-cache check tells what is wrong with it")

@@ -1,4 +1,4 @@
-"""The same work on many things, a few of them at once, by threads that end with the process."""
+"""Do the same work on many items, a few at a time, in threads that end with the process."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-# Seconds between two ticks, for a line on a terminal that seems to move.
-TICK = 0.2
+# Between two ticks: short enough that a progress line on a terminal seems to move.
+TICK_SECONDS = 0.2
 
 _Item = TypeVar("_Item")
 _Value = TypeVar("_Value")
@@ -22,7 +22,7 @@ def side_by_side(
     After a failure no further item is begun; it is raised when those that were have ended. The wait is bounded by
     ``work``'s own bounds.
     """
-    # Daemons, which a pool's threads are not: somebody who presses Ctrl-C does not wait for a layer of gigabytes.
+    # Daemon threads, unlike those of a pool: after Ctrl-C nobody waits for a layer of gigabytes.
     todo: queue.SimpleQueue[_Item] = queue.SimpleQueue()
     ended: queue.SimpleQueue[tuple[_Item, list[_Value], BaseException | None]] = queue.SimpleQueue()
     for item in items:
@@ -41,7 +41,7 @@ def side_by_side(
     while awaited:
         tick()
         try:
-            done, values, error = ended.get(timeout=TICK)
+            done, values, error = ended.get(timeout=TICK_SECONDS)
         except queue.Empty:
             continue
         awaited -= 1

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 # Bytes that tell how fast one request is: enough to be past the slow start of its connection.
-FIRST_LOOK = 2 * 1024 * 1024
-# Bytes a second that are no connection's limit; whatever is this fast is over before a second request would help.
-FAST = 64 * 1024 * 1024
+FIRST_SAMPLE_SIZE = 2 * 1024 * 1024
+# Bytes a second at which nothing limits the connection: such a blob has arrived before a second request would help.
+FAST_ENOUGH = 64 * 1024 * 1024
 # Seconds for which a number of requests is measured: some round trips, so that new connections are up to speed.
-WINDOW = 0.5
-# A step that gains less than this is taken back: it is noise, or takes from other transfers what it gives to this one.
-GAIN = 1.2
+WINDOW_SECONDS = 0.5
+# A step that gains less is taken back: it is noise, or takes from other transfers what it gives to this one.
+MIN_GAIN = 1.2
 
 
 class RequestPace:
@@ -25,7 +25,7 @@ class RequestPace:
         self._bytes = 0
 
     def measure(self, now: float) -> None:
-        """The newest request has its first byte: what arrives from ``now`` on tells whether it was worth it."""
+        """Start to measure: the newest request has its first byte."""
         if self._began is None:
             self._began, self._bytes = now, 0
 
@@ -35,13 +35,13 @@ class RequestPace:
         if self._settled or self._began is None:
             return
         spent = now - self._began
-        if self._bytes < FIRST_LOOK if self.width == 1 else spent < WINDOW:
+        if self._bytes < FIRST_SAMPLE_SIZE if self.width == 1 else spent < WINDOW_SECONDS:
             return
         speed = self._bytes / max(spent, 1e-6)
         if self.width == 1:
-            worth, self._settled = speed < FAST, speed >= FAST
+            worth, self._settled = speed < FAST_ENOUGH, speed >= FAST_ENOUGH
         else:
-            worth = speed >= GAIN * self._speed
+            worth = speed >= MIN_GAIN * self._speed
             self._settled = not worth or self.width == self._most
         if not worth:
             self.width = self._before

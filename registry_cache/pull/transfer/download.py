@@ -24,22 +24,22 @@ MAX_CORRUPT = 2
 
 # A transfer under this many bytes a second, over this many seconds, is dropped and resumed: a half-dead connection
 # may trickle for hours where a new one is fast.
-MIN_SPEED = 1024
-SPEED_WINDOW = 30.0
+MIN_BYTES_PER_SECOND = 1024
+SPEED_WINDOW_SECONDS = 30.0
 
 _log = Log(__name__)
 
 
 class Observer(Protocol):
-    """Who is told how a download comes along; all calls come from its thread."""
+    """What hears how a download goes; all calls come from its thread."""
 
-    def grown(self, partial: Partial, size: int | None) -> None:
+    def on_bytes(self, partial: Partial, size: int | None) -> None:
         """The partial has new bytes, or upstream's answer has told its whole ``size``."""
 
-    def verified(self, partial: Partial) -> None:
+    def on_verified(self, partial: Partial) -> None:
         """The partial is whole and right; what follows is its commit."""
 
-    def restarted(self) -> None:
+    def on_restart(self) -> None:
         """What was read so far was wrong; a new partial begins."""
 
 
@@ -72,25 +72,25 @@ class Download:
                 inherited = partial.size > 0
                 self._fill(partial)
                 if partial.digest() == self.digest:
-                    self.observer.verified(partial)
+                    self.observer.on_verified(partial)
                     partial.commit()
                     return
-                self._wrong(partial, inherited)
+                self._discard_wrong(partial, inherited)
 
     def _fill(self, partial: Partial) -> None:
         """Append until upstream says that this was all, or the digest is right."""
         with closing(_FetchIntoPartial(self, partial)) as fetch:
             for chunk in fetch:
                 partial.append(chunk)
-                self.observer.grown(partial, fetch.size)
+                self.observer.on_bytes(partial, fetch.size)
                 # A fast upstream never makes this thread wait, and under gevent nobody else would run.
                 time.sleep(0)
 
-    def _wrong(self, partial: Partial, inherited: bool) -> None:
+    def _discard_wrong(self, partial: Partial, inherited: bool) -> None:
         found = partial.digest()
         partial.discard()
-        self.observer.restarted()
-        # Bytes that another leader left may be what was wrong; they do not count against this upstream.
+        self.observer.on_restart()
+        # The wrong bytes may be those that another leader left; these do not count against this upstream.
         self._corrupt += not inherited
         _log.error(
             "upstream sent wrong bytes",
@@ -108,7 +108,7 @@ class Download:
 
 
 class _FetchIntoPartial(ResumingFetch):
-    """The requests that fill one partial. Asked even for nothing: the answer proves our access (Status)."""
+    """The requests that fill one partial. Upstream is asked even for no byte: its answer proves our access."""
 
     def __init__(self, download: Download, partial: Partial) -> None:
         super().__init__(download.digest, download.split.open, partial.size, tries=download.tries)
@@ -116,20 +116,20 @@ class _FetchIntoPartial(ResumingFetch):
         self._partial = partial
 
     def answered(self) -> None:
-        self._download.observer.grown(self._partial, self.size)
+        self._download.observer.on_bytes(self._partial, self.size)
 
     def is_whole(self) -> bool:
         return self._partial.digest() == self._digest
 
     def watch(self, body: RangeResponse) -> Iterator[bytes]:
-        """Yield the chunks of ``body``; UpstreamTimeout where they trickle."""
+        """Yield the chunks of ``body``; UpstreamTimeout where they come too slowly."""
         began, arrived = self._tries.clock(), 0
         for chunk in body:
             yield chunk
             arrived += len(chunk)
             spent = self._tries.clock() - began
-            if spent > SPEED_WINDOW:
-                if arrived < MIN_SPEED * spent:
+            if spent > SPEED_WINDOW_SECONDS:
+                if arrived < MIN_BYTES_PER_SECOND * spent:
                     upstream = self._download.source.upstream
                     raise UpstreamTimeout(f"{upstream} sent {arrived} bytes in {spent:.0f} s; asking again")
                 began, arrived = self._tries.clock(), 0

@@ -19,12 +19,12 @@ from registry_cache.pull.source import STALL_TIMEOUT_SECONDS, BlobSource, BlobSt
 from registry_cache.pull.transfer.concurrency import RequestPace
 from registry_cache.runtime.log import Log
 
-# Bytes of a request. Smaller ones cost a round trip more often; and each that is ahead is held in memory.
-PART = 4 * 1024 * 1024
-# A smaller blob is over before it is known whether a second request helps.
-LEAST = 4 * PART
+# Bytes of one request. Smaller ones cost more round trips; larger ones more memory, which holds each one ahead.
+PART_SIZE = 4 * 1024 * 1024
+# A smaller blob has arrived before we know whether a second request helps.
+MIN_SPLIT_SIZE = 4 * PART_SIZE
 # Parts that a process holds ahead, for all its downloads together: 32 MiB.
-MOST_AHEAD = 8
+MAX_PARTS_AHEAD = 8
 
 _log = Log(__name__)
 
@@ -32,11 +32,11 @@ _log = Log(__name__)
 class PartBudget:
     """How many more parts may be held in memory; shared by all downloads of a process."""
 
-    def __init__(self, parts: int = MOST_AHEAD) -> None:
+    def __init__(self, parts: int = MAX_PARTS_AHEAD) -> None:
         self._left = threading.BoundedSemaphore(parts)
 
     def take(self) -> bool:
-        """Take room for one part, if there is some; give it back."""
+        """Return whether there was room for one part; then call ``give``."""
         return self._left.acquire(blocking=False)
 
     def give(self) -> None:
@@ -58,9 +58,9 @@ class ParallelRanges:
 
     def open(self, start: int, again: bool, stop: int | None = None) -> RangeResponse:
         """Ask for the bytes from ``start`` on, as ``source.open`` does. Raises what that raises."""
-        if self.most == 1 or (self.source.expected() or 0) - start < LEAST:
+        if self.most == 1 or (self.source.expected() or 0) - start < MIN_SPLIT_SIZE:
             return self.source.open(start, again, stop)
-        first = ResumingFetch.begin(self.digest, self.source.open, start, start + PART, again=again)
+        first = ResumingFetch.begin(self.digest, self.source.open, start, start + PART_SIZE, again=again)
         return first if not first.bounded or first.size is None else _Parts(self, first, first.size)
 
 
@@ -90,7 +90,7 @@ class _Parts:
         self._source = ranges.source
         self._pace = RequestPace(ranges.most, ranges.clock())
         self._current: BlobStream = first
-        self._next = min(first.start + PART, size)
+        self._next = min(first.start + PART_SIZE, size)
         self._ahead: deque[_Part] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -111,7 +111,7 @@ class _Parts:
             yield from self._current
 
     def close(self) -> None:
-        """Let go of everything; requests ahead end with what they read next."""
+        """Drop everything; requests ahead end with their next read."""
         with self._changed:
             self._closed = True
         while self._ahead:
@@ -121,7 +121,7 @@ class _Parts:
     def _ask_ahead(self) -> None:
         """Ask for as many parts ahead as are worth it now, besides the one whose turn it is."""
         while len(self._ahead) < self._width() - 1 and self._next < self._end and self._ranges.budget.take():
-            part = _Part(self._next, min(self._next + PART, self._end))
+            part = _Part(self._next, min(self._next + PART_SIZE, self._end))
             self._next = part.stop
             self._ahead.append(part)
             name = f"part {part.start} of {self._digest}"
@@ -148,7 +148,7 @@ class _Parts:
             yield chunk
             self._ask_ahead()
         if at < part.stop:
-            # Resumed by one request; whatever is wrong is then its own error.
+            # It is resumed by one request, which then raises the error if there still is one.
             raise UpstreamUnavailable(f"a request ahead ended at byte {at} of {self._digest}") from part.error
 
     def _fetch(self, part: _Part) -> None:
@@ -174,7 +174,7 @@ class _Parts:
                 self._changed.notify_all()
 
     def _put(self, part: _Part, chunk: bytes) -> bool:
-        """Keep a chunk until its turn; False where nobody waits for it any more."""
+        """Keep a chunk until its turn; return False if nobody waits for it any more."""
         with self._changed:
             if self._closed:
                 return False

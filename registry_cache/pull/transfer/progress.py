@@ -17,13 +17,13 @@ from registry_cache.pull.source import STALL_TIMEOUT_SECONDS
 from registry_cache.pull.target import Owner
 from registry_cache.store.disk import ReadHandle
 
-# A blob of up to so many bytes is shown after its commit, whole: it comes in one piece anyway, and where that piece was
-# wrong its readers then get what the second try brings, or an error with a status. Most configs are smaller.
-SHOWN_WHOLE = 32 * 1024
+# A blob of up to this size is shown whole after its commit. It comes in one piece anyway; if that was wrong, readers
+# get what the second try brings, or an error with a status. Most image configurations are smaller.
+SHOW_WHOLE_SIZE = 32 * 1024
 
-# A blob of up to so many bytes is kept before its last byte is shown: it takes a moment, and who asks for it again at
-# once has a hit. The commit of a larger one takes as long as the disk does, and nobody has to wait for that.
-KEPT_FIRST = 8 * 1024 * 1024
+# A blob of up to this size is committed before its last byte is shown: that is quick, and a client that asks again at
+# once gets a hit. The commit of a larger one takes as long as the disk does, and nobody should wait for that.
+COMMIT_FIRST_SIZE = 8 * 1024 * 1024
 
 
 class _State(Enum):
@@ -36,7 +36,9 @@ class _State(Enum):
 class TransferProgress:
     """The transfer of ``digest``. ``readers`` is kept by ``Transfers``, under its own lock.
 
-    ``led_here`` tells that this process asked upstream, and did not only read along with another that did.
+    ``led_here``: this process asked upstream, instead of reading what another one brings. ``verified``: all bytes are
+    there and right, whether the disk keeps them or not. ``owner``: for whom upstream is asked, whose access an answer
+    proves and whose an error is; None if unknown. ``size`` of the whole in bytes, None where nobody says.
     """
 
     def __init__(self, digest: Digest) -> None:
@@ -47,17 +49,17 @@ class TransferProgress:
         self._changed = threading.Condition()
         self._state = _State.WAITING
         self._error: RegistryError | None = None
-        self._file: ReadHandle | None = None
+        self.file: ReadHandle | None = None
         self._available = 0
-        self._verified = False
-        self._size: int | None = None
-        self._owner: Owner | None = None
+        self.verified = False
+        self.size: int | None = None
+        self.owner: Owner | None = None
 
     # Readers.
 
     def wait_for_leader(self) -> None:
         """Return when it is known for whom upstream is asked, or when the transfer has ended. Raises Cut."""
-        self._wait(lambda: self._owner is not None or self._state is not _State.WAITING)
+        self._wait(lambda: self.owner is not None or self._state is not _State.WAITING)
 
     def wait_for_answer(self) -> None:
         """Return when upstream's answer is known to whoever leads; raise the error if it is one."""
@@ -89,11 +91,11 @@ class TransferProgress:
         """Return, like ``read``, where these bytes are. Raises Cut."""
         self._wait(
             lambda: (
-                self._available > offset or self.verified or self.ended or (file is not None and file is not self._file)
+                self._available > offset or self.verified or self.ended or (file is not None and file is not self.file)
             )
         )
         with self._changed:
-            now, available, error = self._file, self._available, self.error
+            now, available, error = self.file, self._available, self.error
         if now is None or (file is not None and now is not file):
             raise Cut(error or UpstreamTimeout(f"the bytes of {self.digest} were wrong; they are fetched again"))
         if error and available <= offset:
@@ -122,51 +124,32 @@ class TransferProgress:
         return self._state is _State.COMMITTED
 
     @property
-    def verified(self) -> bool:
-        """All bytes are there, and right, whether the disk keeps them or not."""
-        return self._verified
-
-    @property
-    def owner(self) -> Owner | None:
-        """Upstream and repository that are asked, whose access an answer proves and an error is; None if unknown."""
-        return self._owner
-
-    @property
     def error(self) -> RegistryError | None:
-        """What the transfer ended with; None while it has not, and where it brought all its readers want."""
-        return None if self._verified else self._error
-
-    @property
-    def size(self) -> int | None:
-        """Bytes of the whole; None where nobody says."""
-        return self._size
-
-    @property
-    def file(self) -> ReadHandle | None:
-        return self._file
+        """What the transfer ended with; None while it runs, and where it brought all bytes."""
+        return None if self.verified else self._error
 
     # The transfer.
 
-    def led_by(self, owner: Owner) -> None:
-        """Upstream is being asked for ``owner``."""
+    def set_owner(self, owner: Owner) -> None:
+        """Say that upstream is being asked for ``owner``."""
         with self._changed:
             if self._state is _State.WAITING:
-                self._owner = owner
+                self.owner = owner
                 self._changed.notify_all()
 
     def answer(self, owner: Owner, size: int | None, file: ReadHandle) -> None:
-        """Upstream has answered; bytes of ``file`` may be read as they come."""
+        """Say that upstream has answered; bytes of ``file`` may be read as they come."""
         with self._changed:
-            if file is not self._file:
+            if file is not self.file:
                 # A new leader's file may hold less than the old one's did.
                 self._available = 0
-            self._state, self._owner, self._size, self._file = _State.GROWING, owner, size, file
+            self._state, self.owner, self.size, self.file = _State.GROWING, owner, size, file
             self._changed.notify_all()
 
     def advance(self, size: int) -> bool:
-        """There are ``size`` bytes now; return whether readers may have more than before."""
+        """Say that there are ``size`` bytes now; return whether readers may have more than before."""
         # All but the last: a complete response must be a verified one (byte-safety rule 4).
-        shown = size - 1 if self._size is None or self._size > SHOWN_WHOLE else 0
+        shown = size - 1 if self.size is None or self.size > SHOW_WHOLE_SIZE else 0
         if shown <= self._available:
             return False
         with self._changed:
@@ -174,35 +157,35 @@ class TransferProgress:
             self._changed.notify_all()
         return True
 
-    def verify(self, size: int) -> bool:
-        """The bytes are verified, all ``size`` of them, and may be read before the disk has them; return if new."""
-        if self._verified:
+    def show_verified(self, size: int) -> bool:
+        """Say that all ``size`` bytes are verified, and may be read before the commit; return whether that is new."""
+        if self.verified:
             return False
         with self._changed:
-            self._verified, self._size, self._available = True, size, size
+            self.verified, self.size, self._available = True, size, size
             self._changed.notify_all()
         return True
 
-    def restart(self) -> None:
-        """What was read so far was wrong: its readers are cut, those who have read nothing yet wait on."""
+    def cut_readers(self) -> None:
+        """Cut those who have read bytes, for they were wrong; readers who have none yet go on waiting."""
         with self._changed:
-            self._file, self._available = None, 0
+            self.file, self._available = None, 0
             self._state = _State.WAITING
             self._changed.notify_all()
 
     def commit(self, file: ReadHandle, size: int) -> None:
-        """The bytes of ``file`` are verified, all ``size`` of them."""
+        """Say that ``file`` is committed, with ``size`` bytes."""
         with self._changed:
-            self._state, self._file, self._size, self._available = _State.COMMITTED, file, size, size
-            self._verified = True
+            self._state, self.file, self.size, self._available = _State.COMMITTED, file, size, size
+            self.verified = True
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Let go of the file: the transfer has ended, and nobody reads any more."""
-        self._file, self.hashes = None, PrefixHashes(self.digest)
+        """Close the file: the transfer has ended, and nobody reads any more."""
+        self.file, self.hashes = None, PrefixHashes(self.digest)
 
     def fail(self, error: RegistryError, owner: Owner | None) -> None:
-        """The transfer has ended in ``error``, which is ``owner``'s."""
+        """End the transfer with ``error``, which is ``owner``'s."""
         with self._changed:
-            self._state, self._error, self._owner = _State.FAILED, error, owner or self._owner
+            self._state, self._error, self.owner = _State.FAILED, error, owner or self.owner
             self._changed.notify_all()

@@ -8,7 +8,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.pull.source import BlobSource
 from registry_cache.pull.transfer.parallel_ranges import PartBudget
 from registry_cache.pull.transfer.progress import TransferProgress
-from registry_cache.pull.transfer.transfer import UNLIMITED, RoomKeeper, Transfer
+from registry_cache.pull.transfer.transfer import RoomKeeper, Transfer
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.partials import Partials
 
@@ -16,7 +16,7 @@ from registry_cache.store.partials import Partials
 class Transfers:
     """The transfers that this process leads, or has readers in."""
 
-    def __init__(self, blobs: Blobs, partials: Partials, room: RoomKeeper = UNLIMITED) -> None:
+    def __init__(self, blobs: Blobs, partials: Partials, room: RoomKeeper | None = None) -> None:
         self._blobs = blobs
         self._partials = partials
         self._room = room
@@ -55,7 +55,7 @@ class Transfers:
             _close_if_over(progress)
 
     def _is_wanted(self, progress: TransferProgress) -> bool:
-        """Tell whether somebody reads; what nobody does is taken out, so that the next reader starts another."""
+        """Return whether somebody reads; what nobody does is taken out, so that the next reader starts another."""
         with self._mutex:
             if not progress.readers:
                 self._remove(progress)

@@ -1,4 +1,4 @@
-"""A transfer: the thread behind a transfer, which is nobody's request. Clients come and go, it stays.
+"""The thread that brings one blob here. It belongs to no request, so clients may come and go.
 
 It leads the download where it gets the claim, and else watches the leader in another process; when that one dies,
 whichever transfer gets the claim goes on behind its last byte.
@@ -17,40 +17,27 @@ from registry_cache.oci.digest import Digest
 from registry_cache.pull.source import BlobSource
 from registry_cache.pull.transfer.download import Download
 from registry_cache.pull.transfer.parallel_ranges import PartBudget
-from registry_cache.pull.transfer.progress import KEPT_FIRST, TransferProgress
+from registry_cache.pull.transfer.progress import COMMIT_FIRST_SIZE, TransferProgress
 from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.disk import ReadHandle
 from registry_cache.store.partials import Claim, DownloadStatus, Partial, Partials, failed_status
 
-# A watcher looks this often at what another process' leader wrote: soon after something came, later seldom.
+# How often a watcher looks at what another process' leader wrote: often after something came, then less.
 _FIRST_POLL, _LAST_POLL = 0.005, 0.05
 
 _log = Log(__name__)
 
 
 class RoomKeeper(Protocol):
-    """Who sees to it that there is room for blobs; returns at once."""
+    """Makes room for blobs; its methods return at once."""
 
     def expect(self, size: int) -> None:
-        """Hear that ``size`` bytes are about to be stored. Raises StoreFull where they would never fit."""
+        """Called when ``size`` bytes are about to be stored. Raises StoreFull where they would never fit."""
 
     def full(self, digest: Digest, size: int | None) -> None:
-        """Hear that the disk refused the blob, of ``size`` bytes, None where that is not known."""
-
-
-class _Unlimited:
-    """Where nobody sees to it."""
-
-    def expect(self, size: int) -> None:
-        """There is room."""
-
-    def full(self, digest: Digest, size: int | None) -> None:
-        """There is none, and nobody makes any."""
-
-
-UNLIMITED = _Unlimited()
+        """Called when the disk refused the blob, of ``size`` bytes, None where that is not known."""
 
 
 class Transfer:
@@ -62,7 +49,7 @@ class Transfer:
         source: BlobSource,
         blobs: Blobs,
         partials: Partials,
-        room: RoomKeeper = UNLIMITED,
+        room: RoomKeeper | None = None,
         ahead: PartBudget | None = None,
     ) -> None:
         self._progress = progress
@@ -85,7 +72,7 @@ class Transfer:
                     return
         except RegistryError as error:
             self._progress.fail(error, None)
-        except Exception as error:  # noqa: BLE001 — readers must learn of any end, or they wait in vain
+        except Exception as error:  # noqa: BLE001 — readers must learn of any end, or they wait for nothing
             _log.exception("a transfer ended with a defect", digest=self._progress.digest)
             self._progress.fail(
                 StoreError(f"the transfer of {self._progress.digest} broke: {type(error).__name__}"), None
@@ -98,11 +85,11 @@ class Transfer:
         leader = _Leader(self._progress, self._source, claim, self._room)
         self._progress.led_here = True
         try:
-            leader.asking()
+            leader.ask()
             with metrics.transferring():
                 Download(self._progress.digest, self._source, leader, ahead=self._ahead).run(claim.partial)
         except RegistryError as error:
-            leader.failed(error)
+            leader.fail(error)
             return
         try:
             self._blobs.grant(self._source.upstream, self._source.repository, self._progress.digest)
@@ -111,28 +98,28 @@ class Transfer:
             _log.debug("could not record a membership", digest=self._progress.digest, error=error)
         claim.remove_status()
         self._adopt_commit()
-        leader.arrived(self._progress.size)
+        leader.announce_size(self._progress.size)
 
     def _watch(self, wanted: Callable[[], bool]) -> bool:
-        """Follow the leader until nothing is new, perhaps because it is no more; False when not ``wanted``."""
+        """Follow the leader until nothing new comes, as when it has died; False when not ``wanted``."""
         pause = _FIRST_POLL
         while wanted():
             if self._adopt_commit():
                 return True
-            grown = self._adopt_partial()
+            has_new = self._adopt_partial()
             if self._progress.ended:
                 return True
             time.sleep(pause)
-            if not grown and pause >= _LAST_POLL:
+            if not has_new and pause >= _LAST_POLL:
                 return True
-            pause = _FIRST_POLL if grown else min(pause * 2, _LAST_POLL)
+            pause = _FIRST_POLL if has_new else min(pause * 2, _LAST_POLL)
         return False
 
     def _adopt_commit(self) -> bool:
         blob = self._blobs.open_any(self._progress.digest)
         if blob is None:
             return False
-        self._progress.commit(_kept(self._progress, blob.file), blob.size)
+        self._progress.commit(_reuse_handle(self._progress, blob.file), blob.size)
         return True
 
     def _adopt_failure(self) -> bool:
@@ -150,89 +137,90 @@ class Transfer:
         if status is None or status.error:
             return False
         if not status.answered:
-            progress.led_by((status.upstream, status.repository))
+            progress.set_owner((status.upstream, status.repository))
             return False
         if progress.file is not None and not progress.file.has_name():
-            # A second look: a leader that gives up says so before its bytes go. Those that go alone were wrong.
+            # A second look: a leader that gives up says so before it removes its bytes. Without that, they were wrong.
             if self._adopt_failure():
                 return False
-            progress.restart()
+            progress.cut_readers()
         file = progress.file or self._partials.open(progress.digest)
         if file is None:
             return False
         if progress.file is None or progress.size != status.size:
             progress.answer((status.upstream, status.repository), status.size, file)
         size = file.size()
-        # Not what a leader said that a power cut ended: its bytes may be others by now.
+        # Not a statement from before a power cut: the bytes may be different now.
         if status.verified and status.at >= self._began and status.size == size:
-            return progress.verify(size)
+            return progress.show_verified(size)
         return progress.advance(size)
 
 
 class _Leader:
-    """Tells our readers and, through the status, other processes how our own download comes along."""
+    """Tells our readers, and other processes through the status, how our own download goes."""
 
-    def __init__(self, progress: TransferProgress, source: BlobSource, claim: Claim, room: RoomKeeper) -> None:
+    def __init__(self, progress: TransferProgress, source: BlobSource, claim: Claim, room: RoomKeeper | None) -> None:
         self._progress = progress
         self._source = source
         self._claim = claim
         self._room = room
         self._owner = source.owner
-        self._told: int | None = -1
+        self._announced: int | None = -1
         self._expected = 0
 
-    def asking(self) -> None:
-        """Say for whom upstream is asked; others need not wait for an answer that is not theirs."""
-        self._progress.led_by(self._owner)
+    def ask(self) -> None:
+        """Say for whom upstream is asked: requests for another repository need not wait for that answer."""
+        self._progress.set_owner(self._owner)
         self._claim.publish(DownloadStatus(*self._owner, time.time(), answered=False))
 
-    def grown(self, partial: Partial, size: int | None) -> None:
-        if self._progress.file is None or size != self._told:
+    def on_bytes(self, partial: Partial, size: int | None) -> None:
+        if self._progress.file is None or size != self._announced:
             self._claim.publish(DownloadStatus(*self._owner, time.time(), size))
-            self._told = size
+            self._announced = size
             self._expect((size or 0) - partial.size)
-            self._progress.answer(self._owner, size, _kept(self._progress, partial.handle()))
+            self._progress.answer(self._owner, size, _reuse_handle(self._progress, partial.handle()))
         self._progress.advance(partial.size)
 
-    def arrived(self, size: int | None) -> None:
-        """All is here; announce the ``size`` that upstream did not tell before."""
-        if self._told is None:
+    def announce_size(self, size: int | None) -> None:
+        """Announce the ``size`` if upstream did not tell it before."""
+        if self._announced is None:
             with suppress(StoreFull):
                 self._expect(size or 0)
 
-    def verified(self, partial: Partial) -> None:
-        if partial.size > KEPT_FIRST:
-            self._progress.verify(partial.size)
-            self._tell(DownloadStatus(*self._owner, time.time(), partial.size, verified=True))
+    def on_verified(self, partial: Partial) -> None:
+        if partial.size > COMMIT_FIRST_SIZE:
+            self._progress.show_verified(partial.size)
+            self._publish(DownloadStatus(*self._owner, time.time(), partial.size, verified=True))
 
-    def restarted(self) -> None:
-        self._progress.restart()
+    def on_restart(self) -> None:
+        self._progress.cut_readers()
 
     def _expect(self, size: int) -> None:
-        """Announce, once, what is still to come."""
+        """Announce once how many bytes are still to come."""
         if size > self._expected:
-            self._room.expect(size - self._expected)
+            if self._room:
+                self._room.expect(size - self._expected)
             self._expected = size
 
-    def failed(self, error: RegistryError) -> None:
+    def fail(self, error: RegistryError) -> None:
         status = failed_status(*self._owner, error)
-        # What the disk refuses has been said, and is so for every blob.
+        # What the disk refuses has been logged already, and holds for every blob.
         say = _log.info if isinstance(error, StoreError) else _log.warning
         say("download failed", digest=self._progress.digest, repository=self._source.repository, error=error)
-        if isinstance(error, StoreFull) and _no_space(error.__cause__):
-            self._room.full(self._progress.digest, self._told if self._told != -1 else None)
-        # Before the bytes go: watchers take bytes that went without a word for wrong ones, and cut their readers.
-        told = self._tell(status)
+        if self._room and isinstance(error, StoreFull) and _is_full(error.__cause__):
+            self._room.full(self._progress.digest, self._announced if self._announced != -1 else None)
+        # Before the bytes are removed: if they vanish without a status, watchers take them for wrong and cut readers.
+        published = self._publish(status)
         try:
             # On a full disk the bytes so far would be in the way of every later blob, this one included.
             self._claim.discard(only_empty=not isinstance(error, StoreError))
         except StoreError as failure:
             _log.debug("could not discard a partial", digest=self._progress.digest, error=failure)
-        if not told:
-            self._tell(status)
+        if not published:
+            self._publish(status)
         self._progress.fail(error, self._owner)
 
-    def _tell(self, status: DownloadStatus) -> bool:
+    def _publish(self, status: DownloadStatus) -> bool:
         try:
             self._claim.publish(status)
         except StoreError as failure:
@@ -242,12 +230,12 @@ class _Leader:
         return True
 
 
-def _no_space(cause: BaseException | None) -> bool:
-    """Tell whether it is room that lacks: nothing is evicted for a disk that is broken or read-only."""
+def _is_full(cause: BaseException | None) -> bool:
+    """Return whether the disk is full: for one that is broken or read-only nothing is evicted."""
     return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def _kept(progress: TransferProgress, file: ReadHandle) -> ReadHandle:
+def _reuse_handle(progress: TransferProgress, file: ReadHandle) -> ReadHandle:
     """Return the handle that the readers of ``progress`` have, if it is one of the same file as ``file``.
 
     Another file means that theirs was wrong and fetched again, and cuts them; another handle must not: whoever takes

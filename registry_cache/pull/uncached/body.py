@@ -15,7 +15,7 @@ from registry_cache.pull.prefix_hash import HashedPlace, verified
 from registry_cache.pull.resume import ResumingFetch
 from registry_cache.pull.source import BlobSource
 from registry_cache.pull.uncached.registry import SharedStreams
-from registry_cache.pull.uncached.shared_window import LetGo, Piece, StreamReader
+from registry_cache.pull.uncached.shared_window import LeftStream, Piece, StreamReader
 from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log
 
@@ -23,7 +23,7 @@ _log = Log(__name__)
 
 
 class UncachedBlob:
-    """A blob on its way through. Close it. ``joined``: others had it coming already."""
+    """A blob that is streamed through. Close it. ``joined``: it was being streamed already."""
 
     stored = False
 
@@ -77,7 +77,7 @@ class UncachedBlob:
                     part, held = part[:-1], part[-1:]
                 if part:
                     yield part
-                # Also where nothing is sent, as before ``start``: others of a gevent worker must have their turn.
+                # Even where nothing is sent, as before ``start``: other greenlets of the worker must have their turn.
                 time.sleep(0)
         except RegistryError as error:
             raise Cut(error) from error
@@ -100,13 +100,13 @@ class UncachedBlob:
             self._closed()
 
     def _join(self, at: int | None) -> int | None:
-        """Have a stream with the byte ``at``, or else a request of our own; return what size upstream announced."""
+        """Join a stream that has byte ``at``, or start a request of our own; return the announced size."""
         self._reader, new = self._streams.join(self._digest, self._source, self._prove, at, self._after)
         self.joined = not new
         try:
             self._reader.stream.wait_for_answer(self._reader)
-        except LetGo:
-            # The repository that asked for it could not have it; ours may.
+        except LeftStream:
+            # The repository that the stream was started for has no access; ours may have.
             return self._go_alone(self._alone)
         return self._reader.stream.size
 
@@ -134,7 +134,7 @@ class UncachedBlob:
                 if piece is None:
                     return
                 self._compare(piece)
-            except LetGo as gone:
+            except LeftStream as gone:
                 _log.debug("going on without the others", digest=self._digest, at=gone.place.at)
                 self._go_alone(gone.place)
             else:
@@ -144,10 +144,10 @@ class UncachedBlob:
                 yield self._alone.at, data
 
     def _compare(self, piece: Piece) -> None:
-        """Raise LetGo where the stream's bytes before ``after`` are not those that our client has."""
+        """Raise LeftStream where the stream's bytes before ``after`` are not those that our client has."""
         after = self._after
         if after and piece.place.at <= after.at < piece.place.at + len(piece.data):
             here = piece.place.copy()
             here.add(memoryview(piece.data)[: after.at - here.at])
-            if not here.same(after):
-                raise LetGo(after.copy())
+            if not here.is_same(after):
+                raise LeftStream(after.copy())

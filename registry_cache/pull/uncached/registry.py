@@ -1,4 +1,4 @@
-"""The streams of one process: which one a reader of a blob that cannot be kept shares, or that it needs another."""
+"""The streams of one process: which one a new reader of an uncached blob shares, or whether it needs another."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from registry_cache.pull.prefix_hash import HashedPlace
 from registry_cache.pull.source import BlobSource
 from registry_cache.pull.uncached.shared_window import SharedStream, StreamReader
 
-# Bytes of one blob that are kept at most for those who come late or are slow.
-WINDOW = 16 * 1024 * 1024
-# Bytes in all windows of a process, about: on a full disk every blob has one.
-WINDOWS = 64 * 1024 * 1024
+# At most so many bytes of one blob are held for late and slow readers.
+WINDOW_SIZE = 16 * 1024 * 1024
+# About so many bytes are in all windows of a process: on a full disk every blob has one.
+ALL_WINDOWS_SIZE = 64 * 1024 * 1024
 
-# Seconds for which a disk that has refused a blob is not asked for room for it again, while others stream it. Longer,
-# and a blob that is always being read would never be kept again.
-REFUSED = 10.0
+# So long a disk that has refused a blob is not asked to store it again while others stream it. If this were longer, a
+# blob that is always being read would never be stored again.
+REFUSED_SECONDS = 10.0
 
 
 class SharedStreams:
-    """What this process streams through."""
+    """The streams of this process."""
 
-    def __init__(self, window: int = WINDOW) -> None:
+    def __init__(self, window: int = WINDOW_SIZE) -> None:
         self._window = window
         self._mutex = threading.Lock()
         self._streams: list[SharedStream] = []
@@ -61,19 +61,19 @@ class SharedStreams:
             if not reader.stream.leave(reader) and reader.stream in self._streams:
                 self._streams.remove(reader.stream)
 
-    def refused(self, digest: Digest) -> bool:
-        """Tell whether the disk has just refused the blob, and a stream can be joined instead of asking it again."""
+    def was_refused(self, digest: Digest) -> bool:
+        """Return whether the disk has just refused the blob, and a stream can be joined instead."""
         with self._mutex:
             stream = self._find(digest, 0, None)
-            return stream is not None and time.monotonic() < stream.began + REFUSED
+            return stream is not None and time.monotonic() < stream.began + REFUSED_SECONDS
 
     def _find(self, digest: Digest, at: int | None, after: HashedPlace | None) -> SharedStream | None:
         """Return the stream that begins first of those that have what is behind ``at``, or will have it."""
-        fit = [stream for stream in self._streams if stream.digest == digest and not stream.failed]
+        fit = [stream for stream in self._streams if stream.digest == digest and stream.error is None]
         if at is not None:
             fit = [stream for stream in fit if stream.begin <= at]
         if after is not None:
-            # Who was sent all before it can have what follows now, and must not wait until others have come so far.
+            # A reader that has all before it can get what follows now, and must not wait for others to come so far.
             fit = [stream for stream in fit if after.at <= stream.end + self._window]
         return min(fit, key=lambda stream: stream.begin, default=None)
 
@@ -85,4 +85,4 @@ class SharedStreams:
         return reader
 
     def _limit(self) -> int:
-        return min(self._window, WINDOWS // max(1, len(self._streams)))
+        return min(self._window, ALL_WINDOWS_SIZE // max(1, len(self._streams)))

@@ -23,12 +23,12 @@ from registry_cache.pull.target import Owner
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.single_flight import raise_own
 
-# So long, in all, readers wait for slower ones: dockerd and containerd give up after some tens of seconds without
-# a byte, and less would part readers whose lines only stutter.
+# How long, in all, readers wait for slower ones. dockerd and containerd give up after some tens of seconds without a
+# byte; less would part readers whose lines only stutter.
 SLOWER_TIMEOUT_SECONDS = 5.0
 
-# Seconds between two looks at who waits for whom.
-_LOOK = 0.25
+# Between two looks at which readers wait for slower ones.
+_LOOK_SECONDS = 0.25
 
 _log = Log(__name__)
 
@@ -41,7 +41,7 @@ class Piece:
     data: bytes
 
 
-class LetGo(Exception):
+class LeftStream(Exception):
     """This reader goes on by itself, from ``place``, which is where the next piece would have begun."""
 
     def __init__(self, place: HashedPlace) -> None:
@@ -50,7 +50,7 @@ class LetGo(Exception):
 
 
 class _Abandoned(Exception):
-    """Nobody reads any more."""
+    """The stream has no reader left."""
 
 
 class StreamReader:
@@ -61,11 +61,14 @@ class StreamReader:
         self.owner = owner
         self.number = number
         self.waiting = False
-        self.let_go: HashedPlace | None = None
+        self.left_at: HashedPlace | None = None
 
 
 class SharedStream:
-    """The transfer of ``digest`` from ``begin`` on, by ``source``; ``limit()`` bytes may be in the window now."""
+    """The transfer of ``digest`` from ``begin`` on, by ``source``; ``limit()`` bytes may be in the window now.
+
+    The window holds the bytes from ``begin`` to ``end``.
+    """
 
     def __init__(self, digest: Digest, source: BlobSource, begin: HashedPlace, limit: Callable[[], int]) -> None:
         self.digest = digest
@@ -81,26 +84,12 @@ class SharedStream:
         self._pieces: deque[Piece] = deque()
         self._first = 0
         self._held = 0
-        self._begin = self._end = begin.at
+        self.begin = self.end = begin.at
         self._readers: set[StreamReader] = set()
         self._waited = 0.0
         self._answered = False
         self._ended = False
-        self._error: RegistryError | None = None
-
-    @property
-    def begin(self) -> int:
-        """Where the window begins, in bytes from the blob's begin."""
-        return self._begin
-
-    @property
-    def end(self) -> int:
-        """Where the window ends, in bytes from the blob's begin."""
-        return self._end
-
-    @property
-    def failed(self) -> bool:
-        return self._error is not None
+        self.error: RegistryError | None = None
 
     # Readers.
 
@@ -112,7 +101,7 @@ class SharedStream:
             return reader
 
     def leave(self, reader: StreamReader) -> bool:
-        """Forget ``reader``; return whether any is left. Without, the transfer ends."""
+        """Forget ``reader``; return whether any is left: without readers the transfer ends."""
         with self._mutex:
             self._readers.discard(reader)
             self._moved.notify_all()
@@ -124,13 +113,13 @@ class SharedStream:
             return self._place_of(reader).at
 
     def wait_for_answer(self, reader: StreamReader) -> None:
-        """Return when upstream has answered. Raises LetGo, or the error that it answered."""
+        """Return when upstream has answered. Raises LeftStream, or the error that it answered."""
         with self._mutex:
             self._wait(reader, lambda: self._answered or self._ended)
             self._stop(reader, drained=not self._answered)
 
     def take(self, reader: StreamReader) -> Piece | None:
-        """Return the next piece, None at the verified end. Raises LetGo, or the error that the transfer ended with."""
+        """Return the next piece, None at the verified end. Raises LeftStream, or the error that ended the transfer."""
         with self._mutex:
             self._wait(reader, lambda: self._has(reader) or self._ended)
             self._stop(reader, drained=not self._has(reader))
@@ -138,7 +127,7 @@ class SharedStream:
                 return None
             piece = self._pieces[reader.number - self._first]
             reader.number += 1
-            if reader.number == self._first + 1 and not self._needed():
+            if reader.number == self._first + 1 and not self._first_is_needed():
                 self._moved.notify_all()
             return piece
 
@@ -146,24 +135,24 @@ class SharedStream:
         return reader.number < self._first + len(self._pieces)
 
     def _stop(self, reader: StreamReader, drained: bool) -> None:
-        if reader.let_go:
-            raise LetGo(reader.let_go)
-        if self._error and drained:
-            raise_own(self._error)
+        if reader.left_at:
+            raise LeftStream(reader.left_at)
+        if self.error and drained:
+            raise_own(self.error)
 
     def _wait(self, reader: StreamReader, ready: Callable[[], bool]) -> None:
-        while not ready() and not reader.let_go:
-            before = self._end
+        while not ready() and not reader.left_at:
+            before = self.end
             reader.waiting = True
             moved = self._grown.wait(STALL_TIMEOUT_SECONDS)
             reader.waiting = False
-            if not moved and before == self._end:
+            if not moved and before == self.end:
                 raise UpstreamTimeout(f"the transfer of {self.digest} has not moved for {STALL_TIMEOUT_SECONDS:.0f} s")
 
     # The transfer.
 
     def run(self) -> None:
-        """ResumingFetch until the end, or until nobody reads any more."""
+        """Fetch until the end, or until nobody reads any more."""
         try:
             with closing(ResumingFetch.begin(self.digest, self._source.open, self._place.at)) as fetch:
                 self._answer(fetch.size)
@@ -175,7 +164,7 @@ class SharedStream:
         except RegistryError as error:
             _log.info("a stream ended", digest=self.digest, repository=self._source.repository, error=error)
             self._finish(error)
-        except Exception as error:  # noqa: BLE001 — readers must learn of any end, or they wait in vain
+        except Exception as error:  # noqa: BLE001 — readers must learn of any end, or they wait for nothing
             _log.exception("a stream ended with a defect", digest=self.digest)
             self._finish(UpstreamError(f"the transfer of {self.digest} broke: {type(error).__name__}"))
 
@@ -192,27 +181,27 @@ class SharedStream:
                 raise _Abandoned
             self._pieces.append(Piece(self._place.copy(), data))
             self._held += len(data)
-            self._end += len(data)
+            self.end += len(data)
             self._grown.notify_all()
 
     def _make_room(self, size: int) -> bool:
         """Drop what every reader has taken, if there must be room; return whether there is. One piece always fits."""
         limit = self._limit()
-        while self._pieces and self._held + size > limit and not self._needed():
+        while self._pieces and self._held + size > limit and not self._first_is_needed():
             data = self._pieces.popleft().data
             self._first += 1
             self._held -= len(data)
-            self._begin += len(data)
+            self.begin += len(data)
         return not self._pieces or self._held + size <= limit
 
-    def _needed(self) -> bool:
-        """Tell whether somebody has yet to take the first piece."""
+    def _first_is_needed(self) -> bool:
+        """Return whether a reader has yet to take the first piece."""
         return any(reader.number == self._first for reader in self._readers)
 
     def _await_move(self) -> None:
-        """Wait a moment for the slowest; where others have waited for them for too long, let them part."""
+        """Wait a moment for the slowest readers; where others have waited for them too long, part them."""
         waited, began = bool(self._waiting()), time.monotonic()
-        self._moved.wait(_LOOK)
+        self._moved.wait(_LOOK_SECONDS)
         waiting = self._waiting()
         if waited and waiting:
             self._waited += time.monotonic() - began
@@ -223,28 +212,28 @@ class SharedStream:
         return [reader for reader in self._readers if reader.waiting and not self._has(reader)]
 
     def _part(self, waiting: list[StreamReader]) -> None:
-        """Let go of those who wait, or of those in the older half of the window, whichever are fewer."""
+        """Send off those who wait, or those in the older half of the window, whichever are fewer."""
         half = self._first + len(self._pieces) // 2
         slow = [reader for reader in self._readers if reader.number <= max(self._first, half - 1)]
         for reader in min(slow, waiting, key=len):
-            self._release(reader)
+            self._send_off(reader)
         self._waited = 0.0
         self._grown.notify_all()
 
-    def _release(self, reader: StreamReader) -> None:
-        reader.let_go = self._place_of(reader).copy()
+    def _send_off(self, reader: StreamReader) -> None:
+        reader.left_at = self._place_of(reader).copy()
         self._readers.discard(reader)
 
     def _place_of(self, reader: StreamReader) -> HashedPlace:
-        if reader.let_go:
-            return reader.let_go
+        if reader.left_at:
+            return reader.left_at
         return self._pieces[reader.number - self._first].place if self._has(reader) else self._place
 
     def _finish(self, error: RegistryError | None) -> None:
-        """Tell the readers of the end. Only who asked for it fails by it, and who may have been sent wrong bytes."""
+        """Tell the readers of the end. It fails only those who asked for it, or who may have been sent wrong bytes."""
         with self._mutex:
-            self._error, self._ended = error, True
+            self.error, self._ended = error, True
             if error and not isinstance(error, UpstreamCorrupt):
                 for reader in [reader for reader in self._readers if reader.owner != self.owner]:
-                    self._release(reader)
+                    self._send_off(reader)
             self._grown.notify_all()

@@ -21,7 +21,7 @@ from registry_cache.errors import (
 )
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.source import MAX_FRUITLESS, MAX_TRIES, RETRY_TIMEOUT_SECONDS, BlobSource, RangeResponse
-from registry_cache.pull.transfer.download import MIN_SPEED, SPEED_WINDOW, Download
+from registry_cache.pull.transfer.download import MIN_BYTES_PER_SECOND, SPEED_WINDOW_SECONDS, Download
 from registry_cache.store.partials import Partial
 from registry_cache.upstream.client import Upstream
 from registry_cache.upstream.session import TLS, Timeouts
@@ -46,14 +46,14 @@ class Seen:
         self.sizes: list[int | None] = []
         self.restarts = 0
 
-    def grown(self, partial: Partial, size: int | None) -> None:
+    def on_bytes(self, partial: Partial, size: int | None) -> None:
         if not self.sizes or self.sizes[-1] != size:
             self.sizes.append(size)
 
-    def verified(self, partial: Partial) -> None:
+    def on_verified(self, partial: Partial) -> None:
         pass
 
-    def restarted(self) -> None:
+    def on_restart(self) -> None:
         self.restarts += 1
 
 
@@ -378,7 +378,7 @@ def test_a_trickle_is_dropped_and_resumed(store: Store, clock: Clock) -> None:
         def __iter__(self):  # type: ignore[no-untyped-def]
             for chunk in super().__iter__():
                 # A tenth of the least speed; a healthy connection is faster than any clock.
-                clock.now += 1000 / MIN_SPEED if len(script.starts) == 1 else 0
+                clock.now += 1000 / MIN_BYTES_PER_SECOND if len(script.starts) == 1 else 0
                 yield chunk
 
     def open_(start: int, again: bool, stop: int | None = None) -> Body:
@@ -387,7 +387,7 @@ def test_a_trickle_is_dropped_and_resumed(store: Store, clock: Clock) -> None:
 
     fetch(store, clock, BlobSource(HUB, APP, open_))
     assert len(script.starts) == 2
-    assert 0 < script.starts[1] <= 100 * (SPEED_WINDOW * MIN_SPEED / 1000 + 2)
+    assert 0 < script.starts[1] <= 100 * (SPEED_WINDOW_SECONDS * MIN_BYTES_PER_SECOND / 1000 + 2)
     assert script.open_bodies == 0
 
 

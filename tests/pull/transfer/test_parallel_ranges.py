@@ -113,12 +113,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything small, every connection slow, and every further request worth it."""
-    monkeypatch.setattr(parallel_ranges, "PART", PART)
-    monkeypatch.setattr(parallel_ranges, "LEAST", 4 * PART)
-    monkeypatch.setattr(concurrency, "FIRST_LOOK", PART // 2)
-    monkeypatch.setattr(concurrency, "FAST", float("inf"))
-    monkeypatch.setattr(concurrency, "WINDOW", 0.0)
-    monkeypatch.setattr(concurrency, "GAIN", 0.0)
+    monkeypatch.setattr(parallel_ranges, "PART_SIZE", PART)
+    monkeypatch.setattr(parallel_ranges, "MIN_SPLIT_SIZE", 4 * PART)
+    monkeypatch.setattr(concurrency, "FIRST_SAMPLE_SIZE", PART // 2)
+    monkeypatch.setattr(concurrency, "FAST_ENOUGH", float("inf"))
+    monkeypatch.setattr(concurrency, "WINDOW_SECONDS", 0.0)
+    monkeypatch.setattr(concurrency, "MIN_GAIN", 0.0)
     monkeypatch.setattr(source, "_FIRST_PAUSE", 0.0)
 
 
@@ -155,7 +155,7 @@ def test_every_byte_is_asked_for_and_sent_once() -> None:
 
 
 def assert_all_given_back(room: PartBudget) -> None:
-    for _ in range(parallel_ranges.MOST_AHEAD):
+    for _ in range(parallel_ranges.MAX_PARTS_AHEAD):
         assert room.take()
     assert not room.take()
 

@@ -13,7 +13,7 @@ from registry_cache.errors import BlobUnknown, StoreError, UpstreamCorrupt, Upst
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.transfer import progress as feeds
-from registry_cache.pull.transfer.progress import SHOWN_WHOLE, TransferProgress
+from registry_cache.pull.transfer.progress import SHOW_WHOLE_SIZE, TransferProgress
 from registry_cache.store.disk import ReadHandle
 from tests.harness.pull_rig import SECONDS, drain
 from tests.harness.store_rig import APP, HUB
@@ -74,7 +74,7 @@ def test_the_last_byte_waits_for_the_commit(whole: ReadHandle) -> None:
 
 
 def test_a_small_blob_is_shown_whole_and_after_its_commit(tmp_path: Path) -> None:
-    data = DATA[:SHOWN_WHOLE]
+    data = DATA[:SHOW_WHOLE_SIZE]
     small = opened(tmp_path / "small", data)
     feed = TransferProgress(Digest.of(data))
     feed.answer(OWNER, len(data), small)
@@ -95,7 +95,7 @@ def test_bytes_of_two_files_never_end_up_in_one_body(whole: ReadHandle, tmp_path
     feed.advance(50_000)
     file, _ = feed.read(None, 0, 100)
     other = opened(tmp_path / "other", DATA)
-    feed.restart()
+    feed.cut_readers()
     feed.answer(OWNER, len(DATA), other)
     feed.advance(50_000)
     with pytest.raises(Cut, match="wrong"):
@@ -125,7 +125,7 @@ def test_a_restart_cuts_who_has_read_and_lets_wait_who_has_not(whole: ReadHandle
     with ThreadPoolExecutor(2) as pool:
         reading = pool.submit(feed.read, whole, 60_000, 10)
         fresh = pool.submit(feed.read, None, 60_000, 10)
-        feed.restart()
+        feed.cut_readers()
         assert isinstance(reading.exception(SECONDS), Cut)
         assert not fresh.done()
         feed.commit(whole, len(DATA))

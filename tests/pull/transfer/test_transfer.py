@@ -358,7 +358,7 @@ class Commit:
 def test_nobody_waits_for_the_disk_to_keep_a_large_blob(
     processes: Both, upstream: FakeUpstream, store: Store, monkeypatch: pytest.MonkeyPatch, code: int | None
 ) -> None:
-    monkeypatch.setattr("registry_cache.pull.transfer.transfer.KEPT_FIRST", len(DATA) - 1)
+    monkeypatch.setattr("registry_cache.pull.transfer.transfer.COMMIT_FIRST_SIZE", len(DATA) - 1)
     upstream.faults.hold_at = HALF
     bodies = [process.pull.get(PullTarget(process.registry, APP), DIGEST).body for process in processes]
     with monkeypatch.context() as patched:
@@ -384,7 +384,7 @@ def test_nobody_waits_for_the_disk_to_keep_a_large_blob(
 def test_a_blob_without_a_length_ends_where_it_is_verified(
     processes: Both, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("registry_cache.pull.transfer.transfer.KEPT_FIRST", 0)
+    monkeypatch.setattr("registry_cache.pull.transfer.transfer.COMMIT_FIRST_SIZE", 0)
     upstream.faults.no_length = True
     with monkeypatch.context() as patched:
         commit = Commit(patched)

@@ -126,7 +126,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def impatient(patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_module, "SLOWER_TIMEOUT_SECONDS", 0.05)
-    monkeypatch.setattr(stream_module, "_LOOK", 0.01)
+    monkeypatch.setattr(stream_module, "_LOOK_SECONDS", 0.01)
 
 
 def test_readers_who_come_in_time_share_one_transfer() -> None:
@@ -307,13 +307,13 @@ def test_what_a_reader_has_been_sent_is_hashed_from_its_file(tmp_path: Path) -> 
     assert file is not None
     hashed = PrefixHashes(DIGEST)
     for at in (100, 5000, 5000, 70, 0):
-        assert hashed.place(file, at).same(behind(at))
+        assert hashed.place(file, at).is_same(behind(at))
     with pytest.raises(StoreError):
         hashed.place(file, SIZE + 1)
     path.write_bytes(DATA[::-1])
     again = ReadHandle.open(str(path))
     assert again is not None
-    assert hashed.place(again, 100).same(behind(100, DATA[::-1]))
+    assert hashed.place(again, 100).is_same(behind(100, DATA[::-1]))
 
 
 def test_an_error_before_the_first_byte_is_everybodys() -> None:
@@ -335,7 +335,7 @@ def test_readers_of_any_pace_and_range_get_right_bytes(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stream_module, "SLOWER_TIMEOUT_SECONDS", 0.002)
-        patch.setattr(stream_module, "_LOOK", 0.001)
+        patch.setattr(stream_module, "_LOOK_SECONDS", 0.001)
         registry, streams = Registry(chunk=max(chunk, 200)), SharedStreams(window)
         wanted = [(start, min(SIZE, start + length)) for start, length in ranges]
         clients = [Client(join(streams, registry), *each) for each in wanted]
