@@ -17,13 +17,13 @@ import gevent
 from gevent import socket
 from gunicorn import util
 from gunicorn.arbiter import Arbiter
-from gunicorn.http import wsgi
+from gunicorn.http import message, wsgi
 from gunicorn.sock import TCP6Socket, TCPSocket
 from gunicorn.workers import ggevent
 from prometheus_client import values
 
 from registry_cache.runtime.connection import ENVIRON_KEY
-from registry_cache.server import bad_request, send_timeout
+from registry_cache.server import bad_request, request_caches, send_timeout
 from registry_cache.server.dependency_check import Internal, check
 from registry_cache.server.response import HeadBuffer
 
@@ -40,6 +40,7 @@ _VALUES = "prometheus_client.values"
 _SIGNAL = ("self", "sig", "frame")
 _HANDLE = ("self", "listener", "client", "addr")
 _HANDLE_REQUEST = ("self", "listener_name", "req", "sock", "addr")
+_ALLOWED = ("ip_str", "allow_list", "networks")
 _WRITE_ERROR = ("sock", "status_int", "reason", "mesg")
 
 INTERNALS = (
@@ -83,6 +84,9 @@ INTERNALS = (
     Internal(f"{_WSGI}:Response.sent", "parts of files", None, "write", instance=True),
     Internal(f"{_WSGI}:Response.response_length", "parts of files", None, "write", instance=True),
     Internal("gunicorn.config:Config.__getattr__", "settings without a call", ("self", "name")),
+    Internal("gunicorn.util:http_date", "one date a second", ("timestamp",), f"{_WSGI}:Response.default_headers"),
+    Internal(f"{_WSGI}:WSGIErrorsWrapper", "one stream of errors", ("cfg",), "base_environ"),
+    Internal("gunicorn.http.message:_ip_in_allow_list", "peers that are believed", _ALLOWED),
     # Connections.
     Internal(f"{_SOCKET}._wait", "clients that read nothing", None, "send"),
     Internal(f"{_TLS_SOCKET}._wait", "clients that read nothing", None, "send"),
@@ -203,6 +207,7 @@ class GunicornWorker(ggevent.GeventWorker):
         wsgi.Response = Response
         util.write_error = write_error
         remember_settings(self.cfg)
+        cache_per_request_work()
 
     def server_class(self, listener: Any, spawn: Any, ssl_context: Any = None, **_: Any) -> Any:
         """Called by gunicorn as the class of a server for ``listener``."""
@@ -340,6 +345,13 @@ def remember_settings(settings: Any) -> None:
     """
     names = settings.settings.keys() - {"graceful_timeout"}
     vars(settings).update({name: settings.settings[name].get() for name in names})
+
+
+def cache_per_request_work() -> None:
+    """Let this process work out once what gunicorn does for each request."""
+    util.http_date = request_caches.once_a_second(util.http_date)
+    message._ip_in_allow_list = request_caches.once_a_peer(message._ip_in_allow_list)
+    wsgi.WSGIErrorsWrapper = request_caches.one_stream(wsgi.WSGIErrorsWrapper)
 
 
 def begin_tls(socket_class: type[Any], client: Any, context: Any) -> Any:

@@ -1,6 +1,8 @@
 """What the dependencies do inside and we rely on: all of it is checked at the start, and does here what we believe."""
 
 import ast
+import io
+import ipaddress
 import re
 import subprocess
 import sys
@@ -12,13 +14,15 @@ from unittest import mock
 
 import gevent
 import pytest
+from gunicorn import util
 from gunicorn.config import Config
+from gunicorn.http import message, wsgi
 from gunicorn.workers.ggevent import GeventWorker
 
 import registry_cache
 from registry_cache.commands import serve
 from registry_cache.server.dependency_check import DependencyChanged, Internal, check, find
-from registry_cache.server.gunicorn_internals import INTERNALS, Response, remember_settings
+from registry_cache.server.gunicorn_internals import INTERNALS, Response, cache_per_request_work, remember_settings
 from registry_cache.server.worker import Worker
 from tests.harness.checkout import REPOSITORY
 
@@ -157,6 +161,49 @@ def test_how_long_a_stop_takes_can_still_be_set(settings: Config) -> None:
     settings.set("graceful_timeout", 4321)
 
     assert settings.graceful_timeout == 4321
+
+
+@pytest.fixture
+def cached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that works out once what requests share, until the test ends."""
+    for module, name in ((util, "http_date"), (message, "_ip_in_allow_list"), (wsgi, "WSGIErrorsWrapper")):
+        monkeypatch.setattr(module, name, getattr(module, name))
+    cache_per_request_work()
+
+
+def believed(settings: Config, address: str) -> bool:
+    allowed, networks = settings.forwarded_allow_ips, settings.forwarded_allow_networks()
+    return bool(message._ip_in_allow_list(address, allowed, networks))
+
+
+def test_which_peers_are_believed_is_found_out_once(settings: Config, cached: None) -> None:
+    with mock.patch.object(message.ipaddress, "ip_address", side_effect=ipaddress.ip_address) as parse:
+        for _ in range(3):
+            assert believed(settings, "10.1.2.3")
+            assert not believed(settings, "11.1.2.3")
+
+    assert parse.call_count == 2
+
+
+def test_another_list_is_another_answer(settings: Config, cached: None) -> None:
+    assert not message._ip_in_allow_list("10.1.2.3", ["::1"], [ipaddress.ip_network("::1")])
+
+    assert believed(settings, "10.1.2.3")
+
+
+def test_a_date_is_written_once_a_second(cached: None) -> None:
+    assert util.http_date(784111777.25) is util.http_date(784111777.75)
+    assert util.http_date(784111778) == "Sun, 06 Nov 1994 08:49:38 GMT"
+
+
+def test_errors_go_where_the_log_is_now(settings: Config, cached: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = wsgi.base_environ(settings)["wsgi.errors"]
+    assert wsgi.base_environ(settings)["wsgi.errors"] is errors
+    monkeypatch.setattr(sys, "stderr", opened_anew := io.StringIO())
+
+    errors.write("disk full\n")
+
+    assert opened_anew.getvalue() == "disk full\n"
 
 
 def test_a_head_leaves_with_the_first_part_of_its_body(settings: Config) -> None:
