@@ -10,7 +10,7 @@ from registry_cache.api import auth, blobs, health, hooks, listings, manifests, 
 from registry_cache.api.application import Application
 from registry_cache.config import Config
 from registry_cache.runtime import log
-from registry_cache.runtime import metrics as counted
+from registry_cache.runtime import metrics as runtime_metrics
 from registry_cache.runtime.trusted_proxies import Proxies
 from registry_cache.server import active_config
 from registry_cache.wiring import build
@@ -31,7 +31,7 @@ def create_app(config: Config) -> Flask:
     debug = config.http.debug.metrics if config.http.debug else None
     app.register_blueprint(metrics.blueprint(services.upstream_states, services.store_state, debug))
     app.register_blueprint(health.blueprint(services.readiness))
-    counted.serving()
+    runtime_metrics.set_serving()
     return app
 
 

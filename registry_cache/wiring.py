@@ -103,7 +103,9 @@ def build(config: Config) -> Services:
     blobs = Blobs(layout)
     records = Records(layout, blobs)
     flights = MachineFlights(layout)
-    disk_error_log.on_error = lambda error: metrics.store_refused(errno.errorcode.get(error.errno or 0, "unknown"))
+    disk_error_log.on_error = lambda error: metrics.count_store_failure(
+        errno.errorcode.get(error.errno or 0, "unknown")
+    )
     transfers = Transfers(blobs, Partials(layout), _keeper(config, layout))
     manifests = ManifestPull(records, flights, partial(datetime.now, UTC))
     return Services(
@@ -159,7 +161,7 @@ def _keeper(config: Config, layout: Layout) -> size_keeper.Keeper:
 
     def evict(needed: size_keeper.SpaceNeeded) -> int | None:
         blobs, size, pinned = process.run(needed)
-        metrics.evicted(blobs, size)
+        metrics.count_evictions(blobs, size)
         return pinned
 
     return size_keeper.Keeper(layout, bounds, evict)

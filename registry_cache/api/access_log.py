@@ -71,7 +71,7 @@ class Exchange:
         """Count the request and write its log line."""
         seconds, first_byte = time.monotonic() - self.began, self.ready - self.began
         if not self.quiet:
-            metrics.answered(self.kind, self.outcome, self.status, self.sent, first_byte, seconds)
+            metrics.count_answer(self.kind, self.outcome, self.status, self.sent, first_byte, seconds)
         say = _log.debug if self.quiet else _log.info
         say(
             "request",

@@ -68,7 +68,7 @@ class Guard:
 
     def _fail(self, user: str | None, address: str | None, reason: str) -> None:
         delay = self._slowdown.failed(address)
-        metrics.login_failed()
+        metrics.count_failed_login()
         _log.warning("login failed", client=address, user=user, reason=reason, delay=delay)
         if not self._waiting.acquire(blocking=False):
             raise TooManyRequests("too many failed logins at once; try again", retry_after=delay)

@@ -206,7 +206,7 @@ class StreamBody:
             chunk = next(self._chunks) if self._first is None else self._first
         except Cut as cut:
             self._exchange.error = cut.error.message
-            metrics.failed(cut.error)
+            metrics.count_error(cut.error)
             # The only error at which the server ends the connection without logging a traceback.
             raise ConnectionResetError(errno.ECONNRESET, cut.error.message) from cut
         self._first = None

@@ -93,7 +93,7 @@ def _check_path(raw: str) -> None:
 
 
 def _registry_error(error: RegistryError) -> Response:
-    metrics.failed(error)
+    metrics.count_error(error)
     if isinstance(error, TooManyRequests):
         error = _limited(error)
     response = error_response(error)

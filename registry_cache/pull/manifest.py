@@ -103,13 +103,13 @@ class ManifestPull:
         try:
             answer = self._revalidate(target, tag, stored, head)
         except (NotFound, Denied) as error:
-            metrics.revalidated(upstream, "gone" if isinstance(error, NotFound) else "denied")
+            metrics.count_revalidation(upstream, "gone" if isinstance(error, NotFound) else "denied")
             raise
         except (TooManyRequests, UpstreamError) as error:
-            metrics.revalidated(upstream, "unanswered")
+            metrics.count_revalidation(upstream, "unanswered")
             _log.warning("serving a stale tag", upstream=upstream, repository=target.repository, tag=tag, reason=error)
             return replace(_answer(Outcome.STALE, copy), checked_at=record.checked_at, reason=error.message)
-        metrics.revalidated(upstream, "same" if answer.outcome is Outcome.REVALIDATED else "moved")
+        metrics.count_revalidation(upstream, "same" if answer.outcome is Outcome.REVALIDATED else "moved")
         return answer
 
     def _revalidate(self, target: PullTarget, tag: Tag, stored: StoredManifest | None, head: bool) -> ManifestAnswer:

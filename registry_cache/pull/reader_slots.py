@@ -29,12 +29,12 @@ class ReaderSlots:
                     retry_after=1,
                 )
             self.taken += 1
-            metrics.readers(1)
+            metrics.change_readers(1)
 
     def give_back(self) -> None:
         with self._mutex:
             self.taken -= 1
-            metrics.readers(-1)
+            metrics.change_readers(-1)
 
     def chunk_size(self) -> int:
         """Return how many bytes a reader may hold now: the fewer, the more readers there are."""

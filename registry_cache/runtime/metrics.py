@@ -1,7 +1,7 @@
-"""What is counted while we serve, for Prometheus. Knows prometheus_client and nothing else of ours.
+"""Count what happens while we serve, for Prometheus.
 
-Others call the functions; each update takes a microsecond or two, so what labels lead to is looked up once and kept.
-Under gunicorn the numbers lie in files that all workers share (``scoreboard``), elsewhere in this process. What can be
+Each update takes a microsecond or two, so the child of a metric for given labels is looked up once. Under gunicorn the
+numbers lie in files that all workers share (``server.metrics_slots``), elsewhere in this process. What can be
 read off the disk at a scrape is not counted here: see ``api.metrics``.
 """
 
@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-# Of this process alone; a scrape under gunicorn reads the files of all.
+# Only this process; a scrape under gunicorn reads the files of all workers.
 REGISTRY = CollectorRegistry()
 
 # A hit takes a millisecond, a tag's HEAD a tenth of a second, a layer of gigabytes minutes.
@@ -97,7 +97,7 @@ def _of(metric: _Metric, *labels: str) -> _Metric:
     return metric.labels(*labels)
 
 
-def serving() -> None:
+def set_serving() -> None:
     """This process serves."""
     _workers.set(1)
     # What an alert waits for must be there as 0 first: from nothing to 1 is no increase to Prometheus.
@@ -106,7 +106,7 @@ def serving() -> None:
         _refused.labels(name)
 
 
-def answered(kind: str, outcome: str | None, status: int, size: int, first_byte: float, seconds: float) -> None:
+def count_answer(kind: str, outcome: str | None, status: int, size: int, first_byte: float, seconds: float) -> None:
     """A request has its answer: ``size`` bytes of body, of which the first was there after ``first_byte`` seconds."""
     word = outcome or "none"
     _of(_requests, kind, word, f"{status // 100}xx").inc()
@@ -116,55 +116,55 @@ def answered(kind: str, outcome: str | None, status: int, size: int, first_byte:
         _of(_served, word).inc(size)
 
 
-def failed(error: Exception) -> None:
+def count_error(error: Exception) -> None:
     """A client got ``error``, or its body was cut short by it."""
     _errors.labels(type(error).__name__).inc()
 
 
-def login_failed() -> None:
+def count_failed_login() -> None:
     """Somebody sent a wrong user name or password."""
     _logins_failed.inc()
 
 
-def asked(upstream: str, method: str, status: int | None, seconds: float) -> None:
+def count_upstream_request(upstream: str, method: str, status: int | None, seconds: float) -> None:
     """Upstream was asked and has answered after ``seconds``; ``status`` None where it has not."""
     _of(_asked, upstream).observe(seconds)
     _of(_answers, upstream, method, f"{status // 100}xx" if status else "error").inc()
 
 
-def fetched(upstream: str, size: int) -> None:
+def count_fetched_bytes(upstream: str, size: int) -> None:
     """``size`` bytes of a body have come from upstream."""
     _of(_fetched, upstream).inc(size)
 
 
-def revalidated(upstream: str, result: str) -> None:
+def count_revalidation(upstream: str, result: str) -> None:
     """A tag was asked for: ``same``, ``moved``, ``gone``, ``denied``, or ``unanswered``."""
     _of(_revalidations, upstream, result).inc()
 
 
-def uncached() -> None:
+def count_uncached_blob() -> None:
     """A blob is streamed through without being kept."""
     _uncached.inc()
 
 
-def evicted(blobs: int, size: int) -> None:
+def count_evictions(blobs: int, size: int) -> None:
     """The server's own pass has evicted ``blobs``, ``size`` bytes together."""
     _evicted.inc(blobs)
     _evicted_bytes.inc(size)
 
 
-def store_refused(errno_name: str) -> None:
+def count_store_failure(errno_name: str) -> None:
     """The disk has refused something."""
     _refused.labels(errno_name).inc()
 
 
-def readers(change: int) -> None:
+def change_readers(change: int) -> None:
     """So many clients more, or less, follow downloads."""
     _readers.inc(change)
 
 
 @contextmanager
-def transferring() -> Iterator[None]:
+def count_transfer() -> Iterator[None]:
     """A blob is downloaded inside."""
     _transfers.inc()
     try:

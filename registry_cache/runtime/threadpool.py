@@ -47,7 +47,7 @@ def start(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> Ca
 
 def _start(function: Callable[[], _T]) -> Callable[[], _T]:
     def call() -> tuple[list[_T], BaseException | None]:
-        _wait_your_turn()
+        _lower_priority()
         # gevent prints a traceback for what is raised in its pool, even if the caller expects it.
         try:
             return [function()], None
@@ -65,12 +65,12 @@ def _start(function: Callable[[], _T]) -> Callable[[], _T]:
     return wait
 
 
-def _wait_your_turn() -> None:
-    """Let this thread have its share of a core, but not at once by taking it from the thread that answers clients.
+def _lower_priority() -> None:
+    """Let this thread have its share of a core, but never take it from the thread that answers clients.
 
-    That one wakes ours, and on a busy machine would lose its core to it in the middle of a send.
+    That thread wakes ours, and on a busy machine would lose its core to it in the middle of a send.
     """
-    # Whatever else an operator gave the process stays; and where a sandbox forbids it, it goes without.
+    # Another policy that an operator gave the process stays; and if a sandbox forbids it, we do without.
     if os.sched_getscheduler(0) == os.SCHED_OTHER:
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

@@ -1,4 +1,4 @@
-"""Whose word is taken for where a request comes from: that of proxies on this machine, or of those that are named."""
+"""Which proxies are believed when they say where a request comes from: those on this machine, or those named."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DEFAULT = "127.0.0.1,::1"
 
 
 class Proxies:
-    """``named``: addresses and networks, with commas between; ``*`` for everybody. Names that are none are nobody's."""
+    """``named``: addresses and networks, with commas between; ``*`` for everybody. Anything else is ignored."""
 
     def __init__(self, named: str = DEFAULT) -> None:
         words = [word.strip() for word in named.split(",")]
@@ -23,10 +23,10 @@ class Proxies:
         return cls(environ.get(VARIABLE, DEFAULT))
 
     def client(self, peer: str, forwarded: str | None) -> str | None:
-        """Return the client's address, None where nobody tells it.
+        """Return the client's address, None if it is unknown.
 
         ``peer`` is empty behind a unix socket, where only a proxy can be. ``forwarded`` is X-Forwarded-For: its last
-        hop is the proxy's own word, those before it anybody's.
+        hop was written by the proxy, those before it by anybody.
         """
         if forwarded is None or not (not peer or self._believes(peer)):
             return peer or None

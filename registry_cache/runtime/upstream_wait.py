@@ -1,7 +1,7 @@
 """How long the request under way has waited for upstream's answers: to its own questions, and to shared ones.
 
-A request has its own watch, by its thread or greenlet; waits of threads that serve nobody in particular, such as a
-transfer's, are no request's. Waits inside of waits count once.
+A request has its own watch, by its thread or greenlet; waits of other threads, such as a transfer's, belong to no
+request. A wait within a wait counts once.
 """
 
 from __future__ import annotations

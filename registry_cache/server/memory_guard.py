@@ -15,20 +15,20 @@ from registry_cache.server.gunicorn_internals import Master
 
 # Several times what a worker takes that is full of readers.
 MOST_BYTES = 512 * 1024 * 1024
-LOOK_SECONDS = 10.0
+CHECK_SECONDS = 10.0
 
 _log = Log(__name__)
 
 
 class MemoryGuard:
-    """Called every second in the master; looks at its workers' memory now and then."""
+    """Called every second in the master; checks its workers' memory now and then."""
 
     def __init__(self) -> None:
-        self._looked = time.monotonic()
+        self._checked_at = time.monotonic()
 
     def __call__(self, master: Master) -> None:
-        if time.monotonic() - self._looked >= LOOK_SECONDS:
-            self._looked = time.monotonic()
+        if time.monotonic() - self._checked_at >= CHECK_SECONDS:
+            self._checked_at = time.monotonic()
             _replace_if_large(master)
 
 

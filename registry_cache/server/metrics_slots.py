@@ -1,7 +1,7 @@
 """Where gunicorn's workers keep their metrics: files in a folder of the master's, in memory.
 
-Each worker has a slot, a number that is the lowest that no other living worker has. Whoever takes a dead worker's slot
-goes on with its files: no count is lost, and there are never more files than workers lived at once.
+Each worker has a slot: the lowest number that no other living worker has. The next worker in a dead worker's slot goes
+on with its files: no count is lost, and there are never more files than workers lived at once.
 """
 
 from __future__ import annotations

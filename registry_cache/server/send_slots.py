@@ -84,7 +84,7 @@ class SendSlots:
             return
         self._taken.discard(slot)
         if self._queue:
-            # Given now, to whoever has waited longest: otherwise our own next block would come before them all.
+            # Given now to the one that has waited longest: otherwise our own next block would come before them all.
             following = next(iter(self._queue))
             self._take(following)
             self._queue.pop(following).set()

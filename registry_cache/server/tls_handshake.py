@@ -1,6 +1,6 @@
 """Shake hands by TLS, and tell a client that speaks plain HTTP to this port that it is wrong.
 
-A handshake that fails is a client's affair: a line in the log now and then, and no traceback.
+A failed handshake is a client's problem: a line in the log now and then, and no traceback.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from registry_cache.runtime.log import Log
 from registry_cache.server.bad_request import linger, refuse_plainly
 from registry_cache.server.gunicorn_internals import begin_tls
 
-# How long a handshake may take, all of it: a client does its part in one round trip or two, and whoever says nothing,
-# or a byte a second, holds a connection that long.
+# How long a whole handshake may take: a client does its part in one round trip or two, and one that sends nothing, or a
+# byte a second, holds a connection that long.
 HANDSHAKE_TIMEOUT_SECONDS = 10.0
 # A client that cannot get in tries again and again; one line in this time for each reason, of each address.
 _REPEAT_SECONDS = 300.0
@@ -49,7 +49,7 @@ class Handshakes:
 
     def __init__(self, socket_class: type[Any], context: Callable[[], ssl.SSLContext]) -> None:
         self._socket_class, self._context = socket_class, context
-        self._told: TTLCache[tuple[str, str], bool] = TTLCache(_MOST_REASONS, _REPEAT_SECONDS)
+        self._logged: TTLCache[tuple[str, str], bool] = TTLCache(_MOST_REASONS, _REPEAT_SECONDS)
 
     def wrap(self, client: Any, address: Any) -> Any | None:
         """Return the client's connection by TLS, for the caller to close; None if there is none. Ends ``client``."""
@@ -57,7 +57,7 @@ class Handshakes:
             with gevent.Timeout(HANDSHAKE_TIMEOUT_SECONDS, TimeoutError("not done in time")):
                 return self._shake(client) if _speaks_tls(client) else None
         except OSError as error:
-            self._failed(address, error)
+            self._log_failure(address, error)
             return None
         finally:
             # Without effect on a connection that took the descriptor over.
@@ -78,16 +78,16 @@ class Handshakes:
             failed.pop_all()
         return secure
 
-    def _failed(self, address: Any, error: OSError) -> None:
+    def _log_failure(self, address: Any, error: OSError) -> None:
         # A peer on a socket's file has no address.
         client = str(address[0]) if address else ""
         said = (getattr(error, "reason", None) or error.strerror or str(error)).replace("_", " ").lower()
         reason = _REASONS.get(said, said)
-        # Who connects and leaves, as probes of a port do every second, did not fail.
+        # A client that connects and leaves, as probes of a port do every second, did not fail.
         refused = isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError)
-        tell = _log.info if refused and (client, reason) not in self._told else _log.debug
+        tell = _log.info if refused and (client, reason) not in self._logged else _log.debug
         if refused:
-            self._told[client, reason] = True
+            self._logged[client, reason] = True
         tell("a TLS handshake failed", client=client, reason=reason)
 
 

@@ -61,7 +61,7 @@ class BlobBody:
         self._reads_ahead = bool(data) and self._read_size.size > MIN_READ
         if self._reads_ahead:
             acknowledge_unread(self.response, READ_AHEAD)
-        metrics.fetched(self.upstream, len(data))
+        metrics.count_fetched_bytes(self.upstream, len(data))
         return data
 
 

@@ -47,7 +47,7 @@ def read_document(upstream: str, what: str, response: requests.Response, limit: 
     bytes, UpstreamUnavailable where it is cut, UpstreamTimeout.
     """
     data = read_body(upstream, f"read {what}", response, limit + 1, timeout_seconds)
-    metrics.fetched(upstream, len(data))
+    metrics.count_fetched_bytes(upstream, len(data))
     if len(data) > limit:
         raise UpstreamError(f"{what} is over {limit // 2**20} MiB at {upstream}: more than this cache takes")
     length = content_length(response)

@@ -65,7 +65,7 @@ class Transport:
         except RegistryError as error:
             raise self._failure(question, error, was_redirected.is_set()) from error.__cause__
         finally:
-            metrics.asked(self.name, question.method, status, time.monotonic() - began)
+            metrics.count_upstream_request(self.name, question.method, status, time.monotonic() - began)
         return self._answer(question, response)
 
     def _converse(self, question: Question, was_redirected: threading.Event) -> requests.Response:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from registry_cache.server.certificates import LOOK_SECONDS, Certificates
+from registry_cache.server.certificates import CHECK_SECONDS, Certificates
 
 
 class Files:
@@ -32,7 +32,7 @@ class Files:
         self.loaded += 1
         return ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 
-    def context(self, after: float = LOOK_SECONDS) -> ssl.SSLContext:
+    def context(self, after: float = CHECK_SECONDS) -> ssl.SSLContext:
         self.seconds += after
         return self.certificates.context()
 
@@ -51,8 +51,8 @@ def test_a_change_is_seen_at_the_next_look(files: Files) -> None:
     before = files.context()
     files.change()
 
-    assert files.context(LOOK_SECONDS / 2) is before
-    assert files.context(LOOK_SECONDS / 2) is not before
+    assert files.context(CHECK_SECONDS / 2) is before
+    assert files.context(CHECK_SECONDS / 2) is not before
     assert files.loaded == 2
 
 

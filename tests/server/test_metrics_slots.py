@@ -42,8 +42,8 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = sys.argv[1]
 values.ValueClass = values.MultiProcessValue(lambda: int(sys.argv[2]))
 from registry_cache.runtime import metrics
 for _ in range(3):
-    metrics.answered("ping", None, 200, 2, 0.1, 0.1)
-metrics.readers(1)
+    metrics.count_answer("ping", None, 200, 2, 0.1, 0.1)
+metrics.change_readers(1)
 registry = CollectorRegistry()
 MultiProcessCollector(registry)
 labels = {"kind": "ping", "outcome": "none", "status": "2xx"}

@@ -199,7 +199,7 @@ import os, sys
 from gunicorn.app.wsgiapp import run
 from registry_cache.server import memory_guard
 file = sys.argv.pop(1)
-memory_guard.LOOK_SECONDS = 0.0
+memory_guard.CHECK_SECONDS = 0.0
 memory_guard.resident = lambda pid: os.path.exists(file) * (memory_guard.MOST_BYTES + 1)
 run()
 """

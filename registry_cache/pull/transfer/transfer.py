@@ -86,7 +86,7 @@ class Transfer:
         self._progress.led_here = True
         try:
             leader.ask()
-            with metrics.transferring():
+            with metrics.count_transfer():
                 Download(self._progress.digest, self._source, leader, ahead=self._ahead).run(claim.partial)
         except RegistryError as error:
             leader.fail(error)

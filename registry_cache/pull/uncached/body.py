@@ -61,7 +61,7 @@ class UncachedBlob:
             self._leave()
             raise
         self.size = size if announced is None else announced
-        metrics.uncached()
+        metrics.count_uncached_blob()
 
     def parts(self, start: int, stop: int | None, *, from_file: bool = False) -> Iterator[bytes]:
         """Yield the bytes; they are in no file. The last one comes after all are verified.
