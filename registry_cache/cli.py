@@ -1,6 +1,6 @@
 """The console script: ``registry-cache serve`` and its other verbs. Does not import flask, requests or gevent.
 
-Exit status 2 means a configuration or a command line that cannot be, with the report on standard error.
+Exit status 2 means a wrong configuration or command line, with the report on standard error.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 from registry_cache import __version__
 from registry_cache.commands import check, cleanup, config, export, import_, nginx, pin, serve, status, verify, warm
-from registry_cache.commands.command import Command
+from registry_cache.commands.command import Command, CommandError
 from registry_cache.config import ConfigError
+from registry_cache.errors import RegistryError
 
 COMMANDS: tuple[Command, ...] = (
     serve.COMMAND,
@@ -69,22 +70,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = arguments.run(arguments, environ)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read has seen enough, as `| head` does; Python would complain once more when it closes the stream.
+        # The reader has seen enough, as `| head` does. Python must not fail again when it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         if error.filename is not None:
             raise
-        # Of a file it would be a name: standard output is full, and would fail once more when Python closes it.
+        # An error without a file name is about standard output. Python must not fail again when it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         print(f"registry-cache: could not write to standard output: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        # As a shell reports a program that Ctrl-C has ended. What was under way is as after a kill: safe to do again.
+        # As a shell reports a program that Ctrl-C has ended. What was interrupted is safe to do again.
         return 128 + signal.SIGINT
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
+    except CommandError as error:
+        print(f"registry-cache: {error}", file=sys.stderr)
+        return error.exit_status
+    except RegistryError as error:
+        print(f"registry-cache: {error.message}", file=sys.stderr)
+        return 1
     return status
 
 

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import argparse
-import json
-import logging
-import sys
-from collections.abc import Mapping
+import contextlib
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from registry_cache.commands.command import Command, add_json_argument
-from registry_cache.config import load_config
+from registry_cache.commands.command import Command, CommandError, add_json_argument, print_report, silence_log
+from registry_cache.config import Config, UpstreamConfig, load_config
+from registry_cache.config.hosts import HUB
 from registry_cache.errors import RegistryError
+from registry_cache.oci.names import Reference, Repository, Tag, split_image_name
+from registry_cache.upkeep.check_text import CheckReport, CheckSubject, Step, line
+from registry_cache.upkeep.report import printable
+
+if TYPE_CHECKING:
+    from registry_cache.upstream.diagnose.check import UpstreamCheck
+
+# Docker Hub is asked for this image where none is named: everybody may read it.
+HUB_SAMPLE = "library/alpine:latest"
+# In so many repositories we look for a tag to ask another upstream for.
+_SAMPLED_REPOSITORIES = 100
+
+_References = list[tuple[Repository, Reference]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,29 +37,86 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Try the configuration against the store's disk and the real upstreams; costs no counted pull."""
-    from registry_cache.upkeep import check_text
-    from registry_cache.wiring import checks
-
-    # What the modules would log is what the steps say.
-    logging.getLogger("registry_cache").addHandler(logging.NullHandler())
+    silence_log()
+    config = load_config(environ, create=False)
     try:
-        planned = checks(load_config(environ, create=False), arguments.references)
+        wanted = _by_upstream(config, arguments.references)
     except RegistryError as error:
-        print(f"registry-cache: {error.message}", file=sys.stderr)
-        return 2
-    subjects = []
-    for each in planned:
-        subject = check_text.Subject(each.kind, each.name, each.place)
-        subjects.append(subject)
+        raise CommandError(error.message) from error
+    report = CheckReport()
+    for subject, steps in _checks(config, wanted):
+        report.subjects.append(subject)
         if not arguments.json:
-            print(check_text.title(subject))
-        for step in each.steps:
+            print(printable(f"{subject.name} ({subject.place})"))
+        for step in steps:
             subject.steps.append(step)
             if not arguments.json:
-                print(check_text.line(step), flush=True)
-    if arguments.json:
-        print(json.dumps(check_text.document(subjects), indent=2))
-    return 0 if all(subject.ok for subject in subjects) else 1
+                print(printable(line(step)), flush=True)
+    return print_report(report, as_json=arguments.json)
+
+
+def _by_upstream(config: Config, images: Sequence[str]) -> dict[str, _References]:
+    """Return what to ask each upstream for. Raises RegistryError for an image that no upstream can have."""
+    from registry_cache.wiring import upstreams
+
+    known = upstreams(config)
+    wanted: dict[str, _References] = {}
+    for image in images:
+        name, reference = split_image_name(image)
+        target = known.target(name, {})
+        wanted.setdefault(target.upstream.name, []).append((target.repository, reference))
+    if HUB not in wanted:
+        name, reference = split_image_name(HUB_SAMPLE)
+        wanted[HUB] = [(Repository(name), reference)]
+    return wanted
+
+
+def _checks(config: Config, wanted: Mapping[str, _References]) -> Iterator[tuple[CheckSubject, Iterable[Step]]]:
+    """Yield each subject and the steps that try it, while they are iterated over."""
+    from registry_cache.store.audit import selftest
+
+    yield CheckSubject("store", "store", str(config.root)), selftest.examine(config.root)
+    for each in config.upstreams:
+        keys = "proxy" if each is config.default_upstream else f"upstreams.{each.name}"
+        steps = _upstream_check(each, keys).run(wanted.get(each.name, []), _cached_tag(config.root, each.name))
+        yield CheckSubject("upstream", each.name, each.remote_url), steps
+
+
+def _upstream_check(config: UpstreamConfig, keys: str) -> UpstreamCheck:
+    from registry_cache.upstream.diagnose.check import UpstreamCheck
+    from registry_cache.upstream.diagnose.steps import CheckTarget
+    from registry_cache.wiring import account, session
+
+    target = CheckTarget(
+        name=config.name,
+        url=config.remote_url,
+        keys=keys,
+        proxy=config.http_proxy.reveal() if config.http_proxy else None,
+        account=bool(config.credential_helper or config.username),
+        ca=str(config.ca) if config.ca else None,
+        insecure=config.insecure,
+        realms=config.token_realms,
+    )
+    return UpstreamCheck(target, session(config), account(config))
+
+
+def _cached_tag(root: Path, upstream: str) -> _References:
+    """Return one tag of an upstream that is cached, if there is any."""
+    from registry_cache.store.blobs import Blobs
+    from registry_cache.store.layout import Layout
+    from registry_cache.store.records import Records
+
+    # The check of the store reports what is wrong with the store.
+    with contextlib.suppress(RegistryError):
+        layout = Layout.find(root)
+        if layout is None:
+            return []
+        records = Records(layout, Blobs(layout))
+        for name in itertools.islice(records.repositories(upstream), _SAMPLED_REPOSITORIES):
+            repository = Repository.parse(name)
+            if tags := records.tags(upstream, repository):
+                return [(repository, Tag.parse(tags[-1]))]
+    return []
 
 
 COMMAND = Command("check", "try store and upstreams, and say what is wrong and what to do", run, add_arguments)

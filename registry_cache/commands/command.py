@@ -1,8 +1,10 @@
-"""What a verb is, and what several of them share: the option --json, durations, a progress line."""
+"""What a verb is, and what several of them share: reports, errors, the options --json and --max-time, durations."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import logging
 import os
 import sys
 import time
@@ -10,14 +12,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import TextIO
 
 from registry_cache.config.durations import parse_duration
 from registry_cache.errors import StoreError
+from registry_cache.upkeep.report import Report, json_document, text_lines
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One verb. ``run`` gets the arguments and the environment and returns the exit status."""
+    """One verb. ``run`` gets the arguments and the environment and returns the exit status.
+
+    It may raise RegistryError and CommandError, which ``cli`` prints.
+    """
 
     name: str
     help: str
@@ -25,23 +32,35 @@ class Command:
     add_arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None
 
 
-class Progress:
-    """One line on a terminal, written over at most ten times a second."""
+class CommandError(Exception):
+    """A verb cannot do its work; the message says why. 2 is the exit status of a wrong command line."""
 
-    def __init__(self) -> None:
-        self._next = 0.0
+    def __init__(self, message: str, exit_status: int = 2) -> None:
+        super().__init__(message)
+        self.exit_status = exit_status
 
-    def __call__(self, doing: str, count: int) -> None:
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + 0.1
-            print(f"\r\x1b[K{doing}: {count}", end="", file=sys.stderr, flush=True)
 
-    def clear(self) -> None:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+def print_report(report: Report, *, as_json: bool, file: TextIO | None = None) -> int:
+    """Print a report and return its exit status.
+
+    Lines go to ``file``. Without one they go to standard output, or to standard error where something is wrong: a line
+    of cron with >/dev/null must still show that.
+    """
+    if as_json:
+        print(json.dumps(json_document(report), indent=2))
+    else:
+        for line in text_lines(report):
+            print(line, file=file or (sys.stderr if report.exit_status else sys.stdout))
+    return report.exit_status
+
+
+def silence_log() -> None:
+    """Print no log lines: the command's own lines say the same."""
+    logging.getLogger("registry_cache").addHandler(logging.NullHandler())
 
 
 def become_owner(root: Path) -> None:
-    """As root, be the user from now on who owns the store in ``root``: what we write there, that user must change.
+    """As root, continue as the user who owns the store in ``root``: that user must be able to change what we write.
 
     Raises StoreError where we may not.
     """
@@ -64,8 +83,18 @@ def add_json_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
 
 
-def duration(text: str) -> timedelta:
-    """Return what an argument such as ``10m`` means; for ``type=``."""
+def add_max_time_argument(parser: argparse.ArgumentParser, metavar: str, help_text: str) -> None:
+    """``max_time`` is then what ``deadline`` takes."""
+    parser.add_argument("--max-time", type=_duration, default=timedelta(days=365), metavar=metavar, help=help_text)
+
+
+def deadline(max_time: timedelta) -> Callable[[], bool]:
+    """Return what tells whether ``max_time`` is not over yet."""
+    end = time.monotonic() + max_time.total_seconds()
+    return lambda: time.monotonic() < end
+
+
+def _duration(text: str) -> timedelta:
     try:
         return parse_duration(text)
     except ValueError as error:

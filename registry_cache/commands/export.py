@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import argparse
-import json
-import logging
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry_cache.commands.command import Command, add_json_argument
-from registry_cache.commands.images import add_image_arguments, names, platforms, say
+from registry_cache.commands.command import Command, CommandError, add_json_argument, print_report, silence_log
+from registry_cache.commands.images import (
+    add_image_arguments,
+    image_finder,
+    listed_images,
+    make_warm,
+    print_line,
+    wanted_platforms,
+)
+from registry_cache.commands.progress import ProgressBar
 from registry_cache.config import Config, load_config
 from registry_cache.errors import ManifestUnknown, RegistryError, StoreError
 from registry_cache.oci.platform import Platform
+from registry_cache.upkeep.report import size
 
 if TYPE_CHECKING:
     from registry_cache.pull.images.export import StoredImage
 
-VERSION = 1
 STANDARD_OUTPUT = "-"
 
 _PLATFORM = "a platform to put in, or all, fetched where it is lacking; repeat it for several (default: what is stored)"
@@ -35,37 +42,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Write stored images into a tar, which is complete or not there; safe beside a running server."""
-    # What the modules would log is what the lines say.
-    logging.getLogger("registry_cache").addHandler(logging.NullHandler())
-    try:
-        listed, wanted = _checked(arguments), platforms(arguments)
-    except ValueError as error:
-        print(f"registry-cache: {error}", file=sys.stderr)
-        return 2
+    silence_log()
+    if arguments.to == STANDARD_OUTPUT and sys.stdout.isatty():
+        raise CommandError("an archive is nothing for a terminal: name a file, or pipe it on")
+    if arguments.to == STANDARD_OUTPUT and arguments.json:
+        raise CommandError("--json and the archive cannot both go to standard output: name a file by --to")
+    listed, wanted = listed_images(arguments), wanted_platforms(arguments)
+    if not listed:
+        raise CommandError(f"{arguments.file} lists no image")
     fetches = wanted is not None and not arguments.offline
     config, began = load_config(environ, create=fetches), time.monotonic()
     try:
-        found, size = _export(config, fetches, listed, wanted, arguments)
+        images, written = _export(config, fetches, listed, wanted, arguments)
     except RegistryError as error:
-        print(f"registry-cache: {error.message}; no archive was written", file=sys.stderr)
-        return 1
+        raise CommandError(f"{error.message}; no archive was written", 1) from error
     except KeyboardInterrupt:
-        print("registry-cache: stopped; no archive was written", file=sys.stderr)
-        return 3
-    _report(found, size, time.monotonic() - began, arguments)
-    return 0
-
-
-def _checked(arguments: argparse.Namespace) -> list[str]:
-    """Return the images. Raises ValueError where the command line cannot be."""
-    if arguments.to == STANDARD_OUTPUT and sys.stdout.isatty():
-        raise ValueError("an archive is nothing for a terminal: name a file, or pipe it on")
-    if arguments.to == STANDARD_OUTPUT and arguments.json:
-        raise ValueError("--json and the archive cannot both go to standard output: name a file by --to")
-    listed = names(arguments)
-    if not listed:
-        raise ValueError(f"{arguments.file} lists no image")
-    return listed
+        raise CommandError("stopped; no archive was written", 3) from None
+    report = ExportReport(arguments.to, images, written, time.monotonic() - began)
+    # Lines must not go where the archive goes.
+    file = sys.stderr if arguments.to == STANDARD_OUTPUT else sys.stdout
+    return print_report(report, as_json=arguments.json, file=file)
 
 
 def _export(
@@ -76,29 +72,33 @@ def _export(
     arguments: argparse.Namespace,
 ) -> tuple[list[StoredImage], int]:
     """Find the images and write them; return them by name, and the archive's bytes. Raises RegistryError."""
-    from registry_cache.commands.bar import Bar
+    from registry_cache.pull.images.export import Export
+    from registry_cache.store.blobs import Blobs
     from registry_cache.store.interchange.archive import ArchiveWriter, write_file_whole
-    from registry_cache.wiring import exporting, images_by_name
+    from registry_cache.store.layout import Layout
+    from registry_cache.store.records import Records
 
-    export = exporting(config, fetches=fetches)
-    if export is None:
+    warm = make_warm(config) if fetches else None
+    layout = Layout.find(config.root)
+    if layout is None:
         raise StoreError(f"there is no store in {config.root}: registry-cache warm makes one")
-    image = images_by_name(config)
+    blobs = Blobs(layout)
+    export, find_image = Export(Records(layout, blobs), blobs, warm), image_finder(config)
 
     def find(name: str) -> StoredImage:
-        with Bar(name, shown=not arguments.json) as bar:
-            return export.find(image(name), wanted, bar)
+        with ProgressBar(name, shown=not arguments.json) as bar:
+            return export.find(find_image(name), wanted, bar)
 
-    found = _all(listed, find)
-    with Bar(arguments.to, shown=not arguments.json) as bar:
+    found = _find_all(listed, find)
+    with ProgressBar(arguments.to, shown=not arguments.json) as bar:
         if arguments.to == STANDARD_OUTPUT:
             return found, export.write(found, ArchiveWriter(sys.stdout.fileno(), "standard output"), bar)
         with write_file_whole(Path(arguments.to)) as descriptor:
             return found, export.write(found, ArchiveWriter(descriptor, arguments.to), bar)
 
 
-def _all(listed: Sequence[str], find: Callable[[str], StoredImage]) -> list[StoredImage]:
-    """Return each image once, by name. Raises RegistryError after every one that fails was told."""
+def _find_all(listed: Sequence[str], find: Callable[[str], StoredImage]) -> list[StoredImage]:
+    """Return each image once, by name. Raises RegistryError after every failure was printed."""
     found: dict[str, StoredImage] = {}
     failed = 0
     for name in listed:
@@ -107,25 +107,33 @@ def _all(listed: Sequence[str], find: Callable[[str], StoredImage]) -> list[Stor
             found[one.image.name] = one
         except RegistryError as error:
             failed += 1
-            say(f"failed {name}: {error.message}", file=sys.stderr)
+            print_line(f"failed {name}: {error.message}", file=sys.stderr)
     if failed:
         raise ManifestUnknown(f"{failed} of {len(listed)} images cannot be exported")
     return [found[name] for name in sorted(found)]
 
 
-def _report(found: Sequence[StoredImage], size: int, seconds: float, arguments: argparse.Namespace) -> None:
-    if arguments.json:
-        images = [_document(each) for each in found]
-        print(json.dumps({"version": VERSION, "archive": arguments.to, "bytes": size, "images": images}, indent=2))
-        return
-    from registry_cache.upkeep.status_text import size as words
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """``images`` written to ``archive``, of so many bytes, in so many seconds."""
 
-    # Where the archive goes to standard output, words must not.
-    file = sys.stderr if arguments.to == STANDARD_OUTPUT else sys.stdout
-    for each in found:
-        absent = f"; not in it: {', '.join(map(str, each.parts.absent))}" if each.parts.absent else ""
-        say(" ".join(["exported", each.image.name, *map(str, each.parts.platforms)]) + absent, file=file)
-    say(f"{arguments.to}: {words(size)}, {seconds:.0f} s", file=file)
+    archive: str
+    images: Sequence[StoredImage]
+    bytes: int
+    seconds: float
+
+    @property
+    def exit_status(self) -> int:
+        return 0
+
+    def lines(self) -> Iterator[str]:
+        for each in self.images:
+            absent = f"; not in it: {', '.join(map(str, each.parts.absent))}" if each.parts.absent else ""
+            yield " ".join(["exported", each.image.name, *map(str, each.parts.platforms)]) + absent
+        yield f"{self.archive}: {size(self.bytes)}, {self.seconds:.0f} s"
+
+    def document(self) -> dict[str, object]:
+        return {"archive": self.archive, "bytes": self.bytes, "images": [_document(each) for each in self.images]}
 
 
 def _document(found: StoredImage) -> dict[str, object]:

@@ -1,13 +1,22 @@
-"""What verbs that take images share: how images are named and listed, and for which platforms."""
+"""What verbs that take images share: how images are named and listed, for which platforms, and how they are found."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
+from registry_cache.commands.command import CommandError
+from registry_cache.config import Config
+from registry_cache.oci.names import split_image_name
 from registry_cache.oci.platform import Platform
+from registry_cache.upkeep.report import printable
+
+if TYPE_CHECKING:
+    from registry_cache.pull.images.closure import Image
+    from registry_cache.pull.images.warm import Warm
 
 ALL = "all"
 
@@ -20,32 +29,60 @@ def add_image_arguments(parser: argparse.ArgumentParser, platform_help: str) -> 
     parser.add_argument("--platform", action="append", type=_platform, metavar="OS/ARCH", help=platform_help)
 
 
-def names(arguments: argparse.Namespace) -> list[str]:
-    """Return the images of the command line and then of ``--file``, each once. Raises ValueError."""
+def listed_images(arguments: argparse.Namespace) -> list[str]:
+    """Return the images of the command line and then of ``--file``, each once. Raises CommandError."""
     listed = _lines(arguments.file) if arguments.file else []
     found = list(dict.fromkeys([*arguments.references, *listed]))
     if not found and not arguments.file:
-        raise ValueError("name an image, such as docker.io/library/nginx:1.27, or a file of them by --file")
+        raise CommandError("name an image, such as docker.io/library/nginx:1.27, or a file of them by --file")
     return found
 
 
-def platforms(arguments: argparse.Namespace) -> list[Platform] | None:
+def wanted_platforms(arguments: argparse.Namespace) -> list[Platform] | None:
     """Return what ``--platform`` names: [] for all of an index, None where it was not given."""
     if arguments.platform is None:
         return None
     return [] if None in arguments.platform else list(arguments.platform)
 
 
-def say(line: str, file: TextIO) -> None:
-    """Print a line at once, without what would move the cursor: upstream chose some of its words."""
-    print("".join(letter if letter.isprintable() else "?" for letter in line), file=file, flush=True)
+def image_finder(config: Config) -> Callable[[str], Image]:
+    """Return a function from a name such as ``ghcr.io/owner/app:1`` to its image, which raises RegistryError."""
+    from registry_cache.pull.images.closure import Image
+    from registry_cache.wiring import upstreams
+
+    known = upstreams(config)
+
+    def find(text: str) -> Image:
+        name, reference = split_image_name(text)
+        return Image(known.target(name, {}), reference)
+
+    return find
+
+
+def make_warm(config: Config) -> Warm:
+    """Return what pulls images ahead, as one more worker beside those that run. Raises StoreError."""
+    from registry_cache.pull.images.warm import THREADS, Warm
+    from registry_cache.store.blobs import Blobs
+    from registry_cache.store.layout import Layout
+    from registry_cache.store.partials import Partials
+    from registry_cache.store.records import Records
+    from registry_cache.wiring import build
+
+    services, layout = build(config), Layout(config.root)
+    threads = min(THREADS, config.readers)
+    return Warm(services.manifests, services.blobs, Records(layout, Blobs(layout)), Partials(layout), threads)
+
+
+def print_line(line: str, file: TextIO) -> None:
+    """Print a line at once, without what would move the cursor."""
+    print(printable(line), file=file, flush=True)
 
 
 def _lines(path: str) -> list[str]:
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"could not read {path}: {error}") from None
+        raise CommandError(f"could not read {path}: {error}") from None
     return [name for line in text.splitlines() if (name := line.partition("#")[0].strip())]
 
 

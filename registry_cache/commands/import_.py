@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import logging
 import sys
 import time
 from collections.abc import Mapping
@@ -12,20 +10,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry_cache.commands.command import Command, add_json_argument
+from registry_cache.commands.command import Command, CommandError, add_json_argument, print_report, silence_log
+from registry_cache.commands.progress import ProgressBar
 from registry_cache.config import Config, load_config
 from registry_cache.errors import RegistryError
+from registry_cache.oci.layout_names import split_wanted
 
 if TYPE_CHECKING:
-    from registry_cache.upkeep.import_layout import Wanted
-    from registry_cache.upkeep.import_text import Kind
-    from registry_cache.upkeep.importer import MovingIn, Result
+    from registry_cache.upkeep.import_layout import ImportNames
+    from registry_cache.upkeep.import_text import SourceKind
+    from registry_cache.upkeep.importer import Destination, ImportResult, ImportSession
 
 STANDARD_INPUT = "-"
-
-
-class _Mistaken(Exception):
-    """A command line that cannot be."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,51 +38,67 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Bring what another registry or an archive has here; safe beside a running server, and to be run again."""
-    from registry_cache.upkeep.import_layout import Unnamed
-    from registry_cache.upkeep.import_text import Report, document, lines
+    """Import what another registry or an archive has; safe beside a running server, and to be run again."""
+    from registry_cache.upkeep.import_layout import UnknownDestination
+    from registry_cache.upkeep.import_text import ImportReport
 
-    # What the modules would log is what the report says.
-    logging.getLogger("registry_cache").addHandler(logging.NullHandler())
+    silence_log()
     config = load_config(environ, create=not arguments.dry_run)
     began = time.monotonic()
-    try:
-        kind, result, complete = _import(config, arguments)
-    except (_Mistaken, Unnamed) as error:
-        print(f"registry-cache: {error}", file=sys.stderr)
-        return 2
-    except RegistryError as error:
-        print(f"registry-cache: {error.message}", file=sys.stderr)
-        return 1
-    report = Report(kind, arguments.source, result, time.monotonic() - began, arguments.dry_run, complete)
-    if arguments.json:
-        print(json.dumps(document(report), indent=2))
-    else:
-        print("\n".join(lines(report)), file=sys.stdout if report.ok else sys.stderr)
-    return 0 if report.ok else 1 if complete else 3
-
-
-def _import(config: Config, arguments: argparse.Namespace) -> tuple[Kind, Result, bool]:
-    """Return what the source is, what came of it, and whether it came to its end. Raises RegistryError, Unnamed."""
-    from registry_cache.commands.bar import Bar
-    from registry_cache.wiring import destination, moving_in
-
     kind = _kind(arguments)
     try:
-        wanted = destination(config, arguments.upstream, arguments.as_)
+        names = _names(config, arguments.upstream, arguments.as_)
     except RegistryError as error:
-        raise _Mistaken(error.message) from error
-    with Bar(arguments.source, shown=not arguments.json) as bar:
-        moving = moving_in(config, may_link=not arguments.copy, rehearses=arguments.dry_run, progress=bar)
+        raise CommandError(error.message) from error
+    try:
+        result, complete = _import(config, kind, names, arguments)
+    except UnknownDestination as error:
+        raise CommandError(str(error)) from error
+    seconds = time.monotonic() - began
+    report = ImportReport(kind, arguments.source, result, seconds, arguments.dry_run, complete)
+    return print_report(report, as_json=arguments.json)
+
+
+def _import(
+    config: Config, kind: SourceKind, names: ImportNames, arguments: argparse.Namespace
+) -> tuple[ImportResult, bool]:
+    """Return what was imported, and whether the import came to its end. Raises RegistryError, UnknownDestination."""
+    from registry_cache.upkeep.importer import ImportSession
+
+    with ProgressBar(arguments.source, shown=not arguments.json) as bar:
+        session = ImportSession.open(config.root, may_link=not arguments.copy, dry_run=arguments.dry_run, progress=bar)
         try:
-            _run(kind, arguments.source, moving, wanted)
+            _run(kind, arguments.source, session, names)
         except KeyboardInterrupt:
-            return kind, moving.result, False
-    return kind, moving.result, True
+            return session.result, False
+    return session.result, True
 
 
-def _kind(arguments: argparse.Namespace) -> Kind:
-    """Return what the source is. Raises _Mistaken for nothing that can be imported."""
+def _names(config: Config, upstream: str | None, wanted: str | None) -> ImportNames:
+    """Return where the operator wants things: at ``upstream``, None for the default one, or as ``wanted``.
+
+    Raises NameUnknown, NameInvalid, ManifestUnknown for a name that nobody could pull from.
+    """
+    from registry_cache.upkeep.import_layout import ImportNames
+    from registry_cache.upkeep.importer import Destination
+    from registry_cache.wiring import upstreams
+
+    known = upstreams(config)
+    default = known.named(upstream or config.default_upstream.name).upstream.name
+
+    def find(path: str) -> Destination:
+        first, slash, _ = path.partition("/")
+        # A whole name in an archive names its registry, and the default upstream must not take its place.
+        whole = slash and ("." in first or ":" in first or first == "localhost")
+        target = known.target(path, {}) if whole and known.named(first) else known.target(path, {"ns": default})
+        return Destination(target.upstream.name, target.repository)
+
+    path, tag = split_wanted(wanted) if wanted else ("", None)
+    return ImportNames(default, find, find(path) if path else None, tag)
+
+
+def _kind(arguments: argparse.Namespace) -> SourceKind:
+    """Return what the source is. Raises CommandError for nothing that can be imported."""
     from registry_cache.store.interchange.distribution import DistributionFolder
     from registry_cache.store.interchange.layout_source import LayoutFolder
 
@@ -95,34 +107,34 @@ def _kind(arguments: argparse.Namespace) -> Kind:
         return "archive"
     if DistributionFolder.find(path):
         if arguments.as_:
-            raise _Mistaken("--as is for OCI image layouts: the repositories of a registry's folder have names")
+            raise CommandError("--as is for OCI image layouts: the repositories of a registry's folder have names")
         return "distribution"
     if LayoutFolder.is_at(path):
         return "layout"
     if not path.exists():
-        raise _Mistaken(f"{path} does not exist")
-    raise _Mistaken(
+        raise CommandError(f"{path} does not exist")
+    raise CommandError(
         f"{path} is neither a storage folder of registry:2 or registry:3 (with docker/registry/v2 in it), "
         "nor an OCI image layout (with index.json in it)"
     )
 
 
-def _run(kind: Kind, place: str, moving: MovingIn, wanted: Wanted) -> None:
+def _run(kind: SourceKind, place: str, session: ImportSession, names: ImportNames) -> None:
     from registry_cache.store.interchange.distribution import DistributionFolder
     from registry_cache.store.interchange.layout_source import LayoutArchive, LayoutFolder, reading_source
     from registry_cache.upkeep.import_distribution import import_distribution
     from registry_cache.upkeep.import_layout import import_layout
 
-    now, path, problem = datetime.now(UTC), Path(place), moving.result.problem
+    now, path, problem = datetime.now(UTC), Path(place), session.result.problem
     if kind == "layout":
-        import_layout(moving, LayoutFolder(path), wanted, now)
+        import_layout(session, LayoutFolder(path), names, now)
     elif place == STANDARD_INPUT:
-        import_layout(moving, LayoutArchive(sys.stdin.buffer, "standard input", problem), wanted, now)
+        import_layout(session, LayoutArchive(sys.stdin.buffer, "standard input", problem), names, now)
     elif kind == "archive":
         with reading_source(place), path.open("rb") as file:
-            import_layout(moving, LayoutArchive(file, place, problem), wanted, now)
+            import_layout(session, LayoutArchive(file, place, problem), names, now)
     elif found := DistributionFolder.find(path, problem):
-        import_distribution(moving, found, place, wanted.upstream)
+        import_distribution(session, found, place, names.upstream)
 
 
 COMMAND = Command("import", "take over what another registry or an archive has", run, add_arguments)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from registry_cache.commands.command import Command
-from registry_cache.config import load_config
+from registry_cache.commands.command import Command, CommandError
+from registry_cache.config import Config, load_config
+
+if TYPE_CHECKING:
+    from registry_cache.deployment.nginx import Site
 
 # Where certbot puts what it fetched for a name.
 _CERTIFICATE = "/etc/letsencrypt/live/{}/fullchain.pem"
@@ -29,35 +32,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print nginx' configuration for this cache, or replace a file by it; makes no folder."""
     from registry_cache.deployment import nginx
-    from registry_cache.wiring import nginx_site
 
     config = load_config(environ, create=False)
-    socket = arguments.socket or (str(config.http.socket) if config.http.socket else None)
-    if config.http.tls or socket is None:
-        print(f"registry-cache: {_NO_SOCKET if socket is None else _TLS_TWICE}", file=sys.stderr)
-        return 2
-    certificate = "" if arguments.plain else arguments.certificate or _CERTIFICATE.format(arguments.name)
-    key = "" if arguments.plain else arguments.key or _KEY.format(arguments.name)
-    port = "80" if arguments.plain else "443"
-    listen = arguments.listen or [port, f"[::]:{port}"]
     try:
-        text = nginx.render(nginx_site(config, socket, listen, arguments.name, certificate, key))
+        text = nginx.render(_site(config, arguments))
     except nginx.NginxValueError as error:
-        print(f"registry-cache: {error}", file=sys.stderr)
-        return 2
+        raise CommandError(str(error)) from error
     if not arguments.output:
         print(text, end="")
         return 0
     try:
         _replace(Path(arguments.output), text)
     except OSError as error:
-        print(f"registry-cache: cannot write {arguments.output}: {error.strerror}", file=sys.stderr)
-        return 1
+        raise CommandError(f"cannot write {arguments.output}: {error.strerror}", 1) from error
     return 0
 
 
+def _site(config: Config, arguments: argparse.Namespace) -> Site:
+    from registry_cache.deployment import nginx
+    from registry_cache.deployment.nginx_routes import Registry
+
+    socket = arguments.socket or (str(config.http.socket) if config.http.socket else None)
+    if socket is None:
+        raise CommandError(_NO_SOCKET)
+    if config.http.tls:
+        raise CommandError(_TLS_TWICE)
+    port = "80" if arguments.plain else "443"
+    return nginx.Site(
+        root=str(config.root),
+        registries=[Registry(each.name, each.aliases) for each in config.upstreams],
+        socket=socket,
+        listen=arguments.listen or [port, f"[::]:{port}"],
+        server_name=arguments.name,
+        certificate="" if arguments.plain else arguments.certificate or _CERTIFICATE.format(arguments.name),
+        key="" if arguments.plain else arguments.key or _KEY.format(arguments.name),
+        headers=config.http.headers,
+        auth=config.auth is not None,
+        read_timeout_seconds=nginx.read_timeout_seconds(each.read_timeout.total_seconds() for each in config.upstreams),
+    )
+
+
 def _replace(path: Path, text: str) -> None:
-    """Write beside and rename: nginx may read at any moment, and half a file is none. Raises OSError."""
+    """Write beside and rename: nginx may read at any moment, and must not see half a file. Raises OSError."""
     # nginx includes what ends with .conf.
     beside = path.with_name(f".{path.name}.new")
     beside.write_text(text, encoding="utf-8")

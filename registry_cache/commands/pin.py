@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import time
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from registry_cache.commands.command import Command, add_json_argument, become_owner
+from registry_cache.commands.command import Command, CommandError, add_json_argument, become_owner, print_report
 from registry_cache.config import load_config
-from registry_cache.errors import RegistryError, StoreError
+from registry_cache.errors import RegistryError
+
+if TYPE_CHECKING:
+    from registry_cache.store.pins import Pin, Pins
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,30 +25,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def pin(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Keep images from eviction, from the next pass on; they need not be here yet."""
-    return _change(arguments, environ, "add", "pinned", "was pinned already")
+    """Keep images from eviction, from the next cleanup on; they need not be here yet."""
+    return _change(arguments, environ, lambda pins, named: pins.add(named), "pinned", "was pinned already")
 
 
 def unpin(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Take pins back, as they were given."""
-    return _change(arguments, environ, "remove", "unpinned", "was not pinned")
+    return _change(arguments, environ, lambda pins, named: pins.remove(named), "unpinned", "was not pinned")
 
 
-def _change(arguments: argparse.Namespace, environ: Mapping[str, str], method: str, done: str, otherwise: str) -> int:
-    from registry_cache.wiring import pins, pins_named
+def _change(
+    arguments: argparse.Namespace,
+    environ: Mapping[str, str],
+    change: Callable[[Pins, list[Pin]], Iterable[Pin]],
+    done: str,
+    otherwise: str,
+) -> int:
+    from registry_cache.pull.images.pin_spec import pin_of
+    from registry_cache.store.layout import Layout
+    from registry_cache.store.pins import Pins
+    from registry_cache.wiring import upstreams
 
     config = load_config(environ, create=True)
+    known, now = upstreams(config), time.time()
     try:
-        named = pins_named(config, arguments.images, time.time())
+        named = [pin_of(known, image, now) for image in arguments.images]
     except RegistryError as error:
-        print(f"registry-cache: {error.message}", file=sys.stderr)
-        return 2
-    try:
-        become_owner(config.root)
-        changed = {each.key for each in getattr(pins(config), method)(named)}
-    except StoreError as error:
-        print(f"registry-cache: {error.message}", file=sys.stderr)
-        return 1
+        raise CommandError(error.message) from error
+    become_owner(config.root)
+    changed = {each.key for each in change(Pins(Layout.open(config.root)), named)}
     for each in named:
         print(f"{each.upstream}/{each.image} {done if each.key in changed else otherwise}")
     return 0
@@ -55,28 +61,9 @@ def _change(arguments: argparse.Namespace, environ: Mapping[str, str], method: s
 
 def pins(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print every pin and how many images it holds now; makes no folder."""
-    from registry_cache.wiring import pins_held
+    from registry_cache.upkeep.pins_text import read_pins
 
-    try:
-        held = pins_held(load_config(environ, create=False))
-    except StoreError as error:
-        print(f"registry-cache: {error.message}", file=sys.stderr)
-        return 1
-    rows = [(f"{pin.upstream}/{pin.image}", _day(pin.pinned_at), len(images)) for pin, images in held]
-    if arguments.json:
-        document = [{"pin": name, "pinned_at": since, "images": count} for name, since, count in rows]
-        print(json.dumps({"version": 1, "pins": document}, indent=2))
-        return 0
-    width = max((len(name) for name, _, _ in rows), default=0)
-    for name, since, count in rows:
-        print(f"{name:{width}}  since {since}  {count} here")
-    if not rows:
-        print("nothing is pinned")
-    return 0
-
-
-def _day(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return print_report(read_pins(load_config(environ, create=False).root), as_json=arguments.json)
 
 
 PIN = Command("pin", "keep images from eviction", pin, add_arguments)

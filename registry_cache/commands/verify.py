@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import json
-import logging
-import sys
-import time
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from registry_cache.commands.bar import Bar
-from registry_cache.commands.command import Command, Progress, add_json_argument, become_owner, duration
+from registry_cache.commands.command import (
+    Command,
+    add_json_argument,
+    add_max_time_argument,
+    become_owner,
+    deadline,
+    print_report,
+    silence_log,
+)
+from registry_cache.commands.progress import PassDisplay
 from registry_cache.config import load_config
 from registry_cache.config.sizes import parse_size
-from registry_cache.errors import RegistryError
 from registry_cache.policy.share import Share
 
-# A live server's disk has other readers; on two disks of a mirror it is a third of what one gives.
+# The disk of a running server has other readers; this is a third of what a mirror of two disks gives.
 RATE = "50MB"
 
 
@@ -32,60 +35,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rate", type=_rate, default=_rate(RATE), metavar=RATE, help="read so much a second; 0 for no bound"
     )
-    parser.add_argument(
-        "--max-time", type=duration, default=timedelta(days=365), metavar="2h", help="stop after so long"
-    )
+    add_max_time_argument(parser, "2h", "stop after so long")
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Look at everything stored; safe beside a running server, a cleanup, and another of its kind."""
-    from registry_cache.upkeep import verify_text
-    from registry_cache.upkeep.verify import Result, Task
-    from registry_cache.wiring import verify
+    """Verify everything stored; safe beside a running server, a cleanup, and another verify."""
+    from registry_cache.store.layout import Layout
+    from registry_cache.upkeep.verify import Verify, VerifyResult, VerifyTask
+    from registry_cache.upkeep.verify_text import VerifyReport
 
-    # What the modules would log is what the report says.
-    logging.getLogger("registry_cache").addHandler(logging.NullHandler())
+    silence_log()
     config = load_config(environ, create=False)
-    # The day where cron lives: two runs a day apart must never fall on one.
-    now = datetime.now(UTC).astimezone()
-    deadline = time.monotonic() + arguments.max_time.total_seconds()
-    task = Task(now.timestamp(), now.toordinal(), arguments.share, arguments.rate, arguments.repair)
-    show = _Show() if sys.stderr.isatty() and not arguments.json else None
-    try:
+    # The local day, as cron counts days: two runs a day apart must never share one.
+    now, in_time = datetime.now(UTC).astimezone(), deadline(arguments.max_time)
+    task = VerifyTask(now.timestamp(), now.toordinal(), arguments.share, arguments.rate, arguments.repair)
+    with PassDisplay(shown=not arguments.json) as display:
         become_owner(config.root)
-        one = verify(config, task, lambda: time.monotonic() < deadline, show)
-        result = one.run() if one else Result()
-    except RegistryError as error:
-        print(f"registry-cache: {error.message}", file=sys.stderr)
-        return 1
-    finally:
-        if show:
-            show.clear()
-    report = verify_text.Report(task, result)
-    status = verify_text.EXIT[report.state]
-    if arguments.json:
-        print(json.dumps(verify_text.document(report), indent=2))
-    else:
-        # What a cron line with >/dev/null must still tell.
-        print("\n".join(verify_text.lines(report)), file=sys.stderr if status else sys.stdout)
-    return status
-
-
-class _Show:
-    """What goes on, on a terminal: a bar where it is known how much there is to read."""
-
-    def __init__(self) -> None:
-        self._bar = Bar("re-hashing")
-        self._line = Progress()
-
-    def __call__(self, doing: str, done: int, total: int | None) -> None:
-        if total:
-            self._bar(done, total)
-        else:
-            self._line(doing, done)
-
-    def clear(self) -> None:
-        self._line.clear()
+        layout = Layout.find(config.root)
+        result = Verify(layout, task, in_time, display.progress).run() if layout else VerifyResult()
+    return print_report(VerifyReport(task, result), as_json=arguments.json)
 
 
 def _share(text: str) -> Share:

@@ -1,15 +1,10 @@
-"""What ``registry-cache check`` found, as lines for a person and as JSON. Pure: upstream and store do the trying."""
+"""What ``registry-cache check`` found: a line a step, and a JSON document. Pure: upstream and store do the trying."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
-
-from registry_cache.upkeep.status_text import printable
-
-# The document's; a field may come new without a change of it, none is renamed or removed.
-VERSION = 1
+from typing import Literal, Protocol
 
 
 class Step(Protocol):
@@ -26,10 +21,10 @@ class Step(Protocol):
 
 
 @dataclass(slots=True)
-class Subject:
-    """What is tried, a "store" or the "upstream" ``name``: ``place`` is its folder or URL, ``steps`` those so far."""
+class CheckSubject:
+    """What is tried, a store or an upstream: ``place`` is its folder or URL, ``steps`` those tried so far."""
 
-    kind: str
+    kind: Literal["store", "upstream"]
     name: str
     place: str
     steps: list[Step] = field(default_factory=list)
@@ -38,31 +33,37 @@ class Subject:
     def ok(self) -> bool:
         return all(step.state != "failed" for step in self.steps)
 
-
-def title(subject: Subject) -> str:
-    """Return the line above the steps of one subject."""
-    return printable(f"{subject.name} ({subject.place})")
+    def document(self) -> dict[str, object]:
+        steps = [
+            {"step": step.name, "state": step.state, "message": step.words, "remedy": step.remedy or None}
+            for step in self.steps
+        ]
+        return {"name": self.name, "place": self.place, "ok": self.ok, "steps": steps}
 
 
 def line(step: Step) -> str:
     """Return the line of one step."""
     remedy = f": {step.remedy}" if step.remedy else ""
-    return printable(f"  {step.state:7} {step.name}: {step.words}{remedy}")
+    return f"  {step.state:7} {step.name}: {step.words}{remedy}"
 
 
-def document(subjects: Sequence[Subject]) -> dict[str, object]:
-    """Return everything as JSON values; docs/reference.md explains each."""
-    return {
-        "version": VERSION,
-        "ok": all(subject.ok for subject in subjects),
-        "store": next((_document(subject) for subject in subjects if subject.kind == "store"), None),
-        "upstreams": [_document(subject) for subject in subjects if subject.kind == "upstream"],
-    }
+@dataclass(slots=True)
+class CheckReport:
+    """All subjects. Their lines are printed as the steps end, so none are left for the report."""
 
+    subjects: list[CheckSubject] = field(default_factory=list)
 
-def _document(subject: Subject) -> dict[str, object]:
-    steps = [
-        {"step": step.name, "state": step.state, "message": step.words, "remedy": step.remedy or None}
-        for step in subject.steps
-    ]
-    return {"name": subject.name, "place": subject.place, "ok": subject.ok, "steps": steps}
+    @property
+    def exit_status(self) -> int:
+        return 0 if all(subject.ok for subject in self.subjects) else 1
+
+    def lines(self) -> Iterable[str]:
+        return ()
+
+    def document(self) -> dict[str, object]:
+        stores = [subject.document() for subject in self.subjects if subject.kind == "store"]
+        return {
+            "ok": self.exit_status == 0,
+            "store": stores[0] if stores else None,
+            "upstreams": [subject.document() for subject in self.subjects if subject.kind == "upstream"],
+        }

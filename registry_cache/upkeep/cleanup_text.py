@@ -1,32 +1,33 @@
-"""What a cleanup tells: a table and a line for people, a document for programs, an exit status for cron."""
+"""What a cleanup reports: a table and a line for people, a document for programs, an exit status for cron."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import tzinfo
 from typing import Literal
 
 from registry_cache.policy.eviction import SECOND
-from registry_cache.upkeep.cleanup import MOST_NAMED, Candidate, Result
-from registry_cache.upkeep.status_text import clock, printable, size
-
-VERSION = 1
+from registry_cache.upkeep.cleanup import Candidate, CleanupResult
+from registry_cache.upkeep.report import MOST_NAMED, clock, iso, size
 
 State = Literal["done", "planned", "running", "stopped", "over"]
-# What cron and monitoring see. 1 is a store that failed, 2 a configuration that is wrong.
-EXIT: dict[State, int] = {"done": 0, "planned": 0, "running": 0, "stopped": 3, "over": 3}
+_EXIT_STATUS: dict[State, int] = {"done": 0, "planned": 0, "running": 0, "stopped": 3, "over": 3}
 
 _COLUMNS = ("WHAT", "SIZE", "LAST USED", "WHY")
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """A pass at ``now``, in seconds since the epoch; ``result`` is None where another one is at it."""
+class CleanupReport:
+    """A cleanup at ``now``, in seconds since the epoch; ``result`` is None where another one is running.
+
+    Times are written in the ``zone`` of who reads them.
+    """
 
     now: float
-    result: Result | None
+    result: CleanupResult | None
     dry_run: bool = False
+    zone: tzinfo | None = None
 
     @property
     def state(self) -> State:
@@ -38,76 +39,68 @@ class Report:
             return "over"
         return "planned" if self.dry_run else "done"
 
+    @property
+    def exit_status(self) -> int:
+        return _EXIT_STATUS[self.state]
 
-def lines(report: Report, zone: tzinfo | None) -> Iterator[str]:
-    """Yield the table of a dry run, and the line that sums a pass up."""
-    found = report.result
-    if found is None:
-        yield "another cleanup is running: nothing to do"
-        return
-    if found.candidates:
-        yield from map(printable, _table(found.candidates, report.now, zone))
-    if report.dry_run and found.evicted > len(found.candidates):
-        yield f"and {found.evicted - len(found.candidates)} more: these are the {MOST_NAMED} used longest ago"
-    yield _summary(found, report)
+    def lines(self) -> Iterator[str]:
+        """Yield the table of a dry run, and the line that sums up."""
+        result = self.result
+        if result is None:
+            yield "another cleanup is running: nothing to do"
+            return
+        if result.candidates:
+            yield from self._table(result.candidates)
+        if self.dry_run and result.evicted > len(result.candidates):
+            yield f"and {result.evicted - len(result.candidates)} more: these are the {MOST_NAMED} used longest ago"
+        yield "; ".join(self._summary(result))
+
+    def document(self) -> dict[str, object]:
+        """docs/disk.md explains each value."""
+        result = self.result or CleanupResult()
+        return {
+            "at": iso(self.now),
+            "state": self.state,
+            "dry_run": self.dry_run,
+            "blobs": result.blobs,
+            "bytes": result.stored,
+            "evicted": {"blobs": result.evicted, "bytes": result.evicted_bytes, "names": result.names},
+            "leftovers": result.leftovers,
+            "in_use": result.in_use,
+            "over": result.over,
+            "candidates": [_candidate(each) for each in result.candidates],
+        }
+
+    def _summary(self, result: CleanupResult) -> Iterator[str]:
+        verb = "would evict" if self.dry_run else "evicted"
+        sizes = f"{size(result.evicted_bytes)} of {size(result.stored)}"
+        yield f"{verb} {result.evicted} of {result.blobs} blobs, {sizes}"
+        if result.names:
+            yield f"{result.names} names and records"
+        if result.leftovers:
+            yield f"{result.leftovers} leftovers"
+        if result.in_use:
+            yield f"{result.in_use} were in use and stay"
+        if result.over:
+            yield f"{size(result.over)} are still too much"
+        if not result.complete and (result.planned or self.dry_run):
+            yield "stopped by --max-time: the next pass goes on"
+        elif not result.complete:
+            yield "stopped by --max-time before it was known what must go: give it longer"
+
+    def _table(self, candidates: list[Candidate]) -> Iterator[str]:
+        rows = [("WHAT", "SIZE", "LAST USED", "WHY"), *map(self._row, candidates)]
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        for what, size_, used, why in rows:
+            yield f"{what:{widths[0]}}  {size_:>{widths[1]}}  {used:{widths[2]}}  {why}"
+
+    def _row(self, each: Candidate) -> tuple[str, str, str, str]:
+        name = f"{each.digest.algorithm}:{each.digest.hex[:12]} {each.what}"
+        return name, size(each.size), clock(each.used / SECOND, self.now, self.zone), each.why
 
 
-def document(report: Report) -> dict[str, object]:
-    """Return the report as JSON values; docs/disk.md explains each."""
-    found = report.result or Result()
+def _candidate(each: Candidate) -> dict[str, object]:
+    last_used = iso(each.used / SECOND)
     return {
-        "version": VERSION,
-        "at": _iso(report.now),
-        "state": report.state,
-        "dry_run": report.dry_run,
-        "blobs": found.blobs,
-        "bytes": found.stored,
-        "evicted": {"blobs": found.evicted, "bytes": found.evicted_bytes, "names": found.names},
-        "leftovers": found.leftovers,
-        "in_use": found.in_use,
-        "over": found.over,
-        "candidates": [
-            {
-                "digest": str(each.digest),
-                "what": each.what,
-                "bytes": each.size,
-                "last_used": _iso(each.used / SECOND),
-                "why": each.why,
-            }
-            for each in found.candidates
-        ],
-    }
-
-
-def _summary(found: Result, report: Report) -> str:
-    verb = "would evict" if report.dry_run else "evicted"
-    parts = [f"{verb} {found.evicted} of {found.blobs} blobs, {size(found.evicted_bytes)} of {size(found.stored)}"]
-    if found.names:
-        parts.append(f"{found.names} names and records")
-    if found.leftovers:
-        parts.append(f"{found.leftovers} leftovers")
-    if found.in_use:
-        parts.append(f"{found.in_use} were in use and stay")
-    if found.over:
-        parts.append(f"{size(found.over)} are still too much")
-    if not found.complete and (found.planned or report.dry_run):
-        parts.append("stopped by --max-time: the next pass goes on")
-    elif not found.complete:
-        parts.append("stopped by --max-time before it was known what must go: give it longer")
-    return "; ".join(parts)
-
-
-def _table(candidates: list[Candidate], now: float, zone: tzinfo | None) -> Iterator[str]:
-    rows = [_COLUMNS, *(_row(each, now, zone) for each in candidates)]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    for what, size_, used, why in rows:
-        yield f"{what:{widths[0]}}  {size_:>{widths[1]}}  {used:{widths[2]}}  {why}"
-
-
-def _row(each: Candidate, now: float, zone: tzinfo | None) -> tuple[str, str, str, str]:
-    name = f"{each.digest.algorithm}:{each.digest.hex[:12]} {each.what}"
-    return name, size(each.size), clock(each.used / SECOND, now, zone), each.why
-
-
-def _iso(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        "digest": str(each.digest), "what": each.what, "bytes": each.size, "last_used": last_used, "why": each.why
+    }  # fmt: skip

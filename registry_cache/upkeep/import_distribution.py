@@ -1,4 +1,4 @@
-"""An import of a folder that CNCF Distribution has stored in."""
+"""Import a storage folder of CNCF Distribution."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
 from registry_cache.store.interchange.distribution import DistributionFolder
 from registry_cache.store.interchange.layout_source import reading_source
-from registry_cache.upkeep.importer import MovingIn, Place
+from registry_cache.upkeep.importer import Destination, ImportSession
 
 
-def import_distribution(moving: MovingIn, source: DistributionFolder, place: str, upstream: str) -> None:
-    """Bring what the repositories of ``source`` have, which belong to ``upstream``; ``place`` is what it is called.
+def import_distribution(session: ImportSession, source: DistributionFolder, place: str, upstream: str) -> None:
+    """Import the repositories of ``source`` as ones of ``upstream``; messages call the source ``place``.
 
     Raises StoreError, StoreFull.
     """
     with reading_source(place):
-        _Import(moving, source, upstream).run()
+        _Import(session, source, upstream).run()
 
 
 class _Import:
-    def __init__(self, moving: MovingIn, source: DistributionFolder, upstream: str) -> None:
-        self._moving = moving
+    def __init__(self, session: ImportSession, source: DistributionFolder, upstream: str) -> None:
+        self._session = session
         self._source = source
         self._upstream = upstream
 
     def run(self) -> None:
         repositories = sorted(self._source.repositories())
         sizes = self._sizes(repositories)
-        self._moving.total = sum(sizes.values())
-        # All bytes first: a repository may have layers that it shares with one that comes later.
+        self._session.total = sum(sizes.values())
+        # All bytes first: a repository may share layers with one that comes later.
         for digest, size in sizes.items():
             self._blob(digest, size)
-        self._moving.settle()
+        self._session.settle()
         for repository in repositories:
-            self._moving.result.repositories += 1
-            if self._moving.rehearses:
+            self._session.result.repositories += 1
+            if self._session.dry_run:
                 self._count(repository)
             else:
-                self._names(Place(self._upstream, repository))
+                self._names(Destination(self._upstream, repository))
 
     def _sizes(self, repositories: list[Repository]) -> dict[Digest, int]:
-        """Return what is linked and there, and its bytes; count what is linked and not there."""
+        """Return the size of each blob that is linked and present; count those that are linked and absent."""
         sizes: dict[Digest, int] = {}
         absent: set[Digest] = set()
         for repository in repositories:
@@ -55,7 +55,7 @@ class _Import:
                     absent.add(digest)
                 else:
                     sizes[digest] = size
-        self._moving.result.absent += len(absent)
+        self._session.result.absent += len(absent)
         return sizes
 
     def _linked(self, repository: Repository) -> Iterator[Digest]:
@@ -63,16 +63,16 @@ class _Import:
         yield from self._source.manifests(repository)
 
     def _blob(self, digest: Digest, size: int) -> None:
-        self._moving.blob(digest, size, lambda adoption: adoption.add_file(digest, self._source.blob(digest), size))
+        self._session.blob(digest, size, lambda adoption: adoption.add_file(digest, self._source.blob(digest), size))
 
-    def _names(self, place: Place) -> None:
-        for digest in self._source.layers(place.repository):
-            self._moving.member(place, digest)
-        for digest in self._source.manifests(place.repository):
-            self._moving.manifest(place, digest)
-        for tagged in self._source.tags(place.repository):
-            self._moving.tag(place, tagged.tag, tagged.digest, datetime.fromtimestamp(tagged.at, UTC))
+    def _names(self, destination: Destination) -> None:
+        for digest in self._source.layers(destination.repository):
+            self._session.member(destination, digest)
+        for digest in self._source.manifests(destination.repository):
+            self._session.manifest(destination, digest)
+        for tagged in self._source.tags(destination.repository):
+            self._session.tag(destination, tagged.tag, tagged.digest, datetime.fromtimestamp(tagged.at, UTC))
 
     def _count(self, repository: Repository) -> None:
-        self._moving.result.manifests += sum(1 for _ in self._source.manifests(repository))
-        self._moving.result.tags += sum(1 for _ in self._source.tags(repository))
+        self._session.result.manifests += sum(1 for _ in self._source.manifests(repository))
+        self._session.result.tags += sum(1 for _ in self._source.tags(repository))

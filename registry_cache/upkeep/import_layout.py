@@ -1,4 +1,4 @@
-"""An import of an OCI image layout: all its blobs, then the images that its index names."""
+"""Import an OCI image layout: all its blobs, then the images that its index names."""
 
 from __future__ import annotations
 
@@ -12,145 +12,154 @@ from registry_cache.oci.layout_names import NamedImage, read_index
 from registry_cache.oci.names import Tag
 from registry_cache.store.interchange.layout_source import ImageLayout
 from registry_cache.store.interchange.tar_stream import BrokenArchive
-from registry_cache.upkeep.importer import MovingIn, Place
+from registry_cache.upkeep.importer import Destination, ImportSession
 
-# An index of indexes is legal and rare; one that is nested deeper is somebody's joke.
+# An index of indexes is allowed and rare; deeper nesting has no use.
 MAX_DEPTH = 3
 
-# Says where a registry and repository as people write them belong. Raises NameUnknown, NameInvalid.
-Find = Callable[[str], Place]
+# Returns the destination of a name as people write it. Raises NameUnknown, NameInvalid.
+FindDestination = Callable[[str], Destination]
 
 
-class Unnamed(Exception):
+class UnknownDestination(Exception):
     """The layout does not say which repository something belongs to; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Where things belong: to ``upstream`` where their names do not tell.
+class ImportNames:
+    """Where the operator wants things: in ``upstream`` unless their names say otherwise.
 
-    ``place`` is for everything in a layout, and ``tag`` for its one image, whatever they are called in it.
+    ``destination`` is for everything in a layout, and ``tag`` for its one image, whatever the layout calls them.
     """
 
     upstream: str
-    find: Find
-    place: Place | None = None
+    find: FindDestination
+    destination: Destination | None = None
     tag: Tag | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Placed:
-    named: NamedImage
-    place: Place
+class _PlannedImage:
+    image: NamedImage
+    destination: Destination
     tag: Tag | None
 
 
-def import_layout(moving: MovingIn, source: ImageLayout, wanted: Wanted, now: datetime) -> None:
-    """Bring what ``source`` has. Its tags are taken for the news of ``now``: whoever imports an archive means it.
+def import_layout(session: ImportSession, source: ImageLayout, names: ImportNames, now: datetime) -> None:
+    """Import what ``source`` has. Its tags count as known ``now``: whoever imports an archive wants what is in it.
 
-    Raises Unnamed, where it is known early before anything is taken; StoreError, StoreFull, NameUnknown, NameInvalid.
+    Raises UnknownDestination, if possible before anything is imported; StoreError, StoreFull, NameUnknown, NameInvalid.
     """
-    moving.total, moving.position = source.total(), source.position
-    placed: list[_Placed] | None = None
-    brought: set[Digest] = set()
+    session.total, session.position = source.total(), source.position
+    planned: list[_PlannedImage] | None = None
+    imported: set[Digest] = set()
     try:
         for item in source.blobs():
-            # Before the first blob, if it can be: an archive whose names lead nowhere is not worth its bytes.
-            if placed is None and source.index is not None:
-                placed = _placed(source, wanted)
-            if moving.blob(item.digest, item.size, item.ingest):
-                brought.add(item.digest)
+            # If possible before the first blob: there is no point in importing an archive whose names lead nowhere.
+            if planned is None and source.index is not None:
+                planned = _plan(source, names)
+            if session.blob(item.digest, item.size, item.ingest):
+                imported.add(item.digest)
     except BrokenArchive as broken:
-        moving.result.problem(source.place, str(broken))
+        session.result.problem(source.place, str(broken))
         if source.index is None:
             return
     if source.index is None:
-        moving.result.problem(source.place, "it has no index.json: it is no OCI image layout, or not a whole one")
+        session.result.problem(source.place, "it has no index.json: it is no OCI image layout, or not a whole one")
         return
-    placed = placed or _placed(source, wanted)
-    moving.settle()
-    names = {each.place: _Names(moving, each.place, brought) for each in placed}
-    moving.result.repositories = len(names)
-    for each in placed:
-        if moving.rehearses:
-            moving.result.tags += each.tag is not None
+    planned = planned or _plan(source, names)
+    session.settle()
+    imports = {each.destination: _NameImport(session, each.destination, imported) for each in planned}
+    session.result.repositories = len(imports)
+    for each in planned:
+        if session.dry_run:
+            session.result.tags += each.tag is not None
         else:
-            names[each.place].run(each, now)
+            imports[each.destination].run(each, now)
 
 
-class _Names:
-    """The names of a repository's images: children before what names them.
+class _NameImport:
+    """Names the images of one repository: children before what refers to them.
 
-    Only what was ``brought`` gets one: a manifest in an archive may name what somebody else may not read here.
+    Only what was ``imported`` gets a name: a manifest in an archive may refer to a blob that is here and that this
+    repository may not read.
     """
 
-    def __init__(self, moving: MovingIn, place: Place, brought: set[Digest]) -> None:
-        self._moving = moving
-        self._place = place
-        self._brought = brought
+    def __init__(self, session: ImportSession, destination: Destination, imported: set[Digest]) -> None:
+        self._session = session
+        self._destination = destination
+        self._imported = imported
         self._seen: set[Digest] = set()
 
-    def run(self, placed: _Placed, now: datetime) -> None:
-        named = placed.named
-        if not self._add(named.digest, named.media_type, MAX_DEPTH):
-            self._moving.result.problem(str(named), f"its manifest {named.digest} is not in it whole")
-        elif placed.tag:
-            self._moving.tag(self._place, placed.tag, named.digest, now)
+    def run(self, planned: _PlannedImage, now: datetime) -> None:
+        image = planned.image
+        if not self._add(image.digest, image.media_type, MAX_DEPTH):
+            self._session.result.problem(str(image), f"its manifest {image.digest} is not in it whole")
+        elif planned.tag:
+            self._session.tag(self._destination, planned.tag, image.digest, now)
 
     def _add(self, digest: Digest, media_type: str, depth: int) -> bool:
         if digest in self._seen:
             return True
-        found = self._moving.peek(digest, media_type) if digest in self._brought else None
-        if found is None:
+        manifest = self._session.read_manifest(digest, media_type) if digest in self._imported else None
+        if manifest is None:
             return False
         self._seen.add(digest)
-        for child in found.manifests if depth else ():
+        for child in manifest.manifests if depth else ():
             # An index may be here for some platforms only.
-            self._moving.result.absent += not self._add(child.digest, child.media_type, depth - 1)
-        for blob in found.blobs:
-            here = blob.digest in self._brought and self._moving.member(self._place, blob.digest)
-            self._moving.result.absent += not here
-        return self._moving.manifest(self._place, digest, media_type)
+            self._session.result.absent += not self._add(child.digest, child.media_type, depth - 1)
+        for blob in manifest.blobs:
+            here = blob.digest in self._imported and self._session.member(self._destination, blob.digest)
+            self._session.result.absent += not here
+        return self._session.manifest(self._destination, digest, media_type)
 
 
-def _placed(source: ImageLayout, wanted: Wanted) -> list[_Placed]:
+def _plan(source: ImageLayout, names: ImportNames) -> list[_PlannedImage]:
     try:
         images = read_index(source.index or b"")
     except (ValueError, RegistryError) as error:
-        raise Unnamed(f"cannot read what {source.place} names: {getattr(error, 'message', error)}") from error
-    if wanted.tag and len(images) != 1:
-        raise Unnamed(f"{source.place} has {len(images)} images, which cannot all be {wanted.tag}: leave the tag out")
-    places = [wanted.place or _found(wanted.find, each) for each in images]
-    placed = [
-        _Placed(each, _sure(source, images, places, at), wanted.tag or each.tag) for at, each in enumerate(images)
+        raise UnknownDestination(
+            f"cannot read what {source.place} names: {getattr(error, 'message', error)}"
+        ) from error
+    if names.tag and len(images) != 1:
+        raise UnknownDestination(
+            f"{source.place} has {len(images)} images, which cannot all be {names.tag}: leave the tag out"
+        )
+    found = [names.destination or _find(names.find, each) for each in images]
+    planned = [
+        _PlannedImage(image, _destination(source, image, at, found), names.tag or image.tag)
+        for image, at in zip(images, found, strict=True)
     ]
-    _refuse_clashes(placed)
-    return placed
+    _refuse_clashes(planned)
+    return planned
 
 
-def _refuse_clashes(placed: Sequence[_Placed]) -> None:
-    known: dict[tuple[Place, Tag], NamedImage] = {}
-    for each in placed:
+def _refuse_clashes(planned: Sequence[_PlannedImage]) -> None:
+    known: dict[tuple[Destination, Tag], NamedImage] = {}
+    for each in planned:
         if each.tag:
-            other = known.setdefault((each.place, each.tag), each.named)
-            if other.digest != each.named.digest:
-                raise Unnamed(f"{other} and {each.named} would both be {each.place.repository}:{each.tag}")
+            other = known.setdefault((each.destination, each.tag), each.image)
+            if other.digest != each.image.digest:
+                where = f"{each.destination.repository}:{each.tag}"
+                raise UnknownDestination(f"{other} and {each.image} would both be {where}")
 
 
-def _found(find: Find, named: NamedImage) -> Place | None:
+def _find(find: FindDestination, image: NamedImage) -> Destination | None:
     try:
-        return find(named.path) if named.path else None
+        return find(image.path) if image.path else None
     except RegistryError as error:
-        raise Unnamed(f"{named}: {error.message}; or say by --as what it is called here") from error
+        raise UnknownDestination(f"{image}: {error.message}; or say by --as what it is called here") from error
 
 
-def _sure(source: ImageLayout, images: Sequence[NamedImage], places: Sequence[Place | None], at: int) -> Place:
-    """Return where an image belongs; one without a name, such as a signature, where the only other ones do."""
-    others = {each for each in places if each}
-    place = places[at] or (others.pop() if len(others) == 1 and not images[at].tag else None)
-    if place is None:
-        raise Unnamed(
-            f"{source.place} does not say which repository {images[at]} belongs to: "
+def _destination(
+    source: ImageLayout, image: NamedImage, found: Destination | None, all_found: Sequence[Destination | None]
+) -> Destination:
+    """Return where an image belongs; one without a name, such as a signature, goes with the others if they agree."""
+    others = {each for each in all_found if each}
+    destination = found or (others.pop() if len(others) == 1 and not image.tag else None)
+    if destination is None:
+        raise UnknownDestination(
+            f"{source.place} does not say which repository {image} belongs to: "
             "name it by --as, such as --as library/nginx"
         )
-    return place
+    return destination

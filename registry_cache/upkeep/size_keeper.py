@@ -1,7 +1,7 @@
-"""The keeper: has a pass run when the store is over its bounds or the disk is full, so that cron is a habit, no need.
+"""Start a cleanup when the store is over its bounds or the disk is full, so that nobody needs cron for it.
 
-Each worker has one. It adds up what downloads announce, and starts a pass in a process of its own, where no client
-waits for it. Of several passes at once all but one find the lock taken and end.
+Each worker has one SizeKeeper. It adds up what downloads announce, and starts a cleanup in a process of its own, where
+no client waits for it. Of several cleanups at once, all but one find the lock taken and end.
 """
 
 from __future__ import annotations
@@ -20,26 +20,27 @@ from registry_cache.store import inventory
 from registry_cache.store.layout import Layout
 from registry_cache.store.size_ledger import SizeLedger
 
-# After a pass, the next is begun no sooner than the last one took: what is in use does not go, and must not be looked
-# for without end.
-_SHORTEST, _LONGEST = 0.02, 60.0
+# After a cleanup the next one waits for as long as the last one took, within these bounds: what is in use cannot be
+# evicted, and must not be looked for without end.
+_LEAST_PAUSE_SECONDS, _MOST_PAUSE_SECONDS = 0.02, 60.0
 
-# A disk that has room and refuses is believed when it does so again: no sooner than a worker may tell of a refusal that
-# another's pass has mended since, and no later than that the first one is forgotten.
-_LATE, _FORGOTTEN = 2.0, 120.0
+# A disk that has room and refuses is believed when it refuses again. Not within the first of these, because another
+# worker's cleanup may have made that room since the refusal; and not after the second, when the first refusal is old.
+_BELIEVE_AFTER_SECONDS, _FORGET_AFTER_SECONDS = 2.0, 120.0
 
-# Beyond ``max_size`` by this share, new downloads wait for the pass: a small store turns over in the time it takes.
+# When ``max_size`` is exceeded by this share, new downloads wait for the cleanup: the content of a small store would be
+# replaced in the time it takes.
 TOLERANCE = 0.02
-# But not for long: a pull is worth more than the size.
-PATIENCE = 5.0
-_POLL = 0.02
+# But not for long: a pull matters more than the size.
+WAIT_TIMEOUT_SECONDS = 5.0
+_POLL_SECONDS = 0.02
 
 _log = Log(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class SpaceNeeded:
-    """What a pass is to bring about besides the bounds: ``free`` bytes on the disk, or ``less`` bytes of ours.
+    """What a cleanup has to reach besides the bounds: ``free`` bytes on the disk, or ``less`` bytes in the store.
 
     What is here of ``blob``, for which there was no room, counts as free.
     """
@@ -49,11 +50,11 @@ class SpaceNeeded:
     blob: Digest | None = None
 
 
-class Keeper:
+class SizeKeeper:
     """Holds one store to ``bounds``.
 
-    ``evict`` runs one pass, which brings about what is wanted, too. It returns how many bytes are pinned, None where it
-    did not get to count.
+    ``evict`` runs one cleanup, which also makes the space needed. It returns how many bytes are pinned, None where it
+    did not count them.
     """
 
     def __init__(self, layout: Layout, bounds: Bounds, evict: Callable[[SpaceNeeded], int | None]) -> None:
@@ -64,8 +65,8 @@ class Keeper:
         self._mutex = threading.Lock()
         self._ended = threading.Condition(self._mutex)
         self._running = False
-        # Somebody asked for a pass while one ran, which may have counted before what they brought.
-        self._again = False
+        # Somebody asked for a cleanup while one ran, which may have counted before their bytes came.
+        self._run_again = False
         self._needed = SpaceNeeded()
         self._not_before = 0.0
         self._pinned, self._pinned_until = 0, 0.0
@@ -76,16 +77,16 @@ class Keeper:
         if self._bounds.max_size is not None and size > self._bounds.max_size:
             raise StoreFull(f"a blob of {size} bytes is larger than storage.max_size, {self._bounds.max_size}")
         self._ledger.add(size)
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + WAIT_TIMEOUT_SECONDS
         while self._due():
             self._start()
             if not self._far_over() or time.monotonic() > until:
                 return
             with self._ended:
-                self._ended.wait(_POLL)
+                self._ended.wait(_POLL_SECONDS)
 
     def full(self, digest: Digest, size: int | None) -> None:
-        """Have room made for a blob of ``size`` bytes, None where it is not known: the disk has refused it."""
+        """Make room for a blob of ``size`` bytes, None where that is not known, which the disk has refused."""
         try:
             room = inventory.disk_space(self._layout.root)
         except StoreError as error:
@@ -93,27 +94,27 @@ class Keeper:
             return
         stored = self._ledger.total() or 0
         need = policy.emergency(size or 0, stored, room.free, room.total)
-        # An amount that is to be free, so that of two workers on one full disk the second finds nothing left to do.
+        # Ask for an amount to be free, so that of two workers on one full disk the second finds nothing left to do.
         if room.free + inventory.size_of(self._layout, digest) < need:
             self._needed = SpaceNeeded(free=need, blob=digest)
         elif self._refused_before():
-            # A quota or the inodes have run out, and only less of us can help.
+            # A quota or the inodes have run out, and only a smaller store can help.
             self._needed = SpaceNeeded(less=policy.emergency(size or 0, stored, 0, stored))
         else:
             return
         self._start()
 
     def _refused_before(self) -> bool:
-        """Tell whether the disk, which has room, refused a blob some time ago as well.
+        """Whether the disk, which has room, refused a blob some time ago as well.
 
-        Once says nothing: the refusal may be from before another worker's pass made that room.
+        A single refusal says nothing: it may be from before another worker's cleanup made that room.
         """
         with self._mutex:
             now, before = time.monotonic(), self._refused_at
-            if before is None or now - before > _FORGOTTEN:
+            if before is None or now - before > _FORGET_AFTER_SECONDS:
                 self._refused_at = now
                 return False
-            return now - before >= _LATE
+            return now - before >= _BELIEVE_AFTER_SECONDS
 
     def _due(self) -> bool:
         try:
@@ -122,7 +123,7 @@ class Keeper:
                 return False
             return policy.due(total, inventory.disk_space(self._layout.root).free, self._bounds)
         except StoreError:
-            # The download is about to find out what is wrong, and says so.
+            # The download itself will find out what is wrong, and report it.
             return False
 
     def _far_over(self) -> bool:
@@ -130,16 +131,16 @@ class Keeper:
         return limit is not None and (self._ledger.total() or 0) > max(limit * (1 + TOLERANCE), self._floor())
 
     def _floor(self) -> float:
-        """Return how many bytes are pinned, and some, while that is news.
+        """Return the size of what is pinned, plus the tolerance, as long as that count is recent.
 
-        Without it, every download would wait for a pass that does nothing where more is pinned than has room.
+        Without it every download would wait for a cleanup that can do nothing, where more is pinned than the bounds.
         """
         return self._pinned * (1 + TOLERANCE) if time.monotonic() < self._pinned_until else 0.0
 
     def _start(self) -> None:
         with self._mutex:
             if self._running:
-                self._again = True
+                self._run_again = True
             if self._running or time.monotonic() < self._not_before:
                 return
             self._running = True
@@ -147,7 +148,7 @@ class Keeper:
 
     def _run(self) -> None:
         self._pass()
-        # Who asked meanwhile has waited for so long at most, and does not ask again.
+        # A download that asked meanwhile has been waiting, and does not ask again.
         while self._asked_again() and self._due():
             time.sleep(max(0.0, self._not_before - time.monotonic()))
             with self._mutex:
@@ -158,7 +159,7 @@ class Keeper:
 
     def _asked_again(self) -> bool:
         with self._mutex:
-            again, self._again = self._again, False
+            again, self._run_again = self._run_again, False
             return again
 
     def _pass(self) -> None:
@@ -171,8 +172,8 @@ class Keeper:
             _log.error("could not start a cleanup", error=error)
         with self._ended:
             now = time.monotonic()
-            self._not_before = now + min(_LONGEST, max(_SHORTEST, now - began))
+            self._not_before = now + min(_MOST_PAUSE_SECONDS, max(_LEAST_PAUSE_SECONDS, now - began))
             if pinned is not None:
-                self._pinned, self._pinned_until = pinned, now + _LONGEST
+                self._pinned, self._pinned_until = pinned, now + _MOST_PAUSE_SECONDS
             self._running = False
             self._ended.notify_all()

@@ -1,19 +1,13 @@
-"""How a cache is, put together from what lies on the disk: pure functions of facts and the time, and a JSON document.
+"""Decide the state of an upstream from what its workers noted on the disk. Pure.
 
-What is on the disk may be old. A limit whose window is over says so, and an outage tells since when.
+What is on the disk may be old. A limit whose window is over says so, and an outage says since when.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal, Protocol
-
-from registry_cache.store.inventory import DiskSpace, StoreCounts, Unfinished
-
-# The document's; a field may come new without a change of it, none is renamed or removed.
-VERSION = 1
 
 State = Literal["ok", "limited", "down"]
 
@@ -38,8 +32,8 @@ class Limits(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What the disk tells of one upstream; ``down`` as its workers noted it, {} where they did not."""
+class KnownUpstream:
+    """What the disk says about one upstream; ``down`` as its workers noted it, {} where they did not."""
 
     name: str
     url: str
@@ -48,8 +42,8 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Pulls:
-    """How many pulls upstream said were ``left`` of ``limit``, at ``seen_at``; ``current``: that may be so still."""
+class PullCount:
+    """How many pulls were ``left`` of ``limit``, as upstream said at ``seen_at``; ``current``: that may still be so."""
 
     left: int
     limit: int
@@ -60,126 +54,36 @@ class Pulls:
 
 
 @dataclass(frozen=True, slots=True)
-class Upstream:
+class UpstreamStatus:
     """One upstream. ``until``: the end of its limit, on ``everything`` or pulls alone; ``since``, ``cause``: down."""
 
     name: str
     url: str
     state: State
-    pulls: Pulls | None
+    pulls: PullCount | None
     until: float | None = None
     everything: bool = False
     since: float | None = None
     cause: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Everything, at ``now``. ``exists``: a store has been made under ``root``."""
-
-    now: float
-    upstreams: Sequence[Upstream]
-    cached: StoreCounts
-    transfers: Sequence[Unfinished]
-    root: str
-    exists: bool
-    room: DiskSpace
-
-    @property
-    def used(self) -> int:
-        """Bytes of the disk that manifests, blobs and unfinished blobs occupy; records are some more."""
-        return self.cached.allocated + sum(each.bytes for each in self.transfers)
-
-
-def upstream(known: Known, now: float) -> Upstream:
+def upstream_status(known: KnownUpstream, now: float) -> UpstreamStatus:
     """Decide what is true of an upstream ``now``."""
     limits, pulls = known.limits, _pulls(known.limits, now)
     since, cause = known.down.get("since"), known.down.get("cause")
     if isinstance(since, int | float):
-        return Upstream(known.name, known.url, "down", pulls, since=since, cause=str(cause or ""))
+        return UpstreamStatus(known.name, known.url, "down", pulls, since=since, cause=str(cause or ""))
     until = max(limits.all_until, limits.counted_until)
     if until > now:
-        return Upstream(known.name, known.url, "limited", pulls, until=until, everything=limits.all_until > now)
-    return Upstream(known.name, known.url, "ok", pulls)
+        return UpstreamStatus(known.name, known.url, "limited", pulls, until=until, everything=limits.all_until > now)
+    return UpstreamStatus(known.name, known.url, "ok", pulls)
 
 
-def percent(transfer: Unfinished) -> int | None:
-    """Return how much of a blob is here, 100 only for all of it; None where its size is unknown."""
-    return min(100, transfer.bytes * 100 // transfer.size) if transfer.size else None
-
-
-def document(report: Report) -> dict[str, object]:
-    """Return the report as JSON values; docs/reference.md explains each."""
-    cached = asdict(report.cached)
-    del cached["allocated"]
-    return {
-        "version": VERSION,
-        "at": _iso(report.now),
-        "upstreams": [_upstream_document(each) for each in report.upstreams],
-        "cached": cached,
-        "transfers": [_transfer_document(each) for each in report.transfers],
-        "store": {
-            "root": report.root,
-            "exists": report.exists,
-            "used": report.used,
-            "free": report.room.free,
-            "total": report.room.total,
-        },
-    }
-
-
-def _pulls(limits: Limits, now: float) -> Pulls | None:
+def _pulls(limits: Limits, now: float) -> PullCount | None:
     if limits.limit is None or limits.remaining is None:
         return None
     over = limits.window is not None and now >= limits.seen_at + limits.window
-    # The end of a refusal is when upstream counts anew.
+    # When a refusal ends, upstream begins a new count.
     lifted = limits.seen_at < limits.counted_until <= now
-    return Pulls(
-        limits.remaining,
-        limits.limit,
-        limits.window,
-        limits.source,
-        limits.seen_at,
-        current=not (over or lifted),
-    )
-
-
-def _upstream_document(each: Upstream) -> dict[str, object]:
-    pulls = each.pulls
-    return {
-        "name": each.name,
-        "url": each.url,
-        "state": each.state,
-        "limited_until": _iso(each.until),
-        "limited": None if each.until is None else "everything" if each.everything else "pulls",
-        "down_since": _iso(each.since),
-        "cause": each.cause or None,
-        "pulls": pulls
-        and {
-            "left": pulls.left,
-            "limit": pulls.limit,
-            "window_seconds": pulls.window,
-            "source": pulls.source,
-            "seen_at": _iso(pulls.seen_at),
-            "current": pulls.current,
-        },
-    }
-
-
-def _transfer_document(each: Unfinished) -> dict[str, object]:
-    return {
-        "digest": str(each.digest),
-        "upstream": each.upstream or None,
-        "repository": each.repository or None,
-        "state": "running" if each.running else "interrupted",
-        "bytes": each.bytes,
-        "size": each.size,
-        "percent": percent(each),
-        "error": each.error or None,
-    }
-
-
-def _iso(moment: float | None) -> str | None:
-    if moment is None:
-        return None
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    current = not (over or lifted)
+    return PullCount(limits.remaining, limits.limit, limits.window, limits.source, limits.seen_at, current)

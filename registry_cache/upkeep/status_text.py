@@ -1,89 +1,114 @@
-"""A status report as lines for a person. Pure; times in the zone of who reads them."""
+"""What ``registry-cache status`` reports, read from the disk alone: lines for a person and a JSON document."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime, tzinfo
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import tzinfo
+from pathlib import Path
 
-from registry_cache.store.inventory import Unfinished
-from registry_cache.upkeep.status import Pulls, Report, Upstream, percent
-
-BAR = 20
-
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-
-
-def lines(report: Report, zone: tzinfo | None) -> Iterator[str]:
-    """Yield the lines of ``registry-cache status``."""
-    yield from map(printable, _lines(report, zone))
+from registry_cache.store import inventory
+from registry_cache.store.inventory import DiskSpace, StoreCounts, Unfinished
+from registry_cache.store.layout import Layout
+from registry_cache.upkeep.report import BAR, ago, bar, clock, iso, size
+from registry_cache.upkeep.status import KnownUpstream, PullCount, UpstreamStatus, upstream_status
 
 
-def printable(text: str) -> str:
-    """Return ``text`` without what moves the cursor of who reads it: upstream chose some of the words."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """Everything, at ``now``. ``exists``: a store has been made under ``root``.
+
+    Times are written in the ``zone`` of who reads them.
+    """
+
+    now: float
+    upstreams: Sequence[UpstreamStatus]
+    cached: StoreCounts
+    transfers: Sequence[Unfinished]
+    root: str
+    exists: bool
+    space: DiskSpace
+    zone: tzinfo | None = None
+
+    @property
+    def exit_status(self) -> int:
+        return 0
+
+    @property
+    def used(self) -> int:
+        """Bytes of the disk that manifests, blobs and unfinished blobs occupy; records are some more."""
+        return self.cached.allocated + sum(each.bytes for each in self.transfers)
+
+    def lines(self) -> Iterator[str]:
+        yield "upstreams"
+        width = max((len(each.name) for each in self.upstreams), default=0)
+        for each in self.upstreams:
+            yield f"  {each.name:{width}}  {self._upstream(each)}"
+        cached = self.cached
+        yield "cached"
+        counts = (
+            (cached.repositories, "repository", "repositories"),
+            (cached.tags, "tag", "tags"),
+            (cached.manifests, "manifest", "manifests"),
+            (cached.blobs, "blob", "blobs"),
+        )
+        yield "  " + ", ".join(f"{number} {one if number == 1 else many}" for number, one, many in counts)
+        yield f"  {size(cached.bytes)}"
+        yield "transfers"
+        yield from (f"  {_transfer_line(each)}" for each in self.transfers)
+        if not self.transfers:
+            yield "  none"
+        yield "disk"
+        store = f"uses {size(self.used)}" if self.exists else "holds no store yet: serve makes it"
+        yield f"  {self.root} {store}"
+        yield f"  {size(self.space.free)} of {size(self.space.total)} are free on its file system"
+
+    def document(self) -> dict[str, object]:
+        cached = asdict(self.cached)
+        del cached["allocated"]
+        return {
+            "at": iso(self.now),
+            "upstreams": [_upstream_document(each) for each in self.upstreams],
+            "cached": cached,
+            "transfers": [_transfer_document(each) for each in self.transfers],
+            "store": {
+                "root": self.root,
+                "exists": self.exists,
+                "used": self.used,
+                "free": self.space.free,
+                "total": self.space.total,
+            },
+        }
+
+    def _upstream(self, each: UpstreamStatus) -> str:
+        pulls = _pulls(each.pulls, self.now) if each.pulls else ""
+        if each.state == "down" and each.since is not None:
+            since = clock(each.since, self.now, self.zone)
+            down = f"down since {since} ({ago(self.now - each.since)}): {each.cause}"
+            return f"{down}; {pulls}" if pulls else down
+        if each.state == "limited" and each.until is not None:
+            scope = ", for everything" if each.everything else ""
+            until = clock(each.until, self.now, self.zone)
+            return f"limited until {until}{scope}" + (f" ({pulls})" if pulls else "")
+        return f"ok; {pulls}" if pulls else "ok"
 
 
-def size(count: int) -> str:
-    """Return a number of bytes in a unit that a person can compare."""
-    number = float(count)
-    for unit in _UNITS:
-        if number < 1024 or unit == _UNITS[-1]:
-            break
-        number /= 1024
-    return f"{count} B" if unit == "B" else f"{number:.1f} {unit}"
+def read_status(root: Path, upstreams: Iterable[KnownUpstream], now: float, zone: tzinfo | None) -> StatusReport:
+    """Return the state of the cache at ``now``; creates nothing on the disk. Raises StoreError."""
+    layout = Layout(root)
+    exists = Layout.find(root) is not None
+    found = [upstream_status(each, now) for each in upstreams]
+    cached, transfers = inventory.count(layout), inventory.unfinished(layout)
+    space = inventory.disk_space(layout.root)
+    return StatusReport(now, found, cached, transfers, str(root), exists, space, zone)
 
 
-def clock(moment: float, now: float, zone: tzinfo | None) -> str:
-    """Return a time of today as HH:MM:SS, with its date in front where it is another day's."""
-    then, today = datetime.fromtimestamp(moment, zone), datetime.fromtimestamp(now, zone).date()
-    return then.strftime("%H:%M:%S" if then.date() == today else "%Y-%m-%d %H:%M:%S")
+def _percent(transfer: Unfinished) -> int | None:
+    """Return how much of a blob is here, 100 only for all of it; None where its size is unknown."""
+    return min(100, transfer.bytes * 100 // transfer.size) if transfer.size else None
 
 
-def ago(seconds: float) -> str:
-    """Return a span in its largest fitting unit."""
-    for length, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
-
-
-def _lines(report: Report, zone: tzinfo | None) -> Iterator[str]:
-    yield "upstreams"
-    width = max((len(each.name) for each in report.upstreams), default=0)
-    for each in report.upstreams:
-        yield f"  {each.name:{width}}  {_upstream(each, report.now, zone)}"
-    cached = report.cached
-    yield "cached"
-    counted = (
-        (cached.repositories, "repository", "repositories"),
-        (cached.tags, "tag", "tags"),
-        (cached.manifests, "manifest", "manifests"),
-        (cached.blobs, "blob", "blobs"),
-    )
-    yield "  " + ", ".join(f"{number} {one if number == 1 else many}" for number, one, many in counted)
-    yield f"  {size(cached.bytes)}"
-    yield "transfers"
-    yield from (f"  {_transfer(each)}" for each in report.transfers)
-    if not report.transfers:
-        yield "  none"
-    yield "disk"
-    store = f"uses {size(report.used)}" if report.exists else "holds no store yet: serve makes it"
-    yield f"  {report.root} {store}"
-    yield f"  {size(report.room.free)} of {size(report.room.total)} are free on its file system"
-
-
-def _upstream(each: Upstream, now: float, zone: tzinfo | None) -> str:
-    pulls = _pulls(each.pulls, now) if each.pulls else ""
-    if each.state == "down" and each.since is not None:
-        lasting = f"down since {clock(each.since, now, zone)} ({ago(now - each.since)}): {each.cause}"
-        return f"{lasting}; {pulls}" if pulls else lasting
-    if each.state == "limited" and each.until is not None:
-        scope = ", for everything" if each.everything else ""
-        return f"limited until {clock(each.until, now, zone)}{scope}" + (f" ({pulls})" if pulls else "")
-    return f"ok; {pulls}" if pulls else "ok"
-
-
-def _pulls(pulls: Pulls, now: float) -> str:
+def _pulls(pulls: PullCount, now: float) -> str:
     source = f", counted for {pulls.source}" if pulls.source else ""
     seen = f"{ago(now - pulls.seen_at)} ago"
     if not pulls.current:
@@ -92,15 +117,51 @@ def _pulls(pulls: Pulls, now: float) -> str:
     return f"{pulls.left} of {pulls.limit} pulls left{window}{source}, seen {seen}"
 
 
-def _transfer(each: Unfinished) -> str:
+def _transfer_line(each: Unfinished) -> str:
     where = f" of {each.repository} from {each.upstream}" if each.repository else ""
     name = f"{each.digest.algorithm}:{each.digest.hex[:12]}{where}"
-    done = percent(each)
     total = f" of {size(each.size)}" if each.size is not None else ""
     if not each.running:
         cause = f" ({each.error})" if each.error else ""
         return f"interrupted at {size(each.bytes)}{total}, resumed by the next pull: {name}{cause}"
+    done = _percent(each)
     if done is None:
         return f"[{'?' * BAR}]        {size(each.bytes)} of unknown size  {name}"
-    filled = done * BAR // 100
-    return f"[{'#' * filled}{'-' * (BAR - filled)}] {done:3} %  {size(each.bytes)}{total}  {name}"
+    return f"{bar(done)}  {size(each.bytes)}{total}  {name}"
+
+
+def _upstream_document(each: UpstreamStatus) -> dict[str, object]:
+    return {
+        "name": each.name,
+        "url": each.url,
+        "state": each.state,
+        "limited_until": None if each.until is None else iso(each.until),
+        "limited": None if each.until is None else "everything" if each.everything else "pulls",
+        "down_since": None if each.since is None else iso(each.since),
+        "cause": each.cause or None,
+        "pulls": each.pulls and _pulls_document(each.pulls),
+    }
+
+
+def _pulls_document(pulls: PullCount) -> dict[str, object]:
+    return {
+        "left": pulls.left,
+        "limit": pulls.limit,
+        "window_seconds": pulls.window,
+        "source": pulls.source,
+        "seen_at": iso(pulls.seen_at),
+        "current": pulls.current,
+    }
+
+
+def _transfer_document(each: Unfinished) -> dict[str, object]:
+    return {
+        "digest": str(each.digest),
+        "upstream": each.upstream or None,
+        "repository": each.repository or None,
+        "state": "running" if each.running else "interrupted",
+        "bytes": each.bytes,
+        "size": each.size,
+        "percent": _percent(each),
+        "error": each.error or None,
+    }

@@ -1,7 +1,7 @@
-"""Verify: one bounded pass that looks at what is stored, and repairs it if that is wanted.
+"""Verify a store in one bounded pass, and repair what is damaged if that is wanted.
 
-Everything is looked at in the order of the disk and told as it is found; nothing is kept of what is right, so memory
-does not grow with the store. A pass that is cut short begins elsewhere the next time.
+Files are read in the order of the disk, and faults reported as they are found. Nothing is remembered about what is
+right, so memory does not grow with the store. A pass that ran out of time begins at another folder the next day.
 """
 
 from __future__ import annotations
@@ -19,23 +19,20 @@ from registry_cache.store.audit.repair import DONE, Repairs
 from registry_cache.store.audit.walk import AuditCounts, AuditWalk
 from registry_cache.store.last_use import UseSpreader
 from registry_cache.store.layout import Layout
-from registry_cache.upkeep.rate_limit import Pace
+from registry_cache.upkeep.rate_limit import RateLimit
+from registry_cache.upkeep.report import MOST_NAMED
+from registry_cache.upkeep.steps import OutOfTime, PassProgress, Steps
 
-# A report names this many faults; a disk that dies has more, and memory must not follow it.
-MOST_NAMED = 1000
-
-# Blobs are in 256 folders. A step between two rounds that leaves none of them out, and neighbours far apart.
+# Blobs are in 256 folders. With this step from one round's first folder to the next's, every folder has its turn, and
+# neighbours are far apart.
 _FOLDERS, _STRIDE = 256, 97
-
-# Told what is done, how far it is, and how far it goes: bytes, None where that is not known.
-Progress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """What a pass is to do at ``now``, in seconds since the epoch; ``rate`` in bytes a second, None for no bound.
+class VerifyTask:
+    """What a verify has to do at ``now``, in seconds since the epoch; ``rate`` in bytes a second, None for no bound.
 
-    ``day``: any count of days; it chooses the part of ``share``, and where the pass begins.
+    ``day``: any count of days; it chooses the part of ``share``, and the first folder.
     """
 
     now: float
@@ -46,8 +43,8 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """A fault; ``path`` from the root. ``remark``: where it was not repaired, why."""
+class FoundFault:
+    """A fault; ``path`` is relative to the root. ``remark``: why it was not repaired."""
 
     kind: Kind
     path: str
@@ -58,92 +55,84 @@ class Finding:
 
 
 @dataclass(slots=True)
-class Result:
-    """What a pass saw and did. ``found`` counts faults by kind; ``findings`` are the first of them.
+class VerifyResult:
+    """What a verify saw and did. ``counts`` of faults by kind; ``faults`` are the first of them.
 
-    ``complete``: not cut short.
+    ``complete``: there was time for everything.
     """
 
     seen: AuditCounts = field(default_factory=AuditCounts)
-    found: Counter[Kind] = field(default_factory=Counter)
+    counts: Counter[Kind] = field(default_factory=Counter)
     repaired: int = 0
-    findings: list[Finding] = field(default_factory=list)
+    faults: list[FoundFault] = field(default_factory=list)
     complete: bool = True
 
     @property
     def left(self) -> int:
         """How many faults are still there."""
-        return self.found.total() - self.repaired
-
-
-class _OutOfTime(Exception):
-    """The pass has had its time."""
+        return self.counts.total() - self.repaired
 
 
 class Verify:
-    """One pass over one store. ``in_time`` is asked at each step whether there is time left."""
+    """One verify of one store; for ``in_time`` and ``progress`` see ``Steps``."""
 
     def __init__(
         self,
         layout: Layout,
-        task: Task,
+        task: VerifyTask,
         in_time: Callable[[], bool] = lambda: True,
-        progress: Progress | None = None,
+        progress: PassProgress | None = None,
     ) -> None:
         self._layout = layout
         self._task = task
-        self._in_time = in_time
-        self._progress = progress
-        self._doing, self._steps = "", 0
+        self._steps = Steps(in_time, progress)
+        # Of the bytes to read; only progress needs it.
         self._total: int | None = None
+        self._wants_total = progress is not None
         self._part = task.share.on(task.day)
         self._repairs = Repairs(layout, task.now) if task.repair else None
-        self.result = Result()
+        self.result = VerifyResult()
 
-    def run(self) -> Result | None:
-        """Look at everything; None where another pass repairs already. Raises StoreError."""
+    def run(self) -> VerifyResult | None:
+        """Look at everything; None where another verify is repairing. Raises StoreError."""
         with disk.store_errors("look through the store"):
             if not self._repairs:
                 return self._run()
             with locks.hold_if_free(self._layout.verify_lock) as held:
                 return self._run() if held else None
 
-    def _run(self) -> Result:
+    def _run(self) -> VerifyResult:
         start = self._task.day // self._task.share.nights * _STRIDE % _FOLDERS
-        pace = Pace(self._task.rate, self._tick)
-        walk = AuditWalk(self._layout, self._found, self._part.covers, self._tick, pace.take, start)
+        rate_limit = RateLimit(self._task.rate, self._tick)
+        walk = AuditWalk(self._layout, self._add_fault, self._part.covers, self._tick, rate_limit.take, start)
         self.result.seen = walk.seen
         try:
-            if self._progress:
-                self._total = self._weigh()
-            self._doing, self._steps = "looking", 0
+            if self._wants_total:
+                self._total = self._count_bytes()
+            self._steps.begin("looking")
             walk.run()
-        except _OutOfTime:
+        except OutOfTime:
             self.result.complete = False
         return self.result
 
-    def _weigh(self) -> int:
-        """Return how many bytes of blobs there are to read: a stat each, for the bar alone."""
-        self._doing = "looking at blobs"
+    def _count_bytes(self) -> int:
+        """Return how many bytes of blobs there are to read; costs a stat for each blob."""
+        self._steps.begin("looking at blobs")
         blobs = UseSpreader(self._layout, dry_run=True).blobs(self._tick)
         return sum(blob.size for blob in blobs if self._part.covers(blob.digest.hex))
 
-    def _found(self, fault: Fault) -> None:
+    def _add_fault(self, fault: Fault) -> None:
         remark = self._repairs.repair(fault) if self._repairs else ""
         repaired = self._repairs is not None and remark == DONE
-        self.result.found[fault.kind] += 1
+        self.result.counts[fault.kind] += 1
         self.result.repaired += repaired
-        if len(self.result.findings) < MOST_NAMED:
+        if len(self.result.faults) < MOST_NAMED:
             path = os.path.relpath(fault.path, self._layout.root)
-            self.result.findings.append(Finding(fault.kind, path, fault.digest, fault.detail, repaired, remark))
+            self.result.faults.append(FoundFault(fault.kind, path, fault.digest, fault.detail, repaired, remark))
 
     def _tick(self) -> None:
-        self._steps += 1
-        if self._progress:
-            read = self.result.seen.bytes
-            if self._total is not None and read:
-                self._progress("re-hashing", read, max(read, self._total))
-            else:
-                self._progress(self._doing, self._steps, None)
-        if not self._in_time():
-            raise _OutOfTime
+        read = self.result.seen.bytes
+        if self._total is not None and read:
+            self._steps.report("re-hashing", read, max(read, self._total))
+        else:
+            self._steps.tick()

@@ -1,92 +1,83 @@
-"""What a verify tells: a line a fault and one that sums up, a document for programs, an exit status for cron."""
+"""What a verify reports: a line a fault and one that sums up, a document for programs, an exit status for cron."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Literal, get_args
 
 from registry_cache.store.audit.fault import Kind
-from registry_cache.upkeep.status_text import printable, size
-from registry_cache.upkeep.verify import Finding, Result, Task
-
-VERSION = 1
+from registry_cache.upkeep.report import iso, size
+from registry_cache.upkeep.verify import FoundFault, VerifyResult, VerifyTask
 
 State = Literal["sound", "repaired", "damaged", "stopped", "running"]
-# What cron and monitoring see. 1 is also a store that failed, 2 a configuration that is wrong.
-EXIT: dict[State, int] = {"sound": 0, "repaired": 0, "running": 0, "damaged": 1, "stopped": 3}
+_EXIT_STATUS: dict[State, int] = {"sound": 0, "repaired": 0, "running": 0, "damaged": 1, "stopped": 3}
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """A pass; ``result`` is None where another one is at it."""
+class VerifyReport:
+    """A verify; ``result`` is None where another one is repairing."""
 
-    task: Task
-    result: Result | None
+    task: VerifyTask
+    result: VerifyResult | None
 
     @property
     def state(self) -> State:
         if self.result is None:
             return "running"
-        # Damage is the worse news than a pass that was cut short.
+        # Damage is worse news than a pass that was stopped.
         if self.result.left:
             return "damaged"
         if not self.result.complete:
             return "stopped"
         return "repaired" if self.result.repaired else "sound"
 
+    @property
+    def exit_status(self) -> int:
+        return _EXIT_STATUS[self.state]
 
-def lines(report: Report) -> Iterator[str]:
-    """Yield a line for each fault, and the line that sums a pass up."""
-    found = report.result
-    if found is None:
-        yield "another verify is repairing: nothing to do"
-        return
-    for each in found.findings:
-        yield printable(_finding(each))
-    if found.found.total() > len(found.findings):
-        yield f"and {found.found.total() - len(found.findings)} more faults"
-    yield _summary(found, report.task)
+    def lines(self) -> Iterator[str]:
+        """Yield a line for each fault, and the line that sums up."""
+        result = self.result
+        if result is None:
+            yield "another verify is repairing: nothing to do"
+            return
+        yield from map(_line, result.faults)
+        if result.counts.total() > len(result.faults):
+            yield f"and {result.counts.total() - len(result.faults)} more faults"
+        yield "; ".join(self._summary(result))
+
+    def document(self) -> dict[str, object]:
+        """docs/disk.md explains each value."""
+        result = self.result or VerifyResult()
+        return {
+            "at": iso(self.task.now),
+            "state": self.state,
+            "complete": result.complete,
+            "share": str(self.task.share),
+            "repair": self.task.repair,
+            "files": result.seen.files,
+            "bytes": result.seen.bytes,
+            "names": result.seen.names,
+            "apart": result.seen.apart,
+            "incomplete": {"images": result.seen.incomplete, "children": result.seen.missing},
+            "found": {kind: result.counts[kind] for kind in get_args(Kind)},
+            "repaired": result.repaired,
+            "faults": [asdict(each) | {"digest": str(each.digest) if each.digest else None} for each in result.faults],
+        }
+
+    def _summary(self, result: VerifyResult) -> Iterator[str]:
+        share = "" if self.task.share.parts == self.task.share.total else f", {self.task.share} of all"
+        yield f"re-hashed {result.seen.files} files, {size(result.seen.bytes)}{share}"
+        count = result.counts.total()
+        repaired = f", {result.repaired} repaired" if result.repaired else ""
+        yield f"{count or 'no'} fault{'' if count == 1 else 's'}{repaired}"
+        if result.seen.incomplete:
+            yield f"{result.seen.incomplete} images are here in part, which is no fault"
+        if not result.complete:
+            yield "stopped by --max-time"
 
 
-def document(report: Report) -> dict[str, object]:
-    """Return the report as JSON values; docs/disk.md explains each."""
-    found = report.result or Result()
-    at = datetime.fromtimestamp(report.task.now, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    return {
-        "version": VERSION,
-        "at": at,
-        "state": report.state,
-        "complete": found.complete,
-        "share": str(report.task.share),
-        "repair": report.task.repair,
-        "files": found.seen.files,
-        "bytes": found.seen.bytes,
-        "names": found.seen.names,
-        "apart": found.seen.apart,
-        "incomplete": {"images": found.seen.incomplete, "children": found.seen.missing},
-        "found": {kind: found.found[kind] for kind in get_args(Kind)},
-        "repaired": found.repaired,
-        "faults": [asdict(each) | {"digest": str(each.digest) if each.digest else None} for each in found.findings],
-    }
-
-
-def _finding(each: Finding) -> str:
+def _line(each: FoundFault) -> str:
     outcome = "; repaired" if each.repaired else f"; {each.remark}" if each.remark else ""
     return f"{each.kind}: {each.path}: {each.detail}{outcome}"
-
-
-def _summary(found: Result, task: Task) -> str:
-    seen = found.seen
-    share = "" if task.share.parts == task.share.total else f", {task.share} of all"
-    parts = [f"re-hashed {seen.files} files, {size(seen.bytes)}{share}"]
-    count = found.found.total()
-    parts.append(f"{count or 'no'} fault{'' if count == 1 else 's'}")
-    if found.repaired:
-        parts[-1] += f", {found.repaired} repaired"
-    if seen.incomplete:
-        parts.append(f"{seen.incomplete} images are here in part, which is no fault")
-    if not found.complete:
-        parts.append("stopped by --max-time")
-    return "; ".join(parts)

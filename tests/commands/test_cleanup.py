@@ -17,7 +17,7 @@ import yaml
 from registry_cache.policy.eviction import SETTLE, Bounds
 from registry_cache.store import locks
 from registry_cache.store.layout import Layout
-from registry_cache.upkeep.cleanup import Cleanup, Result
+from registry_cache.upkeep.cleanup import Cleanup, CleanupResult
 from tests.harness.cleanup_rig import DAY, HOUR, killed_at, snapshot
 from tests.harness.content import APP, digest_of
 from tests.harness.fixture_types import MakeCache
@@ -50,7 +50,7 @@ def bound(cache: CacheServer, size: int | str) -> None:
     cache.config_file.write_text(yaml.safe_dump(config))
 
 
-def clean(cache: CacheServer, ahead: float = 60.0, **bounds: Any) -> Result:
+def clean(cache: CacheServer, ahead: float = 60.0, **bounds: Any) -> CleanupResult:
     """A pass in this process, as if it were ``ahead`` seconds later."""
     result = Cleanup(Layout(cache.root), Bounds(**bounds), time.time() + ahead).run()
     assert result

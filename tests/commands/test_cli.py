@@ -95,7 +95,7 @@ def test_control_c_is_no_traceback(
     def interrupted(*_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("registry_cache.wiring.cleanup", interrupted)
+    monkeypatch.setattr("registry_cache.store.layout.Layout.find", interrupted)
     assert cli.main(["cleanup", "--config", good]) == 130
     assert capsys.readouterr().err == ""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from registry_cache import cli
-from registry_cache.commands.images import add_image_arguments, names, platforms
+from registry_cache.commands.images import add_image_arguments, listed_images, wanted_platforms
 
 
 @pytest.fixture(autouse=True)
@@ -28,15 +28,15 @@ def parsed(*arguments: str) -> argparse.Namespace:
 def test_a_list_comes_behind_what_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "# ours\nlibrary/b:1\n\n  library/a:1  # the other\n"
     (tmp_path / "list").write_text(text)
-    assert names(parsed("library/a:1", "--file", str(tmp_path / "list"))) == ["library/a:1", "library/b:1"]
+    assert listed_images(parsed("library/a:1", "--file", str(tmp_path / "list"))) == ["library/a:1", "library/b:1"]
     monkeypatch.setattr(sys, "stdin", io.StringIO(text))
-    assert names(parsed("--file", "-")) == ["library/b:1", "library/a:1"]
+    assert listed_images(parsed("--file", "-")) == ["library/b:1", "library/a:1"]
 
 
 def test_platforms() -> None:
-    assert platforms(parsed("a")) is None
-    assert platforms(parsed("a", "--platform", "all", "--platform", "linux/amd64")) == []
-    found = platforms(parsed("a", "--platform", "linux/amd64", "--platform", "linux/arm/v7"))
+    assert wanted_platforms(parsed("a")) is None
+    assert wanted_platforms(parsed("a", "--platform", "all", "--platform", "linux/amd64")) == []
+    found = wanted_platforms(parsed("a", "--platform", "linux/amd64", "--platform", "linux/arm/v7"))
     assert list(map(str, found or [])) == ["linux/amd64", "linux/arm/v7"]
 
 

@@ -15,7 +15,7 @@ from registry_cache.policy.eviction import SETTLE, Bounds
 from registry_cache.store import locks
 from registry_cache.store.layout import Layout
 from registry_cache.upkeep.cleanup import Cleanup
-from registry_cache.upkeep.verify import Task, Verify
+from registry_cache.upkeep.verify import Verify, VerifyTask
 from tests.harness.cleanup_rig import cut, flip
 from tests.harness.content import digest_of
 from tests.harness.fixture_types import MakeCache
@@ -130,9 +130,9 @@ def test_passes_beside_pulls_and_cleanups_find_nothing(
     while passes < 20 or evicted < 8:
         # Everything goes that was not used within the last second.
         cleaned = Cleanup(layout, bounds, time.time() + SETTLE / 10**9 - 1).run()
-        looked = Verify(layout, Task(time.time(), 0, repair=True)).run()
+        looked = Verify(layout, VerifyTask(time.time(), 0, repair=True)).run()
         evicted += cleaned.evicted if cleaned else 0
-        faults += looked.found.total() if looked else 0
+        faults += looked.counts.total() if looked else 0
         passes += 1
     over.set()
     client_thread.join()

@@ -20,7 +20,7 @@ from registry_cache.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from registry_cache.oci.names import Repository, Tag
 from registry_cache.policy.eviction import Bounds
 from registry_cache.store.record_format import TagRecord
-from registry_cache.upkeep.cleanup import Cleanup, Result
+from registry_cache.upkeep.cleanup import Cleanup, CleanupResult
 from tests.harness.store_rig import APP, HUB, Store, open_store
 
 # In the future, so that nothing that a test has just written was used later; less than an hour, which is old.
@@ -67,13 +67,13 @@ class Shelf:
     def has(self, *digests: Digest) -> list[bool]:
         return [os.path.exists(self.layout.blob(digest)) for digest in digests]
 
-    def clean(self, now: float = NOW, **bounds: Any) -> Result:
+    def clean(self, now: float = NOW, **bounds: Any) -> CleanupResult:
         result = Cleanup(self.layout, Bounds(**bounds), now).run()
         assert result is not None
         return result
 
-    def rehearse(self, now: float = NOW, **bounds: Any) -> Result:
-        return Cleanup(self.layout, Bounds(**bounds), now).rehearse()
+    def dry_run(self, now: float = NOW, **bounds: Any) -> CleanupResult:
+        return Cleanup(self.layout, Bounds(**bounds), now).dry_run()
 
     def _manifest(self, document: object, media_type: str, repository: Repository, tag: str, ago: float) -> Digest:
         data = json.dumps(document).encode()

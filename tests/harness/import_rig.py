@@ -18,14 +18,14 @@ from registry_cache.store.interchange.distribution import DistributionFolder
 from registry_cache.store.interchange.ingest import Arrival
 from registry_cache.store.interchange.layout_source import LayoutArchive, LayoutFolder
 from registry_cache.upkeep.import_distribution import import_distribution
-from registry_cache.upkeep.import_layout import Wanted, import_layout
-from registry_cache.upkeep.importer import MovingIn, Place, Result
+from registry_cache.upkeep.import_layout import ImportNames, import_layout
+from registry_cache.upkeep.importer import Destination, ImportResult, ImportSession
 from tests.harness.content import Content, digest_of
 from tests.harness.images import Image, make_image
 from tests.harness.store_rig import HUB, Store
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
-HUB_ONLY = Wanted(HUB, lambda path: Place(HUB, Repository.parse(path.removeprefix(f"{HUB}/"))))
+HUB_ONLY = ImportNames(HUB, lambda path: Destination(HUB, Repository.parse(path.removeprefix(f"{HUB}/"))))
 
 
 class OldRegistry:
@@ -79,25 +79,25 @@ class Moved:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.result = Result()
+        self.result = ImportResult()
 
-    def distribution(self, old: OldRegistry, **options: Any) -> Result:
-        moving = self._moving(**options)
-        source = DistributionFolder.find(old.folder, moving.result.problem)
+    def distribution(self, old: OldRegistry, **options: Any) -> ImportResult:
+        session = self._session(**options)
+        source = DistributionFolder.find(old.folder, session.result.problem)
         assert source
-        import_distribution(moving, source, str(old.folder), HUB)
+        import_distribution(session, source, str(old.folder), HUB)
         return self.result
 
-    def folder(self, path: Path, wanted: Wanted = HUB_ONLY, **options: Any) -> Result:
-        import_layout(self._moving(**options), LayoutFolder(path), wanted, NOW)
+    def folder(self, path: Path, names: ImportNames = HUB_ONLY, **options: Any) -> ImportResult:
+        import_layout(self._session(**options), LayoutFolder(path), names, NOW)
         return self.result
 
-    def archive(self, data: bytes, wanted: Wanted = HUB_ONLY, **options: Any) -> Result:
-        moving = self._moving(**options)
+    def archive(self, data: bytes, names: ImportNames = HUB_ONLY, **options: Any) -> ImportResult:
+        session = self._session(**options)
         path = Path(self.store.layout.root).with_suffix(".tar")
         path.write_bytes(data)
         with path.open("rb") as file:
-            import_layout(moving, LayoutArchive(file, "the archive", moving.result.problem), wanted, NOW)
+            import_layout(session, LayoutArchive(file, "the archive", session.result.problem), names, NOW)
         return self.result
 
     def told(self) -> list[str]:
@@ -116,10 +116,12 @@ class Moved:
         named = not tag or bool(record and str(record.digest) == image.digest)
         return bool(found and found.data == image.manifest and all(blobs) and named)
 
-    def _moving(self, *, may_link: bool = True, rehearses: bool = False) -> MovingIn:
-        moving = MovingIn(self.store.layout, may_link=may_link, rehearses=rehearses, progress=lambda done, total: None)
-        self.result = moving.result
-        return moving
+    def _session(self, *, may_link: bool = True, dry_run: bool = False) -> ImportSession:
+        session = ImportSession(
+            self.store.layout, may_link=may_link, dry_run=dry_run, progress=lambda done, total: None
+        )
+        self.result = session.result
+        return session
 
 
 def layout_files(images: Iterable[tuple[Content, Image, Mapping[str, str]]]) -> dict[str, bytes]:

@@ -29,7 +29,7 @@ from registry_cache.policy.eviction import Bounds
 from registry_cache.store.pins import ANY_UPSTREAM, Pin, Pins
 from registry_cache.store.record_format import TagRecord
 from registry_cache.upkeep.cleanup import Cleanup
-from registry_cache.upkeep.verify import Task, Verify
+from registry_cache.upkeep.verify import Verify, VerifyTask
 from tests.harness.cleanup_rig import DAY, HOUR, killed_at
 from tests.harness.store_rig import APP, HUB, OTHER, open_store
 
@@ -258,7 +258,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule()
     def verify_repairs(self) -> None:
-        Verify(self.store.layout, Task(self.now, day=0, repair=True)).run()
+        Verify(self.store.layout, VerifyTask(self.now, day=0, repair=True)).run()
         assert self.store.wrong_blobs() == []
 
     @rule(data=bodies)

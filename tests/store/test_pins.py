@@ -82,7 +82,7 @@ def test_what_is_pinned_is_never_evicted(shelf: Shelf, limits: dict[str, Any]) -
     by_digest = shelf.layer(b"by digest", ago=30 * DAY)
     Pins(shelf.layout).add([pin(f"{APP}:pinned"), pin(f"**@{by_digest}", ANY_UPSTREAM)])
 
-    planned = {each.digest for each in shelf.rehearse(**limits).candidates}
+    planned = {each.digest for each in shelf.dry_run(**limits).candidates}
     assert planned == {own, gone}
     shelf.clean(**limits)
 

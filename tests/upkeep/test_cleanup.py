@@ -1,4 +1,4 @@
-"""A pass over a store: what goes and stays, a rehearsal, a second pass, a death at any step."""
+"""A pass over a store: what goes and stays, a dry run, a second pass, a death at any step."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def unfinished(shelf: Shelf, data: bytes, size: int, ago: float) -> Digest:
 def test_for_the_size_interrupted_downloads_go_as_blobs_do(shelf: Shelf) -> None:
     [oldest, *_] = layers = fill(shelf, 10)
     old, new = unfinished(shelf, b"old", 2000, ago=DAY + HOUR), unfinished(shelf, b"new", 2000, ago=HOUR)
-    planned = shelf.rehearse(max_size=13_000)
+    planned = shelf.dry_run(max_size=13_000)
     assert [(each.digest, each.what) for each in planned.candidates] == [(old, "interrupted download")]
 
     result = shelf.clean(max_size=13_000)
@@ -219,7 +219,7 @@ def test_what_is_being_written_stays(shelf: Shelf) -> None:
     assert (shelf.has(layer), result.evicted, result.in_use) == ([True], 0, 1)
 
 
-def test_a_rehearsal_changes_nothing_and_tells_what_a_pass_would_do(shelf: Shelf) -> None:
+def test_a_dry_run_changes_nothing_and_tells_what_a_pass_would_do(shelf: Shelf) -> None:
     old, layer = shelf.layer(b"old", APP, ago=9 * DAY), shelf.layer(b"x" * 1000, OTHER, ago=30 * DAY)
     image = shelf.image(layer, repository=OTHER, ago=2 * DAY)
     kept = shelf.layer(b"kept", ago=HOUR)
@@ -227,7 +227,7 @@ def test_a_rehearsal_changes_nothing_and_tells_what_a_pass_would_do(shelf: Shelf
     os.utime(Path(shelf.root, ".leftover"), (0, 0))
     before = snapshot(shelf.root)
 
-    result = shelf.rehearse(ttl=WEEK, max_size=500)
+    result = shelf.dry_run(ttl=WEEK, max_size=500)
 
     assert snapshot(shelf.root) == before
     assert [(each.digest, each.why) for each in result.candidates] == [
@@ -244,7 +244,7 @@ def test_a_rehearsal_changes_nothing_and_tells_what_a_pass_would_do(shelf: Shelf
 def test_a_plan_names_the_oldest_of_many(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     layers = fill(shelf, 10)
     monkeypatch.setattr("registry_cache.upkeep.cleanup.MOST_NAMED", 3)
-    result = shelf.rehearse(ttl=timedelta(seconds=10))
+    result = shelf.dry_run(ttl=timedelta(seconds=10))
     assert [each.digest for each in result.candidates] == layers[:3]
     assert result.evicted == 10
 
@@ -255,7 +255,7 @@ def test_a_second_pass_leaves_it_to_the_first(shelf: Shelf) -> None:
         assert lock.acquire()
         assert Cleanup(shelf.layout, Bounds(ttl=WEEK), NOW).run() is None
         assert shelf.has(layer) == [True]
-        assert shelf.rehearse(ttl=WEEK).evicted == 1
+        assert shelf.dry_run(ttl=WEEK).evicted == 1
     assert shelf.clean(ttl=WEEK).evicted == 1
 
 
@@ -272,15 +272,15 @@ def test_a_pass_that_is_out_of_time_is_finished_by_the_next(shelf: Shelf, steps:
     assert shelf.has(*layers) == [False] * 10
 
 
-def test_a_rehearsal_may_run_out_of_time(shelf: Shelf) -> None:
+def test_a_dry_run_may_run_out_of_time(shelf: Shelf) -> None:
     fill(shelf, 3)
-    assert not Cleanup(shelf.layout, Bounds(ttl=WEEK), NOW, lambda: False).rehearse().complete
+    assert not Cleanup(shelf.layout, Bounds(ttl=WEEK), NOW, lambda: False).dry_run().complete
 
 
 def test_progress_is_told(shelf: Shelf) -> None:
     fill(shelf, 3)
     told: list[tuple[str, int]] = []
-    Cleanup(shelf.layout, Bounds(ttl=WEEK), NOW, progress=lambda doing, count: told.append((doing, count))).run()
+    Cleanup(shelf.layout, Bounds(ttl=WEEK), NOW, progress=lambda doing, count, total: told.append((doing, count))).run()
     assert ("looking at blobs", 3) in told
 
 

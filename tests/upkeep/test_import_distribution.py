@@ -212,13 +212,13 @@ def test_an_index_and_what_it_names(old: OldRegistry, moved: Moved) -> None:
     assert found.media_type == "application/vnd.oci.image.index.v1+json"
 
 
-def test_a_rehearsal_counts_and_changes_nothing(old: OldRegistry, moved: Moved, tmp_path: Path) -> None:
+def test_a_dry_run_counts_and_changes_nothing(old: OldRegistry, moved: Moved, tmp_path: Path) -> None:
     image = old.image()
     moved.store.put(old.data(image.config).read_bytes())
     os.utime(moved.store.layout.blob(Digest.parse(image.config)), (1, 1))
     before = snapshot(tmp_path)
 
-    result = moved.distribution(old, rehearses=True)
+    result = moved.distribution(old, dry_run=True)
 
     assert snapshot(tmp_path) == before
     assert moved.counts() == [3, 0, 1]

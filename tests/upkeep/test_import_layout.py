@@ -19,8 +19,8 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository, Tag
 from registry_cache.store.interchange.ingest import Arrival
 from registry_cache.store.interchange.tar_stream import TarStream
-from registry_cache.upkeep.import_layout import Unnamed, Wanted
-from registry_cache.upkeep.importer import Place
+from registry_cache.upkeep.import_layout import ImportNames, UnknownDestination
+from registry_cache.upkeep.importer import Destination
 from tests.harness.cleanup_rig import snapshot
 from tests.harness.content import Content
 from tests.harness.images import Image, make_image, make_index
@@ -28,7 +28,7 @@ from tests.harness.import_rig import HUB_ONLY, Moved, OldRegistry, layout_files,
 from tests.harness.store_rig import APP, HUB, open_store
 
 REF, NAME = "org.opencontainers.image.ref.name", "io.containerd.image.name"
-AS_APP = Wanted(HUB, HUB_ONLY.find, Place(HUB, APP))
+AS_APP = ImportNames(HUB, HUB_ONLY.find, Destination(HUB, APP))
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_names(moved: Moved, annotations: dict[str, str], repository: str, tag: 
 
 @pytest.mark.parametrize("annotations", [{}, {REF: "1.27"}, {REF: "", NAME: ""}, {REF: f"sha256:{'a' * 64}"}])
 def test_a_layout_that_tells_no_repository_is_asked_for_one(moved: Moved, annotations: dict[str, str]) -> None:
-    with pytest.raises(Unnamed, match="name it by --as, such as --as library/nginx"):
+    with pytest.raises(UnknownDestination, match="name it by --as, such as --as library/nginx"):
         moved.archive(tar_of(named(annotations)))
     # Nothing was brought that would have no name.
     assert moved.store.files("blobs") == set()
@@ -123,22 +123,26 @@ def test_a_layout_that_tells_no_repository_is_asked_for_one(moved: Moved, annota
 
 
 def test_what_an_operator_calls_it(moved: Moved) -> None:
-    moved.archive(tar_of(named({NAME: "ghcr.io/team/app:1"})), Wanted(HUB, HUB_ONLY.find, Place(HUB, APP), Tag("2")))
+    moved.archive(
+        tar_of(named({NAME: "ghcr.io/team/app:1"})), ImportNames(HUB, HUB_ONLY.find, Destination(HUB, APP), Tag("2"))
+    )
     assert tags(moved) == ["2"]
 
 
 def test_names_that_lead_nowhere(moved: Moved) -> None:
-    def find(path: str) -> Place:
+    def find(path: str) -> Destination:
         raise NameUnknown(f"{path} is not a registry")
 
-    elsewhere = Wanted(HUB, find)
-    with pytest.raises(Unnamed, match=r"ghcr\.io/team/app is not a registry; or say by --as"):
+    elsewhere = ImportNames(HUB, find)
+    with pytest.raises(UnknownDestination, match=r"ghcr\.io/team/app is not a registry; or say by --as"):
         moved.archive(tar_of(named({NAME: "ghcr.io/team/app:1"})), elsewhere)
-    with pytest.raises(Unnamed, match="leave the tag out"):
-        moved.archive(tar_of(named({REF: "1"}, {REF: "2"})), Wanted(HUB, HUB_ONLY.find, Place(HUB, APP), Tag("9")))
-    with pytest.raises(Unnamed, match="would both be library/app:1"):
+    with pytest.raises(UnknownDestination, match="leave the tag out"):
+        moved.archive(
+            tar_of(named({REF: "1"}, {REF: "2"})), ImportNames(HUB, HUB_ONLY.find, Destination(HUB, APP), Tag("9"))
+        )
+    with pytest.raises(UnknownDestination, match="would both be library/app:1"):
         moved.archive(tar_of(named({NAME: "a/b:1"}, {NAME: "c/d:1"})), AS_APP)
-    with pytest.raises(Unnamed, match="is no tag"):
+    with pytest.raises(UnknownDestination, match="is no tag"):
         moved.archive(tar_of(named({REF: "not+a+tag"})))
     for index in (
         b"[]",
@@ -148,7 +152,7 @@ def test_names_that_lead_nowhere(moved: Moved) -> None:
         b'{"manifests":[{"digest":"x"}]}',
         b"[" * 9999,
     ):
-        with pytest.raises(Unnamed, match=r"index\.json|not a digest"):
+        with pytest.raises(UnknownDestination, match=r"index\.json|not a digest"):
             moved.archive(tar_of({"index.json": index, **named({REF: "app:1"})} | {"index.json": index}))
     assert moved.store.files("repositories") == set()
 
@@ -202,10 +206,10 @@ def test_an_archive_is_news_of_its_tags(moved: Moved) -> None:
     assert record.previous == Digest.parse(image_of()[1].digest)
 
 
-def test_a_rehearsal_takes_nothing(moved: Moved, tmp_path: Path) -> None:
+def test_a_dry_run_takes_nothing(moved: Moved, tmp_path: Path) -> None:
     data = packed(tar_of(named({NAME: "docker.io/library/app:1"})))
     before = snapshot(Path(moved.store.layout.root))
-    result = moved.archive(data, rehearses=True)
+    result = moved.archive(data, dry_run=True)
     assert snapshot(Path(moved.store.layout.root)) == before
     assert (moved.counts(), result.tags, result.repositories) == ([4, 0, 0], 1, 1)
 
@@ -238,7 +242,7 @@ def test_run_again_it_brings_what_is_missing(moved: Moved) -> None:
 def test_what_is_no_archive(moved: Moved, data: bytes, words: str) -> None:
     try:
         moved.archive(data)
-    except Unnamed as error:
+    except UnknownDestination as error:
         told = str(error)
     else:
         told = "\n".join(moved.told())
@@ -315,7 +319,7 @@ def test_any_damage_ends_in_words_and_no_wrong_byte(
     data = tar_of(named({NAME: "docker.io/library/app:1"}))
     data = packed(data) if zipped else data
     at %= len(data)
-    with contextlib.suppress(Unnamed):
+    with contextlib.suppress(UnknownDestination):
         moved.archive(data[:at] + junk + data[at + cut :])
     assert moved.store.wrong_blobs() == []
     if not moved.result.damaged and moved.result.tags:

@@ -18,7 +18,7 @@ from registry_cache.store.inventory import DiskSpace
 from registry_cache.store.layout import Layout
 from registry_cache.store.size_ledger import SizeLedger
 from registry_cache.upkeep import size_keeper
-from registry_cache.upkeep.size_keeper import Keeper, SpaceNeeded
+from registry_cache.upkeep.size_keeper import SizeKeeper, SpaceNeeded
 from tests.harness.pull_rig import Clock, eventually
 
 SECONDS = 20.0
@@ -49,12 +49,12 @@ def passes(layout: Layout) -> Passes:
     return Passes(layout)
 
 
-Make = Callable[..., Keeper]
+Make = Callable[..., SizeKeeper]
 
 
 @pytest.fixture
 def make(layout: Layout, passes: Passes) -> Make:
-    return lambda **bounds: Keeper(layout, Bounds(**bounds), passes)
+    return lambda **bounds: SizeKeeper(layout, Bounds(**bounds), passes)
 
 
 def test_nobody_has_counted_what_is_held_to_a_size(make: Make, passes: Passes) -> None:
@@ -94,7 +94,7 @@ def test_far_over_its_size_a_download_waits_for_the_pass(make: Make, passes: Pas
 
 
 def test_but_not_for_long(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(size_keeper, "PATIENCE", 0.05)
+    monkeypatch.setattr(size_keeper, "WAIT_TIMEOUT_SECONDS", 0.05)
     passes.ledger.replace(1000, 0)
     passes.may_end.clear()
     make(max_size=1000).expect(500)
@@ -105,7 +105,7 @@ def test_but_not_for_long(make: Make, passes: Passes, monkeypatch: pytest.Monkey
 def test_what_came_too_late_for_a_pass_has_one_of_its_own(
     make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(size_keeper, "PATIENCE", 0.05)
+    monkeypatch.setattr(size_keeper, "WAIT_TIMEOUT_SECONDS", 0.05)
     passes.ledger.replace(1000, 0)
     passes.may_end.clear()
     held = make(max_size=1000)
@@ -128,7 +128,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def crowded(make: Make, passes: Passes, clock: Clock) -> Keeper:
+def crowded(make: Make, passes: Passes, clock: Clock) -> SizeKeeper:
     """The keeper of a store of which more is pinned than has room, after its first pass."""
     passes.ledger.replace(2000, 0)
     passes.after = passes.pinned = 2000
@@ -139,7 +139,7 @@ def crowded(make: Make, passes: Passes, clock: Clock) -> Keeper:
 
 
 def test_where_more_is_pinned_than_has_room_nobody_waits_for_passes_that_do_nothing(
-    crowded: Keeper, passes: Passes, clock: Clock
+    crowded: SizeKeeper, passes: Passes, clock: Clock
 ) -> None:
     clock.now += 1
     for _ in range(int(2000 * size_keeper.TOLERANCE)):
@@ -151,8 +151,8 @@ def test_where_more_is_pinned_than_has_room_nobody_waits_for_passes_that_do_noth
     eventually(lambda: len(passes.needs) == 2)
 
 
-def test_and_after_a_while_it_is_tried_again(crowded: Keeper, passes: Passes, clock: Clock) -> None:
-    clock.now += size_keeper._LONGEST + 1
+def test_and_after_a_while_it_is_tried_again(crowded: SizeKeeper, passes: Passes, clock: Clock) -> None:
+    clock.now += size_keeper._MOST_PAUSE_SECONDS + 1
     crowded.expect(1)
     eventually(lambda: len(passes.needs) == 2)
 
@@ -186,12 +186,12 @@ def test_a_disk_that_is_full_though_there_is_room(make: Make, passes: Passes, mo
     passes.ledger.replace(400, 0)
     one = make()
     one.full(BLOB, 200)
-    clock.now += size_keeper._LATE / 2
+    clock.now += size_keeper._BELIEVE_AFTER_SECONDS / 2
     one.full(BLOB, 200)
-    clock.now += size_keeper._FORGOTTEN
+    clock.now += size_keeper._FORGET_AFTER_SECONDS
     one.full(BLOB, 200)
     assert passes.needs == []
-    clock.now += size_keeper._LATE
+    clock.now += size_keeper._BELIEVE_AFTER_SECONDS
     one.full(BLOB, 200)
     assert passes.ended.acquire(timeout=SECONDS)
     # Of what is stored, and not of a disk that has room.
@@ -213,6 +213,6 @@ def test_a_pass_that_cannot_be_started(layout: Layout) -> None:
         tried.release()
         raise OSError(11, "Resource temporarily unavailable")
 
-    one = Keeper(layout, Bounds(max_size=1), fail)
+    one = SizeKeeper(layout, Bounds(max_size=1), fail)
     one.expect(1)
     assert tried.acquire(timeout=SECONDS)

@@ -10,7 +10,9 @@ import pytest
 
 from registry_cache.oci.digest import Digest
 from registry_cache.store.inventory import DiskSpace, StoreCounts, Unfinished
-from registry_cache.upkeep import status, status_text
+from registry_cache.upkeep.report import ago, json_document, size, text_lines
+from registry_cache.upkeep.status import KnownUpstream, upstream_status
+from registry_cache.upkeep.status_text import StatusReport
 from registry_cache.upstream.limits import Limits
 
 MiB = 1024**2
@@ -18,18 +20,18 @@ NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC).timestamp()
 DIGEST = Digest("sha256", "ab12" * 16)
 SEEN = Limits(limit=100, window=21600, remaining=7, source="203.0.113.7", seen_at=NOW - 300)
 HELD = Unfinished(DIGEST, 12 * MiB, True, 24 * MiB, "docker.io", "library/app")
-EMPTY = status.Report(NOW, [], StoreCounts(), [], "/store", True, DiskSpace(10 * MiB, 5 * MiB))
+EMPTY = StatusReport(NOW, [], StoreCounts(), [], "/store", True, DiskSpace(10 * MiB, 5 * MiB), UTC)
 
 
 def told(limits: Limits, down: Mapping[str, object] | None = None, now: float = NOW) -> str:
     """What is said of an upstream, behind its name."""
-    known = status.Known("docker.io", "https://registry-1.docker.io", limits, down or {})
-    report = replace(EMPTY, now=now, upstreams=[status.upstream(known, now)])
-    return list(status_text.lines(report, UTC))[1].removeprefix("  docker.io  ")
+    known = KnownUpstream("docker.io", "https://registry-1.docker.io", limits, down or {})
+    report = replace(EMPTY, now=now, upstreams=[upstream_status(known, now)])
+    return list(text_lines(report))[1].removeprefix("  docker.io  ")
 
 
 def line(transfer: Unfinished) -> str:
-    found = list(status_text.lines(replace(EMPTY, transfers=[transfer]), UTC))
+    found = list(text_lines(replace(EMPTY, transfers=[transfer])))
     return found[found.index("transfers") + 1].strip()
 
 
@@ -76,9 +78,9 @@ def test_a_notice_of_an_outage_that_makes_no_sense_is_none() -> None:
 
 
 def test_times_are_those_of_the_reader() -> None:
-    known = status.Known("a", "https://a", Limits(counted_until=NOW + 67), {})
-    report = replace(EMPTY, upstreams=[status.upstream(known, NOW)])
-    assert "limited until 13:01:07" in "\n".join(status_text.lines(report, timezone(timedelta(hours=1))))
+    known = KnownUpstream("a", "https://a", Limits(counted_until=NOW + 67), {})
+    report = replace(EMPTY, upstreams=[upstream_status(known, NOW)])
+    assert "limited until 13:01:07" in "\n".join(text_lines(replace(report, zone=timezone(timedelta(hours=1)))))
 
 
 @pytest.mark.parametrize(
@@ -114,13 +116,13 @@ def test_transfers(transfer: Unfinished, expected: str) -> None:
 
 def test_what_is_cached_and_the_disk() -> None:
     report = replace(EMPTY, cached=StoreCounts(1, 2, 3, 1, 1536, 8 * MiB), transfers=[HELD])
-    text = "\n".join(status_text.lines(report, UTC))
+    text = "\n".join(text_lines(report))
     assert "  1 repository, 2 tags, 3 manifests, 1 blob\n  1.5 KiB\n" in text
     assert text.endswith("disk\n  /store uses 20.0 MiB\n  5.0 MiB of 10.0 MiB are free on its file system")
 
 
 def test_a_store_that_does_not_exist() -> None:
-    text = "\n".join(status_text.lines(replace(EMPTY, exists=False), UTC))
+    text = "\n".join(text_lines(replace(EMPTY, exists=False)))
     assert "transfers\n  none\ndisk\n  /store holds no store yet: serve makes it\n" in text
 
 
@@ -129,7 +131,7 @@ def test_a_store_that_does_not_exist() -> None:
     [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (24 * MiB, "24.0 MiB"), (5 * 1024**6, "5120.0 PiB")],
 )
 def test_sizes(count: int, expected: str) -> None:
-    assert status_text.size(count) == expected
+    assert size(count) == expected
 
 
 @pytest.mark.parametrize(
@@ -137,15 +139,15 @@ def test_sizes(count: int, expected: str) -> None:
     [(-3, "0 s"), (59, "59 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (172_800, "2 d")],
 )
 def test_spans(seconds: float, expected: str) -> None:
-    assert status_text.ago(seconds) == expected
+    assert ago(seconds) == expected
 
 
 def test_the_document() -> None:
-    known = status.Known("docker.io", "https://registry-1.docker.io", replace(SEEN, counted_until=NOW + 67), {})
+    known = KnownUpstream("docker.io", "https://registry-1.docker.io", replace(SEEN, counted_until=NOW + 67), {})
     report = replace(
-        EMPTY, upstreams=[status.upstream(known, NOW)], cached=StoreCounts(1, 2, 3, 4, 5, 6), transfers=[HELD]
+        EMPTY, upstreams=[upstream_status(known, NOW)], cached=StoreCounts(1, 2, 3, 4, 5, 6), transfers=[HELD]
     )
-    assert status.document(report) == {
+    assert json_document(report) == {
         "version": 1,
         "at": "2026-01-31T12:00:00Z",
         "upstreams": [

@@ -12,26 +12,28 @@ from registry_cache.errors import StoreFull
 from registry_cache.oci.digest import Digest
 from registry_cache.policy.share import Share
 from registry_cache.store import locks
-from registry_cache.upkeep import verify, verify_text
-from registry_cache.upkeep.rate_limit import Pace
-from registry_cache.upkeep.verify import Result, Task, Verify
+from registry_cache.upkeep import verify
+from registry_cache.upkeep.rate_limit import RateLimit
+from registry_cache.upkeep.report import json_document, text_lines
+from registry_cache.upkeep.verify import Verify, VerifyResult, VerifyTask
+from registry_cache.upkeep.verify_text import VerifyReport
 from tests.harness.cleanup_rig import NOW, Shelf, cut, flip, refusing, snapshot
 from tests.harness.store_rig import APP, OTHER
 
 
-def task(**options: Any) -> Task:
-    return Task(NOW, options.pop("day", 0), **options)
+def task(**options: Any) -> VerifyTask:
+    return VerifyTask(NOW, options.pop("day", 0), **options)
 
 
-def run(shelf: Shelf, **options: Any) -> Result:
+def run(shelf: Shelf, **options: Any) -> VerifyResult:
     result = Verify(shelf.layout, task(**options)).run()
     assert result
     return result
 
 
-def told(result: Result | None, **options: Any) -> tuple[str, int, list[str]]:
-    report = verify_text.Report(task(**options), result)
-    return report.state, verify_text.EXIT[report.state], list(verify_text.lines(report))
+def told(result: VerifyResult | None, **options: Any) -> tuple[str, int, list[str]]:
+    report = VerifyReport(task(**options), result)
+    return report.state, report.exit_status, list(text_lines(report))
 
 
 def damage(shelf: Shelf, count: int) -> list[Digest]:
@@ -81,7 +83,7 @@ def test_a_second_repair_leaves_it_to_the_first(shelf: Shelf) -> None:
     with locks.LockFile(shelf.layout.verify_lock) as lock:
         assert lock.acquire()
         assert Verify(shelf.layout, task(repair=True)).run() is None
-        assert run(shelf).found.total() == 1
+        assert run(shelf).counts.total() == 1
     assert told(None) == ("running", 0, ["another verify is repairing: nothing to do"])
 
 
@@ -95,7 +97,7 @@ def test_it_runs_beside_a_cleanup(shelf: Shelf) -> None:
 def test_some_nights_see_everything(shelf: Shelf) -> None:
     layers = damage(shelf, 40)
     share = Share.parse("1/5")
-    nights = [{each.digest for each in run(shelf, share=share, day=day).findings} for day in range(100, 105)]
+    nights = [{each.digest for each in run(shelf, share=share, day=day).faults} for day in range(100, 105)]
     assert set.union(*nights) == set(layers)
     assert sum(map(len, nights)) == 40
     assert ", 1/5 of all; " in told(run(shelf, share=share), share=share)[2][-1]
@@ -128,7 +130,7 @@ def test_passes_that_are_cut_short_begin_elsewhere(shelf: Shelf) -> None:
         steps = iter([True] * 40)
         result = Verify(shelf.layout, task(day=day), lambda: next(steps, False)).run()  # noqa: B023
         assert result
-        seen |= {each.digest for each in result.findings}
+        seen |= {each.digest for each in result.faults}
     assert seen == set(layers)
 
 
@@ -143,7 +145,7 @@ def test_a_report_names_some_of_many(shelf: Shelf, monkeypatch: pytest.MonkeyPat
 def test_the_document(shelf: Shelf) -> None:
     [layer] = damage(shelf, 1)
     cut(shelf.layout.blob(shelf.layer(b"cut")))
-    found = json.loads(json.dumps(verify_text.document(verify_text.Report(task(repair=True), run(shelf, repair=True)))))
+    found = json.loads(json.dumps(json_document(VerifyReport(task(repair=True), run(shelf, repair=True)))))
     assert (found["version"], found["state"], found["complete"], found["share"]) == (1, "repaired", True, "1/1")
     assert (found["files"], found["names"], found["repaired"]) == (2, 2, 2)
     assert {kind: count for kind, count in found["found"].items() if count} == {"flipped": 1, "size": 1}
@@ -156,7 +158,7 @@ def test_the_document(shelf: Shelf) -> None:
         "repaired": True,
         "remark": "",
     }
-    assert verify_text.document(verify_text.Report(task(), None))["state"] == "running"
+    assert json_document(VerifyReport(task(), None))["state"] == "running"
 
 
 def test_progress_has_a_goal(shelf: Shelf) -> None:
@@ -188,7 +190,7 @@ class Clock:
 
 def test_reading_keeps_its_pace() -> None:
     clock = Clock()
-    pace = Pace(1000, lambda: None, lambda: clock.now, clock.sleep)
+    pace = RateLimit(1000, lambda: None, lambda: clock.now, clock.sleep)
     for _ in range(100):
         pace.take(100)
     # Ten seconds' worth, of which the first is free.
@@ -203,7 +205,7 @@ def test_reading_keeps_its_pace() -> None:
 
 def test_without_a_bound_nothing_waits() -> None:
     clock = Clock()
-    pace = Pace(None, lambda: None, lambda: clock.now, clock.sleep)
+    pace = RateLimit(None, lambda: None, lambda: clock.now, clock.sleep)
     pace.take(10**12)
     assert clock.now == 100
 
@@ -216,5 +218,5 @@ def test_who_waits_can_be_stopped() -> None:
             raise TimeoutError
 
     with pytest.raises(TimeoutError):
-        Pace(1, tick, lambda: clock.now, clock.sleep).take(10**9)
+        RateLimit(1, tick, lambda: clock.now, clock.sleep).take(10**9)
     assert clock.now < 106

@@ -1,0 +1,63 @@
+"""An upstream's health as all workers share it, in a note in the store."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, fields
+
+from registry_cache.store.upstream_notes import UpstreamNote
+from registry_cache.upstream.limits import Limits
+
+
+def account_key(*parts: str | None) -> str:
+    """Return what stands for an upstream's account in the note: the same for the same account, and no secret."""
+    return hashlib.sha256("\0".join(part or "" for part in parts).encode()).hexdigest()[:16]
+
+
+class SharedHealth:
+    """``upstream.health.SharedHealth`` over a note in the store.
+
+    Limits belong to an account: those noted for another one than ``owner`` do not concern us. ``without_account`` says
+    whether we go on anonymously although we have an account, which means other limits; None: they count in both cases.
+    """
+
+    def __init__(self, note: UpstreamNote, owner: str, without_account: Callable[[], bool] | None = None) -> None:
+        self._note = note
+        self._owner = owner
+        self._without_account = without_account
+
+    def limits(self) -> Limits:
+        return self._ours(self._note.read().get("limits"))
+
+    def update_limits(self, change: Callable[[Limits], Limits]) -> Limits:
+        # The answer if the disk cannot take the note.
+        updated = self.limits()
+
+        def replace(values: object) -> object:
+            nonlocal updated
+            updated = change(self._ours(values))
+            anonymous = self._without_account is not None and self._without_account()
+            return {**asdict(updated), "owner": self._owner, "without_account": anonymous}
+
+        self._note.change("limits", replace)
+        return updated
+
+    def is_down(self) -> bool:
+        return self._note.read().get("down") is not None
+
+    def put_down(self, since: float | None, cause: str) -> None:
+        self._note.change("down", lambda _: None if since is None else {"since": since, "cause": cause})
+
+    def down(self) -> dict[str, object]:
+        """Return since when and why the upstream is down; {} where it is not."""
+        found = self._note.read().get("down")
+        return found if isinstance(found, dict) else {}
+
+    def _ours(self, values: object) -> Limits:
+        if not isinstance(values, dict) or values.get("owner") != self._owner:
+            return Limits()
+        if self._without_account is not None and values.get("without_account") != self._without_account():
+            return Limits()
+        known = {field.name for field in fields(Limits)}
+        return Limits(**{name: value for name, value in values.items() if name in known})
