@@ -99,6 +99,20 @@ def test_a_download_outlives_the_client_that_started_it(upstream: FakeUpstream, 
     assert upstream.bytes_sent(blob) == 2 * MiB
 
 
+def test_an_image_that_everyone_leaves_is_whole_when_they_come_back(
+    upstream: FakeUpstream, cache: CacheServer, puller: Puller, workers: Workers
+) -> None:
+    blob = upstream.add_blob(random_bytes(2 * MiB, seed="all leave"))
+    upstream.faults.hold_at = 1 * MiB
+    pulls = start(puller, workers, workers.first, blob, 2) + start(puller, workers, workers.second, blob, 2)
+    for pull in pulls:
+        pull.close()
+    upstream.faults.gate.set()
+    upstream.wait_until(lambda: upstream.bytes_sent(blob) == 2 * MiB)
+    assert digest_of(puller.blob(blob).body) == blob
+    assert upstream.gets(blob) == 1
+
+
 def test_nobody_gets_the_last_byte_before_all_are_verified(
     upstream: FakeUpstream, cache: CacheServer, puller: Puller, workers: Workers
 ) -> None:

@@ -123,6 +123,19 @@ def test_forty_clients_at_once_cost_one_head(upstream: FakeUpstream, puller: Pul
     assert len(upstream.exchanges) == upstream.heads("latest") == 1
 
 
+def test_forty_clients_of_a_cold_tag_cost_one_head_and_one_get(
+    upstream: FakeUpstream, puller: Puller, workers: Workers
+) -> None:
+    image = make_image(upstream, tag="latest")
+    upstream.faults.hold_before = "HEAD .*/manifests/latest"
+    requests = workers.send(workers.first, LATEST, count=20)
+    requests += workers.send(workers.second, LATEST, count=20)
+    upstream.faults.gate.set()
+
+    assert {request.answer().body for request in requests} == {image.manifest}
+    assert [(each.method, each.name) for each in upstream.exchanges] == [("HEAD", "latest"), ("GET", image.digest)]
+
+
 @pytest.mark.parametrize(
     ("theirs", "ours", "tries"),
     [(404, 404, 1), (401, 403, 1), (429, 429, 1), (500, 503, 2)],  # what may pass in a moment is asked once more
