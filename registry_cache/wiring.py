@@ -85,35 +85,25 @@ def build(config: Config) -> Services:
         blobs=BlobPull(blobs, transfers, ReaderSlots(config.readers), Layers(records), flights),
         listing=Listing(records, flights, manifests),
         upstream_states=lambda: [_upstream_state(each, layout) for each in config.upstreams],
-        store_state=_store_state(layout),
-        readiness=_readiness(layout),
+        store_state=partial(_store_state, layout, SizeLedger(layout)),
+        readiness=partial(_readiness, ReadinessProbe(layout)),
         accel=partial(_nginx_name, layout) if config.http.accel else None,
         guard=_guard(config),
     )
 
 
-def _store_state(layout: Layout) -> Callable[[], StoreState | None]:
-    ledger = SizeLedger(layout)
-
-    def state() -> StoreState | None:
-        try:
-            space = inventory.disk_space(layout.root)
-        except StoreError:
-            return None
-        return StoreState(ledger.total(), space.total, space.free)
-
-    return state
+def _store_state(layout: Layout, ledger: SizeLedger) -> StoreState | None:
+    try:
+        space = inventory.disk_space(layout.root)
+    except StoreError:
+        return None
+    return StoreState(ledger.total(), space.total, space.free)
 
 
-def _readiness(layout: Layout) -> Callable[[], Readiness]:
-    probe = ReadinessProbe(layout)
-
-    def readiness() -> Readiness:
-        word = probe.check()
-        # On a full disk pulls still work, uncached; from a store that is gone or broken clients must be sent elsewhere.
-        return Readiness(word != "failing", word)
-
-    return readiness
+def _readiness(probe: ReadinessProbe) -> Readiness:
+    word = probe.check()
+    # On a full disk pulls still work, uncached; from a store that is gone or broken clients must be sent elsewhere.
+    return Readiness(word != "failing", word)
 
 
 def _guard(config: Config) -> Guard | None:

@@ -73,9 +73,6 @@ FILE_CALLS = {
 # Methods that nothing but a pathlib.Path has.
 FILE_METHODS = {"read_bytes", "read_text", "write_bytes", "write_text", "touch", "mkdir", "rmdir", "hardlink_to"}
 
-# Public class names that still mean two things: to shrink to none.
-STILL_DOUBLE = {"Report", "Result", "Upstream"}
-
 # The command line starts in a blink and runs where nobody serves HTTP: importing it must not import these.
 NOT_BEHIND_CLI = {"flask", "werkzeug"}
 
@@ -216,7 +213,7 @@ def test_a_public_class_name_means_one_thing() -> None:
         for name, found in public_classes().items()
         if len(found) > 1 and not (len(found) == 2 and sum(protocol for _, protocol in found) == 1)
     }
-    assert twice <= STILL_DOUBLE
+    assert twice == set()
 
 
 def test_importing_the_command_line_does_not_import_flask() -> None:

@@ -1,7 +1,7 @@
-"""What the operator asked for: one YAML file in CNCF Distribution's format, overridden by the environment.
+"""The configuration: one YAML file in CNCF Distribution's format, overridden by the environment.
 
-Knows the format, the defaults and what is wrong with a value. Does not know what any value is used for: only
-``wiring`` and the composition roots read a Config, inner code takes ``max_age: timedelta``.
+Knows the format, the defaults and what is wrong with a value. Does not know what a value is used for: only ``server``
+and the composition roots read a Config, inner code takes ``max_age: timedelta``.
 """
 
 from registry_cache.config.durations import format_duration, parse_duration

@@ -1,4 +1,4 @@
-"""What the server says when it starts. Pure: a Config and the addresses it listens on, to lines."""
+"""The log lines with which the server starts, from a Config and the addresses it listens on. Pure."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -8,14 +8,14 @@ from registry_cache.config.hosts import HUB
 from registry_cache.config.model import Config, UpstreamConfig
 from registry_cache.config.sizes import Size
 
-# What a socket's own name says when it listens on all interfaces; a client on this machine can use the other.
+# A socket that listens on all interfaces has the first address; a client on this machine can use the second.
 ANY_TO_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 (compared with, never bound to)
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def lines(config: Config, addresses: Sequence[object]) -> Iterator[str]:
-    """Where it listens, what it mirrors, where it stores, how much it keeps, and how to point Docker at it."""
+    """Yield where it listens, what it mirrors, where it stores, how much it keeps, and how to point Docker at it."""
     urls = [_url(config, address) for address in addresses]
     yield f"listening on {', '.join(urls)}"
     yield f"mirroring {', '.join(map(_upstream, config.upstreams))}"
@@ -25,18 +25,18 @@ def lines(config: Config, addresses: Sequence[object]) -> Iterator[str]:
     reachable = [_reachable(config, address) for address in addresses if isinstance(address, tuple)]
     if reachable:
         if config.auth:
-            # Never as a mirror in daemon.json: see warnings.
+            # Never as a mirror in daemon.json: see _auth_warnings.
             host = reachable[0].split("//")[1]
             yield f"pull with: docker login {host}; docker pull {host}/REPOSITORY:TAG"
             return
         line = f"paste into /etc/docker/daemon.json: {json.dumps({'registry-mirrors': reachable[:1]})}"
-        # Docker asks its mirrors for Docker Hub's images only; what else we mirror is pulled by our own address.
+        # Docker asks its mirrors for images of Docker Hub only; others are pulled by our own address.
         other = f"pull with: docker pull {reachable[0].split('//')[1]}/REPOSITORY:TAG; if it is a copy of Docker Hub, "
         yield line if config.default_upstream.name == HUB else other + line
 
 
 def warnings(config: Config) -> Iterator[str]:
-    """What the operator wrote and does not get."""
+    """Yield what the operator configured and does not get."""
     if config.ignored:
         yield f"understood but without effect here: {', '.join(config.ignored)}"
     yield from _auth_warnings(config)
@@ -44,7 +44,7 @@ def warnings(config: Config) -> Iterator[str]:
 
 
 def _guarding(config: Config) -> Iterator[str]:
-    """Who may pull, where it is not everybody."""
+    """Yield who may pull, unless everybody may."""
     tls = config.http.tls
     if tls and tls.client_auth == "required":
         yield f"clients must show a certificate from {', '.join(map(str, tls.client_cas))}"
@@ -67,7 +67,7 @@ def _auth_warnings(config: Config) -> Iterator[str]:
 
 
 def _keeping(config: Config) -> str:
-    """What stays: sizes are held to by the server itself, what is only too old goes with a cleanup."""
+    """Return what is kept. The server itself holds to sizes; what is only too old is evicted by a cleanup."""
     kept = [f"what was used in the last {format_duration(config.ttl)}" if config.ttl else "everything"]
     if config.max_size:
         kept.append(f"at most {_amount(config.max_size)}")
@@ -93,7 +93,7 @@ def _url(config: Config, address: object) -> str:
 
 
 def _reachable(config: Config, address: tuple[object, ...]) -> str:
-    """The URL by which a client on this machine reaches the address."""
+    """Return the URL by which a client on this machine reaches the address."""
     host = str(address[0])
     host = ANY_TO_LOOPBACK.get(host, f"[{host}]" if ":" in host else host)
     return f"{_scheme(config)}://{host}:{address[1]}"

@@ -1,4 +1,4 @@
-"""Go's written durations (``168h``, ``1h30m``, ``1.5s``, ``0``) and their inverse. Pure."""
+"""Parse and format durations as Go writes them: ``168h``, ``1h30m``, ``1.5s``, ``0``. Pure."""
 
 import re
 from datetime import timedelta
@@ -18,7 +18,7 @@ MICROSECONDS = {
 PRINTED_UNITS = ("h", "m", "s", "ms", "us")
 # Go keeps a duration in 64 bits of nanoseconds; a longer one would not start Distribution either.
 LONGEST = timedelta(microseconds=(2**63 - 1) // 1_000)
-# Python refuses to read numbers of thousands of digits, with another exception than ours.
+# Python refuses to parse numbers of thousands of digits, with an exception that nobody expects here.
 MOST_CHARACTERS = 64
 
 _TERM = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(h|ms|us|µs|μs|ns|m|s)")

@@ -14,7 +14,7 @@ from registry_cache.config.problems import InvalidValue, Problem
 from registry_cache.config.raw import KeyPath, Raw, Scalar, parse_yaml, put
 
 FILE_VARIABLES = ("REGISTRY_CACHE_CONFIG", "REGISTRY_CONFIGURATION_PATH")
-# The registry's image sets this to its own version; Distribution, too, takes a format's version from the file only.
+# The image of registry:2 sets this to its own version. Distribution takes the format's version from the file only, too.
 NO_OVERRIDES = (*FILE_VARIABLES, "REGISTRY_VERSION")
 # What Kubernetes and `docker --link` set for a service that is called registry or registry-something.
 SERVICE_VARIABLES = re.compile(
@@ -28,7 +28,7 @@ LARGEST_SECRET = 64 * 1024
 
 @dataclass(slots=True)
 class Overrides:
-    """The tree with the environment in it, where each overridden path came from, and what to tell the operator."""
+    """The tree with the environment in it, where each overridden path came from, and warnings for the operator."""
 
     tree: Raw
     origins: dict[KeyPath, str]
@@ -36,7 +36,7 @@ class Overrides:
 
 
 def read_secret_file(path: str) -> str:
-    """A file's text without its trailing newline; InvalidValue, naming the file, where it cannot be read."""
+    """Return a file's text without its trailing newline. Raises InvalidValue, which names the file."""
     try:
         with open(path, "rb") as file:
             content = file.read(LARGEST_SECRET + 1)
@@ -77,13 +77,13 @@ class _NamedKey:
 
 
 class _Names:
-    """Variables' names to keys' paths."""
+    """Finds the keys that variables name."""
 
     def __init__(self, upstreams: tuple[str, ...]) -> None:
         self.settings = schema.settings_by_path(upstreams)
         accepted = schema.accepted(upstreams)
         self.exact: dict[str, list[KeyPath]] = {}
-        # Which upstreams there are is for the file to say; a variable only reaches into those.
+        # Only the file adds upstreams; a variable can reach into those.
         for path in [*accepted, *schema.sections(accepted) - {(), (schema.UPSTREAMS,)}]:
             self.exact.setdefault(schema.environment_name(path), []).append(path)
         self.opaque = {
@@ -96,7 +96,7 @@ class _Names:
         """The key that a variable names; None where there is none, or two upstreams' names look alike in capitals."""
         stem = self._only(variable.removesuffix("_FILE")) if variable.endswith("_FILE") else None
         if stem in self.settings and not self.settings[stem].structured:
-            # Also what password_file's own name would be, which means the same.
+            # This is also the name of password_file's own variable, which means the same.
             return _NamedKey(stem, in_file=True)
         if (path := self._only(variable)) is not None:
             return _NamedKey(path, self._structured(path))
@@ -120,7 +120,7 @@ class _Names:
                 yield _NamedKey((*path, rest))
 
     def unknown(self, variable: str) -> str:
-        # Without the prefix, which all share: with it, any short name would be near any other.
+        # Compare without the prefix that all share: with it, any two short names would be similar.
         known = [name.removeprefix("REGISTRY_") for name in self.exact]
         near = get_close_matches(variable.removeprefix("REGISTRY_")[:80], known, n=1, cutoff=0.8)
         return f"environment variable {variable} names no key" + (f"; did you mean REGISTRY_{near[0]}?" if near else "")
@@ -147,7 +147,7 @@ def _apply(
 
 def _value(text: str, variable: str, found: _NamedKey, problems: list[Problem]) -> Raw:
     if not found.structured:
-        # A quoted text means what is in the quotes, as it does to Distribution; any other text means itself.
+        # Of a quoted text only what is in the quotes counts, as with Distribution; any other text counts as it is.
         quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
         document = parse_yaml(text, variable, []) if quoted else None
         return document.tree if document and isinstance(document.tree, Scalar) else Scalar(text)
@@ -156,11 +156,11 @@ def _value(text: str, variable: str, found: _NamedKey, problems: list[Problem]) 
 
 
 def _put(tree: Raw, path: KeyPath, value: Raw) -> Raw:
-    """As raw.put; and into a list by its index, and over a header whatever the case of its name."""
+    """Do as raw.put does; a list takes an item by its index, and a header is replaced whatever the case of its name."""
     parent = _at(tree, path[:-1])
     if INDEX.fullmatch(path[-1]) and (parent is None or isinstance(parent, list)):
         items = list(parent or [])
-        # Beyond the end it is appended: an index that leaves a gap has nothing to fill it with.
+        # An index beyond the end appends: nothing could fill the gap.
         items[int(path[-1]) : int(path[-1]) + 1] = [value]
         return put(tree, path[:-1], items)
     if path[:-1] == ("http", "headers") and isinstance(parent, dict):

@@ -1,4 +1,4 @@
-"""Names of registries: ``host[:port]`` as found in ``ns=``, on disk and in a remote URL. Pure."""
+"""Parse names of registries: ``host[:port]`` as found in ``ns=``, on disk and in a remote URL. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from registry_cache.config.problems import InvalidValue
 
 HUB = "docker.io"
 HUB_URL = "https://registry-1.docker.io"
-# What people write for Docker Hub. Only registry-1 answers to the v2 API under its own name.
+# The names that people use for Docker Hub. Only registry-1 serves the v2 API under its own name.
 HUB_HOSTS = (HUB, "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 # The longest name a domain may have; with its port it still fits a directory's name.

@@ -1,4 +1,4 @@
-"""YAML text to a tree of texts that know their line. Knows YAML, not one key of ours.
+"""Parse YAML to a tree of texts, and remember the line of each key. Knows YAML, and none of our keys.
 
 Scalars stay as written: a password ``0123`` is four characters and no octal number, and whoever reads a key decides
 what type it has, as Go does.
@@ -54,7 +54,7 @@ def parse_yaml(text: str, name: str, problems: list[Problem]) -> Document | None
 
 
 def means_something(raw: Raw) -> bool:
-    """Whether anything in here is other than empty, false or 0: what is switched off changes nothing."""
+    """Whether anything in here is not empty, false or 0: what is switched off has no effect."""
     waiting: list[Raw] = [raw]
     # YAML aliases make a tree whose walk has no end, or takes 2^n steps, unless each part is visited once.
     seen: set[int] = set()
@@ -70,7 +70,7 @@ def means_something(raw: Raw) -> bool:
 
 
 def put(tree: Raw, path: KeyPath, value: Raw) -> Raw:
-    """The tree with ``value`` at ``path``; never changes the tree given, whose parts an alias may share.
+    """Return the tree with ``value`` at ``path``; never changes the tree given, whose parts an alias may share.
 
     Where a scalar or a list stands in the way the tree is returned as it is, to be reported as a wrong type.
     """
@@ -140,7 +140,7 @@ class _Reader:
 
 
 def _what(error: yaml.YAMLError) -> str:
-    """The parser's words without its quotations, which may be a piece of a password."""
+    """Return the parser's message without its quotations, which may be part of a password."""
     words = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable"
     return re.sub(r"'[^']*'|\"[^\"]*\"", "…", str(words))
 

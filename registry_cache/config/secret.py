@@ -1,4 +1,4 @@
-"""A text that does not show itself."""
+"""A text that is not shown when it is printed or logged."""
 
 from hmac import compare_digest
 from typing import NoReturn
@@ -36,7 +36,7 @@ class Secret:
         return self
 
     def __deepcopy__(self, memo: object) -> "Secret":
-        # dataclasses.asdict copies what it does not know; without this it would go through pickle and fail.
+        # dataclasses.asdict copies objects; without this it would go through pickle and fail.
         return self
 
     def __reduce__(self) -> NoReturn:

@@ -1,4 +1,4 @@
-"""The configuration in force, as lines an operator reads. Knows no key by name."""
+"""Format the configuration in force as the lines of ``registry-cache config``. Knows no key by name."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
@@ -20,7 +20,7 @@ def in_force(given: Given) -> Iterator[InForce]:
 
 
 def written(value: object) -> str:
-    """A value as the file would hold it; a secret's mask in place of a secret."""
+    """Return a value as the file would hold it, and a mask for a secret."""
     if value is None:
         return "null"
     if isinstance(value, bool):

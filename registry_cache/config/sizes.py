@@ -1,4 +1,4 @@
-"""Sizes as operators write them: bytes (``200GB``, ``150GiB``, ``1000000``), or a share of the disk (``80%``). Pure."""
+"""Parse sizes as operators write them: bytes (``200GB``, ``150GiB``, ``1000000``), or a share of a disk. Pure."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One parser a type: what a key holds, as written, to the value inner code takes. Pure; each raises InvalidValue."""
+"""Parsers, one for each type: from what a key holds to the value that inner code takes. Each raises InvalidValue."""
 
 import os
 import re
@@ -17,7 +17,7 @@ T = TypeVar("T")
 Parser: TypeAlias = Callable[[Raw], T]
 
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-# These frame the body; an operator's constant in their place would break every answer.
+# These describe the body; a constant in their place would break every response.
 FRAMING_HEADERS = ("connection", "content-length", "content-range", "content-type", "transfer-encoding")
 LONGEST_WAIT = timedelta(hours=1)
 
@@ -28,7 +28,7 @@ _DURATION_REMEDY = "write a number with its unit: 168h, 90m, 1h30m, 30s"
 
 
 def line(raw: Raw) -> str:
-    """A text as written, whatever it holds but line breaks and what no file name or header can carry."""
+    """A text as written; refused are line breaks and control characters, which no file name or header can hold."""
     if not isinstance(raw, Scalar):
         raise InvalidValue(f"is {_kind(raw)}", "write one value")
     if any(ord(sign) < 32 or ord(sign) == 127 or 0xD800 <= ord(sign) < 0xE000 for sign in raw.text):
@@ -48,7 +48,7 @@ def boolean(raw: Raw) -> bool:
 
 
 def metrics_path(raw: Raw) -> str:
-    """A path that is not another URL of ours."""
+    """A path that is none of our other URLs."""
     text = line(raw)
     if not _PATH.fullmatch(text) or text in ("/healthz", "/readyz") or re.match(r"/v2(/|$)", text):
         raise InvalidValue(f"{text[:80]!r} is no path for metrics", "write one such as /metrics")
@@ -93,7 +93,7 @@ def duration(raw: Raw) -> timedelta:
 
 
 def wait(raw: Raw) -> timedelta:
-    """A Go duration that bounds a wait: over 0, since 0 would mean forever in places, and at most an hour."""
+    """A Go duration that limits a wait: over 0, which libraries take for forever, and at most an hour."""
     value = duration(raw)
     if not timedelta() < value <= LONGEST_WAIT:
         raise InvalidValue(f"{line(raw)} bounds nothing", "write more than 0 and at most 1h")
@@ -101,7 +101,7 @@ def wait(raw: Raw) -> timedelta:
 
 
 def size(raw: Raw) -> sizes.Size:
-    """Bytes, or a share of the disk; 0 bounds nothing."""
+    """Bytes, or a share of the disk; 0 means no limit."""
     text = line(raw)
     try:
         return sizes.parse_size(text)
@@ -127,7 +127,7 @@ def remote(raw: Raw) -> hosts.Remote:
 
 
 def proxy_url(raw: Raw) -> Secret:
-    """An HTTP proxy's URL; a Secret, because a proxy's credentials have no other place than its URL."""
+    """An HTTP proxy's URL; a Secret, because the proxy's credentials are part of it."""
     text = line(raw)
     hosts.split_url(text, "http://proxy.example.com:3128")
     return Secret(text)
@@ -146,13 +146,13 @@ def helper(raw: Raw) -> str:
 def variable(raw: Raw) -> str:
     text = line(raw)
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
-        # Whoever puts the password itself here must not find it in a log.
+        # If somebody put the password itself here, it must not appear in a log.
         raise InvalidValue("is no name of an environment variable", "write the variable's name, such as HUB_PASSWORD")
     return text
 
 
 def choice(words: Mapping[str, T], older: Mapping[str, T] = MappingProxyType({})) -> Parser[T]:
-    """A parser of the given words, in any case, and of ``older`` ones that nobody should be told to write."""
+    """A parser of the given words, in any case, and of ``older`` ones, which error messages do not recommend."""
     in_any_case = {word.lower(): value for word, value in {**older, **words}.items()}
 
     def parse(raw: Raw) -> T:
@@ -180,7 +180,7 @@ def many(one: Parser[T]) -> Parser[tuple[T, ...]]:
 
 
 def headers(raw: Raw) -> dict[str, tuple[str, ...]]:
-    """Answer headers: a name to one value or several. Values are Latin-1, as HTTP carries them."""
+    """Response headers: a name to one value or several. Values are Latin-1, as in HTTP."""
     if not isinstance(raw, dict):
         raise InvalidValue(f"is {_kind(raw)}", "write Name: [value] lines below it")
     found: dict[str, tuple[str, ...]] = {}

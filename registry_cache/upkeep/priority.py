@@ -1,4 +1,4 @@
-"""The priority of what is in no hurry: a pass over the store, beside which pulls go first."""
+"""Lower the priority of this process, so that pulls go before a long pass over the store."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ _NICE = 10
 
 _TERMINAL = "/dev/tty"
 _AUTOGROUP = "/proc/self/autogroup"
-# The kernel takes one such wish in a tenth of a second, of all users together.
+# The kernel accepts one such request in a tenth of a second, from all users together.
 _TRIES, _PAUSE_SECONDS = 5, 0.11
 
 
 def step_back() -> None:
-    """Let everybody else on this machine go first; for a process of its own.
+    """Let every other process on this machine go first. Only for a process that does nothing else.
 
-    Where the kernel groups processes by session, as most do, it shares the processors out among sessions first, and a
-    nice value counts within one: merely nice, a pass from cron would take as much as all workers together. So its
-    session gets the value, too, where nobody else is in it.
+    Most kernels group processes by session: they divide the processors among sessions first, and a nice value counts
+    only within one. With a nice value alone, a pass started by cron would get as much as all workers together. So the
+    session gets the value, too, if no other process is in it.
     """
     nice = os.nice(_NICE)
     if not _has_terminal():
-        # Cron's line is run by a shell, whose session others may share. Fails for one that leads a group already.
+        # Cron runs a command by a shell, whose session others may share. Fails for the leader of a process group.
         with contextlib.suppress(PermissionError):
             os.setsid()
     if os.getsid(0) == os.getpid():
@@ -31,7 +31,7 @@ def step_back() -> None:
 
 
 def _has_terminal() -> bool:
-    """Tell whether somebody may press Ctrl-C, which does not reach into another session."""
+    """Whether somebody may press Ctrl-C, which does not reach into another session."""
     try:
         os.close(os.open(_TERMINAL, os.O_RDONLY | os.O_NOCTTY))
     except OSError:
