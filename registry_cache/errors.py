@@ -1,7 +1,7 @@
-"""Everything that can go wrong, as one tree; knows neither HTTP clients nor Flask.
+"""All errors as one tree. Knows neither HTTP clients nor Flask.
 
-An error is data: a code of the OCI distribution spec (its table "Error Codes"), a status, a message for people and,
-where waiting helps, the seconds to wait. The message names the thing and the remedy, because docker prints it.
+An error is data: a code of the OCI distribution spec (table "Error Codes"), a status, a message for people and, where
+waiting helps, the seconds to wait. The message names the thing and the remedy, because docker prints it.
 
     RegistryError                     500 UNKNOWN
     ├── NameInvalid 400 · DigestInvalid 400 · RequestInvalid 400
@@ -14,8 +14,8 @@ where waiting helps, the seconds to wait. The message names the thing and the re
     ├── Busy                          503   more readers than we size for
     ├── UpstreamError                 502
     │   ├── UpstreamCorrupt 502 · UpstreamUnavailable 503 · UpstreamTimeout 504
-    │   ├── UpstreamDown 503          it has been failing, and is not asked
-    │   └── UpstreamElsewhere 503     it answered; what it sent us on to did not
+    │   ├── UpstreamDown 503          it has been failing, and was not asked
+    │   └── UpstreamElsewhere 503     it answered; the host that it redirects to did not
     └── StoreError                    500   the disk
         └── StoreFull                       no room: stream through, uncached
 """
@@ -74,14 +74,14 @@ class DigestInvalid(RegistryError):
 
 
 class RequestInvalid(RegistryError):
-    """A query that makes no sense; the spec's list has no closer code."""
+    """A query that makes no sense; the spec has no closer code."""
 
     code = "UNSUPPORTED"
     status = 400
 
 
 class NotFound(RegistryError):
-    """Upstream said no. Unlike silence, it changes what we know."""
+    """Upstream said no. Unlike no answer, that changes what we know."""
 
     status = 404
 
@@ -144,21 +144,21 @@ class TooManyRequests(RegistryError):
 
 
 class Busy(RegistryError):
-    """This worker streams to as many readers as it is sized for."""
+    """This worker streams to as many readers as it can."""
 
     code = "UNAVAILABLE"
     status = 503
 
 
 class UpstreamError(RegistryError):
-    """Upstream answered something that is no answer."""
+    """Upstream gave an answer that makes no sense."""
 
     code = "UNKNOWN"
     status = 502
 
 
 class UpstreamCorrupt(UpstreamError):
-    """Upstream's bytes do not hash to the digest that names them."""
+    """Upstream's bytes do not match their digest."""
 
 
 class UpstreamUnavailable(UpstreamError):
@@ -169,22 +169,22 @@ class UpstreamUnavailable(UpstreamError):
 
 
 class UpstreamDown(UpstreamUnavailable):
-    """Upstream has been failing, so it was not asked; asking again at once would not help."""
+    """Upstream has been failing and was not asked; asking again at once would not help."""
 
 
 class UpstreamElsewhere(UpstreamUnavailable):
-    """Upstream answered and sent us on; there we got nothing. No fault of the registry as a whole."""
+    """Upstream redirected us to a host that failed; the registry as a whole is not down."""
 
 
 class UpstreamTimeout(UpstreamError):
-    """Upstream is silent."""
+    """Upstream does not answer in time."""
 
     code = "UNAVAILABLE"
     status = 504
 
 
 class StoreError(RegistryError):
-    """The disk failed us."""
+    """The disk failed."""
 
 
 class StoreFull(StoreError):

@@ -1,4 +1,4 @@
-"""HTTP basic authentication (RFC 7617): what a client sends, and what it is asked for. Pure."""
+"""HTTP basic authentication (RFC 7617): parse what a client sends, write the challenge. Pure."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import base64
 import binascii
 from dataclasses import dataclass, field
 
-# bcrypt reads no further: longer passwords would all be the same behind it.
+# bcrypt ignores what follows: longer passwords that begin alike would all match.
 LONGEST_PASSWORD = 72
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A user name and a password, as bytes: clients do not say in which encoding they are."""
+    """A user name and a password, as bytes: clients do not say their encoding."""
 
     user: bytes
     password: bytes = field(repr=False)
@@ -23,19 +23,19 @@ class Login:
         return self.user[:64].decode(errors="replace")
 
     @property
-    def possible(self) -> bool:
-        """Whether bcrypt could have hashed this password: it is not longer than that, and htpasswd takes no NUL."""
+    def is_possible(self) -> bool:
+        """Whether the password can be in an htpasswd file: bcrypt has a longest one, and htpasswd takes no NUL."""
         return len(self.password) <= LONGEST_PASSWORD and b"\0" not in self.password
 
 
 class MalformedHeader(Exception):
-    """A header that is no user name with a password."""
+    """A header without a user name and a password."""
 
 
 def parse(header: str | None) -> Login | None:
-    """Return what an ``Authorization`` header says; None where there is none, or one of another scheme.
+    """Return what an ``Authorization`` header says; None where it is missing or of another scheme.
 
-    ``header`` is Latin-1, as WSGI has it. Raises MalformedHeader.
+    ``header`` is Latin-1, as in WSGI. Raises MalformedHeader.
     """
     scheme, _, value = (header or "").strip().partition(" ")
     if scheme.lower() != "basic":

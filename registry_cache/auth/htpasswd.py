@@ -1,6 +1,6 @@
-"""An htpasswd file as it is written: ``user:hash`` a line, hashes of bcrypt only, as in CNCF Distribution. Pure.
+"""Parse an htpasswd file: ``user:hash`` a line, bcrypt only, as in CNCF Distribution. Pure.
 
-Nothing here repeats what stands behind a colon: a hash is worth guessing at, and a line without one may be a password.
+No message repeats what follows a colon: a hash can be attacked, and a line without one may be a password.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-# A hundred thousand users; a file that is larger is another file.
-LARGEST_FILE = 8 * 1024 * 1024
-# A guess at this cost takes some ten seconds of a core, and a login no less.
-MOST_COST = 17
+# Enough for a hundred thousand users; a larger file is something else.
+MAX_FILE_SIZE = 8 * 1024 * 1024
+# At this cost a login takes some ten seconds of a core.
+MAX_COST = 17
 
 # Two digits of cost, then 22 signs of salt and 31 of hash in bcrypt's own base64. The salt's last sign has two bits:
-# one that has more the library refuses, and each login with it would be a defect.
+# the library refuses one that has more, and each login with it would fail with an internal error.
 _BCRYPT = re.compile(rb"\$2[aby]\$(?P<cost>[0-9]{2})\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
-_LEAST_COST = 4  # bcrypt's own
+_MIN_COST = 4  # bcrypt's own
 
 
 @dataclass(frozen=True, slots=True)
 class LineError:
-    """What is wrong with the line of this number, counted from 1."""
+    """What is wrong with line number ``line``, counted from 1."""
 
     line: int
     what: str
@@ -33,20 +33,20 @@ class LineError:
 
 
 class MalformedFile(Exception):
-    """A file with a line that cannot be; ``faults`` are all of them, in order. ``str()`` names the first few."""
+    """A file with invalid lines; ``faults`` are all of them, in order. ``str()`` names the first few."""
 
-    _TOLD = 5
+    _SHOWN = 5
 
     def __init__(self, faults: tuple[LineError, ...]) -> None:
         self.faults = faults
-        more = f", and {len(faults) - self._TOLD} more" if len(faults) > self._TOLD else ""
-        super().__init__(", ".join(map(str, faults[: self._TOLD])) + more)
+        more = f", and {len(faults) - self._SHOWN} more" if len(faults) > self._SHOWN else ""
+        super().__init__(", ".join(map(str, faults[: self._SHOWN])) + more)
 
 
 def parse(content: bytes) -> Mapping[bytes, bytes]:
     """Return each user's hash. Blank lines and those that begin with ``#`` are passed over. Raises MalformedFile.
 
-    Names stay bytes, as clients send them: which encoding somebody's editor used is not ours to guess.
+    Names stay bytes, as clients send them: we do not guess the encoding of an editor.
     """
     found: dict[bytes, bytes] = {}
     lines: dict[bytes, int] = {}
@@ -75,11 +75,11 @@ def _fault(text: bytes, user: bytes, stored: bytes, lines: Mapping[bytes, int]) 
     match = _BCRYPT.fullmatch(stored)
     if match is None:
         return "is not hashed by bcrypt (make it by: htpasswd -B)"
-    if not _LEAST_COST <= int(match["cost"]) <= MOST_COST:
-        return f"has a cost that is not {_LEAST_COST} to {MOST_COST}"
+    if not _MIN_COST <= int(match["cost"]) <= MAX_COST:
+        return f"has a cost that is not {_MIN_COST} to {MAX_COST}"
     return None
 
 
-def impostor(stored: bytes) -> bytes:
-    """Return a hash that takes as long to compare with as ``stored`` does; nobody knows a password that it fits."""
+def dummy_hash(stored: bytes) -> bytes:
+    """Return a hash that takes as long to compare as ``stored``, and that no known password matches."""
     return stored[:7] + b"." * 53

@@ -1,4 +1,4 @@
-"""The users in an htpasswd file as it is now: it is looked at once a second at most, and read again when it changed."""
+"""The users in an htpasswd file, which is checked at most once a second and read again when it has changed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 from registry_cache.auth import htpasswd
 from registry_cache.runtime.log import Log
 
-# A user who was removed gets in no longer than this; more often would be a system call for each request of a crowd.
-LOOK_SECONDS = 1.0
-# htpasswd(1) writes over the file in place. What changed within this time may be half of what it will be.
+# A removed user gets in for this long at most; a shorter time would cost a crowd a system call a request.
+CHECK_SECONDS = 1.0
+# htpasswd(1) writes over the file in place. A file that changed within this time may be half written.
 SETTLE_SECONDS = 0.5
 
 _log = Log(__name__)
@@ -23,12 +23,12 @@ Stamp = tuple[int, int, int]
 
 def read(path: Path) -> Mapping[bytes, bytes]:
     """Return each user's hash. Raises OSError, ValueError, and htpasswd.MalformedFile."""
-    # A pipe would be waited for.
+    # Opening a pipe would wait.
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError("it is not a file")
     with open(path, "rb") as file:
-        content = file.read(htpasswd.LARGEST_FILE + 1)
-    if len(content) > htpasswd.LARGEST_FILE:
+        content = file.read(htpasswd.MAX_FILE_SIZE + 1)
+    if len(content) > htpasswd.MAX_FILE_SIZE:
         raise ValueError("it is larger than 8 MiB")
     return htpasswd.parse(content)
 
@@ -43,22 +43,22 @@ class Users:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Read the file; ``hashes`` are those of before, for when it is broken by now."""
+        """Read the file; ``hashes`` are the ones from before, used if it is broken now."""
         self._path, self._clock, self._now = path, clock, now
         self._hashes = hashes
         self._read_at: Stamp | None = None
-        self._told = ""
-        self._looked = clock()
-        self._look()
+        self._reported = ""
+        self._checked_at = clock()
+        self._check()
 
     def hashes(self) -> Mapping[bytes, bytes]:
-        """Return each user's hash, of the newest file that was right."""
-        if self._clock() - self._looked >= LOOK_SECONDS:
-            self._looked = self._clock()
-            self._look()
+        """Return each user's hash, from the newest valid file."""
+        if self._clock() - self._checked_at >= CHECK_SECONDS:
+            self._checked_at = self._clock()
+            self._check()
         return self._hashes
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         try:
             status = os.stat(self._path)
             stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
@@ -71,16 +71,16 @@ class Users:
 
     def _take(self, hashes: Mapping[bytes, bytes], stamp: Stamp) -> None:
         changed = self._read_at is not None
-        self._hashes, self._read_at, self._told = hashes, stamp, ""
+        self._hashes, self._read_at, self._reported = hashes, stamp, ""
         if not hashes:
             _log.error("the htpasswd file has no user: nobody gets in", file=str(self._path))
         elif changed:
             _log.info("the htpasswd file was read again", file=str(self._path), users=len(hashes))
 
     def _complain(self, reason: str) -> None:
-        """Once for each reason: the next look finds the same."""
-        if reason != self._told:
-            self._told = reason
+        """Log each reason once: the next check finds the same."""
+        if reason != self._reported:
+            self._reported = reason
             _log.error(
                 "the htpasswd file cannot be used: the users of before stay", file=str(self._path), reason=reason
             )

@@ -1,7 +1,7 @@
-"""Whether a password is a user's. One bcrypt a minute for each pair, however many requests carry it.
+"""Verify passwords, with one bcrypt a minute for each login, however many requests carry it.
 
-What is remembered is a keyed hash of name, password and the entry in the file: from memory alone nobody gets a
-password back, and a changed or removed entry ends what was remembered with it.
+A result is remembered under a keyed hash of name, password and the entry in the file: nobody can read a password from
+memory, and a changed or removed entry makes its results unreachable.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from registry_cache.runtime import threadpool
 from registry_cache.runtime.log import Log
 
 REMEMBER_SECONDS = 60.0
-# Pairs; more users than that, each minute, pay one bcrypt more.
-_REMEMBERED = 4096
-# At once in a worker. bcrypt is nothing but computing: more would take the cores from those who are served, and the
-# pool's other threads from the commits of downloads.
+# Logins; with more of them in a minute some cost another bcrypt.
+_MAX_REMEMBERED = 4096
+# Comparisons at once in a worker. bcrypt only computes: more would take cores from requests, and threads of the pool
+# from commits of downloads.
 MAX_CONCURRENT = 2
-# Waiting or at work. At cost 12 the last of them waits some five seconds.
+# Logins waiting or being compared. At cost 12 the last of them waits some five seconds.
 MAX_PENDING = 32
-# Of these for one address, so that a flood of one leaves room for others.
+# Of these from one address, so that a flood from one leaves room for others.
 MAX_PENDING_PER_ADDRESS = 24
-# For a turn: longer than 32 of them take at a cost that anybody uses.
-WAIT_SECONDS = 30.0
-# Where the file holds nobody: what a password is compared with all the same.
-_NOBODY = b"$2b$10$" + b"." * 53
+# Longer than MAX_PENDING comparisons take at any cost in use.
+WAIT_TIMEOUT_SECONDS = 30.0
+# What a password is compared with if the file has no user.
+_DUMMY = b"$2b$10$" + b"." * 53
 
 _log = Log(__name__)
 
 
 class TooManyLogins(Exception):
-    """So many passwords are being looked at that this one is not."""
+    """Too many logins are being compared; this one was not."""
 
 
 class Verifier:
-    """One for a worker. ``matches`` compares a password with a hash, on a real thread; ``clock`` is monotonic."""
+    """One in a worker. ``matches`` compares a password with a hash, on a real thread; ``clock`` is monotonic."""
 
     def __init__(
         self,
@@ -57,9 +57,9 @@ class Verifier:
     ) -> None:
         self._matches = matches
         self._secret = secrets.token_bytes(32)
-        # Two, so that a flood of wrong pairs cannot push out the right ones.
-        self._right: TTLCache[bytes, bool] = TTLCache(_REMEMBERED, REMEMBER_SECONDS, timer=clock)
-        self._wrong: TTLCache[bytes, bool] = TTLCache(_REMEMBERED, REMEMBER_SECONDS, timer=clock)
+        # Two, so that a flood of wrong logins cannot push out the right ones.
+        self._right: TTLCache[bytes, bool] = TTLCache(_MAX_REMEMBERED, REMEMBER_SECONDS, timer=clock)
+        self._wrong: TTLCache[bytes, bool] = TTLCache(_MAX_REMEMBERED, REMEMBER_SECONDS, timer=clock)
         self._under_way: dict[bytes, Future[bool]] = {}
         self._addresses: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -70,10 +70,10 @@ class Verifier:
 
         An unknown user name takes as long as a known one.
         """
-        if not login.possible:
+        if not login.is_possible:
             return False
         stored = hashes.get(login.user)
-        compared = htpasswd.impostor(self._somebody(hashes, login.user)) if stored is None else stored
+        compared = htpasswd.dummy_hash(self._dummy_hash(hashes, login.user)) if stored is None else stored
         key = self._key(login, compared)
         with self._lock:
             if (known := self._remembered(key)) is not None:
@@ -83,9 +83,9 @@ class Verifier:
             if answer is None:
                 answer = self._begin(key, network(address))
         if mine:
-            self._find_out(key, answer, login, compared, known=stored is not None, who=network(address))
+            self._compare(key, answer, login, compared, known=stored is not None, who=network(address))
         try:
-            return answer.result(WAIT_SECONDS)
+            return answer.result(WAIT_TIMEOUT_SECONDS)
         except TimeoutError:
             raise TooManyLogins from None
 
@@ -96,10 +96,10 @@ class Verifier:
         answer = self._under_way[key] = Future()
         return answer
 
-    def _find_out(
+    def _compare(
         self, key: bytes, answer: Future[bool], login: Login, compared: bytes, *, known: bool, who: str
     ) -> None:
-        """Fill ``answer``, whatever happens: others wait for it."""
+        """Set the result of ``answer``, whatever happens: others wait for it."""
         try:
             with self._turn():
                 right = threadpool.run(self._matches, login.password, compared) and known
@@ -114,12 +114,12 @@ class Verifier:
             with self._lock:
                 del self._under_way[key]
                 self._addresses[who] -= 1
-                # Drops the zeros: else every address that ever came would stay.
+                # Drops the zeros: otherwise every address that ever came would stay.
                 self._addresses += Counter()
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        if not self._turns.acquire(timeout=WAIT_SECONDS):
+        if not self._turns.acquire(timeout=WAIT_TIMEOUT_SECONDS):
             raise TooManyLogins
         try:
             yield
@@ -129,15 +129,15 @@ class Verifier:
     def _remembered(self, key: bytes) -> bool | None:
         return True if self._right.get(key) else self._wrong.get(key)
 
-    def _somebody(self, hashes: Mapping[bytes, bytes], user: bytes) -> bytes:
-        """Return the hash of a user, always the same for a name: where costs differ, unknown names' differ as much."""
+    def _dummy_hash(self, hashes: Mapping[bytes, bytes], user: bytes) -> bytes:
+        """Return a user's hash, always the same for a name: unknown names then differ in cost as known ones do."""
         if not hashes:
-            return _NOBODY
+            return _DUMMY
         drawn = hmac.digest(self._secret, user, hashlib.sha256)
         return list(hashes.values())[int.from_bytes(drawn) % len(hashes)]
 
     def _key(self, login: Login, compared: bytes) -> bytes:
-        # Each part with its length: no two logins run together to the same text.
+        # Each part with its length: otherwise two logins could give the same text.
         parts = (login.user, login.password, compared)
         text = b"".join(len(part).to_bytes(4) + part for part in parts)
         return hmac.digest(self._secret, text, hashlib.sha256)

@@ -14,7 +14,7 @@ from registry_cache.commands.command import Command, CommandError, add_json_argu
 from registry_cache.commands.progress import ProgressBar
 from registry_cache.config import Config, load_config
 from registry_cache.errors import RegistryError
-from registry_cache.oci.layout_names import split_wanted
+from registry_cache.oci.image_layout import split_wanted
 
 if TYPE_CHECKING:
     from registry_cache.upkeep.import_layout import ImportNames

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from registry_cache.errors import RangeNotSatisfiable
 
-# int() of a megabyte of digits would cost seconds. A range may hold more digits than any file has bytes: clients write
+# int() of a megabyte of digits would take seconds. A range may have more digits than any file size: clients write
 # 2**63-1 or 2**64-1 (19 and 20 digits) for "to the end".
 _RANGE = re.compile(r"bytes[ \t]*=[ \t]*([0-9]{0,40})-([0-9]{0,40})[ \t]*", re.ASCII | re.IGNORECASE)
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.ASCII | re.IGNORECASE)
@@ -29,7 +29,7 @@ def parse_range(header: str | None, size: int) -> ByteRange | None:
     """Return the part of ``size`` bytes that ``header`` asks for.
 
     None where the whole is the right answer: no header, another unit, several ranges (a server may ignore them, and
-    podman takes a plain 200 in return, P16), or not the grammar. RangeNotSatisfiable where it begins behind the end.
+    podman takes a plain 200 in return, P16), or a broken grammar. RangeNotSatisfiable if it begins behind the end.
     """
     match = _RANGE.fullmatch(header or "")
     if not match or not (match[1] or match[2]):
@@ -49,7 +49,7 @@ def parse_range(header: str | None, size: int) -> ByteRange | None:
 def parse_content_range(header: str | None) -> tuple[int, int, int | None] | None:
     """Return start, stop (behind the last byte) and whole size (None for ``*``) of an upstream's 206.
 
-    None where it is not the grammar or says what cannot be: a last byte before the first or behind the end (RFC 9110
+    None where it breaks the grammar or is impossible: a last byte before the first or behind the end (RFC 9110
     §14.4: such a part must not be appended to anything).
     """
     match = _CONTENT_RANGE.fullmatch((header or "").strip())

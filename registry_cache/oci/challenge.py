@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-# Longer headers are no challenge that a registry sends; the bound keeps a hostile one from costing time.
+# No registry sends a longer one; the bound keeps a hostile header from costing time.
 MAX_CHALLENGE_LENGTH = 16 * 1024
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
@@ -33,7 +33,7 @@ class Challenge:
 def parse_challenges(values: Iterable[str]) -> list[Challenge]:
     """Return the challenges of every header instance in ``values``, in order.
 
-    What does not follow the grammar ends its own header instance: what stood before it is kept.
+    A break of the grammar ends its own header instance; what stood before it is kept.
     """
     return [challenge for value in values for challenge in _parse(value[:MAX_CHALLENGE_LENGTH])]
 

@@ -14,7 +14,7 @@ _HEX = re.compile(r"[0-9a-f]+", re.ASCII)
 
 
 class Hasher(Protocol):
-    """What hashlib gives: fed in chunks, asked once."""
+    """A hash object of hashlib."""
 
     def update(self, data: bytes | memoryview, /) -> None: ...
     def hexdigest(self) -> str: ...
@@ -23,7 +23,7 @@ class Hasher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """The name of some bytes. Made by ``parse`` or ``of`` only, so both parts are safe in a path."""
+    """The name of some bytes. Only ``parse`` and ``of`` make one, so both parts are safe in a path."""
 
     algorithm: str
     hex: str

@@ -1,7 +1,7 @@
-"""Manifests and indexes, read for what a cache must know of them: children and subject.
+"""Parse manifests and indexes for what a cache must know of them: children and subject.
 
-A manifest is kept and served as the exact bytes; what is read here never replaces them (P27). Anything that is not
-understood is opaque, never an error: a cache has no say in what people store (P54).
+A manifest is kept and served as its exact bytes; nothing parsed here replaces them (P27). What cannot be parsed is
+opaque, never an error: a cache has no say in what people store (P54).
 """
 
 from __future__ import annotations

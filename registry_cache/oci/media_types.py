@@ -9,11 +9,11 @@ OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
-# Sent upstream whatever the client accepts: a registry that is not told of indexes may answer with one platform's
-# manifest instead, under the same tag (P26). Old schema 1 is left out: no client of today takes it.
+# Sent upstream whatever the client accepts: a registry that does not see indexes accepted may answer with one
+# platform's manifest instead, under the same tag (P26). Old schema 1 is left out: today's clients do not take it.
 ACCEPT_MANIFEST = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST, "*/*;q=0.1"))
 
-# nginx tells the media type by the kind, so a kind is a file extension.
+# nginx maps the kind to the media type, so a kind is a file extension.
 _KINDS = {
     OCI_INDEX: "oci-index",
     OCI_MANIFEST: "oci-manifest",
@@ -23,7 +23,7 @@ _KINDS = {
 OTHER_KIND = "other"
 KINDS = (*_KINDS.values(), OTHER_KIND)
 
-# RFC 6838 §4.2. What is not this never becomes a header of ours: it could break the line or be megabytes long.
+# RFC 6838 §4.2. Nothing else becomes a header of ours: it could break the line or be megabytes long.
 _NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
 _MEDIA_TYPE = re.compile(rf"{_NAME}/{_NAME}", re.ASCII)
 

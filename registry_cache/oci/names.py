@@ -42,7 +42,7 @@ class Tag(str):
 
     @classmethod
     def parse(cls, text: str) -> Tag:
-        """Return the tag written in ``text``; ManifestUnknown where no grammar allows it, so it cannot exist."""
+        """Return the tag written in ``text``; ManifestUnknown if the grammar forbids it, so it cannot exist."""
         if not _TAG.fullmatch(text):
             shown = text if len(text) <= 80 else text[:77] + "…"
             raise ManifestUnknown(f"{shown!r} is no tag: the grammar does not allow it, so no manifest has it")
@@ -68,7 +68,9 @@ def fallback_tag(digest: Digest) -> Tag:
 
 
 def split_image_name(text: str) -> tuple[str, Reference]:
-    """Return registry and repository, not parsed any further, and the reference. A digest goes before a tag.
+    """Return (registry and repository, unparsed) and the reference of ``[registry/]repository[:tag][@digest]``.
+
+    A digest wins over a tag; without either the tag is ``latest``.
 
     Raises DigestInvalid, ManifestUnknown.
     """

@@ -14,9 +14,9 @@ from registry_cache.oci.names import DEFAULT_TAG, MAX_NAME_LENGTH, Repository, T
 
 _WILD = "*"
 _PARTS = re.compile(r"(\*+)")
-# What a star may stand for, within the grammar of names and of tags.
-_NAME_SIGNS = re.compile(r"[a-z0-9._/*-]+", re.ASCII)
-_TAG_SIGNS = re.compile(r"[a-zA-Z0-9._*-]{1,128}", re.ASCII)
+# The characters of names and of tags, and stars.
+_NAME_CHARACTERS = re.compile(r"[a-z0-9._/*-]+", re.ASCII)
+_TAG_CHARACTERS = re.compile(r"[a-zA-Z0-9._*-]{1,128}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class ImagePattern:
         return cls(_repository(name), tag=_tag(tag if colon else DEFAULT_TAG))
 
     @property
-    def many_repositories(self) -> bool:
+    def matches_many_repositories(self) -> bool:
         """Tell whether more than one repository may match."""
         return _WILD in self.repository
 
@@ -57,7 +57,7 @@ def _repository(name: str) -> str:
     if _WILD not in name:
         return str(Repository.parse(name))
     parts = name.split("/")
-    if len(name) > MAX_NAME_LENGTH or not _NAME_SIGNS.fullmatch(name) or "" in parts:
+    if len(name) > MAX_NAME_LENGTH or not _NAME_CHARACTERS.fullmatch(name) or "" in parts:
         raise NameInvalid(f"{name[:200]!r} is no pattern of repositories: want a name with * for what may vary")
     return name
 
@@ -65,13 +65,13 @@ def _repository(name: str) -> str:
 def _tag(tag: str) -> str:
     if _WILD not in tag:
         return str(Tag.parse(tag))
-    if not _TAG_SIGNS.fullmatch(tag):
+    if not _TAG_CHARACTERS.fullmatch(tag):
         raise ManifestUnknown(f"{tag[:200]!r} is no pattern of tags: want a tag with * for what may vary")
     return tag
 
 
 def _matches(pattern: str, text: str) -> bool:
-    """Follow every way at once: a regular expression of many stars may take longer than anybody lives."""
+    """Follow all alternatives at once: a regular expression with many stars may take exponential time."""
     ends = {0}
     for part in _PARTS.split(pattern):
         if _WILD in part:

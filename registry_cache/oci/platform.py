@@ -1,4 +1,4 @@
-"""Platforms, as an index tells them of its children (image-spec, image-index.md), and which of them somebody wants."""
+"""Platforms of an index's children (image-spec, image-index.md), and which of them are wanted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from registry_cache.oci.digest import Digest
 
 _PART = re.compile(r"[a-z0-9._-]{1,64}", re.ASCII)
 
-# What kernels and people call architectures, as Go and therefore every index calls them.
+# Names that kernels and people use for architectures, and the ones of Go that every index uses.
 _ARCHITECTURES = {
     "x86_64": "amd64",
     "i386": "386",
@@ -23,7 +23,7 @@ _ARCHITECTURES = {
     "armv6l": "arm/v6",
     "armv7l": "arm/v7",
 }
-# Variants that say nothing more than their architecture: some indexes write them, others do not.
+# Variants that say no more than their architecture; some indexes write them, others do not.
 _PLAIN = {("amd64", "v1"), ("arm64", "v8")}
 
 
@@ -45,7 +45,7 @@ class Platform:
         return _plain(*parts)
 
     def includes(self, other: Platform) -> bool:
-        """Tell whether somebody who wants this wants ``other``, too."""
+        """Tell whether ``other`` is this platform, or a variant of it."""
         same = (self.os, self.architecture) == (other.os, other.architecture)
         return same and self.variant in ("", other.variant)
 
@@ -54,14 +54,14 @@ class Platform:
 
 
 def this_machine() -> Platform:
-    """Return what a client on this machine pulls."""
+    """Return the platform that a client on this machine pulls."""
     return Platform.parse(f"linux/{machine.machine()}")
 
 
 def platforms(index: bytes) -> dict[Digest, list[Platform]]:
-    """Return which platforms the children of ``index`` are for; those of which it tells none are left out.
+    """Return the platforms of each child of ``index``; children without one are left out.
 
-    What cannot be understood tells nothing, as in ``parse_manifest``.
+    What cannot be parsed is skipped, as in ``parse_manifest``.
     """
     found: dict[Digest, list[Platform]] = {}
     for child in _children(index):
@@ -74,7 +74,7 @@ def platforms(index: bytes) -> dict[Digest, list[Platform]]:
 
 
 def missing(wanted: Sequence[Platform], found: Sequence[Platform]) -> list[Platform]:
-    """Return those of ``wanted`` of which ``found`` has none."""
+    """Return those of ``wanted`` that nothing in ``found`` matches."""
     return [each for each in wanted if not any(map(each.includes, found))]
 
 

@@ -1,11 +1,11 @@
-"""What may go from the disk, and what must: by last use, and oldest use first.
+"""Decide what may and must be evicted: least recently used first.
 
-Two reasons: nothing used it for longer than ``ttl``; or there is more than ``max_size``, or less free than
-``min_free``, and it is among the least recently used. Both come down to one mark in time: what was last used before it
-goes. A manifest's use counts as its children's, so whole images go in order of use, and a shared layer with the last
-of its images.
+There are two reasons: nothing has used it for longer than ``ttl``; or the store is larger than ``max_size`` or the disk
+has less free than ``min_free``, and it is among the least recently used. Both come down to one mark in time: what was
+last used before it is evicted. A manifest's use counts as its children's, so whole images go in order of use, and a
+shared layer with the last of its images.
 
-Moments are nanoseconds since the epoch, as file systems have them: a float would tell an image from its own layers.
+Moments are nanoseconds since the epoch, as in file systems: floats would separate an image from its own layers.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import Any, TypeVar
 SECOND = 10**9
 HOUR = 3600 * SECOND
 
-# Over ``max_size`` a pass goes down to this share of it, so that the next pull does not start the next pass.
+# A cleanup goes down to this share of ``max_size``, so that the next pull does not start the next cleanup.
 LOW_MARK = 0.95
 
-# What was used a moment ago stays: workers that follow a download of another learn of its commit by looking for it.
+# What was used a moment ago stays: workers that follow another's download learn of its commit by looking for the blob.
 SETTLE = 5 * SECOND
 
-# Behind every digest.
+# Sorts after every digest.
 _LAST = "~"
 
 _Key = TypeVar("_Key", bound=Any)
@@ -41,13 +41,13 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Mark:
-    """How far an eviction goes: what was last used before ``moment``, and of what was used at it, up to ``hex``."""
+    """How far an eviction goes: what was last used before ``moment``, or at it and has a digest up to ``hex``."""
 
     moment: int
     hex: str = _LAST
 
     def covers(self, used: int, hex: str) -> bool:
-        """Tell whether what was last ``used`` then goes; ``hex`` is its digest's."""
+        """Tell whether to evict what was last ``used`` then; ``hex`` is its digest's."""
         return used < self.moment or (used == self.moment and hex <= self.hex)
 
     @classmethod
@@ -56,7 +56,7 @@ class Mark:
         return cls(moment, letters + _LAST)
 
 
-# Not even a link that leads nowhere, whose use is -1.
+# Evicts nothing, not even a dangling link, whose last use is -1.
 NOTHING = Mark(-2)
 
 
@@ -66,7 +66,7 @@ def expired(now: int, bounds: Bounds) -> Mark:
 
 
 def settled(mark: Mark, now: int) -> Mark:
-    """Return ``mark``, or an earlier one that spares what is being used."""
+    """Return ``mark``, or an earlier one that spares what was just used."""
     return min(mark, Mark(now - SETTLE))
 
 
@@ -80,25 +80,25 @@ def excess(stored: int, free: int, bounds: Bounds) -> int:
     return max(over, under)
 
 
-def due(stored: int | None, free: int, bounds: Bounds) -> bool:
-    """Tell whether a pass must make room: over a bound, or nobody has counted yet what is held to ``max_size``."""
+def is_due(stored: int | None, free: int, bounds: Bounds) -> bool:
+    """Tell whether a cleanup must make room: over a bound, or ``max_size`` is set and nobody has counted yet."""
     return (stored is None and bounds.max_size is not None) or excess(stored or 0, free, bounds) > 0
 
 
 def emergency(size: int, stored: int, free: int, total: int) -> int:
     """Return how many bytes to free for a blob of ``size`` on a full disk of ``total`` bytes.
 
-    A share of the disk beyond what it takes, for those that come next. A blob that is larger than half of what the
-    cache could ever hold is not worth all the others.
+    A share of the disk more than the blob takes, for the next ones. A blob that is larger than half of what the cache
+    could ever hold is not worth evicting all others.
     """
     room = int(total * (1 - LOW_MARK))
     return room + size if size <= (stored + free) // 2 else room
 
 
 def boundary(sizes: Mapping[_Key, int], need: int) -> tuple[_Key, int] | None:
-    """Return the key at which the sizes, added up from the least key on, reach ``need``; and what of it falls there.
+    """Return the key at which the sizes, added up from the least key, reach ``need``, and how much of it falls there.
 
-    None where all of them together are less.
+    None if all of them together are less.
     """
     for key in sorted(sizes):
         if sizes[key] >= need:
@@ -107,10 +107,10 @@ def boundary(sizes: Mapping[_Key, int], need: int) -> tuple[_Key, int] | None:
     return None
 
 
-def splits(group: int, need: int, stored: int) -> bool:
-    """Tell whether ``group`` bytes of one moment are too many to go together where ``need`` of them must.
+def must_split(group: int, need: int, stored: int) -> bool:
+    """Tell whether ``group`` bytes of one moment are too many to evict together when ``need`` of them must go.
 
-    One image's files have one moment and go together. A store that was copied may have one moment throughout, and must
-    not go as a whole because it is a little too large.
+    The files of one image have one moment and go together. A store that was copied may have one moment throughout, and
+    must not be emptied because it is a little too large.
     """
     return group - need > stored // 2

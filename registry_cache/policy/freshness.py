@@ -1,4 +1,4 @@
-"""May a tag's record be served without asking upstream?"""
+"""Decide whether a tag's record may be served without asking upstream."""
 
 from __future__ import annotations
 

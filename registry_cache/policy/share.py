@@ -1,8 +1,8 @@
-"""Which part of a store one night looks at, so that some nights see all of it. Nothing is remembered between them.
+"""Choose which part of a store one night verifies, so that some nights together verify all of it, without any state.
 
-Digests are spread evenly, so a share is by the first letters of a digest modulo the number of parts, and which of the
-parts follows from the day: parts in a row, one night's behind the night's before. A night that is missed is made up for
-when its parts come round again.
+Digests are spread evenly, so the first digits of a digest modulo the number of parts give its part. Which parts a night
+gets follows from the day: each night those behind the parts of the night before. The parts of a missed night are
+verified when they come round again.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-# Of a digest, these letters decide: enough for any number of parts, and every algorithm has them.
-_LETTERS = 15
-# A store of one blob a part is no smaller for more of them.
+# The digits of a digest that decide: enough for any number of parts, and every algorithm has them.
+_DIGITS = 15
+# More parts than there are blobs make no difference.
 _MOST_PARTS = 10**6
 
 _SHARE = re.compile(r"([0-9]{1,7})/([0-9]{1,7})", re.ASCII)
@@ -48,14 +48,14 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Those of ``share`` that begin with number ``first``."""
+    """The parts of one night, from number ``first`` on."""
 
     first: int
     share: Share
 
     def covers(self, hex: str) -> bool:
         """Tell whether a digest's ``hex`` is of this part."""
-        number = int(hex[:_LETTERS], 16) % self.share.total
+        number = int(hex[:_DIGITS], 16) % self.share.total
         return (number - self.first) % self.share.total < self.share.parts
 
 

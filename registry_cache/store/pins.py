@@ -90,7 +90,7 @@ class Pins:
 
     def pinned_by(self, pin: Pin, tick: Tick = lambda: None) -> Iterator[PinnedManifest]:
         """Yield the manifests that are here now and that ``pin`` holds. Raises OSError."""
-        if not pin.image.many_repositories and pin.upstream != ANY_UPSTREAM:
+        if not pin.image.matches_many_repositories and pin.upstream != ANY_UPSTREAM:
             name = pin.image.repository
             yield from _pinned(name, RepositoryFolder(self._layout.repository(pin.upstream, name)), pin.image)
             return

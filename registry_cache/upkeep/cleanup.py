@@ -166,7 +166,7 @@ class Cleanup:
         if at is None:  # Some have been used since.
             return Mark((hour + 1) * HOUR - 1)
         moment, need = at
-        if not policy.splits(moments[moment], need, self.result.stored):
+        if not policy.must_split(moments[moment], need, self.result.stored):
             return Mark(moment)
         letters = self._sizes(lambda blob: blob.digest.hex[:2], lambda blob: blob.used == moment)
         last = policy.boundary(letters, need)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from registry_cache.errors import RegistryError
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.layout_names import NamedImage, read_index
+from registry_cache.oci.image_layout import NamedImage, read_index
 from registry_cache.oci.names import Tag
 from registry_cache.store.interchange.layout_source import ImageLayout
 from registry_cache.store.interchange.tar_stream import BrokenArchive

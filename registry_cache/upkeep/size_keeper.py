@@ -121,7 +121,7 @@ class SizeKeeper:
             total = self._ledger.total()
             if total is not None and total <= self._floor():
                 return False
-            return policy.due(total, inventory.disk_space(self._layout.root).free, self._bounds)
+            return policy.is_due(total, inventory.disk_space(self._layout.root).free, self._bounds)
         except StoreError:
             # The download itself will find out what is wrong, and report it.
             return False

@@ -9,7 +9,7 @@ import bcrypt
 import pytest
 
 from registry_cache.auth import htpasswd
-from registry_cache.auth.users import LOOK_SECONDS, Users, read
+from registry_cache.auth.users import CHECK_SECONDS, Users, read
 
 SALT = "." * 53
 GOOD = f"$2y$05${SALT}"
@@ -78,18 +78,18 @@ def test_what_is_taken_the_library_can_compare_with(sign: bytes) -> None:
     assert bcrypt.checkpw(b"secret", stored) is False
 
 
-def test_nobody_knows_the_password_of_an_impostor() -> None:
+def test_nobody_knows_the_password_of_a_dummy_hash() -> None:
     stored = bcrypt.hashpw(b"secret", bcrypt.gensalt(4, b"2a"))
 
-    assert htpasswd.impostor(stored).startswith(b"$2a$04$")
-    assert not bcrypt.checkpw(b"secret", htpasswd.impostor(stored))
+    assert htpasswd.dummy_hash(stored).startswith(b"$2a$04$")
+    assert not bcrypt.checkpw(b"secret", htpasswd.dummy_hash(stored))
 
 
 def test_only_a_file_of_a_sane_size_is_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ValueError, match="not a file"):
         read(tmp_path / "pipe")
-    (tmp_path / "image").write_bytes(b"#" * (htpasswd.LARGEST_FILE + 1))
+    (tmp_path / "image").write_bytes(b"#" * (htpasswd.MAX_FILE_SIZE + 1))
     with pytest.raises(ValueError, match="larger than"):
         read(tmp_path / "image")
 
@@ -111,7 +111,7 @@ class File:
     def users(self) -> Users:
         return Users(self.path, {b"before": GOOD.encode()}, self.clock, self.clock)
 
-    def names(self, users: Users, after: float = LOOK_SECONDS) -> list[bytes]:
+    def names(self, users: Users, after: float = CHECK_SECONDS) -> list[bytes]:
         self.seconds += after
         return list(users.hashes())
 
@@ -127,13 +127,13 @@ def test_a_change_is_seen_a_second_later(file: File) -> None:
     users = file.users()
     file.write(f"alice:{GOOD}\nbob:{GOOD}")
 
-    assert file.names(users, LOOK_SECONDS / 2) == [b"alice"]
-    assert file.names(users, LOOK_SECONDS / 2) == [b"alice", b"bob"]
+    assert file.names(users, CHECK_SECONDS / 2) == [b"alice"]
+    assert file.names(users, CHECK_SECONDS / 2) == [b"alice", b"bob"]
 
 
 def test_a_file_that_is_being_written_is_left_alone(file: File) -> None:
     users = file.users()
-    file.write("", age=-LOOK_SECONDS)
+    file.write("", age=-CHECK_SECONDS)
 
     assert file.names(users) == [b"alice"]
     file.write(f"bob:{GOOD}", age=0)

@@ -79,7 +79,7 @@ def test_headers_that_cannot_be(given: str) -> None:
 )
 def test_passwords_that_bcrypt_would_cut(password: bytes | str, possible: bool) -> None:
     sent = password.encode() if isinstance(password, str) else password
-    assert Login(b"alice", sent).possible is possible
+    assert Login(b"alice", sent).is_possible is possible
 
 
 def test_a_password_is_not_shown() -> None:

@@ -18,8 +18,8 @@ from registry_cache.policy.eviction import (
     boundary,
     excess,
     expired,
+    must_split,
     settled,
-    splits,
 )
 
 NOW = 1_800_000_000 * SECOND
@@ -101,9 +101,9 @@ def test_any_sizes_have_one_boundary(sizes: dict[int, int], need: int) -> None:
 
 
 def test_an_image_goes_together_and_a_copied_store_does_not() -> None:
-    assert not splits(group=100, need=100, stored=1000)
-    assert not splits(group=600, need=100, stored=1000)
-    assert splits(group=1000, need=100, stored=1000)
+    assert not must_split(group=100, need=100, stored=1000)
+    assert not must_split(group=600, need=100, stored=1000)
+    assert must_split(group=1000, need=100, stored=1000)
 
 
 @given(st.integers(0, 10**15), st.integers(0, 10**15), st.integers(1, 10**15), st.integers(1, 10**15))
