@@ -6,7 +6,7 @@ import os
 
 from flask import Flask
 
-from registry_cache.api import auth, blobs, health, hooks, listings, manifests, metrics
+from registry_cache.api import auth, blobs, front_page, health, hooks, listings, manifests, metrics
 from registry_cache.api.application import Application
 from registry_cache.config import Config
 from registry_cache.runtime import log
@@ -31,6 +31,7 @@ def create_app(config: Config) -> Flask:
     debug = config.http.debug.metrics if config.http.debug else None
     app.register_blueprint(metrics.blueprint(services.upstream_states, services.store_state, debug))
     app.register_blueprint(health.blueprint(services.readiness))
+    app.register_blueprint(front_page.blueprint())
     runtime_metrics.set_serving()
     return app
 

@@ -23,7 +23,7 @@ from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log
 
 # Monitoring has no login; these URLs decide themselves what they tell, and to whom.
-WITHOUT_LOGIN = ("/metrics", "/healthz", "/readyz")
+WITHOUT_LOGIN = ("/", "/metrics", "/healthz", "/readyz")
 # Wrong logins that wait for their answer. Each holds a connection of the worker's, and no thread.
 MAX_WAITING = 200
 

@@ -1,4 +1,4 @@
-"""``/healthz`` and ``/readyz``, and which address serves which URL for monitoring.
+"""``/healthz``, ``/readyz``, CNCF Distribution's ``/debug/health``, and which address serves what for monitoring.
 
 ``http.debug.addr`` has these and the metrics, and nothing else; the main address has the rest as well. Health never
 asks upstream: its outage is no reason to send clients elsewhere, for what is cached is served all the same.
@@ -18,6 +18,10 @@ from registry_cache.runtime.connection import connection_of
 
 # The answer to every unknown URL.
 NO_SUCH_URL = "no such URL: this is a registry's pull API, under /v2/"
+
+# What fails, by CNCF Distribution's name for it, and how.
+_STORE_CHECK = "storagedriver_filesystem"
+_STORE_FAILS = "the store is gone, read-only or broken, or does not answer; the log says which"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,15 @@ def blueprint(readiness: Callable[[], Readiness]) -> Blueprint:
         response.status_code = 200 if found.ready else 503
         return response
 
+    @routes.get("/debug/health")
+    def debug_health() -> Response:
+        if not by_debug(request):
+            raise NameUnknown(NO_SUCH_URL)
+        found = readiness()
+        response = _answer({} if found.ready else {_STORE_CHECK: _STORE_FAILS})
+        response.status_code = 200 if found.ready else 503
+        return response
+
     return routes
 
 
@@ -52,9 +65,9 @@ def register(app: Flask) -> None:
     @app.before_request
     def keep_apart() -> None:
         watching = request.blueprint in ("ops", "metrics")
-        current().quiet = watching
+        current().quiet = watching or request.blueprint == "front_page"
         if by_debug(request) and not watching:
-            raise NameUnknown("no such URL: here are /healthz, /readyz and the metrics")
+            raise NameUnknown("no such URL: here are /healthz, /readyz, /debug/health and the metrics")
 
 
 def by_debug(request: Request) -> bool:

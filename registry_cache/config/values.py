@@ -50,7 +50,7 @@ def boolean(raw: Raw) -> bool:
 def metrics_path(raw: Raw) -> str:
     """A path that is none of our other URLs."""
     text = line(raw)
-    if not _PATH.fullmatch(text) or text in ("/healthz", "/readyz") or re.match(r"/v2(/|$)", text):
+    if not _PATH.fullmatch(text) or text in ("/healthz", "/readyz", "/debug/health") or re.match(r"/v2(/|$)", text):
         raise InvalidValue(f"{text[:80]!r} is no path for metrics", "write one such as /metrics")
     return text
 

@@ -157,8 +157,9 @@ def test_who_is_asked_to_log_in(guarded: Guarded) -> None:
 
 
 def test_all_but_the_operators_tools_is_guarded(guarded: Guarded) -> None:
-    for path in ("/v2/library/app/manifests/1", "/v2/_catalog", "/v2", "/", "/metrics/", "/v2/../metrics"):
+    for path in ("/v2/library/app/manifests/1", "/v2/_catalog", "/v2", "/debug/health", "/metrics/", "/v2/../metrics"):
         assert guarded.get({}, path).status == 401, path
     head = guarded.puller.head("/v2/library/app/manifests/1")
     assert (head.status, head.body) == (401, b"")
-    assert guarded.get({}, "/metrics").status == 200
+    for path in ("/metrics", "/"):
+        assert guarded.get({}, path).status == 200, path

@@ -170,8 +170,9 @@ def test_an_address_for_those_who_watch(
     assert scrape(watcher, "/prom")["workers"] == 1
     assert watcher.get("/healthz").json() == {"status": "ok"}
     assert watcher.get("/readyz").json() == {"status": "ok", "store": "ok"}
-    assert [watcher.get(path).status for path in ("/v2/", f"/v2/{APP}/tags/list", "/metrics")] == [404] * 3
-    assert not re.search(" path=/(healthz|readyz|prom)", cache.log_text())
+    assert watcher.get("/debug/health").json() == {}
+    assert [watcher.get(path).status for path in ("/", "/v2/", f"/v2/{APP}/tags/list", "/metrics")] == [404] * 4
+    assert not re.search(" path=/(healthz|readyz|prom|debug)", cache.log_text())
 
     os.kill(int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGHUP)
     eventually(lambda: "info reloaded" in cache.log_text())

@@ -314,7 +314,9 @@ def test_a_request_that_cannot_be(address: str, method: str, path: str, status: 
     assert method == "HEAD" or code(answer) == error
 
 
-@pytest.mark.parametrize("path", ["/", "/v1/_ping", "/v1/search?q=x", "/favicon.ico", "/v2x", "/static/x", "/token"])
+@pytest.mark.parametrize(
+    "path", ["/debug/health", "/v1/_ping", "/v1/search?q=x", "/favicon.ico", "/v2x", "/static/x", "/token"]
+)
 def test_a_url_outside_the_api(address: str, path: str) -> None:
     answer = ask(address, "GET", path)
     assert (answer.status, code(answer)) == (404, "NAME_UNKNOWN")

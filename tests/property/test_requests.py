@@ -52,7 +52,7 @@ def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 WORDS = (
     "v2 _catalog library app ghcr.io other.example nowhere.example docker.io manifests blobs uploads tags list latest "
     f"referrers {DIGEST} {DIGEST.upper()} sha256: sha512:{'0' * 128} .. . %2e %2f %00 %zz % _tags {'a' * 300} - * é "
-    "\u212a \udcff metrics healthz readyz"
+    "\u212a \udcff metrics healthz readyz debug health"
 )
 PARTS = st.sampled_from(WORDS.split(" ")) | st.text(max_size=6)
 LINES = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n"), max_size=20)

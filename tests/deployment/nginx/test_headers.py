@@ -133,6 +133,8 @@ def test_a_blob_belongs_to_the_registry_it_was_pulled_from(behind: Behind) -> No
     assert both(behind, f"/v2/{name}-other/blobs/{blob}?ns={OTHER}").status == 404
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/v2/"), ("GET", "/nope"), ("HEAD", "/v2/"), ("GET", "/v2")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/v2/"), ("GET", "/"), ("GET", "/nope"), ("HEAD", "/v2/"), ("GET", "/v2")]
+)
 def test_what_is_no_hit(behind: Behind, method: str, path: str) -> None:
     both(behind, path, method=method)
