@@ -135,23 +135,15 @@ def test_an_empty_variable_is_none(loader: Loader) -> None:
     assert config.default_upstream.username is None
 
 
-@pytest.mark.parametrize(
-    "variable",
-    [
-        "REGISTRY_PORT",
-        "REGISTRY_PORT_5000_TCP",
-        "REGISTRY_PORT_5000_TCP_ADDR",
-        "REGISTRY_SERVICE_HOST",
-        "REGISTRY_SERVICE_PORT",
-        "REGISTRY_SERVICE_PORT_HTTP",
-        "REGISTRY_CACHE_SERVICE_HOST",
-        "REGISTRY_CACHE_PORT_5000_TCP_PROTO",
-        "REGISTRY_NAME",
-        "REGISTRY_VERSION",
-    ],
-)
-def test_variables_of_a_service_called_registry(loader: Loader, variable: str) -> None:
-    assert loader.load(**{variable: "tcp://10.0.0.1:5000"}).warnings == ()
+SERVICE_VARIABLES = [
+    "PORT", "PORT_5000_TCP", "PORT_5000_TCP_ADDR", "SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP",
+    "CACHE_SERVICE_HOST", "CACHE_PORT_5000_TCP_PROTO", "NAME", "VERSION",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("rest", SERVICE_VARIABLES)
+def test_variables_of_a_service_called_registry(loader: Loader, rest: str) -> None:
+    assert loader.load(**{f"REGISTRY_{rest}": "tcp://10.0.0.1:5000"}).warnings == ()
 
 
 @pytest.mark.parametrize(

@@ -27,28 +27,13 @@ def test_names(text: str, expected: str) -> None:
     assert parse_host(text) == expected
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        ".",
-        "..",
-        "_tags",
-        "a/b",
-        "a b",
-        "-a",
-        "a-",
-        "a..b",
-        "a:",
-        ":5000",
-        "a:0",
-        "a:65536",
-        "https://a",
-        "é.io",
-        "a\n",
-        pytest.param("a." * 130 + "a", id="too long"),
-    ],
-)
+NO_NAMES = [
+    "", ".", "..", "_tags", "a/b", "a b", "-a", "a-", "a..b", "a:", ":5000", "a:0", "a:65536", "https://a", "é.io",
+    "a\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", [*NO_NAMES, pytest.param("a." * 130 + "a", id="too long")])
 def test_no_names(text: str) -> None:
     with pytest.raises(InvalidValue):
         parse_host(text)

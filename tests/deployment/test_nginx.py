@@ -18,41 +18,50 @@ PAGE = (DOCS / "nginx.md").read_text(encoding="utf-8")
 EXAMPLE = PAGE.partition("```yaml\n")[2].partition("```")[0]
 
 
-def printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str, *arguments: str) -> int:
-    file = tmp_path / "config.yml"
-    file.write_text(config, encoding="utf-8")
+class NginxCommand:
+    """Runs the command with a configuration; ``out`` and ``err`` are what it printed then."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self._file = folder / "config.yml"
+        self._capsys = capsys
+
+    def __call__(self, config: str, *arguments: str) -> int:
+        self._file.write_text(config, encoding="utf-8")
+        status = cli.main(["nginx", "--config", str(self._file), *arguments])
+        self.out, self.err = self._capsys.readouterr()
+        return status
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> NginxCommand:
     monkeypatch.setattr("os.environ", {})
-    return cli.main(["nginx", "--config", str(file), *arguments])
+    return NginxCommand(tmp_path, capsys)
 
 
-def test_the_shipped_file_is_what_the_command_prints(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert printed(tmp_path, monkeypatch, EXAMPLE) == 0
+def test_the_shipped_file_is_what_the_command_prints(command: NginxCommand) -> None:
+    assert command(EXAMPLE) == 0
 
     # After a change: registry-cache nginx --config EXAMPLE --output deploy/nginx/registry-cache.conf
-    assert capsys.readouterr().out == SHIPPED.read_text(encoding="utf-8")
+    assert command.out == SHIPPED.read_text(encoding="utf-8")
 
 
-def test_a_file_is_replaced_by_what_is_right_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_replaced_by_what_is_right_alone(command: NginxCommand, tmp_path: Path) -> None:
     target = tmp_path / "conf.d" / "registry-cache.conf"
     target.parent.mkdir()
     target.write_text("what was before", encoding="utf-8")
     output = ("--output", str(target))
 
-    assert printed(tmp_path, monkeypatch, EXAMPLE.replace("accel: true", "accel: yess"), *output) == 2
-    assert printed(tmp_path, monkeypatch, EXAMPLE.replace("http.sock", "$http"), *output) == 2
+    assert command(EXAMPLE.replace("accel: true", "accel: yess"), *output) == 2
+    assert command(EXAMPLE.replace("http.sock", "$http"), *output) == 2
     assert target.read_text(encoding="utf-8") == "what was before"
-    assert printed(tmp_path, monkeypatch, EXAMPLE, *output) == 0
+    assert command(EXAMPLE, *output) == 0
     assert target.read_text(encoding="utf-8") == SHIPPED.read_text(encoding="utf-8")
     assert [file.name for file in target.parent.iterdir()] == [target.name]
 
 
-def test_a_file_that_cannot_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert printed(tmp_path, monkeypatch, EXAMPLE, "--output", str(tmp_path / "nowhere" / "x.conf")) == 1
-    assert "cannot write" in capsys.readouterr().err
+def test_a_file_that_cannot_be_written(command: NginxCommand, tmp_path: Path) -> None:
+    assert command(EXAMPLE, "--output", str(tmp_path / "nowhere" / "x.conf")) == 1
+    assert "cannot write" in command.err
 
 
 def test_nginx_gives_up_on_its_clients_before_the_application_does() -> None:
@@ -61,46 +70,38 @@ def test_nginx_gives_up_on_its_clients_before_the_application_does() -> None:
     assert int(found[1]) < send_timeout.PROXY_SEND_TIMEOUT_SECONDS
 
 
-def test_logins_are_remembered_where_only_root_makes_folders(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_logins_are_remembered_where_only_root_makes_folders(command: NginxCommand, tmp_path: Path) -> None:
     users = tmp_path / "htpasswd"
     users.write_text(f"me:$2y$10${'.' * 53}\n", encoding="utf-8")
     auth = f"auth: {{htpasswd: {{realm: x, path: {users}}}}}\n"
-    assert printed(tmp_path, monkeypatch, EXAMPLE + auth) == 0
+    assert command(EXAMPLE + auth) == 0
 
-    assert re.findall(r"^proxy_cache_path (\S+)", capsys.readouterr().out, re.MULTILINE) == [
-        '"/run/registry-cache-nginx-auth"'
-    ]
+    assert re.findall(r"^proxy_cache_path (\S+)", command.out, re.MULTILINE) == ['"/run/registry-cache-nginx-auth"']
 
 
-def test_plain_http(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert printed(tmp_path, monkeypatch, EXAMPLE, "--plain", "--listen", "5000", "--name", "cache.lan") == 0
+def test_plain_http(command: NginxCommand) -> None:
+    assert command(EXAMPLE, "--plain", "--listen", "5000", "--name", "cache.lan") == 0
 
-    text = capsys.readouterr().out
+    text = command.out
     assert "    listen 5000;\n    server_name cache.lan;\n" in text
     assert "ssl" not in text
 
 
-def test_the_operators_headers_go_before_ours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_operators_headers_go_before_ours(command: NginxCommand) -> None:
     headers = '  headers: {X-Content-Type-Options: [nosniff], x-cache: [theirs], X-Two: [a, "b \\"c\\""]}\n'
-    assert printed(tmp_path, monkeypatch, EXAMPLE.replace("  accel: true\n", headers)) == 0
+    assert command(EXAMPLE.replace("  accel: true\n", headers)) == 0
 
-    text = capsys.readouterr().out
+    text = command.out
     assert 'add_header x-cache "theirs"' in text
     assert "add_header X-Cache" not in text
     assert 'add_header X-Two "a"' in text
     assert r'add_header X-Two "b \"c\""' in text
 
 
-def test_a_slow_upstream_has_its_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert printed(tmp_path, monkeypatch, EXAMPLE + "proxy: {read_timeout: 10m}\n") == 0
+def test_a_slow_upstream_has_its_time(command: NginxCommand) -> None:
+    assert command(EXAMPLE + "proxy: {read_timeout: 10m}\n") == 0
 
-    assert "proxy_read_timeout 12000s;" in capsys.readouterr().out
+    assert "proxy_read_timeout 12000s;" in command.out
 
 
 @pytest.mark.parametrize(
@@ -113,19 +114,11 @@ def test_a_slow_upstream_has_its_time(
         (EXAMPLE, ["--listen", "80;"], "'80;'"),
     ],
 )
-def test_what_it_refuses(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    config: str,
-    arguments: list[str],
-    words: str,
-) -> None:
-    assert printed(tmp_path, monkeypatch, config, *arguments) == 2
+def test_what_it_refuses(command: NginxCommand, config: str, arguments: list[str], words: str) -> None:
+    assert command(config, *arguments) == 2
 
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert words in said.err
+    assert command.out == ""
+    assert words in command.err
 
 
 @pytest.mark.parametrize("text", ["a$b", "a\nb", "a\x00b", "a\x7fb"])
