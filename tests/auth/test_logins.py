@@ -60,11 +60,7 @@ def test_headers(given: str | None, login: Login | None) -> None:
 @pytest.mark.parametrize(
     "given",
     [
-        "Basic",
-        "Basic ",
-        "Basic !",
-        "Basic YWxpY2U6c2VjcmV",
-        "Basic é",
+        *("Basic", "Basic ", "Basic !", "Basic YWxpY2U6c2VjcmV", "Basic é"),
         header(b"alice"),
         f"{header(b'a:b')}, Basic YTpi",
     ],

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,29 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, name: str, number: int, code: int, 
 
     monkeypatch.setattr(os, name, failing)
     return lambda: calls
+
+
+def each_failing_call(
+    name: str, code: int, root: Path, act: Callable[[Store], object]
+) -> Iterator[tuple[Store, RegistryError | None]]:
+    """Yield (store, error) of ``act`` in stores below ``root``, in each of which another call of ``os.<name>`` fails.
+
+    At least one fails and in the end none does; a wrong blob or an open descriptor is left nowhere.
+    """
+    before = descriptors()
+    for number in range(1, 20):
+        store = open_store(root / str(number))
+        with pytest.MonkeyPatch.context() as patched:
+            calls = fail_at(patched, name, number, code, root)
+            error = failure(partial(act, store))
+        assert not store.wrong_blobs()
+        yield store, error
+        if calls() < number:
+            break
+    else:
+        raise AssertionError("every call failed")
+    assert number > 1
+    assert not descriptors() - before
 
 
 class Child:

@@ -184,16 +184,7 @@ def test_a_descriptor_whose_media_type_is_none_keeps_digest_and_size(media_type:
 @pytest.mark.parametrize(
     "data",
     [
-        b"",
-        b"null",
-        b"5",
-        b'"text"',
-        b"[{}]",
-        b"{",
-        b"\xff\xfe",
-        b"\x00",
-        b"\xef\xbb\xbf",
-        b"<html>busy</html>",
+        *(b"", b"null", b"5", b'"text"', b"[{}]", b"{", b"\xff\xfe", b"\x00", b"\xef\xbb\xbf", b"<html>busy</html>"),
         b'{"layers": 5, "manifests": {"a": 1}, "config": "x", "subject": [], "blobs": null}',
         b'{"layers": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         b'{"config": ' + b'{"config": ' * 100_000 + b"1" + b"}" * 100_001,

@@ -49,12 +49,9 @@ def test_what_names_something_goes_before_it(shelf: Shelf) -> None:
     folder = f"{HUB}/{APP}"
     assert names(shelf, before(2 * DAY)) == []
     assert names(shelf, before(DAY)) == [
-        f"{folder}/_tags/latest.json",
-        f"{folder}/_manifests/sha256/{index.hex}.json",
-        f"{folder}/_manifests/sha256/{index.hex}.oci-index",
-        f"{folder}/_manifests/sha256/{image.hex}.json",
-        f"{folder}/_manifests/sha256/{image.hex}.oci-manifest",
-        f"{folder}/_blobs/sha256/{layer.hex}",
+        *(f"{folder}/_tags/latest.json", f"{folder}/_manifests/sha256/{index.hex}.json"),
+        *(f"{folder}/_manifests/sha256/{index.hex}.oci-index", f"{folder}/_manifests/sha256/{image.hex}.json"),
+        *(f"{folder}/_manifests/sha256/{image.hex}.oci-manifest", f"{folder}/_blobs/sha256/{layer.hex}"),
     ]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from registry_cache.store.locks import LockFile, try_lock
+from registry_cache.store.locks import LockFile, hold_if_free, try_lock, wait_for
 from tests.harness.store_rig import children, descriptors
 
 HOLD = """
@@ -210,3 +210,22 @@ def test_losing_leaves_nothing_open(path: str) -> None:
         before = descriptors()
         assert [try_lock(path) for _ in range(20)] == [None] * 20
         assert not descriptors() - before
+
+
+def test_waiting_ends_with_the_lock_or_with_the_time(path: str) -> None:
+    attempts = iter([None, None, "taken"])
+    assert wait_for(lambda: next(attempts), 60.0) == "taken"
+    with held(path):
+        assert wait_for(lambda: try_lock(path), 0.01) is None
+
+
+def test_a_block_that_holds_a_lock_leaves_no_file_however_it_ends(path: str) -> None:
+    def stop_in_the_middle() -> None:
+        with hold_if_free(path) as is_free, hold_if_free(path) as second:
+            assert is_free
+            assert not second
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop_in_the_middle()
+    assert not os.path.exists(path)
