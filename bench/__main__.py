@@ -1,7 +1,7 @@
 """The benchmark: ours, ours behind nginx, CNCF Distribution and the limit, in one run.
 
     make bench                            everything, about twenty minutes
-    make bench ARGS="--quick"             a short one: does it work, and about how far are we
+    make bench ARGS="--quick"             a short one: whether it works, and roughly how far we are
     make bench ARGS="--rows manifest tag"
 
 How to read it: bench/README.md.
@@ -23,7 +23,7 @@ from pathlib import Path
 from bench.picture import draw
 from bench.plan import FULL, QUICK
 from bench.report import SYSTEMS, Result, document, notes, table
-from bench.rows import chosen
+from bench.rows import select_rows
 from bench.run import Run
 from bench.systems import DISTRIBUTION, DISTRIBUTION_3, OURS, distribution
 from registry_cache import __version__
@@ -37,11 +37,11 @@ _PEERS = {
 
 
 def main() -> int:
-    """Return 0; 1 where a system failed, 2 for a command line that cannot be, or programs that are missing."""
+    """Return 0; 1 if a system failed; 2 for a wrong command line or missing programs."""
     given = _arguments()
     try:
         plan = QUICK if given.quick else FULL
-        rows = chosen(plan, given.rows)
+        rows = select_rows(plan, given.rows)
     except LookupError as error:
         return _refuse(error.args[0])
     if missing := [program for program in _NEEDED if not shutil.which(program)]:
@@ -49,7 +49,7 @@ def main() -> int:
     for name, remedy in _PEERS.items():
         if name in given.systems and not distribution(name):
             print(f"{name} is missing, and left out; {remedy}")
-    # Whoever ends this ends what it started, too.
+    # Whoever ends this process also ends what it started.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda caught, _: sys.exit(128 + caught))
     began = time.monotonic()

@@ -105,11 +105,11 @@ def _together(work: Callable[[Agent], None], hands: list[Agent]) -> None:
         raise errors[0]
 
 
-def dropped(agent: Agent, digest: str) -> None:
+def drop_blob(agent: Agent, digest: str) -> None:
     agent.ask(f"/v2/{REPOSITORY}/blobs/{digest}")
 
 
-def compared(agent: Agent, digest: str) -> None:
+def compare_blob(agent: Agent, digest: str) -> None:
     """RuntimeError for wrong bytes."""
     hasher = hashlib.sha256()
     agent.ask(f"/v2/{REPOSITORY}/blobs/{digest}", eat=hasher.update)
@@ -142,8 +142,8 @@ def main() -> None:
     threading.stack_size(_STACK)
     work: dict[str, Callable[[], None]] = {
         "stream": lambda: stream(given.url, given.name, given.times),
-        "image": lambda: pull(given.url, given.name, dropped),
-        "check": lambda: pull(given.url, given.name, compared),
+        "image": lambda: pull(given.url, given.name, drop_blob),
+        "check": lambda: pull(given.url, given.name, compare_blob),
     }
     print(json.dumps(ping(given.url) if given.what == "ping" else Crowd(given.clients, work[given.what]).run()))
 

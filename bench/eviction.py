@@ -1,9 +1,9 @@
-"""How well a size holds, and what it costs in hits.
+"""How well the store keeps its size, and what that costs in hits.
 
     python -m bench.eviction [--quick] [--times 20] [--folder DIR]
 
-1. A real server with ``storage.max_size``, real clients that pull images at random for twenty times that size, nobody
-   who runs ``cleanup``: how far over its size the store ever was.
+1. A real server with ``storage.max_size``, real clients that pull images at random for twenty times that size, and
+   nobody runs ``cleanup``: how far over its size the store ever was.
 2. The same kind of workload at a pull a minute on a clock of its own, through the shipped cleanup over real files:
    hit ratio, beside a least-recently-used list of blobs with the same room that is exact to the byte and the pull.
 """
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.figures import MIB, running
+from bench.figures import MIB, serve
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import parse_manifest
 from registry_cache.oci.media_types import OCI_MANIFEST
@@ -51,8 +51,8 @@ def stored_bytes(root: Path) -> int:
     return total
 
 
-def size_held(times: int, folder: str | None) -> str:
-    with running(folder, config={"storage": {"max_size": SIZE}}) as (upstream, cache, puller):
+def measure_size(times: int, folder: str | None) -> str:
+    with serve(folder, config={"storage": {"max_size": SIZE}}) as (upstream, cache, puller):
         images = [
             make_image(upstream, f"team/app{n}", layers=3, layer_size=512 * KiB, seed=n, compression="")
             for n in range(150)
@@ -73,7 +73,7 @@ def size_held(times: int, folder: str | None) -> str:
         watcher.start()
         began = time.monotonic()
         with ThreadPoolExecutor(CLIENTS) as pool:
-            failed = sum(pool.map(lambda image: whole(puller, image), order))
+            failed = sum(pool.map(lambda image: pull_image(puller, image), order))
         seconds = time.monotonic() - began
         over.set()
         watcher.join()
@@ -85,14 +85,14 @@ def size_held(times: int, folder: str | None) -> str:
         )
 
 
-def whole(puller: Puller, image: Image) -> int:
+def pull_image(puller: Puller, image: Image) -> int:
     """Pull an image; 1 where anything of it was wrong."""
     answers = [puller.manifest("1", image.repository), *(puller.blob(blob, image.repository) for blob in image.blobs)]
     return int(any(answer.status != 200 for answer in answers))
 
 
 @dataclass(frozen=True)
-class Made:
+class SyntheticImage:
     """An image of the second part: its manifest's bytes, and its layers' digests and sizes."""
 
     repository: Repository
@@ -100,7 +100,7 @@ class Made:
     layers: tuple[tuple[Digest, int], ...]
 
 
-def made(count: int) -> Iterator[Made]:
+def synthetic_images(count: int) -> Iterator[SyntheticImage]:
     """Images of three layers of their own, and one base of twenty that they share."""
     chance = random.Random(7)
     bases = [(Digest.of(b"base %d" % n), chance.randrange(20, 80) * KiB) for n in range(20)]
@@ -109,7 +109,7 @@ def made(count: int) -> Iterator[Made]:
         layers = (bases[int(chance.paretovariate(1.0)) % 20], *own)
         parts = ",".join(f'{{"mediaType":"a/b","digest":"{digest}","size":{size}}}' for digest, size in layers)
         data = f'{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","layers":[{parts}]}}'.encode()
-        yield Made(Repository(f"team/app{n}"), data, layers)
+        yield SyntheticImage(Repository(f"team/app{n}"), data, layers)
 
 
 class Shelf:
@@ -120,7 +120,7 @@ class Shelf:
         self.room = room
         self.stored = 0
 
-    def pull(self, image: Made, now: float) -> tuple[int, int]:
+    def pull(self, image: SyntheticImage, now: float) -> tuple[int, int]:
         """Return the bytes that were here, and all."""
         layout, moment = self.store.layout, int(now * 10**9)
         digest = Digest.of(image.data)
@@ -156,14 +156,14 @@ class Shelf:
         self.stored += size
 
 
-class Plain:
+class LeastRecentlyUsed:
     """Least recently used over blobs, exact."""
 
     def __init__(self, room: int) -> None:
         self.room, self.stored = room, 0
         self.blobs: OrderedDict[Digest, int] = OrderedDict()
 
-    def pull(self, image: Made) -> int:
+    def pull(self, image: SyntheticImage) -> int:
         hits = 0
         for layer, size in image.layers:
             if layer in self.blobs:
@@ -178,10 +178,10 @@ class Plain:
 
 
 def hit_ratios(root: Path, times: int) -> str:
-    images = list(made(600))
+    images = list(synthetic_images(600))
     everything = sum(dict(layer for image in images for layer in image.layers).values())
     room = everything // 10
-    ours, plain, least = Shelf(root, room), Plain(room), Plain(int(room * LOW_MARK))
+    ours, plain, least = Shelf(root, room), LeastRecentlyUsed(room), LeastRecentlyUsed(int(room * LOW_MARK))
     hits = {"ours": 0, "plain": 0, "least": 0}
     pulled = pulls = 0
     chance = random.Random(11)
@@ -210,7 +210,7 @@ def main() -> None:
     parser.add_argument("--folder", help="on which disk; else TMPDIR's")
     given = parser.parse_args()
     times = given.times or (3 if given.quick else TIMES)
-    print(size_held(times, given.folder), flush=True)
+    print(measure_size(times, given.folder), flush=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=given.folder) as folder:
         print(hit_ratios(Path(folder), times))
 

@@ -1,4 +1,4 @@
-"""The figures that the main job and upstream trouble are judged by, each from a run of its own.
+"""Figures for cold pulls, crashes, outages and tokens, each from a run of its own.
 
     python -m bench.figures
 
@@ -25,7 +25,7 @@ REPOSITORY = "library/app"
 
 
 @contextmanager
-def running(folder: str | None = None, **options: Any) -> Iterator[tuple[FakeUpstream, CacheServer, Puller]]:
+def serve(folder: str | None = None, **options: Any) -> Iterator[tuple[FakeUpstream, CacheServer, Puller]]:
     """A registry, a cache in front of it below ``folder`` and a client, ended behind the block."""
     upstream = FakeUpstream()
     with tempfile.TemporaryDirectory(prefix="bench-", dir=folder) as name:
@@ -40,7 +40,7 @@ def running(folder: str | None = None, **options: Any) -> Iterator[tuple[FakeUps
 
 
 def crowd_of_a_cold_blob() -> str:
-    with running() as (upstream, _, puller):
+    with serve() as (upstream, _, puller):
         blob = upstream.add_blob(random_bytes(24 * MIB, seed=1))
         pulls = [puller.start_blob(REPOSITORY, blob) for _ in range(32)]
         right = sum(pull.finish().digest == blob for pull in pulls)
@@ -48,7 +48,7 @@ def crowd_of_a_cold_blob() -> str:
 
 
 def late_joiner() -> str:
-    with running() as (upstream, _, puller):
+    with serve() as (upstream, _, puller):
         blob = upstream.add_blob(random_bytes(8 * MIB, seed=2))
         upstream.faults.hold_at = 4 * MIB
         first = puller.start_blob(REPOSITORY, blob)
@@ -61,10 +61,10 @@ def late_joiner() -> str:
         return f"8 joiners half-way through a held download: slowest first byte {worst * 1000:.0f} ms"
 
 
-def killed(kill: Callable[[CacheServer], None], what: str) -> str:
+def after_a_kill(kill: Callable[[CacheServer], None], what: str) -> str:
     ratios = []
     for at in (1, 5, 11, 17, 23):
-        with running() as (upstream, cache, puller):
+        with serve() as (upstream, cache, puller):
             blob = upstream.add_blob(random_bytes(24 * MIB, seed=at))
             upstream.faults.hold_at = at * MIB
             cache.workers()
@@ -86,8 +86,8 @@ def kill_all(cache: CacheServer) -> None:
     cache.start()
 
 
-def cut_thrice() -> str:
-    with running() as (upstream, _, puller):
+def three_cuts() -> str:
+    with serve() as (upstream, _, puller):
         blob = upstream.add_blob(random_bytes(24 * MIB, seed=3))
         upstream.faults.cut_after = [5 * MIB, 7 * MIB, 3 * MIB]
         assert puller.start_blob(REPOSITORY, blob).finish().digest == blob
@@ -95,7 +95,7 @@ def cut_thrice() -> str:
 
 
 def counted_pulls() -> str:
-    with running() as (upstream, _, puller):
+    with serve() as (upstream, _, puller):
         make_image(upstream, tag="1")
         assert puller.manifest("1").status == 200
         cold = upstream.counted_pulls
@@ -107,7 +107,7 @@ def counted_pulls() -> str:
 
 def outage() -> str:
     """Ten clients pull for 30 seconds, until long after both workers' questions have failed and probes are made."""
-    with running(config={"proxy": {"tag_timeout": "2s"}}) as (upstream, cache, puller):
+    with serve(config={"proxy": {"tag_timeout": "2s"}}) as (upstream, cache, puller):
         make_image(upstream, tag="1")
         puller.manifest("1")
         upstream.faults.hold_before = "/v2/"
@@ -137,7 +137,7 @@ def spread(seconds: list[float]) -> str:
 
 
 def tokens() -> str:
-    with running() as (upstream, cache, puller):
+    with serve() as (upstream, cache, puller):
         upstream.faults.require_token = True
         image = make_image(upstream, tag="1", layers=6)
         puller.manifest("1")
@@ -155,9 +155,9 @@ def main() -> None:
     """Print a line per figure."""
     print(crowd_of_a_cold_blob())
     print(late_joiner())
-    print(killed(kill_workers, "both workers"))
-    print(killed(kill_all, "everything"))
-    print(cut_thrice())
+    print(after_a_kill(kill_workers, "both workers"))
+    print(after_a_kill(kill_all, "everything"))
+    print(three_cuts())
     print(counted_pulls())
     print(outage())
     print(tokens())

@@ -1,10 +1,10 @@
-"""How a crowd of followers of one growing blob fares, and what `/v2/` costs meanwhile, by gunicorn worker class.
+"""How a crowd of followers of one growing blob does, and how long `/v2/` takes meanwhile, by gunicorn worker class.
 
     python -m bench.followers                        the shipped worker and gunicorn's gthread, 20, 200, 1,000 clients
     python -m bench.followers --clients 1000 --worker registry_cache.server.worker.Worker
 
 Real gunicorn with two workers on loopback, a fake upstream that paces one transfer, a crowd in a process of its own
-that compares every byte, and a ping of `/v2/` every 50 ms. A line per run; the ratios between lines count, absolute
+that compares every byte, and a ping of `/v2/` every 50 ms. A line per run. Compare lines with each other: absolute
 figures are this machine's.
 """
 

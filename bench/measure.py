@@ -12,7 +12,7 @@ from typing import Any
 from bench.content import MANIFEST_TYPE, manifest_path
 from bench.plan import MB, MIB, Materials, Plan
 from bench.systems import LIMIT, System
-from bench.upstreams import REPOSITORY_ROOT, Upstream, settled
+from bench.upstreams import REPOSITORY_ROOT, Upstream, wait_until_idle
 
 Figures = dict[str, float]
 
@@ -22,8 +22,8 @@ _STREAMS, _TIMES = 4, 6
 # Both workers, and every cache that there is, have seen a path after so many pulls.
 _WARM_CLIENTS, _WARM_TIMES = 8, 4
 _CLIENT_SECONDS = 1800
-# How many times its size a blob may take in memory on its way, in any of the systems and the client.
-_USED = 4
+# A blob may take this many times its size in memory on its way, in any of the systems and the client.
+_MEMORY_PER_BLOB = 4
 _RATE = re.compile(r"Requests/sec:\s+([0-9.]+)")
 _SLOWEST = re.compile(r"99%\s+([0-9.]+)(us|ms|s)")
 _FAILED = re.compile(r"(?:Non-2xx|Socket errors).*")
@@ -57,7 +57,7 @@ def greet(system: System) -> None:
 def warm_up(system: System, materials: Materials, large: bool) -> None:
     """Let a system cache what the warm rows ask for, on disk and in memory."""
     paths = [manifest_path(reference) for reference in ("warm", materials.warm.digest)]
-    paths += [blob.path for blob in (materials.small, materials.middling)]
+    paths += [blob.path for blob in (materials.small, materials.medium)]
     for path in paths:
         _client(system.url, "stream", path, clients=_WARM_CLIENTS, times=_WARM_TIMES)
     if large:
@@ -76,8 +76,8 @@ def small_blob(trial: Trial) -> Figures:
     return _requests(trial, trial.materials.small.path)
 
 
-def middling_blob(trial: Trial) -> Figures:
-    return _requests(trial, trial.materials.middling.path)
+def medium_blob(trial: Trial) -> Figures:
+    return _requests(trial, trial.materials.medium.path)
 
 
 def large_blob(trial: Trial) -> Figures:
@@ -91,10 +91,10 @@ def large_blob(trial: Trial) -> Figures:
 def cold_blob(trial: Trial) -> Figures:
     """MB/s of one client, CPU seconds a GB, and what upstream sent."""
     blob = trial.materials.cold(trial.repetition)
-    before, sent = trial.system.cpu(), _quiet(trial)
-    _use_memory(trial.system.folder / "scratch", _USED * blob.size)
+    before, sent = trial.system.cpu(), _wait_and_count(trial)
+    _use_memory(trial.system.folder / "scratch", _MEMORY_PER_BLOB * blob.size)
     told = _client(trial.system.cold_url, "stream", blob.path)
-    upstream = (settled(trial.upstream) - sent) / blob.size
+    upstream = (wait_until_idle(trial.upstream) - sent) / blob.size
     cpu = (trial.system.cpu() - before) / (blob.size / 1000 / MB)
     return {"value": blob.size / MB / told["seconds"], "upstream": upstream, "cpu": cpu}
 
@@ -111,7 +111,7 @@ def images(trial: Trial) -> Figures:
 
 def followers(trial: Trial) -> Figures:
     """Milliseconds of `/v2/`, 99 of 100, while a crowd follows one blob; and how many got all of it."""
-    blob, sent = trial.materials.followed(trial.repetition), _quiet(trial)
+    blob, sent = trial.materials.crowd_blob(trial.repetition), _wait_and_count(trial)
     pinging = _start(trial.system.url, "ping", "")
     try:
         told = _client(trial.system.url, "stream", blob.path, clients=trial.plan.followers, right=False)
@@ -119,7 +119,7 @@ def followers(trial: Trial) -> Figures:
         pinging.kill()
         raise
     milliseconds = _finish(pinging)["milliseconds"]
-    upstream = (settled(trial.upstream) - sent) / blob.size
+    upstream = (wait_until_idle(trial.upstream) - sent) / blob.size
     return {
         "value": milliseconds[int(len(milliseconds) * 0.99)],
         "right": told["right"] / trial.plan.followers,
@@ -139,9 +139,9 @@ def _requests(trial: Trial, path: str) -> Figures:
 
 
 def _images(trial: Trial, clients: int) -> Figures:
-    pulled, sent = trial.materials.image(trial.row, trial.repetition), _quiet(trial)
+    pulled, sent = trial.materials.image(trial.row, trial.repetition), _wait_and_count(trial)
     told = _client(trial.system.cold_url, "image", pulled.tag, clients=clients)
-    upstream = (settled(trial.upstream) - sent) / pulled.size
+    upstream = (wait_until_idle(trial.upstream) - sent) / pulled.size
     if trial.system.name != LIMIT:
         _client(trial.system.url, "check", pulled.tag)  # the clock has stopped: what is it that was so fast?
     return {"value": told["seconds"], "upstream": upstream}
@@ -161,14 +161,14 @@ def _use_memory(scratch: Path, size: int) -> None:
     scratch.unlink()
 
 
-def _quiet(trial: Trial) -> int:
-    """Let the disk not work for the last one any more; return what upstream sent so far."""
+def _wait_and_count(trial: Trial) -> int:
+    """Wait until the disk has written what came before; return what upstream has sent so far."""
     os.sync()
     return trial.upstream.sent()
 
 
 def _client(url: str, what: str, name: str, clients: int = 1, times: int = 1, right: bool = True) -> dict[str, Any]:
-    """Run it to its end. Raises Failed where not all were ``right``, unless that does not matter."""
+    """Run it to its end. Raises Failed if not all were ``right``, unless ``right`` is false."""
     told = _finish(_start(url, what, name, clients, times))
     if right and told["right"] != clients:
         raise Failed(f"{told['right']} of {clients} clients got {name}: {told['error']}")

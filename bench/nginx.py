@@ -16,7 +16,7 @@ from bench.shaped import CDN_HOST, TOKEN
 # Of a near registry: nginx' own counts.
 STATUS = "/bench/status"
 
-_AROUND = """\
+_FRAME = """\
 daemon off;
 pid {folder}/pid;
 error_log {folder}/error.log;
@@ -105,7 +105,7 @@ def start(folder: Path, configuration: str, listeners: list[socket.socket]) -> P
     (folder / "conf.d").mkdir(parents=True)
     (folder / "conf.d" / "bench.conf").write_text(configuration, encoding="utf-8")
     user = "user root;" if os.geteuid() == 0 else ""
-    (folder / "nginx.conf").write_text(_AROUND.format(folder=folder, user=user), encoding="utf-8")
+    (folder / "nginx.conf").write_text(_FRAME.format(folder=folder, user=user), encoding="utf-8")
     handed = [each.fileno() for each in listeners]
     # How nginx is handed sockets when it replaces itself; those of the same address it need not open.
     environment = {"NGINX": "".join(f"{each};" for each in handed)}

@@ -1,4 +1,4 @@
-"""How much of everything, in a full run and in a quick one; and what is made for it to be pulled."""
+"""How much is measured in a full run and in a quick one, and the content that is made for it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class Materials:
         self.plan = plan
         self.warm: Image = self.content.image("warm", [1_000] * len(plan.layers))
         self.small: Blob = self.content.blob(2_000, "small")
-        self.middling: Blob = self.content.blob(100_000, "middling")
+        self.medium: Blob = self.content.blob(100_000, "medium")
         self._blob = cache(self.content.blob)
         self._image = cache(lambda tag: self.content.image(tag, plan.layers))
 
@@ -66,7 +66,7 @@ class Materials:
         """A blob that nobody has pulled before this repetition."""
         return self._blob(self.plan.large, f"cold {repetition}")
 
-    def followed(self, repetition: int) -> Blob:
+    def crowd_blob(self, repetition: int) -> Blob:
         """The same for a crowd."""
         return self._blob(self.plan.followed, f"followed {repetition}")
 
@@ -80,7 +80,7 @@ class Materials:
             if shape == NEAR:
                 _ = self.cold(repetition), self.large
             elif shape == CROWD:
-                self.followed(repetition)
+                self.crowd_blob(repetition)
             else:
                 for row in rows:
                     self.image(row, repetition)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 START_SECONDS = 60.0  # until something listens, on a machine that is busy
 STOP_SECONDS = 60.0  # from TERM to the end, with transfers under way
-_POLL_SECONDS = 0.02  # neither /proc nor another's log tells when it changes
+_POLL_SECONDS = 0.02  # neither /proc nor another program's log can notify us of a change
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -29,7 +29,7 @@ class Program:
                 stdout=output,
                 stderr=output,
                 pass_fds=descriptors,
-                start_new_session=True,  # a group of its own, so that all of it can be ended, and nobody else
+                start_new_session=True,  # a group of its own, so that it can be ended as a whole and nothing else is
             )
 
     @property
@@ -91,7 +91,7 @@ def cpu_seconds(roots: Iterable[int]) -> float:
 
 
 def peak_memory(pid: int) -> int:
-    """The most bytes that a process ever had resident; 0 for one that is no more."""
+    """Return the most bytes that a process ever had resident; 0 if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""From figures to a table and a document. Pure."""
+"""The table and the JSON document, made from the figures. Pure."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Result:
         return ours.median / theirs.median if ours and theirs and theirs.median else None
 
     def base(self, goal: Goal) -> tuple[str | None, Spread | None]:
-        """What a goal is compared with, and how that did; no Spread where it was not measured."""
+        """Return what a goal is compared with, and how that did; no Spread if it was not measured."""
         if goal.against is None:
             return None, Spread((1.0,))
         measured = [each for each in (goal.against, goal.instead) if each and self.spread(each)]
@@ -69,7 +69,7 @@ class Result:
         return found.median >= bound if more else found.median <= bound
 
 
-def derived(row: Row, results: Iterable[Result]) -> Result:
+def derive(row: Row, results: Iterable[Result]) -> Result:
     """A row whose values are another row's figure."""
     source, figure = row.of or ("", "")
     found = next(result for result in results if result.row.name == source)
@@ -99,7 +99,7 @@ def notes(results: Sequence[Result]) -> list[str]:
     """What failed, each goal that is missed, what upstream sent for cold pulls, and how long a crowd took."""
     return [
         *(f"{each.row.name}: {system} FAILED: {why}" for each in results for system, why in each.failed.items()),
-        *(f"{each.row.name}: missed: {words(goal, each)}" for each in results for goal in _missed(each)),
+        *(f"{each.row.name}: missed: {words(goal, each)}" for each in results for goal in _missed_goals(each)),
         *(f"{each.row.name}: upstream sent {told}" for each in results if (told := _by_system(each, "upstream", " x"))),
         *(f"{each.row.name}: all over after {told}" for each in results if (told := _by_system(each, "seconds", " s"))),
     ]
@@ -159,7 +159,7 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _missed(result: Result) -> Iterable[Goal]:
+def _missed_goals(result: Result) -> Iterable[Goal]:
     return (goal for goal in result.row.goals if result.met(goal) is False)
 
 

@@ -1,4 +1,4 @@
-"""The table: what is compared, in which unit, and what we want of it. Measures nothing itself."""
+"""The rows of the table: what is compared, in which unit, and with which goals. Measures nothing itself."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ def all_rows(plan: Plan) -> tuple[Row, ...]:
     return (
         Row("manifest", "warm manifest by digest", "requests/s", NEAR, measure.manifest_by_digest, _HITS, loads=True),
         Row("blob-2k", "warm blob of 2 kB", "requests/s", NEAR, measure.small_blob, _HITS, loads=True),
-        Row("blob-100k", "warm blob of 100 kB", "requests/s", NEAR, measure.middling_blob, _HITS, loads=True),
+        Row("blob-100k", "warm blob of 100 kB", "requests/s", NEAR, measure.medium_blob, _HITS, loads=True),
         Row(
             "tag",
             "warm tag, revalidated, upstream near",
@@ -156,7 +156,7 @@ def all_rows(plan: Plan) -> tuple[Row, ...]:
 MORE_IS_BETTER = {"right"}
 
 
-def chosen(plan: Plan, names: Sequence[str]) -> list[Row]:
+def select_rows(plan: Plan, names: Sequence[str]) -> list[Row]:
     """These rows, those whose figures they are, and the memory of it; all of the plan's for no names.
 
     Raises LookupError.

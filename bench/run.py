@@ -1,4 +1,4 @@
-"""A run: upstreams and systems started and ended, repetitions interleaved so that noise hits all alike."""
+"""A run: starts and stops upstreams and systems, and interleaves repetitions so that noise affects all alike."""
 
 import subprocess
 from collections import defaultdict
@@ -8,10 +8,10 @@ from pathlib import Path
 
 from bench.measure import Failed, Figures, Trial, greet, warm_up
 from bench.plan import SHAPES, Materials, Plan
-from bench.report import Result, derived
+from bench.report import Result, derive
 from bench.rows import MEMORY, WARM_ROWS, Row
 from bench.systems import LIMIT, System, makers
-from bench.upstreams import Upstream, make_upstream, settled
+from bench.upstreams import Upstream, make_upstream, wait_until_idle
 
 # What a system's failure looks like; anything else is the benchmark's own.
 _FAILURES = (Failed, RuntimeError, OSError, subprocess.SubprocessError)
@@ -33,7 +33,7 @@ class Run:
                 self._shape(shape, measured)
         results: list[Result] = []
         for row in rows:
-            results.append(derived(row, results) if row.of else self._result(row))
+            results.append(derive(row, results) if row.of else self._result(row))
         return results
 
     def _result(self, row: Row) -> Result:
@@ -48,16 +48,18 @@ class Run:
         upstream = make_upstream(folder / "upstream", materials.content, SHAPES[shape])
         systems: list[System] = []
         try:
-            systems += self._started(folder, upstream, materials, rows)
-            settled(upstream)
+            systems += self._start_systems(folder, upstream, materials, rows)
+            wait_until_idle(upstream)
             for row in rows:
                 self._row(row, systems, upstream, materials)
             for system in systems:
                 self._memory(system)
         finally:
-            self._ended(systems, upstream)
+            self._stop_systems(systems, upstream)
 
-    def _started(self, folder: Path, upstream: Upstream, materials: Materials, rows: Sequence[Row]) -> Iterator[System]:
+    def _start_systems(
+        self, folder: Path, upstream: Upstream, materials: Materials, rows: Sequence[Row]
+    ) -> Iterator[System]:
         """Yield what is up and has warmed up; all of them at once, for nothing is measured yet."""
         wanted = {name: make for name, make in makers(materials.content).items() if name in self._systems}
         warm = {row.name for row in rows} & WARM_ROWS
@@ -78,7 +80,7 @@ class Run:
         with ThreadPoolExecutor() as pool:
             yield from filter(None, list(pool.map(start, wanted)))
 
-    def _ended(self, systems: Sequence[System], upstream: Upstream) -> None:
+    def _stop_systems(self, systems: Sequence[System], upstream: Upstream) -> None:
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda system: system.stop(), systems))
         upstream.stop()

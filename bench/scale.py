@@ -1,14 +1,14 @@
-"""A store of a million blobs: what planning a cleanup takes, and what it takes from pulls beside it.
+"""A store of a million blobs: what it takes to plan a cleanup, and how much that slows pulls down.
 
     python -m bench.scale [--quick] [--blobs 1000000] [--repositories 50000] [--pairs 12] [--folder DIR]
 
-Blobs are empty files under names that are no digests of theirs: nothing here reads them. Each repository has one
-manifest, which names all its blobs and was used after them, as by clients that have the layers, and whose use nothing
-has handed on yet: the most that a plan can have to read and to remember. Half of all was last used before `proxy.ttl`.
+Blobs are empty files whose names are not their digests: nothing here reads them. Each repository has one
+manifest, which names all its blobs and was used after them, as by clients that have the layers. That use has not been
+passed on yet, so the plan has the most to read and to remember. Half of everything was last used before `proxy.ttl`.
 
 A dry run is started in a session of its own and with the priority of the shipped cron line, then of the systemd unit.
-Pulls beside it and alone are measured in turn, while the same dry run goes on and is stopped (SIGSTOP).
-Needs 1.5 inodes a blob in DIR, and removes them in the end. Needs wrk, and ionice for the unit's priority.
+Pulls beside it and alone are measured in turn, while the same dry run goes on or is stopped (SIGSTOP).
+Needs 1.5 inodes for each blob in DIR, and removes them at the end. Needs wrk, and ionice for the unit's priority.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def make_store(root: Path, upstream: str, blobs: int, repositories: int) -> None
             layers.append(f'{{"mediaType":"a/b","digest":"{digest}","size":0}}')
         data = f'{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","layers":[{",".join(layers)}]}}'.encode()
         digest = Digest.of(data)
-        # Here already, so that nobody waits for the disk fifty thousand times.
+        # The folders exist already, so that nobody waits for the disk fifty thousand times.
         make_file(layout, digest, data, used)
         store.records.put_manifest(upstream, name, digest, data, parse_manifest(data, OCI_MANIFEST))
         os.utime(layout.blob(digest), (used, used))
@@ -111,7 +111,7 @@ def make_file(layout: Layout, digest: Digest, data: bytes, used: float) -> None:
 
 
 class DryRun:
-    """A dry run under way. Its output goes to a file: nobody reads it while it runs."""
+    """A dry run that is running. Its output goes to a file, because nobody reads it meanwhile."""
 
     def __init__(self, cache: CacheServer, way: Way) -> None:
         self._output = cache.config_file.with_name("told").open("w+b")

@@ -3,7 +3,7 @@
     python -m bench.shaped FOLDER --rtt 0.03 --connection 0 --total 12500000
 
 prints its URL. A connection costs a round trip, and each request another. Bodies are paced in steps of milliseconds,
-each connection by a line of its own and all of them by a common one. ``/bench/counters`` tells what was sent and is not
+each connection by a line of its own and all of them by a common one. ``/bench/counters`` says what was sent, and is not
 shaped. Slow start, loss and TLS are not imitated.
 """
 
@@ -90,7 +90,7 @@ class Registry:
                 # The kernel has shaken hands at once.
                 await asyncio.sleep(self._rtt)
                 while True:
-                    request = _parsed(await reader.readuntil(b"\r\n\r\n"))
+                    request = _parse_head(await reader.readuntil(b"\r\n\r\n"))
                     await self._send(request, answer(request), writer, line)
 
         return serve
@@ -162,7 +162,7 @@ def _json(status: str, value: object, headers: dict[str, str] | None = None) -> 
     return Answer(status, {"Content-Type": "application/json", **(headers or {})}, json.dumps(value).encode())
 
 
-def _parsed(head: bytes) -> Request:
+def _parse_head(head: bytes) -> Request:
     first, *lines = head.decode("latin-1").rstrip().split("\r\n")
     method, path, _ = first.split(" ")
     pairs = (line.partition(":") for line in lines)

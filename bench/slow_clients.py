@@ -2,8 +2,8 @@
 
     python -m bench.slow_clients [--stalled 200] [--half-sent 200] [--seconds 20]
 
-Twice: by gunicorn's own port, and through nginx with what `registry-cache nginx` prints. The stalled ask for a stored
-blob that no buffer holds; a ping is a connection of its own, from its begin to the last byte of its answer.
+Twice: by gunicorn's own port, and through nginx with what `registry-cache nginx` prints. The stalled
+clients ask for a stored blob larger than any buffer. A ping is a connection of its own, timed until its last byte.
 """
 
 from __future__ import annotations

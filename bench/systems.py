@@ -87,10 +87,10 @@ class BehindNginx(System):
         program.wait_for(lambda: "listening" if socket.exists() else None)
         with nginx.listener() as listener:
             self.url = f"http://{nginx.name(listener)}"
-            text = self._printed(config, nginx.name(listener))
+            text = self._nginx_configuration(config, nginx.name(listener))
             self._programs.append(nginx.start(self.folder / "nginx", text, [listener]))
 
-    def _printed(self, config: Path, address: str) -> str:
+    def _nginx_configuration(self, config: Path, address: str) -> str:
         command = [str(_PROGRAM), "nginx", "--config", str(config), "--plain", "--listen", address]
         environment = _environment(self.folder) | {"PATH": os.environ["PATH"]}
         printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
@@ -179,5 +179,5 @@ def _ours(folder: Path, upstream: Upstream, http: dict[str, object]) -> Path:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """A home of its own: nobody's configuration, no credentials; no traces, as Distribution's own image has it."""
+    """Return an environment without anybody's configuration or credentials; without traces, as Distribution's image."""
     return {"HOME": str(folder), "LANG": "C.UTF-8", "OTEL_TRACES_EXPORTER": "none"}

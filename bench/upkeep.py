@@ -18,7 +18,7 @@ import threading
 import time
 from pathlib import Path
 
-from bench.figures import MIB, running
+from bench.figures import MIB, serve
 from tests.harness.content import digest_of
 from tests.harness.images import Image, KiB, MiB, make_image
 from tests.harness.import_rig import OldRegistry
@@ -30,7 +30,7 @@ IMAGES = 300
 
 def pulls_during_cleanups(cleanups: int, folder: str | None) -> str:
     # All that was not used for a second would go; what was used within five is spared in any case.
-    with running(folder, config={"proxy": {"ttl": "1s"}}) as (upstream, cache, puller):
+    with serve(folder, config={"proxy": {"ttl": "1s"}}) as (upstream, cache, puller):
         images = [make_image(upstream, f"team/app{n}", layers=2, layer_size=64 * KiB, seed=n) for n in range(IMAGES)]
         over, evicted, slowest = threading.Event(), 0, 0.0
         counts = [[0, 0] for _ in range(CLIENTS)]
@@ -40,7 +40,7 @@ def pulls_during_cleanups(cleanups: int, folder: str | None) -> str:
             while not over.is_set():
                 image = images[min(int(chance.paretovariate(0.5)) - 1, IMAGES - 1)]
                 counts[number][0] += 1
-                counts[number][1] += not right(puller, image)
+                counts[number][1] += not is_pull_right(puller, image)
 
         clients = [threading.Thread(target=client, args=(number,)) for number in range(CLIENTS)]
         began = time.monotonic()
@@ -64,7 +64,7 @@ def pulls_during_cleanups(cleanups: int, folder: str | None) -> str:
         )
 
 
-def right(puller: Puller, image: Image) -> bool:
+def is_pull_right(puller: Puller, image: Image) -> bool:
     """Pull an image and compare all of it."""
     try:
         manifest = puller.manifest("1", image.repository)
@@ -75,7 +75,7 @@ def right(puller: Puller, image: Image) -> bool:
 
 
 def import_copies(images: int, folder: str | None) -> str:
-    with tempfile.TemporaryDirectory(prefix="upkeep-", dir=folder) as name, running(folder) as (_, cache, _):
+    with tempfile.TemporaryDirectory(prefix="upkeep-", dir=folder) as name, serve(folder) as (_, cache, _):
         old = OldRegistry(Path(name))
         for n in range(images):
             old.image(f"team/app{n}", layers=3, layer_size=8 * MiB, compression="", seed=n)
@@ -96,7 +96,7 @@ def files(root: Path) -> dict[int, int]:
     """Sizes of all blobs below a folder, by inode."""
     found = {}
     for path in root.rglob("*"):
-        # A link file of Distribution's is no blob.
+        # A link file of Distribution's is not a blob.
         if path.is_file() and path.name != "link":
             with contextlib.suppress(FileNotFoundError):
                 found[path.stat().st_ino] = path.stat().st_size

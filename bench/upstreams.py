@@ -111,7 +111,7 @@ def _get(url: str, path: str) -> str:
         connection.close()
 
 
-def settled(upstream: Upstream) -> int:
+def wait_until_idle(upstream: Upstream) -> int:
     """Wait until nothing is sent any more, for minutes at most; return ``upstream.sent()``."""
     deadline = time.monotonic() + _SETTLE_SECONDS
     sent, since = upstream.sent(), time.monotonic()

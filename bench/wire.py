@@ -1,4 +1,4 @@
-"""HTTP/1.1 as a client, at the least cost: bodies are counted where they are in the kernel and dropped there.
+"""An HTTP/1.1 client at the lowest cost: the kernel counts and drops the bodies.
 
 MSG_TRUNC never copies them, and with MSG_WAITALL a thread sleeps until a whole megabyte is there.
 """
@@ -16,7 +16,7 @@ from bench.content import MANIFEST_TYPE
 SILENCE_SECONDS = 300  # of a crowd's slowest
 _PIECE = 1024 * 1024
 # Nothing is ever written to it, so that a thousand threads may share it.
-_ROOM = bytearray(_PIECE)
+_BUFFER = bytearray(_PIECE)
 _REALM = re.compile(r'realm="([^"]+)"')
 
 # Is given each piece of a body.
@@ -44,7 +44,7 @@ class Connection:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", SILENCE_SECONDS, 0))
 
     def ask(self, method: str, path: str, headers: dict[str, str], eat: Eat | None = None) -> Answer:
-        """One exchange; the body of a 200 goes to ``eat``, any other is dropped. Raises RuntimeError, OSError."""
+        """One exchange; ``eat`` gets the body of a 200; any other body is dropped. Raises RuntimeError, OSError."""
         lines = [f"{method} {path} HTTP/1.1", f"Host: {self._host}", *(f"{k}: {v}" for k, v in headers.items())]
         self._socket.sendall("\r\n".join([*lines, "", ""]).encode())
         head, rest = self._head()
@@ -56,7 +56,7 @@ class Connection:
             eat = None
         if eat:
             eat(rest)
-        got = self._eaten(left, eat) if eat else self._dropped(left)
+        got = self._hand_over(left, eat) if eat else self._drop(left)
         answer.size += got
         if got != left:
             raise RuntimeError(f"{path}: cut after {answer.size} bytes, {left - got} before its end")
@@ -75,16 +75,16 @@ class Connection:
         head, _, rest = data.partition(b"\r\n\r\n")
         return head, rest
 
-    def _dropped(self, length: int) -> int:
+    def _drop(self, length: int) -> int:
         done = 0
         while done < length:
-            got = self._socket.recv_into(_ROOM, min(_PIECE, length - done), socket.MSG_TRUNC | socket.MSG_WAITALL)
+            got = self._socket.recv_into(_BUFFER, min(_PIECE, length - done), socket.MSG_TRUNC | socket.MSG_WAITALL)
             if not got:
                 break
             done += got
         return done
 
-    def _eaten(self, length: int, eat: Eat) -> int:
+    def _hand_over(self, length: int, eat: Eat) -> int:
         done = 0
         while done < length and (piece := self._socket.recv(min(_PIECE, length - done))):
             eat(piece)

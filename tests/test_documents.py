@@ -127,8 +127,9 @@ def test_every_decision_is_in_the_index() -> None:
     assert listed == sorted(page.name for page in folder.glob("0*.md"))
 
 
-def test_the_readme_fits_a_sitting() -> None:
-    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 140
+@pytest.mark.parametrize(("page", "lines"), [("README.md", 140), ("CONTRIBUTING.md", 79)])
+def test_a_page_fits_a_sitting(page: str, lines: int) -> None:
+    assert len((ROOT / page).read_text(encoding="utf-8").splitlines()) <= lines
 
 
 def test_the_map_of_contributing_is_the_tree() -> None:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.figures import running
+from bench.figures import serve
 from bench.scale import ways
 
 SLEEP = "import time; time.sleep(600)"
@@ -18,7 +18,7 @@ def a_pass_over(root: Path) -> subprocess.Popen[bytes]:
 
 
 def test_a_pass_does_not_outlive_the_server_that_began_it(tmp_path: Path) -> None:
-    with running(str(tmp_path)) as (_, cache, _), a_pass_over(tmp_path / "another") as another:
+    with serve(str(tmp_path)) as (_, cache, _), a_pass_over(tmp_path / "another") as another:
         own = a_pass_over(cache.root)
         cache.close()
         assert own.wait(60) == -9

@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ET
 from bench.measure import Figures
 from bench.picture import draw, share
 from bench.plan import FULL, QUICK
-from bench.report import Result, derived, document, notes, table, words
-from bench.rows import Row, all_rows, chosen
+from bench.report import Result, derive, document, notes, table, words
+from bench.rows import Row, all_rows, select_rows
 from bench.systems import BEHIND_NGINX, DISTRIBUTION, OURS
 
 ROWS = {row.name: row for row in all_rows(FULL)}
@@ -74,12 +74,14 @@ def test_a_bar_is_as_long_as_the_share_of_the_limit() -> None:
 
 
 def test_a_row_made_of_another_brings_it_along() -> None:
-    assert [row.name for row in chosen(FULL, ["cpu-warm"])] == ["blob-large", "memory", "cpu-warm"]
+    assert [row.name for row in select_rows(FULL, ["cpu-warm"])] == ["blob-large", "memory", "cpu-warm"]
     source = Result(ROWS["blob-large"], {OURS: [{"value": 900.0, "cpu": 0.2}]}, {})
-    spread = derived(ROWS["cpu-warm"], [source]).spread(OURS)
+    spread = derive(ROWS["cpu-warm"], [source]).spread(OURS)
     assert spread is not None
     assert spread.median == 0.2
 
 
 def test_a_quick_run_leaves_out_what_the_table_does_not_need() -> None:
-    assert {row.name for row in chosen(FULL, [])} - {row.name for row in chosen(QUICK, [])} == {"image-narrow"}
+    assert {row.name for row in select_rows(FULL, [])} - {row.name for row in select_rows(QUICK, [])} == {
+        "image-narrow"
+    }
