@@ -65,7 +65,7 @@ class Pins:
             return [_parse(record) for record in json.loads(data)["pins"]]
         except (ValueError, KeyError, TypeError, RecursionError, RegistryError) as error:
             raise StoreError(
-                f"{self._layout.pins} is damaged, and what was pinned would be evicted: mend or remove it"
+                f"{self._layout.pins} is damaged, and what was pinned would be evicted: repair or remove it"
             ) from error
 
     def add(self, pins: list[Pin]) -> list[Pin]:
