@@ -15,6 +15,7 @@ from registry_cache import __version__
 from registry_cache.commands import check, cleanup, config, export, import_, nginx, pin, serve, status, verify, warm
 from registry_cache.commands.command import Command, CommandError
 from registry_cache.config import ConfigError
+from registry_cache.config.load import DEFAULT_FILE
 from registry_cache.errors import RegistryError
 
 COMMANDS: tuple[Command, ...] = (
@@ -56,7 +57,7 @@ def _add_config_option(parser: argparse.ArgumentParser) -> None:
         "--config",
         metavar="FILE",
         default=argparse.SUPPRESS,
-        help="the configuration file (else REGISTRY_CACHE_CONFIG)",
+        help=f"the configuration file (default: REGISTRY_CACHE_CONFIG names it, else {DEFAULT_FILE} if it is there)",
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from registry_cache.config import load
 from registry_cache.store.layout import Layout
 from tests.harness.cdn import FakeCdn
 from tests.harness.cleanup_rig import Shelf
@@ -46,6 +47,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.addaudithook(_loopback_only)
+    # A mirror that this machine runs must not configure the tests.
+    load.DEFAULT_FILE = f"{os.devnull}/none"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -17,6 +17,8 @@ from registry_cache.config.schema import ROOT
 from registry_cache.config.walk import KeyWalk
 
 DEFAULTS = "built-in defaults"
+# Read where neither the command line nor the environment names a file: a command typed by hand must have the server's.
+DEFAULT_FILE = "/etc/registry-cache/config.yml"
 # A configuration is a page of text; a name that leads to a disk image must not be read into memory.
 LARGEST_FILE = 1024 * 1024
 
@@ -46,20 +48,34 @@ def load_config(environ: Mapping[str, str] = os.environ, *, create: bool = True)
 def _document(environ: Mapping[str, str], problems: list[Problem]) -> tuple[str, Document]:
     """Return the file's name and content. Raises ConfigError at once: without the file nothing below makes sense."""
     variable = next((name for name in FILE_VARIABLES if environ.get(name)), None)
-    if variable is None:
+    if variable is None and not _reads_default_file(environ):
         return DEFAULTS, Document({})
-    source = environ[variable]
+    source = environ[variable] if variable else DEFAULT_FILE
     document = None
     try:
         document = parse_yaml(_text(source), source, problems)
     except InvalidValue as error:
-        problems.append(Problem(variable, error.what, error.remedy))
+        problems.append(Problem(variable or source, error.what, error.remedy))
     if document is not None and not isinstance(document.tree, dict):
         empty = document.tree in (None, Scalar(""))
         problems.append(Problem(source, "is empty" if empty else "is no mapping of keys", "begin it with version: 0.1"))
     if document is None or problems:
         raise ConfigError(source, problems)
     return source, document
+
+
+def _reads_default_file(environ: Mapping[str, str]) -> bool:
+    """Whether to read the default file: it is there, if perhaps not readable, and no variable is set but empty."""
+    if any(name in environ for name in FILE_VARIABLES):
+        return False
+    try:
+        os.stat(DEFAULT_FILE)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        # It may be there. Built-in defaults in its place could evict what the file keeps.
+        return True
+    return True
 
 
 def _text(source: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from registry_cache.config import Config, ConfigError, LogConfig, Secret, UpstreamConfig, load_config
+from registry_cache.config import Config, ConfigError, LogConfig, Secret, UpstreamConfig, load, load_config
 from tests.harness.config_files import Loader
 from tests.harness.tls import make_certificate
 
@@ -70,6 +71,35 @@ def test_a_mirrors_own_file_works_unchanged(loader: Loader) -> None:
     assert config.default_upstream.password == Secret("0123")  # as written, and no octal number
     assert config.ttl == timedelta(hours=24)
     assert config.ignored == ("log.fields", "storage.cache", "storage.tag", "health.storagedriver")
+
+
+def test_the_default_file_is_read_where_nothing_names_another(
+    loader: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default = tmp_path / "default.yml"
+    monkeypatch.setattr(load, "DEFAULT_FILE", str(default))
+    assert loader.load().source == load.DEFAULTS
+    default.write_text("proxy: {ttl: 24h}", encoding="utf-8")
+
+    assert (loader.load().source, loader.load().ttl) == (str(default), timedelta(hours=24))
+    assert loader.load("proxy: {ttl: 1h}").ttl == timedelta(hours=1)
+    assert loader.load(REGISTRY_CACHE_CONFIG="").source == load.DEFAULTS
+
+
+def test_a_default_file_that_may_not_be_read_is_no_reason_to_guess(
+    loader: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr(os, "stat", refuse)
+
+    [problem] = loader.problems().values()
+
+    assert str(problem) == (
+        f"{load.DEFAULT_FILE}: cannot read {load.DEFAULT_FILE}: Permission denied; name a file that this user may read"
+    )
 
 
 def test_distributions_own_name_for_the_file(loader: Loader) -> None:
