@@ -4,23 +4,18 @@ Knows the format, the defaults and what is wrong with a value. Does not know wha
 and the composition roots read a Config, inner code takes ``max_age: timedelta``.
 """
 
-from registry_cache.config.durations import format_duration, parse_duration
 from registry_cache.config.load import load_config
-from registry_cache.config.model import Config, HtpasswdConfig, HttpConfig, LogConfig, TlsConfig, UpstreamConfig
+from registry_cache.config.model import Config, LogConfig, TlsConfig, UpstreamConfig
 from registry_cache.config.problems import ConfigError, Problem
 from registry_cache.config.secret import Secret
 
 __all__ = [
     "Config",
     "ConfigError",
-    "HtpasswdConfig",
-    "HttpConfig",
     "LogConfig",
     "Problem",
     "Secret",
     "TlsConfig",
     "UpstreamConfig",
-    "format_duration",
     "load_config",
-    "parse_duration",
 ]

@@ -14,8 +14,6 @@ from registry_cache.upkeep.report import MOST_NAMED, clock, iso, size
 State = Literal["done", "planned", "running", "stopped", "over"]
 _EXIT_STATUS: dict[State, int] = {"done": 0, "planned": 0, "running": 0, "stopped": 3, "over": 3}
 
-_COLUMNS = ("WHAT", "SIZE", "LAST USED", "WHY")
-
 
 @dataclass(frozen=True, slots=True)
 class CleanupReport:
@@ -100,7 +98,5 @@ class CleanupReport:
 
 
 def _candidate(each: Candidate) -> dict[str, object]:
-    last_used = iso(each.used / SECOND)
-    return {
-        "digest": str(each.digest), "what": each.what, "bytes": each.size, "last_used": last_used, "why": each.why
-    }  # fmt: skip
+    used = iso(each.used / SECOND)
+    return {"digest": str(each.digest), "what": each.what, "bytes": each.size, "last_used": used, "why": each.why}
