@@ -109,6 +109,7 @@ def _site(cache: CacheServer, upstream: FakeUpstream, folder: Path, address: str
         key="",
         headers={},
         auth=False,
+        cors=False,
         read_timeout_seconds=60,
         log=str(folder / "access.log"),
         auth_cache=str(folder / "auth"),

@@ -9,12 +9,13 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 
-from flask import Flask, Response, request
+from flask import Flask, Request, Response, request
 from werkzeug.exceptions import HTTPException
 
 from registry_cache.api import access_log
 from registry_cache.api.access_log import current
-from registry_cache.api.health import NO_SUCH_URL
+from registry_cache.api.cors import has_cors
+from registry_cache.api.health import NO_SUCH_URL, by_debug
 from registry_cache.api.responses import error_response
 from registry_cache.errors import (
     BlobUnknown,
@@ -49,15 +50,20 @@ _log = Log(__name__)
 def register(app: Flask, headers: Mapping[str, Sequence[str]], proxies: Proxies) -> None:
     """Make ``app`` answer so. ``headers`` are the operator's own, for every answer; ``proxies`` are believed."""
 
+    cors = has_cors(headers)
+
     @app.before_request
-    def begin() -> None:
+    def begin() -> Response | None:
         asked = access_log.begin(proxies).request
-        if asked.method not in _ALLOWED:
+        preflight = cors and _is_preflight(asked)
+        if asked.method not in _ALLOWED and not preflight:
             # Before the body is read: a layer of gigabytes is not received to be thrown away (P49).
             raise Unsupported(f"{asked.method} is not for a cache: push to the registry itself, and pull here")
         _check_path(asked.environ.get("RAW_URI", ""))
         if not asked.query_string.isascii():
             raise RequestInvalid("a query holds bytes that no URL has: escape them")
+        # Before the login: a browser sends none with this question, and takes a 401 for a no.
+        return _preflight_response() if preflight else None
 
     @app.after_request
     def finish(response: Response) -> Response:
@@ -81,6 +87,17 @@ def register(app: Flask, headers: Mapping[str, Sequence[str]], proxies: Proxies)
     app.register_error_handler(RegistryError, _registry_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _defect)
+
+
+def _is_preflight(asked: Request) -> bool:
+    return asked.method == "OPTIONS" and f"{asked.path}/".startswith("/v2/") and not by_debug(asked)
+
+
+def _preflight_response() -> Response:
+    """Answer OPTIONS as CNCF Distribution does; the operator's headers are added to it as to every answer."""
+    response = Response(headers={"Allow": ", ".join((*_ALLOWED, "OPTIONS"))})
+    del response.headers["Content-Type"]
+    return response
 
 
 def _check_path(raw: str) -> None:

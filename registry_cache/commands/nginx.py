@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from registry_cache.api.cors import has_cors
 from registry_cache.commands.command import Command, CommandError
 from registry_cache.config import Config, load_config
 
@@ -68,6 +69,7 @@ def _site(config: Config, arguments: argparse.Namespace) -> Site:
         key="" if arguments.plain else arguments.key or _KEY.format(arguments.name),
         headers=config.http.headers,
         auth=config.auth is not None,
+        cors=has_cors(config.http.headers),
         read_timeout_seconds=nginx.read_timeout_seconds(each.read_timeout.total_seconds() for each in config.upstreams),
     )
 

@@ -67,7 +67,7 @@ class Site:
     """The values that the file is rendered from.
 
     ``registries``: the default one first. ``listen``: addresses, as nginx writes them. ``certificate`` and ``key``:
-    paths, or both empty for plain HTTP. ``auth``: the application asks for a password.
+    paths, or both empty for plain HTTP. ``auth``: the application asks for a password. ``cors``: it answers OPTIONS.
     """
 
     root: str
@@ -79,6 +79,7 @@ class Site:
     key: str
     headers: Mapping[str, Sequence[str]]
     auth: bool
+    cors: bool
     read_timeout_seconds: int
     log: str = "/var/log/nginx/registry-cache.log"
     log_buffer: bool = True
@@ -106,6 +107,9 @@ def _values(site: Site) -> dict[str, object]:
         "log": quoted(site.log),
         "log_buffer": " buffer=64k flush=1s" if site.log_buffer else "",
         "auth": site.auth,
+        "cors": site.cors,
+        # A browser asks by OPTIONS; the application answers that without a login.
+        "methods": "GET|HEAD|OPTIONS" if site.cors else "GET|HEAD",
         "auth_cache": quoted(site.auth_cache),
         "query_rules": [asdict(rule) for rule in query_rules(site.registries)],
         "folder_rules": [asdict(rule) for rule in folder_rules(site.registries)],

@@ -70,6 +70,7 @@ def site(cache: CacheServer, upstream: FakeUpstream, socket: Path, address: str,
         "key": "",
         "headers": HEADERS,
         "auth": False,
+        "cors": False,
         "read_timeout_seconds": 60,
         "log": str(log),
         "log_buffer": False,  # tests look for lines at once

@@ -13,6 +13,7 @@ from tests.harness.pullers import login
 PASSWORD = "correct horse"
 LOGIN = login("me", PASSWORD)
 COST = 4  # bcrypt's least
+CORS = {"Access-Control-Allow-Origin": ["https://ui.example"], "Access-Control-Allow-Methods": ["GET"]}
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +21,11 @@ def guarded() -> Iterator[Behind]:
     with short_folder() as folder:
         entry = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(COST)).decode()
         (folder / "htpasswd").write_text(f"me:{entry}\n", encoding="utf-8")
-        auth = {"auth": {"htpasswd": {"realm": "the cache", "path": str(folder / "htpasswd")}}}
-        with running(folder, auth, auth=True) as behind:
+        config = {
+            "auth": {"htpasswd": {"realm": "the cache", "path": str(folder / "htpasswd")}},
+            "http": {"accel": True, "headers": CORS},
+        }
+        with running(folder, config, auth=True, headers=CORS, cors=True) as behind:
             yield behind
 
 
@@ -67,3 +71,10 @@ def test_a_user_gets_hits_from_nginx_and_the_application_is_asked_once_in_second
 def test_what_is_not_a_hit_asks_for_a_login_itself(guarded: Behind) -> None:
     for path in ("/v2/", "/v2/library/app/manifests/1", "/nope"):
         assert guarded.direct.get(path).status == 401
+
+
+def test_a_browser_may_ask_without_a_login_what_a_page_may_do(guarded: Behind, paths: list[str]) -> None:
+    for path in (*paths, "/v2/"):
+        answer = both(guarded, path, {"Origin": "https://ui.example"}, "OPTIONS")
+        assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (200, "https://ui.example")
+        assert both(guarded, path, method="POST").status == 405
