@@ -12,7 +12,7 @@ from registry_cache.config import ConfigError
 from registry_cache.config.banner import lines, warnings
 from registry_cache.errors import StoreError
 from registry_cache.runtime.log import Log, setup
-from registry_cache.server import active_config, bind, debug_listener
+from registry_cache.server import active_config, bind, debug_listener, systemd
 from registry_cache.server.bind import CannotListen
 from registry_cache.server.gunicorn_internals import Master
 
@@ -40,12 +40,15 @@ def announce(master: Master, word: str = "") -> None:
     if word:
         _log.info(word)
     # The sockets' own names: with port 0 or a socket handed over, the configuration does not know the address.
-    for line in lines(config, [listener.getsockname() for listener in debug_listener.main_listeners(master)]):
+    addresses = [listener.getsockname() for listener in debug_listener.main_listeners(master)]
+    for line in lines(config, addresses):
         _log.info(line)
     if there := debug_listener.address_line():
         _log.info(there)
     for warning in warnings(config):
         _log.warning(warning)
+    if master.has_systemd_sockets and (told := systemd.address_warning(config, addresses)):
+        _log.warning(told)
 
 
 def begin_generation(master: Master) -> None:

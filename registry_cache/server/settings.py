@@ -18,7 +18,17 @@ from registry_cache.config import Config, ConfigError, TlsConfig
 from registry_cache.errors import StoreError
 from registry_cache.runtime import trusted_proxies
 from registry_cache.runtime.log import Log
-from registry_cache.server import active_config, bind, debug_listener, fd_limit, launcher, malloc, metrics_slots, reload
+from registry_cache.server import (
+    active_config,
+    bind,
+    debug_listener,
+    fd_limit,
+    launcher,
+    malloc,
+    metrics_slots,
+    reload,
+    systemd,
+)
 from registry_cache.server.certificates import Certificates
 from registry_cache.server.gunicorn_internals import Master
 from registry_cache.server.memory_guard import MemoryGuard
@@ -42,7 +52,9 @@ def load() -> dict[str, object]:
         print(error, file=sys.stderr)
         # gunicorn lets SystemExit pass where it prints any other exception with a traceback, and exits with 1.
         raise SystemExit(2 if isinstance(error, ConfigError) else 1) from error
-    hooks = (pre_fork, post_fork, on_starting, when_ready, on_reload, child_exit, pre_exec, on_exit)
+    hooks = (
+        pre_fork, post_fork, post_worker_init, on_starting, when_ready, on_reload, child_exit, pre_exec, on_exit
+    )  # fmt: skip
     return _settings(config) | _tls_settings(config.http.tls) | {hook.__name__: hook for hook in hooks}
 
 
@@ -135,6 +147,11 @@ def post_fork(_server: Master, worker: Any) -> None:
         signal.signal(stop, lambda *_: os._exit(0))
     metrics_slots.after_fork(worker)
     malloc.keep_chunks()
+
+
+def post_worker_init(_worker: Any) -> None:
+    """A worker has loaded the application."""
+    systemd.end_master_before()
 
 
 def on_starting(server: Any) -> None:

@@ -24,7 +24,14 @@ GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:ap
 class Command:
     """A server started by a command, in its own process group as a shell would start it."""
 
-    def __init__(self, command: list[str], folder: Path, home: Path, settings: Mapping[str, object]) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        folder: Path,
+        home: Path,
+        settings: Mapping[str, object],
+        environment: Mapping[str, str],
+    ) -> None:
         config = home / "config.yml"
         config.write_text(yaml.safe_dump(settings), encoding="utf-8")
         self._log = home / "log"
@@ -33,7 +40,7 @@ class Command:
             self.process = subprocess.Popen(
                 command,
                 cwd=folder,
-                env=clean_environment(HOME=str(home), REGISTRY_CACHE_CONFIG=str(config)),
+                env=clean_environment(HOME=str(home), REGISTRY_CACHE_CONFIG=str(config), **environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -49,6 +56,10 @@ class Command:
         found = re.search(r"listening on (\S+)\s", self.printed())
         assert found, self.printed()
         return found[1]
+
+    def masters(self) -> list[int]:
+        """gunicorn's masters, in the order of their starts (USR2), each once it listens."""
+        return [int(pid) for pid in re.findall(r"Listening at: \S+ \((\d+)\)", self.printed())]
 
     def press_control_c(self) -> int:
         """SIGINT to the whole process group, as a terminal sends it; return the exit status."""
@@ -69,11 +80,15 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """A function that starts one of the two commands; SERVE from a folder outside of the checkout."""
     started: list[Command] = []
 
-    def start(command: list[str], settings: Mapping[str, object] | None = None) -> Command:
+    def start(
+        command: list[str],
+        settings: Mapping[str, object] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Command:
         default = {"version": 0.1, "http": {"addr": "127.0.0.1:0"}}
         default["storage"] = {"filesystem": {"rootdirectory": str(tmp_path / "store")}}
         folder = REPOSITORY if command is GUNICORN else tmp_path
-        started.append(Command(command, folder, tmp_path, default if settings is None else settings))
+        started.append(Command(command, folder, tmp_path, settings or default, environment or {}))
         return started[-1]
 
     yield start

@@ -67,3 +67,16 @@ class Workers:
 
 def stopped(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def stat(pid: int) -> list[str]:
+    """/proc/PID/stat from the state on: that, the parent, … Raises OSError where there is no such process."""
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+
+
+def ended(pid: int) -> bool:
+    """A zombie has: whose child it is may not care."""
+    try:
+        return stat(pid)[0] in "ZX"
+    except OSError:
+        return True

@@ -22,7 +22,7 @@ from tests.harness.server import STOP_SECONDS, CacheServer
 from tests.harness.serving import GUNICORN, SERVE, Command, Start
 from tests.harness.upstream import FakeUpstream
 from tests.harness.waiting import eventually
-from tests.harness.workers import Workers
+from tests.harness.workers import Workers, ended, stat
 
 RELOADS = 10
 PULLS_EACH = 5
@@ -45,19 +45,6 @@ class Master:
         before = self._cache.log_text().count(RELOADED)
         os.kill(self._pid, signal.SIGHUP)
         eventually(lambda: self._cache.log_text().count(RELOADED) > before)
-
-
-def stat(pid: int) -> list[str]:
-    """/proc/PID/stat from the state on: that, the parent, … Raises OSError where there is no such process."""
-    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-
-
-def ended(pid: int) -> bool:
-    """A zombie has: whose child it is may not care."""
-    try:
-        return stat(pid)[0] in "ZX"
-    except OSError:
-        return True
 
 
 def test_ten_reloads_during_fifty_pulls(upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller) -> None:
@@ -246,8 +233,8 @@ def test_a_new_master_takes_the_socket_over(start: Start, make_puller: MakePulle
     assert puller.get("/v2/").status == 200
 
     os.kill(server.process.pid, signal.SIGUSR2)
-    eventually(lambda: len(masters(server)) == 2)
-    new = masters(server)[1]
+    eventually(lambda: len(server.masters()) == 2)
+    new = server.masters()[1]
     server.process.terminate()
 
     try:
@@ -257,11 +244,6 @@ def test_a_new_master_takes_the_socket_over(start: Start, make_puller: MakePulle
         os.kill(new, signal.SIGTERM)
         eventually(partial(ended, new))
     assert "Traceback" not in server.printed()
-
-
-def masters(server: Command) -> list[int]:
-    """gunicorn's masters, in the order of their starts, each once it listens."""
-    return [int(pid) for pid in re.findall(r"Listening at: \S+ \((\d+)\)", server.printed())]
 
 
 def hang_up(server: Command, folder: Path, answer: str, **changes: object) -> None:

@@ -62,6 +62,7 @@ def test_a_connection_starts_it_and_it_says_when_it_is_ready(tmp_path: Path, not
         assert ask(path).startswith(b"HTTP/1.1 200 OK\r\n")
         assert b"READY=1" in notified.recv(4096).splitlines()
         assert any(line.rstrip().endswith(f"listening on unix:{path}".encode()) for line in said)
+        assert any(b"warning http.addr (127.0.0.1:0) has no effect: systemd listens" in line for line in said)
 
         process.terminate()
         assert process.wait(STOP_SECONDS) == 0

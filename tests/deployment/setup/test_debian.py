@@ -28,7 +28,7 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 STEPS = blocks("deploying.md", "sh setup")
-[UPGRADE], [HOOK], [CERTIFICATE] = (blocks("deploying.md", f"sh {word}") for word in ("upgrade", "renewed", "certbot"))
+[UPGRADE], [HOOK], CERTIFICATE = (blocks("deploying.md", f"sh {word}") for word in ("upgrade", "renewed", "certbot"))
 [USERS] = blocks("auth.md", "sh users")
 [STATUS] = blocks("operations.md", "sh status")
 GROUP, NGINX = blocks("nginx.md", "sh setup")
@@ -47,7 +47,15 @@ REPLACED = """
 ls /opt/registry-cache/lib/python3*/site-packages/registry_cache/newer.py
 install -m 0755 "$SCRATCH/renewed" /etc/registry-cache/renewed
 """
+# Nobody is refused, however often someone asks meanwhile.
+RESTARTED = """
+systemctl restart registry-cache &
+for _ in $(seq 30); do curl --silent --show-error --fail http://127.0.0.1:5000/v2/ >/dev/null; done
+wait $!
+echo restarted
+"""
 CERTIFIED = """
+curl --silent --show-error --fail --retry 10 --retry-connrefused --write-out ' by 443\\n' http://127.0.0.1:443/v2/
 stat --format 'certificate %U %G %a' /etc/registry-cache/tls/*.pem
 """
 # Here they are not beside the program. Not for pip, which would find the package itself there.
@@ -123,8 +131,8 @@ def wheel(folder: Path, *, newer: bool = False) -> None:
 
 @pytest.mark.needs_root
 def test_the_page_sets_a_machine_up(scratch: Path) -> None:
-    typed = "".join(STEPS) + QUESTIONS + NEWER + UPGRADE + REPLACED + CERTIFICATE + CERTIFIED + USERS + LET_IN
-    typed += DEPENDENCIES + STATUS
+    typed = "".join(STEPS) + QUESTIONS + NEWER + UPGRADE + REPLACED + RESTARTED
+    typed += "".join(CERTIFICATE) + CERTIFIED + USERS + LET_IN + DEPENDENCIES + STATUS
 
     done = type_all(scratch, typed)
 
@@ -138,6 +146,9 @@ def test_the_page_sets_a_machine_up(scratch: Path) -> None:
     assert "0 repositories, 0 tags, 0 manifests, 0 blobs" in done
     assert re.search(r"^alice:\$2y\$10\$", done, re.MULTILINE)
     assert "running as root" not in done
+    assert "restarted" in said
+    assert "{} by 443" in done
+    assert "warning http.addr (:5000) has no effect" in journal(scratch)
 
 
 @pytest.mark.needs_root
