@@ -144,7 +144,14 @@ def _upstream_state(config: UpstreamConfig, layout: Layout) -> UpstreamState:
 def bounds(config: Config, layout: Layout) -> Bounds:
     """Return the bounds that a cleanup holds the store to. Raises StoreError."""
     total = inventory.disk_space(layout.root).total
-    return Bounds(config.ttl, config.max_size.bytes_of(total), config.min_free.bytes_of(total))
+    reserved = {each.name: each.reserved_size.bytes_of(total) for each in config.upstreams}
+    return Bounds(
+        config.ttl,
+        config.max_size.bytes_of(total),
+        config.min_free.bytes_of(total),
+        config.max_blob_percent,
+        {name: size for name, size in reserved.items() if size},
+    )
 
 
 def upstreams(config: Config) -> Upstreams:

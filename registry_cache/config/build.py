@@ -23,6 +23,7 @@ def build(given: Given, upstreams: tuple[str, ...], environ: Mapping[str, str], 
     default = upstream_config(given.under(schema.PROXY), None, environ)
     named = _named_upstreams(given, upstreams, environ)
     _refuse_shared_names(given, {schema.PROXY: default, **named})
+    _refuse_too_much_reserved(given, (default, *named.values()))
     http = http_config(given)
     if given.value(schema.ROOT) is None:
         given.set(schema.ROOT, _default_root(environ))
@@ -90,6 +91,18 @@ def _named_upstreams(
         except InvalidValue as error:
             given.refuse_at(path, error.what, error.remedy)
     return named
+
+
+def _refuse_too_much_reserved(given: Given, upstreams: tuple[UpstreamConfig, ...]) -> None:
+    """A size of which all is reserved could not be held. Bytes and shares of a disk cannot be compared here."""
+    most = given.value("storage.max_size")
+    sizes = [each.reserved_size.amount for each in upstreams if each.reserved_size.share == most.share]
+    if most and sum(sizes) > most.amount:
+        given.refuse(
+            "storage.max_size",
+            "is less than what reserved_size reserves for upstreams",
+            "reserve less, or give the store more",
+        )
 
 
 def _refuse_shared_names(given: Given, upstreams: Mapping[KeyPath, UpstreamConfig]) -> None:

@@ -131,6 +131,8 @@ class UpstreamConfig:
     blob_requests: int = setting("blob_requests", values.whole(1, 16), "4")
     """How many requests at once for one blob, at most."""
     layers_ahead: bool = setting("layers_ahead", values.boolean, "false")
+    reserved_size: Size = setting("reserved_size", values.size, "0")
+    """How much of its content stays when room is made for others."""
     pull_fallback: Fallback = setting("pull_fallback", values.choice(_FALLBACKS), "honest")
 
     @property
@@ -157,6 +159,8 @@ class Config:
     """Of all manifests and blobs together."""
     min_free: Size = setting("storage.min_free", values.size, "0")
     """Of the disk that ``root`` is on."""
+    max_blob_percent: int = setting("storage.max_blob_percent", values.whole(1, 100), "50")
+    """How much of the store one blob may take."""
     http: HttpConfig = section(HttpConfig)
     auth: HtpasswdConfig | None = section(HtpasswdConfig)
     ttl: timedelta | None = setting("proxy.ttl", values.duration, "168h")

@@ -10,8 +10,8 @@ Moments are nanoseconds since the epoch, as in file systems: floats would separa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -32,11 +32,17 @@ _Key = TypeVar("_Key", bound=Any)
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What the operator allows, None for no bound: ``ttl`` since the last use, the others in bytes."""
+    """What the operator allows, None for no bound: ``ttl`` since the last use, the others in bytes.
+
+    ``blob_percent``: how much of the store one blob may take. ``reserved``: how many bytes of an upstream's content
+    stay, by its name, when room is made for others.
+    """
 
     ttl: timedelta | None = None
     max_size: int | None = None
     min_free: int | None = None
+    blob_percent: int = 50
+    reserved: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -85,14 +91,36 @@ def is_due(stored: int | None, free: int, bounds: Bounds) -> bool:
     return (stored is None and bounds.max_size is not None) or excess(stored or 0, free, bounds) > 0
 
 
-def emergency(size: int, stored: int, free: int, total: int) -> int:
-    """Return how many bytes to free for a blob of ``size`` on a full disk of ``total`` bytes.
+def largest_blob(stored: int | None, free: int, bounds: Bounds) -> int | None:
+    """Return how many bytes one blob may take; None for any number.
 
-    A share of the disk more than the blob takes, for the next ones. A blob that is larger than half of what the cache
-    could ever hold is not worth evicting all others.
+    Without this, whoever can have one huge blob pulled could have everything of everybody evicted for it. ``stored`` is
+    None where nobody has counted yet.
+    """
+    sizes = [] if bounds.max_size is None else [bounds.max_size]
+    if bounds.min_free is not None and stored is not None:
+        sizes.append(max(0, stored + free - bounds.min_free))
+    return min(sizes) * bounds.blob_percent // 100 if sizes else None
+
+
+def emergency(size: int, stored: int, free: int, total: int, blob_percent: int = 50) -> int:
+    """Return how many bytes to free on a full disk of ``total`` bytes that refused a blob after ``size`` bytes.
+
+    A share of the disk more than these take, for what is still to come. A blob that takes more than its share of what
+    the cache could ever hold is not worth evicting all others.
     """
     room = int(total * (1 - LOW_MARK))
-    return room + size if size <= (stored + free) // 2 else room
+    return room + size if size <= (stored + free) * blob_percent // 100 else room
+
+
+def newest(blobs: Iterable[tuple[int, int, _Key]], size: int) -> set[_Key]:
+    """Return the keys of those used last, as many as fit into ``size`` bytes; ``blobs`` as (used, bytes, key)."""
+    kept: set[_Key] = set()
+    for _, bytes_, key in sorted(blobs, reverse=True):
+        if bytes_ <= size:
+            size -= bytes_
+            kept.add(key)
+    return kept
 
 
 def boundary(sizes: Mapping[_Key, int], need: int) -> tuple[_Key, int] | None:

@@ -69,7 +69,7 @@ class UseSpreader:
             if self._last_use(digest, os.stat(path)) >= moment:
                 return False
             if self._dry_run:
-                self._raised[_key(digest)] = moment
+                self._raised[short_key(digest.hex)] = moment
             else:
                 os.utime(path, ns=(moment, moment))
         except FileNotFoundError:
@@ -111,9 +111,12 @@ class UseSpreader:
         return any(raised)
 
     def _last_use(self, digest: Digest, found: os.stat_result) -> int:
-        return max(last_use(found), self._raised.get(_key(digest), 0)) if self._raised else last_use(found)
+        return max(last_use(found), self._raised.get(short_key(digest.hex), 0)) if self._raised else last_use(found)
 
 
-def _key(digest: Digest) -> int:
-    """A million of these take 32 MB where digests take 250; a collision makes a dry run a little less exact."""
-    return int(digest.hex[:15], 16)
+def short_key(hex: str) -> int:
+    """Return what stands for a digest in a large set: a million take 32 MB where digests take 250.
+
+    A collision makes a dry run a little less exact, or lets a blob stay.
+    """
+    return int(hex[:15], 16)

@@ -90,9 +90,9 @@ def record_of(name: str) -> str:
     return f"{name.rpartition('.')[0]}.json"
 
 
-def repositories(layout: Layout) -> Iterator[RepositoryFolder]:
-    """Yield the folder of every repository of every upstream, parents before children. Raises OSError."""
-    pending = [entry.path for entry in entries(layout.repositories)]
+def repositories(layout: Layout, upstream: str = "") -> Iterator[RepositoryFolder]:
+    """Yield the folder of every repository of an upstream, or of all, parents before children. Raises OSError."""
+    pending = [entry.path for entry in entries(layout.repositories) if upstream in ("", entry.name)]
     while pending:
         folder = pending.pop()
         found = [entry for entry in entries(folder) if not entry.name.startswith(".")]

@@ -17,11 +17,12 @@ from registry_cache.policy import eviction as policy
 from registry_cache.policy.eviction import HOUR, Bounds, Mark
 from registry_cache.store import disk, eviction, inventory, locks, quarantine
 from registry_cache.store.audit.owners import owners
-from registry_cache.store.last_use import StoredBlob, UseSpreader
+from registry_cache.store.last_use import StoredBlob, UseSpreader, short_key
 from registry_cache.store.layout import Layout
 from registry_cache.store.pins import Pins
 from registry_cache.store.size_ledger import SizeLedger
 from registry_cache.upkeep.report import MOST_NAMED
+from registry_cache.upkeep.reserved import reserved_blobs
 from registry_cache.upkeep.steps import OutOfTime, PassProgress, Steps
 
 EXPIRED = "not used for longer than proxy.ttl"
@@ -46,7 +47,8 @@ class Candidate:
 class CleanupResult:
     """What a cleanup saw and did, or would do; all sizes in bytes.
 
-    ``stored``: the size of ``blobs`` and manifests, and of unfinished downloads; ``pinned``: how much of it is pinned.
+    ``stored``: the size of ``blobs`` and manifests, and of unfinished downloads; ``pinned``: how much of it is pinned;
+    ``reserved``: how much of it stays because it is reserved for its upstream, 0 where no room had to be made.
     ``names``: names in repositories that were evicted. ``in_use``: blobs that stay because somebody locked or used
     them. ``over``: how much is still too much. ``planned``: there was time to find what to evict; ``complete``: and to
     evict it. ``candidates``: the oldest blobs that a dry run found.
@@ -55,6 +57,7 @@ class CleanupResult:
     blobs: int = 0
     stored: int = 0
     pinned: int = 0
+    reserved: int = 0
     evicted: int = 0
     evicted_bytes: int = 0
     names: int = 0
@@ -84,6 +87,7 @@ class Cleanup:
         self._expired = policy.expired(self._now, bounds)
         self._mark = policy.NOTHING
         self._interrupted: set[StoredBlob] = set()
+        self._reserved: set[int] = set()
         self._spread = UseSpreader(layout)
         self.result = CleanupResult()
 
@@ -135,11 +139,26 @@ class Cleanup:
         self._interrupted = {each.stored for each in unfinished.values() if not each.running}
         for blob in self._interrupted:
             hours[blob.used // HOUR] = hours.get(blob.used // HOUR, 0) + blob.size
-        # Running downloads will soon take as much as they have announced.
-        coming = sum(max(each.bytes, each.size or 0) for each in unfinished.values() if each.running)
+        # What has come of running downloads. What they announce is only a word, and may never come.
+        coming = sum(each.bytes for each in unfinished.values() if each.running)
         self.result.stored = sum(hours.values()) + coming + quarantine.size(self._layout)
         need = self._excess(self.result.stored)
+        if need and self._bounds.reserved:
+            hours = self._without_reserved(hours)
         self._mark = max(self._expired, policy.settled(self._oldest(hours, need), self._now) if need else self._expired)
+
+    def _without_reserved(self, hours: dict[int, int]) -> dict[int, int]:
+        """Find what stays because it is reserved; return the sizes of what is left, by the hour of its last use."""
+        self._reserved = reserved_blobs(self._layout, self._bounds.reserved, self._spread, self._steps.tick)
+        left = self._sizes(lambda blob: blob.used // HOUR, lambda blob: True)
+        self.result.reserved = sum(hours.values()) - sum(left.values())
+        return left
+
+    def _should_evict(self, used: int, hex: str) -> bool:
+        """Tell whether to evict a blob: for its age, or for room unless it is reserved."""
+        if self._reserved and short_key(hex) in self._reserved:
+            return self._expired.covers(used, hex)
+        return self._mark.covers(used, hex)
 
     def _use_pinned(self) -> None:
         """Count this cleanup as a use of everything pinned, so that neither it nor its children were used long ago."""
@@ -175,7 +194,7 @@ class Cleanup:
     def _sizes(self, key: Callable[[StoredBlob], _Key], counts: Callable[[StoredBlob], bool]) -> dict[_Key, int]:
         found: dict[_Key, int] = {}
         for blob in chain(self._spread.blobs(self._steps.tick), self._interrupted):
-            if counts(blob):
+            if counts(blob) and not (self._reserved and short_key(blob.digest.hex) in self._reserved):
                 found[key(blob)] = found.get(key(blob), 0) + blob.size
         return found
 
@@ -184,7 +203,7 @@ class Cleanup:
         if self._mark == policy.NOTHING:
             return
         for blob in chain(self._spread.blobs(self._steps.tick), self._interrupted):
-            if self._mark.covers(blob.used, blob.digest.hex):
+            if self._should_evict(blob.used, blob.digest.hex):
                 self._count(blob)
                 yield blob
 
@@ -214,7 +233,7 @@ class Cleanup:
     def _evict(self) -> None:
         if self._mark != policy.NOTHING:
             self._steps.begin("evicting names")
-            for _ in eviction.evict_names(self._layout, self._mark.covers, self._mark.moment, self._steps.tick):
+            for _ in eviction.evict_names(self._layout, self._should_evict, self._mark.moment, self._steps.tick):
                 self.result.names += 1
             self._evict_blobs()
         self._steps.begin("sweeping up")
@@ -224,10 +243,10 @@ class Cleanup:
     def _evict_blobs(self) -> None:
         self._steps.begin("evicting blobs")
         for blob in chain(self._spread.blobs(self._steps.tick), self._interrupted):
-            if not self._mark.covers(blob.used, blob.digest.hex):
+            if not self._should_evict(blob.used, blob.digest.hex):
                 continue
             evict = eviction.evict_partial if blob in self._interrupted else eviction.evict_blob
-            if evict(self._layout, blob, self._mark.covers):
+            if evict(self._layout, blob, self._should_evict):
                 self._count(blob)
             else:
                 self.result.in_use += 1

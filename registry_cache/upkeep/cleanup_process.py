@@ -48,7 +48,7 @@ class CleanupProcess:
     def run(self, needed: SpaceNeeded) -> tuple[int, int, int | None]:
         """Run one cleanup that also makes the space ``needed``, and wait for it.
 
-        Return how many blobs and bytes it evicted, and how many bytes are pinned: None where it did not count them.
+        Return how many blobs and bytes it evicted, and how many bytes must stay: None where it did not count them.
         Raises OSError where the process cannot be started.
         """
         arguments = {
@@ -56,6 +56,7 @@ class CleanupProcess:
             "ttl": self.bounds.ttl.total_seconds() if self.bounds.ttl is not None else None,
             "max_size": self.bounds.max_size,
             "min_free": self.bounds.min_free,
+            "reserved": dict(self.bounds.reserved),
             "free": needed.free,
             "less": needed.less,
             "blob": str(needed.blob) if needed.blob else None,
@@ -76,8 +77,8 @@ class CleanupProcess:
             _log.error("a cleanup hangs", pid=process.pid)
             return 0, 0, None
         # It prints nothing when another cleanup is running, or when it fails, which it logs itself.
-        blobs, size, pinned = json.loads(output or "[0, 0, null]")
-        return blobs, size, pinned
+        blobs, size, staying = json.loads(output or "[0, 0, null]")
+        return blobs, size, staying
 
 
 def main(given: str) -> int:
@@ -88,7 +89,7 @@ def main(given: str) -> int:
     settings = json.loads(given)
     log.setup(settings["level"], settings["formatter"])
     ttl = None if settings["ttl"] is None else timedelta(seconds=settings["ttl"])
-    bounds = Bounds(ttl, settings["max_size"], settings["min_free"])
+    bounds = Bounds(ttl, settings["max_size"], settings["min_free"], reserved=settings["reserved"])
     try:
         blob = Digest.parse(settings["blob"]) if settings["blob"] else None
         _clean(Layout(Path(settings["root"])), bounds, SpaceNeeded(settings["free"], settings["less"], blob))
@@ -113,7 +114,9 @@ def _clean(layout: Layout, bounds: Bounds, needed: SpaceNeeded) -> None:
         return
     # The server reads this; it may have ended meanwhile, which does not concern the cleanup.
     with contextlib.suppress(BrokenPipeError):
-        os.write(sys.stdout.fileno(), json.dumps([result.evicted, result.evicted_bytes, result.pinned]).encode())
+        # What is reserved may be pinned as well. Of a sum that counts it twice the store would grow beyond its size.
+        staying = max(result.pinned, result.reserved)
+        os.write(sys.stdout.fileno(), json.dumps([result.evicted, result.evicted_bytes, staying]).encode())
     _log.info(
         "made room",
         blobs=result.evicted,
@@ -122,7 +125,13 @@ def _clean(layout: Layout, bounds: Bounds, needed: SpaceNeeded) -> None:
         seconds=time.monotonic() - began,
     )
     if result.over:
-        _log.warning("could not make enough room", bytes=result.over, in_use=result.in_use, pinned=result.pinned)
+        _log.warning(
+            "could not make enough room",
+            bytes=result.over,
+            in_use=result.in_use,
+            pinned=result.pinned,
+            reserved=result.reserved,
+        )
 
 
 if __name__ == "__main__":

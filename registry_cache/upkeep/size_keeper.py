@@ -1,7 +1,7 @@
 """Start a cleanup when the store is over its bounds or the disk is full, so that nobody needs cron for it.
 
-Each worker has one SizeKeeper. It adds up what downloads announce, and starts a cleanup in a process of its own, where
-no client waits for it. Of several cleanups at once, all but one find the lock taken and end.
+Each worker has one SizeKeeper. It adds up the bytes that downloads bring, and starts a cleanup in a process of its own,
+where no client waits for it. Of several cleanups at once, all but one find the lock taken and end.
 """
 
 from __future__ import annotations
@@ -34,6 +34,11 @@ TOLERANCE = 0.02
 # But not for long: a pull matters more than the size.
 WAIT_TIMEOUT_SECONDS = 5.0
 _POLL_SECONDS = 0.02
+
+# A download counts what has come whenever that is this share of ``max_size``, so that a hundred of them together leave
+# a tenth uncounted; within these bounds, for each count costs some system calls.
+_STEP_SHARE = 1000
+_LEAST_STEP, _MOST_STEP = 64 * 1024, 16 * 1024 * 1024
 
 _log = Log(__name__)
 
@@ -72,12 +77,33 @@ class SizeKeeper:
         self._pinned, self._pinned_until = 0, 0.0
         self._refused_at: float | None = None
 
-    def expect(self, size: int) -> None:
-        """Count ``size`` bytes that are about to be stored. Raises StoreFull where they would never fit."""
-        if self._bounds.max_size is not None and size > self._bounds.max_size:
-            raise StoreFull(f"a blob of {size} bytes is larger than storage.max_size, {self._bounds.max_size}")
+    def incoming(self, size: int = 0) -> IncomingBlob:
+        """Return what counts the bytes of one download, which found ``size`` of them here."""
+        return IncomingBlob(self, size)
+
+    @property
+    def step(self) -> int:
+        """After how many bytes a download counts them."""
+        share = (self._bounds.max_size or _MOST_STEP * _STEP_SHARE) // _STEP_SHARE
+        return min(max(share, _LEAST_STEP), _MOST_STEP)
+
+    def refuse_oversized(self, size: int) -> None:
+        """Raise StoreFull where a blob of ``size`` bytes is more than one may take."""
+        try:
+            largest = policy.largest_blob(
+                self._ledger.total(), inventory.disk_space(self._layout.root).free, self._bounds
+            )
+        except StoreError:
+            return
+        if largest is not None and size > largest:
+            raise StoreFull(f"{size} bytes are more than one blob may take, {largest} (storage.max_blob_percent)")
+
+    def count(self, size: int) -> None:
+        """Count ``size`` bytes more, or less."""
         self._ledger.add(size)
-        until = time.monotonic() + WAIT_TIMEOUT_SECONDS
+
+    def make_room(self, until: float) -> None:
+        """Start a cleanup if one is due; where the store is far over its size wait for it, ``until`` then at most."""
         while self._due():
             self._start()
             if not self._far_over() or time.monotonic() > until:
@@ -85,21 +111,22 @@ class SizeKeeper:
             with self._ended:
                 self._ended.wait(_POLL_SECONDS)
 
-    def full(self, digest: Digest, size: int | None) -> None:
-        """Make room for a blob of ``size`` bytes, None where that is not known, which the disk has refused."""
+    def full(self, digest: Digest, size: int) -> None:
+        """Make room for a blob that the disk has refused after ``size`` bytes."""
         try:
             room = inventory.disk_space(self._layout.root)
         except StoreError as error:
             _log.warning("could not ask for the room on the disk", error=error)
             return
         stored = self._ledger.total() or 0
-        need = policy.emergency(size or 0, stored, room.free, room.total)
+        percent = self._bounds.blob_percent
+        need = policy.emergency(size, stored, room.free, room.total, percent)
         # Ask for an amount to be free, so that of two workers on one full disk the second finds nothing left to do.
         if room.free + inventory.size_of(self._layout, digest) < need:
             self._needed = SpaceNeeded(free=need, blob=digest)
         elif self._refused_before():
             # A quota or the inodes have run out, and only a smaller store can help.
-            self._needed = SpaceNeeded(less=policy.emergency(size or 0, stored, 0, stored))
+            self._needed = SpaceNeeded(less=policy.emergency(size, stored, 0, stored, percent))
         else:
             return
         self._start()
@@ -177,3 +204,37 @@ class SizeKeeper:
                 self._pinned, self._pinned_until = pinned, now + _MOST_PAUSE_SECONDS
             self._running = False
             self._ended.notify_all()
+
+
+class IncomingBlob:
+    """Counts the bytes of one download as they come, and waits for room for them.
+
+    What is only announced counts for nothing: whoever announces much would have the content of all others evicted.
+    """
+
+    def __init__(self, keeper: SizeKeeper, size: int) -> None:
+        self._keeper = keeper
+        self._counted = size
+        self._waited = 0.0
+
+    def announced(self, size: int) -> None:
+        """Hear that the blob is to have ``size`` bytes. Raises StoreFull where that is more than one may take."""
+        self._keeper.refuse_oversized(size)
+
+    def arrived(self, size: int, *, is_whole: bool = False) -> None:
+        """Count that ``size`` bytes are here; cheap unless many have come since the last time, or these are all.
+
+        May wait for room, but for all of a download not longer than WAIT_TIMEOUT_SECONDS. Raises StoreFull.
+        """
+        if size - self._counted < (1 if is_whole else self._keeper.step):
+            return
+        self._keeper.count(size - self._counted)
+        self._counted = size
+        self._keeper.refuse_oversized(size)
+        began = time.monotonic()
+        self._keeper.make_room(began + WAIT_TIMEOUT_SECONDS - self._waited)
+        self._waited += time.monotonic() - began
+
+    def ended(self, size: int) -> None:
+        """Hear that no more will come, and ``size`` bytes stay: none of those counted where they were discarded."""
+        self._keeper.count(size - self._counted)

@@ -101,6 +101,22 @@ def test_a_blob_that_is_larger_than_all_the_room_costs_nobody_its_place(
     assert [here(cache, blob) for blob in (*old, large)] == [True] * 4 + [False]
 
 
+def test_a_blob_that_is_only_announced_costs_nobody_its_place(
+    upstream: FakeUpstream, make_cache: MakeCache, make_puller: Any
+) -> None:
+    cache = make_cache({"storage": {"max_size": "1MiB", "max_blob_percent": 100}})
+    puller = make_puller(cache.url)
+    old = fill(upstream, cache, puller, 5, 200 * KiB)
+    huge = upstream.add_blob(random_bytes(1000 * KiB, seed="huge"))
+    upstream.faults.hold_at = 8 * KiB
+
+    puller.start_blob("library/app", huge).wait_for(4 * KiB)
+
+    # The server's own pass would find the same as this one.
+    assert cache.run("cleanup").returncode == 0
+    assert [here(cache, blob) for blob in old] == [True] * 5
+
+
 @pytest.mark.needs_root
 def test_a_full_disk_costs_no_pull_and_is_made_room_on(
     small_disk: Path, upstream: FakeUpstream, make_cache: MakeCache, make_puller: Any

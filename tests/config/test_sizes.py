@@ -11,6 +11,12 @@ from tests.harness.config_files import Loader
 
 DISK = 1_000_000
 
+HUB_AND_ANOTHER = """
+storage: {max_size: %s, filesystem: {}}
+proxy: {reserved_size: %s}
+upstreams: {ghcr.io: {reserved_size: %s}}
+"""
+
 
 @pytest.mark.parametrize(
     ("text", "expected"),
@@ -61,3 +67,21 @@ def test_what_is_wrong_is_said(loader: Loader) -> None:
 
     assert "unknown unit" in str(problem)
     assert "200GB" in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("most", "hub", "other", "is_wrong"),
+    [
+        ("100GB", "60GB", "40GB", False),
+        ("100GB", "60GB", "41GB", True),
+        ("100GB", "60GB", "90%", False),  # how large the disk is, nobody knows here
+        ("50%", "30%", "21%", True),
+        ("0", "60GB", "41GB", False),
+    ],
+)
+def test_no_more_can_be_reserved_than_there_is(loader: Loader, most: str, hub: str, other: str, is_wrong: bool) -> None:
+    text = HUB_AND_ANOTHER % (most, hub, other)
+    if is_wrong:
+        assert "less than what reserved_size reserves" in loader.problems(text)["storage.max_size"].what
+    else:
+        assert str(loader.load(text).default_upstream.reserved_size) == hub

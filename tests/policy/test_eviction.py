@@ -16,9 +16,12 @@ from registry_cache.policy.eviction import (
     Bounds,
     Mark,
     boundary,
+    emergency,
     excess,
     expired,
+    largest_blob,
     must_split,
+    newest,
     settled,
 )
 
@@ -114,3 +117,35 @@ def test_what_is_left_is_within_the_bounds(stored: int, free: int, max_size: int
     assert excess(stored - need, free + need, bounds) == 0
     assert need == 0 or stored > max_size or free < min_free
     assert need <= max(stored, min_free / LOW_MARK)
+
+
+@pytest.mark.parametrize(
+    ("stored", "free", "bounds", "expected"),
+    [
+        (0, 0, Bounds(), None),
+        (900, 5, Bounds(max_size=1000), 500),
+        (None, 5, Bounds(max_size=1000, blob_percent=100), 1000),  # nobody has counted yet
+        (900, 200, Bounds(min_free=100), 500),
+        (None, 200, Bounds(min_free=100), None),
+        (900, 10, Bounds(min_free=1000, blob_percent=1), 0),
+        (100, 100, Bounds(max_size=1000, min_free=100), 50),
+    ],
+)
+def test_how_much_one_blob_may_take(stored: int | None, free: int, bounds: Bounds, expected: int | None) -> None:
+    assert largest_blob(stored, free, bounds) == expected
+
+
+def test_on_a_full_disk_one_blob_frees_no_more_than_its_share() -> None:
+    assert emergency(100, 900, 100, 1000, blob_percent=10) == 150
+    assert emergency(101, 900, 100, 1000, blob_percent=10) == 50
+
+
+@pytest.mark.parametrize(("size", "expected"), [(0, ""), (9, ""), (10, "c"), (35, "cb"), (39, "cb"), (50, "cba")])
+def test_what_fits_of_what_was_used_last(size: int, expected: str) -> None:
+    assert newest([(1, 15, "a"), (2, 25, "b"), (3, 10, "c"), (9, 100, "d")], size) == set(expected)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 100), st.integers())), st.integers(0, 1000))
+def test_no_more_is_reserved_than_was_asked_for(blobs: list[tuple[int, int, int]], size: int) -> None:
+    distinct = {key: (used, bytes_, key) for used, bytes_, key in blobs}
+    assert sum(distinct[key][1] for key in newest(distinct.values(), size)) <= size

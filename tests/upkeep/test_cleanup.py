@@ -18,6 +18,7 @@ from registry_cache.policy.eviction import Bounds
 from registry_cache.store import inventory, locks
 from registry_cache.store.inventory import DiskSpace
 from registry_cache.store.last_use import StoredBlob, UseSpreader
+from registry_cache.store.partials import DownloadStatus
 from registry_cache.store.pins import Pin, Pins
 from registry_cache.upkeep.cleanup import EXPIRED, TOO_LARGE, Cleanup
 from tests.harness.cleanup_rig import DAY, HOUR, NOW, Shelf, killed_at, no_new_files, refusing, snapshot
@@ -93,6 +94,40 @@ def test_whole_images_go_in_order_of_use(shelf: Shelf) -> None:
 
     assert shelf.has(old, *first) == [False] * 4
     assert shelf.has(new, *second) == [True] * 4
+
+
+def test_what_is_reserved_for_an_upstream_stays_when_others_need_room(shelf: Shelf) -> None:
+    old = fill(shelf, 10)
+    image = shelf.image(*old[5:7], tag="1", ago=DAY)
+    others = [shelf.store.put(random.Random(number).randbytes(1000)) for number in range(100, 120)]
+    for each in others:
+        shelf.store.blobs.grant("other.example", APP, each)
+        shelf.used(each, HOUR)
+
+    result = shelf.clean(max_size=20_000, reserved={HUB: 5500, "absent.example": 10**6})
+
+    assert shelf.has(*old) == [False] * 5 + [True] * 5
+    assert shelf.has(image) == [True]
+    assert sum(shelf.has(*others)) <= 14
+    assert (result.over, 5000 < result.reserved <= 5500) == (0, True)
+
+
+def test_what_is_reserved_goes_when_it_was_not_used_for_long(shelf: Shelf) -> None:
+    layers = fill(shelf, 3)
+    shelf.clean(ttl=timedelta(hours=23, minutes=30), max_size=1, reserved={HUB: 10**6})
+    assert shelf.has(*layers) == [False, True, True]
+
+
+def test_what_is_being_downloaded_counts_as_far_as_it_has_come(shelf: Shelf) -> None:
+    layers, announced = fill(shelf, 10), Digest.of(b"huge")
+    claim = shelf.store.partials.claim(announced)
+    assert claim
+    with claim, claim.partial() as partial:
+        claim.publish(DownloadStatus("evil.example", "x", NOW, size=10**12))
+        partial.append(bytes(900))
+        assert shelf.clean(max_size=10_900).evicted == 0
+        assert shelf.has(*layers) == [True] * 10
+        assert shelf.clean(max_size=10_800).evicted == 1
 
 
 def test_a_copied_store_of_one_moment_does_not_go_as_a_whole(shelf: Shelf) -> None:

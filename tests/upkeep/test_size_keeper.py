@@ -54,11 +54,16 @@ Make = Callable[..., SizeKeeper]
 
 @pytest.fixture
 def make(layout: Layout, passes: Passes) -> Make:
-    return lambda **bounds: SizeKeeper(layout, Bounds(**bounds), passes)
+    return lambda **bounds: SizeKeeper(layout, Bounds(blob_percent=100, **bounds), passes)
+
+
+def bring(keeper: SizeKeeper, size: int) -> None:
+    """Have a whole blob of ``size`` bytes come at once."""
+    keeper.incoming().arrived(size, is_whole=True)
 
 
 def test_nobody_has_counted_what_is_held_to_a_size(make: Make, passes: Passes) -> None:
-    make(max_size=1000).expect(1)
+    bring(make(max_size=1000), 1)
     assert passes.ended.acquire(timeout=SECONDS)
     assert passes.needs == [SpaceNeeded()]
 
@@ -66,8 +71,8 @@ def test_nobody_has_counted_what_is_held_to_a_size(make: Make, passes: Passes) -
 def test_within_its_bounds_nothing_is_done(make: Make, passes: Passes) -> None:
     passes.ledger.replace(0, 0)
     held = make(max_size=1000)
-    held.expect(1000)
-    make().expect(10**9)
+    bring(held, 1000)
+    bring(make(), 10**9)
     assert passes.needs == []
     assert passes.ledger.total() == 1000 + 10**9
 
@@ -75,7 +80,7 @@ def test_within_its_bounds_nothing_is_done(make: Make, passes: Passes) -> None:
 def test_over_its_size_a_pass_runs_and_a_download_goes_on(make: Make, passes: Passes) -> None:
     passes.ledger.replace(1000, 0)
     passes.may_end.clear()
-    make(max_size=1000).expect(int(1000 * size_keeper.TOLERANCE))  # returns though the pass has not ended
+    bring(make(max_size=1000), int(1000 * size_keeper.TOLERANCE))  # returns though the pass has not ended
     assert passes.begun.acquire(timeout=SECONDS)
     passes.may_end.set()
     assert passes.ended.acquire(timeout=SECONDS)
@@ -85,7 +90,7 @@ def test_far_over_its_size_a_download_waits_for_the_pass(make: Make, passes: Pas
     passes.ledger.replace(1000, 0)
     passes.may_end.clear()
     with ThreadPoolExecutor(1) as pool:
-        download = pool.submit(make(max_size=1000).expect, 500)
+        download = pool.submit(bring, make(max_size=1000), 500)
         assert passes.begun.acquire(timeout=SECONDS)
         assert not download.done()
         passes.may_end.set()
@@ -97,7 +102,7 @@ def test_but_not_for_long(make: Make, passes: Passes, monkeypatch: pytest.Monkey
     monkeypatch.setattr(size_keeper, "WAIT_TIMEOUT_SECONDS", 0.05)
     passes.ledger.replace(1000, 0)
     passes.may_end.clear()
-    make(max_size=1000).expect(500)
+    bring(make(max_size=1000), 500)
     passes.may_end.set()
     assert passes.ended.acquire(timeout=SECONDS)
 
@@ -109,10 +114,10 @@ def test_what_came_too_late_for_a_pass_has_one_of_its_own(
     passes.ledger.replace(1000, 0)
     passes.may_end.clear()
     held = make(max_size=1000)
-    held.expect(500)
+    bring(held, 500)
     assert passes.begun.acquire(timeout=SECONDS)
     passes.after = 1500  # it has counted already, and finds nothing more to evict
-    held.expect(500)  # waits for as long as it may, and goes on
+    bring(held, 500)  # waits for as long as it may, and goes on
     passes.may_end.set()
     assert passes.ended.acquire(timeout=SECONDS)
 
@@ -133,7 +138,7 @@ def crowded(make: Make, passes: Passes, clock: Clock) -> SizeKeeper:
     passes.ledger.replace(2000, 0)
     passes.after = passes.pinned = 2000
     one = make(max_size=1000)
-    one.expect(1)
+    bring(one, 1)
     eventually(lambda: passes.needs and not one._running)
     return one
 
@@ -143,31 +148,97 @@ def test_where_more_is_pinned_than_has_room_nobody_waits_for_passes_that_do_noth
 ) -> None:
     clock.now += 1
     for _ in range(int(2000 * size_keeper.TOLERANCE)):
-        crowded.expect(1)
+        bring(crowded, 1)
     assert len(passes.needs) == 1
 
     # What has come since can go.
-    crowded.expect(1)
+    bring(crowded, 1)
     eventually(lambda: len(passes.needs) == 2)
 
 
 def test_and_after_a_while_it_is_tried_again(crowded: SizeKeeper, passes: Passes, clock: Clock) -> None:
     clock.now += size_keeper._MOST_PAUSE_SECONDS + 1
-    crowded.expect(1)
+    bring(crowded, 1)
     eventually(lambda: len(passes.needs) == 2)
 
 
 def test_too_little_is_free(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inventory, "disk_space", lambda _: DiskSpace(total=1000, free=99))
-    make(min_free=100).expect(1)
+    bring(make(min_free=100), 1)
     assert passes.ended.acquire(timeout=SECONDS)
 
 
 def test_what_would_never_fit_is_not_begun(make: Make, passes: Passes) -> None:
     passes.ledger.replace(0, 0)
-    with pytest.raises(StoreFull, match=r"larger than storage\.max_size"):
-        make(max_size=1000).expect(1001)
+    with pytest.raises(StoreFull, match=r"more than one blob may take, 1000 \(storage\.max_blob_percent\)"):
+        make(max_size=1000).incoming().announced(1001)
     assert (passes.needs, passes.ledger.total()) == ([], 0)
+
+
+def test_what_is_only_announced_makes_no_room(make: Make, passes: Passes) -> None:
+    passes.ledger.replace(900, 0)
+    keeper = make(max_size=1000)
+    for _ in range(100):
+        keeper.incoming().announced(999)
+    assert (passes.needs, passes.ledger.total()) == ([], 900)
+
+
+def test_bytes_are_counted_in_steps_as_they_come(make: Make, passes: Passes) -> None:
+    passes.ledger.replace(0, 0)
+    keeper = make(max_size=10**9)
+    step = 10**6
+    blob = keeper.incoming(500)
+    totals = []
+    for size in (500, step, step + 500, 2 * step, 2 * step + 499, 2 * step + 500):
+        blob.arrived(size)
+        totals.append(passes.ledger.total())
+    assert totals == [0, 0, step, step, step, 2 * step]
+
+    blob.arrived(2 * step + 501, is_whole=True)
+    assert passes.ledger.total() == 2 * step + 1
+
+
+@pytest.mark.parametrize(
+    ("max_size", "step"),
+    [(10**6, 64 * 1024), (10**9, 10**6), (10**12, 16 * 1024 * 1024), (None, 16 * 1024 * 1024)],
+)
+def test_steps_are_a_share_of_the_store(make: Make, max_size: int | None, step: int) -> None:
+    assert make(max_size=max_size).step == step
+
+
+def test_bytes_that_are_discarded_are_not_counted(make: Make, passes: Passes) -> None:
+    passes.ledger.replace(0, 0)
+    blob = make(max_size=10**9).incoming()
+    blob.arrived(5 * 10**6)
+    blob.ended(0)
+    assert passes.ledger.total() == 0
+
+
+def test_a_blob_that_becomes_too_large_ends_whatever_was_announced(layout: Layout, passes: Passes) -> None:
+    passes.ledger.replace(0, 0)
+    blob = SizeKeeper(layout, Bounds(max_size=10**6), passes).incoming()
+    blob.announced(1)
+    blob.arrived(500_000)
+    with pytest.raises(StoreFull, match="600000 bytes are more than one blob may take, 500000"):
+        blob.arrived(600_000)
+
+
+def test_one_download_waits_no_longer_than_others_however_much_it_brings(
+    make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(size_keeper, "WAIT_TIMEOUT_SECONDS", 0.05)
+    passes.ledger.replace(10**6, 0)
+    passes.may_end.clear()
+    blob = make(max_size=10**6).incoming()
+    for size in range(100_000, 900_000, 100_000):
+        began = time.monotonic()
+        blob.arrived(size)
+        waited.append(time.monotonic() - began)
+    passes.may_end.set()
+    # Once, and one look each time after it.
+    assert waited[0] >= 0.05
+    assert sum(waited[1:]) < len(waited) * size_keeper._POLL_SECONDS
 
 
 def test_a_full_disk(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,6 +284,6 @@ def test_a_pass_that_cannot_be_started(layout: Layout) -> None:
         tried.release()
         raise OSError(11, "Resource temporarily unavailable")
 
-    one = SizeKeeper(layout, Bounds(max_size=1), fail)
-    one.expect(1)
+    one = SizeKeeper(layout, Bounds(max_size=1, blob_percent=100), fail)
+    bring(one, 1)
     assert tried.acquire(timeout=SECONDS)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Protocol
 
 from registry_cache.errors import RegistryError, StoreError, StoreFull
@@ -30,14 +29,27 @@ _FIRST_POLL, _LAST_POLL = 0.005, 0.05
 _log = Log(__name__)
 
 
+class Incoming(Protocol):
+    """Makes room for the bytes of one download, as they come."""
+
+    def announced(self, size: int) -> None:
+        """Called when upstream says that the blob has ``size`` bytes. Raises StoreFull where that is too much."""
+
+    def arrived(self, size: int, *, is_whole: bool = False) -> None:
+        """Called when ``size`` bytes are here, after each piece and when it ``is_whole``. Raises StoreFull."""
+
+    def ended(self, size: int) -> None:
+        """Called when a download fails of which ``size`` bytes stay here."""
+
+
 class RoomKeeper(Protocol):
-    """Makes room for blobs; its methods return at once."""
+    """Makes room for blobs."""
 
-    def expect(self, size: int) -> None:
-        """Called when ``size`` bytes are about to be stored. Raises StoreFull where they would never fit."""
+    def incoming(self, size: int) -> Incoming:
+        """Called when a download begins that found ``size`` bytes of its blob here."""
 
-    def full(self, digest: Digest, size: int | None) -> None:
-        """Called when the disk refused the blob, of ``size`` bytes, None where that is not known."""
+    def full(self, digest: Digest, size: int) -> None:
+        """Called when the disk refused the blob after ``size`` bytes."""
 
 
 class Transfer:
@@ -98,7 +110,6 @@ class Transfer:
             _log.debug("could not record a membership", digest=self._progress.digest, error=error)
         claim.remove_status()
         self._adopt_commit()
-        leader.announce_size(self._progress.size)
 
     def _watch(self, wanted: Callable[[], bool]) -> bool:
         """Follow the leader until nothing new comes, as when it has died; False when not ``wanted``."""
@@ -166,7 +177,8 @@ class _Leader:
         self._room = room
         self._owner = source.owner
         self._announced: int | None = -1
-        self._expected = 0
+        self._incoming: Incoming | None = None
+        self._size = 0
 
     def ask(self) -> None:
         """Say for whom upstream is asked: requests for another repository need not wait for that answer."""
@@ -177,38 +189,40 @@ class _Leader:
         if self._progress.file is None or size != self._announced:
             self._claim.publish(DownloadStatus(*self._owner, time.time(), size))
             self._announced = size
-            self._expect((size or 0) - partial.size)
+            self._begin_count(partial.size, size)
             self._progress.answer(self._owner, size, _reuse_handle(self._progress, partial.handle()))
+        self._size = partial.size
+        if self._incoming:
+            self._incoming.arrived(partial.size)
         self._progress.advance(partial.size)
 
-    def announce_size(self, size: int | None) -> None:
-        """Announce the ``size`` if upstream did not tell it before."""
-        if self._announced is None:
-            with suppress(StoreFull):
-                self._expect(size or 0)
-
     def on_verified(self, partial: Partial) -> None:
+        if self._incoming:
+            self._incoming.arrived(partial.size, is_whole=True)
         if partial.size > COMMIT_FIRST_SIZE:
             self._progress.show_verified(partial.size)
             self._publish(DownloadStatus(*self._owner, time.time(), partial.size, verified=True))
 
     def on_restart(self) -> None:
+        self._size = 0
         self._progress.cut_readers()
 
-    def _expect(self, size: int) -> None:
-        """Announce once how many bytes are still to come."""
-        if size > self._expected:
-            if self._room:
-                self._room.expect(size - self._expected)
-            self._expected = size
+    def _begin_count(self, here: int, announced: int | None) -> None:
+        if self._room and self._incoming is None:
+            self._incoming = self._room.incoming(here)
+        if self._incoming and announced is not None:
+            self._incoming.announced(announced)
 
     def fail(self, error: RegistryError) -> None:
         status = failed_status(*self._owner, error)
         # What the disk refuses has been logged already, and holds for every blob.
         say = _log.info if isinstance(error, StoreError) else _log.warning
         say("download failed", digest=self._progress.digest, repository=self._source.repository, error=error)
+        if self._incoming:
+            # On a full disk the bytes so far are discarded below.
+            self._incoming.ended(0 if isinstance(error, StoreError) else self._size)
         if self._room and isinstance(error, StoreFull) and _is_full(error.__cause__):
-            self._room.full(self._progress.digest, self._announced if self._announced != -1 else None)
+            self._room.full(self._progress.digest, self._size)
         # Before the bytes are removed: if they vanish without a status, watchers take them for wrong and cut readers.
         published = self._publish(status)
         try:
