@@ -36,6 +36,7 @@ from registry_cache.store.blobs import Blobs
 from registry_cache.store.disk_errors import disk_error_log
 from registry_cache.store.layout import Layout
 from registry_cache.store.partials import Partials
+from registry_cache.store.pins import Pins
 from registry_cache.store.readiness import ReadinessProbe
 from registry_cache.store.records import Records
 from registry_cache.store.size_ledger import SizeLedger
@@ -78,7 +79,7 @@ def build(config: Config) -> Services:
         errno.errorcode.get(error.errno or 0, "unknown")
     )
     transfers = Transfers(blobs, Partials(layout), _keeper(config, layout))
-    manifests = ManifestPull(records, flights, partial(datetime.now, UTC))
+    manifests = ManifestPull(records, flights, partial(datetime.now, UTC), pins=Pins(layout))
     return Services(
         upstreams=upstreams(config),
         manifests=manifests,

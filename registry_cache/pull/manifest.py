@@ -3,7 +3,7 @@
 TAG     fresh (tag_max_age)                      → HIT           upstream is not asked
         HEAD: the digest that we have            → REVALIDATED   at no counted pull
         HEAD: another digest                     → MISS          GET that digest, never the tag again (P28)
-        404                                      → the tag is forgotten
+        404                                      → the tag is forgotten; STALE if it is pinned
         429, 5xx, silence                        → STALE if there is a copy, else the error
         slower than who has a copy waits         → STALE         the work goes on; the next pull finds what it brought
         down, or slow until now                  → STALE         at once; upstream is asked in the background
@@ -40,6 +40,7 @@ from registry_cache.pull.target import PullTarget
 from registry_cache.pull.tolerant_records import TolerantRecords
 from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log
+from registry_cache.store.pins import Pins
 from registry_cache.store.record_format import TagRecord
 from registry_cache.store.records import Records, StoredManifest
 from registry_cache.upstream.deadline import run_with_timeout
@@ -72,12 +73,13 @@ class ManifestPull:
         flights: MachineFlights,
         clock: Callable[[], datetime],
         pause: Callable[[float], None] = time.sleep,
+        pins: Pins | None = None,
     ) -> None:
         self._records = TolerantRecords(records)
         self._flights = flights
         self._clock = clock
         self._fetch = ManifestFetch(self._records, flights, pause)
-        self._tags = TagLookup(self._records, self._fetch, clock)
+        self._tags = TagLookup(self._records, self._fetch, clock, pins)
 
     def get(self, target: PullTarget, reference: Reference, *, head: bool = False) -> ManifestAnswer:
         """Return the manifest with its bytes; for a ``head`` what is known of it, and nothing is downloaded for that.
@@ -104,13 +106,22 @@ class ManifestPull:
             answer = self._revalidate(target, tag, stored, head)
         except (NotFound, Denied) as error:
             metrics.count_revalidation(upstream, "gone" if isinstance(error, NotFound) else "denied")
-            raise
+            if isinstance(error, Denied) or not self._tags.is_pinned(target, tag):
+                raise
+            reason = f"{error.message}; this copy is pinned here"
+            return self._stale(target, tag, copy, record, reason)
         except (TooManyRequests, UpstreamError) as error:
             metrics.count_revalidation(upstream, "unanswered")
-            _log.warning("serving a stale tag", upstream=upstream, repository=target.repository, tag=tag, reason=error)
-            return replace(_answer(Outcome.STALE, copy), checked_at=record.checked_at, reason=error.message)
+            return self._stale(target, tag, copy, record, error.message)
         metrics.count_revalidation(upstream, "same" if answer.outcome is Outcome.REVALIDATED else "moved")
         return answer
+
+    def _stale(
+        self, target: PullTarget, tag: Tag, copy: StoredManifest, record: TagRecord, reason: str
+    ) -> ManifestAnswer:
+        upstream, repository = target.upstream.name, target.repository
+        _log.warning("serving a stale tag", upstream=upstream, repository=repository, tag=tag, reason=reason)
+        return replace(_answer(Outcome.STALE, copy), checked_at=record.checked_at, reason=reason)
 
     def _revalidate(self, target: PullTarget, tag: Tag, stored: StoredManifest | None, head: bool) -> ManifestAnswer:
         """Answer for a tag of which there is a copy by what upstream says now, where that comes in time.

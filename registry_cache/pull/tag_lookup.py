@@ -7,13 +7,15 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from registry_cache.errors import NotFound
+from registry_cache.errors import NotFound, StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Tag
 from registry_cache.pull.manifest_fetch import ManifestFetch
 from registry_cache.pull.single_flight import NoteFormat
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.tolerant_records import TolerantRecords
+from registry_cache.runtime.log import Log
+from registry_cache.store.pins import Pins
 from registry_cache.store.record_format import TagRecord
 from registry_cache.upstream.client import ManifestHead
 
@@ -21,18 +23,24 @@ from registry_cache.upstream.client import ManifestHead
 # below any useful ``max_age``.
 _CONFIRM_EVERY = timedelta(seconds=0.1)
 
+_log = Log(__name__)
+
 
 class TagLookup:
     """Asks what tags mean; ``clock`` tells when that was."""
 
-    def __init__(self, records: TolerantRecords, fetch: ManifestFetch, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, records: TolerantRecords, fetch: ManifestFetch, clock: Callable[[], datetime], pins: Pins | None = None
+    ) -> None:
         self._records = records
+        self._pins = pins
         self._fetch = fetch
         self._clock = clock
 
     def ask(self, target: PullTarget, tag: Tag, *, has_copy: bool) -> TagRecord:
-        """Ask upstream, keep the answer and return it. Raises NotFound, which the tag is then forgotten for, Denied,
-        TooManyRequests, UpstreamError.
+        """Ask upstream, keep the answer and return it.
+
+        Raises NotFound, and forgets the tag unless it is pinned, Denied, TooManyRequests, UpstreamError.
         """
 
         def ask(is_retry: bool) -> ManifestHead:
@@ -45,9 +53,19 @@ class TagLookup:
                 stored = self._fetch.by_tag(target, tag, has_copy=has_copy)
                 return self.keep(target, tag, stored.digest, stored.media_type, len(stored.data))
         except NotFound:
-            self._records.forget_tag(target, tag)
+            if not self.is_pinned(target, tag):
+                self._records.forget_tag(target, tag)
             raise
         return self.keep(target, tag, head.digest, head.media_type, head.size)
+
+    def is_pinned(self, target: PullTarget, tag: Tag) -> bool:
+        """Return whether the operator wants to keep what the tag means, whatever becomes of it upstream."""
+        try:
+            return self._pins is not None and self._pins.holds_tag(target.upstream.name, target.repository, tag)
+        except StoreError as error:
+            # As for cleanup: what cannot be read may name this tag.
+            _log.error("cannot tell what is pinned; keeping a tag", tag=tag, repository=target.repository, error=error)
+            return True
 
     def keep(self, target: PullTarget, tag: Tag, digest: Digest, media_type: str, size: int) -> TagRecord:
         """Keep what upstream has just said of the tag, and return it.

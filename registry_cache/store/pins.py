@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from registry_cache.errors import RegistryError, StoreError
 from registry_cache.oci.digest import Digest
+from registry_cache.oci.names import Repository, Tag
 from registry_cache.oci.pattern import ImagePattern
 from registry_cache.store import atomic_write, disk, locks, record_format
 from registry_cache.store.last_use import Tick
@@ -67,6 +68,15 @@ class Pins:
             raise StoreError(
                 f"{self._layout.pins} is damaged, and what was pinned would be evicted: repair or remove it"
             ) from error
+
+    def holds_tag(self, upstream: str, repository: Repository, tag: Tag) -> bool:
+        """Return whether a pin is for this tag. Raises StoreError, as ``all`` does."""
+        return any(
+            pin.upstream in (upstream, ANY_UPSTREAM)
+            and pin.image.matches_repository(str(repository))
+            and pin.image.matches_tag(str(tag))
+            for pin in self.all()
+        )
 
     def add(self, pins: list[Pin]) -> list[Pin]:
         """Keep ``pins``; return those that are new. Raises StoreError."""

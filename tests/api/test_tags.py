@@ -1,7 +1,12 @@
 """Tags follow the upstream: every pull asks it, cheaply; when it does not answer, what we have is served as stale."""
 
+from urllib.parse import urlsplit
+
 import pytest
 
+from registry_cache.oci.pattern import ImagePattern
+from registry_cache.store.layout import Layout
+from registry_cache.store.pins import Pin, Pins
 from tests.harness.content import APP, OCI_MANIFEST
 from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import make_image
@@ -67,6 +72,25 @@ def test_while_it_is_down_no_pull_of_either_worker_waits_for_the_probe(
     upstream.faults.gate.set()
     for worker in (workers.first, workers.second):
         eventually(lambda worker=worker: told(workers.send(worker, LATEST)[0].answer())[1] == "revalidated")  # type: ignore[misc]
+
+
+def test_a_pinned_image_is_pulled_after_upstream_deleted_it(
+    upstream: FakeUpstream, cache: CacheServer, puller: Puller
+) -> None:
+    image = make_image(upstream, tag="latest", layers=1)
+    for path in (LATEST, f"/v2/{APP}/blobs/{image.layers[0]}", f"/v2/{APP}/blobs/{image.config}"):
+        assert puller.get(path).status == 200
+    Pins(Layout(cache.root)).add([Pin(urlsplit(upstream.url).netloc, ImagePattern.parse(f"{APP}:latest"))])
+    upstream.faults.status = 404
+
+    answer = puller.manifest("latest")
+    assert told(answer) == (200, "stale", image.digest)
+    assert "pinned" in answer.headers["Warning"]
+    assert int(answer.headers["Age"]) >= 0
+    assert told(puller.head(LATEST)) == (200, "stale", image.digest)
+    for path in (f"manifests/{image.digest}", f"blobs/{image.layers[0]}", f"blobs/{image.config}"):
+        found = puller.get(f"/v2/{APP}/{path}")
+        assert (found.status, found.headers["X-Cache"]) == (200, "hit")
 
 
 @pytest.mark.parametrize("trouble", ["down", "500", "503", "429"])

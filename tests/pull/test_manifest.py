@@ -23,18 +23,22 @@ from registry_cache.errors import (
 )
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Reference, Repository, Tag
+from registry_cache.oci.pattern import ImagePattern
 from registry_cache.pull import manifest_fetch
 from registry_cache.pull.manifest import ManifestAnswer, ManifestPull
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.target import PullTarget
 from registry_cache.store.locks import LockFile
+from registry_cache.store.pins import ANY_UPSTREAM, Pin, Pins
 from registry_cache.upstream import transport
 from tests.harness.content import DOCKER_INDEX, OCI_MANIFEST
 from tests.harness.pull_rig import ALWAYS_ASK, SECONDS, eventually, flying, holding
 from tests.harness.store_rig import APP, HUB, LATEST, OTHER, Store, open_store
 from tests.harness.upstream import FakeUpstream
 from tests.harness.upstream_rig import connect
+
+OTHER_TAG = Tag("other")
 
 # Less than whoever has no copy waits.
 PATIENT = 0.9 * transport.ANSWER_TIMEOUT_SECONDS
@@ -53,7 +57,9 @@ class Worker:
         self.ahead = timedelta(0)
         self.registry = connect(url)
         self.flights = MachineFlights(fresh.layout)
-        self.pull = ManifestPull(fresh.records, self.flights, lambda: datetime.now(UTC) + self.ahead)
+        self.pull = ManifestPull(
+            fresh.records, self.flights, lambda: datetime.now(UTC) + self.ahead, pins=Pins(fresh.layout)
+        )
 
     def get(
         self, reference: Reference = LATEST, repository: Repository = APP, *, head: bool = False, **policy: object
@@ -136,6 +142,63 @@ def test_a_tag_that_moved_brings_the_new_manifest_at_once(upstream: FakeUpstream
     back = worker.get()
     assert (back.digest, back.data) == (old, document(1))
     assert upstream.counted_pulls == 1
+
+
+@pytest.mark.parametrize(("image", "upstream_name"), [(f"{APP}:latest", HUB), ("**:l*", ANY_UPSTREAM)])
+def test_a_pinned_tag_outlives_its_deletion(
+    upstream: FakeUpstream, worker: Worker, store: Store, image: str, upstream_name: str
+) -> None:
+    digest = publish(upstream, 1)
+    publish(upstream, 1, "other")
+    worker.get()
+    worker.get(OTHER_TAG)
+    pin = Pin(upstream_name, ImagePattern.parse(image))
+    Pins(store.layout).add([pin])
+    upstream.faults.answer(".*/manifests/.*", 404)
+
+    for head in (False, True, False):
+        answer = worker.get(head=head)
+        assert (answer.outcome, answer.digest, answer.data) == (Outcome.STALE, digest, document(1))
+        assert answer.checked_at
+        assert "is unknown to" in (answer.reason or "")
+        assert "pinned" in (answer.reason or "")
+    assert worker.get(digest).outcome is Outcome.HIT
+    with pytest.raises(ManifestUnknown):
+        worker.get(OTHER_TAG)
+    assert store.records.tags(HUB, APP) == ["latest"]
+
+    Pins(store.layout).remove([pin])
+    with pytest.raises(ManifestUnknown):
+        worker.get()
+    assert store.records.tags(HUB, APP) == []
+
+
+def test_a_pin_is_no_right_to_read(upstream: FakeUpstream, worker: Worker, store: Store) -> None:
+    publish(upstream, 1)
+    worker.get()
+    Pins(store.layout).add([Pin(HUB, ImagePattern.parse(f"{APP}:latest"))])
+    upstream.faults.status = 403
+    with pytest.raises(Denied):
+        worker.get()
+
+
+def test_with_unreadable_pins_no_tag_is_forgotten(upstream: FakeUpstream, worker: Worker, store: Store) -> None:
+    publish(upstream, 1)
+    worker.get()
+    Path(store.layout.pins).write_text("{")
+    upstream.untag(str(APP), "latest")
+    assert worker.get().outcome is Outcome.STALE
+    assert store.records.tags(HUB, APP) == ["latest"]
+
+
+def test_what_a_pinned_tag_moved_to_is_gone_as_well(upstream: FakeUpstream, worker: Worker, store: Store) -> None:
+    old = publish(upstream, 1)
+    worker.get()
+    Pins(store.layout).add([Pin(HUB, ImagePattern.parse(f"{APP}:latest"))])
+    publish(upstream, 2)
+    upstream.faults.answer("GET .*", 404)
+    answer = worker.get()
+    assert (answer.outcome, answer.digest, answer.data) == (Outcome.STALE, old, document(1))
 
 
 def test_a_deleted_tag_is_forgotten(upstream: FakeUpstream, worker: Worker, store: Store) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
+from registry_cache.oci.names import Tag
 from registry_cache.oci.pattern import ImagePattern
 from registry_cache.store import locks
 from registry_cache.store.pins import ANY_UPSTREAM, Pin, Pins
@@ -71,6 +72,23 @@ def test_what_pins_hold(shelf: Shelf) -> None:
     assert held(f"{APP}@{two}") == {(str(APP), two, None)}
     assert held(f"**@{other}", ANY_UPSTREAM) == {(str(OTHER), other, None)}
     assert held("**:*", "ghcr.io") == held(f"{APP}:3.0") == held("never/here:1") == set()
+
+
+@pytest.mark.parametrize(
+    ("image", "upstream", "holds"),
+    [
+        (f"{APP}:1.0", HUB, True),
+        (f"{APP}:1.*", HUB, True),
+        ("**:*", ANY_UPSTREAM, True),
+        (f"{APP}:1", HUB, False),
+        (f"{OTHER}:1.0", HUB, False),
+        (f"{APP}:1.0", "ghcr.io", False),
+        (f"{APP}@sha256:{'0' * 64}", HUB, False),
+    ],
+)
+def test_which_tags_are_pinned(shelf: Shelf, image: str, upstream: str, holds: bool) -> None:
+    Pins(shelf.layout).add([pin("never/here:1"), pin(image, upstream)])
+    assert Pins(shelf.layout).holds_tag(HUB, APP, Tag("1.0")) is holds
 
 
 @pytest.mark.parametrize("limits", [{"max_size": 1}, {"ttl": timedelta(days=7)}])
