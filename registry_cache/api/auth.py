@@ -61,7 +61,7 @@ class Guard:
         except TooManyLogins as error:
             raise TooManyRequests("too many logins at once; try again", retry_after=1) from error
         if not right:
-            reason = "wrong user name or password"
+            reason = login.fault or "wrong user name or password"
             self._fail(login.name, address, reason)
             raise self._refusal(reason)
         return login.name

@@ -23,9 +23,14 @@ class Login:
         return self.user[:64].decode(errors="replace")
 
     @property
-    def is_possible(self) -> bool:
-        """Whether the password can be in an htpasswd file: bcrypt has a longest one, and htpasswd takes no NUL."""
-        return len(self.password) <= LONGEST_PASSWORD and b"\0" not in self.password
+    def fault(self) -> str | None:
+        """Why no htpasswd file can have this password, whoever's it is; None where one can."""
+        if len(self.password) > LONGEST_PASSWORD:
+            return (
+                f"this password has {len(self.password)} bytes, and bcrypt would compare only the first "
+                f"{LONGEST_PASSWORD}: choose a shorter one, in the htpasswd file as well"
+            )
+        return "this password holds a NUL, which bcrypt cannot compare" if b"\0" in self.password else None
 
 
 class MalformedHeader(Exception):

@@ -70,7 +70,7 @@ class Verifier:
 
         An unknown user name takes as long as a known one.
         """
-        if not login.is_possible:
+        if login.fault:
             return False
         stored = hashes.get(login.user)
         compared = htpasswd.dummy_hash(self._dummy_hash(hashes, login.user)) if stored is None else stored

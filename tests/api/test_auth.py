@@ -153,6 +153,7 @@ def test_who_is_asked_to_log_in(guarded: Guarded) -> None:
         (error,) = answer.json()["errors"]
         assert error["code"] == "UNAUTHORIZED"
         assert f"docker login {guarded.cache.address}" in error["message"]
+    assert b"and bcrypt would compare only the first 72" in answers["a longer password"].body
     assert "login failed client=127.0.0.1 user=mallory reason=" in guarded.cache.log_text()
 
 
