@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry_cache.commands.command import Command, CommandError, add_json_argument, print_report, silence_log
-from registry_cache.config import Config, UpstreamConfig, load_config
+from registry_cache.commands.start import become_owner, start
+from registry_cache.config import Config, UpstreamConfig
 from registry_cache.config.hosts import HUB
 from registry_cache.errors import RegistryError
 from registry_cache.oci.names import Reference, Repository, Tag, split_image_name
@@ -38,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Try the configuration against the store's disk and the real upstreams; costs no counted pull."""
     silence_log()
-    config = load_config(environ, create=False)
+    config = start(arguments, environ)
+    become_owner(config.root)
     try:
         wanted = _by_upstream(config, arguments.references)
     except RegistryError as error:

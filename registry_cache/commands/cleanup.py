@@ -10,12 +10,11 @@ from registry_cache.commands.command import (
     Command,
     add_json_argument,
     add_max_time_argument,
-    become_owner,
     deadline,
     print_report,
 )
 from registry_cache.commands.progress import PassDisplay
-from registry_cache.config import load_config
+from registry_cache.commands.start import become_owner, start
 from registry_cache.upkeep.priority import step_back
 
 
@@ -32,11 +31,12 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from registry_cache.upkeep.cleanup_text import CleanupReport
     from registry_cache.wiring import bounds
 
-    config = load_config(environ, create=False)
+    config = start(arguments, environ)
+    # First, as root: the owner may not write into a file of /proc that was root's.
     step_back()
+    become_owner(config.root)
     now, in_time = datetime.now(UTC).astimezone(), deadline(arguments.max_time)
     with PassDisplay(shown=not arguments.json) as display:
-        become_owner(config.root)
         layout = Layout.find(config.root)
         result: CleanupResult | None = CleanupResult()
         if layout is not None:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import TextIO
 
 from registry_cache.config.durations import parse_duration
-from registry_cache.errors import StoreError
 from registry_cache.upkeep.report import Report, json_document, text_lines
 
 
@@ -57,26 +54,6 @@ def print_report(report: Report, *, as_json: bool, file: TextIO | None = None) -
 def silence_log() -> None:
     """Print no log lines: the command's own lines say the same."""
     logging.getLogger("registry_cache").addHandler(logging.NullHandler())
-
-
-def become_owner(root: Path) -> None:
-    """As root, continue as the user who owns the store in ``root``: that user must be able to change what we write.
-
-    Raises StoreError where we may not.
-    """
-    if os.geteuid() != 0 or not root.exists():
-        return
-    found = root.stat()
-    if found.st_uid == 0:
-        return
-    try:
-        os.setgroups([found.st_gid])
-        os.setgid(found.st_gid)
-        os.setuid(found.st_uid)
-    except OSError as error:
-        raise StoreError(
-            f"the store in {root} belongs to user {found.st_uid}, whom we may not become: run this as that user"
-        ) from error
 
 
 def add_json_argument(parser: argparse.ArgumentParser) -> None:

@@ -6,12 +6,15 @@ import argparse
 from collections.abc import Mapping
 
 from registry_cache.commands.command import Command
+from registry_cache.commands.start import heading
 from registry_cache.config import banner, load_config, show
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print every key in force and where it came from; secrets are masked. Makes no folder."""
     config = load_config(environ, create=False)
+    # What follows is YAML, and may be read as such.
+    print(f"# {heading(config)}")
     for line in show.lines(config.in_force):
         print(line)
     for warning in banner.warnings(config):

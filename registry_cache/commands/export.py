@@ -20,7 +20,8 @@ from registry_cache.commands.images import (
     wanted_platforms,
 )
 from registry_cache.commands.progress import ProgressBar
-from registry_cache.config import Config, load_config
+from registry_cache.commands.start import as_owner, start
+from registry_cache.config import Config
 from registry_cache.errors import ManifestUnknown, RegistryError, StoreError
 from registry_cache.oci.platform import Platform
 from registry_cache.upkeep.report import size
@@ -51,7 +52,9 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if not listed:
         raise CommandError(f"{arguments.file} lists no image")
     fetches = wanted is not None and not arguments.offline
-    config, began = load_config(environ, create=fetches), time.monotonic()
+    # Lines must not go where the archive goes.
+    file = sys.stderr if arguments.to == STANDARD_OUTPUT else sys.stdout
+    config, began = start(arguments, environ, create=fetches, file=file), time.monotonic()
     try:
         images, written = _export(config, fetches, listed, wanted, arguments)
     except RegistryError as error:
@@ -59,8 +62,6 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     except KeyboardInterrupt:
         raise CommandError("stopped; no archive was written", 3) from None
     report = ExportReport(arguments.to, images, written, time.monotonic() - began)
-    # Lines must not go where the archive goes.
-    file = sys.stderr if arguments.to == STANDARD_OUTPUT else sys.stdout
     return print_report(report, as_json=arguments.json, file=file)
 
 
@@ -78,7 +79,8 @@ def _export(
     from registry_cache.store.layout import Layout
     from registry_cache.store.records import Records
 
-    warm = make_warm(config) if fetches else None
+    with as_owner(config.root):
+        warm = make_warm(config) if fetches else None
     layout = Layout.find(config.root)
     if layout is None:
         raise StoreError(f"there is no store in {config.root}: registry-cache warm makes one")
@@ -89,7 +91,8 @@ def _export(
         with ProgressBar(name, shown=not arguments.json) as bar:
             return export.find(find_image(name), wanted, bar)
 
-    found = _find_all(listed, find)
+    with as_owner(config.root):
+        found = _find_all(listed, find)
     with ProgressBar(arguments.to, shown=not arguments.json) as bar:
         if arguments.to == STANDARD_OUTPUT:
             return found, export.write(found, ArchiveWriter(sys.stdout.fileno(), "standard output"), bar)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from registry_cache.commands.command import Command, CommandError, add_json_argument, print_report, silence_log
 from registry_cache.commands.progress import ProgressBar
-from registry_cache.config import Config, load_config
+from registry_cache.commands.start import become_owner, start
+from registry_cache.config import Config
 from registry_cache.errors import RegistryError
 from registry_cache.oci.image_layout import split_wanted
 
@@ -43,24 +46,28 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from registry_cache.upkeep.import_text import ImportReport
 
     silence_log()
-    config = load_config(environ, create=not arguments.dry_run)
-    began = time.monotonic()
-    kind = _kind(arguments)
+    config = start(arguments, environ, create=not arguments.dry_run)
+    began, kind = time.monotonic(), _kind(arguments)
     try:
         names = _names(config, arguments.upstream, arguments.as_)
     except RegistryError as error:
         raise CommandError(error.message) from error
-    try:
-        result, complete = _import(config, kind, names, arguments)
-    except UnknownDestination as error:
-        raise CommandError(str(error)) from error
+    # Opened before we become the store's owner, who may not look into root's folders.
+    with _open_archive(arguments.source) if kind == "archive" else contextlib.nullcontext() as archive:
+        become_owner(config.root)
+        if not archive and not os.access(arguments.source, os.R_OK | os.X_OK):
+            raise CommandError(f"user {os.geteuid()}, who owns the store, may not read {arguments.source}", 1)
+        try:
+            result, complete = _import(config, kind, archive, names, arguments)
+        except UnknownDestination as error:
+            raise CommandError(str(error)) from error
     seconds = time.monotonic() - began
     report = ImportReport(kind, arguments.source, result, seconds, arguments.dry_run, complete)
     return print_report(report, as_json=arguments.json)
 
 
 def _import(
-    config: Config, kind: SourceKind, names: ImportNames, arguments: argparse.Namespace
+    config: Config, kind: SourceKind, archive: BinaryIO | None, names: ImportNames, arguments: argparse.Namespace
 ) -> tuple[ImportResult, bool]:
     """Return what was imported, and whether the import came to its end. Raises RegistryError, UnknownDestination."""
     from registry_cache.upkeep.importer import ImportSession
@@ -68,10 +75,20 @@ def _import(
     with ProgressBar(arguments.source, shown=not arguments.json) as bar:
         session = ImportSession.open(config.root, may_link=not arguments.copy, dry_run=arguments.dry_run, progress=bar)
         try:
-            _run(kind, arguments.source, session, names)
+            _run(kind, arguments.source, archive, session, names)
         except KeyboardInterrupt:
             return session.result, False
     return session.result, True
+
+
+def _open_archive(place: str) -> BinaryIO:
+    """Return what to read the archive from, which is the caller's to close. Raises StoreError."""
+    from registry_cache.store.interchange.layout_source import reading_source
+
+    if place == STANDARD_INPUT:
+        return sys.stdin.buffer
+    with reading_source(place):
+        return open(place, "rb")
 
 
 def _names(config: Config, upstream: str | None, wanted: str | None) -> ImportNames:
@@ -119,20 +136,18 @@ def _kind(arguments: argparse.Namespace) -> SourceKind:
     )
 
 
-def _run(kind: SourceKind, place: str, session: ImportSession, names: ImportNames) -> None:
+def _run(kind: SourceKind, place: str, archive: BinaryIO | None, session: ImportSession, names: ImportNames) -> None:
     from registry_cache.store.interchange.distribution import DistributionFolder
-    from registry_cache.store.interchange.layout_source import LayoutArchive, LayoutFolder, reading_source
+    from registry_cache.store.interchange.layout_source import LayoutArchive, LayoutFolder
     from registry_cache.upkeep.import_distribution import import_distribution
     from registry_cache.upkeep.import_layout import import_layout
 
     now, path, problem = datetime.now(UTC), Path(place), session.result.problem
     if kind == "layout":
         import_layout(session, LayoutFolder(path), names, now)
-    elif place == STANDARD_INPUT:
-        import_layout(session, LayoutArchive(sys.stdin.buffer, "standard input", problem), names, now)
-    elif kind == "archive":
-        with reading_source(place), path.open("rb") as file:
-            import_layout(session, LayoutArchive(file, place, problem), names, now)
+    elif archive:
+        name = "standard input" if place == STANDARD_INPUT else place
+        import_layout(session, LayoutArchive(archive, name, problem), names, now)
     elif found := DistributionFolder.find(path, problem):
         import_distribution(session, found, place, names.upstream)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry_cache.api.cors import has_cors
 from registry_cache.commands.command import Command, CommandError
-from registry_cache.config import Config, load_config
+from registry_cache.commands.start import start
+from registry_cache.config import Config
 
 if TYPE_CHECKING:
     from registry_cache.deployment.nginx import Site
@@ -34,7 +36,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print nginx' configuration for this cache, or replace a file by it; makes no folder."""
     from registry_cache.deployment import nginx
 
-    config = load_config(environ, create=False)
+    config = start(arguments, environ, file=sys.stderr)
     try:
         text = nginx.render(_site(config, arguments))
     except nginx.NginxValueError as error:

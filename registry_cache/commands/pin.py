@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from registry_cache.commands.command import Command, CommandError, add_json_argument, become_owner, print_report
-from registry_cache.config import load_config
+from registry_cache.commands.command import Command, CommandError, add_json_argument, print_report
+from registry_cache.commands.start import become_owner, become_owner_if_allowed, start
 from registry_cache.errors import RegistryError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _change(
     from registry_cache.store.pins import Pins
     from registry_cache.wiring import upstreams
 
-    config = load_config(environ, create=True)
+    config = start(arguments, environ, create=True)
     known, now = upstreams(config), time.time()
     try:
         named = [pin_of(known, image, now) for image in arguments.images]
@@ -63,7 +63,9 @@ def pins(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print every pin and how many images it holds now; makes no folder."""
     from registry_cache.upkeep.pins_text import read_pins
 
-    return print_report(read_pins(load_config(environ, create=False).root), as_json=arguments.json)
+    config = start(arguments, environ)
+    become_owner_if_allowed(config.root)
+    return print_report(read_pins(config.root), as_json=arguments.json)
 
 
 PIN = Command("pin", "keep images from eviction", pin, add_arguments)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from registry_cache.commands.command import Command, add_json_argument, print_report
-from registry_cache.config import load_config
+from registry_cache.commands.start import become_owner_if_allowed, start
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
@@ -17,7 +17,8 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from registry_cache.upkeep.status_text import read_status
     from registry_cache.wiring import shared_health
 
-    config = load_config(environ, create=False)
+    config = start(arguments, environ)
+    become_owner_if_allowed(config.root)
     layout = Layout(config.root)
     known = []
     for each in config.upstreams:

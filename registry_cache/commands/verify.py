@@ -10,13 +10,12 @@ from registry_cache.commands.command import (
     Command,
     add_json_argument,
     add_max_time_argument,
-    become_owner,
     deadline,
     print_report,
     silence_log,
 )
 from registry_cache.commands.progress import PassDisplay
-from registry_cache.config import load_config
+from registry_cache.commands.start import become_owner, start
 from registry_cache.config.sizes import parse_size
 from registry_cache.policy.share import Share
 
@@ -45,12 +44,12 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from registry_cache.upkeep.verify_text import VerifyReport
 
     silence_log()
-    config = load_config(environ, create=False)
+    config = start(arguments, environ)
+    become_owner(config.root)
     # The local day, as cron counts days: two runs a day apart must never share one.
     now, in_time = datetime.now(UTC).astimezone(), deadline(arguments.max_time)
     task = VerifyTask(now.timestamp(), now.toordinal(), arguments.share, arguments.rate, arguments.repair)
     with PassDisplay(shown=not arguments.json) as display:
-        become_owner(config.root)
         layout = Layout.find(config.root)
         result = Verify(layout, task, in_time, display.progress).run() if layout else VerifyResult()
     return print_report(VerifyReport(task, result), as_json=arguments.json)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from registry_cache.commands.command import Command, add_json_argument, become_owner, print_report, silence_log
+from registry_cache.commands.command import Command, add_json_argument, print_report, silence_log
 from registry_cache.commands.images import (
     add_image_arguments,
     image_finder,
@@ -18,7 +18,7 @@ from registry_cache.commands.images import (
     wanted_platforms,
 )
 from registry_cache.commands.progress import ProgressBar
-from registry_cache.config import load_config
+from registry_cache.commands.start import become_owner, start
 from registry_cache.errors import RegistryError
 from registry_cache.oci.platform import this_machine
 from registry_cache.upkeep.report import size
@@ -36,7 +36,8 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Pull images into the cache, one after the other; safe beside a running server, and never a second download."""
     silence_log()
     listed, wanted = listed_images(arguments), wanted_platforms(arguments)
-    config, report = load_config(environ), WarmReport(len(listed), prints_lines=not arguments.json)
+    config = start(arguments, environ, create=True)
+    report = WarmReport(len(listed), prints_lines=not arguments.json)
     try:
         become_owner(config.root)
         find_image, warm = image_finder(config), make_warm(config)

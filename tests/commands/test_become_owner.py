@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from registry_cache.commands.command import become_owner
+from registry_cache.commands.start import as_owner, become_owner
 from registry_cache.errors import StoreError
 from registry_cache.store.layout import Layout
+from tests.harness.import_rig import layout_files, tar_of
 from tests.harness.programs import PROGRAM, run, short_folder
 
 OWNER = 54321  # nobody's on this machine
@@ -30,15 +31,24 @@ def typed(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.needs_root
-@pytest.mark.parametrize("arguments", [("cleanup",), ("verify", "--repair"), ("pin", "library/app:1")])
-def test_what_root_types_belongs_to_the_stores_owner(root: Path, arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [("cleanup",), ("verify", "--repair"), ("pin", "library/app:1"), ("status",), ("pins",), ("import", "ARCHIVE")],
+)
+def test_what_root_types_belongs_to_the_stores_owner(root: Path, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     Layout.open(root)
     for path in (root, *root.rglob("*")):
         os.chown(path, OWNER, OWNER)
 
-    done = typed(root, *arguments)
+    # In a folder that only root may look into.
+    archive = tmp_path / "archive.tar"
+    archive.write_bytes(tar_of(layout_files([])))
+    tmp_path.chmod(0o700)
+
+    done = typed(root, *(str(archive) if word == "ARCHIVE" else word for word in arguments))
 
     assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"configuration: built-in defaults and the environment; store: {root}\n")
     assert {(path.stat().st_uid, path.stat().st_gid) for path in (root, *root.rglob("*"))} == {(OWNER, OWNER)}
     written = {"cleanup": "ledger", "pin": "pins.json"}.get(arguments[0], ".")
     assert (root / written).exists()
@@ -64,3 +74,18 @@ def test_nobody_else_becomes_anybody(root: Path, monkeypatch: pytest.MonkeyPatch
     become_owner(root)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     become_owner(root)
+
+
+@pytest.mark.needs_root
+def test_an_export_writes_where_only_root_may(root: Path, tmp_path: Path) -> None:
+    Layout.open(root)
+    for path in (root, *root.rglob("*")):
+        os.chown(path, OWNER, OWNER)
+    tmp_path.chmod(0o700)
+
+    with as_owner(root):
+        assert os.geteuid() == OWNER
+        (root / "new").touch()
+    (tmp_path / "archive").touch()
+
+    assert ((root / "new").stat().st_uid, (tmp_path / "archive").stat().st_uid) == (OWNER, 0)

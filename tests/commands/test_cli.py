@@ -36,12 +36,15 @@ def bad(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_config_prints_what_is_in_force(good: str, before: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_config_prints_what_is_in_force(
+    good: str, before: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     status = cli.main(["--config", good, "config"] if before else ["config", "--config", good])
 
     printed = capsys.readouterr().out
     lines = printed.splitlines()
     assert status == 0
+    assert lines.pop(0) == f"# configuration: {good} and the environment; store: {tmp_path / 'store'}"
     assert lines[0].split() == ["version:", "0.1", "#", "default"]
     assert ["proxy.password:", "********", "#", good] in [line.split() for line in lines]
     assert lines[-1] == "# understood but without effect here: redis"

@@ -15,6 +15,7 @@ from tests.harness.cleanup_rig import snapshot
 from tests.harness.content import Content
 from tests.harness.images import make_image
 from tests.harness.import_rig import OldRegistry, layout_files, packed, tar_of, write_folder
+from tests.harness.programs import without_heading
 
 
 class Run(Protocol):
@@ -32,7 +33,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(root: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     def run(*arguments: object) -> tuple[int, str, str]:
         status = main(["import", *map(str, arguments)])
-        return status, *capsys.readouterr()
+        out, err = capsys.readouterr()
+        return status, without_heading(out), err
 
     return run
 

@@ -1,6 +1,7 @@
 """Run real programs without the proxies, home folder and logins of whoever runs the tests. Every wait is bounded."""
 
 import os
+import re
 import select
 import signal
 import socket
@@ -23,6 +24,10 @@ STOP_SECONDS = 45.0  # from SIGTERM to the exit of a daemon
 NO_WAY_OUT = "http://127.0.0.1:9"
 
 
+# The first line of what a command of ours tells a person.
+HEADING = re.compile(r"\A(?:# )?configuration: .+; store: .+\r?\n")
+
+
 def environment(home: Path, **more: str) -> dict[str, str]:
     """The environment of a client: no proxy that works, and a home folder of its own."""
     (home / "tmp").mkdir(parents=True, exist_ok=True)
@@ -40,6 +45,11 @@ def run(
     """
     more = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | more
     return subprocess.run(command, env=env, timeout=seconds, check=False, **more)
+
+
+def without_heading(text: str) -> str:
+    """What a command of ours printed, without its first line, which says which configuration and which store."""
+    return HEADING.sub("", text)
 
 
 def succeed(

@@ -104,8 +104,22 @@ class CacheServer:
             )
 
     def run(self, *arguments: str, seconds: float = 90.0) -> subprocess.CompletedProcess[str]:
-        """Run `registry-cache …` with this server's configuration until it exits."""
-        return programs.run([PROGRAM, *arguments], self._environment, seconds)
+        """Run `registry-cache …` with this server's configuration until it exits.
+
+        The line that says which configuration and store it works with is compared here, and left out of its output.
+        """
+        done = programs.run([PROGRAM, *arguments], self._environment, seconds)
+        out, err = map(programs.without_heading, (done.stdout, done.stderr))
+        headings = done.stdout.removesuffix(out) + done.stderr.removesuffix(err)
+        if done.returncode != 2:
+            assert headings.removeprefix("# ") == ("" if "--json" in arguments else self._heading())
+        return subprocess.CompletedProcess(done.args, done.returncode, out, err)
+
+    def _heading(self) -> str:
+        overrides = any(name.startswith("REGISTRY_") for name in self._environment.keys() - {"REGISTRY_CACHE_CONFIG"})
+        environment = " and the environment" if overrides else ""
+        root = yaml.safe_load(self.config_file.read_text())["storage"]["filesystem"]["rootdirectory"]
+        return f"configuration: {self.config_file}{environment}; store: {root}\n"
 
     def run_on_terminal(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `registry-cache …` on a terminal, which receives standard output and standard error."""

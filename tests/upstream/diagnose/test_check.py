@@ -102,8 +102,8 @@ def test_all_is_well(upstream: FakeUpstream, check: Run) -> None:
 
 def test_the_store_is_tried_too(check: Run) -> None:
     done = check()
-    assert done.out.splitlines()[0].startswith("store (")
-    assert [line.split(":")[0].split()[-1] for line in done.out.splitlines()[1:6]] == [
+    assert done.out.splitlines()[1].startswith("store (")
+    assert [line.split(":")[0].split()[-1] for line in done.out.splitlines()[2:7]] == [
         "folder", "room", "links", "attributes", "locks",
     ]  # fmt: skip
 

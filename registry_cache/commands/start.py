@@ -1,0 +1,100 @@
+"""How a verb starts: it loads the configuration, says which one and which store, and becomes the store's owner."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import pwd
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TextIO
+
+from registry_cache.config import Config, load_config
+from registry_cache.errors import StoreError
+from registry_cache.upkeep.report import printable
+
+
+def start(
+    arguments: argparse.Namespace, environ: Mapping[str, str], *, create: bool = False, file: TextIO | None = None
+) -> Config:
+    """Load the configuration and say which one it is, in a line on ``file`` or else standard output.
+
+    ``--json`` prints nothing beside its document. For ``create`` see load_config. Raises ConfigError.
+    """
+    config = load_config(environ, create=create)
+    if not getattr(arguments, "json", False):
+        print(printable(heading(config)), file=file or sys.stdout, flush=True)
+    return config
+
+
+def heading(config: Config) -> str:
+    """Return the line that says which configuration and which store a command works with."""
+    origins = config.origins.values()
+    environment = " and the environment" if any("REGISTRY_" in origin for origin in origins) else ""
+    return f"configuration: {config.source}{environment}; store: {config.root}"
+
+
+def become_owner(root: Path) -> None:
+    """As root, continue as the user who owns the store in ``root``: that user must be able to change what we write.
+
+    Raises StoreError where we may not.
+    """
+    owner = _owner(root)
+    if owner is None:
+        return
+    with _refusals(root, owner):
+        os.setgroups([owner.st_gid])
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
+    # A credential helper looks for its files at home, and may not look at root's.
+    with contextlib.suppress(KeyError):
+        os.environ["HOME"] = pwd.getpwuid(owner.st_uid).pw_dir
+
+
+def become_owner_if_allowed(root: Path) -> None:
+    """As ``become_owner``, for a verb that only reads: where root may become nobody else, it may still read."""
+    with contextlib.suppress(StoreError):
+        become_owner(root)
+
+
+@contextlib.contextmanager
+def as_owner(root: Path) -> Iterator[None]:
+    """As root, be the store's owner inside, and root again afterwards, who may write where the owner may not.
+
+    Raises StoreError where we may not.
+    """
+    owner = _owner(root)
+    if owner is None:
+        yield
+        return
+    group, groups = os.getegid(), os.getgroups()
+    with _refusals(root, owner):
+        os.setgroups([owner.st_gid])
+        os.setegid(owner.st_gid)
+        os.seteuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
+        os.setgroups(groups)
+
+
+def _owner(root: Path) -> os.stat_result | None:
+    """Return what stat says of ``root``, if we are root and it is somebody else's; else None."""
+    if os.geteuid() != 0 or not root.exists():
+        return None
+    found = root.stat()
+    return found if found.st_uid != 0 else None
+
+
+@contextlib.contextmanager
+def _refusals(root: Path, owner: os.stat_result) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"the store in {root} belongs to user {owner.st_uid}, whom we may not become: run this as that user"
+        ) from error
