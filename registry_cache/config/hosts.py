@@ -10,11 +10,15 @@ HUB = "docker.io"
 HUB_URL = "https://registry-1.docker.io"
 # The names that people use for Docker Hub. Only registry-1 serves the v2 API under its own name.
 HUB_HOSTS = (HUB, "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com")
+# Docker's web site and login server: people paste them, and none is a registry.
+_HUB_PAGES = ("hub.docker.com", "www.docker.com", "docker.com", "auth.docker.io", "login.docker.com")
 DEFAULT_PORTS = {"http": 80, "https": 443}
 # The longest name a domain may have; with its port it still fits a directory's name.
 LONGEST_HOST = 240
 
-_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+# With underscores, which no domain has but the names of compose services do. None begins with one: such names of
+# folders are the store's own.
+_LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"((?:{_LABEL})(?:\.{_LABEL})*|\[[0-9a-f:.]{{2,45}}\])(?::([0-9]{{1,5}}))?")
 _HOST_REMEDY = "write host or host:port, such as ghcr.io or registry.example.com:5000"
 
@@ -29,13 +33,21 @@ class Remote:
 
 def parse_host(text: str) -> str:
     """``host[:port]`` in lower case, valid as a directory's name; Docker Hub's hosts become ``docker.io``."""
+    host = parse_alias(text)
+    return HUB if host in HUB_HOSTS else host
+
+
+def parse_alias(text: str) -> str:
+    """``host[:port]`` in lower case, as it is written; without the port where it is the one that Docker Hub has."""
     host = text.lower()
     match = _HOST.fullmatch(host)
     if match is None or len(match[1]) > LONGEST_HOST:
         raise InvalidValue(f"{text[:80]!r} is no host name", _HOST_REMEDY)
     if match[2] is not None and not 0 < int(match[2]) < 65536:
         raise InvalidValue(f"port {match[2]} is out of range", "write a port from 1 to 65535")
-    return HUB if host in HUB_HOSTS else host
+    if match[1] in _HUB_PAGES:
+        raise InvalidValue(f"{host} is no registry", f"write {HUB} for Docker Hub; its registry is {HUB_URL}")
+    return match[1] if match[1] in HUB_HOSTS and match[2] in ("443", "80") else host
 
 
 def parse_remote(text: str) -> Remote:
@@ -52,6 +64,8 @@ def parse_remote(text: str) -> Remote:
     if port is not None and port != DEFAULT_PORTS[parts.scheme]:
         host = f"{host}:{port}"
     name = parse_host(host)
+    if name == HUB and path:
+        raise InvalidValue(f"{HUB} has nothing below {path[:80]}", f"write {HUB_URL}; names bring library/ themselves")
     return Remote(HUB, HUB_URL) if name == HUB else Remote(name, f"{parts.scheme}://{name}{path}")
 
 

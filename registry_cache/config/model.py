@@ -101,7 +101,7 @@ class UpstreamConfig:
 
     name: str
     remote: Remote = setting("remoteurl", values.remote)
-    aliases: tuple[str, ...] = list_setting("aliases", values.host)
+    aliases: tuple[str, ...] = list_setting("aliases", values.alias)
     """All other names, those of Docker Hub included."""
     username: str | None = setting("username", values.line)
     password: Secret | None = setting("password", values.secret)

@@ -25,7 +25,8 @@ def upstream_config(given: Given, name: str | None, environ: Mapping[str, str]) 
     upstream = given.read(UpstreamConfig, name=name or given.value("remoteurl").name, credential_server="")
     upstream = _with_credentials(given, upstream, environ)
     _check_files(given, upstream)
-    hub = HUB_HOSTS if upstream.name == HUB else ()
+    # Whoever stands in for Docker Hub does so under each of its names: clients differ in which one they write.
+    hub = HUB_HOSTS if {*HUB_HOSTS} & {upstream.name, *upstream.aliases} else ()
     aliases = tuple(alias for alias in dict.fromkeys((*hub, *upstream.aliases)) if alias != upstream.name)
     server = HUB_CREDENTIAL_SERVER if upstream.remote.name == HUB else upstream.remote.name
     return replace(upstream, aliases=aliases, credential_server=server)

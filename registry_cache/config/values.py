@@ -122,6 +122,10 @@ def host(raw: Raw) -> str:
     return hosts.parse_host(line(raw))
 
 
+def alias(raw: Raw) -> str:
+    return hosts.parse_alias(line(raw))
+
+
 def remote(raw: Raw) -> hosts.Remote:
     return hosts.parse_remote(line(raw))
 

@@ -21,6 +21,10 @@ from registry_cache.config.problems import InvalidValue
         ("registry-1.docker.io", HUB),
         ("registry.hub.docker.com", HUB),
         ("Registry-1.Docker.io", HUB),
+        ("registry-1.docker.io:443", HUB),
+        ("index.docker.io:5000", "index.docker.io:5000"),
+        ("hub_mirror:5000", "hub_mirror:5000"),
+        ("my_reg.my_net", "my_reg.my_net"),
     ],
 )
 def test_names(text: str, expected: str) -> None:
@@ -29,7 +33,7 @@ def test_names(text: str, expected: str) -> None:
 
 NO_NAMES = [
     "", ".", "..", "_tags", "a/b", "a b", "-a", "a-", "a..b", "a:", ":5000", "a:0", "a:65536", "https://a", "é.io",
-    "a\n",
+    "a\n", "_a", "a_", "a._b", "hub.docker.com", "HUB.docker.com:443", "auth.docker.io", "docker.com",
 ]  # fmt: skip
 
 
@@ -45,6 +49,7 @@ def test_no_names(text: str) -> None:
         ("https://registry-1.docker.io", Remote(HUB, HUB_URL)),
         ("https://index.docker.io/", Remote(HUB, HUB_URL)),
         ("http://docker.io:80", Remote(HUB, HUB_URL)),
+        ("http://hub_mirror:5000", Remote("hub_mirror:5000", "http://hub_mirror:5000")),
         ("https://ghcr.io/", Remote("ghcr.io", "https://ghcr.io")),
         ("https://GHCR.io:443", Remote("ghcr.io", "https://ghcr.io")),
         ("http://127.0.0.1:5001", Remote("127.0.0.1:5001", "http://127.0.0.1:5001")),
@@ -69,7 +74,11 @@ def test_remotes(text: str, expected: Remote) -> None:
         ("https://someone:hunter2@a.example", "credentials"),
         ("https://a.example/v2/", "version"),
         ("https://a.example/?q", "query"),
-        ("https://a_b.example", "no host name"),
+        ("https://_b.example", "no host name"),
+        ("https://hub.docker.com", "no registry"),
+        ("https://hub.docker.com/r/library", "no registry"),
+        ("https://registry-1.docker.io/library", "nothing below /library"),
+        ("https://docker.io/library/", "nothing below /library"),
     ],
 )
 def test_no_remotes(text: str, what: str) -> None:

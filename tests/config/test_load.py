@@ -471,6 +471,15 @@ def test_a_file_that_cannot_be_read(name: str) -> None:
     assert [problem.path for problem in caught.value.problems] == ["REGISTRY_CACHE_CONFIG"]
 
 
+@pytest.mark.parametrize("alias", ["docker.io", "index.docker.io", "registry-1.docker.io:443"])
+def test_who_stands_in_for_docker_hub_does_so_by_each_of_its_names(loader: Loader, alias: str) -> None:
+    config = loader.load(f"proxy: {{remoteurl: 'http://hub_mirror:5000', aliases: [{alias}]}}")
+    assert config.default_upstream.name == "hub_mirror:5000"
+    assert set(config.default_upstream.aliases) == {
+        *("docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com")
+    }
+
+
 def test_a_bomb_of_aliases_is_no_trouble(loader: Loader) -> None:
     levels = "".join(f"    a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60))
 
