@@ -44,6 +44,7 @@ from registry_cache.store.pins import Pins
 from registry_cache.store.record_format import TagRecord
 from registry_cache.store.records import Records, StoredManifest
 from registry_cache.upstream.deadline import run_with_timeout
+from registry_cache.upstream.questions import manifest_subject
 
 _log = Log(__name__)
 
@@ -130,7 +131,7 @@ class ManifestPull:
         raises.
         """
         upstream, timeout = target.upstream, target.tags.timeout_seconds
-        outage = upstream.health.outage()
+        outage = upstream.health.outage(manifest_subject(target.repository, tag))
         if outage:
             if outage.retry_after is None:
                 self._flights.start(_key(target, tag), lambda: self._ask_in_background(target, tag), TAG_NOTE)

@@ -13,6 +13,15 @@ from registry_cache.errors import UpstreamError, UpstreamTimeout, UpstreamUnavai
 _NOISE = re.compile(r"<[^>]*>|0x[0-9a-f]+|HTTPS?ConnectionPool\([^)]*\):? ?|\(Caused by |with url: \S+")
 _MAX_CAUSE_LENGTH = 200
 
+_UNREACHABLE = (
+    requests.ConnectTimeout,
+    requests.exceptions.SSLError,
+    requests.exceptions.ProxyError,
+    urllib3.exceptions.NewConnectionError,
+    urllib3.exceptions.ConnectTimeoutError,
+    urllib3.exceptions.SSLError,
+)
+
 
 class translate_http_errors:
     """Raise UpstreamTimeout, UpstreamUnavailable or UpstreamError instead of the HTTP library's exceptions inside.
@@ -45,6 +54,18 @@ class translate_http_errors:
             case ValueError():
                 # requests parses the address of a redirect even when told not to follow it.
                 raise UpstreamError(f"{upstream} sent what makes no sense while we {what}: {_cause(error)}") from error
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Return whether ``error`` came about because no connection could be made, whatever was asked for."""
+    seen: list[BaseException] = [error]
+    while not isinstance(seen[-1], _UNREACHABLE):
+        found = (getattr(seen[-1], "reason", None), seen[-1].__cause__, seen[-1].__context__)
+        inner = next((each for each in found if isinstance(each, BaseException) and each not in seen), None)
+        if inner is None:
+            return False
+        seen.append(inner)
+    return True
 
 
 def _cause(error: BaseException) -> str:

@@ -16,7 +16,11 @@ from registry_cache.errors import RegistryError, TooManyRequests, UpstreamDown, 
 from registry_cache.runtime.log import Log
 from registry_cache.upstream.breaker import Breaker, Outage
 from registry_cache.upstream.limits import Limits, read_limits, refused
+from registry_cache.upstream.name_breakers import NameBreakers, Subject
 from registry_cache.upstream.refusal import retry_after
+
+# Names alone that fail are reported as an outage once nothing was answered for so long.
+DOWN_AFTER_SECONDS = 1.0
 
 _log = Log(__name__)
 
@@ -60,33 +64,39 @@ class Health:
         self._name = name
         self._shared = shared
         self._clock = clock
+        # Connections that cannot be made say something about the registry; a 5xx or silence says it about a name.
+        self._connections = Breaker(time.monotonic, failures=3)
+        self._names = NameBreakers(time.monotonic, failures=3)
         # Requests that have a copy wait only briefly, so a slow upstream fails them where it serves the others. Each
-        # kind of waiting has its own breaker; this second one stops nobody from asking, only from waiting.
-        self._answers = Breaker(time.monotonic, failures=3)
+        # kind of waiting has its own breaker; this one stops nobody from asking, only from waiting.
         self._timely_answers = Breaker(time.monotonic, failures=2)
         self._is_down = False
+        self._answered_at = 0.0
         self._warned_low = False
 
-    def admit(self, *, counted: bool, has_copy: bool) -> None:
+    def admit(self, *, counted: bool, has_copy: bool, about: Subject | None = None) -> None:
         """Return where a request may be made. Raises TooManyRequests, UpstreamDown at once where it may not.
 
-        ``counted``: upstream counts it as a pull. ``has_copy``: there is something to serve instead.
+        ``counted``: upstream counts it as a pull. ``has_copy``: there is something to serve instead. ``about``: what is
+        asked for.
         """
         now = self._clock()
         limits = self._shared.limits()
         until = limits.blocked_until(counted=counted)
         if until > now:
             raise self._limited(limits, until - now, has_copy=has_copy)
-        outage = self._answers.admit()
+        outage = self._name_outage(about)
+        if outage is None or outage.wait == 0:
+            outage = self._connections.admit() or (self._names.admit(about) if about else None)
         if outage:
             raise self._down(outage, outage.wait)
 
-    def outage(self) -> UpstreamDown | None:
+    def outage(self, about: Subject | None = None) -> UpstreamDown | None:
         """Return why a request that has a copy should not wait for upstream; None where an answer may come in time.
 
         With a ``retry_after``, upstream must not be asked either.
         """
-        outage = self._answers.outage()
+        outage = self._connections.outage() or self._name_outage(about)
         if outage and outage.wait > 0:
             return self._down(outage, outage.wait)
         outage = outage or self._timely_answers.outage()
@@ -100,20 +110,28 @@ class Health:
         """A request that has a copy waited in vain."""
         self._timely_answers.record_failure(error.message)
 
-    def record_answer(self) -> None:
+    def record_answer(self, about: Subject | None = None) -> None:
         """Upstream answered, whatever it said."""
-        self._answers.record_success()
+        self._connections.record_success()
+        if about:
+            self._names.record_answer(about)
+        self._answered_at = self._clock()
         # The worker that noted the outage may have died since.
         if self._is_down or self._shared.is_down():
             self._is_down = False
             _log.info("upstream answers again", upstream=self._name)
             self._shared.put_down(None, "")
 
-    def record_failure(self, error: UpstreamError) -> None:
-        """Upstream did not answer, or answered 5xx."""
-        self._answers.record_failure(error.message)
-        outage = self._answers.outage()
-        if outage and not self._is_down:
+    def record_failure(self, error: UpstreamError, about: Subject | None = None) -> None:
+        """Upstream did not answer, or answered 5xx: for one name, or None where no connection could be made."""
+        if about is None:
+            self._connections.record_failure(error.message)
+        else:
+            self._connections.record_success()
+            self._names.record_failure(error.message, about)
+        outage = self._connections.outage() or self._name_outage(about)
+        is_answering = about is not None and self._clock() - self._answered_at < DOWN_AFTER_SECONDS
+        if outage and not self._is_down and not is_answering:
             self._is_down = True
             _log.error("upstream is down", upstream=self._name, cause=error)
             self._shared.put_down(self._clock() - outage.since, error.message)
@@ -137,6 +155,9 @@ class Health:
         limits = self._shared.limits()
         wait = limits.blocked_until(counted=True) - self._clock()
         return self._limited(limits, max(1.0, wait), has_copy=has_copy)
+
+    def _name_outage(self, about: Subject | None) -> Outage | None:
+        return self._names.outage(about) if about else None
 
     def _update(self, change: Callable[[Limits, float], Limits]) -> None:
         limits = self._shared.update_limits(lambda known: change(known, self._clock()))

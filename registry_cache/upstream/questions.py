@@ -10,6 +10,7 @@ from registry_cache.errors import BlobUnknown, ManifestUnknown, NameUnknown, Not
 from registry_cache.oci import media_types
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Reference, Repository, Tag
+from registry_cache.upstream.name_breakers import Subject
 
 # A registry that does not support HEAD says nothing by these; only a GET tells.
 _HEAD_UNSUPPORTED = (405, 501)
@@ -40,6 +41,15 @@ class Question:
     has_copy: bool = False
     timeout_seconds: float | None = None
     is_retry: bool = False
+
+    @property
+    def subject(self) -> Subject:
+        return Subject(str(self.repository), self.path)
+
+
+def manifest_subject(repository: Repository, reference: Reference) -> Subject:
+    """Return what questions about a manifest are about."""
+    return Subject(str(repository), f"{repository}/manifests/{reference}")
 
 
 def about_manifest(

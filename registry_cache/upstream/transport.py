@@ -23,6 +23,7 @@ from registry_cache.runtime import metrics
 from registry_cache.upstream.account import is_account
 from registry_cache.upstream.auth import Authenticator
 from registry_cache.upstream.deadline import run_with_timeout
+from registry_cache.upstream.errors import is_unreachable
 from registry_cache.upstream.health import Health
 from registry_cache.upstream.origin import Origin, origin
 from registry_cache.upstream.questions import Question
@@ -50,7 +51,7 @@ class Transport:
     def ask(self, question: Question) -> requests.Response:
         """Return a response that answers ``question``, its body unread: close it. Raise what any other means."""
         if not question.is_retry:
-            self.health.admit(counted=question.counted, has_copy=question.has_copy)
+            self.health.admit(counted=question.counted, has_copy=question.has_copy, about=question.subject)
         was_redirected = threading.Event()
         seconds = ANSWER_TIMEOUT_SECONDS if question.timeout_seconds is None else question.timeout_seconds
         began, status = time.monotonic(), None
@@ -151,6 +152,6 @@ class Transport:
             error, UpstreamElsewhere
         )
         if not is_silent:
-            self.health.record_answer()
+            self.health.record_answer(question.subject)
         elif isinstance(error, UpstreamError) and not question.is_retry and question.missing is not NameUnknown:
-            self.health.record_failure(error)
+            self.health.record_failure(error, None if is_unreachable(error) else question.subject)

@@ -363,3 +363,15 @@ class Nobody:
 
     def on_restart(self) -> None:
         pass
+
+
+@pytest.mark.parametrize("name", ["poison", "poison{0}", "poison{0}/app{0}"])
+def test_names_that_fail_keep_nobody_from_others(story: Story, name: str) -> None:
+    for number in range(6):
+        make_image(story.upstream, f"good/app{number}", tag="1", seed=number)
+    story.upstream.faults.answer("/poison", 500)
+    for number in range(30):
+        answer = story.puller.get(f"/v2/{story.name}/{name.format(number)}/manifests/{number}")
+        assert answer.status == 503
+    goods = [story.puller.get(f"/v2/{story.name}/good/app{number}/manifests/1").status for number in range(6)]
+    assert goods == [200] * 6

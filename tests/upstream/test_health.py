@@ -16,10 +16,14 @@ from registry_cache.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from registry_cache.oci.names import Tag
 from registry_cache.upstream import health
 from registry_cache.upstream.breaker import Breaker
+from registry_cache.upstream.errors import is_unreachable
 from registry_cache.upstream.health import Health, PrivateHealth
 from registry_cache.upstream.limits import Limits
+from registry_cache.upstream.name_breakers import NameBreakers
+from registry_cache.upstream.questions import manifest_subject
 from tests.harness.pull_rig import Clock
 from tests.harness.store_rig import APP, LATEST
 from tests.harness.upstream import FakeUpstream
@@ -45,6 +49,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The only time there is."""
     clock = Clock()
     monkeypatch.setattr(health, "Breaker", lambda _, failures: Breaker(clock, failures))
+    monkeypatch.setattr(health, "NameBreakers", lambda _, failures: NameBreakers(clock, failures))
     return clock
 
 
@@ -114,6 +119,44 @@ def test_an_answer_in_time_is_waited_for_again(worker: Health) -> None:
     assert not waits(worker)
     worker.record_timely_answer()
     assert waits(worker)
+
+
+def test_what_fails_for_one_name_stops_neither_others_nor_connections(worker: Health, board: Board) -> None:
+    bad, good = manifest_subject(APP, LATEST), manifest_subject(APP, Tag.parse("good"))
+    worker.record_answer(good)
+    for _ in range(9):
+        worker.record_failure(REFUSED, bad)
+    assert worker.outage(bad) is not None
+    assert worker.outage(good) is None
+    worker.admit(counted=False, has_copy=False, about=good)
+    with pytest.raises(UpstreamUnavailable, match="has been failing"):
+        worker.admit(counted=False, has_copy=False, about=bad)
+    # Something was answered a moment ago, so the registry is not reported as down.
+    assert board.down == []
+
+
+def test_a_registry_that_answers_nothing_is_reported_as_down(worker: Health, board: Board, clock: Clock) -> None:
+    clock.pause(health.DOWN_AFTER_SECONDS)
+    for _ in range(3):
+        worker.record_failure(REFUSED, manifest_subject(APP, LATEST))
+    assert board.down == [(clock.now, "connection refused")]
+
+
+@pytest.mark.parametrize(
+    ("outage", "expected"),
+    [("stop", True), ("status", False), ("drop", False)],
+)
+def test_which_failures_say_that_the_registry_cannot_be_reached(
+    upstream: FakeUpstream, outage: str, expected: bool
+) -> None:
+    registry = connect(upstream.url)
+    if outage == "stop":
+        upstream.stop()
+    else:
+        setattr(upstream.faults, outage, {"status": 500, "drop": "/v2/"}[outage])
+    with pytest.raises(UpstreamUnavailable) as raised:
+        registry.head_manifest(APP, LATEST)
+    assert is_unreachable(raised.value) is expected
 
 
 def test_the_outlook_tells_whether_upstream_may_be_asked(worker: Health, clock: Clock) -> None:

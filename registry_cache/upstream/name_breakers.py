@@ -1,0 +1,105 @@
+"""Breakers of single names and of repositories: what fails for some of them must not stop questions about others.
+
+A client chooses the names that are asked for, and a registry may answer 5xx to some of them for ever. So a name that
+fails again and again is refused alone; its repository is refused once several of its names fail and none is answered.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from cachetools import LRUCache
+
+from registry_cache.upstream.breaker import Breaker, Outage
+
+# So many names of a repository must fail before its other names are refused as well.
+MIN_NAMES = 3
+# And none may have been answered for so long, or whoever asks for bad names all the time would outrun the others.
+ANSWERED_SECONDS = 10.0
+
+# Those that failed longest ago are forgotten, and then asked about once more than needed.
+_MAX_REPOSITORIES, _MAX_NAMES = 1000, 100
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a question is about: a repository, and the name in it by the path of the question."""
+
+    repository: str
+    name: str
+
+
+def is_widespread(names: int, since_answer: float | None) -> bool:
+    """Decide whether a repository fails, and not only some of its names.
+
+    ``names`` of it have failed since they were last answered; the last answer for any name was ``since_answer`` seconds
+    ago, None for never.
+    """
+    return names >= MIN_NAMES and (since_answer is None or since_answer >= ANSWERED_SECONDS)
+
+
+@dataclass(slots=True)
+class _Repository:
+    whole: Breaker
+    names: LRUCache[str, Breaker] = field(default_factory=lambda: LRUCache(_MAX_NAMES))
+    answered_at: float | None = None
+
+
+class NameBreakers:
+    """The breakers of one registry. Each opens after so many ``failures`` in a row. Safe to share between threads."""
+
+    def __init__(self, clock: Callable[[], float], failures: int) -> None:
+        self._clock = clock
+        self._failures = failures
+        self._mutex = threading.Lock()
+        self._repositories: LRUCache[str, _Repository] = LRUCache(_MAX_REPOSITORIES)
+
+    def record_answer(self, about: Subject) -> None:
+        """The registry answered, whatever it said."""
+        if not self._repositories:
+            # Nothing has failed, which is the rule; read without the lock.
+            return
+        with self._mutex:
+            repository = self._repositories.get(about.repository)
+            if repository:
+                repository.names.pop(about.name, None)
+                repository.answered_at = self._clock()
+                repository.whole.record_success()
+
+    def record_failure(self, cause: str, about: Subject) -> None:
+        """The registry answered 5xx for a name, or nothing."""
+        with self._mutex:
+            repository = self._repositories.get(about.repository)
+            if repository is None:
+                repository = self._repositories[about.repository] = _Repository(Breaker(self._clock, failures=1))
+            name = repository.names.get(about.name)
+            if name is None:
+                name = repository.names[about.name] = Breaker(self._clock, self._failures)
+            name.record_failure(cause)
+            answered_at = repository.answered_at
+            since_answer = None if answered_at is None else self._clock() - answered_at
+            if is_widespread(len(repository.names), since_answer):
+                repository.whole.record_failure(cause)
+
+    def outage(self, about: Subject) -> Outage | None:
+        """Return why a name is not to be asked for; None where it may be. Admits nothing."""
+        return next((outage for breaker in self._of(about) if (outage := breaker.outage())), None)
+
+    def admit(self, about: Subject) -> Outage | None:
+        """Return why not to ask; None where the caller may, and must record what came of it."""
+        breakers = self._of(about)
+        # Looked at first: a probe that the one breaker admits and the other refuses would be lost.
+        waiting = (outage for breaker in breakers if (outage := breaker.outage()) and outage.wait > 0)
+        return next(waiting, None) or next((outage for each in breakers if (outage := each.admit())), None)
+
+    def _of(self, about: Subject) -> list[Breaker]:
+        if not self._repositories:
+            return []
+        with self._mutex:
+            repository = self._repositories.get(about.repository)
+            if repository is None:
+                return []
+            name = repository.names.get(about.name)
+            return [repository.whole, name] if name else [repository.whole]
