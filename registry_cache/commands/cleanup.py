@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from registry_cache.commands.command import (
     Command,
+    add_force_argument,
     add_json_argument,
     add_max_time_argument,
     deadline,
@@ -21,11 +22,13 @@ from registry_cache.upkeep.priority import step_back
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json_argument(parser)
     parser.add_argument("--dry-run", action="store_true", help="print what would go, and why; change nothing")
+    add_force_argument(parser)
     add_max_time_argument(parser, "10m", "stop after so long; the next goes on")
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Evict what the configuration says; safe beside a running server, and beside another cleanup."""
+    from registry_cache.commands.rules import require_same_rules
     from registry_cache.store.layout import Layout
     from registry_cache.upkeep.cleanup import Cleanup, CleanupResult
     from registry_cache.upkeep.cleanup_text import CleanupReport
@@ -40,6 +43,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         layout = Layout.find(config.root)
         result: CleanupResult | None = CleanupResult()
         if layout is not None:
+            require_same_rules(arguments, config, layout)
             cleanup = Cleanup(layout, bounds(config, layout), now.timestamp(), in_time, display.progress)
             result = cleanup.dry_run() if arguments.dry_run else cleanup.run()
     report = CleanupReport(now.timestamp(), result, arguments.dry_run, now.tzinfo)

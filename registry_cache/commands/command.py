@@ -60,6 +60,11 @@ def add_json_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
 
 
+def add_force_argument(parser: argparse.ArgumentParser) -> None:
+    """For verbs that evict; ``rules.require_same_rules`` reads it."""
+    parser.add_argument("--force", action="store_true", help="go on although the store's server has other rules")
+
+
 def add_max_time_argument(parser: argparse.ArgumentParser, metavar: str, help_text: str) -> None:
     """``max_time`` is then what ``deadline`` takes."""
     parser.add_argument("--max-time", type=_duration, default=timedelta(days=365), metavar=metavar, help=help_text)

@@ -3,9 +3,16 @@
 Here the server learns how to check that a store opens: it does not know the store itself.
 """
 
+from registry_cache.commands.rules import rules_of
 from registry_cache.config import Config
+from registry_cache.errors import StoreError
+from registry_cache.runtime.log import Log
 from registry_cache.server.dependency_check import DependencyChanged
+from registry_cache.store import server_rules
 from registry_cache.store.layout import Layout
+
+# gunicorn runs this file by its path, and so under another name than the package's.
+_log = Log("registry_cache.commands.gunicorn_settings")
 
 
 def load() -> dict[str, object]:
@@ -18,7 +25,14 @@ def load() -> dict[str, object]:
     def check_store(config: Config) -> None:
         Layout.open(config.root)
 
+    def note_rules(config: Config) -> None:
+        try:
+            server_rules.remember(Layout(config.root), rules_of(config))
+        except StoreError as error:
+            _log.warning("could not note the rules that commands must keep to", error=error)
+
     active_config.check_with(check_store)
+    active_config.note_with(note_rules)
     return settings.load()
 
 

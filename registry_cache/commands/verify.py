@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from registry_cache.commands.command import (
     Command,
+    add_force_argument,
     add_json_argument,
     add_max_time_argument,
     deadline,
@@ -34,11 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rate", type=_rate, default=_rate(RATE), metavar=RATE, help="read so much a second; 0 for no bound"
     )
+    add_force_argument(parser)
     add_max_time_argument(parser, "2h", "stop after so long")
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Verify everything stored; safe beside a running server, a cleanup, and another verify."""
+    from registry_cache.commands.rules import require_same_rules
     from registry_cache.store.layout import Layout
     from registry_cache.upkeep.verify import Verify, VerifyResult, VerifyTask
     from registry_cache.upkeep.verify_text import VerifyReport
@@ -51,6 +54,8 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     task = VerifyTask(now.timestamp(), now.toordinal(), arguments.share, arguments.rate, arguments.repair)
     with PassDisplay(shown=not arguments.json) as display:
         layout = Layout.find(config.root)
+        if layout and arguments.repair:
+            require_same_rules(arguments, config, layout)
         result = Verify(layout, task, in_time, display.progress).run() if layout else VerifyResult()
     return print_report(VerifyReport(task, result), as_json=arguments.json)
 

@@ -14,11 +14,23 @@ _Check = Callable[[Config], object]
 
 _held: list[Config] = []
 _check: list[_Check] = []
+_note: list[_Check] = []
 
 
 def check_with(check: _Check) -> None:
     """Let ``read`` call ``check``, which raises StoreError where a configuration names a store that does not open."""
     _check[:] = [check]
+
+
+def note_with(note: _Check) -> None:
+    """Let ``took_effect`` call ``note`` with the configuration that the server serves by from now on."""
+    _note[:] = [note]
+
+
+def took_effect() -> None:
+    """Called when the server serves by the configuration in force: at its start, and after each reload."""
+    for note in _note:
+        note(current())
 
 
 def read() -> Config:

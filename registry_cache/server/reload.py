@@ -37,6 +37,7 @@ def announce(master: Master, word: str = "") -> None:
     """Say where we listen, what we mirror, where and for how long it is kept, and what to paste into daemon.json."""
     config = active_config.current()
     setup(config.log.level, config.log.formatter)
+    active_config.took_effect()
     if word:
         _log.info(word)
     # The sockets' own names: with port 0 or a socket handed over, the configuration does not know the address.

@@ -3,6 +3,7 @@
     <root>/
       layout                                    the layout's version; refuse to start on anything else
       ledger                                    about how many bytes are stored
+      rules.json                                what its server keeps and for how long, for commands
       pins.json                                 what the operator wants never to be evicted
       blobs/sha256/ab/ab12…                     verified, complete, immutable (0444)
       partial/sha256/ab12…  (+ .json)           append-only bytes of one download; its status
@@ -69,6 +70,7 @@ class Layout:
         self.upstreams = f"{self.root}/upstreams"
         self.repositories = f"{self.root}/repositories"
         self.ledger = f"{self.root}/ledger"
+        self.rules = f"{self.root}/rules.json"
         self.pins = f"{self.root}/pins.json"
         self.cleanup_lock = f"{self.locks}/cleanup.lock"
         self.pins_lock = f"{self.locks}/pins.lock"

@@ -69,7 +69,8 @@ def pull(puller: Puller, image: Image, reference: str = "1") -> list[str]:
 
 
 def run_json(cache: CacheServer, *arguments: str, status: int = 0) -> Any:
-    done = cache.run("cleanup", "--json", *arguments)
+    # Some stories change the size behind the server's back.
+    done = cache.run("cleanup", "--json", "--force", *arguments)
     assert (done.returncode, done.stderr) == (status, "")
     return json.loads(done.stdout)
 
@@ -212,7 +213,7 @@ def test_exit_statuses(upstream: FakeUpstream, make_cache: MakeCache, make_pulle
     assert pull(make_puller(cache.url), make_image(upstream)) == []
     bound(cache, 10)
     assert run_json(cache, "--max-time", "0s", status=3)["state"] == "stopped"
-    stopped = cache.run("cleanup", "--max-time", "0s")
+    stopped = cache.run("cleanup", "--force", "--max-time", "0s")
     assert (stopped.returncode, stopped.stdout) == (3, "")
     assert stopped.stderr.endswith("; stopped by --max-time before it was known what must go: give it longer\n")
     # What was just pulled is in use, whatever the size; and just now it is, however long all this takes.
@@ -223,12 +224,34 @@ def test_exit_statuses(upstream: FakeUpstream, make_cache: MakeCache, make_pulle
     with locks.LockFile(Layout(cache.root).cleanup_lock) as lock:
         assert lock.acquire()
         assert run_json(cache)["state"] == "running"
-        assert cache.run("cleanup").stdout == "another cleanup is running: nothing to do\n"
+        assert cache.run("cleanup", "--force").stdout == "another cleanup is running: nothing to do\n"
     assert run_json(cache)["evicted"]["blobs"] == 5
     assert run_json(cache)["evicted"] == {"blobs": 0, "bytes": 0, "names": 0}
     assert cache.run("cleanup", "--max-time", "10").returncode == 2
     cache.config_file.write_text("storage: {max_size: 200G}")
     assert cache.run("cleanup").returncode == 2
+
+
+def test_other_rules_than_the_servers(upstream: FakeUpstream, make_cache: MakeCache, make_puller: Any) -> None:
+    cache = make_cache({"proxy": {"ttl": "0"}})
+    assert pull(make_puller(cache.url), make_image(upstream)) == []
+    idle(cache)
+    aged(cache, 30 * DAY)
+    settings = yaml.safe_load(cache.config_file.read_text())
+    settings["proxy"]["ttl"] = "24h"
+    cache.config_file.write_text(yaml.safe_dump(settings))
+
+    for arguments in (["cleanup"], ["cleanup", "--dry-run"], ["verify", "--repair"]):
+        stopped = cache.run(*arguments)
+        assert (stopped.returncode, stopped.stdout) == (2, "")
+        assert f"the server of {cache.root} runs with other rules ({cache.config_file}): " in stopped.stderr
+        assert "proxy.ttl is 24h here and 0 there" in stopped.stderr
+        assert stopped.stderr.endswith("by --config, or reload the server, or go on by --force\n")
+    assert cache.run("verify").returncode == 0
+    assert "would evict 5 of 5" in cache.run("cleanup", "--dry-run", "--force").stdout
+    settings["proxy"]["ttl"] = "0"
+    cache.config_file.write_text(yaml.safe_dump(settings))
+    assert cache.run("cleanup").stdout.startswith("evicted 0 of 5")
 
 
 def test_without_a_store_and_with_anothers(make_cache: MakeCache) -> None:

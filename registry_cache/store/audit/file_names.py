@@ -9,7 +9,18 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository, Tag
 from registry_cache.store.layout import ALGORITHMS
 
-_ROOT = {"layout", "ledger", "pins.json", "blobs", "partial", "locks", "upstreams", "repositories", "quarantine"}
+_ROOT = {
+    "layout",
+    "ledger",
+    "pins.json",
+    "rules.json",
+    "blobs",
+    "partial",
+    "locks",
+    "upstreams",
+    "repositories",
+    "quarantine",
+}
 # Put there by a file system or its administrator.
 _ROOT |= {"lost+found"}
 
