@@ -57,7 +57,8 @@ class Guard:
             # Every client begins like this: it is not a failure.
             raise self._refusal("this cache wants a login")
         try:
-            right = self._verifier.verify(self._users.hashes(), login, address)
+            failures = self._slowdown.failures(address)
+            right = self._verifier.verify(self._users.hashes(), login, address, failures)
         except TooManyLogins as error:
             raise TooManyRequests("too many logins at once; try again", retry_after=1) from error
         if not right:
@@ -67,7 +68,7 @@ class Guard:
         return login.name
 
     def _fail(self, user: str | None, address: str | None, reason: str) -> None:
-        delay = self._slowdown.failed(address)
+        delay = self._slowdown.failed(address, user)
         metrics.count_failed_login()
         _log.warning("login failed", client=address, user=user, reason=reason, delay=delay)
         if not self._waiting.acquire(blocking=False):

@@ -2,6 +2,9 @@
 
 A result is remembered under a keyed hash of name, password and the entry in the file: nobody can read a password from
 memory, and a changed or removed entry makes its results unreachable.
+
+Users who logged in from an address before have a queue of their own there: strangers who guess, from however many
+addresses, do not keep them out.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 
 import bcrypt
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
 
 from registry_cache.auth import htpasswd
 from registry_cache.auth.basic import Login
@@ -33,8 +36,12 @@ _MAX_REMEMBERED = 4096
 MAX_CONCURRENT = 2
 # Logins waiting or being compared. At cost 12 the last of them waits some five seconds.
 MAX_PENDING = 32
-# Of these from one address, so that a flood from one leaves room for others.
+# Of these from one address, so that a flood from one leaves room for others. Each wrong password halves it.
 MAX_PENDING_PER_ADDRESS = 24
+# Comparisons at once that only users known at their address may have, besides those that anybody may.
+MAX_CONCURRENT_KNOWN = 1
+# Pairs of an address and a user who was right there.
+_MAX_KNOWN = 10_000
 # Longer than MAX_PENDING comparisons take at any cost in use.
 WAIT_TIMEOUT_SECONDS = 30.0
 # What a password is compared with if the file has no user.
@@ -45,6 +52,25 @@ _log = Log(__name__)
 
 class TooManyLogins(Exception):
     """Too many logins are being compared; this one was not."""
+
+
+class _Queue:
+    """Logins that wait, or are being compared: bounded in all and by address, and ``turns`` of them at once."""
+
+    def __init__(self, turns: int) -> None:
+        self.turns = threading.Semaphore(turns)
+        self._pending: Counter[str] = Counter()
+
+    def enter(self, who: str, most: int) -> None:
+        """Count a login of ``who``, who may have ``most``. Raises TooManyLogins."""
+        if self._pending.total() >= MAX_PENDING or self._pending[who] >= most:
+            raise TooManyLogins
+        self._pending[who] += 1
+
+    def leave(self, who: str) -> None:
+        self._pending[who] -= 1
+        # Drops the zeros: otherwise every address that ever came would stay.
+        self._pending += Counter()
 
 
 class Verifier:
@@ -60,48 +86,50 @@ class Verifier:
         # Two, so that a flood of wrong logins cannot push out the right ones.
         self._right: TTLCache[bytes, bool] = TTLCache(_MAX_REMEMBERED, REMEMBER_SECONDS, timer=clock)
         self._wrong: TTLCache[bytes, bool] = TTLCache(_MAX_REMEMBERED, REMEMBER_SECONDS, timer=clock)
+        self._known: LRUCache[tuple[str, bytes], bool] = LRUCache(_MAX_KNOWN)
         self._under_way: dict[bytes, Future[bool]] = {}
-        self._addresses: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._turns = threading.Semaphore(MAX_CONCURRENT)
+        self._strangers, self._acquainted = _Queue(MAX_CONCURRENT), _Queue(MAX_CONCURRENT_KNOWN)
 
-    def verify(self, hashes: Mapping[bytes, bytes], login: Login, address: str | None) -> bool:
+    def verify(self, hashes: Mapping[bytes, bytes], login: Login, address: str | None, failures: int = 0) -> bool:
         """Tell whether the login is one of ``hashes``. Raises TooManyLogins.
 
-        An unknown user name takes as long as a known one.
+        An unknown user name takes as long as a known one. After ``failures`` an address may have fewer logins pending.
         """
         if login.fault:
             return False
         stored = hashes.get(login.user)
         compared = htpasswd.dummy_hash(self._dummy_hash(hashes, login.user)) if stored is None else stored
-        key = self._key(login, compared)
+        key, who = self._key(login, compared), network(address)
+        queue = None
         with self._lock:
             if (known := self._remembered(key)) is not None:
-                return known
+                return self._acquaint(who, login) if known else False
             answer = self._under_way.get(key)
-            mine = answer is None
             if answer is None:
-                answer = self._begin(key, network(address))
-        if mine:
-            self._compare(key, answer, login, compared, known=stored is not None, who=network(address))
+                queue = self._acquainted if (who, login.user) in self._known else self._strangers
+                queue.enter(who, max(1, MAX_PENDING_PER_ADDRESS >> min(failures, 8)))
+                answer = self._under_way[key] = Future()
+        if queue:
+            self._compare(key, answer, login, compared, known=stored is not None, who=who, queue=queue)
         try:
-            return answer.result(WAIT_TIMEOUT_SECONDS)
+            right = answer.result(WAIT_TIMEOUT_SECONDS)
         except TimeoutError:
             raise TooManyLogins from None
+        with self._lock:
+            return self._acquaint(who, login) if right else False
 
-    def _begin(self, key: bytes, who: str) -> Future[bool]:
-        if len(self._under_way) >= MAX_PENDING or self._addresses[who] >= MAX_PENDING_PER_ADDRESS:
-            raise TooManyLogins
-        self._addresses[who] += 1
-        answer = self._under_way[key] = Future()
-        return answer
+    def _acquaint(self, who: str, login: Login) -> bool:
+        """Remember that a user was right at an address; return True."""
+        self._known[who, login.user] = True
+        return True
 
     def _compare(
-        self, key: bytes, answer: Future[bool], login: Login, compared: bytes, *, known: bool, who: str
+        self, key: bytes, answer: Future[bool], login: Login, compared: bytes, *, known: bool, who: str, queue: _Queue
     ) -> None:
         """Set the result of ``answer``, whatever happens: others wait for it."""
         try:
-            with self._turn():
+            with self._turn(queue):
                 right = threadpool.run(self._matches, login.password, compared) and known
             _log.debug("compared by bcrypt", user=login.name, right=right)
             with self._lock:
@@ -113,18 +141,20 @@ class Verifier:
         finally:
             with self._lock:
                 del self._under_way[key]
-                self._addresses[who] -= 1
-                # Drops the zeros: otherwise every address that ever came would stay.
-                self._addresses += Counter()
+                queue.leave(who)
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        if not self._turns.acquire(timeout=WAIT_TIMEOUT_SECONDS):
-            raise TooManyLogins
+    def _turn(self, queue: _Queue) -> Iterator[None]:
+        # A turn that strangers leave is anybody's.
+        turns = self._strangers.turns
+        if not turns.acquire(blocking=False):
+            turns = queue.turns
+            if not turns.acquire(timeout=WAIT_TIMEOUT_SECONDS):
+                raise TooManyLogins
         try:
             yield
         finally:
-            self._turns.release()
+            turns.release()
 
     def _remembered(self, key: bytes) -> bool | None:
         return True if self._right.get(key) else self._wrong.get(key)

@@ -206,6 +206,37 @@ def test_a_flood_is_bounded_and_leaves_room_for_others(comparing: Comparing) -> 
     assert comparing.verify(b"alice")
 
 
+def test_strangers_from_any_number_of_addresses_do_not_keep_out_who_is_known(comparing: Comparing) -> None:
+    assert comparing.verify(b"alice", b"secret", "192.0.2.77")
+    comparing.seconds += REMEMBER_SECONDS + 1
+    comparing.gate.clear()
+    with ThreadPoolExecutor(MAX_PENDING + 2) as pool:
+        guesses = [pool.submit(comparing.verify, b"alice", b"%d" % n, f"192.0.2.{n}") for n in range(MAX_PENDING)]
+        eventually(lambda: len(comparing.verifier._under_way) == MAX_PENDING)
+        # Neither a stranger nor a known address with another name gets in ...
+        for user, address in ((b"bob", "192.0.2.99"), (b"bob", "192.0.2.77")):
+            with pytest.raises(TooManyLogins):
+                comparing.verify(user, b"secret", address)
+        # ... and who is known has a turn of its own, before those who came first.
+        eventually(lambda: len(comparing.compared) == 1 + MAX_CONCURRENT)
+        known = pool.submit(comparing.verify, b"alice", b"secret", "192.0.2.77")
+        eventually(lambda: len(comparing.compared) == 2 + MAX_CONCURRENT)
+        comparing.gate.set()
+        assert known.result(SECONDS)
+        assert not any(guess.result(SECONDS) for guess in guesses)
+
+
+@pytest.mark.parametrize(
+    ("failures", "most"), [(0, MAX_PENDING_PER_ADDRESS), (2, MAX_PENDING_PER_ADDRESS // 4), (99, 1)]
+)
+def test_an_address_that_failed_may_have_fewer_logins_pending(comparing: Comparing, failures: int, most: int) -> None:
+    with comparing.busy(most):
+        with pytest.raises(TooManyLogins):
+            comparing.verifier.verify(HASHES, Login(b"bob", b"secret"), HERE, failures)
+        comparing.gate.set()
+        assert comparing.verify(b"bob", b"secret", "192.0.2.2")
+
+
 def test_addresses_do_not_help_beyond_the_bound(comparing: Comparing) -> None:
     assert MAX_PENDING_PER_ADDRESS < MAX_PENDING
     comparing.gate.clear()
@@ -228,6 +259,15 @@ def test_failures_are_answered_later_each_time() -> None:
     assert slowdown.failed("192.0.2.2") == FIRST_SECONDS
     seconds[0] += FORGET_SECONDS + 1
     assert slowdown.failed(HERE) == FIRST_SECONDS
+
+
+def test_guesses_at_one_user_from_many_addresses_are_slowed_and_no_other_user_is() -> None:
+    slowdown = Slowdown(lambda: 0.0)
+    delays = [slowdown.failed(f"192.0.2.{number}", "alice") for number in range(50)]
+    assert delays[:3] == [FIRST_SECONDS, 2 * FIRST_SECONDS, 4 * FIRST_SECONDS]
+    assert delays[-1] == MAX_SECONDS
+    assert slowdown.failed("198.51.100.1", "bob") == FIRST_SECONDS
+    assert [slowdown.failures(address) for address in ("192.0.2.7", "198.51.100.1", "203.0.113.1")] == [1, 1, 0]
 
 
 @pytest.mark.parametrize(
