@@ -14,6 +14,7 @@ from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.pull.uncached.body import UncachedBlob
 from registry_cache.pull.uncached.registry import SharedStreams
+from registry_cache.runtime import upstream_wait
 from registry_cache.runtime.log import Log
 from registry_cache.store.disk import ReadHandle
 
@@ -50,6 +51,10 @@ class GrowingBlob:
     def parts(self, start: int, stop: int | None, *, from_file: bool) -> Iterator[bytes | FilePart]:
         file: ReadHandle | None = None
         at = start
+        if stop is not None and self.size is not None and stop < self.size:
+            # A part that ends before the blob does is complete before that is verified.
+            with upstream_wait.waiting():
+                self._progress.wait_for_near_verdict()
         while stop is None or at < stop:
             part: bytes | FilePart
             try:

@@ -58,6 +58,19 @@ def test_a_range_of_what_nobody_fetched_yet_fetches_the_whole(upstream: FakeUpst
     assert [each.headers["Range"] for each in upstream.asked("GET", blob)] == [None]
 
 
+@pytest.mark.parametrize("times", [1, None])
+def test_a_part_of_wrong_bytes_is_not_served_where_the_rest_comes_at_once(
+    upstream: FakeUpstream, puller: Puller, times: int | None
+) -> None:
+    blob, wrong = upstream.add_blob(DATA), b"!" * len(DATA)
+    upstream.faults.answer(f"GET .*{blob}", 200, wrong, times)
+    answer = puller.blob(blob, headers={"Range": "bytes=1000-1999"})
+    if times:
+        assert (answer.status, answer.body) == (206, DATA[1000:2000])
+    else:
+        assert answer.status == 502
+
+
 def test_a_client_that_lost_its_connection_resumes_the_running_download(upstream: FakeUpstream, puller: Puller) -> None:
     blob = upstream.add_blob(DATA)
     upstream.faults.hold_at = 2 * MiB

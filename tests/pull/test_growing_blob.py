@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from registry_cache.errors import UpstreamCorrupt
 from registry_cache.oci.digest import Digest
+from registry_cache.policy.near_verdict import ArrivalFacts
 from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.growing_blob import GrowingBlob
 from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.target import PullTarget
+from registry_cache.pull.transfer import progress
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.pull.uncached.registry import SharedStreams
 from registry_cache.store.disk import ReadHandle
-from tests.harness.pull_rig import chunks
+from tests.harness.pull_rig import SECONDS, chunks
 from tests.harness.store_rig import APP, HUB, Store
 from tests.harness.upstream_rig import connect
 
@@ -95,3 +98,49 @@ def test_whoever_cannot_tell_an_end_from_a_cut_waits_for_the_whole(store: Store,
     feed.fail(UpstreamCorrupt("wrong"), OWNER)
     with pytest.raises(UpstreamCorrupt):
         blob.wait_for_size()
+
+
+def test_a_part_waits_for_the_verdict_that_is_near(store: Store, file: ReadHandle) -> None:
+    feed = TransferProgress(DIGEST)
+    feed.answer(OWNER, len(DATA), file)
+    feed.advance(0)
+    feed.advance(90_000)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(lambda: b"".join(chunks(growing(store, feed), 10, 20)))
+        # What had come was wrong; what comes then is right.
+        feed.cut_readers()
+        feed.answer(OWNER, len(DATA), file)
+        feed.commit(file, len(DATA))
+        assert waiting.result(SECONDS) == DATA[10:20]
+
+
+def test_a_part_of_what_is_wrong_is_an_error_where_the_verdict_is_near(store: Store, file: ReadHandle) -> None:
+    feed = TransferProgress(DIGEST)
+    feed.answer(OWNER, len(DATA), file)
+    feed.advance(0)
+    feed.advance(90_000)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(lambda: b"".join(chunks(growing(store, feed), 10, 20)))
+        feed.cut_readers()
+        feed.fail(UpstreamCorrupt("wrong"), OWNER)
+        with pytest.raises(Cut):
+            waiting.result(SECONDS)
+
+
+@pytest.mark.parametrize("stop", [20, None])
+def test_nobody_waits_for_a_verdict_that_is_far(
+    store: Store, file: ReadHandle, stop: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = TransferProgress(DIGEST)
+    asked: list[ArrivalFacts] = []
+
+    def far(arrival: ArrivalFacts, waited: float) -> float:
+        asked.append(arrival)
+        return 0.0
+
+    monkeypatch.setattr(progress, "seconds_to_wait", far)
+    feed.answer(OWNER, len(DATA), file)
+    feed.advance(50_001)
+    assert next(chunks(growing(store, feed), 10, stop or len(DATA))).startswith(DATA[10:20])
+    # Who asks for the end gets the last byte after the verdict anyway.
+    assert [each.missing for each in asked] == ([] if stop is None else [50_000])

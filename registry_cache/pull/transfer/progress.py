@@ -6,15 +6,18 @@ The transfer writes it, any number of readers wait on it. It is a view: the trut
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from enum import Enum
 
 from registry_cache.errors import RegistryError, StoreError, UpstreamTimeout
 from registry_cache.oci.digest import Digest
+from registry_cache.policy.near_verdict import ArrivalFacts, seconds_to_wait
 from registry_cache.pull.blob_body import Cut, FilePart
 from registry_cache.pull.prefix_hash import PrefixHashes
 from registry_cache.pull.source import STALL_TIMEOUT_SECONDS
 from registry_cache.pull.target import Owner
+from registry_cache.pull.transfer.arrival_rate import ArrivalRate
 from registry_cache.store.disk import ReadHandle
 
 # A blob of up to this size is shown whole after its commit. It comes in one piece anyway; if that was wrong, readers
@@ -46,6 +49,7 @@ class TransferProgress:
         self.readers = 0
         self.led_here = False
         self.hashes = PrefixHashes(digest)
+        self._rate = ArrivalRate()
         self._changed = threading.Condition()
         self._state = _State.WAITING
         self._error: RegistryError | None = None
@@ -74,6 +78,17 @@ class TransferProgress:
     def wait_for_verdict(self) -> None:
         """Return when the bytes are verified, or the transfer has ended without. Raises Cut."""
         self._wait(lambda: self.verified or self.ended)
+
+    def wait_for_near_verdict(self) -> None:
+        """Return when the bytes are verified or the transfer has ended; at once where that is too far away."""
+        began = time.monotonic()
+        while self.size is not None and not (self.verified or self.ended):
+            arrival = ArrivalFacts(self.size - self._available, *self._rate.recent(self._available))
+            seconds = seconds_to_wait(arrival, time.monotonic() - began)
+            if not seconds:
+                return
+            with self._changed:
+                self._changed.wait_for(lambda: self.verified or self.ended, seconds)
 
     def read(self, file: ReadHandle | None, offset: int, length: int) -> tuple[ReadHandle, bytes]:
         """Return bytes from ``offset``, one at least, or b"" at the verified end; and the file that they are from.
@@ -143,11 +158,13 @@ class TransferProgress:
             if file is not self.file:
                 # A new leader's file may hold less than the old one's did.
                 self._available = 0
+            self._rate.restart()
             self._state, self.owner, self.size, self.file = _State.GROWING, owner, size, file
             self._changed.notify_all()
 
     def advance(self, size: int) -> bool:
         """Say that there are ``size`` bytes now; return whether readers may have more than before."""
+        self._rate.note(size)
         # All but the last: a complete response must be a verified one (byte-safety rule 4).
         shown = size - 1 if self.size is None or self.size > SHOW_WHOLE_SIZE else 0
         if shown <= self._available:
