@@ -13,13 +13,25 @@ from registry_cache.runtime import log
 from registry_cache.runtime import metrics as runtime_metrics
 from registry_cache.runtime.trusted_proxies import Proxies
 from registry_cache.server import active_config
-from registry_cache.wiring import build
+from registry_cache.wiring import Services, build
 
 
 def create_app(config: Config) -> Flask:
     """Return the application for ``config``. Raises StoreError where the store cannot be opened."""
     log.setup(config.log.level, config.log.formatter)
+    return _application(config, build(config))
+
+
+def from_environment() -> Flask:
+    """Return the application for the configuration in force; what gunicorn's workers run."""
+    config = active_config.current()
+    log.setup(config.log.level, config.log.formatter)
     services = build(config)
+    services.daily_pass.begin()
+    return _application(config, services)
+
+
+def _application(config: Config, services: Services) -> Flask:
     app = Application()
     hooks.register(app, config.http.headers, Proxies.of(os.environ))
     health.register(app)
@@ -34,8 +46,3 @@ def create_app(config: Config) -> Flask:
     app.register_blueprint(front_page.blueprint())
     runtime_metrics.set_serving()
     return app
-
-
-def from_environment() -> Flask:
-    """Return the application for the configuration in force; what gunicorn's workers run."""
-    return create_app(active_config.current())

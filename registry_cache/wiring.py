@@ -42,6 +42,7 @@ from registry_cache.store.records import Records
 from registry_cache.store.size_ledger import SizeLedger
 from registry_cache.store.upstream_notes import UpstreamNote
 from registry_cache.upkeep.cleanup_process import CleanupProcess
+from registry_cache.upkeep.daily_pass import DailyPass
 from registry_cache.upkeep.size_keeper import SizeKeeper, SpaceNeeded
 from registry_cache.upstream.account import Account, Credentials, FixedAccount
 from registry_cache.upstream.auth import Authenticator
@@ -67,6 +68,8 @@ class Services:
     """Returns nginx' name of a whole blob; None where nginx sends none for us."""
     guard: Guard | None
     """Asks clients for a login; None where everybody may pull."""
+    daily_pass: DailyPass
+    """For a server to begin; a command does not live that long."""
 
 
 def build(config: Config) -> Services:
@@ -78,7 +81,8 @@ def build(config: Config) -> Services:
     disk_error_log.on_error = lambda error: metrics.count_store_failure(
         errno.errorcode.get(error.errno or 0, "unknown")
     )
-    transfers = Transfers(blobs, Partials(layout), _keeper(config, layout))
+    keeper = _keeper(config, layout)
+    transfers = Transfers(blobs, Partials(layout), keeper)
     manifests = ManifestPull(records, flights, partial(datetime.now, UTC), pins=Pins(layout))
     return Services(
         upstreams=upstreams(config),
@@ -90,6 +94,7 @@ def build(config: Config) -> Services:
         readiness=partial(_readiness, ReadinessProbe(layout)),
         accel=partial(_nginx_name, layout) if config.http.accel else None,
         guard=_guard(config),
+        daily_pass=DailyPass(layout, keeper.start_pass),
     )
 
 

@@ -15,11 +15,12 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def lines(config: Config, addresses: Sequence[object]) -> Iterator[str]:
-    """Yield where it listens, what it mirrors, where it stores, how much it keeps, and how to point Docker at it."""
+    """Yield where it listens, what it mirrors and keeps, what configures it, and how to point Docker at it."""
     urls = [_url(config, address) for address in addresses]
     yield f"listening on {', '.join(urls)}"
     yield f"mirroring {', '.join(map(_upstream, config.upstreams))}"
     yield f"storing under {config.root}"
+    yield f"configured by {config.source}"
     yield _keeping(config)
     yield from _guarding(config)
     reachable = [_reachable(config, address) for address in addresses if isinstance(address, tuple)]
@@ -67,13 +68,13 @@ def _auth_warnings(config: Config) -> Iterator[str]:
 
 
 def _keeping(config: Config) -> str:
-    """Return what is kept. The server itself holds to sizes; what is only too old is evicted by a cleanup."""
+    """Return what is kept. The server holds to sizes at any time; what is only too old is evicted once a day."""
     kept = [f"what was used in the last {format_duration(config.ttl)}" if config.ttl else "everything"]
     if config.max_size:
         kept.append(f"at most {_amount(config.max_size)}")
     if config.min_free:
         kept.append(f"with {_amount(config.min_free)} left free")
-    rest = "; registry-cache cleanup removes what is older: run it from cron" if config.ttl else ""
+    rest = "; what is older goes once a day, or by registry-cache cleanup" if config.ttl else ""
     return f"keeping {', '.join(kept)}{rest}"
 
 

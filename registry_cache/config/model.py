@@ -157,7 +157,7 @@ class Config:
     root: Path = setting("storage.filesystem.rootdirectory", values.path)
     max_size: Size = setting("storage.max_size", values.size, "0")
     """Of all manifests and blobs together."""
-    min_free: Size = setting("storage.min_free", values.size, "0")
+    min_free: Size = setting("storage.min_free", values.size, "5%")
     """Of the disk that ``root`` is on."""
     max_blob_percent: int = setting("storage.max_blob_percent", values.whole(1, 100), "50")
     """How much of the store one blob may take."""

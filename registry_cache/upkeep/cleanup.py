@@ -6,6 +6,7 @@ last used before the mark is evicted: names first, then bytes. A dry run ends wi
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.policy import eviction as policy
 from registry_cache.policy.eviction import HOUR, Bounds, Mark
 from registry_cache.store import disk, eviction, inventory, locks, quarantine
+from registry_cache.store.atomic_write import write_whole
 from registry_cache.store.audit.owners import owners
 from registry_cache.store.last_use import StoredBlob, UseSpreader, short_key
 from registry_cache.store.layout import Layout
@@ -106,6 +108,9 @@ class Cleanup:
                 self.result.complete = False
             if self.result.complete:
                 ledger.replace(self.result.stored - self.result.evicted_bytes, since)
+                # A full disk must not fail the cleanup that empties it.
+                with contextlib.suppress(OSError):
+                    write_whole(self._layout.last_cleanup, b"", modified=self._now)
         self.result.over = self._excess(self.result.stored - self.result.evicted_bytes)
         return self.result
 

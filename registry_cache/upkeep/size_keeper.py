@@ -111,6 +111,10 @@ class SizeKeeper:
             with self._ended:
                 self._ended.wait(_POLL_SECONDS)
 
+    def start_pass(self) -> None:
+        """Start a cleanup that holds the store to its bounds, and return at once."""
+        self._start()
+
     def full(self, digest: Digest, size: int) -> None:
         """Make room for a blob that the disk has refused after ``size`` bytes."""
         try:

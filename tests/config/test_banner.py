@@ -20,7 +20,9 @@ def test_a_mirror_of_docker_hub(loader: Loader) -> None:
         "listening on http://127.0.0.1:41234",
         "mirroring docker.io (https://registry-1.docker.io)",
         f"storing under {config.root}",
-        "keeping what was used in the last 168h; registry-cache cleanup removes what is older: run it from cron",
+        "configured by built-in defaults",
+        "keeping what was used in the last 168h, with 5% of the disk left free"
+        "; what is older goes once a day, or by registry-cache cleanup",
         'paste into /etc/docker/daemon.json: {"registry-mirrors": ["http://127.0.0.1:41234"]}',
     ]
 
@@ -41,7 +43,7 @@ def test_addresses(loader: Loader, address: tuple[object, ...], listening: str, 
 
 
 def test_a_unix_socket_has_no_line_to_paste(loader: Loader) -> None:
-    lines = list(banner.lines(loader.load("proxy: {ttl: 0}"), ["/run/cache.sock"]))
+    lines = list(banner.lines(loader.load("proxy: {ttl: 0}\nstorage: {min_free: 0}"), ["/run/cache.sock"]))
 
     assert lines[0] == "listening on unix:/run/cache.sock"
     assert lines[-1] == "keeping everything"
@@ -50,7 +52,7 @@ def test_a_unix_socket_has_no_line_to_paste(loader: Loader) -> None:
 @pytest.mark.parametrize(
     ("text", "kept"),
     [
-        ("storage: {max_size: 200 GB}", "what was used in the last 168h, at most 200 GB"),
+        ("storage: {max_size: 200 GB, min_free: 0}", "what was used in the last 168h, at most 200 GB"),
         (
             "storage: {max_size: 80%, min_free: 5000}",
             "what was used in the last 168h, at most 80% of the disk, with 5000 bytes left free",
@@ -61,7 +63,7 @@ def test_a_unix_socket_has_no_line_to_paste(loader: Loader) -> None:
 def test_what_is_kept(loader: Loader, text: str, kept: str) -> None:
     lines = list(banner.lines(loader.load(text), []))
 
-    older = "" if kept.startswith("everything") else "; registry-cache cleanup removes what is older: run it from cron"
+    older = "" if kept.startswith("everything") else "; what is older goes once a day, or by registry-cache cleanup"
     assert lines[-1] == f"keeping {kept}{older}"
 
 

@@ -214,7 +214,7 @@ def nothing_is_out_of_reach(store: Store) -> None:
     Pins(store.layout).remove(PINS)
     for later in (60 * DAY, 61 * DAY, 62 * DAY):
         clean(store, later, ttl=HOUR)
-    assert store.files() == {"layout", "ledger", "pins.json"}
+    assert store.files() == {"layout", "ledger", "last-cleanup", "pins.json"}
     assert names(store, "repositories") == set()
     assert SizeLedger(store.layout).total() == 0
 

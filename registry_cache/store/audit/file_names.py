@@ -9,18 +9,8 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository, Tag
 from registry_cache.store.layout import ALGORITHMS
 
-_ROOT = {
-    "layout",
-    "ledger",
-    "pins.json",
-    "rules.json",
-    "blobs",
-    "partial",
-    "locks",
-    "upstreams",
-    "repositories",
-    "quarantine",
-}
+_ROOT = {"layout", "ledger", "last-cleanup", "pins.json", "rules.json"}
+_ROOT |= {"blobs", "partial", "locks", "upstreams", "repositories", "quarantine"}
 # Put there by a file system or its administrator.
 _ROOT |= {"lost+found"}
 

@@ -1,0 +1,69 @@
+"""Start a cleanup when none has run for a day, so that old content goes where nobody has set up cron.
+
+Each worker has one DailyPass. Whoever looks first starts the cleanup; the others find that one has run.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+
+from registry_cache.runtime.log import Log
+from registry_cache.store import disk
+from registry_cache.store.layout import Layout
+
+DAY_SECONDS = 86_400.0
+# So often a worker looks. Not at the start: a server that restarts has better things to do first. The share by which it
+# differs keeps workers from looking all at once.
+_LOOK_SECONDS, _SPREAD = 600.0, 0.2
+
+_log = Log(__name__)
+
+
+class DailyPass:
+    """``start`` begins one cleanup and returns at once; ``now`` and ``sleep`` in seconds."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        start: Callable[[], object],
+        now: Callable[[], float] = time.time,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._layout = layout
+        self._start = start
+        self._now = now
+        self._sleep = sleep
+        self._started_at = float("-inf")
+
+    def begin(self) -> None:
+        """Look from now on, for as long as the process lives."""
+        threading.Thread(target=self.run, name="daily pass", daemon=True).start()
+
+    def look(self) -> bool:
+        """Start a cleanup if none has run within the last day; tell whether one was started."""
+        now = self._now()
+        # A disk so full that a cleanup cannot note its end must not be cleaned every ten minutes.
+        if max(_last_cleanup(self._layout), self._started_at) > now - DAY_SECONDS:
+            return False
+        self._started_at = now
+        _log.info("no cleanup has run for a day: starting one")
+        self._start()
+        return True
+
+    def run(self) -> None:
+        """Look every ten minutes or so, without end."""
+        while True:
+            self._sleep(_LOOK_SECONDS * random.uniform(1 - _SPREAD, 1 + _SPREAD))  # noqa: S311 (no secret)
+            self.look()
+
+
+def _last_cleanup(layout: Layout) -> float:
+    """Return when a cleanup last came to its end, in seconds since the epoch; long ago where that is not known."""
+    try:
+        found = disk.stat(layout.last_cleanup)
+    except OSError:
+        return float("-inf")
+    return found.st_mtime if found else float("-inf")
