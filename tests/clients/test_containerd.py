@@ -32,8 +32,9 @@ address = "{folder}/ttrpc"
 HOSTS = """
 server = "https://{server}"
 [host."{url}"]
-capabilities = ["pull", "resolve"]
+{rest}
 """
+CAPABILITIES = 'capabilities = ["pull", "resolve"]'
 # Docker Hub's server has another name.
 SERVERS = {HUB: "registry-1.docker.io", OTHER: OTHER}
 
@@ -57,14 +58,14 @@ def containerd() -> Iterator[Path]:
 class Ctr(Tool):
     takes_zstd = True
 
-    def __init__(self, containerd: Path, hosts: Path, mirror: Mirror) -> None:
+    def __init__(self, containerd: Path, hosts: Path, mirror: Mirror, path: str = "", rest: str = CAPABILITIES) -> None:
         self._folder = containerd
         self._hosts = hosts
         self._address = mirror.cache.address
         super().__init__([require("ctr"), "--address", str(containerd / "grpc")], environment(containerd / "home"))
         for name, server in SERVERS.items():
             (hosts / name).mkdir(parents=True)
-            hosts_file = HOSTS.format(server=server, url=mirror.cache.url)
+            hosts_file = HOSTS.format(server=server, url=mirror.cache.url + path.format(name=name), rest=rest)
             (hosts / name / "hosts.toml").write_text(hosts_file, encoding="utf-8")
 
     def pull(self, name: str, *options: str) -> subprocess.CompletedProcess[str]:
@@ -108,3 +109,22 @@ def test_every_platform_of_an_index_is_pulled(mirror: Mirror, ctr: Ctr) -> None:
     blobs = {digest for image in index.images for digest in (image.digest, *image.blobs)}
     ctr.check_content({index.digest, *blobs})
     assert {digest: mirror.upstream.gets(digest) for digest in blobs} == dict.fromkeys(blobs, 1)
+
+
+def test_a_mirror_with_referrers_is_not_asked_by_version_1(mirror: Mirror, containerd: Path, tmp_path: Path) -> None:
+    """It refuses the file; docs/clients.md has the form for each version."""
+    index = mirror.add_index("oci")
+    ctr = Ctr(containerd, tmp_path / "hosts", mirror, rest='capabilities = ["pull", "resolve", "referrers"]')
+    result = ctr.pull(f"{HUB}/{index.repository}:1")
+    assert result.returncode != 0
+    assert mirror.upstream.requests("HEAD") == []
+    assert "unknown capability" in result.stderr
+
+
+def test_a_registry_may_be_named_in_the_path_as_well(mirror: Mirror, containerd: Path, tmp_path: Path) -> None:
+    """For the stargz snapshotter, which reads the same file and sends no `ns`."""
+    index = mirror.add_index("oci", mirror.other)
+    ctr = Ctr(containerd, tmp_path / "hosts", mirror, "/v2/{name}", f"{CAPABILITIES}\noverride_path = true")
+    name = f"{OTHER}/{index.repository}:1"
+    assert ctr.pull(name).returncode == 0
+    ctr.check(name, index)
