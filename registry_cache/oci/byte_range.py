@@ -29,7 +29,8 @@ def parse_range(header: str | None, size: int) -> ByteRange | None:
     """Return the part of ``size`` bytes that ``header`` asks for.
 
     None where the whole is the right answer: no header, another unit, several ranges (a server may ignore them, and
-    podman takes a plain 200 in return, P16), or a broken grammar. RangeNotSatisfiable if it begins behind the end.
+    podman takes a plain 200 in return, P16), or a broken grammar. RangeNotSatisfiable if it begins behind the end, or
+    ends before it begins: RFC 9110 calls that invalid, and the OCI conformance program wants a 416.
     """
     match = _RANGE.fullmatch(header or "")
     if not match or not (match[1] or match[2]):
@@ -40,7 +41,7 @@ def parse_range(header: str | None, size: int) -> ByteRange | None:
         start = int(match[1])
         stop = min(size, int(match[2]) + 1) if match[2] else size
         if match[2] and int(match[2]) < start:
-            return None
+            raise RangeNotSatisfiable(f"the range {header!r} ends before it begins", size=size)
     if start >= stop:
         raise RangeNotSatisfiable(f"the range {header!r} begins behind the end: there are {size} bytes", size=size)
     return ByteRange(start, stop, size)
