@@ -42,7 +42,7 @@ def blueprint(upstreams: Upstreams, blobs: BlobPull, accel: Accel = None) -> Blu
         wanted = Digest.parse(digest)
         if request.method == "HEAD":
             return _head(blobs.head(target, wanted), wanted)
-        return _get(blobs.get(target, wanted), wanted, accel)
+        return _get(blobs.get(target, wanted, access_log.current().client or ""), wanted, accel)
 
     return routes
 

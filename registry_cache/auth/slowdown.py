@@ -6,12 +6,13 @@ password is not held up by a neighbour who guesses: all clients behind one proxy
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections.abc import Callable
 from threading import Lock
 
 from cachetools import TTLCache
+
+from registry_cache.runtime.networks import network
 
 # Nobody notices the first delay; from the sixth wrong password in ten minutes on, guessing is slow.
 FIRST_SECONDS = 0.1
@@ -48,15 +49,3 @@ class Slowdown:
 def _count(failures: TTLCache[str, int], who: str) -> int:
     failures[who] = count = failures.get(who, 0) + 1
     return count
-
-
-def network(address: str | None) -> str:
-    """Return what one client has: an IPv4 address, or a /64 of IPv6; "" for a unix socket, which has no address."""
-    try:
-        parsed = ipaddress.ip_address((address or "").partition("%")[0])
-    except ValueError:
-        return ""
-    if parsed.version == 4:
-        return str(parsed)
-    mapped = parsed.ipv4_mapped
-    return str(mapped) if mapped else str(ipaddress.ip_network((parsed, 64), strict=False))

@@ -24,9 +24,9 @@ from cachetools import LRUCache, TTLCache
 
 from registry_cache.auth import htpasswd
 from registry_cache.auth.basic import Login
-from registry_cache.auth.slowdown import network
 from registry_cache.runtime import threadpool
 from registry_cache.runtime.log import Log
+from registry_cache.runtime.networks import network
 
 REMEMBER_SECONDS = 60.0
 # Logins; with more of them in a minute some cost another bcrypt.

@@ -66,12 +66,15 @@ class BlobPull:
         self._flights = flights
         self._prefetch = Prefetch(layers, self._bring)
 
-    def get(self, target: PullTarget, digest: Digest) -> BlobAnswer:
-        """Return the blob, whole or on its way. Raises every kind of RegistryError that upstream's answer may mean."""
+    def get(self, target: PullTarget, digest: Digest, client: str = "") -> BlobAnswer:
+        """Return the blob, whole or on its way; ``client`` is the address of who asks, "" for nobody.
+
+        Raises every kind of RegistryError that upstream's answer may mean.
+        """
         whole = self._find(target, digest)
         if whole:
             return BlobAnswer(Outcome.HIT, WholeBlob(self, target, digest, whole.file, whole.size))
-        answer = self._get_absent(target, digest)
+        answer = self._get_absent(target, digest, client)
         if answer.outcome is Outcome.MISS and target.upstream.layers_ahead:
             self._prefetch.begin(target, digest)
         return answer
@@ -109,7 +112,7 @@ class BlobPull:
                 _log.debug("could not record a membership", digest=digest, error=error)
         return blob or of_others
 
-    def _get_absent(self, target: PullTarget, digest: Digest) -> BlobAnswer:
+    def _get_absent(self, target: PullTarget, digest: Digest, client: str = "") -> BlobAnswer:
         """Return a blob that was not here, or not known to the repository, a moment ago."""
         access = Access(target, digest, self._flights)
         until = time.monotonic() + OTHERS_TIMEOUT_SECONDS
@@ -123,7 +126,7 @@ class BlobPull:
             if waited or self._streams.was_refused(digest):
                 return self._uncached(target, digest, access)
             try:
-                answer = self._follow(target, digest, access)
+                answer = self._follow(target, digest, access, client)
             except StoreError as error:
                 _log.info("streaming a blob through, uncached", digest=digest, error=error)
                 return self._uncached(target, digest, access)
@@ -134,12 +137,12 @@ class BlobPull:
                 return answer
             self._slots.give_back()
 
-    def _follow(self, target: PullTarget, digest: Digest, access: Access) -> BlobAnswer | None:
+    def _follow(self, target: PullTarget, digest: Digest, access: Access, client: str) -> BlobAnswer | None:
         """Follow the blob's transfer, for a caller that has a slot.
 
         None where the transfer's end says nothing about this repository.
         """
-        progress, started = self._transfers.join(digest, source_of(target, digest, self._layers))
+        progress, started = self._transfers.join(digest, source_of(target, digest, self._layers), client)
         growing = None
         try:
             with upstream_wait.waiting():

@@ -15,7 +15,7 @@ from flask import Flask
 from registry_cache.api.auth import Guard
 from registry_cache.auth import basic
 from registry_cache.auth.basic import Login
-from registry_cache.auth.slowdown import FIRST_SECONDS, FORGET_SECONDS, MAX_SECONDS, Slowdown, network
+from registry_cache.auth.slowdown import FIRST_SECONDS, FORGET_SECONDS, MAX_SECONDS, Slowdown
 from registry_cache.auth.users import Users
 from registry_cache.auth.verifier import (
     MAX_CONCURRENT,
@@ -268,22 +268,6 @@ def test_guesses_at_one_user_from_many_addresses_are_slowed_and_no_other_user_is
     assert delays[-1] == MAX_SECONDS
     assert slowdown.failed("198.51.100.1", "bob") == FIRST_SECONDS
     assert [slowdown.failures(address) for address in ("192.0.2.7", "198.51.100.1", "203.0.113.1")] == [1, 1, 0]
-
-
-@pytest.mark.parametrize(
-    ("address", "of"),
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("", ""),
-        (None, ""),
-        ("unix:", ""),
-    ],
-)
-def test_what_one_client_has(address: str | None, of: str) -> None:
-    assert network(address) == of
 
 
 class Door:

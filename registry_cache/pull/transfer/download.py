@@ -31,7 +31,7 @@ _log = Log(__name__)
 
 
 class Observer(Protocol):
-    """What hears how a download goes; all calls come from its thread."""
+    """What hears how a download goes; all calls come from its thread. What it raises ends the download."""
 
     def on_bytes(self, partial: Partial, size: int | None) -> None:
         """The partial has new bytes, or upstream's answer has told its whole ``size``."""

@@ -17,6 +17,7 @@ from registry_cache.pull.blob_body import Cut, FilePart
 from registry_cache.pull.prefix_hash import PrefixHashes
 from registry_cache.pull.source import STALL_TIMEOUT_SECONDS
 from registry_cache.pull.target import Owner
+from registry_cache.pull.transfer.abandoned import Abandoned
 from registry_cache.pull.transfer.arrival_rate import ArrivalRate
 from registry_cache.store.disk import ReadHandle
 
@@ -39,6 +40,7 @@ class _State(Enum):
 class TransferProgress:
     """The transfer of ``digest``. ``readers`` is kept by ``Transfers``, under its own lock.
 
+    ``begun_for``: whom it was begun for, and when, to be weighed once nobody reads; ``is_given_up``: it is to end.
     ``led_here``: this process asked upstream, instead of reading what another one brings. ``verified``: all bytes are
     there and right, whether the disk keeps them or not. ``owner``: for whom upstream is asked, whose access an answer
     proves and whose an error is; None if unknown. ``size`` of the whole in bytes, None where nobody says.
@@ -48,6 +50,8 @@ class TransferProgress:
         self.digest = digest
         self.readers = 0
         self.led_here = False
+        self.begun_for: Abandoned | None = None
+        self.is_given_up = False
         self.hashes = PrefixHashes(digest)
         self._rate = ArrivalRate()
         self._changed = threading.Condition()
@@ -133,6 +137,11 @@ class TransferProgress:
     @property
     def ended(self) -> bool:
         return self._state in (_State.COMMITTED, _State.FAILED)
+
+    @property
+    def available(self) -> int:
+        """How many bytes may be read."""
+        return self._available
 
     @property
     def committed(self) -> bool:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import threading
+import time
+from dataclasses import replace
 
+from registry_cache.errors import TooManyRequests
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.source import BlobSource
+from registry_cache.pull.transfer.abandoned import MAX_ENDING_PER_CLIENT, Abandoned, choose_to_end
 from registry_cache.pull.transfer.parallel_ranges import PartBudget
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.transfer import RoomKeeper, Transfer
+from registry_cache.runtime.log import Log
+from registry_cache.runtime.networks import network
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.partials import Partials
+
+_log = Log(__name__)
 
 
 class Transfers:
@@ -23,23 +31,31 @@ class Transfers:
         self._budget = PartBudget()
         self._mutex = threading.Lock()
         self._running: dict[Digest, TransferProgress] = {}
+        # Those that nobody reads, and those that were told to end and have not yet.
+        self._abandoned: dict[TransferProgress, Abandoned] = {}
+        self._ending: dict[TransferProgress, Abandoned] = {}
 
-    def join(self, digest: Digest, source: BlobSource) -> tuple[TransferProgress, bool]:
+    def join(self, digest: Digest, source: BlobSource, client: str = "") -> tuple[TransferProgress, bool]:
         """Become a reader of the transfer of ``digest``; True where it was started for us, from ``source``.
 
-        Call ``leave``.
+        ``client``: the address of who asks, "" for nobody. Call ``leave``. Raises TooManyRequests where downloads that
+        were begun for that client pile up.
         """
         with self._mutex:
             progress = self._running.get(digest)
             started = progress is None or progress.ended
             if progress is None or progress.ended:
+                who = network(client)
+                self._refuse_too_many(who)
                 progress = TransferProgress(digest)
+                progress.begun_for = Abandoned(digest, source.upstream, who, 0, time.monotonic())
                 transfer = Transfer(progress, source, self._blobs, self._partials, self._room, self._budget)
                 name = f"transfer {digest}"
                 threading.Thread(target=self._run, args=(progress, transfer), name=name, daemon=True).start()
                 # Not before: progress that no thread makes would hold up everybody who asks for this blob.
                 self._running[digest] = progress
             progress.readers += 1
+            self._abandoned.pop(progress, None)
             return progress, started
 
     def leave(self, progress: TransferProgress) -> None:
@@ -47,11 +63,37 @@ class Transfers:
         with self._mutex:
             progress.readers -= 1
             _close_if_over(progress)
+            if not progress.readers and self._running.get(progress.digest) is progress and progress.begun_for:
+                self._abandoned[progress] = progress.begun_for
+                self._end_some()
+
+    def _refuse_too_many(self, client: str) -> None:
+        ending = sum(each.client == client for each in self._ending.values()) if client else 0
+        if ending >= MAX_ENDING_PER_CLIENT:
+            raise TooManyRequests(f"{ending} downloads that this client left have not ended yet", retry_after=10)
+
+    def _end_some(self) -> None:
+        """End what nobody reads and is too much. Its bytes stay for the next reader."""
+        while chosen := choose_to_end(
+            [replace(each, size=progress.available) for progress, each in self._abandoned.items()]
+        ):
+            progress = self._running[chosen.digest]
+            self._ending[progress] = self._abandoned.pop(progress)
+            self._remove(progress)
+            progress.is_given_up = True
+            _log.info(
+                "ended a download that nobody reads",
+                upstream=chosen.upstream,
+                client=chosen.client,
+                digest=progress.digest,
+                bytes=chosen.size,
+            )
 
     def _run(self, progress: TransferProgress, transfer: Transfer) -> None:
         transfer.run(lambda: self._is_wanted(progress))
         with self._mutex:
             self._remove(progress)
+            self._ending.pop(progress, None)
             _close_if_over(progress)
 
     def _is_wanted(self, progress: TransferProgress) -> bool:
@@ -62,6 +104,7 @@ class Transfers:
             return progress.readers > 0
 
     def _remove(self, progress: TransferProgress) -> None:
+        self._abandoned.pop(progress, None)
         if self._running.get(progress.digest) is progress:
             del self._running[progress.digest]
 

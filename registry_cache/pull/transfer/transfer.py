@@ -9,11 +9,12 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from registry_cache.errors import RegistryError, StoreError, StoreFull
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.source import BlobSource
+from registry_cache.pull.source import BlobSource, RangeResponse
 from registry_cache.pull.transfer.download import Download
 from registry_cache.pull.transfer.parallel_ranges import PartBudget
 from registry_cache.pull.transfer.progress import COMMIT_FIRST_SIZE, TransferProgress
@@ -27,6 +28,10 @@ from registry_cache.store.partials import Claim, DownloadStatus, Partial, Partia
 _FIRST_POLL, _LAST_POLL = 0.005, 0.05
 
 _log = Log(__name__)
+
+
+class GivenUp(RegistryError):
+    """Nobody reads the download, and it was told to end."""
 
 
 class Incoming(Protocol):
@@ -99,7 +104,10 @@ class Transfer:
         try:
             leader.ask()
             with metrics.count_transfer():
-                Download(self._progress.digest, self._source, leader, ahead=self._ahead).run(claim.partial)
+                Download(self._progress.digest, leader.source, leader, ahead=self._ahead).run(claim.partial)
+        except GivenUp as error:
+            leader.give_up(error)
+            return
         except RegistryError as error:
             leader.fail(error)
             return
@@ -176,6 +184,7 @@ class _Leader:
         self._claim = claim
         self._room = room
         self._owner = source.owner
+        self.source = replace(source, open=self._ask_upstream)
         self._announced: int | None = -1
         self._incoming: Incoming | None = None
         self._size = 0
@@ -185,7 +194,16 @@ class _Leader:
         self._progress.set_owner(self._owner)
         self._claim.publish(DownloadStatus(*self._owner, time.time(), answered=False))
 
+    def _refuse_given_up(self) -> None:
+        if self._progress.is_given_up:
+            raise GivenUp(f"the download of {self._progress.digest} was ended, for nobody read it")
+
+    def _ask_upstream(self, start: int, again: bool, stop: int | None = None) -> RangeResponse:
+        self._refuse_given_up()
+        return self._source.open(start, again, stop)
+
     def on_bytes(self, partial: Partial, size: int | None) -> None:
+        self._refuse_given_up()
         if self._progress.file is None or size != self._announced:
             self._claim.publish(DownloadStatus(*self._owner, time.time(), size))
             self._announced = size
@@ -212,6 +230,12 @@ class _Leader:
             self._incoming = self._room.incoming(here)
         if self._incoming and announced is not None:
             self._incoming.announced(announced)
+
+    def give_up(self, error: GivenUp) -> None:
+        """End without a word to other processes: who follows there claims the partial and goes on with it."""
+        if self._incoming:
+            self._incoming.ended(self._size)
+        self._progress.fail(error, self._owner)
 
     def fail(self, error: RegistryError) -> None:
         status = failed_status(*self._owner, error)
