@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from registry_cache.commands.command import Command
-from registry_cache.config import load_config
+from registry_cache.config import ConfigError, load_config
+from registry_cache.runtime.log import print_error
 from registry_cache.server import launcher
 
 # The file and not the module: gunicorn runs a file anew at each reload, and imports a module once.
@@ -24,7 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> NoReturn:
     """Become gunicorn: signals, sockets handed over and the process id stay those of this process."""
-    load_config(environ)
+    try:
+        load_config(environ)
+    except ConfigError as error:
+        print_error(str(error), error.formatter)
+        raise SystemExit(2) from error
     command = [*launcher.COMMAND, "-c", SETTINGS, *arguments.gunicorn, APPLICATION]
     sys.stdout.flush()
     os.execve(sys.executable, command, dict(environ))  # noqa: S606 (no shell: the arguments are a list)

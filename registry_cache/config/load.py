@@ -41,7 +41,7 @@ def load_config(environ: Mapping[str, str] = os.environ, *, create: bool = True)
     if create and given.valid(ROOT):
         _check_root(given, config.root, create=not problems)
     if problems:
-        raise ConfigError(source, problems)
+        raise ConfigError(source, problems, config.log.formatter)
     return config
 
 
@@ -60,7 +60,7 @@ def _document(environ: Mapping[str, str], problems: list[Problem]) -> tuple[str,
         empty = document.tree in (None, Scalar(""))
         problems.append(Problem(source, "is empty" if empty else "is no mapping of keys", "begin it with version: 0.1"))
     if document is None or problems:
-        raise ConfigError(source, problems)
+        raise ConfigError(source, problems, "json" if environ.get("REGISTRY_LOG_FORMATTER") == "json" else "text")
     return source, document
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from registry_cache.runtime.log import Format
+
 
 class InvalidValue(Exception):
     """A value that cannot be: what is wrong with it, and what would be right. Never quotes a secret."""
@@ -28,11 +30,15 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """Everything that is wrong with one configuration, at once. ``str()`` is the report, one line a problem."""
+    """Everything that is wrong with one configuration, at once. ``str()`` is the report, one line a problem.
 
-    def __init__(self, source: str, problems: Iterable[Problem]) -> None:
+    ``formatter`` is its ``log.formatter``, as far as that could be read.
+    """
+
+    def __init__(self, source: str, problems: Iterable[Problem], formatter: Format = "text") -> None:
         self.source = source
         self.problems = tuple(problems)
+        self.formatter = formatter
         super().__init__(source, self.problems)
 
     def __str__(self) -> str:

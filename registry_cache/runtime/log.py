@@ -1,4 +1,4 @@
-"""Log lines: an event and its fields, as text or JSON.
+"""Log lines: an event and its fields, as text or JSON; for systemd's journal with a priority.
 
 Only what a caller names as a field is written, so a header or a URL with a secret in it cannot slip in by being part of
 some larger object (redaction by allow-list).
@@ -6,13 +6,17 @@ some larger object (redaction by allow-list).
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import os
 import re
 import sys
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Literal, TextIO
+
+Format = Literal["text", "json"]
 
 _ROOT = "registry_cache"
 
@@ -20,6 +24,9 @@ _LEVELS = {
     level: logging.getLevelName(level).lower()
     for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 }
+
+# What systemd takes for a line's priority, and takes off it (sd-daemon(3)).
+_PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
 # What nearly every value is, told in one step.
 _PLAIN = re.compile(r"[!#-<>-~]+")
@@ -63,7 +70,11 @@ class TextFormatter(logging.Formatter):
     """``2026-01-31T12:00:00.123Z info pull repository=library/nginx …``; values with blanks are quoted."""
 
     def format(self, record: logging.LogRecord) -> str:
-        words = [_time(record), _LEVELS.get(record.levelno, record.levelname), record.getMessage()]
+        return f"{_time(record)} {self.format_untimed(record)}"
+
+    def format_untimed(self, record: logging.LogRecord) -> str:
+        """Return the line from the level on."""
+        words = [_LEVELS.get(record.levelno, record.levelname.lower()), record.getMessage()]
         words += [f"{name}={_word(value)}" for name, value in _fields(record).items() if value is not None]
         text = _printable(" ".join(words))
         if record.exc_info:
@@ -87,6 +98,40 @@ class JsonFormatter(logging.Formatter):
         return _printable(json.dumps(line, ensure_ascii=False))
 
 
+class JournalFormatter(logging.Formatter):
+    """Each line begins with its priority, as systemd's journal reads it; a line of text has no time, which it adds."""
+
+    def __init__(self, formatter: Format) -> None:
+        super().__init__()
+        self._format = JsonFormatter().format if formatter == "json" else TextFormatter().format_untimed
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = f"<{_PRIORITIES.get(record.levelno, 6)}>"
+        # A traceback's lines as well: to the journal each is an entry.
+        return priority + self._format(record).replace("\n", f"\n{priority}")
+
+
+class StderrEvents(io.TextIOBase):
+    """Stands in for standard error: whatever is printed there, such as a traceback, becomes events, one a line."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self._begun = ""
+
+    def write(self, text: str) -> int:
+        """Take ``text``; the last line stays until its end comes."""
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in filter(str.strip, lines):
+            Log(_ROOT).error(line)
+        return len(text)
+
+    def fileno(self) -> int:
+        return self.stream.fileno()
+
+    def isatty(self) -> bool:
+        return self.stream.isatty()
+
+
 class _Lines(logging.StreamHandler[TextIO]):
     """Writes a line in one call, which keeps it whole without the lock that ``logging`` takes twice a line.
 
@@ -103,17 +148,60 @@ class _Lines(logging.StreamHandler[TextIO]):
         self.stream.flush()
 
 
-def setup(level: str, formatter: Literal["text", "json"]) -> None:
+def setup(level: str, formatter: Format) -> None:
     """Send this package's events to standard error; calling it again replaces what an earlier call set up."""
-    handler = _Lines(sys.stderr)
-    handler.setFormatter(JsonFormatter() if formatter == "json" else TextFormatter())
     # No line shows where it was logged, so that need not be found out for each.
     logging._srcfile = None  # the module's own switch for it ("Optimization", logging HOWTO)
     logging.logThreads = logging.logMultiprocessing = False
     logger = logging.getLogger(_ROOT)
-    logger.handlers[:] = [handler]
+    logger.handlers[:] = [make_handler(formatter)]
     logger.setLevel(level.upper())
     logger.propagate = False
+
+
+def make_handler(formatter: Format) -> logging.Handler:
+    """Return what writes events, of any logger, to standard error."""
+    stream = _stderr()
+    handler = _Lines(stream)
+    if _is_journal(stream):
+        handler.setFormatter(JournalFormatter(formatter))
+    else:
+        handler.setFormatter(JsonFormatter() if formatter == "json" else TextFormatter())
+    return handler
+
+
+def is_set_up() -> bool:
+    """Tell whether this process writes its events, as a server does and a command does not."""
+    return any(isinstance(handler, _Lines) for handler in logging.getLogger(_ROOT).handlers)
+
+
+def capture_stderr(formatter: Format) -> None:
+    """Let everything that Python prints to standard error be an object of its own, a line each; not for ``text``."""
+    stream = _stderr()
+    sys.stderr = StderrEvents(stream) if formatter == "json" else stream
+
+
+def print_error(text: str, formatter: Format) -> None:
+    """Print why a server does not start, a line or several: as events for JSON and the journal, else as it is."""
+    if formatter == "text" and not _is_journal(_stderr()):
+        print(text, file=sys.stderr)
+        return
+    setup("error", formatter)
+    for line in text.splitlines():
+        Log(_ROOT).error(line.strip())
+
+
+def _stderr() -> TextIO:
+    return sys.stderr.stream if isinstance(sys.stderr, StderrEvents) else sys.stderr
+
+
+def _is_journal(stream: TextIO) -> bool:
+    """Tell whether ``stream`` leads to systemd's journal: a service's may have been redirected (systemd.exec(5))."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError, AttributeError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
@@ -132,7 +220,9 @@ def _second(moment: int) -> str:
 
 
 def _plain(value: object) -> object:
-    return value if isinstance(value, str | int | float | bool) else str(value)
+    if type(value) is float:
+        return round(value, 3)
+    return value if isinstance(value, str | int | bool) else str(value)
 
 
 def _word(value: object) -> str:

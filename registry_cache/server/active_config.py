@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from registry_cache.config import Config, load_config
+from registry_cache.config import Config, ConfigError, load_config
+from registry_cache.runtime.log import Format
 
 _Check = Callable[[Config], object]
 
 _held: list[Config] = []
 _check: list[_Check] = []
+# Of what was read last, if only to be refused for its store.
+_formatter: list[Format] = []
 _note: list[_Check] = []
 
 
@@ -36,6 +39,7 @@ def took_effect() -> None:
 def read() -> Config:
     """Return what the environment and its file say now, checked but not in force. Raises ConfigError, StoreError."""
     config = load_config()
+    _formatter[:] = [config.log.formatter]
     for check in _check:
         check(config)
     return config
@@ -54,3 +58,10 @@ def current() -> Config:
     if not _held:
         put(read())
     return _held[0]
+
+
+def formatter_of(error: Exception) -> Format:
+    """Return how an error of ``current`` is to be logged: as the configuration says that it is about."""
+    if isinstance(error, ConfigError):
+        return error.formatter
+    return _formatter[0] if _formatter else "text"

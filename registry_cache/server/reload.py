@@ -11,7 +11,7 @@ import mmap
 from registry_cache.config import ConfigError
 from registry_cache.config.banner import lines, warnings
 from registry_cache.errors import StoreError
-from registry_cache.runtime.log import Log, setup
+from registry_cache.runtime.log import Log, capture_stderr, setup
 from registry_cache.server import active_config, bind, debug_listener, systemd
 from registry_cache.server.bind import CannotListen
 from registry_cache.server.gunicorn_internals import Master
@@ -37,6 +37,7 @@ def announce(master: Master, word: str = "") -> None:
     """Say where we listen, what we mirror, where and for how long it is kept, and what to paste into daemon.json."""
     config = active_config.current()
     setup(config.log.level, config.log.formatter)
+    capture_stderr(config.log.formatter)
     active_config.took_effect()
     if word:
         _log.info(word)

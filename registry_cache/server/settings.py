@@ -17,7 +17,7 @@ from typing import Any
 from registry_cache.config import Config, ConfigError, TlsConfig
 from registry_cache.errors import StoreError
 from registry_cache.runtime import trusted_proxies
-from registry_cache.runtime.log import Log
+from registry_cache.runtime.log import Log, capture_stderr, print_error
 from registry_cache.server import (
     active_config,
     bind,
@@ -49,7 +49,7 @@ def load() -> dict[str, object]:
     try:
         config = active_config.current()
     except (ConfigError, StoreError) as error:
-        print(error, file=sys.stderr)
+        print_error(str(error), active_config.formatter_of(error))
         # gunicorn lets SystemExit pass where it prints any other exception with a traceback, and exits with 1.
         raise SystemExit(2 if isinstance(error, ConfigError) else 1) from error
     hooks = (
@@ -90,6 +90,8 @@ def _settings(config: Config) -> dict[str, object]:
         "accesslog": None,
         # gunicorn's own lines are as many as the operator asked for.
         "loglevel": {"warn": "warning"}.get(config.log.level, config.log.level),
+        # In the form of ours: every line of JSON is an object, and systemd's journal gets priorities.
+        "logger_class": "registry_cache.server.gunicorn_log.GunicornLog",
         # What `ps` shows, where setproctitle is installed.
         "proc_name": "registry-cache",
         # Applies to a unix socket only: its group, such as nginx's, may connect, others may not.
@@ -158,11 +160,12 @@ def on_starting(server: Any) -> None:
     """Before anything else: gunicorn's master becomes ours, and holds what every worker inherits."""
     command = [*launcher.command_of_this_process(), *sys.argv[1:]]
     Master.take_over(server, command, reload.use_new_config, MemoryGuard())
+    capture_stderr(active_config.current().log.formatter)
     try:
         bind.check_at_start(server)
         debug_listener.start(server)
     except bind.CannotListen as error:
-        print(error, file=sys.stderr)
+        print_error(str(error), active_config.current().log.formatter)
         raise SystemExit(1) from error
     metrics_slots.start(server.cfg.worker_tmp_dir)
 

@@ -68,6 +68,8 @@ class CleanupProcess:
             [sys.executable, "-P", "-m", "registry_cache.upkeep.cleanup_process", json.dumps(arguments)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
+            # A command that logs nothing has a progress bar there.
+            stderr=None if log.is_set_up() else subprocess.DEVNULL,
             text=True,
             start_new_session=True,
         )
@@ -117,7 +119,8 @@ def _clean(layout: Layout, bounds: Bounds, needed: SpaceNeeded) -> None:
         # What is reserved may be pinned as well. Of a sum that counts it twice the store would grow beyond its size.
         staying = max(result.pinned, result.reserved)
         os.write(sys.stdout.fileno(), json.dumps([result.evicted, result.evicted_bytes, staying]).encode())
-    _log.info(
+    tell = _log.info if result.evicted else _log.debug
+    tell(
         "made room",
         blobs=result.evicted,
         bytes=result.evicted_bytes,

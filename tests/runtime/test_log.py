@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from registry_cache.runtime.log import JsonFormatter, TextFormatter
+from registry_cache.runtime.log import JournalFormatter, JsonFormatter, StderrEvents, TextFormatter
 
 # Escape, C1 (CSI, next line), DEL, the separators that some readers split lines at, half of a pair, a private plane.
 ODD = "a\x1b[31m\x9b31mb\x85c\x7fd\u2028e\u2029f\ng\udc80h\U000e0001i"
@@ -46,3 +46,42 @@ def test_a_traceback_keeps_its_lines_and_nothing_else(formatter: logging.Formatt
     assert all(line.isprintable() for line in text.split("\n"))
     assert r"\u009b31mb\u0085c\u007fd\u2028e" in text
     assert ("\nTraceback (most recent call last):\n" in text) is isinstance(formatter, TextFormatter)
+
+
+def test_json_says_seconds_to_the_millisecond() -> None:
+    line = json.loads(JsonFormatter().format(record(seconds=0.123456789, bytes=12, ended=True)))
+
+    assert (line["seconds"], line["bytes"], line["ended"]) == (0.123, 12, True)
+
+
+@pytest.mark.parametrize(
+    ("level", "priority"),
+    [(logging.DEBUG, 7), (logging.INFO, 6), (logging.WARNING, 4), (logging.ERROR, 3), (logging.CRITICAL, 2)],
+)
+def test_the_journal_gets_a_priority_and_no_second_time(level: int, priority: int) -> None:
+    made = logging.LogRecord("gunicorn.error", level, "", 0, "Shutting down: %s", ("Master",), None)
+
+    assert JournalFormatter("text").format(made) == f"<{priority}>{made.levelname.lower()} Shutting down: Master"
+    before, line = JournalFormatter("json").format(made)[:3], JournalFormatter("json").format(made)[3:]
+    assert (before, json.loads(line)["level"]) == (f"<{priority}>", made.levelname.lower())
+
+
+def test_the_journal_gets_a_priority_for_each_line_of_a_traceback() -> None:
+    made = record()
+    try:
+        raise ValueError
+    except ValueError:
+        made.exc_info = sys.exc_info()
+
+    assert all(line.startswith("<6>") for line in JournalFormatter("text").format(made).split("\n"))
+
+
+def test_what_is_printed_becomes_events_a_line_each(caplog: pytest.LogCaptureFixture) -> None:
+    stream = StderrEvents(sys.stderr)
+
+    print("one\ntwo", end="", file=stream)
+    assert [each.message for each in caplog.records] == ["one"]
+    print(" three\n", file=stream)
+
+    assert [(each.levelname, each.message) for each in caplog.records[1:]] == [("ERROR", "two three")]
+    assert stream.fileno() == sys.stderr.fileno()
