@@ -101,8 +101,10 @@ def _upstream_names(tree: Raw) -> tuple[str, ...]:
 def _check_root(given: Given, root: Path, *, create: bool) -> None:
     """Report a folder that cannot be written now, and not to the first client."""
     try:
-        if create:
+        if create and not root.exists():
             root.mkdir(parents=True, exist_ok=True)
+            # Whatever the umask: nginx reads it as a member of the group, and other users must not.
+            root.chmod(0o750)
         if root.exists():
             # os.access says yes to root even on a read-only mount. This file leaves no trace.
             with tempfile.TemporaryFile(dir=root):

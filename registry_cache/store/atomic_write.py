@@ -9,7 +9,7 @@ import os
 import secrets
 from collections.abc import Iterator
 
-from registry_cache.store import disk
+from registry_cache.store import disk, modes
 
 _counter = itertools.count()
 # Workers in two containers over one folder have the same process ids, and so has a worker after a restart.
@@ -25,17 +25,17 @@ def beside(path: str) -> str:
 
 
 @contextlib.contextmanager
-def replacing(path: str, *, synced: bool = False, make_folders: bool = True) -> Iterator[int]:
+def replacing(path: str, *, synced: bool = False, make_folders: bool = True, private: bool = True) -> Iterator[int]:
     """Open a new file beside ``path`` for writing; it takes that name at the end of the block. Yield its descriptor.
 
     A reader sees the old bytes or the new ones. If ``synced``, a power cut after the block leaves the new bytes and one
     before it the new or the old ones; otherwise it may leave an empty file, which every reader of a record takes for a
-    missing one. If the block raises, the new file is removed. Raises OSError, also where a folder is missing, unless it
-    is to ``make_folders``.
+    missing one. If the block raises, the new file is removed. ``private``: other users may not read it. Raises OSError,
+    also where a folder is missing, unless it is to ``make_folders``.
     """
     name, folder = beside(path), os.path.dirname(path) or "."
     try:
-        descriptor = _create(name, folder if make_folders else "")
+        descriptor = _create(name, folder if make_folders else "", modes.FILE if private else modes.PUBLIC)
         try:
             yield descriptor
             if synced:
@@ -71,7 +71,7 @@ def link(source: str, target: str) -> None:
     Where the file system gives no more hard links (EMLINK) or none at all, a symbolic link takes its place: a path that
     can be opened is still the permission to read. Raises OSError.
     """
-    os.makedirs(os.path.dirname(target), exist_ok=True)
+    modes.make_folders(os.path.dirname(target))
     try:
         os.link(source, target)
     except FileExistsError:
@@ -86,11 +86,11 @@ def link(source: str, target: str) -> None:
 def make_folder(path: str) -> None:
     """Make the folder ``path`` so that its name survives a power cut. Raises OSError."""
     try:
-        os.mkdir(path)
+        modes.make_folder(path)
     except FileExistsError:
         return
     except FileNotFoundError:
-        os.makedirs(path, exist_ok=True)
+        modes.make_folders(path)
     sync_folder(os.path.dirname(path))
 
 
@@ -113,13 +113,12 @@ def _sync(path: str, flags: int) -> None:
         os.close(descriptor)
 
 
-def _create(path: str, folder: str) -> int:
+def _create(path: str, folder: str, mode: int) -> int:
     """Open a new file for writing; make its ``folder`` if one is given and missing."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
-        return os.open(path, flags, 0o644)
+        return modes.create(path, os.O_WRONLY | os.O_EXCL, mode)
     except FileNotFoundError:
         if not folder:
             raise
-        os.makedirs(folder, exist_ok=True)
-        return os.open(path, flags, 0o644)
+        modes.make_folders(folder)
+        return modes.create(path, os.O_WRONLY | os.O_EXCL, mode)

@@ -16,7 +16,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
 from registry_cache.runtime import threadpool
 from registry_cache.runtime.log import Log
-from registry_cache.store import atomic_write, disk
+from registry_cache.store import atomic_write, disk, modes
 from registry_cache.store.disk import ReadHandle
 from registry_cache.store.layout import Layout
 
@@ -117,7 +117,7 @@ def seal(descriptor: int, size: int) -> None:
     """
     with contextlib.suppress(OSError):  # A file system without attributes: the size then goes unchecked until verify.
         os.setxattr(descriptor, _SIZE, b"%d" % size)
-    os.fchmod(descriptor, 0o444)
+    os.fchmod(descriptor, modes.SEALED)
 
 
 def recorded_size(file: ReadHandle, otherwise: int) -> int:

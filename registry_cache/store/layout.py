@@ -6,7 +6,7 @@
       last-cleanup                              empty; its mtime is when a cleanup last came to its end
       rules.json                                what its server keeps and for how long, for commands
       pins.json                                 what the operator wants never to be evicted
-      blobs/sha256/ab/ab12…                     verified, complete, immutable (0444)
+      blobs/sha256/ab/ab12…                     verified, complete, immutable (0440)
       partial/sha256/ab12…  (+ .json)           append-only bytes of one download; its status
       locks/sha256/ab12….lock                   flock target of a digest's leader
       locks/flights/<hex>.lock                  flock target of one question to upstream
@@ -40,13 +40,12 @@ it. What ``ls`` and ``flock`` say is the state of a blob; no process's memory is
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository, Tag
-from registry_cache.store import atomic_write, disk
+from registry_cache.store import atomic_write, disk, modes
 
 VERSION = b"1\n"
 ALGORITHMS = ("sha256", "sha512")
@@ -84,15 +83,17 @@ class Layout:
         """Make the folder ready for use and return its layout; StoreError where that fails or it is another's."""
         layout = cls(root)
         with disk.store_errors(f"set up the store in {root}"):
-            os.makedirs(root, exist_ok=True)
+            modes.make_folders(layout.root)
             if not layout._has_version():
                 # Synced, or a power cut may leave bytes that look like another version.
                 atomic_write.write_whole(layout._version, VERSION, synced=True)
             for algorithm in ALGORITHMS:
                 for folder in (layout.blobs, layout.partials, layout.locks):
-                    os.makedirs(f"{folder}/{algorithm}", exist_ok=True)
-            os.makedirs(f"{layout.locks}/flights", exist_ok=True)
-            os.makedirs(layout.repositories, exist_ok=True)
+                    modes.make_folders(f"{folder}/{algorithm}")
+            modes.make_folders(f"{layout.locks}/flights")
+            modes.make_folders(layout.repositories)
+            for folder in (layout.blobs, layout.partials, layout.locks, layout.repositories):
+                modes.close_to_others(folder)
         return layout
 
     @classmethod

@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from registry_cache.store import modes
+
 # Seconds between two attempts for a lock that somebody else holds.
 _FIRST_POLL, _LAST_POLL = 0.002, 0.02
 
@@ -154,7 +156,7 @@ def is_locked(path: str) -> bool:
 def _open(path: str) -> int:
     flags = os.O_RDWR | os.O_CREAT
     try:
-        return os.open(path, flags, 0o644)
+        return os.open(path, flags, modes.FILE)
     except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        return os.open(path, flags, 0o644)
+        modes.make_folders(os.path.dirname(path))
+        return os.open(path, flags, modes.FILE)

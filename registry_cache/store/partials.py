@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from registry_cache.errors import RegistryError
 from registry_cache.oci.digest import Digest, Hasher
 from registry_cache.runtime import threadpool
-from registry_cache.store import atomic_write, disk, locks
+from registry_cache.store import atomic_write, disk, locks, modes
 from registry_cache.store.blobs import seal
 from registry_cache.store.disk import ReadHandle
 from registry_cache.store.disk_errors import disk_error_log
@@ -245,13 +245,13 @@ def _hash(hasher: Hasher, batch: list[bytes]) -> None:
 
 
 def _open_to_append(path: str) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
+    flags = os.O_RDWR | os.O_APPEND
     try:
-        return os.open(path, flags, 0o644)
+        return modes.create(path, flags)
     except PermissionError:
         # A leader died between sealing the bytes and naming them; without this, nobody could ever resume.
-        os.chmod(path, 0o644)
-        return os.open(path, flags, 0o644)
+        os.chmod(path, modes.FILE)
+        return modes.create(path, flags)
 
 
 def _writeback(descriptor: int, start: int, length: int) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 from registry_cache.oci.digest import Digest
-from registry_cache.store import atomic_write, disk
+from registry_cache.store import atomic_write, disk, modes
 from registry_cache.store.disk import entries
 from registry_cache.store.last_use import Tick
 from registry_cache.store.layout import Layout
@@ -37,7 +37,7 @@ def path_for(layout: Layout, now: float, digest: Digest, inode: int) -> str:
 def move(path: str, target: str) -> bool:
     """Move ``path`` to ``target``; remove it and return False where that is impossible. Raises OSError."""
     try:
-        os.makedirs(os.path.dirname(target), exist_ok=True)
+        modes.make_folders(os.path.dirname(target))
         os.rename(path, target)
     except OSError as error:
         if error.errno not in _CANNOT_MOVE:

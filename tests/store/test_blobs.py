@@ -44,7 +44,7 @@ def damage(path: str, size: int) -> None:
 def test_what_is_added_is_there_read_only_under_one_name(store: Store) -> None:
     store.blobs.add(DIGEST, DATA)
     assert Path(store.layout.blob(DIGEST)).read_bytes() == DATA
-    assert os.stat(store.layout.blob(DIGEST)).st_mode & 0o777 == 0o444
+    assert os.stat(store.layout.blob(DIGEST)).st_mode & 0o777 == 0o440
     assert store.files("blobs") == {os.path.relpath(store.layout.blob(DIGEST), store.layout.root)}
 
 

@@ -88,7 +88,7 @@ def test_nothing_is_under_blobs_before_the_commit_and_all_is_after(store: Store)
     assert blob is not None
     assert blob.file.is_same_file(follower)
     assert follower.read_at(0, len(DATA) + 1) == DATA
-    assert os.stat(store.layout.blob(DIGEST)).st_mode & 0o777 == 0o444
+    assert os.stat(store.layout.blob(DIGEST)).st_mode & 0o777 == 0o440
 
 
 def test_a_follower_sees_what_is_there(store: Store) -> None:
@@ -142,12 +142,12 @@ def test_a_leader_that_died_between_sealing_and_naming_blocks_nobody(
         fail_at(patched, "rename", 1, errno.EIO, tmp_path)
         with pytest.raises(StoreFull):
             partial.commit()
-    assert os.stat(store.layout.partial(DIGEST)).st_mode & 0o777 == 0o444
+    assert os.stat(store.layout.partial(DIGEST)).st_mode & 0o777 == 0o440
     obey_modes(monkeypatch)
     with claimed(store) as claim, claim.partial() as partial:
         assert partial.digest() == DIGEST
         partial.commit()
-    assert os.stat(store.layout.blob(DIGEST)).st_mode & 0o777 == 0o444
+    assert os.stat(store.layout.blob(DIGEST)).st_mode & 0o777 == 0o440
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_linked_blobs_are_sealed_and_used_now(old: OldRegistry, moved: Moved) ->
     moved.distribution(old)
 
     found = path.stat()
-    assert stat.S_IMODE(found.st_mode) == 0o444
+    assert stat.S_IMODE(found.st_mode) == 0o440
     assert found.st_mtime > time.time() - 600
     assert os.getxattr(path, "user.registry_cache.size") == b"%d" % found.st_size
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.media_types import KINDS
-from registry_cache.store import disk, locks, quarantine
+from registry_cache.store import disk, locks, modes, quarantine
 from registry_cache.store.audit.fault import Fault
 from registry_cache.store.disk import ReadHandle
 from registry_cache.store.layout import Layout
@@ -29,7 +29,7 @@ _REMEDIES = {
     "unreadable": "look at the disk, and at who may read it",
 }
 
-_READABLE = 0o444
+_READABLE = modes.SEALED
 
 
 class Repairs:

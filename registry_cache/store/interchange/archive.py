@@ -86,7 +86,10 @@ def write_file_whole(path: Path) -> Iterator[int]:
     """
     if path.exists() and not path.is_file():
         raise StoreError(f"{path} is not a file: name one, or - for standard output")
-    with _archive_errors(str(path)), atomic_write.replacing(str(path), synced=True, make_folders=False) as descriptor:
+    with (
+        _archive_errors(str(path)),
+        atomic_write.replacing(str(path), synced=True, make_folders=False, private=False) as descriptor,
+    ):
         yield descriptor
 
 

@@ -21,7 +21,7 @@ from functools import partial
 
 from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
-from registry_cache.store import atomic_write, disk, locks
+from registry_cache.store import atomic_write, disk, locks, modes
 from registry_cache.store.blobs import Blobs, seal
 from registry_cache.store.interchange import linking
 from registry_cache.store.layout import Layout
@@ -113,7 +113,7 @@ class Ingest:
     @contextlib.contextmanager
     def _beside(self, digest: Digest) -> Iterator[str]:
         blob = self._layout.blob(digest)
-        os.makedirs(os.path.dirname(blob), exist_ok=True)
+        modes.make_folders(os.path.dirname(blob))
         beside = atomic_write.beside(blob)
         try:
             yield beside
@@ -155,7 +155,7 @@ class Ingest:
         return self._take(_blocks(source), digest, lambda block: None)
 
     def _write(self, blocks: Iterable[bytes | memoryview], beside: str, digest: Digest) -> int:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        descriptor = modes.create(beside, os.O_WRONLY | os.O_EXCL)
         try:
             size = self._take(blocks, digest, partial(atomic_write.write_all, descriptor))
             seal(descriptor, size)

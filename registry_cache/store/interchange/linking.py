@@ -8,7 +8,7 @@ import fcntl
 import os
 import stat
 
-from registry_cache.store import disk
+from registry_cache.store import disk, modes
 
 # Errors that mean this file cannot be linked here: another file system, another owner's file, too many names.
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS}
@@ -36,7 +36,7 @@ def link_open(path: str, source: int, beside: str) -> bool:
 
 def clone(source: int, beside: str) -> bool:
     """Make ``beside`` a copy that takes no room until one of them changes; False where the disk cannot."""
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    descriptor = modes.create(beside, os.O_WRONLY | os.O_EXCL)
     try:
         fcntl.ioctl(descriptor, _CLONE, source)
     except OSError:

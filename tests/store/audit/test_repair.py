@@ -110,7 +110,7 @@ def test_bytes_that_may_not_be_read_may_be_right(shelf: Shelf) -> None:
     layer = shelf.layer(b"layer")
     os.chmod(shelf.layout.blob(layer), 0)
     assert Repairs(shelf.layout, NOW).repair(Fault("permissions", shelf.layout.blob(layer), "", layer)) == DONE
-    assert os.stat(shelf.layout.blob(layer)).st_mode & 0o777 == 0o444
+    assert os.stat(shelf.layout.blob(layer)).st_mode & 0o777 == 0o440
     assert repair(shelf) == []
 
 

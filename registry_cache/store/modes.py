@@ -1,0 +1,64 @@
+"""Make folders and files that the cache's group may read and nobody else, whatever the umask.
+
+A store may hold private images. nginx reads it as a member of the group.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+
+FOLDER, FILE, SEALED = 0o750, 0o640, 0o440
+# What is written elsewhere, such as an export, has what its user's umask leaves of this.
+PUBLIC = 0o644
+
+
+def make_folders(path: str) -> None:
+    """Make the folder ``path`` and those above it that are missing. Raises OSError."""
+    try:
+        os.mkdir(path, FOLDER)
+    except FileNotFoundError:
+        make_folders(os.path.dirname(path))
+        make_folders(path)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+    else:
+        _set(path, FOLDER)
+
+
+def make_folder(path: str) -> None:
+    """Make the folder ``path``. Raises OSError, FileExistsError and FileNotFoundError among them."""
+    os.mkdir(path, FOLDER)
+    _set(path, FOLDER)
+
+
+def close_to_others(folder: str) -> None:
+    """Take from other users what an older version, or somebody else, let them do in ``folder``, if we own it."""
+    mode = stat.S_IMODE(os.stat(folder).st_mode)
+    if mode & 0o007:
+        with contextlib.suppress(PermissionError):
+            os.chmod(folder, mode & ~0o007)
+
+
+def create(path: str, flags: int, mode: int = FILE) -> int:
+    """Open ``path`` for writing by ``flags``, and return its descriptor. Raises OSError."""
+    descriptor = os.open(path, flags | os.O_CREAT, mode)
+    if mode == PUBLIC:
+        return descriptor
+    try:
+        # Another user's file, such as one that root left, is as good for who may write it.
+        with contextlib.suppress(PermissionError):
+            os.fchmod(descriptor, mode)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _set(folder: str, mode: int) -> None:
+    found = os.stat(folder).st_mode
+    if found & 0o777 != mode:
+        # A folder in one with the set-group-ID bit has that too, and hands on its group.
+        os.chmod(folder, (stat.S_IMODE(found) & ~0o777) | mode)
