@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry_cache.commands.command import Command, CommandError, add_json_argument, print_report, silence_log
-from registry_cache.commands.start import become_owner, start
-from registry_cache.config import Config, UpstreamConfig
+from registry_cache.commands.start import become_owner_if_allowed, start
+from registry_cache.config import Config, UpstreamConfig, banner
 from registry_cache.config.hosts import HUB
 from registry_cache.errors import RegistryError
 from registry_cache.oci.names import Reference, Repository, Tag, split_image_name
@@ -39,13 +39,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Try the configuration against the store's disk and the real upstreams; costs no counted pull."""
     silence_log()
-    config = start(arguments, environ)
-    become_owner(config.root)
+    config = start(arguments, environ, asks_upstream=True)
+    become_owner_if_allowed(config.root)
     try:
         wanted = _by_upstream(config, arguments.references)
     except RegistryError as error:
         raise CommandError(error.message) from error
-    report = CheckReport()
+    report = CheckReport(list(banner.warnings(config)))
     for subject, steps in _checks(config, wanted):
         report.subjects.append(subject)
         if not arguments.json:

@@ -15,7 +15,7 @@ from registry_cache.commands.command import (
     print_report,
 )
 from registry_cache.commands.progress import PassDisplay
-from registry_cache.commands.start import become_owner, start
+from registry_cache.commands.start import become_owner, become_owner_if_allowed, start
 from registry_cache.upkeep.priority import step_back
 
 
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     config = start(arguments, environ)
     # First, as root: the owner may not write into a file of /proc that was root's.
     step_back()
-    become_owner(config.root)
+    (become_owner_if_allowed if arguments.dry_run else become_owner)(config.root)
     now, in_time = datetime.now(UTC).astimezone(), deadline(arguments.max_time)
     with PassDisplay(shown=not arguments.json) as display:
         layout = Layout.find(config.root)

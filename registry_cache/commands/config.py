@@ -12,7 +12,7 @@ from registry_cache.config import banner, load_config, show
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print every key in force and where it came from; secrets are masked. Makes no folder."""
-    config = load_config(environ, create=False)
+    config = load_config(environ, create=False, needs_passwords=False)
     # What follows is YAML, and may be read as such.
     print(f"# {heading(config)}")
     for line in show.lines(config.in_force):

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     fetches = wanted is not None and not arguments.offline
     # Lines must not go where the archive goes.
     file = sys.stderr if arguments.to == STANDARD_OUTPUT else sys.stdout
-    config, began = start(arguments, environ, create=fetches, file=file), time.monotonic()
+    config, began = start(arguments, environ, create=fetches, asks_upstream=fetches, file=file), time.monotonic()
     try:
         images, written = _export(config, fetches, listed, wanted, arguments)
     except RegistryError as error:

@@ -17,13 +17,19 @@ from registry_cache.upkeep.report import printable
 
 
 def start(
-    arguments: argparse.Namespace, environ: Mapping[str, str], *, create: bool = False, file: TextIO | None = None
+    arguments: argparse.Namespace,
+    environ: Mapping[str, str],
+    *,
+    create: bool = False,
+    asks_upstream: bool = False,
+    file: TextIO | None = None,
 ) -> Config:
     """Load the configuration and say which one it is, in a line on ``file`` or else standard output.
 
-    ``--json`` prints nothing beside its document. For ``create`` see load_config. Raises ConfigError.
+    ``--json`` prints nothing beside its document. A verb that ``asks_upstream`` needs the accounts' passwords, the
+    others do not. For ``create`` see load_config. Raises ConfigError.
     """
-    config = load_config(environ, create=create)
+    config = load_config(environ, create=create, needs_passwords=asks_upstream)
     if not getattr(arguments, "json", False):
         print(printable(heading(config)), file=file or sys.stdout, flush=True)
     return config
@@ -39,11 +45,23 @@ def heading(config: Config) -> str:
 def become_owner(root: Path) -> None:
     """As root, continue as the user who owns the store in ``root``: that user must be able to change what we write.
 
-    Raises StoreError where we may not.
+    Raises StoreError where we may not, or where whoever we are may not write there.
     """
-    owner = _owner(root)
-    if owner is None:
-        return
+    if owner := _owner(root):
+        _become(root, owner)
+    if root.exists() and not os.access(root, os.W_OK | os.X_OK):
+        owns = f"user {root.stat().st_uid}, who owns it"
+        raise StoreError(f"user {os.geteuid()} may not write in {root}: run this as root, or as {owns}")
+
+
+def become_owner_if_allowed(root: Path) -> None:
+    """As ``become_owner``, for a verb that only reads: where root may become nobody else, it may still read."""
+    with contextlib.suppress(StoreError):
+        if owner := _owner(root):
+            _become(root, owner)
+
+
+def _become(root: Path, owner: os.stat_result) -> None:
     with _refusals(root, owner):
         os.setgroups([owner.st_gid])
         os.setgid(owner.st_gid)
@@ -51,12 +69,6 @@ def become_owner(root: Path) -> None:
     # A credential helper looks for its files at home, and may not look at root's.
     with contextlib.suppress(KeyError):
         os.environ["HOME"] = pwd.getpwuid(owner.st_uid).pw_dir
-
-
-def become_owner_if_allowed(root: Path) -> None:
-    """As ``become_owner``, for a verb that only reads: where root may become nobody else, it may still read."""
-    with contextlib.suppress(StoreError):
-        become_owner(root)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from registry_cache.commands.command import (
     silence_log,
 )
 from registry_cache.commands.progress import PassDisplay
-from registry_cache.commands.start import become_owner, start
+from registry_cache.commands.start import become_owner, become_owner_if_allowed, start
 from registry_cache.config.sizes import parse_size
 from registry_cache.policy.share import Share
 
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
     silence_log()
     config = start(arguments, environ)
-    become_owner(config.root)
+    (become_owner if arguments.repair else become_owner_if_allowed)(config.root)
     # The local day, as cron counts days: two runs a day apart must never share one.
     now, in_time = datetime.now(UTC).astimezone(), deadline(arguments.max_time)
     task = VerifyTask(now.timestamp(), now.toordinal(), arguments.share, arguments.rate, arguments.repair)

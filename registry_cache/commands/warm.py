@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Pull images into the cache, one after the other; safe beside a running server, and never a second download."""
     silence_log()
     listed, wanted = listed_images(arguments), wanted_platforms(arguments)
-    config = start(arguments, environ, create=True)
+    config = start(arguments, environ, create=True, asks_upstream=True)
     report = WarmReport(len(listed), prints_lines=not arguments.json)
     try:
         become_owner(config.root)

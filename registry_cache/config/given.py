@@ -17,7 +17,10 @@ def dotted(path: KeyPath) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """All keys of one configuration. Methods that take a ``str`` mean a key's path below ``mount``."""
+    """All keys of one configuration. Methods that take a ``str`` mean a key's path below ``mount``.
+
+    Without ``needs_passwords``, one that cannot be had is no problem: nobody is going to log in.
+    """
 
     source: str
     settings: Mapping[KeyPath, Setting]
@@ -25,6 +28,7 @@ class Given:
     lines: Mapping[KeyPath, int]
     overrides: Mapping[KeyPath, str]
     mount: KeyPath = ()
+    needs_passwords: bool = True
     raw: dict[KeyPath, Raw] = field(default_factory=dict)
     values: dict[KeyPath, object] = field(default_factory=dict)
     origins: dict[KeyPath, str] = field(default_factory=dict)

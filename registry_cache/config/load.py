@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from registry_cache.config import schema
@@ -14,6 +15,7 @@ from registry_cache.config.model import Config
 from registry_cache.config.problems import ConfigError, InvalidValue, Problem
 from registry_cache.config.raw import Document, Raw, Scalar, parse_yaml
 from registry_cache.config.schema import ROOT
+from registry_cache.config.unused_variables import unused_variables
 from registry_cache.config.walk import KeyWalk
 
 DEFAULTS = "built-in defaults"
@@ -23,10 +25,13 @@ DEFAULT_FILE = "/etc/registry-cache/config.yml"
 LARGEST_FILE = 1024 * 1024
 
 
-def load_config(environ: Mapping[str, str] = os.environ, *, create: bool = True) -> Config:
+def load_config(
+    environ: Mapping[str, str] = os.environ, *, create: bool = True, needs_passwords: bool = True
+) -> Config:
     """Return the configuration in force: environment before file before default.
 
-    ``create`` makes the storage folder where it is missing; without it the folder is only looked at. Raises
+    ``create`` makes the storage folder where it is missing; without it the folder is only looked at. Whoever asks no
+    upstream ``needs_passwords`` not: one that is kept elsewhere, and cannot be had here, is then None. Raises
     ConfigError, which holds every problem and not only the first.
     """
     problems: list[Problem] = []
@@ -34,9 +39,11 @@ def load_config(environ: Mapping[str, str] = os.environ, *, create: bool = True)
     tree = expand_short_forms(document.tree)
     upstreams = _upstream_names(tree)
     overrides = apply_environment(tree, environ, upstreams, problems)
-    given = Given(source, schema.settings_by_path(upstreams), problems, document.lines, overrides.origins)
+    settings = schema.settings_by_path(upstreams)
+    given = Given(source, settings, problems, document.lines, overrides.origins, needs_passwords=needs_passwords)
     KeyWalk(given, upstreams).run(overrides.tree)
     config = build(given, upstreams, environ, overrides.warnings)
+    config = replace(config, warnings=(*config.warnings, *unused_variables(environ, config.upstreams)))
     # Commands that only read need no right to write.
     if create and given.valid(ROOT):
         _check_root(given, config.root, create=not problems)

@@ -42,7 +42,8 @@ def _with_credentials(given: Given, upstream: UpstreamConfig, environ: Mapping[s
         given.ignored.extend(dotted(given.at(path)) for path in ("username", "password") if given.has(path))
         program = upstream.exec_command or f"docker-credential-{upstream.credential_helper}"
         return replace(upstream, username=None, password=None, credential_helper=program)
-    if given.valid("username", *_PASSWORDS) and (username is None) != (password is None):
+    has_password = password is not None or (not given.needs_passwords and any(map(given.has, _PASSWORDS)))
+    if given.valid("username", *_PASSWORDS) and (username is not None) != has_password:
         here, missing = ("username", "password") if username else ("password", "username")
         given.refuse(here, f"given without {missing}", "give both, or neither for anonymous pulls")
     return replace(upstream, password=password)
@@ -62,7 +63,8 @@ def _password(given: Given, environ: Mapping[str, str]) -> Secret | None:
         elif ways[0] == "password_file":
             _take_from_file(given)
     except InvalidValue as error:
-        given.refuse(ways[0], error.what, error.remedy)
+        if given.needs_passwords:
+            given.refuse(ways[0], error.what, error.remedy)
     password: Secret | None = given.value("password")
     return password
 

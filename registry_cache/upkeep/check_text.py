@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -49,21 +49,25 @@ def line(step: Step) -> str:
 
 @dataclass(slots=True)
 class CheckReport:
-    """All subjects. Their lines are printed as the steps end, so none are left for the report."""
+    """All subjects, whose lines are printed as the steps end; ``warnings`` about the configuration are left to say."""
 
+    warnings: list[str] = field(default_factory=list)
     subjects: list[CheckSubject] = field(default_factory=list)
 
     @property
     def exit_status(self) -> int:
         return 0 if all(subject.ok for subject in self.subjects) else 1
 
-    def lines(self) -> Iterable[str]:
-        return ()
+    def lines(self) -> Iterator[str]:
+        if self.warnings:
+            yield "configuration"
+        yield from (f"  warning {warning}" for warning in self.warnings)
 
     def document(self) -> dict[str, object]:
         stores = [subject.document() for subject in self.subjects if subject.kind == "store"]
         return {
             "ok": self.exit_status == 0,
+            "warnings": self.warnings,
             "store": stores[0] if stores else None,
             "upstreams": [subject.document() for subject in self.subjects if subject.kind == "upstream"],
         }

@@ -89,3 +89,22 @@ def test_an_export_writes_where_only_root_may(root: Path, tmp_path: Path) -> Non
     (tmp_path / "archive").touch()
 
     assert ((root / "new").stat().st_uid, (tmp_path / "archive").stat().st_uid) == (OWNER, 0)
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [(["cleanup"], 1), (["verify", "--repair"], 1), (["cleanup", "--dry-run"], 0), (["verify"], 0), (["status"], 0)],
+)
+def test_another_user_may_look_and_is_told_why_not_more(root: Path, arguments: list[str], status: int) -> None:
+    Layout.open(root)
+    # As an operator may have opened it, so that others can look.
+    for path in (root, *root.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    other = ["setpriv", f"--reuid={OWNER}", f"--regid={OWNER}", "--clear-groups"]
+    environment = {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(root), "PATH": os.defpath}
+
+    done = run([*other, PROGRAM, *arguments], environment)
+
+    told = f"registry-cache: user {OWNER} may not write in {root}: run this as root, or as user 0, who owns it\n"
+    assert (done.returncode, done.stderr) == (status, told if status else "")

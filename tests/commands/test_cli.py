@@ -11,12 +11,12 @@ import pytest
 from registry_cache import __version__, cli
 from registry_cache.commands import serve
 from tests.harness.checkout import REPOSITORY
-from tests.harness.programs import PROGRAM, run
+from tests.harness.programs import PROGRAM, UNREAD, run
 
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in [name for name in os.environ if name.startswith("REGISTRY_")]:
+    for name in [name for name in os.environ if name.startswith("REGISTRY_") or name in UNREAD]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", str(tmp_path / "store"))
 

@@ -73,6 +73,19 @@ def test_a_mirrors_own_file_works_unchanged(loader: Loader) -> None:
     assert config.ignored == ("log.fields", "storage.cache", "storage.tag", "health.storagedriver")
 
 
+@pytest.mark.parametrize("kept", ["password_env: HUB", "password_file: /no/such/file"])
+def test_a_password_is_only_needed_to_log_in(loader: Loader, kept: str) -> None:
+    environ = loader.environ(f"proxy: {{username: me, {kept}}}", {})
+
+    config = load_config(environ, needs_passwords=False)
+
+    assert (config.default_upstream.username, config.default_upstream.password) == ("me", None)
+    with pytest.raises(ConfigError):
+        load_config(environ)
+    with pytest.raises(ConfigError, match="given without password"):
+        load_config(loader.environ("proxy: {username: me}", {}), needs_passwords=False)
+
+
 def test_the_default_file_is_read_where_nothing_names_another(
     loader: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

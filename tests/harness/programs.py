@@ -24,6 +24,9 @@ STOP_SECONDS = 45.0  # from SIGTERM to the exit of a daemon
 NO_WAY_OUT = "http://127.0.0.1:9"
 
 
+# Variables by which other programs find a proxy or authorities; where they are set, a warning of ours names them.
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy")
+UNREAD = (*_PROXIES, "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 # The first line of what a command of ours tells a person.
 HEADING = re.compile(r"\A(?:# )?configuration: .+; store: .+\r?\n")
 

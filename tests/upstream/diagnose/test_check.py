@@ -22,6 +22,7 @@ from registry_cache.upstream.session import TLS, Session, Timeouts
 from tests.harness.content import APP
 from tests.harness.fixture_types import MakeUpstream
 from tests.harness.images import make_image
+from tests.harness.programs import UNREAD
 from tests.harness.tls import make_certificate
 from tests.harness.upstream import FakeUpstream
 
@@ -56,7 +57,7 @@ def check(
     tmp_path: Path, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Run]:
     """``check("library/app:1", url=…, username=…)``; nothing it prints may hold the password."""
-    for name in [name for name in os.environ if name.startswith("REGISTRY_")]:
+    for name in [name for name in os.environ if name.startswith("REGISTRY_") or name in UNREAD]:
         monkeypatch.delenv(name)
 
     def run(
@@ -98,6 +99,17 @@ def test_all_is_well(upstream: FakeUpstream, check: Run) -> None:
     ]  # fmt: skip
     assert done.last == f"ok      manifest: {APP}:1 is {image.digest}"
     assert [each.method for each in upstream.requests("HEAD", "/manifests/")] == ["HEAD"]
+
+
+def test_a_proxy_that_is_not_used_is_named(upstream: FakeUpstream, check: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_image(upstream)
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    done = check()
+    assert done.status == 0
+    assert done.out.splitlines()[-2] == "configuration"
+    assert done.last.startswith("warning HTTPS_PROXY is set and not read here; ")
+    [warning] = json.loads(check("--json").out)["warnings"]
+    assert warning.endswith("give the proxy's URL as proxy.httpproxy, and as upstreams.NAME.httpproxy")
 
 
 def test_the_store_is_tried_too(check: Run) -> None:
