@@ -1,10 +1,12 @@
 """The log lines with which the server starts, from a Config and the addresses it listens on. Pure."""
 
 import json
+import socket
 from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
 
 from registry_cache.config.durations import format_duration
-from registry_cache.config.hosts import HUB
+from registry_cache.config.hosts import DEFAULT_PORTS, HUB
 from registry_cache.config.model import Config, UpstreamConfig
 from registry_cache.config.sizes import Size
 
@@ -41,6 +43,8 @@ def warnings(config: Config) -> Iterator[str]:
     if config.ignored:
         yield f"understood but without effect here: {', '.join(config.ignored)}"
     yield from _auth_warnings(config)
+    for upstream in config.upstreams:
+        yield from _upstream_warnings(config, upstream)
     yield from config.warnings
 
 
@@ -53,6 +57,19 @@ def _guarding(config: Config) -> Iterator[str]:
         yield f"clients may show a certificate from {', '.join(map(str, tls.client_cas))}; without one they get in, too"
     if config.auth:
         yield f"clients must log in as a user of {config.auth.path}"
+
+
+def _upstream_warnings(config: Config, upstream: UpstreamConfig) -> Iterator[str]:
+    """Yield what cannot have been meant of an upstream."""
+    keys = "proxy" if upstream is config.default_upstream else f"upstreams.{upstream.name}"
+    remote, http = urlsplit(upstream.remote_url), config.http
+    host, port = remote.hostname or "", remote.port or DEFAULT_PORTS[remote.scheme]
+    ours = {http.host, *(LOOPBACK if http.host in ("", *ANY_TO_LOOPBACK, *LOOPBACK) else ()), socket.gethostname()}
+    if not http.socket and port == http.port and host in ours:
+        yield f"{keys}.remoteurl is this server itself, which would ask itself: name the registry to pull from"
+    has_account = bool(upstream.username or upstream.credential_helper)
+    if has_account and remote.scheme == "http" and host not in LOOPBACK:
+        yield f"{keys}: the account's password crosses the network in the clear; write remoteurl with https://"
 
 
 def _auth_warnings(config: Config) -> Iterator[str]:

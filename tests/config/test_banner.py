@@ -151,3 +151,29 @@ def test_the_tls_context(settings: dict[str, Any]) -> None:
     assert context.minimum_version == ssl.TLSVersion.TLSv1_3
     assert context.verify_mode == ssl.CERT_REQUIRED
     assert len(context.get_ca_certs()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "warned"),
+    [
+        ("proxy: {remoteurl: 'http://127.0.0.1:5000'}", "proxy.remoteurl is this server itself"),
+        ("http: {addr: ':80'}\nproxy: {remoteurl: 'http://localhost'}", "proxy.remoteurl is this server itself"),
+        ("http: {addr: '10.0.0.5:5000'}\nproxy: {remoteurl: 'http://10.0.0.5:5000'}", "proxy.remoteurl is this server"),
+        ("proxy: {remoteurl: 'http://127.0.0.1:5001'}", None),
+        ("http: {addr: '10.0.0.5:5000'}\nproxy: {remoteurl: 'http://127.0.0.1:5000'}", None),
+        ("http: {net: unix, addr: /run/s}\nproxy: {remoteurl: 'http://127.0.0.1:5000'}", None),
+        ("proxy: {remoteurl: 'http://10.0.0.6', username: me, password: x}", "proxy: the account's password crosses"),
+        ("proxy: {remoteurl: 'http://10.0.0.6', credential_helper: x}", "proxy: the account's password crosses"),
+        ("proxy: {remoteurl: 'http://localhost:7000', username: me, password: x}", None),
+        ("proxy: {remoteurl: 'https://10.0.0.6', username: me, password: x}", None),
+        (
+            "upstreams: {quay.io: {remoteurl: 'http://quay.io', username: me, password: x}}",
+            "upstreams.quay.io: the account's password crosses",
+        ),
+    ],
+)
+def test_what_cannot_be_meant_of_an_upstream(loader: Loader, text: str, warned: str | None) -> None:
+    warnings = list(banner.warnings(loader.load(text)))
+
+    assert len(warnings) == (warned is not None)
+    assert not warned or warnings[0].startswith(warned)
