@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
 
 from registry_cache.commands.command import Command
 from registry_cache.config import ConfigError, load_config
@@ -23,13 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("gunicorn", nargs="*", help="gunicorn's own options, after --, such as -- --bind fd://3")
 
 
-def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> NoReturn:
+def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:  # noqa: RET503 (execve does not return)
     """Become gunicorn: signals, sockets handed over and the process id stay those of this process."""
     try:
         load_config(environ)
     except ConfigError as error:
         print_error(str(error), error.formatter)
-        raise SystemExit(2) from error
+        return 2
     command = [*launcher.COMMAND, "-c", SETTINGS, *arguments.gunicorn, APPLICATION]
     sys.stdout.flush()
     os.execve(sys.executable, command, dict(environ))  # noqa: S606 (no shell: the arguments are a list)
