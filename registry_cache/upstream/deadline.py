@@ -7,6 +7,7 @@ waiting when the time is over; the thread ends by the sockets' own time-outs.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -25,9 +26,7 @@ def run_with_timeout(
 
     A value that comes too late is given to ``discard``, which closes what it holds.
     """
-    future: Future[_T] = Future()
-    thread = threading.Thread(target=_run, args=(future, work, discard), name=f"ask {what}", daemon=True)
-    thread.start()
+    future = start(what, work, discard)
     try:
         with upstream_wait.waiting():
             return future.result(seconds)
@@ -36,6 +35,20 @@ def run_with_timeout(
             raise UpstreamTimeout(f"no answer in {seconds:g} s when we {what}") from None
         # The work itself timed out, or it has ended between the wait's end and here.
         return future.result()
+
+
+def start(what: str, work: Callable[[], _T], discard: Callable[[_T], object]) -> Future[_T]:
+    """Do ``work`` in a thread of its own; once the future is cancelled, its value is given to ``discard``."""
+    future: Future[_T] = Future()
+    threading.Thread(target=_run, args=(future, work, discard), name=f"ask {what}", daemon=True).start()
+    return future
+
+
+def abandon(future: Future[_T], discard: Callable[[_T], object]) -> None:
+    """Want no value any more; one that is there is given to ``discard``."""
+    if not future.cancel():
+        with contextlib.suppress(Exception):
+            discard(future.result())
 
 
 def _run(future: Future[_T], work: Callable[[], _T], discard: Callable[[_T], object]) -> None:

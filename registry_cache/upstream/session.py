@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import http.cookiejar
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from urllib.parse import urljoin
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from urllib.parse import urljoin, urlsplit
 
 import requests
-import requests.adapters
 import urllib3
 
 from registry_cache import __version__
 from registry_cache.errors import UpstreamElsewhere, UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from registry_cache.upstream.body import content_length
+from registry_cache.upstream.deadline import abandon, start
 from registry_cache.upstream.errors import translate_http_errors
-from registry_cache.upstream.origin import Origin, origin
+from registry_cache.upstream.origin import Origin, origin, target_of
+from registry_cache.upstream.pool import IDLE_SECONDS, Adapter, Attempt, OtherAnswered, using
 
 USER_AGENT = f"registry-cache/{__version__}"
 
@@ -37,20 +39,23 @@ _FORWARDED = ("Accept", "Accept-Encoding", "Range", "User-Agent")
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds to connect, and of silence between two reads."""
+    """Seconds to connect, of silence between two reads, and for which an idle connection may be used again."""
 
     connect: float = 5.0
     read: float = 30.0
+    idle: float = IDLE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
 class TLS:
     """``verify``: True, a CA bundle's path, or False, wherever a request leads; ``certificate``: our own, as paths of
-    certificate and key, shown to the origin that is asked and to none that it redirects to.
+    certificate and key, shown to the origin that is asked and to none that it redirects to. ``is_strict``: whether
+    certificates are also checked against rules of X.509 that many private authorities break.
     """
 
     verify: bool | str = True
     certificate: tuple[str, str] | None = None
+    is_strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,9 @@ class HttpRequest:
     """One request. ``headers`` and our certificate go to the origin of ``url`` only.
 
     ``what`` completes "… while we" in messages. ``read_timeout_seconds``: of silence, where that is less than the
-    session's. ``on_redirect`` is called before another origin is asked.
+    session's. ``on_redirect`` is called before another origin is asked. ``authorizations``: by origin, the
+    Authorization header that it may see. ``allow_http``: whether to follow a redirect from https to http.
+    ``public_only``: whether to ask only a host with a globally routed address.
     """
 
     method: str
@@ -67,6 +74,9 @@ class HttpRequest:
     what: str
     read_timeout_seconds: float | None = None
     on_redirect: Callable[[], None] = lambda: None
+    authorizations: Mapping[Origin, str] = field(default_factory=dict)
+    allow_http: bool = False
+    public_only: bool = False
 
 
 class _NoRedirects(requests.Session):
@@ -93,8 +103,7 @@ class Session:
         self._requests.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
         self._proxies = {"http": proxy, "https": proxy} if proxy else {}
         for scheme in ("http://", "https://"):
-            adapter = requests.adapters.HTTPAdapter(pool_connections=16, pool_maxsize=_POOL_SIZE, max_retries=0)
-            self._requests.mount(scheme, adapter)
+            self._requests.mount(scheme, Adapter(_POOL_SIZE, timeouts.idle, is_strict=tls.is_strict))
 
     def send(self, request: HttpRequest) -> requests.Response:
         """Return the response, redirects followed, its body unread: close it. Raises UpstreamError and its kinds."""
@@ -115,10 +124,35 @@ class Session:
         raise UpstreamError(f"{self._name} redirected more than {MAX_REDIRECTS} times while we {request.what}")
 
     def _send_once(self, request: HttpRequest, *, is_home: bool) -> requests.Response:
+        """Send to one place; once more on a new connection where a reused one turns out to be dead."""
+        attempt = Attempt(target_of(request.url), public_only=request.public_only)
+        fresh = replace(attempt, is_fresh=True)
+
+        def send_again() -> Future[requests.Response]:
+            return start(request.what, lambda: self._exchange(request, fresh, is_home=is_home), requests.Response.close)
+
+        attempt.send_again = send_again
+        try:
+            response = self._exchange(request, attempt, is_home=is_home)
+        except OtherAnswered as other:
+            return other.response
+        except UpstreamUnavailable:
+            if attempt.other:
+                return attempt.other.result()
+            if not attempt.was_reused:
+                raise
+            return self._exchange(request, fresh, is_home=is_home)
+        if attempt.other:
+            abandon(attempt.other, requests.Response.close)
+        return response
+
+    def _exchange(self, request: HttpRequest, attempt: Attempt, *, is_home: bool) -> requests.Response:
         silence = request.read_timeout_seconds
         read = self._timeouts.read if silence is None else min(silence, self._timeouts.read)
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **request.headers}
-        with translate_http_errors(self._name, request.what):
+        if authorization := request.authorizations.get(origin(request.url)):
+            headers["Authorization"] = authorization
+        with translate_http_errors(self._name, request.what), using(attempt):
             response = self._requests.send(
                 # Prepared without the session, which has nothing to add and takes its time over it.
                 requests.Request(request.method, request.url, headers=headers).prepare(),
@@ -129,6 +163,8 @@ class Session:
                 cert=self._tls.certificate if is_home else None,
                 proxies=self._proxies,
             )
+            # requests has written it anew.
+            response.url = request.url
             if request.method == "HEAD":
                 # There is no body, and reading that gives the connection back to the pool.
                 response.raw.read()
@@ -138,12 +174,14 @@ class Session:
         """Return the request to send next; to another origin, without what only ``home`` may see."""
         what = request.what
         try:
-            url = urljoin(request.url, location)
+            # An address that is whole is taken as it is: joining would leave out an empty query.
+            url = location if urlsplit(location).netloc and "://" in location else urljoin(request.url, location)
             target = origin(url)
         except (ValueError, UpstreamError):
             raise UpstreamError(f"{self._name} redirected to no address while we {what}") from None
-        if home[0] == "https" and target[0] != "https":
-            raise UpstreamError(f"{self._name} redirected from https to {target[0]}://{target[1]} while we {what}")
+        if home[0] == "https" and target[0] != "https" and not request.allow_http:
+            redirect = f"{self._name} redirected from https to {target[0]}://{target[1]} while we {what}"
+            raise UpstreamError(f"{redirect}; the key http_redirects allows that for blobs, which their digest proves")
         if target == home:
             return replace(request, url=url)
         headers = {name: value for name, value in request.headers.items() if name in _FORWARDED}

@@ -1,0 +1,196 @@
+"""Connections to upstream that are kept for reuse: which may still be used, and how they are opened.
+
+The one place that builds on how urllib3 is made: its connection classes have no public way to open a socket by
+ourselves (``_new_conn``). ``tests/upstream/test_pool.py`` fails where a version does it in another way.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+import requests.adapters
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
+from urllib3.util.wait import wait_for_read
+
+from registry_cache.upstream.connect import connect
+
+# A firewall or NAT may have forgotten an idle connection, and then drops what is sent on it.
+IDLE_SECONDS = 60.0
+# A reused connection that is silent for so long may be dead: the request is sent on a new one as well.
+SILENCE_SECONDS = 1.0
+_POLL_SECONDS = 0.02
+
+# Connections whose other end is gone are noticed while a body pauses, and a NAT keeps those in mind that are not.
+_KEEPALIVE = [
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+]
+
+
+class OtherAnswered(Exception):
+    """The request that was sent on a new connection was answered first, by ``response``."""
+
+    def __init__(self, response: requests.Response) -> None:
+        super().__init__()
+        self.response = response
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One sending of a request, for the connection that it goes over.
+
+    ``target``: path and query, byte for byte; urllib3 would write them anew, which breaks signatures. ``is_fresh``: no
+    connection is reused. ``public_only``: only a globally routed address is connected to. ``send_again``: sends the
+    same request on a new connection. Filled in on the way: ``was_reused``, ``other``, the answer on the new connection.
+    """
+
+    target: str
+    is_fresh: bool = False
+    public_only: bool = False
+    send_again: Callable[[], Future[requests.Response]] | None = None
+    was_reused: bool = field(default=False, init=False)
+    other: Future[requests.Response] | None = field(default=None, init=False)
+
+
+_current: ContextVar[Attempt | None] = ContextVar("attempt", default=None)
+
+
+class using:
+    """Tell the connections that are used inside, in this thread, of ``attempt``."""
+
+    __slots__ = ("_attempt", "_token")
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._attempt)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
+
+
+class _Connection(HTTPConnection):
+    """Opens by happy eyeballs, and is not reused after it was idle for long."""
+
+    idle_seconds = IDLE_SECONDS
+    is_strict = False
+    _is_new = True
+    _used_at = 0.0
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the pool may use it again."""
+        attempt = _current.get()
+        if (attempt and attempt.is_fresh) or time.monotonic() - self._used_at > self.idle_seconds:
+            return False
+        return super().is_connected
+
+    def connect(self) -> None:
+        self._is_new = True
+        super().connect()
+
+    def request(self, method: str, url: str, *arguments: Any, **options: Any) -> None:
+        attempt = _current.get()
+        if attempt:
+            attempt.was_reused = not self.is_closed and not self._is_new
+            if url.startswith("/"):
+                url = attempt.target
+        super().request(method, url, *arguments, **options)
+
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
+        attempt = _current.get()
+        if attempt and attempt.was_reused and attempt.send_again:
+            self._race(attempt, attempt.send_again)
+        response = super().getresponse()
+        self._is_new, self._used_at = False, time.monotonic()
+        return response
+
+    def _race(self, attempt: Attempt, send_again: Callable[[], Future[requests.Response]]) -> None:
+        """Return when there is an answer here. Raises OtherAnswered, TimeoutError."""
+        if self.sock is None or wait_for_read(self.sock, SILENCE_SECONDS):
+            return
+        ends_at = time.monotonic() + (self.timeout or float("inf"))
+        attempt.other = other = send_again()
+        while not wait_for_read(self.sock, _POLL_SECONDS):
+            if other.done() and other.exception() is None:
+                raise OtherAnswered(other.result())
+            if time.monotonic() > ends_at:
+                raise TimeoutError(errno.ETIMEDOUT, "read timed out")
+
+    def _new_conn(self) -> socket.socket:
+        attempt = _current.get()
+        public_only = attempt is not None and attempt.public_only
+        timeout = self.timeout if isinstance(self.timeout, int | float) else None
+        try:
+            options = [*(self.socket_options or ()), *_KEEPALIVE]
+            found = connect(self._dns_host, self.port, timeout, options, public_only=public_only)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, f"connecting to {self.host} timed out") from error
+        except OSError as error:
+            raise NewConnectionError(self, f"cannot connect: {error}") from error
+        sys.audit("http.client.connect", self, self.host, self.port)
+        return found
+
+
+class _TlsConnection(_Connection, HTTPSConnection):
+    """The same with TLS."""
+
+    def connect(self) -> None:
+        if self.ssl_context is None:
+            self.ssl_context = tls_context(self.cert_reqs, is_strict=self.is_strict)
+        super().connect()
+
+
+def tls_context(cert_reqs: int | str | None, *, is_strict: bool) -> ssl.SSLContext:
+    """Return a context for one connection.
+
+    Python 3.13 made the strict checks of X.509 its default. They refuse private authorities that curl, Go and earlier
+    Pythons accept, so they are off unless the operator wants them.
+    """
+    context = create_urllib3_context(cert_reqs=resolve_cert_reqs(cert_reqs))
+    if is_strict:
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+    else:
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
+
+
+class Adapter(requests.adapters.HTTPAdapter):
+    """requests' way to the pools of one upstream. ``idle_seconds``: for how long an idle connection may be reused."""
+
+    def __init__(self, size: int, idle_seconds: float, *, is_strict: bool) -> None:
+        made = {"idle_seconds": idle_seconds, "is_strict": is_strict}
+        plain = type("Connection", (_Connection,), made)
+        secure = type("TlsConnection", (_TlsConnection,), made)
+        self._pools: dict[str, Any] = {
+            "http": type("Pool", (urllib3.HTTPConnectionPool,), {"ConnectionCls": plain}),
+            "https": type("TlsPool", (urllib3.HTTPSConnectionPool,), {"ConnectionCls": secure}),
+        }
+        super().__init__(pool_connections=16, pool_maxsize=size, max_retries=0)
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **options)
+        manager.pool_classes_by_scheme = self._pools
+        return manager

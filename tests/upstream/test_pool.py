@@ -1,0 +1,191 @@
+"""Connections that are used again: dead ones cost a moment and no pull, and none is trusted for long."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import urllib3
+from urllib3.connection import HTTPConnection
+
+from registry_cache.errors import UpstreamTimeout, UpstreamUnavailable
+from registry_cache.upstream import pool
+from registry_cache.upstream.session import TLS, HttpRequest, Session, Timeouts
+from tests.harness.fixture_types import MakeUpstream
+from tests.harness.pull_rig import SECONDS
+from tests.harness.tls import make_certificate
+from tests.harness.upstream import FakeUpstream
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n%s"
+
+
+class Fickle:
+    """Answers the first request of a connection; what becomes of a later one, and of new connections, a test says."""
+
+    def __init__(self) -> None:
+        self.later: Callable[[socket.socket], None] = lambda connection: connection.sendall(OK % b"old")
+        self.newer = b"new"
+        self.accepted = 0
+        self.over = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                self.accepted += 1
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(SECONDS)
+            answer = self.newer
+            while connection.recv(65536):
+                if answer:
+                    connection.sendall(OK % answer)
+                    answer = b""
+                else:
+                    self.later(connection)
+
+    def be_silent(self, connection: socket.socket) -> None:
+        self.over.wait(SECONDS)
+
+    def answer_late(self, connection: socket.socket) -> None:
+        self.over.wait(SECONDS)
+        connection.sendall(OK % b"old")
+
+    def reset(self, connection: socket.socket) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        connection.close()
+
+    def hang_up(self, connection: socket.socket) -> None:
+        connection.close()
+
+    def stop(self) -> None:
+        self.over.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+@pytest.fixture
+def server() -> Iterator[Fickle]:
+    server = Fickle()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def session(monkeypatch: pytest.MonkeyPatch) -> Session:
+    monkeypatch.setattr(pool, "SILENCE_SECONDS", 0.2)
+    return Session("it", Timeouts(SECONDS, SECONDS), TLS())
+
+
+def get(session: Session, url: str, method: str = "GET") -> bytes:
+    with session.send(HttpRequest(method, url, {}, "asked")) as response:
+        return response.content
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("death", ["be_silent", "reset", "hang_up"])
+def test_a_dead_connection_costs_a_moment_and_a_new_one(
+    server: Fickle, session: Session, death: str, method: str
+) -> None:
+    get(session, server.url)
+    server.later = getattr(server, death)
+    began = time.monotonic()
+    assert get(session, server.url, method) == (b"new" if method == "GET" else b"")
+    assert time.monotonic() - began < SECONDS / 2
+    assert server.accepted == 2
+
+
+def test_an_old_connection_that_answers_is_used_again(server: Fickle, session: Session) -> None:
+    assert [get(session, server.url) for _ in range(3)] == [b"new", b"old", b"old"]
+    assert server.accepted == 1
+
+
+def test_a_slow_answer_on_the_old_connection_wins_where_the_new_one_gets_none(server: Fickle, session: Session) -> None:
+    get(session, server.url)
+    threading.Timer(0.6, server.over.set).start()
+    server.later, server.newer = server.answer_late, b""
+    assert get(session, server.url) == b"old"
+    assert server.accepted == 2
+
+
+def test_a_new_connection_that_is_reset_is_an_error_at_once(server: Fickle, session: Session) -> None:
+    server.newer, server.later = b"", server.reset
+    with pytest.raises(UpstreamUnavailable):
+        get(session, server.url)
+    assert server.accepted == 1
+
+
+def test_silence_on_both_ends_in_time(server: Fickle, session: Session) -> None:
+    session = Session("it", Timeouts(SECONDS, 0.6), TLS())
+    get(session, server.url)
+    server.later, server.newer = server.be_silent, b""
+    with pytest.raises(UpstreamTimeout):
+        get(session, server.url)
+
+
+@pytest.mark.parametrize(("idle", "connections"), [(0.0, 2), (SECONDS, 1)])
+def test_a_connection_that_was_idle_for_long_is_not_used_again(server: Fickle, idle: float, connections: int) -> None:
+    session = Session("it", Timeouts(SECONDS, SECONDS, idle), TLS())
+    for _ in range(2):
+        get(session, server.url)
+    assert server.accepted == connections
+
+
+def test_the_kernel_asks_whether_the_other_end_is_there(upstream: FakeUpstream) -> None:
+    session = Session("it", Timeouts(SECONDS, SECONDS), TLS())
+    upstream.add_blob(b"x" * 100_000)
+    upstream.faults.hold_at = 50_000
+    blob = upstream.add_blob(b"x" * 100_000)
+    request = HttpRequest("GET", f"{upstream.url}/v2/library/app/blobs/{blob}", {}, "asked")
+    with session.send(request) as response:
+        connection: socket.socket = response.raw.connection.sock  # type: ignore[union-attr]
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) <= 60
+    upstream.faults.release()
+
+
+@pytest.mark.parametrize("is_strict", [False, True])
+def test_the_strict_checks_of_a_newer_python_are_the_operators_choice(
+    make_upstream: MakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_strict: bool
+) -> None:
+    create, made = urllib3.util.ssl_.create_urllib3_context, list[ssl.SSLContext]()
+
+    def as_of_python_3_13(**options: Any) -> ssl.SSLContext:
+        made.append(create(**options))
+        made[-1].verify_flags |= ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
+        return made[-1]
+
+    monkeypatch.setattr(pool, "create_urllib3_context", as_of_python_3_13)
+    context, authority = make_certificate(tmp_path)
+    session = Session("it", Timeouts(SECONDS, SECONDS), TLS(str(authority), is_strict=is_strict))
+    with contextlib.suppress(UpstreamUnavailable):
+        get(session, make_upstream(tls=context).url + "/v2/")
+    assert [bool(each.verify_flags & ssl.VERIFY_X509_STRICT) for each in made] == [is_strict]
+    assert [each.check_hostname for each in made] == [True]
+
+
+def test_urllib3_is_made_as_we_believe() -> None:
+    """What is overridden is there, and is what opens the socket."""
+    assert callable(HTTPConnection._new_conn)
+    assert isinstance(vars(HTTPConnection)["is_connected"], property)
+    assert isinstance(vars(HTTPConnection)["is_closed"], property)
+    opened = SimpleNamespace()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(HTTPConnection, "_new_conn", lambda self: opened)
+        connection: Any = HTTPConnection("registry.invalid")
+        connection.connect()
+        assert connection.sock is opened
