@@ -65,17 +65,14 @@ def _object(data: bytes) -> dict[str, object] | None:
 
 
 def _media_type(document: dict[str, object], content_type: str) -> str:
-    declared = media_types.without_parameters(content_type)
-    if not media_types.is_media_type(declared):
-        declared = ""
-    if declared and declared not in ("application/json", "application/octet-stream", "text/plain"):
+    if declared := media_types.of_manifest(content_type):
         return declared
     own = document.get("mediaType")
     if isinstance(own, str) and media_types.is_media_type(own):
         return own
     if "manifests" in document:
         return media_types.OCI_INDEX
-    return media_types.OCI_MANIFEST if "layers" in document else declared or "application/json"
+    return media_types.OCI_MANIFEST if "layers" in document else "application/json"
 
 
 def _descriptors(value: object) -> Iterator[Descriptor]:

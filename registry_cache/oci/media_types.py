@@ -38,6 +38,16 @@ def is_media_type(text: str) -> bool:
     return bool(_MEDIA_TYPE.fullmatch(text))
 
 
+def of_manifest(content_type: str | None) -> str:
+    """Return the bare media type of a Content-Type, if it may be a manifest's; "" otherwise.
+
+    Manifests' types are vendors' (RFC 6838 §3.2). What a web server or a storage writes of any file, such as
+    ``application/octet-stream``, ``text/plain`` or ``application/x-directory``, says nothing of what is in it.
+    """
+    media_type = without_parameters(content_type)
+    return media_type if media_type.startswith("application/vnd.") and is_media_type(media_type) else ""
+
+
 def without_parameters(content_type: str | None) -> str:
     """Return the bare media type of a Content-Type header; "" where there is none (P38)."""
     return (content_type or "").partition(";")[0].strip().lower()

@@ -32,7 +32,7 @@ from registry_cache.errors import (
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Reference, Tag
 from registry_cache.policy.freshness import Freshness, decide
-from registry_cache.pull.manifest_fetch import WEB_PAGE, ManifestFetch
+from registry_cache.pull.manifest_fetch import ManifestFetch
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.single_flight import MachineFlights, TimeLimit
 from registry_cache.pull.tag_lookup import TAG_NOTE, TagLookup
@@ -171,7 +171,7 @@ class ManifestPull:
             return ManifestAnswer(Outcome.MISS, digest, found.media_type, found.size)
         if head:
             said = target.upstream.head_manifest(target.repository, digest)
-            if said.size is not None and said.media_type not in ("", WEB_PAGE):
+            if said.size is not None and said.media_type:
                 return ManifestAnswer(Outcome.MISS, digest, said.media_type, said.size)
         return _answer(Outcome.MISS, self._fetch.by_digest(target, digest, found))
 

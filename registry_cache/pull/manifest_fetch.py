@@ -58,9 +58,11 @@ class ManifestFetch:
 
     def by_tag(self, target: PullTarget, tag: Tag, *, has_copy: bool) -> StoredManifest:
         """Fetch by tag, which is a counted pull and the last resort; the bytes say what the digest is."""
-        return self._compare_and_keep(
-            target, None, lambda: target.upstream.get_manifest(target.repository, tag, has_copy=has_copy)
-        )
+
+        def fetch(is_retry: bool) -> ManifestBody:
+            return target.upstream.get_manifest(target.repository, tag, has_copy=has_copy, is_retry=is_retry)
+
+        return self._compare_and_keep(target, None, lambda: fetch(False) if has_copy else self.ask_twice(fetch))
 
     def ask_twice(self, ask: Callable[[bool], _T]) -> _T:
         """Return ``ask(False)``; if that fails soon ``ask(True)``, for there is no copy to serve instead."""
@@ -78,10 +80,15 @@ class ManifestFetch:
         data = self._records.manifest_of_others(target, digest)
         if data is None:
             return None
-        media_type = found.media_type if found else target.upstream.head_manifest(target.repository, digest).media_type
-        if media_type == WEB_PAGE:
-            return None
-        return self._keep(target, digest, ManifestBody(data, media_type))
+        if found:
+            return self._keep(target, digest, ManifestBody(data, found.media_type))
+        head = target.upstream.head_manifest(target.repository, digest)
+        # A HEAD that was refused proves nothing; a GET will.
+        return (
+            self._keep(target, digest, ManifestBody(data, head.media_type))
+            if head.refusal is None and head.media_type
+            else None
+        )
 
     def _fetch(self, target: PullTarget, digest: Digest) -> StoredManifest:
         def fetch() -> ManifestBody:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from registry_cache.errors import NotFound, StoreError
+from registry_cache.errors import ManifestUnknown, NotFound, StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Tag
 from registry_cache.pull.manifest_fetch import ManifestFetch
@@ -17,6 +17,7 @@ from registry_cache.pull.tolerant_records import TolerantRecords
 from registry_cache.runtime.log import Log
 from registry_cache.store.pins import Pins
 from registry_cache.store.record_format import TagRecord
+from registry_cache.store.records import StoredManifest
 from registry_cache.upstream.client import ManifestHead
 
 # A confirmation is recorded if the last one is older than this: each makes every worker read the record anew. Must stay
@@ -48,15 +49,31 @@ class TagLookup:
 
         try:
             head = ask(False) if has_copy else self._fetch.ask_twice(ask)
-            if head.digest is None or head.size is None or not head.media_type:
-                # Some registries leave them out of a HEAD (P33); then only a GET tells.
-                stored = self._fetch.by_tag(target, tag, has_copy=has_copy)
-                return self.keep(target, tag, stored.digest, stored.media_type, len(stored.data))
+            facts = self._facts(target, tag, head, has_copy=has_copy)
         except NotFound:
             if not self.is_pinned(target, tag):
                 self._records.forget_tag(target, tag)
             raise
-        return self.keep(target, tag, head.digest, head.media_type, head.size)
+        return self.keep(target, tag, *facts)
+
+    def _facts(self, target: PullTarget, tag: Tag, head: ManifestHead, *, has_copy: bool) -> tuple[Digest, str, int]:
+        """Return digest, media type and size of what ``tag`` means, fetched where ``head`` says too little (P33).
+
+        The digest is enough for a tag that has not moved: it costs no counted pull.
+        """
+        if head.digest is None:
+            return _facts_of(self._fetch.by_tag(target, tag, has_copy=has_copy))
+        if head.size is not None and head.media_type:
+            return head.digest, head.media_type, head.size
+        known = self._records.tag(target, tag)
+        if known and known.digest == head.digest:
+            return known.digest, known.media_type, known.size
+        try:
+            stored = self._records.manifest(target, head.digest) or self._fetch.by_digest(target, head.digest)
+        except ManifestUnknown:
+            # The tag has moved on, or this registry serves no digests.
+            stored = self._fetch.by_tag(target, tag, has_copy=has_copy)
+        return _facts_of(stored)
 
     def is_pinned(self, target: PullTarget, tag: Tag) -> bool:
         """Return whether the operator wants to keep what the tag means, whatever becomes of it upstream."""
@@ -84,6 +101,10 @@ class TagLookup:
         record = TagRecord(digest, media_type, size, now, now, previous=before.digest if before else None)
         self._records.keep_tag(target, tag, record)
         return record
+
+
+def _facts_of(stored: StoredManifest) -> tuple[Digest, str, int]:
+    return stored.digest, stored.media_type, len(stored.data)
 
 
 def _write_note(record: TagRecord) -> dict[str, object]:

@@ -7,21 +7,24 @@ and its kinds, Denied, TooManyRequests, and NotFound of the kind that was asked 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import parse_qs, urlsplit
 
 import requests
 
-from registry_cache.errors import DigestInvalid, UpstreamError
+from registry_cache.errors import DigestInvalid, RegistryError, UpstreamError
 from registry_cache.oci import media_types
+from registry_cache.oci.byte_range import parse_content_range
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import MAX_MANIFEST_SIZE
-from registry_cache.oci.names import Reference, Repository
+from registry_cache.oci.names import Reference, Repository, Tag
 from registry_cache.upstream import questions, transport
 from registry_cache.upstream.blob_body import BlobBody, blob_body, serves_range
 from registry_cache.upstream.body import content_length, json_object, read_document, timed_out
+from registry_cache.upstream.heads import HeadMemory
 from registry_cache.upstream.health import Health
-from registry_cache.upstream.transport import Transport
+from registry_cache.upstream.refusal import is_page
+from registry_cache.upstream.transport import HeadRefused, Transport
 
 # A page of tags or referrers: Docker Hub's longest list of tags is under 2 MB.
 MAX_LIST_SIZE = 8 * 1024 * 1024
@@ -31,14 +34,20 @@ MAX_REFERRERS_PAGES = 100
 # For the body of a manifest or a list, all its pages together: 4 MiB over a slow line.
 DOCUMENT_TIMEOUT_SECONDS = 60.0
 
+# The digest of nothing.
+EMPTY = Digest.of(b"")
+
 
 @dataclass(frozen=True, slots=True)
 class ManifestHead:
-    """What upstream claims about a manifest; None where it does not say."""
+    """What upstream claims about a manifest; None and "" where it does not say. ``refusal``: the HEAD was refused in
+    a way that does not tell what a GET would be told; this is what it says if it does.
+    """
 
-    digest: Digest | None
-    media_type: str
-    size: int | None
+    digest: Digest | None = None
+    media_type: str = ""
+    size: int | None = None
+    refusal: RegistryError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +80,7 @@ class Upstream:
         self.transport = transport
         self.blob_requests = blob_requests
         self.layers_ahead = layers_ahead
+        self.heads = HeadMemory()
 
     def head_manifest(
         self,
@@ -88,33 +98,66 @@ class Upstream:
         question = questions.about_manifest(
             "HEAD", repository, reference, has_copy=has_copy, is_retry=is_retry, timeout_seconds=timeout_seconds
         )
-        with self.transport.ask(question) as response:
-            if response.status_code >= 400:
-                return ManifestHead(None, "", None)
-            media_type = media_types.without_parameters(response.headers.get("Content-Type"))
-            return ManifestHead(_claimed_digest(response), media_type, content_length(response))
+        if self.heads.are_useless("manifests"):
+            return ManifestHead(self._remembered(repository, reference, "", has_copy=has_copy))
+        try:
+            with self.transport.ask(question) as response:
+                etag = response.headers.get("ETag", "")
+                claimed = _claimed_digest(response)
+                # No manifest is empty, and a type that any file may have says nothing.
+                media_type = media_types.of_manifest(response.headers.get("Content-Type"))
+                size = content_length(response) or None
+        except HeadRefused as refused:
+            self.heads.record_refusal("manifests", question.path)
+            digest = self._remembered(repository, reference, "", has_copy=has_copy)
+            return ManifestHead(digest, refusal=refused.error)
+        return ManifestHead(
+            claimed or self._remembered(repository, reference, etag, has_copy=has_copy), media_type, size
+        )
+
+    def _remembered(self, repository: Repository, reference: Reference, etag: str, *, has_copy: bool) -> Digest | None:
+        """Return what a GET has said of a tag, which a HEAD does not; None where there is no copy to serve for it."""
+        return self.heads.digest_of(repository, reference, etag) if has_copy else None
 
     def get_manifest(
         self, repository: Repository, reference: Reference, *, has_copy: bool = False, is_retry: bool = False
     ) -> ManifestBody:
         """Fetch a manifest; Docker Hub counts it. UpstreamError for one over 4 MiB."""
         question = questions.about_manifest("GET", repository, reference, has_copy=has_copy, is_retry=is_retry)
+        question = replace(question, follows_head=self.heads.was_refused("manifests", question.path))
         with self.transport.ask(question) as response:
             what = f"the manifest {question.what}"
             data = read_document(self.name, what, response, MAX_MANIFEST_SIZE, DOCUMENT_TIMEOUT_SECONDS)
-            return ManifestBody(data, response.headers.get("Content-Type", ""), _claimed_digest(response))
+            body = ManifestBody(data, response.headers.get("Content-Type", ""), _claimed_digest(response))
+            self.heads.record_get("manifests", question.path)
+            if isinstance(reference, Tag) and not is_page(response, data):
+                etag = response.headers.get("ETag", "")
+                self.heads.record_tag(repository, reference, body.claimed or Digest.of(data), etag)
+            return body
 
     def head_blob(self, repository: Repository, digest: Digest) -> int | None:
         """Return the size of a blob of the repository, None where upstream does not say."""
-        with self.transport.ask(questions.head_blob(repository, digest)) as response:
-            if 200 <= response.status_code < 300:
-                return content_length(response)
-        return self.blob_size(repository, digest)
+        if not self.heads.are_useless("blobs"):
+            try:
+                with self.transport.ask(questions.head_blob(repository, digest)) as response:
+                    # A length of nothing is what a HEAD has that was not thought of.
+                    return content_length(response) or (0 if digest == EMPTY else None)
+            except HeadRefused:
+                self.heads.record_refusal("blobs", digest)
+        size = self.blob_size(repository, digest)
+        self.heads.record_get("blobs", digest)
+        return size
 
     def blob_size(self, repository: Repository, digest: Digest) -> int | None:
-        """Return what ``head_blob`` returns, by a GET whose body is left unread."""
-        with self.transport.ask(questions.get_blob(repository, digest)) as response:
-            return content_length(response)
+        """Return what ``head_blob`` returns, by a GET of one byte."""
+        with self.transport.ask(questions.get_blob(repository, digest, 0, 1)) as response:
+            if is_page(response):
+                raise UpstreamError(f"{self.name} sent a web page for the blob {digest}")
+            if response.status_code != 206:
+                # An empty blob has no first byte; whoever ignores a range tells the whole length.
+                return 0 if response.status_code == 416 else content_length(response)
+            part = parse_content_range(response.headers.get("Content-Range"))
+            return part[2] if part else None
 
     def open_blob(
         self, repository: Repository, digest: Digest, start: int = 0, stop: int | None = None, *, is_retry: bool = False

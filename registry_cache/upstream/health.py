@@ -74,20 +74,20 @@ class Health:
         self._answered_at = 0.0
         self._warned_low = False
 
-    def admit(self, *, counted: bool, has_copy: bool, about: Subject | None = None) -> None:
+    def admit(
+        self, *, counted: bool, has_copy: bool, about: Subject | None = None, follows_head: bool = False
+    ) -> None:
         """Return where a request may be made. Raises TooManyRequests, UpstreamDown at once where it may not.
 
         ``counted``: upstream counts it as a pull. ``has_copy``: there is something to serve instead. ``about``: what is
-        asked for.
+        asked for. ``follows_head``: it is part of what the breakers have admitted already.
         """
         now = self._clock()
         limits = self._shared.limits()
         until = limits.blocked_until(counted=counted)
         if until > now:
             raise self._limited(limits, until - now, has_copy=has_copy)
-        outage = self._name_outage(about)
-        if outage is None or outage.wait == 0:
-            outage = self._connections.admit() or (self._names.admit(about) if about else None)
+        outage = None if follows_head else self._outage(about)
         if outage:
             raise self._down(outage, outage.wait)
 
@@ -155,6 +155,13 @@ class Health:
         limits = self._shared.limits()
         wait = limits.blocked_until(counted=True) - self._clock()
         return self._limited(limits, max(1.0, wait), has_copy=has_copy)
+
+    def _outage(self, about: Subject | None) -> Outage | None:
+        """Admit a request for ``about``, or return why it may not be made."""
+        outage = self._name_outage(about)
+        if outage is None or outage.wait == 0:
+            return self._connections.admit() or (self._names.admit(about) if about else None)
+        return outage
 
     def _name_outage(self, about: Subject | None) -> Outage | None:
         return self._names.outage(about) if about else None

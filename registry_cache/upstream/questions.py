@@ -12,8 +12,6 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Reference, Repository, Tag
 from registry_cache.upstream.name_breakers import Subject
 
-# A registry that does not support HEAD says nothing by these; only a GET tells.
-_HEAD_UNSUPPORTED = (405, 501)
 # How registries without a referrers API answer; the spec has 404 alone.
 NO_REFERRERS_API = (400, 404, 405, 406, 501)
 
@@ -23,10 +21,10 @@ class Question:
     """A request and what its answers mean.
 
     ``what`` names the thing asked for, ``missing`` is the error for a 404. Responses with one of the ``answers``'
-    statuses are returned like successful ones; with ``any_status_elsewhere``, so is any from where the registry
-    redirects to. ``counted``: upstream counts it as a pull. ``has_copy``: there is something to serve instead.
-    ``timeout_seconds``: until the answer begins, where that is shorter than usual. ``is_retry``: the breaker is neither
-    asked nor told, the caller bounds how often it tries.
+    statuses are returned like successful ones. ``counted``: upstream counts it as a pull. ``has_copy``: there is
+    something to serve instead. ``timeout_seconds``: until the answer begins, where that is shorter than usual.
+    ``is_retry``: the breaker is neither asked nor told, the caller bounds how often it tries. ``follows_head``: a HEAD
+    that the breaker has let through was refused, and this asks the same.
     """
 
     method: str
@@ -36,11 +34,11 @@ class Question:
     missing: type[NotFound]
     headers: Mapping[str, str] = field(default_factory=dict)
     answers: tuple[int, ...] = ()
-    any_status_elsewhere: bool = False
     counted: bool = False
     has_copy: bool = False
     timeout_seconds: float | None = None
     is_retry: bool = False
+    follows_head: bool = False
 
     @property
     def subject(self) -> Subject:
@@ -69,7 +67,6 @@ def about_manifest(
         f"{repository}:{reference}" if isinstance(reference, Tag) else f"{repository}@{reference}",
         ManifestUnknown,
         headers={"Accept": media_types.ACCEPT_MANIFEST},
-        answers=_HEAD_UNSUPPORTED if method == "HEAD" else (),
         counted=method == "GET",
         has_copy=has_copy,
         timeout_seconds=timeout_seconds,
@@ -80,10 +77,7 @@ def about_manifest(
 def head_blob(repository: Repository, digest: Digest) -> Question:
     """Return the HEAD of a blob."""
     what = f"the blob {digest} of {repository}"
-    path = f"{repository}/blobs/{digest}"
-    # A redirect may be signed for a GET alone: its target says nothing by refusing a HEAD.
-    answers = _HEAD_UNSUPPORTED
-    return Question("HEAD", repository, path, what, BlobUnknown, answers=answers, any_status_elsewhere=True)
+    return Question("HEAD", repository, f"{repository}/blobs/{digest}", what, BlobUnknown)
 
 
 def get_blob(

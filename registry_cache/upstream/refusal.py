@@ -1,4 +1,8 @@
-"""What an unsuccessful response means: one of our errors, with upstream's own reason in its message."""
+"""What an unsuccessful response means: one of our errors, with upstream's own reason in its message.
+
+An ingress, a firewall or a login page in front of a registry answers 401, 403 and 404 as well. They know nothing of
+what we asked for, so such an answer is none (P71): what is cached is served, and no tag is forgotten for it.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +22,27 @@ MAX_RETRY_AFTER_SECONDS = 86_400.0
 # An error without its reason is better than one that comes late or is long.
 _MAX_REASON_BODY = 4096
 _REASON_TIMEOUT_SECONDS = 1.0
+_MAX_WORDS = 80
+
+# Named by registries of Docker's API in every answer, and by nothing in front of them.
+API_VERSION = "Docker-Distribution-Api-Version"
 
 
-def refusal(upstream: str, what: str, response: requests.Response, missing: type[RegistryError]) -> RegistryError:
+def refusal(
+    upstream: str, what: str, response: requests.Response, missing: type[RegistryError], *, is_registry: bool = True
+) -> RegistryError:
     """Return the error that an unsuccessful ``response`` means, after reading its body for a reason. Closes nothing.
 
-    ``what`` names the thing asked for; ``missing`` is the error for a 404.
+    ``what`` names the thing asked for; ``missing`` is the error for a 404. ``is_registry``: a registry was asked, whose
+    errors have a form, and not a token server, whose errors have none.
     """
     status = response.status_code
-    reason = _reason(response)
+    body = _beginning(response)
+    is_answer = speaks_api(response, body) if is_registry else not is_page(response, body)
+    if status in (401, 403, 404) and not is_answer:
+        front = f"something in front of {upstream} answered {status} for {what}"
+        return UpstreamError(f"{front}, and not the registry itself: '{_words(body)}'")
+    reason = _reason(body)
     message = f"{upstream} answered {status}{reason} for {what}"
     if status == 404:
         return missing(f"{what} is unknown to {upstream}{reason}")
@@ -57,11 +73,53 @@ def retry_after(response: requests.Response) -> float | None:
     return min(max(wait.total_seconds(), 0.0), MAX_RETRY_AFTER_SECONDS)
 
 
-def _reason(response: requests.Response) -> str:
-    """Return the first message of an OCI error body, as ``" (…)"``; "" where there is none."""
-    body = b""
+def speaks_api(response: requests.Response, body: bytes) -> bool:
+    """Whether an error is a registry's own (spec "Error Codes"): it lists errors, or names its API, or challenges us.
+
+    A body that is no error of the API is no registry's, whatever its headers say; the answer to a HEAD has none.
+    """
+    if response.status_code == 401:
+        return "WWW-Authenticate" in response.headers
+    if body:
+        return re.match(rb'\s*\{.*"errors"\s*:\s*\[', body, re.DOTALL) is not None
+    return API_VERSION in response.headers and not is_page(response, body)
+
+
+def says_nothing(response: requests.Response, *, is_registry: bool) -> bool:
+    """Whether an answer to a HEAD leaves open what a GET would be told (P72).
+
+    Only success, a 404 of the registry's own, and what is no matter of this HEAD (a limit, an outage) say something.
+    ``is_registry``: the registry answered, and not where it redirected to, for which the address may be good for a
+    GET alone.
+    """
+    status = response.status_code
+    if 200 <= status < 300:
+        return is_page(response)
+    if not is_registry:
+        return True
+    return not speaks_api(response, b"") if status == 404 else status not in (408, 429, 502, 503, 504)
+
+
+def is_page(response: requests.Response, body: bytes = b"") -> bool:
+    """Whether it is a web page, which no registry sends."""
+    kind = response.headers.get("Content-Type", "").lower()
+    return kind.startswith("text/html") or body.lstrip()[:1] == b"<"
+
+
+def _beginning(response: requests.Response) -> bytes:
     with contextlib.suppress(UpstreamError):
-        body = read_body("upstream", "read why", response, _MAX_REASON_BODY, _REASON_TIMEOUT_SECONDS)
+        return read_body("upstream", "read why", response, _MAX_REASON_BODY, _REASON_TIMEOUT_SECONDS)
+    return b""
+
+
+def _words(body: bytes) -> str:
+    """Return the first words that a person would read in ``body``."""
+    text = re.sub(r"<[^>]*>|['\"\s]+", " ", body.decode("utf-8", "replace"))
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())[:_MAX_WORDS] or "nothing"
+
+
+def _reason(body: bytes) -> str:
+    """Return the first message of an OCI error body, as ``" (…)"``; "" where there is none."""
     match = re.search(rb'"message"\s*:\s*"((?:[^"\\]|\\.){1,200})"', body)
     text = match[1].decode("utf-8", "replace") if match else ""
     return f" ({text})" if text and text.isprintable() else ""

@@ -141,7 +141,7 @@ class Tokens:
             # It says nothing about what we want to read; a denial would end access to copies.
             raise UpstreamElsewhere(f"{server} answered 404 for {what}")
         if response.status_code != 200:
-            raise refusal(server, what, response, Denied)
+            raise refusal(server, what, response, Denied, is_registry=False)
         return _parse_token(
             server, read_body(server, f"read {what}", response, MAX_TOKEN_ANSWER + 1, TOKEN_TIMEOUT_SECONDS)
         )

@@ -27,11 +27,19 @@ from registry_cache.upstream.errors import is_unreachable
 from registry_cache.upstream.health import Health
 from registry_cache.upstream.origin import Origin, origin
 from registry_cache.upstream.questions import Question
-from registry_cache.upstream.refusal import refusal
+from registry_cache.upstream.refusal import refusal, says_nothing
 from registry_cache.upstream.session import HttpRequest, Session
 
 # Until an answer must have begun, token and redirects included; clients give up after ten seconds or more.
 ANSWER_TIMEOUT_SECONDS = 8.0
+
+
+class HeadRefused(Exception):
+    """A HEAD was refused in a way that does not tell what a GET would be told. ``error`` is what it says if it does."""
+
+    def __init__(self, error: RegistryError) -> None:
+        super().__init__(error.message)
+        self.error = error
 
 
 @dataclass(slots=True)
@@ -49,9 +57,17 @@ class Transport:
         self._home = origin(self.remote_url)
 
     def ask(self, question: Question) -> requests.Response:
-        """Return a response that answers ``question``, its body unread: close it. Raise what any other means."""
+        """Return a response that answers ``question``, its body unread: close it. Raise what any other means.
+
+        Raises HeadRefused where only a GET tells.
+        """
         if not question.is_retry:
-            self.health.admit(counted=question.counted, has_copy=question.has_copy, about=question.subject)
+            self.health.admit(
+                counted=question.counted,
+                has_copy=question.has_copy,
+                about=question.subject,
+                follows_head=question.follows_head,
+            )
         was_redirected = threading.Event()
         seconds = ANSWER_TIMEOUT_SECONDS if question.timeout_seconds is None else question.timeout_seconds
         began, status = time.monotonic(), None
@@ -78,6 +94,8 @@ class Transport:
         with response:
             authorization = self.auth.meet_challenge(question.repository, response, authorization)
             if authorization is None:
+                if question.method == "HEAD":
+                    return response
                 raise refusal(self.name, question.what, response, question.missing)
         response = self._send(question, authorization, was_redirected)
         if not (is_account(authorization) and self._is_challenge(response)):
@@ -122,8 +140,8 @@ class Transport:
         is_home = self._is_home(response)
         if is_home:
             self.health.record_limits(response, counted=question.counted)
-        is_accepted = response.status_code in question.answers or (question.any_status_elsewhere and not is_home)
-        if 200 <= response.status_code < 300 or is_accepted:
+        is_refused_head = question.method == "HEAD" and says_nothing(response, is_registry=is_home)
+        if (200 <= response.status_code < 300 and not is_refused_head) or response.status_code in question.answers:
             self._record(question, None)
             return response
         with response:
@@ -133,6 +151,9 @@ class Transport:
             # about the thing itself.
             error = UpstreamElsewhere(f"the content server of {self.name} answered {response.status_code}")
         error = self._unless_in_trouble(error)
+        if is_refused_head:
+            # The breaker is told what becomes of the GET that follows.
+            raise HeadRefused(error)
         self._record(question, error)
         raise self.health.explain(error, has_copy=question.has_copy)
 

@@ -106,7 +106,9 @@ def test_what_is_cached_is_served_by_tag_soon_and_then_at_once(
     # Open by now: nobody is asked, so nobody is waited for; but for a probe, of which there is one a second at most.
     asked, began = len(story.upstream.exchanges), time.monotonic()
     timings = [timed(lambda: story.manifest("1")) for _ in range(9)]
-    assert len(story.upstream.exchanges) - asked <= 1 + time.monotonic() - began
+    # A HEAD that is answered 500 is followed by a GET: some registries know no HEADs.
+    requests = 2 if outage is answer_500 else 1
+    assert len(story.upstream.exchanges) - asked <= requests * (1 + time.monotonic() - began)
     refused = [seconds for answer, seconds in timings if "has been failing for" in answer.headers["Warning"]]
     assert refused
     # The median of them: any one may have shared the processor with other tests.
@@ -202,7 +204,8 @@ def test_while_it_is_down_probes_are_few(story: Story) -> None:
 def test_a_404_removes_a_tag_and_nothing_else_does(story: Story) -> None:
     image = warm(story)
     for status in (500, 502, 503, 504, 429, 401, 403, 400, 410, 418):
-        story.upstream.faults.answer("HEAD .*/manifests/1", status, times=1, Retry_After="0")
+        # A HEAD that is refused is asked again as a GET, and that is refused as well.
+        story.upstream.faults.answer("/manifests/1", status, times=2, Retry_After="0")
         answer = story.manifest("1")
         if status in (401, 403):
             assert code(answer) == (403, "DENIED"), status

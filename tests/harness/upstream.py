@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from tests.harness.content import OCI_INDEX, Content
-from tests.harness.faults import BodyFaults, Faults
+from tests.harness.faults import Answer, BodyFaults, Faults
 from tests.harness.journal import Exchange
 from tests.harness.loopback import Loopback
 from tests.harness.tokens import Tokens
@@ -18,12 +18,23 @@ from tests.harness.wire import Cut, Reply, hold
 ROUTE = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs|tags|referrers)/(?P<name>[^/]+)")
 RANGE = re.compile(r"bytes=(?P<first>\d*)-(?P<last>\d*)")
 RATE_WINDOW = 21600
+API_ERROR = [("Content-Type", "application/json"), ("Docker-Distribution-Api-Version", "registry/2.0")]
 NOT_COUNTED = (401, 404, 429)
 
 
 def error(status: int, code: str, headers: list[tuple[str, str]] | None = None) -> Reply:
     body = json.dumps({"errors": [{"code": code, "message": code.lower().replace("_", " ")}]}).encode()
-    return Reply(status, [("Content-Type", "application/json"), *(headers or [])], body)
+    return Reply(status, [*API_ERROR, *(headers or [])], body)
+
+
+def scripted_reply(answer: Answer) -> Reply:
+    """As a test wrote it; an error without a body or a type of its own is one of a registry."""
+    headers = list(answer.headers.items())
+    if answer.status < 400 or answer.body or "Content-Type" in answer.headers:
+        return Reply(answer.status, headers, answer.body)
+    if answer.status == 401 and "WWW-Authenticate" not in answer.headers:
+        headers.append(("WWW-Authenticate", "Negotiate"))
+    return error(answer.status, "UNKNOWN", headers)
 
 
 def bytes_reply(data: bytes, headers: list[tuple[str, str]], asked: str | None, faults: BodyFaults | None) -> Reply:
@@ -79,7 +90,7 @@ class FakeUpstream(Content, Loopback):
         if faults.drop and re.search(faults.drop, request):
             raise Cut
         if scripted := faults.next_answer(request):
-            return Reply(scripted.status, list(scripted.headers.items()), scripted.body)
+            return scripted_reply(scripted)
         reply = self._route(exchange)
         if faults.set_cookie:
             reply.headers.append(("Set-Cookie", "session=secret; Path=/"))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+from registry_cache.oci.names import Reference, Repository
 from registry_cache.upstream.account import Account, Credentials, FixedAccount
 from registry_cache.upstream.auth import Authenticator
 from registry_cache.upstream.blob_body import BlobBody
-from registry_cache.upstream.client import Upstream
+from registry_cache.upstream.client import ManifestHead, Upstream
 from registry_cache.upstream.health import Health, PrivateHealth
 from registry_cache.upstream.session import TLS, Session, Timeouts
 from registry_cache.upstream.transport import Transport
@@ -19,6 +20,14 @@ assert APP_NAME == APP
 
 ME = Credentials("me", "secret")
 NO_TIMEOUTS = Timeouts(connect=20.0, read=40.0)
+
+
+def ask_head(registry: Upstream, repository: Repository, reference: Reference) -> ManifestHead:
+    """The HEAD of a manifest; raises what a refusal says, which others leave to a GET."""
+    head = registry.head_manifest(repository, reference)
+    if head.refusal:
+        raise head.refusal
+    return head
 
 
 def read_all(body: BlobBody) -> bytes:

@@ -131,7 +131,11 @@ def test_what_a_manifest_names(document: object, content_type: str, expected: Ma
         ({"layers": []}, "", media_types.OCI_MANIFEST),
         ({"manifests": [], "layers": []}, "application/json", media_types.OCI_INDEX),
         ({}, "", "application/json"),
-        ({}, "text/plain", "text/plain"),
+        *(({}, each, "application/json") for each in ("text/plain", "binary/octet-stream", "application/x-directory")),
+        *(
+            ({"manifests": []}, each, media_types.OCI_INDEX)
+            for each in ("text/html", "application/octet-stream", "application/json; charset=utf-8", "image/png")
+        ),
         ([], "", "application/json"),
         # What could break the line of a header, or be megabytes long, never becomes one.
         ({"mediaType": "a/b\r\nSet-Cookie: c=d", "layers": []}, "", media_types.OCI_MANIFEST),

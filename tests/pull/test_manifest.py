@@ -31,7 +31,7 @@ from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.target import PullTarget
 from registry_cache.store.locks import LockFile
 from registry_cache.store.pins import ANY_UPSTREAM, Pin, Pins
-from registry_cache.upstream import transport
+from registry_cache.upstream import heads, transport
 from tests.harness.content import DOCKER_INDEX, OCI_MANIFEST
 from tests.harness.pull_rig import ALWAYS_ASK, SECONDS, eventually, flying, holding
 from tests.harness.store_rig import APP, HUB, LATEST, OTHER, Store, open_store
@@ -385,16 +385,74 @@ def test_the_tag_moves_and_takes_its_manifest_with_it(upstream: FakeUpstream, wo
 
 
 @pytest.mark.parametrize("knob", ["no_digest_header", "no_head"])
-def test_a_head_that_tells_nothing_is_followed_by_a_get(upstream: FakeUpstream, worker: Worker, knob: str) -> None:
+def test_a_head_that_tells_nothing_is_followed_by_a_get_once_a_minute(
+    upstream: FakeUpstream, worker: Worker, monkeypatch: pytest.MonkeyPatch, knob: str
+) -> None:
     digest = publish(upstream, 1)
     setattr(upstream.faults, knob, True)
     head = worker.head()
     assert (head.outcome, head.digest) == (Outcome.MISS, digest)
-    answer = worker.get()
-    assert (answer.digest, answer.data) == (digest, document(1))
+    for _ in range(3):
+        answer = worker.get()
+        assert (answer.digest, answer.data) == (digest, document(1))
+    assert len(upstream.requests("GET", "/manifests/")) == 1
     publish(upstream, 2)
+    monkeypatch.setattr(heads, "TAG_SECONDS", 0.0)
     assert worker.get().data == document(2)
     assert worker.head(publish(upstream, 3, tag=None)).size == len(document(3))
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 405, 406, 415, 500, 501])
+def test_a_head_that_is_refused_costs_one_request_in_all(upstream: FakeUpstream, worker: Worker, status: int) -> None:
+    upstream.faults.answer("HEAD .*/manifests/", status)
+    for number, tag in enumerate(("a", "b", "c")):
+        publish(upstream, number, tag)
+        assert worker.get(Tag.parse(tag)).data == document(number)
+    assert len(upstream.requests("HEAD", "/manifests/")) == 1
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        {"Content_Type": OCI_MANIFEST},
+        {"Content_Type": "application/octet-stream"},
+        {"Content_Type": "text/plain", "Content_Length": "0"},
+    ],
+)
+def test_a_head_that_tells_a_digest_alone_costs_no_get_where_that_is_here(
+    upstream: FakeUpstream, worker: Worker, says: dict[str, str]
+) -> None:
+    digest = publish(upstream, 1)
+    upstream.faults.answer("HEAD .*/manifests/", 200, b"", None, Docker_Content_Digest=str(digest), **says)
+    for _ in range(3):
+        answer = worker.get()
+        assert (answer.digest, answer.data, answer.media_type) == (digest, document(1), OCI_MANIFEST)
+        head = worker.head()
+        assert (head.size, head.media_type) == (len(document(1)), OCI_MANIFEST)
+    assert len(upstream.requests("GET", "/manifests/")) == 1
+
+
+def test_what_is_in_front_of_a_registry_ends_no_tag(upstream: FakeUpstream, worker: Worker) -> None:
+    digest = publish(upstream, 1)
+    worker.get()
+    page = {"Content_Type": "text/html"}
+    for status, body, headers in (
+        (404, b"404 page not found\n", {"Content_Type": "text/plain"}),
+        (404, b'{"message":"no Route matched"}', {"Content_Type": "application/json"}),
+        (403, b"<!DOCTYPE html><title>Just a moment...</title>", page),
+        (401, b"<html>Authorization Required</html>", page),
+        (200, b"<html>Please log in</html>", page),
+    ):
+        upstream.faults.answer("/v2/", status, body, times=2, **headers)
+        answer = worker.get()
+        assert (answer.outcome, answer.digest) == (Outcome.STALE, digest), (status, body)
+        assert answer.reason
+        upstream.faults.answer("/v2/", status, body, times=2, **headers)
+        with pytest.raises(UpstreamError) as error:
+            worker.get(Tag.parse("cold"))
+        assert error.value.status == 502
+        upstream.reset_faults()
+    assert worker.get().outcome is Outcome.REVALIDATED
 
 
 def test_a_digest_of_another_repository_needs_a_proof(upstream: FakeUpstream, worker: Worker) -> None:

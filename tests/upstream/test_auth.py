@@ -279,10 +279,13 @@ def test_a_realm_with_a_query_keeps_it(guarded: FakeUpstream) -> None:
 
 
 @pytest.mark.parametrize("lines", [(), ("Digest realm=x",), ("Bearer service=x",), ('"',), ("Basic",)])
-def test_challenges_that_cannot_be_met_are_a_denial(guarded: FakeUpstream, lines: tuple[str, ...]) -> None:
+def test_challenges_that_cannot_be_met_are_a_denial_and_none_is_no_answer_of_a_registry(
+    guarded: FakeUpstream, lines: tuple[str, ...]
+) -> None:
     challenge(guarded, *lines)
-    with pytest.raises(Denied):
+    with pytest.raises(Denied if lines else UpstreamError) as error:
         pull(connect(guarded.url))
+    assert isinstance(error.value, UpstreamError) is not bool(lines)
     assert guarded.token_requests == []
 
 

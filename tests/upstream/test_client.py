@@ -74,9 +74,12 @@ def test_a_head_without_a_length_is_an_answer_and_a_get_tells_the_size(
     assert (upstream.heads(NAME), upstream.gets(NAME)) == (1, 1)
 
 
-def test_a_size_that_upstream_never_tells(upstream: FakeUpstream, registry: Upstream) -> None:
-    upstream.faults.no_length = True
-    assert registry.blob_size(APP, DIGEST) is None
+@pytest.mark.parametrize(("no_range", "size"), [(False, len(DATA)), (True, None)])
+def test_a_size_that_no_length_tells(
+    upstream: FakeUpstream, registry: Upstream, no_range: bool, size: int | None
+) -> None:
+    upstream.faults.no_length, upstream.faults.no_range = True, no_range
+    assert registry.blob_size(APP, DIGEST) == size
 
 
 @pytest.mark.parametrize("status", [405, 501])
@@ -90,7 +93,7 @@ def test_a_registry_that_knows_no_head_of_blobs(upstream: FakeUpstream, registry
 def test_a_redirect_that_is_signed_for_a_get_alone(upstream: FakeUpstream, registry: Upstream, cdn: FakeCdn) -> None:
     upstream.faults.redirect_blobs_to, cdn.get_only = cdn, True
     assert registry.head_blob(APP, DIGEST) == len(DATA)
-    assert [(each.method, each.status) for each in cdn.exchanges] == [("HEAD", 403), ("GET", 200)]
+    assert [(each.method, each.status) for each in cdn.exchanges] == [("HEAD", 403), ("GET", 206)]
 
 
 def test_a_content_server_that_refuses_a_get_too_says_nothing(
@@ -106,13 +109,14 @@ def test_a_content_server_that_refuses_a_get_too_says_nothing(
     [
         *((status, UpstreamError) for status in (304, 307, 400, 405, 410, 451)),
         *((status, UpstreamUnavailable) for status in (408, 500, 503)),
-        *((401, Denied), (403, Denied), (404, BlobUnknown), (429, TooManyRequests)),
+        *((403, Denied), (404, BlobUnknown), (429, TooManyRequests)),
     ],
 )
 def test_what_a_status_means(
     upstream: FakeUpstream, registry: Upstream, status: int, kind: type[RegistryError]
 ) -> None:
-    upstream.faults.answer("/blobs/", status, b'{"errors":[{"message":"for a reason"}]}', Retry_After="30")
+    body = b'{"errors":[{"message":"for a reason"}]}'
+    upstream.faults.answer("/blobs/", status, body, Retry_After="30", Docker_Distribution_Api_Version="registry/2.0")
     for ask in (registry.open_blob, registry.head_blob):
         with pytest.raises(kind) as error:
             ask(APP, DIGEST)

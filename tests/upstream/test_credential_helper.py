@@ -21,7 +21,7 @@ from registry_cache.upstream.credential_helper import DEFAULT_LIFETIME, Credenti
 from tests.harness.pull_rig import SECONDS, Clock, eventually
 from tests.harness.store_rig import APP
 from tests.harness.upstream import FakeUpstream
-from tests.harness.upstream_rig import connect
+from tests.harness.upstream_rig import ask_head, connect
 
 SECRET = "hunter2-from-the-cloud"
 SERVER = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
@@ -199,7 +199,7 @@ def test_a_password_that_has_changed_is_fetched_and_nobody_is_refused(
         require(upstream, scheme, password)
         upstream.tokens.revoke()
         answer.write_text(f'{{"Username": "AWS", "Secret": "{password}"}}')
-        assert str(registry.head_manifest(APP, Tag.parse("1")).digest) == digest
+        assert str(ask_head(registry, APP, Tag.parse("1")).digest) == digest
     assert len(calls()) == 2
 
 
@@ -212,7 +212,7 @@ def test_a_program_whose_answer_stays_wrong_is_asked_once_more_and_not_at_every_
     registry = connect(upstream.url, make_helper(ANSWER))
     for _ in range(5):
         with pytest.raises(Denied):
-            registry.head_manifest(APP, Tag.parse("1"))
+            ask_head(registry, APP, Tag.parse("1"))
     assert len(calls()) == 2
     sent = [each for each in upstream.exchanges if (each.headers.get("Authorization") or "").startswith("Basic ")]
     assert len(sent) == 1
@@ -228,14 +228,14 @@ def test_with_a_failing_program_what_is_refused_is_no_denial(
     upstream.faults.require_basic = ("AWS", SECRET) if scheme == "basic" else None
     registry = connect(upstream.url, make_helper("exit 1"))
     with pytest.raises(UpstreamUnavailable, match="credential helper"):
-        registry.head_manifest(Repository.parse("team/secret"), Tag.parse("1"))
+        ask_head(registry, Repository.parse("team/secret"), Tag.parse("1"))
 
 
 def test_with_a_failing_program_public_images_still_come(upstream: FakeUpstream, make_helper: MakeHelper) -> None:
     digest = upstream.add_manifest(b"{}", tag="1")
     upstream.faults.require_token = True
     registry = connect(upstream.url, make_helper("exit 1"))
-    assert str(registry.head_manifest(APP, Tag.parse("1")).digest) == digest
+    assert str(ask_head(registry, APP, Tag.parse("1")).digest) == digest
 
 
 @pytest.mark.parametrize("child", ["sleep 90 &", "setsid sleep 90 &"])
@@ -271,12 +271,12 @@ def test_a_failing_program_is_no_failure_of_the_registry(
     helper = make_helper(f"test ! -e {tmp_path}/broken || exit 1\n{ANSWER}")
     registry = connect(upstream.url, helper)
     if before:
-        registry.head_manifest(APP, Tag.parse("1"))
+        ask_head(registry, APP, Tag.parse("1"))
         clock.pause(DEFAULT_LIFETIME.total_seconds())
     (tmp_path / "broken").touch()
     for _ in range(5):
         with pytest.raises(UpstreamElsewhere, match="credential helper"):
-            registry.head_manifest(APP, Tag.parse("1"))
+            ask_head(registry, APP, Tag.parse("1"))
     (tmp_path / "broken").unlink()
     clock.pause(credential_helper.FAILED_SECONDS)
-    assert str(registry.head_manifest(APP, Tag.parse("1")).digest) == digest
+    assert str(ask_head(registry, APP, Tag.parse("1")).digest) == digest

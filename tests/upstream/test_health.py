@@ -27,7 +27,7 @@ from registry_cache.upstream.questions import manifest_subject
 from tests.harness.pull_rig import Clock
 from tests.harness.store_rig import APP, LATEST
 from tests.harness.upstream import FakeUpstream
-from tests.harness.upstream_rig import connect
+from tests.harness.upstream_rig import ask_head, connect
 
 REFUSED = UpstreamUnavailable("connection refused")
 SILENT = UpstreamTimeout("no answer in 2 s")
@@ -272,19 +272,19 @@ def test_an_answer_without_limits_touches_no_board(worker: Health, board: Board)
     assert board.known is before == Limits()
 
 
-@pytest.mark.parametrize("challenge", [["Negotiate"], []])
+@pytest.mark.parametrize("challenge", [["Negotiate"], ["Digest realm=x"]])
 def test_a_denial_is_an_answer_too(upstream: FakeUpstream, challenge: list[str]) -> None:
     registry = connect(upstream.url)
     upstream.faults.status = 503
     for _ in range(2):
         with pytest.raises(UpstreamUnavailable):
-            registry.head_manifest(APP, LATEST)
+            ask_head(registry, APP, LATEST)
     upstream.faults.status, upstream.faults.require_token = None, True
     upstream.faults.challenges = challenge
     with pytest.raises(Denied):
-        registry.head_manifest(APP, LATEST)
+        ask_head(registry, APP, LATEST)
     upstream.reset_faults()
     upstream.faults.status = 503
     for _ in range(2):
         with pytest.raises(UpstreamUnavailable, match="answered 503"):
-            registry.head_manifest(APP, LATEST)
+            ask_head(registry, APP, LATEST)

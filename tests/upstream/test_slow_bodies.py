@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from registry_cache.errors import ManifestUnknown, UpstreamElsewhere, UpstreamTimeout
+from registry_cache.errors import UpstreamElsewhere, UpstreamError, UpstreamTimeout
 from registry_cache.oci.digest import Digest
 from registry_cache.upstream import client, refusal, tokens, transport
 from tests.harness.programs import run
@@ -124,12 +124,12 @@ def test_a_document_ends_in_time_in_a_worker(drip: Callable[..., Dripper]) -> No
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_an_error_is_told_without_a_reason_that_drips(
+def test_an_error_whose_reason_drips_is_told_in_time_and_is_no_answer_of_the_registry(
     drip: Callable[..., Dripper], monkeypatch: pytest.MonkeyPatch, body: str
 ) -> None:
     monkeypatch.setattr(refusal, "_REASON_TIMEOUT_SECONDS", 0.3)
     began = time.monotonic()
-    with pytest.raises(ManifestUnknown):
+    with pytest.raises(UpstreamError, match="'nothing'"):
         connect(drip("404 Not Found", *BODIES[body]).url).get_manifest(APP, LATEST)
     assert time.monotonic() - began < LONG
 

@@ -185,6 +185,8 @@ class UpstreamCheck:
         try:
             with self._explain("manifest"):
                 head = upstream.head_manifest(repository, reference, self._timeout)
+                if isinstance(head.refusal, Denied | UpstreamError):
+                    raise head.refusal
         except TooManyRequests as error:
             raise self._limited("manifest", error.retry_after) from None
         except NotFound as error:

@@ -1,0 +1,80 @@
+"""What is known of an upstream's HEADs: whether it answers them at all, and what tags meant when a GET last told.
+
+Some registries refuse HEADs that they would answer as GETs (P72), others leave the digest out (P33). Asking by GET
+instead costs a counted pull, so what one has told is remembered for a while.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Literal
+
+from cachetools import LRUCache
+
+from registry_cache.oci.digest import Digest
+from registry_cache.oci.names import Reference, Repository
+
+Kind = Literal["manifests", "blobs"]
+
+# How long an upstream is not asked by HEADs that it has refused and would answer as GETs.
+USELESS_SECONDS = 3600.0
+# How long a tag is believed to mean what a GET has said, where no HEAD tells: a counted pull a minute at most.
+TAG_SECONDS = 60.0
+
+_MAX_REMEMBERED = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class SeenTag:
+    """What a GET said of a tag, by the monotonic clock ``at`` that time; ``etag`` "" where there was none."""
+
+    digest: Digest
+    etag: str
+    at: float
+
+
+class HeadMemory:
+    """Bounded, and safe to share between threads."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._mutex = threading.Lock()
+        self._refused: LRUCache[Hashable, None] = LRUCache(_MAX_REMEMBERED)
+        self._tags: LRUCache[tuple[Repository, Reference], SeenTag] = LRUCache(_MAX_REMEMBERED)
+        self._useless_until: dict[Kind, float] = {}
+
+    def are_useless(self, kind: Kind) -> bool:
+        """Whether to ask by GET at once."""
+        return self._clock() < self._useless_until.get(kind, 0.0)
+
+    def record_refusal(self, kind: Kind, what: Hashable) -> None:
+        """A HEAD for ``what`` was refused; whether that says anything, a GET tells."""
+        with self._mutex:
+            self._refused[kind, what] = None
+
+    def was_refused(self, kind: Kind, what: Hashable) -> bool:
+        """Whether a HEAD for ``what`` was refused, and no GET has been answered since."""
+        return (kind, what) in self._refused
+
+    def record_get(self, kind: Kind, what: Hashable) -> None:
+        """A GET for ``what`` was answered: if its HEAD was refused, HEADs are useless."""
+        with self._mutex:
+            if self._refused.pop((kind, what), self) is None:
+                self._useless_until[kind] = self._clock() + USELESS_SECONDS
+
+    def record_tag(self, repository: Repository, reference: Reference, digest: Digest, etag: str) -> None:
+        """A GET has told what ``reference`` means."""
+        with self._mutex:
+            self._tags[repository, reference] = SeenTag(digest, etag, self._clock())
+
+    def digest_of(self, repository: Repository, reference: Reference, etag: str) -> Digest | None:
+        """Return what ``reference`` means by its ``etag``, or by a GET of less than a minute ago; None if unknown."""
+        with self._mutex:
+            seen = self._tags.get((repository, reference))
+        if seen is None:
+            return None
+        is_same = bool(etag) and etag == seen.etag
+        return seen.digest if is_same or self._clock() - seen.at < TAG_SECONDS else None

@@ -1,0 +1,110 @@
+"""What HEADs are worth at an upstream, and what a GET has said instead."""
+
+from __future__ import annotations
+
+import pytest
+
+from registry_cache.errors import BlobUnknown, Denied, UpstreamError, UpstreamUnavailable
+from registry_cache.oci.digest import Digest
+from registry_cache.upstream.client import Upstream
+from registry_cache.upstream.heads import TAG_SECONDS, USELESS_SECONDS, HeadMemory
+from tests.harness.pull_rig import Clock
+from tests.harness.store_rig import APP, LATEST, OTHER
+from tests.harness.upstream import FakeUpstream
+from tests.harness.upstream_rig import connect
+
+DATA = b"layer" * 100
+DIGEST = Digest.of(DATA)
+NAME = str(DIGEST)
+
+
+@pytest.fixture
+def registry(upstream: FakeUpstream) -> Upstream:
+    upstream.add_blob(DATA)
+    upstream.add_blob(DATA, str(OTHER))
+    return connect(upstream.url)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 405, 406, 415, 500, 501])
+def test_a_blob_whose_head_is_refused_is_asked_for_by_one_byte_and_then_at_once(
+    upstream: FakeUpstream, registry: Upstream, status: int
+) -> None:
+    upstream.faults.answer("HEAD .*/blobs/", status)
+    for _ in range(3):
+        assert registry.head_blob(APP, DIGEST) == registry.head_blob(OTHER, DIGEST) == len(DATA)
+    assert len(upstream.requests("HEAD")) == 1
+    assert {each.headers["Range"] for each in upstream.requests("GET", "/blobs/")} == {"bytes=0-0"}
+    with pytest.raises(BlobUnknown):
+        registry.head_blob(APP, Digest.of(b"absent"))
+
+
+def test_a_404_of_another_form_is_no_answer_and_one_of_the_registrys_form_is(
+    upstream: FakeUpstream, registry: Upstream
+) -> None:
+    with pytest.raises(BlobUnknown):
+        registry.head_blob(APP, Digest.of(b"absent"))
+    assert upstream.requests("GET") == []
+    upstream.faults.answer("HEAD .*/blobs/", 404, b"404 page not found", Content_Type="text/plain")
+    assert registry.head_blob(APP, DIGEST) == len(DATA)
+
+
+@pytest.mark.parametrize(("status", "kind"), [(403, Denied), (500, UpstreamUnavailable), (400, UpstreamError)])
+def test_where_a_get_is_refused_too_nothing_is_learned(
+    upstream: FakeUpstream, registry: Upstream, status: int, kind: type[Exception]
+) -> None:
+    upstream.faults.answer(f"{APP}/blobs/", status)
+    with pytest.raises(kind):
+        registry.head_blob(APP, DIGEST)
+    assert registry.head_blob(OTHER, DIGEST) == len(DATA)
+    assert upstream.heads(NAME) == 2
+
+
+def test_a_login_page_proves_no_access(upstream: FakeUpstream, registry: Upstream) -> None:
+    upstream.faults.answer("/blobs/", 200, b"<html>Please log in</html>", Content_Type="text/html")
+    with pytest.raises(UpstreamError, match="web page"):
+        registry.head_blob(APP, DIGEST)
+
+
+@pytest.mark.parametrize("content", [b"", DATA])
+def test_a_length_of_nothing_is_believed_of_nothing_alone(upstream: FakeUpstream, content: bytes) -> None:
+    digest = Digest.parse(upstream.add_blob(content))
+    upstream.faults.answer("HEAD .*/blobs/", 200)
+    registry = connect(upstream.url)
+    assert registry.head_blob(APP, digest) == (None if content else 0)
+    assert registry.blob_size(APP, digest) == len(content)
+
+
+def test_an_etag_that_is_the_same_is_the_same_manifest(upstream: FakeUpstream) -> None:
+    registry, clock = connect(upstream.url), Clock()
+    registry.heads._clock = clock
+    digest = Digest.of(b"{}")
+    for method in ("GET", "HEAD"):
+        upstream.faults.answer(f"{method} .*/manifests/", 200, b"{}", times=3, ETag='"v1"')
+    registry.get_manifest(APP, LATEST)
+    clock.now += TAG_SECONDS
+    assert registry.head_manifest(APP, LATEST, has_copy=True).digest == digest
+    assert registry.head_manifest(APP, LATEST).digest is None
+    upstream.reset_faults()
+    upstream.faults.answer("HEAD .*/manifests/", 200, b"{}", ETag='"v2"')
+    assert registry.head_manifest(APP, LATEST, has_copy=True).digest is None
+
+
+def test_how_long_it_is_remembered() -> None:
+    clock = Clock()
+    memory = HeadMemory(clock)
+    memory.record_get("blobs", "one")
+    assert not memory.are_useless("blobs")
+    memory.record_refusal("blobs", "one")
+    memory.record_get("blobs", "another")
+    assert not memory.are_useless("blobs")
+    assert memory.was_refused("blobs", "one")
+    memory.record_get("blobs", "one")
+    assert (memory.are_useless("blobs"), memory.are_useless("manifests")) == (True, False)
+    memory.record_tag(APP, LATEST, DIGEST, "")
+    clock.now += TAG_SECONDS - 1
+    assert memory.digest_of(APP, LATEST, "") == DIGEST
+    assert memory.digest_of(OTHER, LATEST, "") is None
+    clock.now += 1
+    assert memory.digest_of(APP, LATEST, "") is None
+    clock.now += USELESS_SECONDS
+    assert not memory.are_useless("blobs")
