@@ -63,7 +63,8 @@ class AccountUse:
     def __init__(self, account: Account, clock: Callable[[], float] = time.monotonic) -> None:
         self._account = account
         self._clock = clock
-        self._suspended_until = 0.0
+        self._suspended_until = self._unchanged_until = 0.0
+        self._unchanged: Credentials | None = None
         # The last token was fetched anonymously, because the account was refused.
         self.was_refused = False
         # Why there are no credentials although there should be; then a refusal by the registry is no denial.
@@ -73,6 +74,11 @@ class AccountUse:
     def is_missing(self) -> bool:
         """Whether we go on anonymously although there is an account: it was refused, or its helper fails."""
         return self.was_refused or self.trouble is not None
+
+    @property
+    def is_configured(self) -> bool:
+        """Whether there is an account, even if its helper fails just now."""
+        return self.credentials() is not None or self.trouble is not None
 
     @property
     def is_suspended(self) -> bool:
@@ -97,9 +103,16 @@ class AccountUse:
         return None if self.is_suspended else self.credentials()
 
     def replace(self, refused: Credentials) -> Credentials | None:
-        """Return other credentials than the ``refused`` ones, where there are any: a password may have changed."""
+        """Return other credentials than the ``refused`` ones, where there are any: a password may have changed.
+
+        Those that have not changed are not looked at again for a while: each look may run a program.
+        """
+        if refused == self._unchanged and self._clock() < self._unchanged_until:
+            return None
         self._account.forget(refused)
         found = self.credentials()
+        if found == refused:
+            self._unchanged, self._unchanged_until = refused, self._clock() + REFUSED_SECONDS
         return found if found != refused else None
 
     def suspend(self) -> None:

@@ -6,6 +6,7 @@ What is sent here goes to the registry's own origin alone, and the account to a 
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,8 +19,10 @@ from registry_cache.oci.challenge import Challenge, parse_challenges
 from registry_cache.oci.names import Repository
 from registry_cache.runtime.log import Log
 from registry_cache.upstream.account import Account, AccountUse
-from registry_cache.upstream.origin import origin
-from registry_cache.upstream.realm import check_realm
+from registry_cache.upstream.connect import is_public_host
+from registry_cache.upstream.origin import Origin, origin
+from registry_cache.upstream.questions import api_repository
+from registry_cache.upstream.realm import RealmRules
 from registry_cache.upstream.session import Session
 from registry_cache.upstream.tokens import MAX_TOKENS, Scope, Tokens
 
@@ -41,62 +44,77 @@ class Authenticator:
         realms: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._name = name
-        self._home = origin(remote_url)
-        self._realms = frozenset(realm.lower() for realm in realms)
+        self.name = name
+        self.home = origin(remote_url)
+        allowed = frozenset(realm.lower() for realm in realms)
+        self._realms = RealmRules(name, allowed, functools.lru_cache(256)(is_public_host))
         self.account = AccountUse(account, clock)
         self._tokens = Tokens(name, session, self.account, clock)
         self._mutex = threading.Lock()
-        self._scopes: LRUCache[str, Scope] = LRUCache(MAX_TOKENS)
+        self._scopes: LRUCache[tuple[Origin, str], Scope] = LRUCache(MAX_TOKENS)
+        # By repository, another registry that this one redirects to.
+        self._others: LRUCache[str, Origin] = LRUCache(MAX_TOKENS)
         self._uses_basic = False
 
-    def header(self, repository: Repository) -> str | None:
-        """Return the Authorization to send with a request for ``repository``; None where none was ever asked for.
+    def authorizations(self, repository: Repository) -> dict[Origin, str]:
+        """Return the Authorization to send where with a request for ``repository``, as far as any was ever asked for.
 
         Fetches a token where the last one is about to expire. Raises UpstreamError and its kinds, Denied.
         """
         with self._mutex:
-            scope = self._scopes.get(repository)
+            other = self._others.get(repository)
+            places = [self.home, other] if other else [self.home]
+            scopes = {place: scope for place in places if (scope := self._scopes.get((place, repository)))}
             uses_basic = self._uses_basic
         if uses_basic:
             credentials = self.account.unless_suspended()
-            return credentials.basic() if credentials else None
-        return self._tokens.authorization(scope) if scope else None
+            return {self.home: credentials.basic()} if credentials else {}
+        return {place: self._tokens.authorization(scope) for place, scope in scopes.items()}
+
+    def is_current(self, place: Origin, repository: Repository, sent: str) -> bool:
+        """Whether ``sent`` is a token that should be good at ``place``, as far as we know."""
+        with self._mutex:
+            scope = self._scopes.get((place, repository))
+        return scope is not None and self._tokens.is_current(scope, sent)
 
     def meet_challenge(
         self, repository: Repository | None, response: requests.Response, sent: str | None
     ) -> str | None:
         """Return the Authorization to try after the 401 ``response``, other than ``sent``; None if there is none.
 
-        Without a ``repository``, a token is good for nothing, but fetching it shows whether the account is.
-        Raises UpstreamError and its kinds, Denied.
+        Without a ``repository``, a token is good for nothing, but fetching it shows whether the account is. Where the
+        registry has redirected to another one, that is met anonymously. Raises UpstreamError and its kinds, Denied.
         """
         challenges = challenges_of(response)
         bearer = next((each for each in challenges if each.scheme == "bearer" and "realm" in each.parameters), None)
         if bearer:
-            return self._meet_bearer(repository, bearer, sent)
-        if any(each.scheme == "basic" for each in challenges):
+            return self._meet_bearer(repository, bearer, response.url, sent)
+        if any(each.scheme == "basic" for each in challenges) and origin(response.url) == self.home:
             return self._meet_basic(sent)
         return None
+
+    def other_account(self, refused: str) -> str | None:
+        """Return the Authorization of other credentials than the ``refused`` ones; None where there are none."""
+        credentials = self.account.credentials()
+        if credentials and credentials.basic() == refused:
+            credentials = self.account.replace(credentials)
+        return credentials.basic() if credentials else None
 
     def replace_account(self, refused: str) -> str:
         """Return the Authorization to try after a 401 to our account, ``refused``, sent by Basic.
 
         Raises Denied where there is none: Basic has no anonymous access to fall back to.
         """
-        credentials = self.account.credentials()
-        if credentials and credentials.basic() == refused:
-            credentials = self.account.replace(credentials)
-        if credentials:
-            return credentials.basic()
+        if other := self.other_account(refused):
+            return other
         if not self.account.trouble:
             self.account.suspend()
             remedy = "check proxy.username and proxy.password"
-            _log.error("upstream refused our account", upstream=self._name, remedy=remedy)
+            _log.error("upstream refused our account", upstream=self.name, remedy=remedy)
         raise self._account_refused()
 
     def _account_refused(self) -> Denied:
-        return Denied(f"{self._name} refused the account of this cache; its operator can check username and password")
+        return Denied(f"{self.name} refused the account of this cache; its operator can check username and password")
 
     def _meet_basic(self, sent: str | None) -> str | None:
         if self.account.is_suspended:
@@ -109,15 +127,24 @@ class Authenticator:
         answer = credentials.basic()
         return answer if answer != sent else self.replace_account(answer)
 
-    def _meet_bearer(self, repository: Repository | None, challenge: Challenge, sent: str | None) -> str | None:
-        parameters = challenge.parameters
-        check_realm(self._name, self._home, parameters["realm"], self._realms)
-        default = f"repository:{repository}:pull" if repository else ""
-        scope = Scope(parameters["realm"], parameters.get("service", ""), parameters.get("scope") or default)
+    def _meet_bearer(
+        self, repository: Repository | None, challenge: Challenge, url: str, sent: str | None
+    ) -> str | None:
+        place, realm = origin(url), challenge.parameters["realm"]
+        is_home = place == self.home
+        trust = self._realms.trust(place, realm, has_account=lambda: is_home and self.account.is_configured)
+        # Another registry than ours, and whoever it names, never see our account.
+        trust = "anonymous" if trust == "account" and not is_home else trust
+        name = repository if is_home else api_repository(url)
+        default = f"repository:{name}:pull" if name else ""
+        service, asked = challenge.parameters.get("service", ""), challenge.parameters.get("scope") or default
+        scope = Scope(realm, service, asked, trust)
         with self._mutex:
-            self._uses_basic = False
+            self._uses_basic = self._uses_basic and not is_home
             if repository:
-                self._scopes[repository] = scope
+                self._scopes[place, repository] = scope
+            if repository and not is_home:
+                self._others[repository] = place
         self._tokens.drop(scope, sent)
         answer = self._tokens.authorization(scope)
         return answer if answer != sent else None

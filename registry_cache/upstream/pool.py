@@ -135,7 +135,8 @@ class _Connection(HTTPConnection):
 
     def _new_conn(self) -> socket.socket:
         attempt = _current.get()
-        public_only = attempt is not None and attempt.public_only
+        # A proxy that the operator has chosen may be anywhere.
+        public_only = attempt is not None and attempt.public_only and not self.proxy
         timeout = self.timeout if isinstance(self.timeout, int | float) else None
         try:
             options = [*(self.socket_options or ()), *_KEEPALIVE]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from registry_cache.errors import BlobUnknown, ManifestUnknown, NameUnknown, NotFound
 from registry_cache.oci import media_types
@@ -12,6 +13,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Reference, Repository, Tag
 from registry_cache.upstream.name_breakers import Subject
 
+_API_PATH = re.compile(r".*?/v2/(.+)/(?:manifests|blobs|tags|referrers)/")
 # How registries without a referrers API answer; the spec has 404 alone.
 NO_REFERRERS_API = (400, 404, 405, 406, 501)
 
@@ -120,3 +122,9 @@ def list_referrers(
         has_copy=has_copy,
         timeout_seconds=timeout_seconds,
     )
+
+
+def api_repository(url: str) -> str | None:
+    """Return the repository that ``url`` is about, if it is one of a registry's API; None for any other."""
+    match = _API_PATH.match(urlsplit(url).path)
+    return match[1] if match else None

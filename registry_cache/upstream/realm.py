@@ -1,33 +1,79 @@
-"""May a registry send us to this token server? Our password goes there (P21)."""
+"""May a registry send us to this token server, and may it see our account? (P21, P74)"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import functools
+import ipaddress
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Literal
+
+from publicsuffixlist import PublicSuffixList
 
 from registry_cache.errors import UpstreamError
+from registry_cache.upstream.connect import is_public
 from registry_cache.upstream.origin import Origin, origin
 
-
-def check_realm(name: str, home: Origin, realm: str, allowed: Collection[str]) -> None:
-    """Raise UpstreamError unless ``realm`` belongs to the registry ``name`` at ``home`` or its host is ``allowed``."""
-    scheme, host, _ = origin(realm)
-    home_scheme, home_host, _ = home
-    is_downgrade = home_scheme == "https" and scheme != "https"
-    shares_domain = _domain(host) is not None and _domain(host) == _domain(home_host)
-    if is_downgrade or not (host == home_host or host in allowed or shares_domain):
-        raise UpstreamError(
-            f"{name} sends us to the token server {scheme}://{host}, which is not its own; "
-            f"if it is, list {host} under tokenrealms"
-        )
+# "account": it may see our account. "anonymous": it may be asked without. "public": so, but at a public address alone.
+Trust = Literal["account", "anonymous", "public"]
 
 
-def _domain(host: str) -> str | None:
-    """Return the domain under which ``host`` was registered; None for an address or a bare name, which share none.
+@dataclass(frozen=True, slots=True)
+class RealmRules:
+    """Rules for one registry, ``name``. ``allowed``: hosts of token servers that its operator lists.
 
-    Without the list of public suffixes: two labels, or three where the second is a registry's own (``co.uk``).
+    ``is_public_host`` tells whether a host has a public address.
     """
-    labels = host.split(".")
-    if len(labels) < 2 or labels[-1].isdigit() or ":" in host:
+
+    name: str
+    allowed: Collection[str]
+    is_public_host: Callable[[str], bool]
+
+    def trust(self, home: Origin, realm: str, *, has_account: Callable[[], bool]) -> Trust:
+        """Return what a token server may be told that the registry at ``home`` names. Raises UpstreamError for nothing.
+
+        Without an account there is no password to protect: a token server anywhere may be asked, if nobody can read or
+        change its answer on the way, and if it is not on a private network that only we can reach.
+        """
+        scheme, host, _ = origin(realm)
+        where = f"{self.name} sends us to the token server {scheme}://{host}"
+        if home[0] == "https" and scheme != "https":
+            raise UpstreamError(f"{where}, over plain http, where anybody on the way can read and change tokens")
+        if host == home[1] or host in self.allowed or _share_domain(host, home[1]):
+            return "account"
+        if has_account():
+            raise UpstreamError(f"{where}, which is not its own; if it is, list {host} under tokenrealms")
+        if not self.is_public_host(home[1]):
+            return "anonymous"
+        if _is_private_name(host):
+            raise UpstreamError(f"{where}, which is a private address; if it is its own, list {host} under tokenrealms")
+        return "public"
+
+
+def _share_domain(one: str, other: str) -> bool:
+    """Whether two hosts are of the same owner, by the list of domains under which names are registered."""
+    domain = _registered_domain(one)
+    return domain is not None and domain == _registered_domain(other)
+
+
+def _registered_domain(host: str) -> str | None:
+    """Return the domain under which ``host`` was registered; None for an address or a bare name, which share none."""
+    if ":" in host or host.rpartition(".")[2].isdigit():
         return None
-    own = 3 if len(labels[-1]) == 2 and labels[-2] in ("ac", "co", "com", "edu", "gov", "net", "or", "org") else 2
-    return ".".join(labels[-own:]) if len(labels) >= own else None
+    found: str | None = _suffixes().privatesuffix(host)
+    return found
+
+
+@functools.cache
+def _suffixes() -> PublicSuffixList:
+    # Read where it is needed: it takes a quarter of a second and some megabytes.
+    return PublicSuffixList()
+
+
+def _is_private_name(host: str) -> bool:
+    """Whether a host can be told to be private by its name alone; its addresses are looked at when connecting."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    return not is_public(host)

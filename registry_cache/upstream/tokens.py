@@ -18,6 +18,7 @@ from registry_cache.runtime.single_flight import SingleFlight
 from registry_cache.upstream.account import AccountUse, Credentials
 from registry_cache.upstream.body import json_object, read_body
 from registry_cache.upstream.deadline import run_with_timeout
+from registry_cache.upstream.realm import Trust
 from registry_cache.upstream.refusal import refusal
 from registry_cache.upstream.session import HttpRequest, Session
 
@@ -39,11 +40,15 @@ _log = Log(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a token is for; the same scope is the same token, whichever thread asks."""
+    """What a token is for; the same scope is the same token, whichever thread asks.
+
+    ``trust``: what its token server may see.
+    """
 
     realm: str
     service: str
     scope: str
+    trust: Trust = "account"
 
     @property
     def shown(self) -> str:
@@ -80,6 +85,10 @@ class Tokens:
             if token and refused == f"Bearer {token.value}":
                 del self._tokens[scope]
 
+    def is_current(self, scope: Scope, authorization: str) -> bool:
+        """Whether ``authorization`` is the token that we hold, and not about to expire."""
+        return authorization == f"Bearer {self._cached(scope)}"
+
     def _cached(self, scope: Scope) -> str | None:
         with self._mutex:
             token = self._tokens.get(scope)
@@ -100,9 +109,9 @@ class Tokens:
 
     def _ask(self, scope: Scope) -> requests.Response:
         """Ask with the account, with its new credentials where it was refused, and at last anonymously."""
-        credentials = self._account.unless_suspended()
+        credentials = self._account.unless_suspended() if scope.trust == "account" else None
         response = self._send(scope, credentials)
-        if response.status_code == 401 and credentials and (other := self._account.replace(credentials)):
+        if response.status_code in (400, 401, 403) and credentials and (other := self._account.replace(credentials)):
             response.close()
             credentials, response = other, self._send(scope, other)
         if credentials is None:
@@ -133,7 +142,10 @@ class Tokens:
         if credentials:
             headers["Authorization"] = credentials.basic()
         what = f"asked its token server for {scope.shown}"
-        return self._session.send(HttpRequest("GET", url, headers, what, TOKEN_TIMEOUT_SECONDS))
+        public_only = scope.trust == "public"
+        return self._session.send(
+            HttpRequest("GET", url, headers, what, TOKEN_TIMEOUT_SECONDS, public_only=public_only)
+        )
 
     def _read(self, response: requests.Response) -> tuple[str, float]:
         server, what = f"{self._name}'s token server", "a token"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import requests
@@ -22,11 +23,12 @@ from registry_cache.errors import (
 from registry_cache.runtime import metrics
 from registry_cache.upstream.account import is_account
 from registry_cache.upstream.auth import Authenticator
+from registry_cache.upstream.conversation import Conversation
 from registry_cache.upstream.deadline import run_with_timeout
 from registry_cache.upstream.errors import is_unreachable
 from registry_cache.upstream.health import Health
 from registry_cache.upstream.origin import Origin, origin
-from registry_cache.upstream.questions import Question
+from registry_cache.upstream.questions import Question, api_repository
 from registry_cache.upstream.refusal import refusal, says_nothing
 from registry_cache.upstream.session import HttpRequest, Session
 
@@ -44,13 +46,16 @@ class HeadRefused(Exception):
 
 @dataclass(slots=True)
 class Transport:
-    """Asks the registry ``name`` at ``remote_url``."""
+    """Asks the registry ``name`` at ``remote_url``. ``http_redirects``: whether blobs may come by plain http where it
+    redirects there from https.
+    """
 
     name: str
     remote_url: str
     session: Session
     auth: Authenticator
     health: Health
+    http_redirects: bool = False
     _home: Origin = field(init=False)
 
     def __post_init__(self) -> None:
@@ -86,42 +91,41 @@ class Transport:
         return self._answer(question, response)
 
     def _converse(self, question: Question, was_redirected: threading.Event) -> requests.Response:
-        """Return the registry's response, after meeting its challenge as well as we can."""
-        authorization = self.auth.header(question.repository)
-        response = self._send(question, authorization, was_redirected)
-        if not self._is_challenge(response):
-            return response
-        with response:
-            authorization = self.auth.meet_challenge(question.repository, response, authorization)
-            if authorization is None:
-                if question.method == "HEAD":
-                    return response
-                raise refusal(self.name, question.what, response, question.missing)
-        response = self._send(question, authorization, was_redirected)
-        if not (is_account(authorization) and self._is_challenge(response)):
-            return response
-        with response:
-            authorization = self.auth.replace_account(authorization)
-        return self._send(question, authorization, was_redirected)
+        """Return the registry's response, after meeting challenges as well as we can."""
+        conversation = Conversation(self.auth, question.repository)
+        while True:
+            response = self._send(question, conversation.authorizations, was_redirected)
+            try:
+                goes_on = conversation.go_on(response)
+            except BaseException:
+                response.close()
+                raise
+            if not goes_on:
+                return response
+            response.close()
 
     def _send(
-        self, question: Question, authorization: str | None, was_redirected: threading.Event
+        self, question: Question, authorizations: Mapping[Origin, str], was_redirected: threading.Event
     ) -> requests.Response:
-        headers = {**question.headers, "Authorization": authorization} if authorization else question.headers
-        # A blob's body may pause for as long as the operator says; a client waits for the rest of a manifest.
-        silence = None if question.missing is BlobUnknown else ANSWER_TIMEOUT_SECONDS
-        url = f"{self.remote_url.rstrip('/')}/v2/{question.path}"
+        is_blob = question.missing is BlobUnknown
         return self.session.send(
-            HttpRequest(question.method, url, headers, f"asked for {question.what}", silence, was_redirected.set)
+            HttpRequest(
+                question.method,
+                f"{self.remote_url.rstrip('/')}/v2/{question.path}",
+                question.headers,
+                f"asked for {question.what}",
+                # A blob's body may pause for as long as the operator says; a client waits for the rest of a manifest.
+                read_timeout_seconds=None if is_blob else ANSWER_TIMEOUT_SECONDS,
+                on_redirect=was_redirected.set,
+                authorizations=dict(authorizations),
+                # A blob is proven by its digest, a tag by nothing.
+                allow_http=self.http_redirects and is_blob,
+            )
         )
 
-    def _is_challenge(self, response: requests.Response) -> bool:
-        """Whether the registry itself wants to know who asks."""
-        return response.status_code == 401 and self._is_home(response)
-
-    def _is_home(self, response: requests.Response) -> bool:
-        """Whether the registry itself answered, and not where it redirected to."""
-        return origin(response.url) == self._home
+    def _is_registry(self, response: requests.Response) -> bool:
+        """Whether the registry answered, or another one that it redirected to, and not a content server."""
+        return origin(response.url) == self._home or api_repository(response.url) is not None
 
     def _failure(self, question: Question, error: RegistryError, was_redirected: bool) -> RegistryError:
         """Note that there is no response, and return the error to raise."""
@@ -137,20 +141,23 @@ class Transport:
 
     def _answer(self, question: Question, response: requests.Response) -> requests.Response:
         """Note what ``response`` says of the registry's health; raise what it means unless it is an answer."""
-        is_home = self._is_home(response)
-        if is_home:
+        is_registry = self._is_registry(response)
+        if is_registry:
             self.health.record_limits(response, counted=question.counted)
-        is_refused_head = question.method == "HEAD" and says_nothing(response, is_registry=is_home)
+        is_refused_head = question.method == "HEAD" and says_nothing(response, is_registry=is_registry)
         if (200 <= response.status_code < 300 and not is_refused_head) or response.status_code in question.answers:
             self._record(question, None)
             return response
         with response:
             error = refusal(self.name, question.what, response, question.missing)
-        if not is_home:
+        if not is_registry:
             # The registry said yes and redirected: a failure there, such as an address that has expired, says nothing
             # about the thing itself.
             error = UpstreamElsewhere(f"the content server of {self.name} answered {response.status_code}")
         error = self._unless_in_trouble(error)
+        if _says_expired(response, error):
+            # As trouble of ours it ends no access to copies.
+            error = UpstreamElsewhere(error.message)
         if is_refused_head:
             # The breaker is told what becomes of the GET that follows.
             raise HeadRefused(error)
@@ -176,3 +183,9 @@ class Transport:
             self.health.record_answer(question.subject)
         elif isinstance(error, UpstreamError) and not question.is_retry and question.missing is not NameUnknown:
             self.health.record_failure(error, None if is_unreachable(error) else question.subject)
+
+
+def _says_expired(response: requests.Response, error: RegistryError) -> bool:
+    """Whether our account was sent, and refused because its password has expired (P70)."""
+    sent = response.request.headers.get("Authorization", "")
+    return response.status_code in (400, 401, 403) and is_account(sent) and "expired" in error.message.lower()

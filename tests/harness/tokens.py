@@ -20,7 +20,8 @@ SCOPE = re.compile(r"repository:(?P<repository>[^:]+):(?P<actions>.+)")
 @dataclass(frozen=True)
 class Grant:
     repositories: frozenset[str]
-    expires: float  # by time.monotonic()
+    begins: float  # by time.monotonic(), as the next
+    expires: float
 
 
 class Tokens:
@@ -49,7 +50,8 @@ class Tokens:
         granted = asked if credentials else asked - faults.private
         token = secrets.token_hex(faults.token_size // 2 + 1)[: faults.token_size]
         with self._lock:
-            self._grants[token] = Grant(frozenset(granted), time.monotonic() + faults.token_seconds)
+            now = time.monotonic()
+            self._grants[token] = Grant(frozenset(granted), now + faults.token_begins, now + faults.token_seconds)
         says = int(faults.token_seconds) if faults.token_says is None else faults.token_says
         body = json.dumps({faults.token_field: token, "expires_in": says}).encode()
         return Reply(200, [("Content-Type", "application/json")], body)
@@ -67,7 +69,7 @@ class Tokens:
         if scheme.lower() == "bearer":
             with self._lock:
                 grant = self._grants.get(token)
-            if grant is None or grant.expires < time.monotonic():
+            if grant is None or not grant.begins <= time.monotonic() <= grant.expires:
                 error = ',error="invalid_token"'
             elif repository is None or repository in grant.repositories:
                 return None

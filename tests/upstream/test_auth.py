@@ -6,7 +6,6 @@ import json
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,9 @@ import pytest
 from registry_cache.errors import Denied, UpstreamElsewhere, UpstreamError, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository, Tag
+from registry_cache.upstream import conversation
 from registry_cache.upstream.account import REFUSED_SECONDS, Credentials
 from registry_cache.upstream.client import Upstream
-from registry_cache.upstream.origin import origin
-from registry_cache.upstream.realm import check_realm
 from registry_cache.upstream.session import TLS
 from registry_cache.upstream.tokens import MAX_TOKEN_LENGTH, RENEW_BEFORE_SECONDS
 from tests.harness.cdn import FakeCdn
@@ -367,37 +365,17 @@ def test_a_foreign_realm_that_the_operator_allows(
     guarded.faults.realm = f"{cdn.url}/token"
     cdn.status = 503
     with pytest.raises(UpstreamError, match=r"sends us to the token server http://127\.0\.0\.2.* tokenrealms") as error:
-        pull(connect(guarded.url))
+        pull(connect(guarded.url, ME))
     assert error.value.status == 502
     assert cdn.exchanges == []
+    # Without an account there is no password to keep from anybody.
+    with pytest.raises(UpstreamUnavailable):
+        pull(connect(guarded.url))
+    assert [each.headers.get("Authorization") for each in cdn.exchanges] == [None]
+    cdn.forget()
     with pytest.raises(UpstreamUnavailable):
         pull(connect(guarded.url, realms=["127.0.0.2"]))
     assert [each.path for each in cdn.exchanges] == ["/token"]
-
-
-@pytest.mark.parametrize(
-    ("registry", "realm", "allowed"),
-    [
-        ("https://registry-1.docker.io", "https://auth.docker.io/token", True),
-        ("https://registry-1.docker.io", "https://AUTH.Docker.IO/token", True),
-        ("https://registry-1.docker.io", "https://auth.docker.io:8443/token", True),
-        ("https://registry-1.docker.io", "http://auth.docker.io/token", False),
-        ("https://registry-1.docker.io", "https://docker.io.evil.com/token", False),
-        ("https://registry-1.docker.io", "https://evildocker.io/token", False),
-        ("https://registry-1.docker.io", "https://auth.docker.io@evil.com/token", False),
-        ("https://ghcr.io", "https://ghcr.io/token", True),
-        ("http://registry.example.com", "https://auth.example.com/token", True),
-        ("https://a.co.uk", "https://b.co.uk/token", False),
-        ("https://r.a.co.uk", "https://auth.a.co.uk/token", True),
-        ("https://10.0.0.1", "https://10.0.0.1/token", True),
-        ("https://10.0.0.1", "https://11.0.0.1/token", False),
-        ("https://registry", "https://auth/token", False),
-        ("https://registry", "http://registry/token", False),
-    ],
-)
-def test_whose_token_server_it_is(registry: str, realm: str, allowed: bool) -> None:
-    with nullcontext() if allowed else pytest.raises(UpstreamError):
-        check_realm("it", origin(registry), realm, ())
 
 
 def test_a_downgrade_is_refused(make_upstream: MakeUpstream, upstream: FakeUpstream, tmp_path: Path) -> None:
@@ -430,9 +408,12 @@ def test_scopes_that_are_refused_are_not_remembered_for_ever(guarded: FakeUpstre
     assert tokens._tokens.maxsize <= 10_000
 
 
-def test_an_answer_is_read_as_it_is_meant(guarded: FakeUpstream) -> None:
+def test_an_answer_is_read_as_it_is_meant(guarded: FakeUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversation, "_PAUSE_SECONDS", 0.0)
     body = json.dumps({"token": None, "access_token": "abc", "expires_in": "soon", "issued_at": "never"}).encode()
     guarded.faults.answer("GET /token", 200, body)
-    with pytest.raises(Denied):
+    # A token that is called invalid is trouble, and no refusal.
+    with pytest.raises(UpstreamUnavailable, match="invalid"):
         pull(connect(guarded.url))
-    assert authorizations(guarded) == [None, "Bearer abc"]
+    assert authorizations(guarded)[:2] == [None, "Bearer abc"]
+    assert len(guarded.exchanges) < 20

@@ -140,6 +140,51 @@ def test_a_redirect_from_https_to_http_is_refused(
     assert upstream.exchanges == []
 
 
+def test_a_redirect_from_https_to_http_that_is_allowed_brings_no_credentials(
+    upstream: FakeUpstream, make_upstream: MakeUpstream, tmp_path: Path
+) -> None:
+    context, authority = make_certificate(tmp_path)
+    secure = make_upstream(tls=context)
+    secure.faults.answer("GET /v2/first", 307, Location=f"{upstream.url}/v2/")
+    authorizations = {origin(secure.url): "Bearer t"}
+    request = HttpRequest("GET", secure.url + "/v2/first", {}, "asked", authorizations=authorizations, allow_http=True)
+    with Session("it", PATIENT, TLS(str(authority))).send(request) as response:
+        assert response.status_code == 200
+    assert secure.exchanges[0].headers["Authorization"] == "Bearer t"
+    assert "Authorization" not in upstream.exchanges[0].headers
+
+
+@pytest.mark.parametrize(
+    ("target", "sent"),
+    [
+        ("//bucket//key?X-Sig=a%2fb%2Fc&d=%7e~&e=", None),
+        ("/a/../b/./c?x={y}|z", None),
+        ("/key?", None),
+        ("?sig=1", "/?sig=1"),
+        ("/k\u00e9y#fragment", "/k%E9y"),
+    ],
+)
+def test_an_address_that_is_signed_is_asked_for_byte_for_byte(
+    upstream: FakeUpstream, target: str, sent: str | None
+) -> None:
+    server = RawServer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    upstream.faults.answer("GET /v2/first", 307, Location=server.url + target)
+    assert send(upstream.url, "/v2/first") == 200
+    server.stop()
+    (head,) = server.requests
+    assert head.split(b"\r\n")[0].decode() == f"GET {sent or target} HTTP/1.1"
+
+
+@pytest.mark.parametrize(
+    "location", ["http://other\\\\@{home}/", "http://{home}\\\\@other.example/", "http://other\\{home}/"]
+)
+def test_a_host_that_programs_read_differently_is_no_address(upstream: FakeUpstream, location: str) -> None:
+    upstream.faults.answer("GET /v2/first", 307, Location=location.replace("{home}", upstream.address))
+    with pytest.raises(UpstreamError, match="redirected to no address"):
+        send(upstream.url, "/v2/first", Authorization="Bearer t")
+    assert len(upstream.exchanges) == 1
+
+
 @pytest.mark.parametrize(
     ("location", "words", "requests"),
     [

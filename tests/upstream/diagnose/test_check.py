@@ -202,7 +202,7 @@ FOREIGN = TOKEN | {"realm": "http://tokens.example.com/token"}
         (
             FOREIGN,
             "1",
-            {},
+            ME,
             "is not its own; if it is, list tokens.example.com under tokenrealms: the key is proxy.tokenrealms",
         ),
         (

@@ -1,0 +1,165 @@
+"""Challenges of one question: tokens that are not good yet or never, an expired password, another registry."""
+
+from __future__ import annotations
+
+import pytest
+
+from registry_cache.errors import BlobUnknown, Denied, UpstreamElsewhere, UpstreamError, UpstreamUnavailable
+from registry_cache.oci.digest import Digest
+from registry_cache.upstream import conversation
+from registry_cache.upstream.account import Credentials
+from registry_cache.upstream.client import Upstream
+from tests.harness.fixture_types import MakeUpstream
+from tests.harness.images import make_image
+from tests.harness.store_rig import APP, LATEST
+from tests.harness.upstream import FakeUpstream
+from tests.harness.upstream_rig import ME, ask_head, connect, read_all
+
+DATA = b"layer" * 100
+DIGEST = Digest.of(DATA)
+
+
+def pull(registry: Upstream) -> bytes:
+    return read_all(registry.open_blob(APP, DIGEST))
+
+
+@pytest.fixture
+def guarded(upstream: FakeUpstream) -> FakeUpstream:
+    upstream.faults.require_token = True
+    upstream.add_blob(DATA)
+    return upstream
+
+
+def test_a_token_that_is_not_good_yet_is_kept_and_sent_again(
+    guarded: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "_PAUSE_SECONDS", 0.2)
+    guarded.faults.token_begins = 0.15
+    registry = connect(guarded.url)
+    assert pull(registry) == pull(registry) == DATA
+    assert len(guarded.token_requests) == 1
+
+
+def test_tokens_that_are_never_good_are_trouble_and_no_refusal(
+    guarded: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "_PAUSE_SECONDS", 0.0)
+    guarded.faults.token_begins = 3600
+    with pytest.raises(UpstreamUnavailable, match="calls each token of its token server invalid"):
+        pull(connect(guarded.url))
+    assert 2 <= len(guarded.token_requests) <= 4
+
+
+def test_a_token_that_has_expired_on_the_way_is_fetched_anew_as_often_as_it_takes(guarded: FakeUpstream) -> None:
+    registry = connect(guarded.url)
+    for _ in range(4):
+        guarded.tokens.revoke()
+        assert pull(registry) == DATA
+    assert len(guarded.token_requests) == 4
+
+
+class Helper:
+    """A credential helper that gives each of its answers until it is refused."""
+
+    def __init__(self, *passwords: str) -> None:
+        self.passwords = list(passwords)
+        self.asked = 0
+
+    def credentials(self) -> Credentials:
+        return Credentials("AWS", self.passwords[0])
+
+    def forget(self, refused: Credentials) -> None:
+        self.asked += 1
+        if len(self.passwords) > 1:
+            self.passwords.pop(0)
+
+
+EXPIRED = b'{"errors":[{"code":"DENIED","message":"Your authorization token has expired. Reauthenticate"}]}'
+
+
+@pytest.fixture
+def ecr(upstream: FakeUpstream) -> FakeUpstream:
+    upstream.faults.require_basic = ("AWS", "new")
+    upstream.add_blob(DATA)
+    return upstream
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_password_that_has_expired_is_asked_for_again_at_once_whatever_the_status(
+    ecr: FakeUpstream, status: int
+) -> None:
+    helper = Helper("old", "new")
+    registry = connect(ecr.url, helper)
+    ecr.faults.require_basic = ("AWS", "old")
+    assert pull(registry) == DATA
+    ecr.faults.require_basic = ("AWS", "new")
+    ecr.faults.answer("/blobs/", status, EXPIRED, times=1)
+    assert pull(registry) == DATA
+    assert helper.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (403, EXPIRED, UpstreamElsewhere),
+        (400, EXPIRED, UpstreamElsewhere),
+        (403, b'{"errors":[{"code":"DENIED","message":"not yours"}]}', Denied),
+    ],
+)
+def test_where_there_is_no_other_the_helper_is_asked_once_and_an_expired_one_is_no_denial(
+    ecr: FakeUpstream, status: int, body: bytes, kind: type[Exception]
+) -> None:
+    helper = Helper("new")
+    registry = connect(ecr.url, helper)
+    assert pull(registry) == DATA
+    ecr.faults.answer("/blobs/", status, body)
+    for _ in range(3):
+        with pytest.raises(kind):
+            pull(registry)
+    assert helper.asked == 1
+
+
+@pytest.fixture
+def real(make_upstream: MakeUpstream) -> FakeUpstream:
+    """The registry behind a vanity domain, with a challenge of its own."""
+    real = make_upstream()
+    real.faults.require_token = True
+    real.add_blob(DATA)
+    return real
+
+
+def redirect(vanity: FakeUpstream, real: FakeUpstream, path: str, times: int | None = None) -> None:
+    vanity.faults.answer(path, 307, times=times, Location=f"{real.url}/v2/{APP}/{path}")
+
+
+@pytest.mark.parametrize("account", [None, ME])
+def test_a_registry_that_is_redirected_to_gets_a_token_of_its_own_and_no_account(
+    upstream: FakeUpstream, real: FakeUpstream, account: Credentials | None
+) -> None:
+    image = make_image(real, tag="latest")
+    registry = connect(upstream.url, account)
+    for path in (f"blobs/{DIGEST}", "manifests/latest"):
+        redirect(upstream, real, path)
+    assert str(ask_head(registry, APP, LATEST).digest) == image.digest
+    for _ in range(2):
+        assert registry.get_manifest(APP, LATEST).data == image.manifest
+        assert pull(registry) == DATA
+    assert len(real.token_requests) == 1
+    assert real.token_requests[0].query["scope"] == [f"repository:{APP}:pull"]
+    sent = [each.headers.get("Authorization") or "" for each in [*real.exchanges, *upstream.exchanges]]
+    assert not [each for each in sent if each.startswith("Basic")]
+    assert {each.headers.get("Authorization") for each in upstream.exchanges} == {None}
+
+
+def test_what_a_registry_says_that_is_redirected_to_is_an_answer(upstream: FakeUpstream, real: FakeUpstream) -> None:
+    absent = Digest.of(b"absent")
+    redirect(upstream, real, f"blobs/{absent}")
+    with pytest.raises(BlobUnknown):
+        connect(upstream.url).open_blob(APP, absent)
+    real.faults.private.add(str(APP))
+    redirect(upstream, real, f"blobs/{DIGEST}")
+    with pytest.raises(Denied):
+        connect(upstream.url).open_blob(APP, DIGEST)
+    real.faults.answer("/v2/", 404, b"404 page not found", Content_Type="text/plain")
+    with pytest.raises(UpstreamError, match="in front of"):
+        connect(upstream.url).open_blob(APP, DIGEST)
