@@ -184,18 +184,21 @@ def _upstream(config: UpstreamConfig, layout: Layout) -> Upstream:
     http = session(config)
     auth = Authenticator(config.name, config.remote_url, http, account(config), config.token_realms)
     shared = shared_health(config, layout, lambda: auth.account.is_missing)
-    transport = Transport(config.name, config.remote_url, http, auth, Health(config.name, shared))
+    transport = Transport(
+        config.name, config.remote_url, http, auth, Health(config.name, shared), config.http_redirects
+    )
     return Upstream(transport, config.blob_requests, config.layers_ahead)
 
 
 def session(config: UpstreamConfig) -> Session:
     """Return what sends requests to an upstream; connects to nothing yet."""
-    timeouts = Timeouts(config.connect_timeout.total_seconds(), config.read_timeout.total_seconds())
+    seconds = (each.total_seconds() for each in (config.connect_timeout, config.read_timeout, config.idle_timeout))
+    timeouts = Timeouts(*seconds)
     verify: bool | str = False if config.insecure else str(config.ca) if config.ca else True
     pair = (config.client_certificate, config.client_key)
     certificate = (str(pair[0]), str(pair[1])) if all(pair) else None
     proxy = config.http_proxy.reveal() if config.http_proxy else None
-    return Session(config.name, timeouts, TLS(verify, certificate), proxy)
+    return Session(config.name, timeouts, TLS(verify, certificate, config.strict_tls), proxy)
 
 
 def account(config: UpstreamConfig) -> Account:

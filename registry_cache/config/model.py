@@ -119,11 +119,17 @@ class UpstreamConfig:
     client_certificate: Path | None = setting("clientcertificate", values.path)
     client_key: Path | None = setting("clientkey", values.path)
     insecure: bool = setting("insecure", values.boolean, "false")
+    strict_tls: bool = setting("strict_tls", values.boolean, "false")
+    """Also check certificates against rules of X.509 that many private authorities break."""
+    http_redirects: bool = setting("http_redirects", values.boolean, "false")
+    """Follow redirects of blobs from https to plain http."""
     http_proxy: Secret | None = setting("httpproxy", values.proxy_url)
     """A URL that may hold the proxy's credentials."""
     connect_timeout: timedelta = setting("connect_timeout", values.wait, "5s")
     read_timeout: timedelta = setting("read_timeout", values.wait, "30s")
     """The longest silence between two reads."""
+    idle_timeout: timedelta = setting("idle_timeout", values.wait, "60s")
+    """After so long without use a connection is not used again."""
     tag_timeout: timedelta = setting("tag_timeout", values.wait, "2s")
     """The longest wait for a tag's HEAD where a copy exists."""
     token_realms: tuple[str, ...] = list_setting("tokenrealms", values.host)
