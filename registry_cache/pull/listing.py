@@ -17,8 +17,8 @@ from registry_cache.pull.single_flight import MachineFlights, NoteFormat, TimeLi
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.tolerant_records import TolerantRecords
 from registry_cache.store.records import Records
-from registry_cache.upstream.client import TagPage
 from registry_cache.upstream.deadline import run_with_timeout
+from registry_cache.upstream.tag_lists import TagPage
 
 # Entries of a page of the catalog where the client does not ask for a number.
 CATALOG_PAGE = 100

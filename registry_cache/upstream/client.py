@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from urllib.parse import parse_qs, urlsplit
 
 import requests
 
@@ -24,10 +23,9 @@ from registry_cache.upstream.body import content_length, json_object, read_docum
 from registry_cache.upstream.heads import HeadMemory
 from registry_cache.upstream.health import Health
 from registry_cache.upstream.refusal import is_page
+from registry_cache.upstream.tag_lists import MAX_LIST_SIZE, TagLists, TagPage, next_query
 from registry_cache.upstream.transport import HeadRefused, Transport
 
-# A page of tags or referrers: Docker Hub's longest list of tags is under 2 MB.
-MAX_LIST_SIZE = 8 * 1024 * 1024
 # Pages of referrers that are put together; more are left out.
 MAX_REFERRERS_PAGES = 100
 
@@ -59,14 +57,6 @@ class ManifestBody:
     claimed: Digest | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TagPage:
-    """Some tags, and the last of them if upstream has more behind it."""
-
-    names: list[str]
-    last: str | None
-
-
 class Upstream:
     """The registry that ``transport`` asks; ``name`` stands for it in paths, logs and messages.
 
@@ -81,6 +71,7 @@ class Upstream:
         self.blob_requests = blob_requests
         self.layers_ahead = layers_ahead
         self.heads = HeadMemory()
+        self._tag_lists = TagLists(transport)
 
     def head_manifest(
         self,
@@ -178,20 +169,8 @@ class Upstream:
     def list_tags(
         self, repository: Repository, count: int | None, last: str | None, *, has_copy: bool = False
     ) -> TagPage:
-        """Return a page of tags as upstream cuts it. ``has_copy``: there is something to serve instead."""
-        question = questions.list_tags(repository, count, last, has_copy=has_copy)
-        with self.transport.ask(question) as response:
-            data = read_document(self.name, question.what, response, MAX_LIST_SIZE, DOCUMENT_TIMEOUT_SECONDS)
-            next_query = _next_query(response)
-        document = json_object(data)
-        if document is None:
-            raise UpstreamError(f"{self.name}'s answer for {question.what} is no JSON object")
-        listed = document.get("tags")
-        # JSON can hold half a character; the URL of a next page cannot.
-        tags = [tag for tag in listed if isinstance(tag, str) and tag.isprintable()] if isinstance(listed, list) else []
-        if not tags or next_query is None:
-            return TagPage(tags, None)
-        return TagPage(tags, parse_qs(next_query).get("last", tags[-1:])[0])
+        """Return the tags behind ``last``, about ``count``. ``has_copy``: there is something to serve instead."""
+        return self._tag_lists.page(repository, count, last, has_copy=has_copy)
 
     def referrers(
         self, repository: Repository, digest: Digest, *, has_copy: bool = False
@@ -229,25 +208,16 @@ class Upstream:
             if response.status_code in questions.NO_REFERRERS_API:
                 return None, None
             document = json_object(read_document(self.name, question.what, response, MAX_LIST_SIZE, left))
-            next_query = _next_query(response)
+            following = next_query(response)
         manifests = document.get("manifests") if document else None
         if not isinstance(manifests, list):
             # Some registries answer requests that they do not know with a web page.
             return None, None
-        return [each for each in manifests if isinstance(each, dict)], next_query
+        return [each for each in manifests if isinstance(each, dict)], following
 
 
 def _claimed_digest(response: requests.Response) -> Digest | None:
     try:
         return Digest.parse(response.headers.get("Docker-Content-Digest", ""))
     except DigestInvalid:
-        return None
-
-
-def _next_query(response: requests.Response) -> str | None:
-    """Return the query of a ``Link: <…>; rel="next"`` header; None without one (RFC 8288)."""
-    link = response.links.get("next", {}).get("url")
-    try:
-        return (urlsplit(link).query or None) if link else None
-    except ValueError:
         return None

@@ -100,11 +100,23 @@ def get_blob(
     )
 
 
-def list_tags(repository: Repository, count: int | None, last: str | None, *, has_copy: bool) -> Question:
-    """Return the GET of a page of tags, behind the tag ``last``."""
-    query = urlencode([(key, value) for key, value in (("n", count), ("last", last)) if value is not None])
+def list_tags(repository: Repository, query: str, *, has_copy: bool) -> Question:
+    """Return the GET of a page of tags, ``query`` being its place among the pages."""
+    # Some registries refuse so many: ECR by 405.
+    answers = (400, 405, 413) if without_count(query) != query else ()
     path = f"{repository}/tags/list" + ("?" + query if query else "")
-    return Question("GET", repository, path, f"the tags of {repository}", NameUnknown, has_copy=has_copy)
+    return Question(
+        "GET", repository, path, f"the tags of {repository}", NameUnknown, answers=answers, has_copy=has_copy
+    )
+
+
+def tags_query(count: int | None, last: str | None) -> str:
+    return urlencode([(key, value) for key, value in (("n", count), ("last", last)) if value is not None])
+
+
+def without_count(query: str) -> str:
+    """Return ``query`` without the number of tags that it asks for."""
+    return "&".join(each for each in query.split("&") if not each.startswith("n="))
 
 
 def list_referrers(

@@ -97,6 +97,8 @@ class Faults(BodyFaults):
     manifest_bytes_override: dict[str, bytes] = field(default_factory=dict)  # digest → what is sent under that name
     no_referrers: bool = False  # 404 on the referrers API, so that clients try the fallback tag
     no_paging: bool = False  # all tags on one page, whatever `n` and `last` say
+    page_by_token: bool = False  # the next page is by a token of ours, as Quay's; `last` is ignored
+    max_n: tuple[int, int] | None = None  # a larger `n` is answered with this status
     page_size: int | None = None  # at most so many entries a page of tags or referrers
     rate_limit: int | None = None  # so many manifest GETs, then 429; HEADs are free, as on Docker Hub
     retry_after: str = "60"  # seconds or a date, with that 429

@@ -173,9 +173,14 @@ class FakeUpstream(Content, Loopback):
         tags = self.tags(repository)
         if tags is None:
             return error(404, "NAME_UNKNOWN")
+        if self.faults.max_n and int(exchange.query.get("n", ["0"])[0]) > self.faults.max_n[0]:
+            return error(self.faults.max_n[1], "PAGINATION_NUMBER_INVALID")
         after = exchange.query.get("last", [""])[0]
         behind = [tag for tag in tags if tag > after]
-        page, links = (tags, []) if self.faults.no_paging else self._page(exchange, behind)
+        if self.faults.page_by_token:
+            page, links = self._page_by_token(exchange, tags)
+        else:
+            page, links = (tags, []) if self.faults.no_paging else self._page(exchange, behind)
         body = json.dumps({"name": repository, "tags": page}).encode()
         return Reply(200, [("Content-Type", "application/json"), *links], body)
 
@@ -191,6 +196,14 @@ class FakeUpstream(Content, Loopback):
         page, links = self._page(exchange, sorted(by_digest))
         document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [by_digest[digest] for digest in page]}
         return Reply(200, headers + links, json.dumps(document).encode())
+
+    def _page_by_token(self, exchange: Exchange, entries: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
+        begins = int(exchange.query.get("next_page", ["0"])[0], 16)
+        size = min(int(exchange.query.get("n", ["50"])[0]), self.faults.page_size or 50)
+        page, ends = entries[begins : begins + size], begins + size
+        if ends >= len(entries):
+            return page, []
+        return page, [("Link", f'<{exchange.path}?n={size}&next_page={ends:x}>; rel="next"')]
 
     def _page(self, exchange: Exchange, entries: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
         """The first page of what is left to list, and the Link to the next one if there is any."""

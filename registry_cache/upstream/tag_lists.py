@@ -1,0 +1,131 @@
+"""Lists of tags, however a registry pages them: by ``last`` as the spec has it, by a token of its own, or not at all.
+
+A page of the spec's kind is passed on. From any other, the whole list is put together, kept for a moment, and cut here:
+a client's ``last`` means nothing to a registry that pages by tokens (P70).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from urllib.parse import parse_qs, urlsplit
+
+import requests
+from cachetools import LRUCache
+
+from registry_cache.errors import UpstreamError
+from registry_cache.oci.names import Repository
+from registry_cache.upstream import questions
+from registry_cache.upstream.body import json_object, read_document, timed_out
+from registry_cache.upstream.transport import Transport
+
+# A page of tags: Docker Hub's longest list of tags is under 2 MB.
+MAX_LIST_SIZE = 8 * 1024 * 1024
+# For all pages of one list.
+LIST_TIMEOUT_SECONDS = 60.0
+# Asked for where a whole list is wanted; registries that refuse so many are asked for as many as they like.
+WHOLE_PAGE = 1000
+# How long the next pages are cut from a whole list before it is fetched anew.
+WHOLE_LIST_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class TagPage:
+    """Some tags, and the last of them if upstream has more behind it."""
+
+    names: list[str]
+    last: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A page as a registry cuts it; ``query`` leads to the next one."""
+
+    names: list[str]
+    query: str | None
+
+
+class TagLists:
+    """The lists of tags of the registry that ``transport`` asks."""
+
+    def __init__(self, transport: Transport, clock: Callable[[], float] = time.monotonic) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._whole: LRUCache[Repository, tuple[float, list[str]]] = LRUCache(64)
+
+    def page(self, repository: Repository, count: int | None, last: str | None, *, has_copy: bool) -> TagPage:
+        """Return the tags behind ``last``, about ``count`` of them: the caller cuts. ``has_copy``: something is cached.
+
+        Raises NameUnknown, and UpstreamError where a list is none or does not end.
+        """
+        cached = self._whole.get(repository)
+        # The first page is always asked for; the next ones come from the list that it was cut from.
+        if last is not None and cached and self._clock() - cached[0] < WHOLE_LIST_SECONDS:
+            return TagPage(behind(cached[1], last), None)
+        deadline = self._clock() + LIST_TIMEOUT_SECONDS
+        first = self._ask(repository, questions.tags_query(count, last), deadline, has_copy=has_copy)
+        if is_by_last(first.names, first.query, last):
+            return TagPage(first.names, first.names[-1] if first.query else None)
+        begins = first if last is None and count is None else None
+        names = self._fetch_all(repository, begins, deadline, has_copy=has_copy)
+        self._whole[repository] = self._clock(), names
+        return TagPage(behind(names, last), None)
+
+    def _fetch_all(self, repository: Repository, first: _Page | None, deadline: float, *, has_copy: bool) -> list[str]:
+        """Return all tags, none twice. Raises UpstreamError where a page brings nothing new and there is to be more."""
+        page = first or self._ask(repository, questions.tags_query(WHOLE_PAGE, None), deadline, has_copy=has_copy)
+        names = dict.fromkeys(page.names)
+        known = 0
+        while page.query is not None:
+            if len(names) == known:
+                raise UpstreamError(f"{self._transport.name}'s list of the tags of {repository} does not end")
+            known = len(names)
+            page = self._ask(repository, page.query, deadline, has_copy=has_copy)
+            names |= dict.fromkeys(page.names)
+        return list(names)
+
+    def _ask(self, repository: Repository, query: str, deadline: float, *, has_copy: bool) -> _Page:
+        """Return the page at ``query``; without its ``n`` where the registry refuses so many."""
+        question = questions.list_tags(repository, query, has_copy=has_copy)
+        left = deadline - self._clock()
+        if left <= 0:
+            raise timed_out(self._transport.name, f"asked for {question.what}", LIST_TIMEOUT_SECONDS)
+        with self._transport.ask(question) as response:
+            if response.ok:
+                return self._read(question.what, response, left)
+        return self._ask(repository, questions.without_count(query), deadline, has_copy=has_copy)
+
+    def _read(self, what: str, response: requests.Response, left: float) -> _Page:
+        document = json_object(read_document(self._transport.name, what, response, MAX_LIST_SIZE, left))
+        if document is None:
+            raise UpstreamError(f"{self._transport.name}'s answer for {what} is no JSON object")
+        listed = document.get("tags")
+        # JSON can hold half a character; the URL of a next page cannot.
+        tags = [tag for tag in listed if isinstance(tag, str) and tag.isprintable()] if isinstance(listed, list) else []
+        return _Page(tags, next_query(response))
+
+
+def is_by_last(names: Sequence[str], query: str | None, last: str | None) -> bool:
+    """Whether a page is the spec's: all behind ``last``, and the next one behind its own last name."""
+    if last is not None and any(name <= last for name in names):
+        return False
+    return query is None or (bool(names) and parse_qs(query).get("last") == [names[-1]])
+
+
+def behind(names: Sequence[str], last: str | None) -> list[str]:
+    """Return the names behind ``last`` in their own order; by the alphabet where ``last`` is none of them any more."""
+    if last is None:
+        return list(names)
+    if last in names:
+        return list(names[names.index(last) + 1 :])
+    return [name for name in names if name > last]
+
+
+def next_query(response: requests.Response) -> str | None:
+    """Return the query of a ``Link: <…>; rel="next"`` header; None without one (RFC 8288)."""
+    link = response.links.get("next", {}).get("url")
+    try:
+        return (urlsplit(link).query or None) if link else None
+    except ValueError:
+        return None
