@@ -74,9 +74,7 @@ class Health:
         self._answered_at = 0.0
         self._warned_low = False
 
-    def admit(
-        self, *, counted: bool, has_copy: bool, about: Subject | None = None, follows_head: bool = False
-    ) -> None:
+    def admit(self, *, counted: bool, has_copy: bool, about: Subject | None = None, follows_head: bool = False) -> None:
         """Return where a request may be made. Raises TooManyRequests, UpstreamDown at once where it may not.
 
         ``counted``: upstream counts it as a pull. ``has_copy``: there is something to serve instead. ``about``: what is

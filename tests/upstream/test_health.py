@@ -155,7 +155,7 @@ def test_which_failures_say_that_the_registry_cannot_be_reached(
     else:
         setattr(upstream.faults, outage, {"status": 500, "drop": "/v2/"}[outage])
     with pytest.raises(UpstreamUnavailable) as raised:
-        registry.head_manifest(APP, LATEST)
+        registry.get_manifest(APP, LATEST)
     assert is_unreachable(raised.value) is expected
 
 
