@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,26 +82,43 @@ def _checks(config: Config, wanted: Mapping[str, _References]) -> Iterator[tuple
     yield CheckSubject("store", "store", str(config.root)), selftest.examine(config.root)
     for each in config.upstreams:
         keys = "proxy" if each is config.default_upstream else f"upstreams.{each.name}"
-        steps = _upstream_check(each, keys).run(wanted.get(each.name, []), _cached_tag(config.root, each.name))
+        steps = _upstream_check(config, each, keys).run(wanted.get(each.name, []), _cached_tag(config.root, each.name))
         yield CheckSubject("upstream", each.name, each.remote_url), steps
 
 
-def _upstream_check(config: UpstreamConfig, keys: str) -> UpstreamCheck:
+def _upstream_check(config: Config, upstream: UpstreamConfig, keys: str) -> UpstreamCheck:
     from registry_cache.upstream.diagnose.check import UpstreamCheck
     from registry_cache.upstream.diagnose.steps import CheckTarget
     from registry_cache.wiring import account, session
 
     target = CheckTarget(
-        name=config.name,
-        url=config.remote_url,
+        name=upstream.name,
+        url=upstream.remote_url,
         keys=keys,
-        proxy=config.http_proxy.reveal() if config.http_proxy else None,
-        account=bool(config.credential_helper or config.username),
-        ca=str(config.ca) if config.ca else None,
-        insecure=config.insecure,
-        realms=config.token_realms,
+        proxy=upstream.http_proxy.reveal() if upstream.http_proxy else None,
+        account=bool(upstream.credential_helper or upstream.username),
+        ca=str(upstream.ca) if upstream.ca else None,
+        insecure=upstream.insecure,
+        realms=upstream.token_realms,
     )
-    return UpstreamCheck(target, session(config), account(config))
+    lift_limit = partial(_lift_limit, config.root, upstream)
+    return UpstreamCheck(target, session(upstream), account(upstream), lift_limit=lift_limit)
+
+
+def _lift_limit(root: Path, upstream: UpstreamConfig) -> bool:
+    """Forget the rate limit that the server has noted for an upstream; return whether there was one."""
+    from registry_cache.store.layout import Layout
+    from registry_cache.upstream.limits import lifted
+    from registry_cache.wiring import shared_health
+
+    # What is wrong with the store is reported by a check of its own.
+    with contextlib.suppress(RegistryError):
+        layout = Layout.find(root)
+        health = shared_health(upstream, layout) if layout else None
+        if health and health.limits().blocked_until(counted=True) > time.time():
+            health.update_limits(lifted)
+            return True
+    return False
 
 
 def _cached_tag(root: Path, upstream: str) -> _References:

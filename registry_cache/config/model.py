@@ -28,11 +28,16 @@ from registry_cache.config.tls import (
 
 Level: TypeAlias = Literal["error", "warn", "info", "debug"]
 Formatter: TypeAlias = Literal["text", "json"]
-Fallback: TypeAlias = Literal["honest", "unavailable", "notfound"]
+Fallback: TypeAlias = Literal["auto", "honest", "unavailable", "notfound"]
 
 _LEVELS: dict[str, Level] = {"error": "error", "warn": "warn", "info": "info", "debug": "debug"}
 _FORMATTERS: dict[str, Formatter] = {"text": "text", "json": "json", "logstash": "json"}
-_FALLBACKS: dict[str, Fallback] = {"honest": "honest", "unavailable": "unavailable", "notfound": "notfound"}
+_FALLBACKS: dict[str, Fallback] = {
+    "auto": "auto",
+    "honest": "honest",
+    "unavailable": "unavailable",
+    "notfound": "notfound",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +144,7 @@ class UpstreamConfig:
     layers_ahead: bool = setting("layers_ahead", values.boolean, "false")
     reserved_size: Size = setting("reserved_size", values.size, "0")
     """How much of its content stays when room is made for others."""
-    pull_fallback: Fallback = setting("pull_fallback", values.choice(_FALLBACKS), "honest")
+    pull_fallback: Fallback = setting("pull_fallback", values.choice(_FALLBACKS), "auto")
 
     @property
     def remote_url(self) -> str:

@@ -19,6 +19,7 @@ from registry_cache.pull.target import PullTarget, TagPolicy
 from registry_cache.upstream.client import Upstream
 
 Fallback = Literal["honest", "unavailable", "notfound"]
+FallbackChoice = Literal["auto", "honest", "unavailable", "notfound"]
 
 # Docker Hub keeps its official images there, and only Docker Hub has names of one segment for them (P23).
 HUB = "docker.io"
@@ -30,13 +31,14 @@ class ServedUpstream:
     """An upstream as we serve it: what it is also called, how its tags are kept, what is said when it limits us.
 
     ``fallback`` "honest" answers 429; "unavailable" 503 and "notfound" 404, on which clients of a mirror turn to the
-    registry itself at once instead of trying again here (P9, P15, P43).
+    registry itself at once instead of trying again here (P9, P15, P43). "auto" is "unavailable" for requests as clients
+    send them to a mirror, and "honest" for those that name the registry in the path, as whoever names us does.
     """
 
     upstream: Upstream
     aliases: tuple[str, ...]
     tags: TagPolicy
-    fallback: Fallback = "honest"
+    fallback: FallbackChoice = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,8 @@ class Upstreams:
         namespace = query.get("ns") or None
         served, rest = self._by_query(namespace, name) if namespace is not None else self._first_segment(name)
         target = PullTarget(served.upstream, Repository.parse(_official(served, rest)), served.tags)
-        return Route(target, name, namespace, served.fallback)
+        is_mirror = namespace is not None or rest == name
+        return Route(target, name, namespace, _fallback(served.fallback, is_mirror=is_mirror))
 
     def target(self, name: str, query: Mapping[str, str]) -> PullTarget:
         """Return the target of ``route``, for commands. Raises NameInvalid, NameUnknown."""
@@ -100,6 +103,12 @@ class Upstreams:
         if slash and (":" in first or ("." in first and self.default.upstream.name == HUB)):
             raise _not_find(first)
         return self.default, name
+
+
+def _fallback(choice: FallbackChoice, *, is_mirror: bool) -> Fallback:
+    if choice != "auto":
+        return choice
+    return "unavailable" if is_mirror else "honest"
 
 
 def _official(served: ServedUpstream, name: str) -> str:

@@ -6,6 +6,7 @@ and its kinds, Denied, TooManyRequests, and NotFound of the kind that was asked 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, replace
 
@@ -114,6 +115,10 @@ class Upstream:
         self, repository: Repository, reference: Reference, *, has_copy: bool = False, is_retry: bool = False
     ) -> ManifestBody:
         """Fetch a manifest; Docker Hub counts it. UpstreamError for one over 4 MiB."""
+        if self.health.claim_look():
+            # It costs nothing, and its answer may end a limit that would stop the GET.
+            with contextlib.suppress(RegistryError):
+                self.head_manifest(repository, reference, is_retry=True)
         question = questions.about_manifest("GET", repository, reference, has_copy=has_copy, is_retry=is_retry)
         question = replace(question, follows_head=self.heads.was_refused("manifests", question.path))
         with self.transport.ask(question) as response:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 import requests
@@ -15,7 +16,7 @@ import requests
 from registry_cache.errors import RegistryError, TooManyRequests, UpstreamDown, UpstreamError
 from registry_cache.runtime.log import Log
 from registry_cache.upstream.breaker import Breaker, Outage
-from registry_cache.upstream.limits import Limits, read_limits, refused
+from registry_cache.upstream.limits import Limits, answered, read_limits, refused
 from registry_cache.upstream.name_breakers import NameBreakers, Subject
 from registry_cache.upstream.refusal import retry_after
 
@@ -83,11 +84,24 @@ class Health:
         now = self._clock()
         limits = self._shared.limits()
         until = limits.blocked_until(counted=counted)
-        if until > now:
+        if until > now and (counted or not self.claim_look()):
             raise self._limited(limits, until - now, has_copy=has_copy)
         outage = None if follows_head else self._outage(about)
         if outage:
             raise self._down(outage, outage.wait)
+
+    def claim_look(self) -> bool:
+        """Return whether the caller is to find out, by a free request, if upstream still limits us: one a minute is."""
+        now, is_ours = self._clock(), False
+
+        def claim(known: Limits) -> Limits:
+            nonlocal is_ours
+            is_ours = known.look_is_due(now)
+            return replace(known, looked_at=now) if is_ours else known
+
+        if self._shared.limits().look_is_due(now):
+            self._shared.update_limits(claim)
+        return is_ours
 
     def outage(self, about: Subject | None = None) -> UpstreamDown | None:
         """Return why a request that has a copy should not wait for upstream; None where an answer may come in time.
@@ -141,6 +155,8 @@ class Health:
         if response.status_code == 429:
             wait = retry_after(response)
             self._update(lambda known, now: refused(known, counted=counted, retry_after=wait, now=now))
+        elif _is_answer(response) and self._shared.limits().blocked_until(counted=True) > self._clock():
+            self._update(lambda known, now: answered(known, response.headers, counted=counted, now=now))
 
     def record_token_limit(self, error: TooManyRequests) -> None:
         """The token server limits us; nothing can be asked without a token."""
@@ -183,3 +199,8 @@ class Health:
         copy = "" if has_copy else "; no cached copy"
         minutes = f"{wait / 60:.0f} min" if wait >= 120 else f"{wait:.0f} s"
         return TooManyRequests(f"{message}{copy}; try again in {minutes}", retry_after=wait)
+
+
+def _is_answer(response: requests.Response) -> bool:
+    """Return whether the registry looked for what it was asked for: one that limits us refuses before that."""
+    return response.status_code < 400 or response.status_code == 404

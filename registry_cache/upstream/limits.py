@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 
 # How long a 429 without Retry-After stops requests; then one request finds out.
 DEFAULT_WAIT_SECONDS = 10.0
+# A limit may be lifted before its time, as by a new plan: one free request in so many seconds finds out.
+LOOK_SECONDS = 60.0
 
 _QUANTITY = re.compile(r"\s*([0-9]{1,12})(?:\s*;\s*w=([0-9]{1,9}))?", re.ASCII)
 
@@ -21,7 +23,8 @@ class Limits:
     """What is known of an upstream's limit. Times are seconds since the epoch; None where upstream never said.
 
     ``limit`` pulls in ``window`` seconds, ``remaining`` of them left at ``seen_at``, counted for ``source`` (an address
-    or an account). Until ``counted_until`` counted pulls are refused, until ``all_until`` everything is.
+    or an account). Until ``counted_until`` counted pulls are refused, until ``all_until`` everything is. ``refused_at``
+    a request was refused last, and ``looked_at`` one went out to see whether the limit is still there.
     """
 
     limit: int | None = None
@@ -31,6 +34,13 @@ class Limits:
     seen_at: float = 0.0
     counted_until: float = 0.0
     all_until: float = 0.0
+    refused_at: float = 0.0
+    looked_at: float = 0.0
+
+    def look_is_due(self, now: float) -> bool:
+        """Return whether something is refused, and nobody has looked for a while whether it still would be."""
+        since = max(self.refused_at, self.looked_at)
+        return self.blocked_until(counted=True) > now and not 0 <= now - since < LOOK_SECONDS
 
     def blocked_until(self, *, counted: bool) -> float:
         """Return until when a request would be refused; a time in the past means that it would not."""
@@ -72,6 +82,21 @@ def read_limits(known: Limits, headers: Mapping[str, str], now: float) -> Limits
 def refused(known: Limits, *, counted: bool, retry_after: float | None, now: float) -> Limits:
     """Return ``known`` after a 429 to a request that was ``counted`` or not."""
     until = now + (DEFAULT_WAIT_SECONDS if retry_after is None else retry_after)
+    known = replace(known, seen_at=now, refused_at=now)
     if counted:
-        return replace(known, counted_until=until, remaining=0 if known.remaining is not None else None, seen_at=now)
-    return replace(known, all_until=until, seen_at=now)
+        return replace(known, counted_until=until, remaining=0 if known.remaining is not None else None)
+    return replace(known, all_until=until)
+
+
+def answered(known: Limits, headers: Mapping[str, str], *, counted: bool, now: float) -> Limits:
+    """Return ``known`` after an answer with ``headers`` that is no 429, without limits that it shows to be lifted."""
+    told = _QUANTITY.match(headers.get("ratelimit-remaining", ""))
+    # An upstream that never tells numbers is asked for a pull a minute.
+    is_due = known.remaining is None and not 0 <= now - known.refused_at < LOOK_SECONDS
+    is_lifted = int(told[1]) > 0 if told else is_due
+    return replace(known, all_until=0.0, counted_until=0.0 if counted or is_lifted else known.counted_until)
+
+
+def lifted(known: Limits) -> Limits:
+    """Return ``known`` without what is refused."""
+    return replace(known, all_until=0.0, counted_until=0.0)

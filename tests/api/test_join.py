@@ -159,7 +159,7 @@ def test_a_small_blob_that_was_wrong_once_is_right_for_the_client(upstream: Fake
     ("upstreams_answer", "status", "code", "tries"),
     [
         (404, 404, "BLOB_UNKNOWN", 1),
-        (429, 429, "TOOMANYREQUESTS", 1),
+        (429, 503, "UNAVAILABLE", 1),
         (403, 403, "DENIED", 1),
         (500, 503, "UNAVAILABLE", MAX_FRUITLESS),
     ],

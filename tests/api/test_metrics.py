@@ -57,7 +57,7 @@ def test_limits_and_outages_are_told(upstream: FakeUpstream, make_cache: MakeCac
     assert (told[f"upstream_pull_limit{name}"], told[f"upstream_pulls_left{name}"]) == (1, 0)
     assert told[f"upstream_limited_until_seconds{name}"] == 0
 
-    assert puller.manifest("2").status == 429
+    assert puller.manifest("2").status == 503
     told = scrape(puller)
     assert told[f"upstream_limited_until_seconds{name}"] > 0
     assert told["errors_total{error=TooManyRequests}"] == 1

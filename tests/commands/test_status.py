@@ -100,7 +100,7 @@ def test_a_limited_upstream(upstream: FakeUpstream, make_cache: MakeCache, make_
     make_image(upstream)
     upstream.faults.rate_limit = 0
     upstream.faults.retry_after = "3600"
-    assert make_puller(cache.url).manifest("1").status == 429
+    assert make_puller(cache.url).manifest("1").status == 503
 
     [limited] = status(cache)["upstreams"]
 

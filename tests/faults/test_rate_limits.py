@@ -154,12 +154,12 @@ def test_what_one_worker_was_refused_the_other_does_not_ask(
     puller.manifest("1")
     upstream.faults.rate_limit, upstream.faults.retry_after = 0, "600"
     (refused,) = workers.send(workers.first, COLD)
-    assert code(refused.answer()) == (429, "TOOMANYREQUESTS")
+    assert code(refused.answer()) == (503, "UNAVAILABLE")
     upstream.forget()
 
     for worker in (workers.first, workers.second):
         (cold,) = workers.send(worker, COLD)
-        assert code(cold.answer()) == (429, "TOOMANYREQUESTS")
+        assert code(cold.answer()) == (503, "UNAVAILABLE")
         (here,) = workers.send(worker, f"/v2/{APP}/manifests/1")
         assert told(here.answer()) == (200, "revalidated", warm.digest)
     assert counted(upstream) == 0
@@ -177,9 +177,9 @@ def test_a_limit_is_the_accounts_that_met_it(
     limited = make_cache({"proxy": before}, workers=1)
     upstream.faults.rate_limit, upstream.faults.retry_after = 0, "21600"
     with make_puller(limited.url) as puller:
-        assert code(puller.manifest("1")) == (429, "TOOMANYREQUESTS")
+        assert code(puller.manifest("1")) == (503, "UNAVAILABLE")
         upstream.faults.rate_limit = None
-        assert code(puller.manifest("1")) == (429, "TOOMANYREQUESTS")
+        assert code(puller.manifest("1")) == (503, "UNAVAILABLE")
     assert counted(upstream) == 1
     assert "limited" in limited.run("status").stdout
 
@@ -214,3 +214,46 @@ def test_a_mirror_may_send_its_clients_to_the_registry_instead(
     # What is here is served all the same.
     assert told(puller.manifest("1")) == (200, "stale", image.digest)
     assert upstream.requests("GET", "/manifests/")[1:] == []
+
+
+@pytest.mark.parametrize(("form", "status"), [("{}?ns={name}", 503), ("{name}/{}", 429)])
+def test_a_client_of_a_mirror_goes_on_at_once_and_one_that_names_the_registry_is_told(
+    story: Story, form: str, status: int
+) -> None:
+    name = story.name
+    story.upstream.faults.answer("/v2/", 429, Retry_After="3600")
+    for rest in ("manifests/1", f"blobs/sha256:{'0' * 64}", "tags/list"):
+        path = f"library/cold/{rest}"
+        with within(5):
+            answer = story.puller.get(f"/v2/{form.format(path, name=name)}")
+        assert answer.status == status
+        assert int(answer.headers["Retry-After"]) > 3500
+
+
+def test_a_limit_that_was_lifted_is_noticed_by_a_free_request(
+    upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller
+) -> None:
+    image = make_image(upstream, tag="1", seed=114)
+    cache = make_cache(workers=1)
+    puller = make_puller(cache.url)
+    upstream.faults.rate_limit, upstream.faults.retry_after = 0, "3600"
+    assert puller.manifest("1").status == 503
+    upstream.faults.rate_limit = 9
+
+    # The HEAD of the next pull by tag tells how many are left.
+    assert told(puller.manifest("1")) == (200, "miss", image.digest)
+    assert counted(upstream) == 2
+
+
+def test_check_forgets_a_limit_that_is_over(
+    upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller
+) -> None:
+    image = make_image(upstream, tag="1", seed=115)
+    cache = make_cache(workers=1)
+    puller = make_puller(cache.url)
+    upstream.faults.answer("/v2/", 429, Retry_After="3600", times=1)
+    assert puller.manifest("1").status == 503
+    assert puller.manifest("1").status == 503
+
+    assert "the server asks it from now on" in cache.run("check", f"{APP}:1").stdout
+    assert told(puller.manifest("1")) == (200, "miss", image.digest)

@@ -288,3 +288,51 @@ def test_a_denial_is_an_answer_too(upstream: FakeUpstream, challenge: list[str])
     for _ in range(2):
         with pytest.raises(UpstreamUnavailable, match="answered 503"):
             ask_head(registry, APP, LATEST)
+
+
+def limited(board: Board, counted: bool) -> Health:
+    """A worker that was refused a moment ago, for an hour; its clock is the board's moment."""
+    worker = Health("docker.io", board, lambda: 1000.0)
+    worker.record_limits(response(429, Retry_After="3600"), counted=counted)
+    return worker
+
+
+@pytest.mark.parametrize(
+    ("later", "free", "counted"),
+    # Only the first of those who ask for what is free looks.
+    [(59.0, [False, False], False), (60.0, [True, False], False), (3600.0, [True, True], True)],
+)
+def test_one_free_request_a_minute_looks_whether_everything_is_still_refused(
+    board: Board, later: float, free: list[bool], counted: bool
+) -> None:
+    limited(board, counted=False)
+    worker = Health("docker.io", board, lambda: 1000.0 + later)
+    assert admitted(worker, counted=True) is counted
+    assert [admitted(worker), admitted(worker)] == free
+
+
+@pytest.mark.parametrize(
+    ("answer", "lifted"),
+    [
+        (response(ratelimit_remaining="5"), True),
+        (response(ratelimit_remaining="0"), False),
+        (response(), True),
+        (response(404), True),
+        (response(403), False),
+        (response(503), False),
+        (response(429, Retry_After="3600"), False),
+    ],
+)
+def test_the_answer_to_a_free_request_ends_a_limit_that_was_lifted(
+    board: Board, answer: requests.Response, lifted: bool
+) -> None:
+    limited(board, counted=True)
+    worker = Health("docker.io", board, lambda: 1060.0)
+    assert worker.claim_look()
+    assert not worker.claim_look()
+    worker.record_limits(answer, counted=False)
+    assert admitted(worker, counted=True) is lifted
+
+
+def test_without_a_limit_nobody_looks(worker: Health) -> None:
+    assert not worker.claim_look()

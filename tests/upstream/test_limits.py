@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from requests.structures import CaseInsensitiveDict
 
-from registry_cache.upstream.limits import DEFAULT_WAIT_SECONDS, Limits, read_limits, refused
+from registry_cache.upstream.limits import DEFAULT_WAIT_SECONDS, Limits, answered, lifted, read_limits, refused
 
 NOW = 1000.0
 
@@ -84,6 +86,53 @@ def test_a_429_without_a_time_is_believed_for_a_while(counted: bool) -> None:
     limits = refused(Limits(), counted=counted, retry_after=None, now=NOW)
     assert limits.blocked_until(counted=counted) == NOW + DEFAULT_WAIT_SECONDS
     assert limits.remaining is None
+
+
+@pytest.mark.parametrize(
+    ("refused_at", "looked_at", "until", "expected"),
+    [
+        (NOW, 0.0, NOW + 600, False),
+        (NOW - 59, 0.0, NOW + 600, False),
+        (NOW - 60, 0.0, NOW + 600, True),
+        (NOW - 300, NOW - 59, NOW + 600, False),
+        (NOW - 300, NOW - 60, NOW + 600, True),
+        (NOW - 300, 0.0, NOW, False),
+        # The clock went back.
+        (NOW + 300, 0.0, NOW + 600, True),
+    ],
+)
+def test_one_a_minute_looks_whether_a_limit_is_still_there(
+    refused_at: float, looked_at: float, until: float, expected: bool
+) -> None:
+    for limits in (Limits(counted_until=until), Limits(all_until=until)):
+        assert replace(limits, refused_at=refused_at, looked_at=looked_at).look_is_due(NOW) is expected
+
+
+@pytest.mark.parametrize(
+    ("remaining", "headers", "counted", "later", "still"),
+    [
+        # Docker Hub tells by a HEAD how many pulls are left.
+        (0, {"ratelimit-remaining": "0;w=21600"}, False, 1.0, True),
+        (0, {"ratelimit-remaining": "7;w=21600"}, False, 1.0, False),
+        (0, {}, False, 999.0, True),
+        # Others tell nothing: a pull a minute does.
+        (None, {}, False, 1.0, True),
+        (None, {}, False, 60.0, False),
+        (None, {}, True, 1.0, False),
+    ],
+)
+def test_an_answer_shows_whether_pulls_are_still_refused(
+    remaining: int | None, headers: dict[str, str], counted: bool, later: float, still: bool
+) -> None:
+    limits = refused(Limits(remaining=remaining), counted=True, retry_after=3600.0, now=NOW)
+    found = answered(limits, headers, counted=counted, now=NOW + later)
+    assert (found.blocked_until(counted=True) > NOW + later) is still
+
+
+def test_an_answer_to_what_is_free_ends_a_limit_on_everything() -> None:
+    limits = refused(Limits(remaining=5), counted=False, retry_after=3600.0, now=NOW)
+    assert answered(limits, {}, counted=False, now=NOW).blocked_until(counted=True) == 0
+    assert lifted(limits).blocked_until(counted=True) == 0
 
 
 def test_a_429_that_may_be_tried_at_once_blocks_nobody() -> None:

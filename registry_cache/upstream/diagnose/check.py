@@ -1,7 +1,8 @@
 """Check one upstream step by step, asking it as the server would.
 
-No step is a pull that a registry counts: ``/v2/``, a token, and a HEAD of a manifest. Nothing is kept: a rate limit
-that is met here is not noted for the server. Each step is bounded in time; a step that fails ends those that need it.
+No step is a pull that a registry counts: ``/v2/``, a token, and a HEAD of a manifest. A rate limit that is met here is
+not noted for the server, but one that is over is. Each step is bounded in time; a step that fails ends those that need
+it.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ class UpstreamCheck:
         account: Account,
         resolve: Resolve | None = None,
         timeout_seconds: float = STEP_TIMEOUT_SECONDS,
+        lift_limit: Callable[[], bool] = lambda: False,
     ) -> None:
+        """``lift_limit``: forget the limit that the server knows of; return whether there was one."""
         self._target = target
         self._findings = Findings(target)
         self._session = _AccountWatch(session)
@@ -70,6 +73,7 @@ class UpstreamCheck:
         self._health = PrivateHealth()
         self._connectivity = Connectivity(target, resolve or socket.getaddrinfo, timeout_seconds)
         self._timeout = timeout_seconds
+        self._lift_limit = lift_limit
         if target.insecure:
             # The operator asked for it; a warning would stand between our lines.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
@@ -172,13 +176,17 @@ class UpstreamCheck:
             yield Step("manifest", "skipped", "none was named", self._findings.example)
         name, health = self._target.name, Health(self._target.name, self._health)
         upstream = Upstream(Transport(name, self._target.url, self._session, self._auth, health))
+        has_answer = False
         for repository, reference in wanted:
             try:
                 yield self._manifest_step(upstream, repository, reference, state)
+                has_answer = True
             except StepFailed as failed:
                 yield failed.step
         if left := self._health.known.words():
             yield Step("rate limit", "ok", left)
+        if has_answer and self._health.known.remaining != 0 and self._lift_limit():
+            yield Step("rate limit", "ok", f"{name} answers again: the server asks it from now on")
 
     def _manifest_step(self, upstream: Upstream, repository: Repository, reference: Reference, state: State) -> Step:
         manifest = f"{repository}:{reference}" if isinstance(reference, Tag) else f"{repository}@{reference}"

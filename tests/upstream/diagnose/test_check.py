@@ -79,11 +79,23 @@ def check(
     assert upstream.counted_pulls == 0
 
 
-def tried(url: str, *, timeout_seconds: float = TIMEOUT_SECONDS, resolve: Any = None, **target: Any) -> list[Step]:
+def tried(
+    url: str,
+    *,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    resolve: Any = None,
+    lift_limit: Callable[[], bool] = lambda: False,
+    **target: Any,
+) -> list[Step]:
     """The steps of a check of ``library/app:1`` with a shorter time-out than the command's."""
     session = Session("fake", Timeouts(), TLS())
     found = UpstreamCheck(
-        CheckTarget("fake", url, "proxy", **target), session, FixedAccount(None), resolve, timeout_seconds
+        CheckTarget("fake", url, "proxy", **target),
+        session,
+        FixedAccount(None),
+        resolve,
+        timeout_seconds,
+        lift_limit,
     )
     return list(found.run([(Repository(APP), Tag("1"))]))
 
@@ -110,6 +122,22 @@ def test_a_proxy_that_is_not_used_is_named(upstream: FakeUpstream, check: Run, m
     assert done.last.startswith("warning HTTPS_PROXY is set and not read here; ")
     [warning] = json.loads(check("--json").out)["warnings"]
     assert warning.endswith("give the proxy's URL as proxy.httpproxy, and as upstreams.NAME.httpproxy")
+
+
+@pytest.mark.parametrize(("rate_limit", "lifts"), [(None, True), (5, True), (0, False)])
+def test_a_limit_that_is_over_is_forgotten(upstream: FakeUpstream, rate_limit: int | None, lifts: bool) -> None:
+    make_image(upstream)
+    upstream.faults.rate_limit = rate_limit
+    asked: list[bool] = []
+
+    def lift_limit() -> bool:
+        asked.append(True)
+        return True
+
+    steps = tried(upstream.url, lift_limit=lift_limit)
+
+    assert [each.words.endswith("the server asks it from now on") for each in steps].count(True) == lifts
+    assert len(asked) == lifts
 
 
 def test_the_store_is_tried_too(check: Run) -> None:
