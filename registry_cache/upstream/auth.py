@@ -20,11 +20,11 @@ from registry_cache.oci.names import Repository
 from registry_cache.runtime.log import Log
 from registry_cache.upstream.account import Account, AccountUse
 from registry_cache.upstream.connect import is_public_host
-from registry_cache.upstream.origin import Origin, origin
 from registry_cache.upstream.questions import api_repository
 from registry_cache.upstream.realm import RealmRules
 from registry_cache.upstream.session import Session
 from registry_cache.upstream.tokens import MAX_TOKENS, Scope, Tokens
+from registry_cache.upstream.url import Origin, origin
 
 _log = Log(__name__)
 

@@ -11,8 +11,8 @@ from registry_cache.errors import UpstreamUnavailable
 from registry_cache.oci.names import Repository
 from registry_cache.upstream.account import is_account
 from registry_cache.upstream.auth import Authenticator, challenges_of
-from registry_cache.upstream.origin import Origin, origin
 from registry_cache.upstream.questions import api_repository
+from registry_cache.upstream.url import Origin, origin
 
 # A token may be called invalid because the registry's clock is behind its token server's: it will be good in a moment.
 _WAITS, _PAUSE_SECONDS = 2, 1.0

@@ -26,6 +26,7 @@ from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
 from urllib3.util.wait import wait_for_read
 
 from registry_cache.upstream.connect import connect
+from registry_cache.upstream.url import Url
 
 # A firewall or NAT may have forgotten an idle connection, and then drops what is sent on it.
 IDLE_SECONDS = 60.0
@@ -54,12 +55,13 @@ class OtherAnswered(Exception):
 class Attempt:
     """One sending of a request, for the connection that it goes over.
 
-    ``target``: path and query, byte for byte; urllib3 would write them anew, which breaks signatures. ``is_fresh``: no
-    connection is reused. ``public_only``: only a globally routed address is connected to. ``send_again``: sends the
-    same request on a new connection. Filled in on the way: ``was_reused``, ``other``, the answer on the new connection.
+    ``url``: where it goes, whatever requests and urllib3 would make of it: they write paths anew, which breaks
+    signatures. ``is_fresh``: no connection is reused. ``public_only``: only a globally routed address is connected to.
+    ``send_again``: sends the same request on a new connection. Filled in on the way: ``was_reused``, ``other``, the
+    answer on the new connection.
     """
 
-    target: str
+    url: Url
     is_fresh: bool = False
     public_only: bool = False
     send_again: Callable[[], Future[requests.Response]] | None = None
@@ -109,8 +111,8 @@ class _Connection(HTTPConnection):
         attempt = _current.get()
         if attempt:
             attempt.was_reused = not self.is_closed and not self._is_new
-            if url.startswith("/"):
-                url = attempt.target
+            # A proxy is sent the whole.
+            url = attempt.url.target if url.startswith("/") else str(attempt.url)
         super().request(method, url, *arguments, **options)
 
     def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
@@ -190,6 +192,13 @@ class Adapter(requests.adapters.HTTPAdapter):
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         super().init_poolmanager(*arguments, **options)
         self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def build_connection_pool_key_attributes(self, *arguments: Any, **options: Any) -> Any:
+        place, tls = super().build_connection_pool_key_attributes(*arguments, **options)
+        if attempt := _current.get():
+            # The host that was judged is the one that is connected to, however requests may read the URL.
+            place = {"scheme": attempt.url.scheme, "host": attempt.url.host, "port": attempt.url.port}
+        return place, tls
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **options)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from registry_cache.errors import BlobUnknown, ManifestUnknown, NameUnknown, NotFound
 from registry_cache.oci import media_types
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Reference, Repository, Tag
 from registry_cache.upstream.name_breakers import Subject
+from registry_cache.upstream.url import parse_url
 
 _API_PATH = re.compile(r".*?/v2/(.+)/(?:manifests|blobs|tags|referrers)/")
 # How registries without a referrers API answer; the spec has 404 alone.
@@ -138,5 +139,5 @@ def list_referrers(
 
 def api_repository(url: str) -> str | None:
     """Return the repository that ``url`` is about, if it is one of a registry's API; None for any other."""
-    match = _API_PATH.match(urlsplit(url).path)
+    match = _API_PATH.match(parse_url(url).path)
     return match[1] if match else None

@@ -12,7 +12,7 @@ from publicsuffixlist import PublicSuffixList
 
 from registry_cache.errors import UpstreamError
 from registry_cache.upstream.connect import is_public
-from registry_cache.upstream.origin import Origin, origin
+from registry_cache.upstream.url import Origin, origin
 
 # "account": it may see our account. "anonymous": it may be asked without. "public": so, but at a public address alone.
 Trust = Literal["account", "anonymous", "public"]

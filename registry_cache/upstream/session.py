@@ -7,7 +7,6 @@ import http.cookiejar
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
@@ -17,8 +16,8 @@ from registry_cache.errors import UpstreamElsewhere, UpstreamError, UpstreamTime
 from registry_cache.upstream.body import content_length
 from registry_cache.upstream.deadline import abandon, start
 from registry_cache.upstream.errors import translate_http_errors
-from registry_cache.upstream.origin import Origin, origin, target_of
 from registry_cache.upstream.pool import IDLE_SECONDS, Adapter, Attempt, OtherAnswered, using
+from registry_cache.upstream.url import Origin, origin, parse_url
 
 USER_AGENT = f"registry-cache/{__version__}"
 
@@ -125,7 +124,7 @@ class Session:
 
     def _send_once(self, request: HttpRequest, *, is_home: bool) -> requests.Response:
         """Send to one place; once more on a new connection where a reused one turns out to be dead."""
-        attempt = Attempt(target_of(request.url), public_only=request.public_only)
+        attempt = Attempt(parse_url(request.url), public_only=request.public_only)
         fresh = replace(attempt, is_fresh=True)
 
         def send_again() -> Future[requests.Response]:
@@ -150,12 +149,12 @@ class Session:
         silence = request.read_timeout_seconds
         read = self._timeouts.read if silence is None else min(silence, self._timeouts.read)
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **request.headers}
-        if authorization := request.authorizations.get(origin(request.url)):
+        if authorization := request.authorizations.get(attempt.url.origin):
             headers["Authorization"] = authorization
         with translate_http_errors(self._name, request.what), using(attempt):
             response = self._requests.send(
                 # Prepared without the session, which has nothing to add and takes its time over it.
-                requests.Request(request.method, request.url, headers=headers).prepare(),
+                requests.Request(request.method, str(attempt.url), headers=headers).prepare(),
                 timeout=(self._timeouts.connect, read),
                 stream=True,
                 allow_redirects=False,
@@ -164,7 +163,7 @@ class Session:
                 proxies=self._proxies,
             )
             # requests has written it anew.
-            response.url = request.url
+            response.url = str(attempt.url)
             if request.method == "HEAD":
                 # There is no body, and reading that gives the connection back to the pool.
                 response.raw.read()
@@ -174,18 +173,16 @@ class Session:
         """Return the request to send next; to another origin, without what only ``home`` may see."""
         what = request.what
         try:
-            # An address that is whole is taken as it is: joining would leave out an empty query.
-            url = location if urlsplit(location).netloc and "://" in location else urljoin(request.url, location)
-            target = origin(url)
-        except (ValueError, UpstreamError):
+            url = parse_url(request.url).join(location)
+        except UpstreamError:
             raise UpstreamError(f"{self._name} redirected to no address while we {what}") from None
-        if home[0] == "https" and target[0] != "https" and not request.allow_http:
-            redirect = f"{self._name} redirected from https to {target[0]}://{target[1]} while we {what}"
+        if home[0] == "https" and url.scheme != "https" and not request.allow_http:
+            redirect = f"{self._name} redirected from https to {url.scheme}://{url.host} while we {what}"
             raise UpstreamError(f"{redirect}; the key http_redirects allows that for blobs, which their digest proves")
-        if target == home:
-            return replace(request, url=url)
+        if url.origin == home:
+            return replace(request, url=str(url))
         headers = {name: value for name, value in request.headers.items() if name in _FORWARDED}
-        return replace(request, url=url, headers=headers)
+        return replace(request, url=str(url), headers=headers)
 
 
 def _give_back(response: requests.Response) -> None:

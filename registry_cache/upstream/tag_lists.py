@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import requests
 from cachetools import LRUCache
@@ -19,6 +19,7 @@ from registry_cache.oci.names import Repository
 from registry_cache.upstream import questions
 from registry_cache.upstream.body import json_object, read_document, timed_out
 from registry_cache.upstream.transport import Transport
+from registry_cache.upstream.url import query_of
 
 # A page of tags: Docker Hub's longest list of tags is under 2 MB.
 MAX_LIST_SIZE = 8 * 1024 * 1024
@@ -124,8 +125,4 @@ def behind(names: Sequence[str], last: str | None) -> list[str]:
 
 def next_query(response: requests.Response) -> str | None:
     """Return the query of a ``Link: <…>; rel="next"`` header; None without one (RFC 8288)."""
-    link = response.links.get("next", {}).get("url")
-    try:
-        return (urlsplit(link).query or None) if link else None
-    except ValueError:
-        return None
+    return query_of(response.links.get("next", {}).get("url", ""))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import requests
 from cachetools import LRUCache
@@ -21,6 +21,7 @@ from registry_cache.upstream.deadline import run_with_timeout
 from registry_cache.upstream.realm import Trust
 from registry_cache.upstream.refusal import refusal
 from registry_cache.upstream.session import HttpRequest, Session
+from registry_cache.upstream.url import parse_url
 
 # The lifetime of a token without expires_in, by distribution's specification.
 DEFAULT_LIFETIME_SECONDS = 60.0
@@ -136,15 +137,14 @@ class Tokens:
     def _send(self, scope: Scope, credentials: Credentials | None) -> requests.Response:
         account = credentials.username if credentials else ""
         query = {"service": scope.service, "scope": scope.scope, "account": account}
-        separator = "&" if urlsplit(scope.realm).query else "?"
-        url = scope.realm + separator + urlencode({key: value for key, value in query.items() if value})
+        url = parse_url(scope.realm).with_query(urlencode({key: value for key, value in query.items() if value}))
         headers = {"Accept": "application/json"}
         if credentials:
             headers["Authorization"] = credentials.basic()
         what = f"asked its token server for {scope.shown}"
         public_only = scope.trust == "public"
         return self._session.send(
-            HttpRequest("GET", url, headers, what, TOKEN_TIMEOUT_SECONDS, public_only=public_only)
+            HttpRequest("GET", str(url), headers, what, TOKEN_TIMEOUT_SECONDS, public_only=public_only)
         )
 
     def _read(self, response: requests.Response) -> tuple[str, float]:

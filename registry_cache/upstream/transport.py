@@ -27,10 +27,10 @@ from registry_cache.upstream.conversation import Conversation
 from registry_cache.upstream.deadline import run_with_timeout
 from registry_cache.upstream.errors import is_unreachable
 from registry_cache.upstream.health import Health
-from registry_cache.upstream.origin import Origin, origin
 from registry_cache.upstream.questions import Question, api_repository
 from registry_cache.upstream.refusal import refusal, says_nothing
 from registry_cache.upstream.session import HttpRequest, Session
+from registry_cache.upstream.url import Origin, origin
 
 # Until an answer must have begun, token and redirects included; clients give up after ten seconds or more.
 ANSWER_TIMEOUT_SECONDS = 8.0

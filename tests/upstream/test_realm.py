@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from registry_cache.errors import UpstreamError
-from registry_cache.upstream.origin import origin
 from registry_cache.upstream.realm import RealmRules, Trust
+from registry_cache.upstream.url import origin
 
 PRIVATE = ("10.0.0.1", "registry.lan", "127.0.0.1")
 
@@ -38,7 +38,6 @@ def test_its_own_may_see_the_account(registry: str, realm: str) -> None:
     [
         ("https://registry-1.docker.io", "https://docker.io.evil.com/token"),
         ("https://registry-1.docker.io", "https://evildocker.io/token"),
-        ("https://registry-1.docker.io", "https://auth.docker.io@evil.com/token"),
         ("https://a.co.uk", "https://b.co.uk/token"),
         ("https://r.a.com.br", "https://auth.b.com.br/token"),
         ("https://mine.github.io", "https://yours.github.io/token"),
@@ -73,3 +72,11 @@ def test_a_private_address_is_asked_where_the_registry_is_private_itself(host: s
     assert trust("https://registry.lan", realm, False) == "anonymous"
     assert trust("http://10.0.0.1", realm.replace("https", "http"), False) == "anonymous"
     assert trust("https://registry.example.com", realm, False, (origin(realm)[1],)) == "account"
+
+
+@pytest.mark.parametrize(
+    "realm", ["https://auth.docker.io@evil.com/token", "https://evil.com\\@auth.docker.io/token", "//auth.docker.io/"]
+)
+def test_what_programs_may_read_differently_is_no_token_server(realm: str) -> None:
+    with pytest.raises(UpstreamError, match="no address"):
+        trust("https://registry-1.docker.io", realm, False, ("auth.docker.io", "evil.com"))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from registry_cache.errors import UpstreamTimeout
 from registry_cache.upstream.deadline import run_with_timeout
 from registry_cache.upstream.diagnose.steps import CheckTarget, Step, StepFailed
-from registry_cache.upstream.origin import origin
+from registry_cache.upstream.url import DEFAULT_PORTS
 
 # As socket.getaddrinfo returns it: family, kind, protocol, canonical name, address.
 Address = tuple[Any, ...]
@@ -20,7 +21,8 @@ class Connectivity:
     """Tries to reach an upstream, or the proxy in front of it; each step takes ``timeout_seconds`` at most."""
 
     def __init__(self, target: CheckTarget, resolve: Resolve, timeout_seconds: float) -> None:
-        _, self._host, self._port = origin(target.proxy or target.url)
+        there = urlsplit(target.proxy or target.url)
+        self._host, self._port = there.hostname or "", there.port or DEFAULT_PORTS[there.scheme]
         self._target = target
         self._key = target.key("httpproxy" if target.proxy else "remoteurl")
         self._resolve = resolve
