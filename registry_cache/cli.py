@@ -12,7 +12,21 @@ import sys
 from collections.abc import Sequence
 
 from registry_cache import __version__
-from registry_cache.commands import check, cleanup, config, export, import_, nginx, pin, serve, status, verify, warm
+from registry_cache.commands import (
+    check,
+    cleanup,
+    config,
+    export,
+    import_,
+    list_,
+    nginx,
+    pin,
+    remove,
+    serve,
+    status,
+    verify,
+    warm,
+)
 from registry_cache.commands.command import Command, CommandError
 from registry_cache.config import ConfigError
 from registry_cache.config.load import DEFAULT_FILE
@@ -24,6 +38,8 @@ COMMANDS: tuple[Command, ...] = (
     status.COMMAND,
     cleanup.COMMAND,
     nginx.COMMAND,
+    list_.COMMAND,
+    remove.COMMAND,
     pin.PIN,
     pin.UNPIN,
     pin.PINS,

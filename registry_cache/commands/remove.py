@@ -1,0 +1,74 @@
+"""``registry-cache remove``"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from registry_cache.commands.command import Command, CommandError, add_force_argument
+from registry_cache.commands.images import image_finder
+from registry_cache.commands.start import become_owner, start
+from registry_cache.config import Config
+from registry_cache.errors import RegistryError
+from registry_cache.oci.digest import Digest
+from registry_cache.oci.names import Tag
+from registry_cache.upkeep.report import printable, size
+
+if TYPE_CHECKING:
+    from registry_cache.store.removal import Removal, RemovalResult
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_force_argument(parser)
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="a name such as library/nginx:1.27, name@sha256:…, or a digest alone"
+    )
+
+
+def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Remove images from the store at once; safe beside a running server, and asks no upstream."""
+    from registry_cache.commands.rules import require_same_rules
+    from registry_cache.store.layout import Layout
+    from registry_cache.store.removal import Removal
+
+    config = start(arguments, environ)
+    become_owner(config.root)
+    layout = Layout.find(config.root)
+    if layout is None:
+        raise CommandError(f"there is no store in {config.root}", 1)
+    require_same_rules(arguments, config, layout)
+    for image in arguments.images:
+        removal = Removal(layout)
+        if not _remove(config, image, removal):
+            raise CommandError(f"{image} is not here: registry-cache list prints what is", 1)
+        print(printable(f"removed {image}: {_words(removal.result)}"), flush=True)
+    return 0
+
+
+def _remove(config: Config, image: str, removal: Removal) -> bool:
+    """Remove what ``image`` names; False if it is not here. Raises StoreError, and CommandError for what is no name."""
+    from registry_cache.store.layout import ALGORITHMS
+
+    try:
+        if image.partition(":")[0] in ALGORITHMS:
+            digest, found = Digest.parse(image), None
+        else:
+            found = image_finder(config)(image)
+    except RegistryError as error:
+        raise CommandError(error.message) from error
+    if found is None:
+        return removal.digest(digest)
+    target = found.target
+    if isinstance(found.reference, Tag):
+        return removal.tag(target.upstream.name, target.repository, found.reference)
+    return removal.digest(found.reference, target.upstream.name, target.repository)
+
+
+def _words(result: RemovalResult) -> str:
+    shared = f"; {result.shared} blobs stay, other images have them" if result.shared else ""
+    in_use = f"; {result.in_use} blobs are in use and go with a later cleanup" if result.in_use else ""
+    return f"{result.names} names, {result.blobs} blobs, {size(result.bytes)}{shared}{in_use}"
+
+
+COMMAND = Command("remove", "remove an image from the store at once", run, add_arguments)

@@ -1,0 +1,127 @@
+"""What ``registry-cache list`` reports: the images in a store, how large they are, and when they were last used."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from typing import Literal
+
+from registry_cache.oci.digest import Digest
+from registry_cache.policy.eviction import SECOND
+from registry_cache.store import disk
+from registry_cache.store.image_graph import read_graph
+from registry_cache.store.layout import Layout
+from registry_cache.store.repositories import RepositoryFolder, repositories
+from registry_cache.upkeep.report import clock, iso, size
+
+Sort = Literal["name", "size", "used"]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedImage:
+    """An image of ``repository``, whose name begins with its upstream's.
+
+    ``size`` of what is here of it, and how much of that other images ``shared``; ``used`` in seconds since the epoch.
+    """
+
+    repository: str
+    digest: Digest
+    tags: Sequence[str]
+    size: int
+    shared: int
+    used: float
+
+    @property
+    def names(self) -> list[str]:
+        """Its names as one would pull it."""
+        return [f"{self.repository}:{tag}" for tag in self.tags] or [f"{self.repository}@{self.digest}"]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageListReport:
+    """The images of a store, at ``now``. Times are written in the ``zone`` of who reads them."""
+
+    images: Sequence[ListedImage]
+    now: float
+    zone: tzinfo | None = None
+
+    @property
+    def exit_status(self) -> int:
+        return 0
+
+    def lines(self) -> Iterator[str]:
+        if not self.images:
+            yield "no image is here"
+            return
+        rows = [("SIZE", "SHARED", "LAST USED", "IMAGE"), *map(self._row, self.images)]
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        for size_, shared, used, name in rows:
+            yield f"{size_:>{widths[0]}}  {shared:>{widths[1]}}  {used:{widths[2]}}  {name}"
+
+    def document(self) -> dict[str, object]:
+        """docs/reference.md explains each value."""
+        return {
+            "images": [
+                {
+                    "repository": each.repository,
+                    "digest": str(each.digest),
+                    "tags": list(each.tags),
+                    "bytes": each.size,
+                    "shared": each.shared,
+                    "last_used": iso(each.used),
+                }
+                for each in self.images
+            ]
+        }
+
+    def _row(self, each: ListedImage) -> tuple[str, str, str, str]:
+        more = f", {', '.join(each.tags[1:])}" if each.tags[1:] else ""
+        return size(each.size), size(each.shared), clock(each.used, self.now, self.zone), each.names[0] + more
+
+
+def list_images(layout: Layout, pattern: str, sort: Sort) -> list[ListedImage]:
+    """Return the images with a name that matches ``pattern``, "" for all of them. Raises StoreError.
+
+    By name, or the largest or those used longest ago first.
+    """
+    with disk.store_errors("list the images"):
+        found = [(folder, *image) for folder in repositories(layout) for image in _images(folder)]
+        counts = Counter(digest for *_, parts in found for digest in parts)
+        sizes = {digest: _size(layout, digest) for digest in counts}
+        listed = []
+        for folder, top, tags, parts in found:
+            repository = os.path.relpath(folder.path, layout.repositories)
+            shared = sum(sizes[digest] for digest in parts if counts[digest] > 1)
+            whole = sum(sizes[digest] for digest in parts)
+            listed.append(ListedImage(repository, top, tags, whole, shared, _used(layout, top)))
+    return sorted((each for each in listed if _matches(each, pattern)), key=lambda each: _order(each, sort))
+
+
+def _images(folder: RepositoryFolder) -> Iterator[tuple[Digest, Sequence[str], set[Digest]]]:
+    """Yield each image's digest, tags, and the digests of all its parts."""
+    graph = read_graph(folder)
+    for top in graph.tops():
+        yield top, graph.tags.get(top, ()), graph.closure([top])
+
+
+def _order(each: ListedImage, sort: Sort) -> tuple[float, str]:
+    return {"name": 0.0, "size": float(-each.size), "used": each.used}[sort], each.names[0]
+
+
+def _matches(each: ListedImage, pattern: str) -> bool:
+    """Whether the pattern, with ``*`` and ``?``, means a whole name, or is a part of one."""
+    return any(pattern in name or fnmatch.fnmatchcase(name, pattern) for name in [*each.names, str(each.digest)])
+
+
+def _size(layout: Layout, digest: Digest) -> int:
+    found = disk.stat(layout.blob(digest))
+    return found.st_size if found else 0
+
+
+def _used(layout: Layout, digest: Digest) -> float:
+    found = disk.stat(layout.blob(digest))
+    return disk.last_use(found) / SECOND if found else 0.0

@@ -1,0 +1,57 @@
+"""The list of images: each once, with its tags, its size, what it shares, and when it was used."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import Any
+
+import pytest
+
+from registry_cache.oci.names import Repository
+from registry_cache.upkeep.image_list import ImageListReport, Sort, list_images
+from tests.harness.cleanup_rig import DAY, NOW, Shelf
+
+OTHER = Repository("library/other")
+
+
+@pytest.fixture
+def filled(shelf: Shelf) -> Shelf:
+    shared = shelf.layer(b"s" * 1000, Repository("library/app"), OTHER)
+    image = shelf.image(shelf.layer(b"a" * 5000), shared)
+    shelf.index(image, tag="1", ago=DAY)
+    shelf.index(image, tag="latest", ago=DAY)
+    shelf.image(shared, repository=OTHER, ago=2 * DAY)
+    return shelf
+
+
+def test_images_by_name(filled: Shelf) -> None:
+    app, other = list_images(filled.layout, "", "name")
+
+    assert (app.names, list(app.tags)) == (["docker.io/library/app:1", "docker.io/library/app:latest"], ["1", "latest"])
+    assert other.names == [f"docker.io/library/other@{other.digest}"]
+    assert (app.shared, other.shared) == (1000, 1000)
+    assert app.size > 6000
+    assert (app.used, other.used) == (NOW - DAY, NOW - 2 * DAY)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [("", 2), ("app", 1), ("docker.io/library/*", 2), ("*:latest", 1), ("other@sha256", 1), ("nothing", 0), ("*:2", 0)],
+)
+def test_a_pattern(filled: Shelf, pattern: str, found: int) -> None:
+    assert len(list_images(filled.layout, pattern, "name")) == found
+
+
+@pytest.mark.parametrize(("sort", "first"), [("name", "app"), ("size", "app"), ("used", "other")])
+def test_the_order(filled: Shelf, sort: Sort, first: str) -> None:
+    assert list_images(filled.layout, "", sort)[0].repository == f"docker.io/library/{first}"
+
+
+def test_what_is_said(filled: Shelf) -> None:
+    report = ImageListReport(list_images(filled.layout, "app", "name"), NOW, UTC)
+    head, row = report.lines()
+    assert head.split() == ["SIZE", "SHARED", "LAST", "USED", "IMAGE"]
+    assert row.endswith("  docker.io/library/app:1, latest")
+    images: Any = report.document()["images"]
+    assert images[0]["tags"] == ["1", "latest"]
+    assert list(ImageListReport([], NOW).lines()) == ["no image is here"]
