@@ -8,11 +8,24 @@ from collections.abc import Mapping
 from registry_cache.commands.command import Command
 from registry_cache.commands.start import heading
 from registry_cache.config import banner, load_config, show
+from registry_cache.store.layout import Layout
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="print nothing unless a reload would refuse the configuration; the exit status says so",
+    )
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print every key in force and where it came from; secrets are masked. Makes no folder."""
-    config = load_config(environ, create=False, needs_passwords=False)
+    config = load_config(environ, create=False, needs_passwords=arguments.check)
+    if arguments.check:
+        # Of another version it would be refused.
+        Layout.find(config.root)
+        return 0
     # What follows is YAML, and may be read as such.
     print(f"# {heading(config)}")
     for line in show.lines(config.in_force):
@@ -22,4 +35,4 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return 0
 
 
-COMMAND = Command("config", "print the configuration in force and where each value came from", run)
+COMMAND = Command("config", "print the configuration in force and where each value came from", run, add_arguments)

@@ -58,6 +58,22 @@ def test_config_makes_no_folder(good: str, tmp_path: Path) -> None:
     assert not (tmp_path / "store").exists()
 
 
+def test_config_can_only_say_whether_a_reload_would_take_it(
+    good: str, bad: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["config", "--check", "--config", good]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert not (tmp_path / "store").exists()
+
+    assert cli.main(["config", "--check", "--config", bad]) == 2
+    assert "2 problems in the configuration" in capsys.readouterr().err
+
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "layout").write_text("2\n", encoding="ascii")
+    assert cli.main(["config", "--check", "--config", good]) == 1
+    assert "layout" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["config", "serve"])
 def test_a_bad_configuration(command: str, bad: str, capsys: pytest.CaptureFixture[str]) -> None:
     status = cli.main([command, "--config", bad])

@@ -86,13 +86,16 @@ def test_the_commands_are_ours() -> None:
         assert cli.make_parser().parse_args(arguments(command)).run is run
     [server] = re.findall(r"^ExecStart=(.+)$", unit_text("registry-cache.service"), re.MULTILINE)
     assert cli.make_parser().parse_args(arguments(server)).run is serve.run
+    check, hang_up = re.findall(r"^ExecReload=(.+)$", unit_text("registry-cache.service"), re.MULTILINE)
+    assert cli.make_parser().parse_args(arguments(check)).check
+    assert hang_up == "/bin/kill -HUP $MAINPID"
 
 
 @pytest.fixture
 def units(tmp_path: Path) -> list[str]:
     """The units as systemd-analyze takes them: it wants the program to be there and executable."""
     for unit in UNITS:
-        text = re.sub(r"^ExecStart=\S+", "ExecStart=/bin/true", unit.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        text = re.sub(r"^(Exec\w+)=\S+", r"\1=/bin/true", unit.read_text(encoding="utf-8"), flags=re.MULTILINE)
         (tmp_path / unit.name).write_text(text, encoding="utf-8")
     return [str(tmp_path / unit.name) for unit in UNITS]
 

@@ -8,6 +8,7 @@ as its user, with its folders, its environment and its command. Its sandbox is s
 import configparser
 import json
 import os
+import re
 import select
 import shlex
 import shutil
@@ -40,6 +41,8 @@ def main(words: list[str]) -> None:
         stop(SERVICE)
         for name in names:
             enable(name)
+    elif words == ["reload", "registry-cache"]:
+        reload(SERVICE)
     elif words == ["restart", "nginx"]:
         subprocess.run(["nginx"], check=True, timeout=STOP_SECONDS)
     elif words == ["reload", "nginx"]:
@@ -99,9 +102,7 @@ def start(name: str, service: configparser.SectionProxy) -> None:
     user, group = service["User"], service["Group"]
     folder("/var/lib", service["StateDirectory"], service["StateDirectoryMode"], user, group)
     folder("/run", service["RuntimeDirectory"], "0755", user, group)
-    variable, _, value = service["Environment"].partition("=")
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": "/opt/dependencies", variable: value}
-    as_user = ["setpriv", f"--reuid={user}", f"--regid={group}", "--init-groups", "--"]
+    as_user, environment = identity(service)
     listener = held()
     if listener is not None:
         # The first that a service is given is number 3.
@@ -120,6 +121,25 @@ def start(name: str, service: configparser.SectionProxy) -> None:
             start_new_session=True,
         )
     (SCRATCH / name).write_text(str(process.pid), encoding="utf-8")
+
+
+def identity(service: configparser.SectionProxy) -> tuple[list[str], dict[str, str]]:
+    """What makes a command the service's user, and the environment that it has."""
+    variable, _, value = service["Environment"].partition("=")
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": "/opt/dependencies", variable: value}
+    return ["setpriv", f"--reuid={service['User']}", f"--regid={service['Group']}", "--init-groups", "--"], environment
+
+
+def reload(name: str) -> None:
+    """One command after the other, to the first that fails."""
+    unit = configparser.ConfigParser(strict=False, interpolation=None, delimiters=["="])
+    unit.read(UNITS / name, encoding="utf-8")
+    as_user, environment = identity(unit["Service"])
+    process = (SCRATCH / name).read_text(encoding="utf-8")
+    for command in re.findall(r"^ExecReload=(.+)$", (UNITS / name).read_text(encoding="utf-8"), re.MULTILINE):
+        words = [process if word == "$MAINPID" else word for word in shlex.split(command)]
+        if status := subprocess.run([*as_user, *words], env=environment, check=False, timeout=STOP_SECONDS).returncode:
+            sys.exit(status)
 
 
 def stop(name: str) -> None:

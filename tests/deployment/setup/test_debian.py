@@ -54,6 +54,16 @@ for _ in $(seq 30); do curl --silent --show-error --fail http://127.0.0.1:5000/v
 wait $!
 echo restarted
 """
+# A configuration that cannot be fails the reload, and the mirror serves on; one that can be is taken over.
+RELOADED = """
+cp -p /etc/registry-cache/config.yml "$SCRATCH/good.yml"
+echo 'sotrage: {}' >>/etc/registry-cache/config.yml
+systemctl reload registry-cache || echo "not reloaded: $?"
+curl --silent --show-error --fail http://127.0.0.1:5000/v2/ >/dev/null
+cp -p "$SCRATCH/good.yml" /etc/registry-cache/config.yml
+systemctl reload registry-cache
+echo reloaded
+"""
 CERTIFIED = """
 curl --silent --show-error --fail --retry 10 --retry-connrefused --write-out ' by 443\\n' http://127.0.0.1:443/v2/
 stat --format 'certificate %U %G %a' /etc/registry-cache/tls/*.pem
@@ -131,7 +141,7 @@ def wheel(folder: Path, *, newer: bool = False) -> None:
 
 @pytest.mark.needs_root
 def test_the_page_sets_a_machine_up(scratch: Path) -> None:
-    typed = "".join(STEPS) + QUESTIONS + NEWER + UPGRADE + REPLACED + RESTARTED
+    typed = "".join(STEPS) + QUESTIONS + NEWER + UPGRADE + REPLACED + RESTARTED + DEPENDENCIES + RELOADED
     typed += "".join(CERTIFICATE) + CERTIFIED + USERS + LET_IN + DEPENDENCIES + STATUS
 
     done = type_all(scratch, typed)
@@ -146,7 +156,7 @@ def test_the_page_sets_a_machine_up(scratch: Path) -> None:
     assert "0 repositories, 0 tags, 0 manifests, 0 blobs" in done
     assert re.search(r"^alice:\$2y\$10\$", done, re.MULTILINE)
     assert "running as root" not in done
-    assert "restarted" in said
+    assert {"restarted", "not reloaded: 2", "reloaded"} <= {*said}
     assert "{} by 443" in done
     assert "warning http.addr (:5000) has no effect" in journal(scratch)
 
