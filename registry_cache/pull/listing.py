@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from registry_cache.errors import ManifestUnknown, TooManyRequests, UpstreamError
@@ -22,6 +24,15 @@ from registry_cache.upstream.tag_lists import TagPage
 
 # Entries of a page of the catalog where the client does not ask for a number.
 CATALOG_PAGE = 100
+
+# Lists that are asked for at once of one upstream, by a worker. Each may take 8 MiB, and some times that when it is
+# parsed. Those who find none free wait for as long as an answer may take.
+MAX_LISTS = 4
+LIST_WAIT_SECONDS = 8.0
+
+# What is kept of referrers of a digest that is not here: answers of so many bytes, and so many in a repository.
+MAX_UNKNOWN_SIZE = 64 * 1024
+MAX_UNKNOWN = 1000
 
 Descriptor = dict[str, object]
 # What refers to a digest, and why that is stale where it is.
@@ -55,6 +66,8 @@ class Listing:
         self._tolerant = TolerantRecords(records)
         self._flights = flights
         self._manifests = manifests
+        self._mutex = threading.Lock()
+        self._turns: dict[str, threading.BoundedSemaphore] = {}
 
     def tags(self, target: PullTarget, count: int | None, last: str | None) -> ListAnswer:
         """Return a page of ``count`` tags behind ``last``; those that were pulled through here if upstream is silent.
@@ -66,7 +79,8 @@ class Listing:
         known = [tag for tag in self._tolerant.tags(target) if last is None or tag > last]
 
         def ask() -> TagPage:
-            return target.upstream.list_tags(target.repository, count, last, has_copy=bool(known))
+            with self._turn(target):
+                return target.upstream.list_tags(target.repository, count, last, has_copy=bool(known))
 
         try:
             what = f"asked {target.upstream.name} for the tags of {target.repository}"
@@ -85,7 +99,8 @@ class Listing:
         cached = self._cached_referrers(target, digest)
 
         def ask() -> _Referrers:
-            found, reason = target.upstream.referrers(target.repository, digest, has_copy=cached is not None), None
+            with self._turn(target):
+                found, reason = target.upstream.referrers(target.repository, digest, has_copy=cached is not None), None
             if found is None:
                 found, reason = self._by_tag(target, digest)
             if reason is None:
@@ -109,6 +124,19 @@ class Listing:
         more = len(names) > wanted and wanted > 0
         return ListAnswer(Outcome.HIT, names[:wanted], names[wanted - 1] if more else None)
 
+    @contextmanager
+    def _turn(self, target: PullTarget) -> Iterator[None]:
+        """Wait for one of the lists that may be asked for at once. Raises TooManyRequests."""
+        name = target.upstream.name
+        with self._mutex:
+            turns = self._turns.setdefault(name, threading.BoundedSemaphore(MAX_LISTS))
+        if not turns.acquire(timeout=LIST_WAIT_SECONDS):
+            raise TooManyRequests(f"too many lists of {name} are asked for at once; try again", retry_after=1)
+        try:
+            yield
+        finally:
+            turns.release()
+
     def _by_tag(self, target: PullTarget, digest: Digest) -> _Referrers:
         """Return what the fallback tag lists, and why that is stale; nothing where there is no such tag.
 
@@ -129,9 +157,12 @@ class Listing:
         return _descriptors(document) if isinstance(document, dict) else None
 
     def _keep_referrers(self, target: PullTarget, digest: Digest, manifests: list[Descriptor]) -> None:
-        # Clients may ask for any digest; one that nobody has must not leave a file.
-        if manifests or self._is_known(target, digest):
-            self._tolerant.keep_referrers(target, digest, json.dumps({"manifests": manifests}).encode())
+        # Clients may ask for any digest. One that nobody has must leave no file, nor any number of large ones where a
+        # hostile upstream says that much refers to it.
+        document = json.dumps({"manifests": manifests}).encode()
+        is_small = bool(manifests) and len(document) <= MAX_UNKNOWN_SIZE
+        if self._is_known(target, digest) or (is_small and self._tolerant.count_referrers(target) < MAX_UNKNOWN):
+            self._tolerant.keep_referrers(target, digest, document)
 
     def _is_known(self, target: PullTarget, digest: Digest) -> bool:
         """Return whether the digest, or something that refers to it, was ever here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -15,9 +16,10 @@ from registry_cache.oci.names import Tag
 from registry_cache.pull.single_flight import MachineFlights, NoteFormat
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.tolerant_records import TolerantRecords
+from registry_cache.runtime import threadpool
 from registry_cache.runtime.log import Log
 from registry_cache.store.record_format import TagRecord
-from registry_cache.store.records import StoredManifest
+from registry_cache.store.records import LARGE_MANIFEST_SIZE, StoredManifest
 from registry_cache.upstream.client import ManifestBody
 
 # Before a failed question is asked once more, and how soon it must have failed for that: two long failures would last
@@ -43,6 +45,7 @@ class ManifestFetch:
         self._records = records
         self._flights = flights
         self._pause = pause
+        self._large = threading.Lock()
 
     def by_digest(self, target: PullTarget, digest: Digest, found: TagRecord | None = None) -> StoredManifest:
         """Bring a manifest here, once for all who ask meanwhile; ``found`` where upstream has just named it here."""
@@ -118,7 +121,13 @@ class ManifestFetch:
         )
 
     def _keep(self, target: PullTarget, digest: Digest, body: ManifestBody) -> StoredManifest:
-        manifest = parse_manifest(body.data, body.media_type)
+        if len(body.data) < LARGE_MANIFEST_SIZE:
+            manifest = parse_manifest(body.data, body.media_type)
+        else:
+            # Forty thousand descriptors take seconds of others' time, and tens of megabytes: on a real thread, and one
+            # at a time.
+            with self._large:
+                manifest = threadpool.run(parse_manifest, body.data, body.media_type)
         self._records.keep_manifest(target, digest, body.data, manifest)
         return StoredManifest(digest, manifest.media_type, body.data)
 

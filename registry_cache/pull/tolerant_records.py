@@ -59,6 +59,9 @@ class TolerantRecords:
     def referrers(self, target: PullTarget, digest: Digest) -> bytes | None:
         return _try_to("read referrers", target, self._records.referrers, digest)
 
+    def count_referrers(self, target: PullTarget) -> int:
+        return _try_to("count referrers", target, self._records.count_referrers) or 0
+
     def keep_referrers(self, target: PullTarget, digest: Digest, document: bytes) -> None:
         _try_to("keep referrers", target, self._records.put_referrers, digest, document)
 

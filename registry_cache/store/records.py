@@ -16,6 +16,7 @@ from registry_cache.oci import media_types
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import MAX_MANIFEST_SIZE, Manifest
 from registry_cache.oci.names import Repository, Tag
+from registry_cache.runtime import threadpool
 from registry_cache.runtime.log import Log
 from registry_cache.store import disk, record_format
 from registry_cache.store.atomic_write import link, write_whole
@@ -31,6 +32,12 @@ _NEVER = 0
 
 # How many manifests of a repository are looked into for a blob: an index's of many platforms, and some others.
 _NEWEST = 32
+# A larger record is not looked into: it names some three thousand blobs, and 32 of them are read for each blob that is
+# not here.
+_MAX_HINT_SIZE = 256 * 1024
+# A manifest from this size on is recorded on a real thread: one of 4 MiB would hold up all clients for a tenth of a
+# second.
+LARGE_MANIFEST_SIZE = 128 * 1024
 
 _log = Log(__name__)
 
@@ -136,7 +143,11 @@ class Records:
             # Children before names: the record is what makes the manifest known, so its bytes come first.
             link(self._layout.blob(digest), self._layout.manifest(upstream, repository, digest, extension))
             path = self._layout.manifest(upstream, repository, digest, "json")
-            write_whole(path, record_format.write_manifest(found, len(data)), modified=_NEVER)
+            if len(data) < LARGE_MANIFEST_SIZE:
+                record = record_format.write_manifest(found, len(data))
+            else:
+                record = threadpool.run(record_format.write_manifest, found, len(data))
+            write_whole(path, record, modified=_NEVER)
 
     def read_any(self, digest: Digest) -> bytes | None:
         """Return a manifest's bytes whichever repository brought them; the caller finds out who may read them.
@@ -148,17 +159,28 @@ class Records:
             data = disk.read_whole(self._layout.blob(digest), MAX_MANIFEST_SIZE)
         return data if data is not None and Digest.of(data, digest.algorithm) == digest else None
 
-    def newest_children(self, upstream: str, repository: Repository) -> Iterator[list[Child]]:
-        """Yield what each of the manifests that came last names, the latest first."""
+    def siblings(self, upstream: str, repository: Repository, digest: Digest) -> list[Child]:
+        """Return all that the latest manifest that names ``digest`` names; [] where none of the newest names it."""
+        word = str(digest).encode()
         with disk.store_errors(f"look for the manifests of {repository}"):
             folder = RepositoryFolder(self._layout.repository(upstream, repository))
             for path in folder.newest_manifest_records(_NEWEST):
-                yield record_format.manifest_children(disk.read_whole(path))
+                data = disk.read_whole(path, _MAX_HINT_SIZE)
+                # Only a record that holds the digest is parsed: to parse them all would take seconds.
+                children = record_format.manifest_children(data) if data and word in data else []
+                if any(child.digest == digest for child in children):
+                    return children
+        return []
 
     def referrers(self, upstream: str, repository: Repository, digest: Digest) -> bytes | None:
         """Return the cached answer to "what refers to this digest", as JSON."""
         with disk.store_errors(f"read the referrers of {digest}"):
             return disk.read_whole(self._layout.referrers(upstream, repository, digest)) or None
+
+    def count_referrers(self, upstream: str, repository: Repository) -> int:
+        """Return how many such answers of a repository are kept."""
+        with disk.store_errors(f"count the referrers of {repository}"):
+            return sum(1 for _ in RepositoryFolder(self._layout.repository(upstream, repository)).referrers())
 
     def put_referrers(self, upstream: str, repository: Repository, digest: Digest, document: bytes) -> None:
         """Keep such an answer."""

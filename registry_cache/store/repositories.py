@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import os
+import time
 from collections.abc import Iterator
 
 from registry_cache.errors import DigestInvalid
@@ -17,6 +18,9 @@ from registry_cache.store.disk import entries
 from registry_cache.store.layout import MANIFESTS, MEMBERSHIPS, REFERRERS, TAGS, Layout
 
 _Entry = os.DirEntry[str]
+
+# Entries after which others have a turn, where a client waits for a look into a folder of any size.
+_TURN = 1000
 
 
 class RepositoryFolder:
@@ -54,7 +58,9 @@ class RepositoryFolder:
     def newest_manifest_records(self, count: int) -> list[str]:
         """Return the paths of the ``count`` records of manifests that were written or used last, the latest first."""
         found: list[tuple[int, str]] = []
-        for entry in self.manifest_records():
+        for number, entry in enumerate(self.manifest_records()):
+            if number % _TURN == _TURN - 1:
+                time.sleep(0)
             with contextlib.suppress(FileNotFoundError):
                 found.append((entry.stat().st_ctime_ns, entry.path))
         return [path for _, path in heapq.nlargest(count, found)]

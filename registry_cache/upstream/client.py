@@ -27,8 +27,9 @@ from registry_cache.upstream.refusal import is_page
 from registry_cache.upstream.tag_lists import MAX_LIST_SIZE, TagLists, TagPage, next_query
 from registry_cache.upstream.transport import HeadRefused, Transport
 
-# Pages of referrers that are put together; more are left out.
+# Pages of referrers that are put together, and how many bytes they may have in all; more are left out.
 MAX_REFERRERS_PAGES = 100
+MAX_REFERRERS_SIZE = 4 * 1024 * 1024
 
 # For the body of a manifest or a list, all its pages together: 4 MiB over a slow line.
 DOCUMENT_TIMEOUT_SECONDS = 60.0
@@ -182,26 +183,30 @@ class Upstream:
     ) -> list[dict[str, object]] | None:
         """Return the descriptors of all that refers to ``digest``; None where upstream has no referrers API.
 
-        ``has_copy``: there is something to serve instead. All pages together may take as long as one document.
+        ``has_copy``: there is something to serve instead. All pages together may take as long as one document, and
+        those behind MAX_REFERRERS_SIZE are left out.
         """
         deadline = time.monotonic() + DOCUMENT_TIMEOUT_SECONDS
         found: list[dict[str, object]] = []
-        query = ""
+        query, size = "", 0
         for _ in range(MAX_REFERRERS_PAGES):
-            page, following = self._referrers_page(repository, digest, query, deadline, has_copy=has_copy)
+            page, following, page_size = self._referrers_page(repository, digest, query, deadline, has_copy=has_copy)
             if page is None:
                 return None
+            size += page_size
+            if found and size > MAX_REFERRERS_SIZE:
+                break
             found += page
             # A link to the page that it stands on leads nowhere.
-            if following is None or following == query:
+            if following is None or following == query or size > MAX_REFERRERS_SIZE:
                 break
             query = following
         return found
 
     def _referrers_page(
         self, repository: Repository, digest: Digest, query: str, deadline: float, *, has_copy: bool
-    ) -> tuple[list[dict[str, object]] | None, str | None]:
-        """Return the descriptors of one page, None without a referrers API, and the query of the next page."""
+    ) -> tuple[list[dict[str, object]] | None, str | None, int]:
+        """Return the descriptors of one page, None without a referrers API, the next page's query, and the bytes."""
         left = deadline - time.monotonic()
         answer_seconds = min(left, transport.ANSWER_TIMEOUT_SECONDS)
         question = questions.list_referrers(
@@ -211,14 +216,15 @@ class Upstream:
             raise timed_out(self.name, f"asked for {question.what}", DOCUMENT_TIMEOUT_SECONDS)
         with self.transport.ask(question) as response:
             if response.status_code in questions.NO_REFERRERS_API:
-                return None, None
-            document = json_object(read_document(self.name, question.what, response, MAX_LIST_SIZE, left))
+                return None, None, 0
+            data = read_document(self.name, question.what, response, MAX_LIST_SIZE, left)
+            document = json_object(data)
             following = next_query(response)
         manifests = document.get("manifests") if document else None
         if not isinstance(manifests, list):
             # Some registries answer requests that they do not know with a web page.
-            return None, None
-        return [each for each in manifests if isinstance(each, dict)], following
+            return None, None, 0
+        return [each for each in manifests if isinstance(each, dict)], following, len(data)
 
 
 def _claimed_digest(response: requests.Response) -> Digest | None:

@@ -19,7 +19,8 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import MAX_MANIFEST_SIZE, parse_manifest
 from registry_cache.oci.media_types import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, kind_of
 from registry_cache.oci.names import Repository, Tag
-from registry_cache.store.record_format import TagRecord
+from registry_cache.store import record_format
+from registry_cache.store.record_format import Child, TagRecord
 from tests.harness.store_rig import (
     APP,
     HUB,
@@ -311,3 +312,31 @@ def test_a_repository_whose_records_are_gone_is_not_listed(store: Store) -> None
     Path(store.layout.tags(HUB, OTHER)).mkdir()
     Path(store.layout.tags(HUB, OTHER), ".0-1-2").touch()
     assert list(store.records.repositories(HUB)) == []
+
+
+def test_what_is_named_beside_a_blob_by_the_latest_manifest_that_is_not_fat(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = [{"mediaType": "a/b", "digest": f"sha256:{number:064x}", "size": number} for number in range(5000)]
+    put(store, data=json.dumps({"layers": layers}).encode())
+    put(store)
+    put(store, data=json.dumps({"layers": layers[:3]}).encode())
+    parsed: list[bytes | None] = []
+    really = record_format.manifest_children
+
+    def parse(data: bytes | None) -> list[Child]:
+        parsed.append(data)
+        return really(data)
+
+    monkeypatch.setattr(record_format, "manifest_children", parse)
+
+    def siblings(digest: str) -> list[int]:
+        return [child.size for child in store.records.siblings(HUB, APP, Digest.parse(digest))]
+
+    assert siblings(str(LAYER)) == [5]
+    assert siblings(layers[2]["digest"]) == [0, 1, 2]  # type: ignore[arg-type]
+    assert siblings(layers[4000]["digest"]) == []  # type: ignore[arg-type]
+    assert siblings(str(Digest.of(b"of none"))) == []
+    assert store.records.siblings(HUB, OTHER, LAYER) == []
+    # No record was parsed that does not name what was asked for.
+    assert len(parsed) == 2

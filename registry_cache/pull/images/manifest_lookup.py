@@ -25,9 +25,7 @@ class Layers:
     def image(self, target: PullTarget, digest: Digest) -> list[Child]:
         """Return the blobs of an image that names ``digest``, in the manifest's order; [] where none does."""
         try:
-            for children in self._records.newest_children(target.upstream.name, target.repository):
-                if any(child.digest == digest for child in children):
-                    return children
+            return self._records.siblings(target.upstream.name, target.repository, digest)
         except StoreError as error:
             _log.debug("could not read manifests' records", repository=target.repository, error=error)
         return []

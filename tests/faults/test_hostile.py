@@ -1,0 +1,98 @@
+"""What hostile upstreams and clients do to a worker: others must not wait for it, nor must its memory grow."""
+
+from __future__ import annotations
+
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from registry_cache.pull.listing import MAX_LISTS
+from registry_cache.upstream.client import MAX_REFERRERS_SIZE
+from tests.harness.content import APP
+from tests.harness.fixture_types import MakeCache, MakePuller
+from tests.harness.images import MiB
+from tests.harness.server import CacheServer
+from tests.harness.upstream import FakeUpstream
+from tests.harness.watchdog import Watchdog
+
+# A turn may take 0.1 s on a machine with nothing else to do. Before there were bounds it was seconds.
+LONGEST_SECONDS = 0.5
+MAX_MEMORY = 200 * MiB
+
+
+@pytest.fixture
+def cache(make_cache: MakeCache) -> CacheServer:
+    return make_cache(workers=1)
+
+
+def memory(cache: CacheServer) -> int:
+    """How many bytes its only worker has."""
+    [worker] = cache.workers()
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{worker}/status").read_text())
+    assert found
+    return int(found[1]) * 1024
+
+
+def fat_manifest(number: int) -> bytes:
+    """Nearly 4 MiB, and more than forty thousand layers."""
+    layers = [{"digest": f"sha256:{number * 10**6 + layer:064x}", "size": 1} for layer in range(42_000)]
+    return json.dumps({"schemaVersion": 2, "layers": layers}, separators=(",", ":")).encode()
+
+
+def test_fat_manifests_cost_a_missing_blob_nothing(
+    upstream: FakeUpstream, cache: CacheServer, make_puller: MakePuller
+) -> None:
+    puller = make_puller(cache.url)
+    digests = [upstream.add_manifest(fat_manifest(number)) for number in range(8)]
+    with Watchdog(cache.address) as bringing, ThreadPoolExecutor(8) as pool:
+        assert {answer.status for answer in pool.map(puller.manifest, digests)} == {200}
+    with Watchdog(cache.address) as missing, ThreadPoolExecutor(8) as pool:
+        paths = [f"/v2/{APP}/blobs/sha256:{number:064x}" for number in range(10**9, 10**9 + 40)]
+        assert {answer.status for answer in pool.map(puller.get, paths)} == {404}
+    assert bringing.longest < LONGEST_SECONDS
+    assert missing.longest < LONGEST_SECONDS
+    assert memory(cache) < MAX_MEMORY
+
+
+def test_a_fat_manifest_is_no_hint_and_a_plain_one_is(
+    upstream: FakeUpstream, cache: CacheServer, make_puller: MakePuller
+) -> None:
+    """Its blobs are pulled all the same."""
+    puller = make_puller(cache.url)
+    blob = upstream.add_blob(b"a layer")
+    layers = [{"digest": blob, "size": 7}, *({"digest": f"sha256:{n:064x}", "size": 1} for n in range(42_000))]
+    fat = json.dumps({"layers": layers}, separators=(",", ":")).encode()
+    assert puller.manifest(upstream.add_manifest(fat)).status == 200
+    assert puller.blob(blob).body == b"a layer"
+
+
+def test_lists_of_eight_mib_are_asked_for_few_at_a_time(
+    upstream: FakeUpstream, cache: CacheServer, make_puller: MakePuller
+) -> None:
+    puller = make_puller(cache.url)
+    tags = json.dumps({"tags": [f"t{number:09d}" for number in range(500_000)]}).encode()
+    upstream.faults.answer("tags/list", 200, tags)
+    with ThreadPoolExecutor(30) as pool:
+        answers = list(pool.map(lambda number: puller.get(f"/v2/library/app{number}/tags/list?n=1").status, range(30)))
+    assert set(answers) <= {200, 429}
+    assert answers.count(200) >= MAX_LISTS
+    assert memory(cache) < MAX_MEMORY
+
+
+def test_pages_of_referrers_of_a_digest_that_nobody_has(
+    upstream: FakeUpstream, cache: CacheServer, make_puller: MakePuller
+) -> None:
+    puller = make_puller(cache.url)
+    page = json.dumps({"manifests": [{"note": "x" * 1000}] * 2000}).encode()
+    path = f"/v2/{APP}/referrers/sha256:{0:064x}"
+    for number in range(100):
+        upstream.faults.answer("/referrers/", 200, page, times=1, Link=f'<{path}?last={number}>; rel="next"')
+    answer = puller.get(path)
+    assert answer.status == 200
+    assert len(answer.body) < MAX_REFERRERS_SIZE + len(page)
+    assert sum("/referrers/" in each.path for each in upstream.exchanges) <= 3
+    assert not list(cache.root.rglob("_referrers/*/*"))
+    assert memory(cache) < MAX_MEMORY
