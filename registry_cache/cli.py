@@ -27,7 +27,7 @@ from registry_cache.commands import (
     verify,
     warm,
 )
-from registry_cache.commands.command import Command, CommandError
+from registry_cache.commands.command import Command, CommandError, as_typed
 from registry_cache.config import ConfigError
 from registry_cache.config.load import DEFAULT_FILE
 from registry_cache.errors import RegistryError
@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # As a shell reports a program that Ctrl-C has ended. What was interrupted is safe to do again.
         return 128 + signal.SIGINT
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        print(as_typed(error, arguments), file=sys.stderr)
         return 2
     except CommandError as error:
         print(f"registry-cache: {error}", file=sys.stderr)

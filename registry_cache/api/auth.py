@@ -55,7 +55,7 @@ class Guard:
             raise self._refusal(reason) from error
         if login is None:
             # Every client begins like this: it is not a failure.
-            raise self._refusal("this cache wants a login")
+            raise self._refusal("login required")
         try:
             failures = self._slowdown.failures(address)
             right = self._verifier.verify(self._users.hashes(), login, address, failures)

@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import TextIO
 
 from registry_cache.config.durations import parse_duration
+from registry_cache.config.problems import ConfigError
 from registry_cache.upkeep.report import Report, json_document, text_lines
 
 
@@ -49,6 +50,11 @@ def print_report(report: Report, *, as_json: bool, file: TextIO | None = None) -
         for line in text_lines(report):
             print(line, file=file or (sys.stderr if report.exit_status else sys.stdout))
     return report.exit_status
+
+
+def as_typed(error: ConfigError, arguments: argparse.Namespace) -> ConfigError:
+    """Return ``error`` with the option's own name where ``--config`` named the file."""
+    return error.renamed("REGISTRY_CACHE_CONFIG", "--config") if "config" in arguments else error
 
 
 def silence_log() -> None:

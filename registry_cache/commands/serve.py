@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from registry_cache.commands.command import Command
+from registry_cache.commands.command import Command, as_typed
 from registry_cache.config import ConfigError, load_config
 from registry_cache.runtime.log import print_error
 from registry_cache.server import launcher
@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:  # no
     try:
         load_config(environ)
     except ConfigError as error:
-        print_error(str(error), error.formatter)
+        print_error(str(as_typed(error, arguments)), error.formatter)
         return 2
     command = [*launcher.COMMAND, "-c", SETTINGS, *arguments.gunicorn, APPLICATION]
     sys.stdout.flush()

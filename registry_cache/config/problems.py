@@ -1,7 +1,7 @@
 """What is wrong with a configuration, in words an operator can act on."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from registry_cache.runtime.log import Format
 
@@ -40,6 +40,11 @@ class ConfigError(Exception):
         self.problems = tuple(problems)
         self.formatter = formatter
         super().__init__(source, self.problems)
+
+    def renamed(self, path: str, name: str) -> "ConfigError":
+        """Return the same, with what is wrong at ``path`` under the ``name`` that the operator typed."""
+        problems = [replace(each, path=name) if each.path == path else each for each in self.problems]
+        return ConfigError(self.source, problems, self.formatter)
 
     def __str__(self) -> str:
         count = len(self.problems)

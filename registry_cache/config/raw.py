@@ -44,6 +44,9 @@ def parse_yaml(text: str, name: str, problems: list[Problem]) -> Document | None
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         tree = None if node is None else reader.read(node, ())
     except yaml.YAMLError as error:
+        if _has_tab(text, error):
+            problems.append(Problem(name, "indented by a tab", "indent by spaces: YAML takes no tabs", _line(error)))
+            return None
         remedy = "quote values that hold : # or begin with a special sign"
         problems.append(Problem(name, f"not valid YAML: {_what(error)}", remedy, _line(error)))
         return None
@@ -137,6 +140,14 @@ class _Reader:
     def _wrong(self, path: KeyPath, what: str, remedy: str, node: yaml.Node) -> None:
         where = f"line {node.start_mark.line + 1}"
         self.problems.append(Problem(".".join(path) or self.name, what, remedy, where))
+
+
+def _has_tab(text: str, error: yaml.YAMLError) -> bool:
+    """Whether a tab stands before the words of the line where the parser gave up."""
+    mark = getattr(error, "problem_mark", None)
+    lines = text.splitlines()
+    line = lines[mark.line] if mark is not None and mark.line < len(lines) else ""
+    return "\t" in line[: len(line) - len(line.lstrip())]
 
 
 def _what(error: yaml.YAMLError) -> str:

@@ -24,6 +24,7 @@ LONGEST_WAIT = timedelta(hours=1)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _PATH = re.compile(r"(?:/[A-Za-z0-9._-]+){1,8}", re.ASCII)
 _PROGRAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_DAYS = re.compile(r"([0-9]{1,6})(d|w)")
 _DURATION_REMEDY = "write a number with its unit: 168h, 90m, 1h30m, 30s"
 
 
@@ -82,6 +83,9 @@ def duration(raw: Raw) -> timedelta:
     try:
         value = durations.parse_duration(text)
     except ValueError as error:
+        if days := _DAYS.fullmatch(text):
+            hours = int(days[1]) * {"d": 24, "w": 168}[days[2]]
+            raise InvalidValue(f"{text} has no unit of Go's", f"write it in hours: {hours}h") from None
         bare = re.fullmatch(r"[+-]?[0-9]{1,15}", text)
         what = f"{text} has no unit" if bare else f"{text[:40]!r} is {error}"
         raise InvalidValue(

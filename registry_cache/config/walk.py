@@ -66,7 +66,7 @@ class KeyWalk:
 
     def _suggestion(self, path: KeyPath) -> str:
         key = path[-1][:60].lower()
-        if near := get_close_matches(key, self._children(path[:-1]), n=1, cutoff=0.7):
+        if near := _near(key, self._children(path[:-1])):
             return f"did you mean {dotted((*path[:-1], near[0]))}?"
         if elsewhere := next((other for other in self._accepted if other[-1] == key), None):
             return f"did you mean {dotted(elsewhere)}?"
@@ -87,3 +87,9 @@ class KeyWalk:
         for other in self._accepted:
             if other[: len(path)] == path and len(other) > len(path):
                 yield other[len(path)]
+
+
+def _near(key: str, known: list[str]) -> list[str]:
+    """Return the one that was perhaps meant: a longer word that begins or ends so, or one with a slip."""
+    longer = [each for each in known if len(key) > 2 and (each.startswith(key) or each.endswith(key))]
+    return get_close_matches(key, known, n=1, cutoff=0.7) or longer[:1]

@@ -108,7 +108,7 @@ class Layout:
         found = disk.read_whole(self._version)
         if found and found.strip(b"\0") and found != VERSION:
             raise StoreError(
-                f"{self.root} holds a store of layout {found[:20]!r}, this version reads {VERSION!r}: "
+                f"{self.root} holds a store of layout {_word(found)}, this version reads {_word(VERSION)}: "
                 "use the version that wrote it, or name an empty folder"
             )
         # Empty: the power was cut between creating and writing the file, and the folder is ours.
@@ -154,3 +154,8 @@ class Layout:
     def referrers(self, upstream: str, repository: Repository, digest: Digest) -> str:
         folder = f"{self.repositories}/{upstream}/{repository}/{REFERRERS}"
         return f"{folder}/{digest.algorithm}/{digest.hex}.json"
+
+
+def _word(found: bytes) -> str:
+    """Return a layout's number as a person writes it, and of anything else what can be printed."""
+    return ascii(found[:20].decode(errors="replace").strip()).strip("'\"")

@@ -84,6 +84,12 @@ def test_a_bad_configuration(command: str, bad: str, capsys: pytest.CaptureFixtu
     assert "hunter2" not in err
 
 
+@pytest.mark.parametrize("command", ["config", "serve"])
+def test_a_file_that_is_missing_is_named_by_its_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([command, "--config", "/no/such/file"]) == 2
+    assert capsys.readouterr().err.splitlines()[1].startswith("  --config: cannot read /no/such/file: ")
+
+
 def test_serve_becomes_gunicorn(good: str, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     monkeypatch.setattr(os, "execve", lambda *call: calls.append(call))

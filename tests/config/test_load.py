@@ -267,6 +267,10 @@ MISTAKES = [
     ("- a\n- b", "FILE", "no mapping"),
     ("just words", "FILE", "no mapping"),
     ("a: b: c", "FILE", "not valid YAML: mapping values"),
+    ("proxy:\n\tttl: 1h", "FILE", "indented by a tab; indent by spaces"),
+    ("proxy:\n  ttl: 1h\n \tusername: x", "FILE", "indented by a tab; indent by spaces"),
+    ("proxy: {ttl: 7d}", "proxy.ttl", "7d has no unit of Go's; write it in hours: 168h"),
+    ("proxy: {ttl: 2w}", "proxy.ttl", "2w has no unit of Go's; write it in hours: 336h"),
     ("proxy: {password: *hunter2}", "FILE", "not valid YAML: found undefined alias"),
     ("a: 1\n---\nb: 2", "FILE", "not valid YAML"),
     (b"\xff\xfe\xfa", "REGISTRY_CACHE_CONFIG", "not UTF-8"),
@@ -348,7 +352,7 @@ def test_a_mistake_is_named(loader: Loader, text: str | bytes, path: str, what: 
         one for one in caught.value.problems if one.path != "storage.filesystem.rootdirectory" or one.path == path
     ]
     assert problem.path == path.replace("FILE", str(loader.file))
-    assert what in problem.what
+    assert what in f"{problem.what}; {problem.remedy}"
     assert problem.remedy
     assert str(loader.file) in str(caught.value)
     assert "hunter2" not in str(caught.value)
@@ -359,6 +363,8 @@ def test_a_mistake_is_named(loader: Loader, text: str | bytes, path: str, what: 
     [
         ("proxy: {usrname: u}", "did you mean proxy.username?"),
         ("proxy: {TTL: 1h}", "did you mean proxy.ttl?"),
+        ("proxy: {user: me}", "did you mean proxy.username?"),
+        ("proxy: {url: https://a.io}", "did you mean proxy.remoteurl?"),
         ("health: {storagedrivr: {}}", "did you mean health.storagedriver?"),
         ("remoteurl: https://a.io", "did you mean proxy.remoteurl?"),
         ("upstream: {}", "did you mean upstreams?"),

@@ -61,3 +61,11 @@ def test_every_path_is_under_the_root_and_no_two_are_the_same() -> None:
     assert len(set(paths)) == len(paths)
     assert all(os.path.normpath(path) == path and path.startswith("/root/") for path in paths)
     assert all(len(part) <= 255 for path in paths for part in path.split("/"))
+
+
+@pytest.mark.parametrize(("found", "word"), [(b"2\n", "2"), (b"x\x1b[2J", r"x\x1b[2J")])
+def test_another_layout_is_named_as_a_person_writes_it(tmp_path: Path, found: bytes, word: str) -> None:
+    (tmp_path / "layout").write_bytes(found)
+    with pytest.raises(StoreError) as caught:
+        Layout.open(tmp_path)
+    assert f"holds a store of layout {word}, this version reads 1: " in caught.value.message
