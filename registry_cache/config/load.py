@@ -1,8 +1,9 @@
 """Load the configuration: from a file's name and an environment to a Config, or to everything wrong with it."""
 
 import os
+import shlex
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def load_config(
     KeyWalk(given, upstreams).run(overrides.tree)
     config = build(given, upstreams, environ, overrides.warnings)
     config = replace(config, warnings=(*config.warnings, *unused_variables(environ, config.upstreams)))
+    config = replace(config, warnings=(*config.warnings, *_old_registry(config.root)))
     # Commands that only read need no right to write.
     if create and given.valid(ROOT):
         _check_root(given, config.root, create=not problems)
@@ -103,6 +105,15 @@ def _text(source: str) -> str:
 def _upstream_names(tree: Raw) -> tuple[str, ...]:
     upstreams = tree.get(schema.UPSTREAMS) if isinstance(tree, dict) else None
     return tuple(upstreams) if isinstance(upstreams, dict) else ()
+
+
+def _old_registry(root: Path) -> Iterator[str]:
+    """Yield a warning if the folder is also a registry:2's: whoever took its configuration over expects its content."""
+    if os.path.isdir(root / "docker/registry/v2/repositories"):
+        yield (
+            f"{root} has the content of a registry:2 in it, and none of that is served until it is taken over: "
+            f"registry-cache import {shlex.quote(str(root))}, then remove {root / 'docker'}"
+        )
 
 
 def _check_root(given: Given, root: Path, *, create: bool) -> None:

@@ -86,6 +86,16 @@ def test_a_password_is_only_needed_to_log_in(loader: Loader, kept: str) -> None:
         load_config(loader.environ("proxy: {username: me}", {}), needs_passwords=False)
 
 
+def test_the_content_of_an_old_registry_is_not_passed_over(loader: Loader) -> None:
+    root = loader.folder / "store"
+    (root / "docker/registry/v2/repositories").mkdir(parents=True)
+
+    [warning] = loader.load().warnings
+
+    assert warning.startswith(f"{root} has the content of a registry:2 in it")
+    assert f"registry-cache import {root}, then remove {root}/docker" in warning
+
+
 def test_the_default_file_is_read_where_nothing_names_another(
     loader: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
