@@ -108,7 +108,7 @@ def test_of_a_download_before_a_cleanup(tmp_path: Path) -> None:
         assert len(script.starts) <= 1
         assert later < LATER[-1] or script.starts == [0]
         clean(store, LATER[-1] + DAY)
-        assert store.files() <= {"layout", "ledger"}
+        assert store.files() <= {"layout", "ledger", "last-cleanup"}
 
 
 def at_change(number: int, act: Callable[[], None], patch: pytest.MonkeyPatch) -> list[int]:

@@ -107,7 +107,7 @@ def test_of_a_pull(tmp_path: Path, story: Callable[[Store], None], monkeypatch: 
 
         for later in (3 * DAY, 6 * DAY):
             assert Cleanup(store.layout, Bounds(ttl=timedelta(hours=1)), time.time() + later).run()
-        assert store.files() <= {"layout", "ledger"}
+        assert store.files() <= {"layout", "ledger", "last-cleanup"}
     assert resumed > 3
     assert damaged > 3
 

@@ -14,8 +14,11 @@ from registry_cache.store.layout import Layout
 from registry_cache.store.upstream_notes import UpstreamNote
 from tests.harness.cleanup_rig import Shelf
 
+# By 0777 only root can go on: nobody else may enter a folder that they have just made.
+ALL_BITS = pytest.param(0o777, marks=pytest.mark.needs_root)
 
-@pytest.fixture(params=[0o000, 0o022, 0o077, 0o777], ids=oct)
+
+@pytest.fixture(params=[0o000, 0o022, 0o077, ALL_BITS], ids=lambda mask: f"{mask:o}")
 def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     before = os.umask(request.param)
     yield request.param

@@ -157,7 +157,9 @@ def test_any_bytes_are_a_record_or_none(tmp_path_factory: pytest.TempPathFactory
     store.partials.status(DIGEST)
 
 
-@pytest.mark.parametrize("media_type", [OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST, "application/wasm"])
+@pytest.mark.parametrize(
+    "media_type", [OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST, "application/vnd.example.artifact.v1+json"]
+)
 def test_a_manifest_comes_back_byte_for_byte(store: Store, media_type: str) -> None:
     put(store, media_type=media_type)
     found = store.records.manifest(HUB, APP, DIGEST)
