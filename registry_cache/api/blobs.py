@@ -117,7 +117,8 @@ def _from_nginx(uri: str, digest: Digest, outcome: Outcome, part: ByteRange | No
     response = ContentResponse(body, 206 if part else 200, direct_passthrough=True)
     _add_headers(response, digest, outcome, 0)
     # nginx adds these itself and keeps ours: a client would get them twice.
-    del response.headers["Accept-Ranges"], response.headers["Cache-Control"]
+    for name in ("Accept-Ranges", "Cache-Control", "Content-Disposition"):
+        del response.headers[name]
     response.headers["X-Accel-Redirect"] = uri
     access_log.current().streams = True
     return response

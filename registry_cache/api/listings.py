@@ -49,6 +49,7 @@ def blueprint(upstreams: Upstreams, listing: Listing) -> Blueprint:
         found = [each for each in answer.manifests if wanted is None or each.get("artifactType") == wanted]
         index = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": found}
         response = responses.json_response(index, media_types.OCI_INDEX)
+        response.headers["Content-Disposition"] = responses.DOWNLOAD
         if wanted is not None:
             response.headers["OCI-Filters-Applied"] = "artifactType"
         if answer.reason is not None:

@@ -19,6 +19,11 @@ IMMUTABLE = "max-age=31536000, immutable"
 # A tag may move: a client that keeps an answer must ask before it uses it.
 REVALIDATE = "no-cache"
 
+# Nothing here is a page of ours: a browser that shows an answer all the same runs nothing in it and loads nothing.
+NO_SCRIPTS = "default-src 'none'; sandbox"
+# What others wrote is for a browser to save and not to show.
+DOWNLOAD = "attachment"
+
 # The spec bounds the text of a warning (P44).
 _MAX_WARNING = 1024
 
@@ -60,6 +65,7 @@ def immutable_headers(digest: Digest, outcome: Outcome, *, by_tag: bool = False)
             ("ETag", f'"{name}"'),
             ("Cache-Control", REVALIDATE if by_tag else IMMUTABLE),
             ("X-Cache", outcome),
+            ("Content-Disposition", DOWNLOAD),
         ]
     )
 

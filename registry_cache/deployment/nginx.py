@@ -39,7 +39,11 @@ _ERRORS = {
 _NGINX_STATUSES = {400: (400, 495, 496, 497), 431: (494,), 500: (500, 501, 505), 503: (502, 503)}
 _ERROR_HEADERS = {405: {"Allow": "GET, HEAD"}, 503: {"Retry-After": "2"}, 504: {"Retry-After": "10"}}
 
-_API = {"Docker-Distribution-Api-Version": "registry/2.0", "X-Content-Type-Options": "nosniff"}
+_API = {
+    "Docker-Distribution-Api-Version": "registry/2.0",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+}
 _EVERYWHERE = {**_API, "X-Request-Id": "$registry_cache_id"}
 _DIGEST = "$registry_cache_algorithm:$registry_cache_hex"
 _HIT = {
@@ -47,6 +51,7 @@ _HIT = {
     "ETag": f'"{_DIGEST}"',
     "Cache-Control": "max-age=31536000, immutable",
     "X-Cache": "hit",
+    "Content-Disposition": "attachment",
     "OCI-Namespace": "$registry_cache_namespace",
     # The file's date says nothing about the image; "" sends none.
     "Last-Modified": "",

@@ -68,11 +68,11 @@ def _media_type(document: dict[str, object], content_type: str) -> str:
     if declared := media_types.of_manifest(content_type):
         return declared
     own = document.get("mediaType")
-    if isinstance(own, str) and media_types.is_media_type(own):
+    if isinstance(own, str) and (own := media_types.of_manifest(own)):
         return own
     if "manifests" in document:
         return media_types.OCI_INDEX
-    return media_types.OCI_MANIFEST if "layers" in document else "application/json"
+    return media_types.OCI_MANIFEST if "layers" in document else media_types.UNKNOWN
 
 
 def _descriptors(value: object) -> Iterator[Descriptor]:

@@ -26,6 +26,10 @@ KINDS = (*_KINDS.values(), OTHER_KIND)
 # RFC 6838 §4.2. Nothing else becomes a header of ours: it could break the line or be megabytes long.
 _NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
 _MEDIA_TYPE = re.compile(rf"{_NAME}/{_NAME}", re.ASCII)
+# What manifests have, with a suffix that no browser shows as a page: +xml may hold scripts, whatever stands before it.
+_MANIFEST_TYPE = re.compile(r"application/vnd\.[a-z0-9][a-z0-9._-]{0,100}(?:\+(?:json|prettyjws))?", re.ASCII)
+# A manifest that neither upstream nor its own words say anything of.
+UNKNOWN = "application/json"
 
 
 def kind_of(media_type: str) -> str:
@@ -42,10 +46,11 @@ def of_manifest(content_type: str | None) -> str:
     """Return the bare media type of a Content-Type, if it may be a manifest's; "" otherwise.
 
     Manifests' types are vendors' (RFC 6838 §3.2). What a web server or a storage writes of any file, such as
-    ``application/octet-stream``, ``text/plain`` or ``application/x-directory``, says nothing of what is in it.
+    ``application/octet-stream``, ``text/plain`` or ``application/x-directory``, says nothing of what is in it. And what
+    a browser would show, such as ``text/html`` or ``image/svg+xml``, would run scripts in the cache's own name.
     """
     media_type = without_parameters(content_type)
-    return media_type if media_type.startswith("application/vnd.") and is_media_type(media_type) else ""
+    return media_type if _MANIFEST_TYPE.fullmatch(media_type) else ""
 
 
 def without_parameters(content_type: str | None) -> str:

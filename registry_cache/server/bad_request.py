@@ -47,6 +47,7 @@ def answer(status: int, why: str) -> bytes:
     head = (
         f"HTTP/1.1 {status} {phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
         "Docker-Distribution-Api-Version: registry/2.0\r\nX-Content-Type-Options: nosniff\r\n"
+        "Content-Security-Policy: default-src 'none'; sandbox\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body

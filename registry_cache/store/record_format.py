@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from registry_cache.errors import RegistryError
+from registry_cache.oci import media_types
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import Manifest
 
@@ -62,7 +63,7 @@ def read_tag(data: bytes | None, checked_at: float) -> TagRecord | None:
     def tag(record: Any) -> TagRecord:
         return TagRecord(
             digest=Digest.parse(record["digest"]),
-            media_type=str(record["media_type"]),
+            media_type=_safe_media_type(record),
             size=int(record["size"]),
             checked_at=datetime.fromtimestamp(checked_at, UTC),
             changed_at=datetime.fromisoformat(record["changed_at"]),
@@ -90,7 +91,7 @@ def write_manifest(manifest: Manifest, size: int) -> bytes:
 
 def manifest_media_type(data: bytes | None) -> str | None:
     """Return the media type in a manifest's record."""
-    return _read(data, lambda record: str(record["media_type"]))
+    return _read(data, _safe_media_type)
 
 
 def manifest_children(data: bytes | None) -> list[Child]:
@@ -106,6 +107,11 @@ def read_manifest(data: bytes | None) -> tuple[str, list[Child]] | None:
         return (media_type, _children(record)) if isinstance(media_type, str) else None
 
     return _read(data, both)
+
+
+def _safe_media_type(record: Any) -> str:
+    # It becomes a header, and whoever wrote this record may have taken any type from upstream.
+    return media_types.of_manifest(str(record["media_type"])) or media_types.UNKNOWN
 
 
 def _children(record: Any) -> list[Child]:

@@ -183,3 +183,31 @@ def test_a_content_server_gets_the_range_and_no_credentials(
     assert sum(cdn.bytes_sent(blob) for blob in image.blobs) > 3 * MiB
     ranges = [each.headers["Range"] for each in cdn.asked("GET", image.layers[0])]
     assert ranges == [None, f"bytes={300 * KiB}-"]
+
+
+PAGES = {
+    "html": (b"<script>alert(1)</script>", "text/html"),
+    "svg": (b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>', "image/svg+xml"),
+    "xml": (b'<x xmlns="http://www.w3.org/1999/xhtml"/>', "application/vnd.x+xml"),
+    "named": (b'{"schemaVersion":2,"mediaType":"text/html","x":"<script>alert(1)</script>"}', "application/json"),
+    "layers": (b'{"schemaVersion":2,"mediaType":"image/svg+xml","layers":[]}', "image/svg+xml"),
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_in_the_place_of_a_manifest_is_nothing_to_a_browser(
+    upstream: FakeUpstream, puller: Puller, page: str
+) -> None:
+    data, media_type = PAGES[page]
+    digest = digest_of(data)
+    for path in (".*/manifests/1$", f".*/manifests/{digest}"):
+        upstream.faults.answer(path, 200, data, Content_Type=media_type, Docker_Content_Digest=digest)
+    puller.manifest("1")
+    for _ in range(2):
+        answer = puller.manifest(digest)
+        if answer.status == 200:
+            shown = OCI_MANIFEST if page == "layers" else "application/json"
+            assert answer.headers["Content-Type"] == shown
+            assert answer.headers["Content-Disposition"] == "attachment"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"

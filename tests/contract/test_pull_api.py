@@ -70,6 +70,8 @@ def ask(address: str, method: str, path: str, headers: Mapping[str, str] | None 
 def check(method: str, answer: Answer) -> None:
     """Assert what holds for every answer."""
     assert answer.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
+    assert answer.headers.get_all("X-Content-Type-Options") == ["nosniff"]
+    assert answer.headers.get_all("Content-Security-Policy") == ["default-src 'none'; sandbox"]
     assert answer.headers["WWW-Authenticate"] is None
     assert answer.headers["Set-Cookie"] is None
     assert answer.headers["Content-Encoding"] is None
@@ -112,6 +114,7 @@ def manifest_headers(digest: str, size: int, cache_control: str) -> dict[str, st
         "Docker-Content-Digest": digest,
         "ETag": f'"{digest}"',
         "Cache-Control": cache_control,
+        "Content-Disposition": "attachment",
     }
 
 
@@ -137,6 +140,7 @@ def test_a_blob(address: str, blob: str, algorithm: str) -> None:
         "Docker-Content-Digest": blob,
         "ETag": f'"{blob}"',
         "Cache-Control": "max-age=31536000, immutable",
+        "Content-Disposition": "attachment",
         "X-Cache": "hit",
     }
     assert {name: answer.headers[name] for name in expected} == expected

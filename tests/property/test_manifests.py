@@ -28,7 +28,7 @@ leaves = st.one_of(
     st.floats(),
     texts,
     digests.map(str),
-    st.sampled_from([media_types.OCI_INDEX, "application/json", "a/b\r\nc: d"]),
+    st.sampled_from([media_types.OCI_INDEX, "application/json", "text/html", "application/vnd.x+xml", "a/b\r\nc: d"]),
 )
 values = st.recursive(
     leaves,
@@ -38,7 +38,14 @@ values = st.recursive(
     max_leaves=30,
 )
 documents = st.one_of(values, st.fixed_dictionaries({}, optional=dict.fromkeys(KEYS, values)))
-headers = st.one_of(texts, st.sampled_from(["", media_types.OCI_INDEX, "application/json", "text/plain; charset=x"]))
+PAGES = [
+    "text/html",
+    "image/svg+xml",
+    "application/xhtml+xml",
+    "application/vnd.x+xml",
+    "text/plain",
+]
+headers = st.one_of(texts, st.sampled_from(["", media_types.OCI_INDEX, "application/json", *PAGES]))
 
 
 def as_json(descriptor: Descriptor) -> dict[str, object]:
@@ -49,6 +56,8 @@ def as_json(descriptor: Descriptor) -> dict[str, object]:
 def check(manifest: Manifest) -> None:
     """What holds for every Manifest."""
     assert media_types.is_media_type(manifest.media_type)
+    # Nothing that a browser would show as a page.
+    assert manifest.media_type in (media_types.of_manifest(manifest.media_type), media_types.UNKNOWN)
     assert manifest.media_type.isascii()
     assert manifest.media_type.isprintable()
     assert len(manifest.media_type) <= 255

@@ -31,6 +31,7 @@ def test_nginx_own_errors(behind: Behind, request_line: bytes, headers: bytes, s
 
     assert (answer.status, answer.headers["Content-Type"]) == (status, "application/json")
     assert answer.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
+    assert answer.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
     assert answer.json()["errors"][0]["code"] == code
 
 
