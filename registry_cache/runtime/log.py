@@ -147,6 +147,12 @@ class _Lines(logging.StreamHandler[TextIO]):
         """Called for each line, and at the end."""
         self.stream.flush()
 
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Called where a line could not be written: a log on a full disk must not fail a pull."""
+        # To say so would be to write to the same place, and StderrEvents would come back here without end.
+        if not isinstance(sys.exc_info()[1], OSError | ValueError):
+            super().handleError(record)
+
 
 def setup(level: str, formatter: Format) -> None:
     """Send this package's events to standard error; calling it again replaces what an earlier call set up."""

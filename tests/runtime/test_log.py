@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging
 import sys
+from typing import TextIO, cast
 
 import pytest
 
-from registry_cache.runtime.log import JournalFormatter, JsonFormatter, StderrEvents, TextFormatter
+from registry_cache.runtime.log import JournalFormatter, JsonFormatter, Log, StderrEvents, TextFormatter, make_handler
 
 # Escape, C1 (CSI, next line), DEL, the separators that some readers split lines at, half of a pair, a private plane.
 ODD = "a\x1b[31m\x9b31mb\x85c\x7fd\u2028e\u2029f\ng\udc80h\U000e0001i"
@@ -85,3 +88,18 @@ def test_what_is_printed_becomes_events_a_line_each(caplog: pytest.LogCaptureFix
 
     assert [(each.levelname, each.message) for each in caplog.records[1:]] == [("ERROR", "two three")]
     assert stream.fileno() == sys.stderr.fileno()
+
+
+class _FullDisk(io.TextIOBase):
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_log_on_a_full_disk_fails_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    logger = logging.getLogger("registry_cache")
+    monkeypatch.setattr(sys, "stderr", StderrEvents(cast("TextIO", _FullDisk())))
+    monkeypatch.setattr(logger, "handlers", [make_handler("json")])
+    monkeypatch.setattr(logger, "propagate", False)
+
+    Log("registry_cache").error("request", bytes=1)
+    print("Traceback (most recent call last):", file=sys.stderr)
