@@ -47,6 +47,9 @@ class Transfers:
             if progress is None or progress.ended:
                 who = network(client)
                 self._refuse_too_many(who)
+                if progress:
+                    # Its own thread is about to; until then it would stand for the new one among the abandoned.
+                    self._remove(progress)
                 progress = TransferProgress(digest)
                 progress.begun_for = Abandoned(digest, source.upstream, who, 0, time.monotonic())
                 transfer = Transfer(progress, source, self._blobs, self._partials, self._room, self._budget)
