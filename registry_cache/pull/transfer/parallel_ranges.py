@@ -61,7 +61,12 @@ class ParallelRanges:
         if self.most == 1 or (self.source.expected() or 0) - start < MIN_SPLIT_SIZE:
             return self.source.open(start, again, stop)
         first = ResumingFetch.begin(self.digest, self.source.open, start, start + PART_SIZE, again=again)
-        return first if not first.bounded or first.size is None else _Parts(self, first, first.size)
+        if first.bounded and first.size is None:
+            # ``Content-Range: bytes 0-4194303/*``: nobody could tell the part's end from the blob's.
+            first.close()
+            self.most = 1
+            return self.source.open(start, again, stop)
+        return _Parts(self, first, first.size) if first.bounded and first.size is not None else first
 
 
 class _Part:

@@ -37,6 +37,7 @@ class Trouble:
     whole: bool = False
     to_the_end: bool = False
     size: int | None = None
+    unsized: bool = False
 
 
 @dataclass
@@ -69,7 +70,8 @@ class Registry:
             data, error = data[: trouble.cut], UpstreamUnavailable("cut")
         ends = None if stop is None or trouble.whole else min(stop, len(DATA))
         ends = len(DATA) if trouble.to_the_end else ends
-        return _Given(self, data, start, len(DATA) if trouble.size is None else trouble.size, 100, error, ends)
+        size = None if trouble.unsized else len(DATA) if trouble.size is None else trouble.size
+        return _Given(self, data, start, size, 100, error, ends)
 
     def gave(self, size: int) -> None:
         with self._mutex:
@@ -185,6 +187,12 @@ def test_an_upstream_that_minds_no_range_sends_everything_once(trouble: Trouble)
     assert pull(split(registry)) == DATA
     assert len(registry.asked) == 1
     assert registry.given == len(DATA)
+
+
+def test_a_part_of_a_whole_that_upstream_does_not_measure_is_not_taken_for_the_whole() -> None:
+    registry = Registry({0: Trouble(unsized=True)})
+    assert pull(split(registry)) == DATA
+    assert registry.asked == [(0, PART), (0, None)]
 
 
 def test_a_manifest_that_lies_about_the_size_costs_nothing() -> None:
