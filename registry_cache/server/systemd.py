@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -23,7 +24,9 @@ def end_master_before() -> None:
     # Once the old one has ended, somebody else may have its number, but not be our master's parent.
     if _NOTIFY_SOCKET in os.environ and before is not None and _parent(master) == int(before):
         _notify(f"MAINPID={master}\nREADY=1")
-        os.kill(int(before), signal.SIGTERM)
+        # It may have ended since the look. By an error this worker could not start, and our master would end.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(before), signal.SIGTERM)
 
 
 def address_warning(config: Config, addresses: list[object]) -> str | None:
