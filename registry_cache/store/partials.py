@@ -77,6 +77,15 @@ class Partials:
             data = disk.read_whole(self._layout.status(digest))
         return _parse_status(data) if data else None
 
+    def forget_failure(self, digest: Digest) -> None:
+        """Remove the status of a download that failed and left no byte, unless somebody is at it. Raises StoreError."""
+        claim = self.claim(digest)
+        if claim:
+            with claim, disk.store_errors(f"forget the failure of {digest}"):
+                status = self.status(digest)
+                if status and status.error and not disk.stat(self._layout.partial(digest)):
+                    disk.remove(self._layout.status(digest))
+
 
 class Claim:
     """The right to write one digest's partial, by its lock. Use ``with``; leaving it frees the lock."""

@@ -10,6 +10,7 @@ from registry_cache.errors import TooManyRequests
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.source import BlobSource
 from registry_cache.pull.transfer.abandoned import MAX_ENDING_PER_CLIENT, Abandoned, choose_to_end
+from registry_cache.pull.transfer.failures import RecentFailures
 from registry_cache.pull.transfer.parallel_ranges import PartBudget
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.transfer import RoomKeeper, Transfer
@@ -29,6 +30,7 @@ class Transfers:
         self._partials = partials
         self._room = room
         self._budget = PartBudget()
+        self._failures = RecentFailures(partials)
         self._mutex = threading.Lock()
         self._running: dict[Digest, TransferProgress] = {}
         # Those that nobody reads, and those that were told to end and have not yet.
@@ -97,7 +99,10 @@ class Transfers:
         with self._mutex:
             self._remove(progress)
             self._ending.pop(progress, None)
+            has_failed = progress.led_here and progress.error is not None
             _close_if_over(progress)
+        if has_failed:
+            self._failures.note(progress.digest)
 
     def _is_wanted(self, progress: TransferProgress) -> bool:
         """Return whether somebody reads; what nobody does is taken out, so that the next reader starts another."""
