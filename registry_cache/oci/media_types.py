@@ -27,7 +27,9 @@ KINDS = (*_KINDS.values(), OTHER_KIND)
 _NAME = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
 _MEDIA_TYPE = re.compile(rf"{_NAME}/{_NAME}", re.ASCII)
 # What manifests have, with a suffix that no browser shows as a page: +xml may hold scripts, whatever stands before it.
-_MANIFEST_TYPE = re.compile(r"application/vnd\.[a-z0-9][a-z0-9._-]{0,100}(?:\+(?:json|prettyjws))?", re.ASCII)
+_MANIFEST_TYPE = re.compile(
+    r"application/vnd\.[a-z0-9][a-z0-9._-]{0,100}(?:\+(?!(?:ht|x)ml$)[a-z0-9]{1,20})?", re.ASCII
+)
 # A manifest that neither upstream nor its own words say anything of.
 UNKNOWN = "application/json"
 
