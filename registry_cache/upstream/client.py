@@ -72,7 +72,7 @@ class Upstream:
         self.transport = transport
         self.blob_requests = blob_requests
         self.layers_ahead = layers_ahead
-        self.heads = HeadMemory()
+        self.heads = HeadMemory(transport.name)
         self._tag_lists = TagLists(transport)
 
     def head_manifest(
@@ -101,7 +101,7 @@ class Upstream:
                 media_type = media_types.of_manifest(response.headers.get("Content-Type"))
                 size = content_length(response) or None
         except HeadRefused as refused:
-            self.heads.record_refusal("manifests", question.path)
+            self.heads.record_refusal("manifests", question.path, is_trouble=_is_trouble(refused))
             digest = self._remembered(repository, reference, "", has_copy=has_copy)
             return ManifestHead(digest, refusal=refused.error)
         return ManifestHead(
@@ -139,8 +139,8 @@ class Upstream:
                 with self.transport.ask(questions.head_blob(repository, digest)) as response:
                     # A length of nothing is what a HEAD has that was not thought of.
                     return content_length(response) or (0 if digest == EMPTY else None)
-            except HeadRefused:
-                self.heads.record_refusal("blobs", digest)
+            except HeadRefused as refused:
+                self.heads.record_refusal("blobs", digest, is_trouble=_is_trouble(refused))
         size = self.blob_size(repository, digest)
         self.heads.record_get("blobs", digest)
         return size
@@ -225,6 +225,11 @@ class Upstream:
             # Some registries answer requests that they do not know with a web page.
             return None, None, 0
         return [each for each in manifests if isinstance(each, dict)], following, len(data)
+
+
+def _is_trouble(refused: HeadRefused) -> bool:
+    """Whether it was a 5xx, and no deliberate answer."""
+    return isinstance(refused.error, UpstreamError)
 
 
 def _claimed_digest(response: requests.Response) -> Digest | None:

@@ -16,11 +16,16 @@ from cachetools import LRUCache
 
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Reference, Repository
+from registry_cache.runtime.log import Log
+
+_log = Log(__name__)
 
 Kind = Literal["manifests", "blobs"]
 
 # How long an upstream is not asked by HEADs that it has refused and would answer as GETs.
 USELESS_SECONDS = 3600.0
+# The same where it answered by a 5xx: that may have been a moment's trouble, and each GET may be a counted pull.
+TROUBLED_SECONDS = 60.0
 # How long a tag is believed to mean what a GET has said, where no HEAD tells: a counted pull a minute at most.
 TAG_SECONDS = 60.0
 
@@ -39,10 +44,12 @@ class SeenTag:
 class HeadMemory:
     """Bounded, and safe to share between threads."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, upstream: str = "", clock: Callable[[], float] = time.monotonic) -> None:
+        """``upstream`` is the name for the log."""
+        self._upstream = upstream
         self._clock = clock
         self._mutex = threading.Lock()
-        self._refused: LRUCache[Hashable, None] = LRUCache(_MAX_REMEMBERED)
+        self._refused: LRUCache[Hashable, float] = LRUCache(_MAX_REMEMBERED)
         self._tags: LRUCache[tuple[Repository, Reference], SeenTag] = LRUCache(_MAX_REMEMBERED)
         self._useless_until: dict[Kind, float] = {}
 
@@ -50,10 +57,10 @@ class HeadMemory:
         """Whether to ask by GET at once."""
         return self._clock() < self._useless_until.get(kind, 0.0)
 
-    def record_refusal(self, kind: Kind, what: Hashable) -> None:
-        """A HEAD for ``what`` was refused; whether that says anything, a GET tells."""
+    def record_refusal(self, kind: Kind, what: Hashable, *, is_trouble: bool = False) -> None:
+        """A HEAD for ``what`` was refused, by a 5xx if ``is_trouble``; whether that says anything, a GET tells."""
         with self._mutex:
-            self._refused[kind, what] = None
+            self._refused[kind, what] = TROUBLED_SECONDS if is_trouble else USELESS_SECONDS
 
     def was_refused(self, kind: Kind, what: Hashable) -> bool:
         """Whether a HEAD for ``what`` was refused, and no GET has been answered since."""
@@ -62,8 +69,11 @@ class HeadMemory:
     def record_get(self, kind: Kind, what: Hashable) -> None:
         """A GET for ``what`` was answered: if its HEAD was refused, HEADs are useless."""
         with self._mutex:
-            if self._refused.pop((kind, what), self) is None:
-                self._useless_until[kind] = self._clock() + USELESS_SECONDS
+            seconds = self._refused.pop((kind, what), None)
+            if seconds is None:
+                return
+            self._useless_until[kind] = self._clock() + seconds
+        _log.info("asking by GET: HEADs are refused", upstream=self._upstream, kind=kind, seconds=seconds)
 
     def record_tag(self, repository: Repository, reference: Reference, digest: Digest, etag: str) -> None:
         """A GET has told what ``reference`` means."""

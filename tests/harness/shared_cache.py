@@ -21,7 +21,7 @@ from tests.harness.waiting import eventually
 from tests.harness.workers import Workers
 
 # Log lines of failures that a circuit breaker may have counted.
-FAILURES = re.compile(r"status=(429|5\d\d)|a stale tag|resuming a download|upstream is down|uncached")
+FAILURES = re.compile(r"status=(429|5\d\d)|a stale tag|resuming a download|upstream is down|uncached|asking by GET")
 
 
 @pytest.fixture(scope="package")

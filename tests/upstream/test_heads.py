@@ -7,7 +7,7 @@ import pytest
 from registry_cache.errors import BlobUnknown, Denied, UpstreamError, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.upstream.client import Upstream
-from registry_cache.upstream.heads import TAG_SECONDS, USELESS_SECONDS, HeadMemory
+from registry_cache.upstream.heads import TAG_SECONDS, TROUBLED_SECONDS, USELESS_SECONDS, HeadMemory
 from tests.harness.pull_rig import Clock
 from tests.harness.store_rig import APP, LATEST, OTHER
 from tests.harness.upstream import FakeUpstream
@@ -91,7 +91,7 @@ def test_an_etag_that_is_the_same_is_the_same_manifest(upstream: FakeUpstream) -
 
 def test_how_long_it_is_remembered() -> None:
     clock = Clock()
-    memory = HeadMemory(clock)
+    memory = HeadMemory(clock=clock)
     memory.record_get("blobs", "one")
     assert not memory.are_useless("blobs")
     memory.record_refusal("blobs", "one")
@@ -107,4 +107,10 @@ def test_how_long_it_is_remembered() -> None:
     clock.now += 1
     assert memory.digest_of(APP, LATEST, "") is None
     clock.now += USELESS_SECONDS
+    assert not memory.are_useless("blobs")
+    memory.record_refusal("blobs", "one", is_trouble=True)
+    memory.record_get("blobs", "one")
+    clock.now += TROUBLED_SECONDS - 1
+    assert memory.are_useless("blobs")
+    clock.now += 1
     assert not memory.are_useless("blobs")
