@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 
+from registry_cache.runtime.interrupt import end_on_interrupt
+
 _MODULE = "registry_cache.server.launcher"
 # -P: Python, too, would look there first.
 COMMAND = [sys.executable, "-P", "-m", _MODULE]
@@ -25,6 +27,8 @@ def command_of_this_process() -> list[str]:
 
 def main() -> None:
     """Be gunicorn, until the server ends."""
+    # gunicorn replaces this as soon as it handles signals.
+    end_on_interrupt()
     from gunicorn.app.wsgiapp import WSGIApplication
 
     class Server(WSGIApplication):
