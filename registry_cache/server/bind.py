@@ -5,13 +5,18 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from pathlib import Path
 
 from registry_cache.config import Config
 from registry_cache.server import active_config
 from registry_cache.server.gunicorn_internals import Master
 
 # In an operator's words, where the kernel's are short.
-_REASONS = {errno.EADDRINUSE: "something listens there already, perhaps the registry that this one takes the place of"}
+_REASONS = {
+    errno.EADDRINUSE: "something listens there already, perhaps the registry that this one takes the place of",
+    errno.EADDRNOTAVAIL: "this machine does not have that address",
+    errno.EACCES: "Permission denied: ports below 1024 are for root, and for programs with CAP_NET_BIND_SERVICE",
+}
 
 
 class CannotListen(Exception):
@@ -35,7 +40,7 @@ def check_at_start(master: Master) -> None:
     # Handed over, by systemd or by the master before us (USR2).
     is_handed_over = bool(os.environ.keys() & {"LISTEN_FDS", "GUNICORN_FD"})
     if master.binds_to(address(config)) and not is_handed_over:
-        _check(config, "stop what is in the way, or name another")
+        _check(config, "name another", "stop what is in the way, or name another")
 
 
 def check_at_reload(master: Master, old: Config, new: Config) -> None:
@@ -46,13 +51,15 @@ def check_at_reload(master: Master, old: Config, new: Config) -> None:
         raise CannotListen(
             "http.addr has changed, and the sockets are systemd's; change the socket unit, and restart both"
         )
-    _check(new, "name a free one, or restart")
+    _check(new, "name another", "name a free one, or restart")
 
 
-def _check(config: Config, remedy: str) -> None:
+def _check(config: Config, remedy: str, remedy_if_taken: str) -> None:
     try:
         _listen_once(config)
     except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            remedy = remedy_if_taken
         reason = _REASONS.get(error.errno or 0) or error.strerror or "not an address of this machine"
         raise CannotListen(f"http.addr: cannot listen on {address(config)}: {reason}; {remedy}") from error
 
@@ -61,10 +68,18 @@ def _listen_once(config: Config) -> None:
     """Raise OSError if nobody can listen there, while the workers of before listen where they do."""
     path, host = config.http.socket, config.http.host
     if path is not None:
-        if not os.access(path.parent, os.W_OK | os.X_OK) or (path.exists() and not path.is_socket()):
-            raise PermissionError(0, "no socket can be made there")
+        _check_socket_path(path)
         return
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         trial.bind((host, config.http.port))
         trial.listen(1)
+
+
+def _check_socket_path(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise FileNotFoundError(0, f"there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermissionError(0, f"user {os.geteuid()} may not write in {path.parent}")
+    if path.exists() and not path.is_socket():
+        raise FileExistsError(0, "a file is there that is not a socket")

@@ -61,14 +61,20 @@ def test_an_address_that_is_taken_is_told_at_once(start: Start, tmp_path: Path, 
     assert line.endswith("stop what is in the way, or name another")
 
 
-@pytest.mark.parametrize("addr", ["192.0.2.1:5000", "/nowhere/at/all/http.sock"])
-def test_an_address_that_cannot_be_is_told_at_once(start: Start, tmp_path: Path, addr: str) -> None:
+@pytest.mark.parametrize(
+    ("addr", "reason"),
+    [
+        ("192.0.2.1:5000", "this machine does not have that address"),
+        ("/nowhere/at/all/http.sock", "there is no folder /nowhere/at/all"),
+        ("/dev/null", "a file is there that is not a socket"),
+    ],
+)
+def test_an_address_that_cannot_be_is_told_at_once(start: Start, tmp_path: Path, addr: str, reason: str) -> None:
     net = "unix" if addr.startswith("/") else "tcp"
     settings = {"http": {"addr": addr, "net": net}, "storage": {"filesystem": {"rootdirectory": str(tmp_path / "s")}}}
     server = start(SERVE, settings)
     assert server.process.wait(STOP_SECONDS) == 1
-    assert f"{addr}: " in server.printed()
-    assert "name another" in server.printed()
+    assert f"{addr}: {reason}; name another" in server.printed()
     assert "Traceback" not in server.printed()
 
 
