@@ -74,6 +74,8 @@ def _users(given: Given) -> Mapping[bytes, bytes]:
         reason = f"{path} has no user: nobody could pull"
     except htpasswd.MalformedFile as error:
         reason, remedy = f"{path}: {error}", "mend these lines; htpasswd -B makes right ones"
+    except FileNotFoundError as error:
+        reason, remedy = f"cannot read {path}: {error.strerror}", "make it by: htpasswd -B -c FILE USER"
     except (OSError, ValueError) as error:
         reason = f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
     given.refuse("auth.htpasswd.path", reason, remedy)

@@ -47,7 +47,7 @@ def parse_yaml(text: str, name: str, problems: list[Problem]) -> Document | None
         if _has_tab(text, error):
             problems.append(Problem(name, "indented by a tab", "indent by spaces: YAML takes no tabs", _line(error)))
             return None
-        remedy = "quote values that hold : # or begin with a special sign"
+        remedy = "indent the keys of a section alike, and quote values that hold : # or begin with a special sign"
         problems.append(Problem(name, f"not valid YAML: {_what(error)}", remedy, _line(error)))
         return None
     except RecursionError:
