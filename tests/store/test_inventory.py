@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from datetime import UTC, datetime
@@ -150,8 +151,19 @@ def test_a_disk_that_cannot(call: str, name: str, tmp_path: Path, monkeypatch: p
     assert found[name].remedy
 
 
-def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fail_at(monkeypatch, "mkdir", 1, 30, tmp_path)
+@pytest.mark.parametrize(
+    ("call", "code", "words", "remedy"),
+    [
+        ("mkdir", errno.EROFS, "Read-only file system", "give it to user "),
+        ("mkdir", errno.ENOSPC, "No space left on device", "free some room"),
+        ("write", errno.EDQUOT, "Disk quota exceeded", "free some room"),
+    ],
+)
+def test_a_folder_that_cannot_be_written(
+    call: str, code: int, words: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_at(monkeypatch, call, 1, code, tmp_path)
     [found] = selftest.examine(tmp_path)
     assert (found.name, found.state) == ("folder", "failed")
-    assert "Read-only file system" in found.words
+    assert words in found.words
+    assert remedy in found.remedy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from registry_cache.store.inventory import disk_space, existing
 # Less than this is a few layers of today's images.
 LITTLE_ROOM = 2 * 1024**3
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _ATTRIBUTE = "user.registry_cache.selftest"
 
 
@@ -43,9 +45,16 @@ def examine(root: Path) -> Iterator[SelfTestStep]:
             yield _attributes(sample)
             yield _locks(os.path.join(folder, "lock"))
     except (OSError, StoreError) as error:
-        remedy = f"give it to user {os.geteuid()}, or name another in storage.filesystem.rootdirectory"
-        cause = getattr(error, "strerror", None) or error
-        yield SelfTestStep("folder", "failed", f"cannot write in {there}: {cause}", remedy)
+        yield _unwritable(there, error)
+
+
+def _unwritable(folder: str, error: OSError | StoreError) -> SelfTestStep:
+    cause = error if isinstance(error, OSError) else error.__cause__
+    reason = getattr(cause, "strerror", None) or error
+    remedy = f"give it to user {os.geteuid()}, or name another in storage.filesystem.rootdirectory"
+    if getattr(cause, "errno", None) in _NO_ROOM:
+        remedy = "free some room: pulls are passed through meanwhile, and not kept"
+    return SelfTestStep("folder", "failed", f"cannot write in {folder}: {reason}", remedy)
 
 
 def _free(folder: str) -> SelfTestStep:
