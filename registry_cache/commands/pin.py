@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from registry_cache.commands.command import Command, CommandError, add_json_argument, print_report
+from registry_cache.commands.command import Command, CommandError, add_json_argument, print_report, silence_log
 from registry_cache.commands.start import become_owner, become_owner_if_allowed, start
 from registry_cache.errors import RegistryError
 
@@ -46,6 +46,7 @@ def _change(
     from registry_cache.store.pins import Pins
     from registry_cache.wiring import upstreams
 
+    silence_log()
     config = start(arguments, environ, create=True)
     known, now = upstreams(config), time.time()
     try:

@@ -149,3 +149,11 @@ def test_a_full_standard_output_is_one_line(tmp_path: Path) -> None:
             done = run([PROGRAM, command], environment, stdout=full)
         told = "registry-cache: could not write to standard output: No space left on device\n"
         assert (done.returncode, done.stderr) == (1, told)
+
+
+def test_pins_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
+    environment = {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(tmp_path / "store"), "PATH": os.defpath}
+    assert run([PROGRAM, "pin", "library/other:1"], environment).returncode == 0
+    limited = ["/bin/sh", "-c", 'ulimit -f 0; exec "$@"', "sh", PROGRAM, "pin", "library/app:1"]
+    done = run(limited, environment)
+    assert (done.returncode, done.stderr) == (1, "registry-cache: could not write the pins: File too large\n")
