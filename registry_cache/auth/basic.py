@@ -38,9 +38,10 @@ class MalformedHeader(Exception):
 
 
 def parse(header: str | None) -> Login | None:
-    """Return what an ``Authorization`` header says; None where it is missing or of another scheme.
+    """Return what an ``Authorization`` header says; None where it is missing, of another scheme, or names nobody.
 
-    ``header`` is Latin-1, as in WSGI. Raises MalformedHeader.
+    skopeo and podman without a login answer a challenge with an empty name and an empty password. ``header`` is
+    Latin-1, as in WSGI. Raises MalformedHeader.
     """
     scheme, _, value = (header or "").strip().partition(" ")
     if scheme.lower() != "basic":
@@ -52,7 +53,7 @@ def parse(header: str | None) -> Login | None:
     user, colon, password = decoded.partition(b":")
     if not colon:
         raise MalformedHeader("holds no colon")
-    return Login(user, password)
+    return Login(user, password) if user or password else None
 
 
 def challenge(realm: str) -> str:

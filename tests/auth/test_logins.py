@@ -49,7 +49,9 @@ def header(text: bytes, scheme: str = "Basic") -> str:
         (header(b"alice:secret", "bASIC"), Login(b"alice", b"secret")),
         (header(b"alice:secret", "Basic  "), Login(b"alice", b"secret")),
         (header(b"alice:a:b"), Login(b"alice", b"a:b")),
-        (header(b":"), Login(b"", b"")),
+        (header(b":"), None),  # skopeo and podman without a login
+        (header(b":secret"), Login(b"", b"secret")),
+        (header(b"alice:"), Login(b"alice", b"")),
         (header(b"\xe9\xff:\xfe\x00"), Login(b"\xe9\xff", b"\xfe\x00")),
     ],
 )
