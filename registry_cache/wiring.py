@@ -198,7 +198,8 @@ def session(config: UpstreamConfig) -> Session:
     pair = (config.client_certificate, config.client_key)
     certificate = (str(pair[0]), str(pair[1])) if all(pair) else None
     proxy = config.http_proxy.reveal() if config.http_proxy else None
-    return Session(config.name, timeouts, TLS(verify, certificate, config.strict_tls), proxy)
+    tls = TLS(verify, certificate, config.strict_tls)
+    return Session(config.name, timeouts, tls, proxy, private_redirects=config.private_redirects)
 
 
 def account(config: UpstreamConfig) -> Account:

@@ -128,6 +128,8 @@ class UpstreamConfig:
     """Also check certificates against rules of X.509 that many private authorities break."""
     http_redirects: bool = setting("http_redirects", values.boolean, "false")
     """Follow redirects of blobs from https to plain http."""
+    private_redirects: bool = setting("private_redirects", values.boolean, "false")
+    """Follow redirects, and ask token servers, on any network, and not only where this upstream stands itself."""
     http_proxy: Secret | None = setting("httpproxy", values.proxy_url)
     """A URL that may hold the proxy's credentials."""
     connect_timeout: timedelta = setting("connect_timeout", values.wait, "5s")

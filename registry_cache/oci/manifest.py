@@ -56,6 +56,18 @@ def is_object(data: bytes) -> bool:
     return _object(data) is not None
 
 
+def is_manifest(data: bytes) -> bool:
+    """Tell whether ``data`` is a document of one of the forms that the specs know, and nothing that is merely JSON."""
+    document = _object(data) or {}
+    lists = {key for key in ("manifests", "layers", "fsLayers", "blobs") if isinstance(document.get(key), list)}
+    match document.get("schemaVersion"):
+        case 1:
+            return "fsLayers" in lists
+        case 2:
+            return bool(lists & {"manifests", "layers"})
+    return "blobs" in lists and document.get("mediaType") == "application/vnd.oci.artifact.manifest.v1+json"
+
+
 def _object(data: bytes) -> dict[str, object] | None:
     try:
         document = json.loads(data)

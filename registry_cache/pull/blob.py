@@ -142,7 +142,8 @@ class BlobPull:
 
         None where the transfer's end says nothing about this repository.
         """
-        progress, started = self._transfers.join(digest, source_of(target, digest, self._layers), client)
+        source = source_of(target, digest, self._layers, is_stored=True)
+        progress, started = self._transfers.join(digest, source, client)
         growing = None
         try:
             with upstream_wait.waiting():

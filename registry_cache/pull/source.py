@@ -59,7 +59,8 @@ class BlobSource:
     """Where a blob comes from: ``open`` asks upstream.
 
     ``requests``: so many at once at most. ``expected``: what a manifest of the repository says of the size in bytes,
-    None where none does; a hint and no more.
+    None where none does; a hint and no more. ``inside_error``: once bytes came from a network that clients may not see,
+    the error that hides which; nothing of them is for clients then before it is proven.
     """
 
     upstream: str
@@ -67,22 +68,42 @@ class BlobSource:
     open: AskForRange
     requests: int = 1
     expected: Callable[[], int | None] = lambda: None
+    inside_error: Callable[[], UpstreamError | None] = lambda: None
 
     @property
     def owner(self) -> Owner:
         return self.upstream, str(self.repository)
 
 
-def source_of(target: PullTarget, digest: Digest, layers: Layers | None = None) -> BlobSource:
-    """Return the target's upstream as the source of a blob; ``layers`` know what size to expect."""
+def source_of(
+    target: PullTarget, digest: Digest, layers: Layers | None = None, *, is_stored: bool = False
+) -> BlobSource:
+    """Return the target's upstream as the source of a blob; ``layers`` know what size to expect.
+
+    ``is_stored``: the bytes are for the disk, which keeps them from clients until they are proven.
+    """
+    inside: list[UpstreamError] = []
 
     def ask(start: int, again: bool, stop: int | None = None) -> RangeResponse:
-        return target.upstream.open_blob(target.repository, digest, start, stop, is_retry=again)
+        body = target.upstream.open_blob(target.repository, digest, start, stop, is_retry=again)
+        if body.is_inside:
+            inside[:] = [target.upstream.transport.inside_error(f"the blob {digest} of {target.repository}")]
+            if not is_stored:
+                body.close()
+                raise inside[0]
+        return body
 
     def expected() -> int | None:
         return layers.size(target, digest) if layers else None
 
-    return BlobSource(target.upstream.name, target.repository, ask, target.upstream.blob_requests, expected)
+    return BlobSource(
+        target.upstream.name,
+        target.repository,
+        ask,
+        target.upstream.blob_requests,
+        expected,
+        lambda: next(iter(inside), None),
+    )
 
 
 @dataclass(slots=True)

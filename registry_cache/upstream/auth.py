@@ -6,7 +6,6 @@ What is sent here goes to the registry's own origin alone, and the account to a 
 
 from __future__ import annotations
 
-import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,12 +18,12 @@ from registry_cache.oci.challenge import Challenge, parse_challenges
 from registry_cache.oci.names import Repository
 from registry_cache.runtime.log import Log
 from registry_cache.upstream.account import Account, AccountUse
-from registry_cache.upstream.connect import is_public_host
 from registry_cache.upstream.questions import api_repository
 from registry_cache.upstream.realm import RealmRules
 from registry_cache.upstream.session import Session
 from registry_cache.upstream.tokens import MAX_TOKENS, Scope, Tokens
 from registry_cache.upstream.url import Origin, origin
+from registry_cache.upstream.zones import EVERYWHERE
 
 _log = Log(__name__)
 
@@ -46,8 +45,8 @@ class Authenticator:
     ) -> None:
         self.name = name
         self.home = origin(remote_url)
-        allowed = frozenset(realm.lower() for realm in realms)
-        self._realms = RealmRules(name, allowed, functools.lru_cache(256)(is_public_host))
+        self._session = session
+        self._realms = RealmRules(name, frozenset(realm.lower() for realm in realms))
         self.account = AccountUse(account, clock)
         self._tokens = Tokens(name, session, self.account, clock)
         self._mutex = threading.Lock()
@@ -88,7 +87,7 @@ class Authenticator:
         challenges = challenges_of(response)
         bearer = next((each for each in challenges if each.scheme == "bearer" and "realm" in each.parameters), None)
         if bearer:
-            return self._meet_bearer(repository, bearer, response.url, sent)
+            return self._meet_bearer(repository, bearer, response, sent)
         if any(each.scheme == "basic" for each in challenges) and origin(response.url) == self.home:
             return self._meet_basic(sent)
         return None
@@ -128,17 +127,18 @@ class Authenticator:
         return answer if answer != sent else self.replace_account(answer)
 
     def _meet_bearer(
-        self, repository: Repository | None, challenge: Challenge, url: str, sent: str | None
+        self, repository: Repository | None, challenge: Challenge, response: requests.Response, sent: str | None
     ) -> str | None:
-        place, realm = origin(url), challenge.parameters["realm"]
+        place, realm = origin(response.url), challenge.parameters["realm"]
         is_home = place == self.home
-        trust = self._realms.trust(place, realm, has_account=lambda: is_home and self.account.is_configured)
+        reach = EVERYWHERE if self._realms.is_listed(realm) else self._session.reach_from(response)
+        trust = self._realms.trust(place, realm, reach, has_account=lambda: is_home and self.account.is_configured)
         # Another registry than ours, and whoever it names, never see our account.
         trust = "anonymous" if trust == "account" and not is_home else trust
-        name = repository if is_home else api_repository(url)
+        name = repository if is_home else api_repository(response.url)
         default = f"repository:{name}:pull" if name else ""
         service, asked = challenge.parameters.get("service", ""), challenge.parameters.get("scope") or default
-        scope = Scope(realm, service, asked, trust)
+        scope = Scope(realm, service, asked, trust, reach)
         with self._mutex:
             self._uses_basic = self._uses_basic and not is_home
             if repository:

@@ -22,7 +22,8 @@ class BlobBody:
     """A blob on its way, from byte ``start`` on; ``size`` of the whole in bytes, None where upstream does not say.
 
     Close it; iterate it once. The bytes may end early, and may be wrong. ``skip`` bytes of the response come before
-    ``start``; without a response there are no bytes. ``stop``: where the response says that it ends.
+    ``start``; without a response there are no bytes. ``stop``: where the response says that it ends. ``is_inside``: it
+    is from a network that clients may not see, so no byte of it is for them before all are proven.
     """
 
     upstream: str
@@ -31,6 +32,7 @@ class BlobBody:
     size: int | None
     skip: int = 0
     stop: int | None = None
+    is_inside: bool = False
     _read_size: ReadSize = field(default_factory=ReadSize)
     _reads_ahead: bool = False
 

@@ -16,7 +16,7 @@ from registry_cache.errors import DigestInvalid, RegistryError, UpstreamError
 from registry_cache.oci import media_types
 from registry_cache.oci.byte_range import parse_content_range
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.manifest import MAX_MANIFEST_SIZE
+from registry_cache.oci.manifest import MAX_MANIFEST_SIZE, is_manifest
 from registry_cache.oci.names import Reference, Repository, Tag
 from registry_cache.upstream import questions, transport
 from registry_cache.upstream.blob_body import BlobBody, blob_body, serves_range
@@ -127,6 +127,8 @@ class Upstream:
             data = read_document(self.name, what, response, MAX_MANIFEST_SIZE, DOCUMENT_TIMEOUT_SECONDS)
             body = ManifestBody(data, response.headers.get("Content-Type", ""), _claimed_digest(response))
             self.heads.record_get("manifests", question.path)
+            if not _is_proven(reference, data):
+                self.transport.refuse_inside(question, response)
             if isinstance(reference, Tag) and not is_page(response, data):
                 etag = response.headers.get("ETag", "")
                 self.heads.record_tag(repository, reference, body.claimed or Digest.of(data), etag)
@@ -138,7 +140,8 @@ class Upstream:
             try:
                 with self.transport.ask(questions.head_blob(repository, digest)) as response:
                     # A length of nothing is what a HEAD has that was not thought of.
-                    return content_length(response) or (0 if digest == EMPTY else None)
+                    size = content_length(response) or (0 if digest == EMPTY else None)
+                    return None if self.transport.session.is_inside(response) else size
             except HeadRefused as refused:
                 self.heads.record_refusal("blobs", digest, is_trouble=_is_trouble(refused))
         size = self.blob_size(repository, digest)
@@ -148,6 +151,8 @@ class Upstream:
     def blob_size(self, repository: Repository, digest: Digest) -> int | None:
         """Return what ``head_blob`` returns, by a GET of one byte."""
         with self.transport.ask(questions.get_blob(repository, digest, 0, 1)) as response:
+            if self.transport.session.is_inside(response):
+                return None
             if is_page(response):
                 raise UpstreamError(f"{self.name} sent a web page for the blob {digest}")
             if response.status_code != 206:
@@ -170,7 +175,9 @@ class Upstream:
             response.close()
             asked = 0
             response = self.transport.ask(questions.get_blob(repository, digest, is_retry=is_retry))
-        return blob_body(self.name, digest, response, start, asked, stop)
+        body = blob_body(self.name, digest, response, start, asked, stop)
+        body.is_inside = self.transport.session.is_inside(response)
+        return body
 
     def list_tags(
         self, repository: Repository, count: int | None, last: str | None, *, has_copy: bool = False
@@ -215,6 +222,7 @@ class Upstream:
         if left <= 0:
             raise timed_out(self.name, f"asked for {question.what}", DOCUMENT_TIMEOUT_SECONDS)
         with self.transport.ask(question) as response:
+            self.transport.refuse_inside(question, response, is_list=True)
             if response.status_code in questions.NO_REFERRERS_API:
                 return None, None, 0
             data = read_document(self.name, question.what, response, MAX_LIST_SIZE, left)
@@ -230,6 +238,11 @@ class Upstream:
 def _is_trouble(refused: HeadRefused) -> bool:
     """Whether it was a 5xx, and no deliberate answer."""
     return isinstance(refused.error, UpstreamError)
+
+
+def _is_proven(reference: Reference, data: bytes) -> bool:
+    """Whether ``data`` is what was asked for by itself, whoever sent it."""
+    return is_manifest(data) if isinstance(reference, Tag) else Digest.of(data, reference.algorithm) == reference
 
 
 def _claimed_digest(response: requests.Response) -> Digest | None:

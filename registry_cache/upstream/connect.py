@@ -6,7 +6,6 @@ One dead address, such as broken IPv6, then costs a quarter of a second and not 
 from __future__ import annotations
 
 import errno
-import ipaddress
 import itertools
 import os
 import selectors
@@ -18,6 +17,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from cachetools import LRUCache
+
+from registry_cache.upstream.zones import EVERYWHERE, Reach, zone_of
 
 # After so long without an answer the next address is tried as well (RFC 8305 §5).
 ATTEMPT_DELAY_SECONDS = 0.25
@@ -31,45 +32,28 @@ _last_good: LRUCache[tuple[str, int], Any] = LRUCache(256)
 _mutex = threading.Lock()
 
 
-class NotPublic(OSError):
-    """A host is on this machine or a private network, where we must not be sent."""
+class OutOfReach(OSError):
+    """A host is on this machine or a private network, where whoever named it may not send us."""
 
 
 def connect(
-    host: str, port: int, timeout: float | None, options: Sequence[SocketOption] = (), *, public_only: bool = False
+    host: str, port: int, timeout: float | None, options: Sequence[SocketOption] = (), *, reach: Reach = EVERYWHERE
 ) -> socket.socket:
     """Return a connection to ``host``, each of whose addresses has ``timeout`` seconds. Close it.
 
-    ``public_only``: only to an address that is globally routed. Raises OSError and its kinds: socket.gaierror without
-    an address, TimeoutError where none answers, the last refusal, NotPublic.
+    Only addresses within ``reach`` are connected to, whatever name servers said a moment ago. Raises OSError and its
+    kinds: socket.gaierror without an address, TimeoutError where none answers, the last refusal, OutOfReach.
     """
-    addresses = list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-    if public_only:
-        addresses = [each for each in addresses if is_public(str(each[4][0]))]
-        if not addresses:
-            raise NotPublic(errno.EACCES, f"{host} is a private address")
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = [each for each in found if zone_of(str(each[4][0])) in reach]
+    if found and not addresses:
+        raise OutOfReach(errno.EACCES, f"{host} has a private address (see private_redirects)")
     with _mutex:
         last_good = _last_good.get((host, port))
-    found = connect_first(in_order(addresses, last_good), timeout, options)
+    connected = connect_first(in_order(addresses, last_good), timeout, options)
     with _mutex:
-        _last_good[host, port] = found.getpeername()
-    return found
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address is globally routed: not private, loopback, link-local or reserved."""
-    parsed = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return (mapped or parsed).is_global
-
-
-def is_public_host(host: str) -> bool:
-    """Whether any address of ``host`` is public; True where it has none, as behind a proxy that resolves names."""
-    try:
-        addresses = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return True
-    return any(is_public(str(each[4][0])) for each in addresses)
+        _last_good[host, port] = connected.getpeername()
+    return connected
 
 
 def in_order(addresses: Sequence[Address], last_good: object) -> list[Address]:

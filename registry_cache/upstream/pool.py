@@ -27,6 +27,7 @@ from urllib3.util.wait import wait_for_read
 
 from registry_cache.upstream.connect import connect
 from registry_cache.upstream.url import Url
+from registry_cache.upstream.zones import EVERYWHERE, Reach, Zone, zone_of
 
 # A firewall or NAT may have forgotten an idle connection, and then drops what is sent on it.
 IDLE_SECONDS = 60.0
@@ -56,17 +57,18 @@ class Attempt:
     """One sending of a request, for the connection that it goes over.
 
     ``url``: where it goes, whatever requests and urllib3 would make of it: they write paths anew, which breaks
-    signatures. ``is_fresh``: no connection is reused. ``public_only``: only a globally routed address is connected to.
-    ``send_again``: sends the same request on a new connection. Filled in on the way: ``was_reused``, ``other``, the
-    answer on the new connection.
+    signatures. ``is_fresh``: no connection is reused. ``reach``: where an address must be to be connected to.
+    ``send_again``: sends the same request on a new connection. Filled in on the way: ``was_reused``; ``other``, the
+    answer on the new connection; ``zone``, where the other end is, None until there is one.
     """
 
     url: Url
     is_fresh: bool = False
-    public_only: bool = False
+    reach: Reach = EVERYWHERE
     send_again: Callable[[], Future[requests.Response]] | None = None
     was_reused: bool = field(default=False, init=False)
     other: Future[requests.Response] | None = field(default=None, init=False)
+    zone: Zone | None = field(default=None, init=False)
 
 
 _current: ContextVar[Attempt | None] = ContextVar("attempt", default=None)
@@ -94,12 +96,16 @@ class _Connection(HTTPConnection):
     is_strict = False
     _is_new = True
     _used_at = 0.0
+    _zone = Zone.RESERVED
 
     @property
     def is_connected(self) -> bool:
         """Whether the pool may use it again."""
         attempt = _current.get()
         if (attempt and attempt.is_fresh) or time.monotonic() - self._used_at > self.idle_seconds:
+            return False
+        # It may have been opened for somebody who may send us further in.
+        if attempt and not self.proxy and self._zone not in attempt.reach:
             return False
         return super().is_connected
 
@@ -111,6 +117,8 @@ class _Connection(HTTPConnection):
         attempt = _current.get()
         if attempt:
             attempt.was_reused = not self.is_closed and not self._is_new
+            # What is behind a proxy has been judged by its name.
+            attempt.zone = attempt.zone if self.proxy else self._zone
             # A proxy is sent the whole.
             url = attempt.url.target if url.startswith("/") else str(attempt.url)
         super().request(method, url, *arguments, **options)
@@ -138,11 +146,14 @@ class _Connection(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         attempt = _current.get()
         # A proxy that the operator has chosen may be anywhere.
-        public_only = attempt is not None and attempt.public_only and not self.proxy
+        reach = attempt.reach if attempt and not self.proxy else EVERYWHERE
         timeout = self.timeout if isinstance(self.timeout, int | float) else None
         try:
             options = [*(self.socket_options or ()), *_KEEPALIVE]
-            found = connect(self._dns_host, self.port, timeout, options, public_only=public_only)
+            found = connect(self._dns_host, self.port, timeout, options, reach=reach)
+            self._zone = zone_of(str(found.getpeername()[0]))
+            if attempt and not self.proxy:
+                attempt.zone = self._zone
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         except TimeoutError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import ipaddress
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
@@ -11,27 +10,28 @@ from typing import Literal
 from publicsuffixlist import PublicSuffixList
 
 from registry_cache.errors import UpstreamError
-from registry_cache.upstream.connect import is_public
 from registry_cache.upstream.url import Origin, origin
+from registry_cache.upstream.zones import PUBLIC_ONLY, Reach, Zone, zone_of_name
 
-# "account": it may see our account. "anonymous": it may be asked without. "public": so, but at a public address alone.
+# "account": it may see our account. "anonymous": it may be asked without. "public": so, and has to be a public host.
 Trust = Literal["account", "anonymous", "public"]
 
 
 @dataclass(frozen=True, slots=True)
 class RealmRules:
-    """Rules for one registry, ``name``. ``allowed``: hosts of token servers that its operator lists.
-
-    ``is_public_host`` tells whether a host has a public address.
-    """
+    """Rules for one registry, ``name``. ``allowed``: hosts of token servers that its operator lists."""
 
     name: str
     allowed: Collection[str]
-    is_public_host: Callable[[str], bool]
 
-    def trust(self, home: Origin, realm: str, *, has_account: Callable[[], bool]) -> Trust:
+    def is_listed(self, realm: str) -> bool:
+        """Whether the operator lists the token server ``realm``, which may then be anywhere. Raises UpstreamError."""
+        return origin(realm)[1] in self.allowed
+
+    def trust(self, home: Origin, realm: str, reach: Reach, *, has_account: Callable[[], bool]) -> Trust:
         """Return what a token server may be told that the registry at ``home`` names. Raises UpstreamError for nothing.
 
+        ``reach``: where that registry may send us; whether the token server is there is seen when connecting.
         Without an account there is no password to protect: a token server anywhere may be asked, if nobody can read or
         change its answer on the way, and if it is not on a private network that only we can reach.
         """
@@ -43,9 +43,10 @@ class RealmRules:
             return "account"
         if has_account():
             raise UpstreamError(f"{where}, which is not its own; if it is, list {host} under tokenrealms")
-        if not self.is_public_host(home[1]):
+        if reach != PUBLIC_ONLY:
             return "anonymous"
-        if _is_private_name(host):
+        # Its name alone is looked at here, and its address when connecting.
+        if zone_of_name(host) is not Zone.PUBLIC and zone_of_name(home[1]) is Zone.PUBLIC:
             raise UpstreamError(f"{where}, which is a private address; if it is its own, list {host} under tokenrealms")
         return "public"
 
@@ -68,12 +69,3 @@ def _registered_domain(host: str) -> str | None:
 def _suffixes() -> PublicSuffixList:
     # Read where it is needed: it takes a quarter of a second and some megabytes.
     return PublicSuffixList()
-
-
-def _is_private_name(host: str) -> bool:
-    """Whether a host can be told to be private by its name alone; its addresses are looked at when connecting."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-    return not is_public(host)

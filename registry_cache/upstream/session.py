@@ -7,17 +7,20 @@ import http.cookiejar
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from weakref import WeakKeyDictionary
 
 import requests
 import urllib3
 
 from registry_cache import __version__
 from registry_cache.errors import UpstreamElsewhere, UpstreamError, UpstreamTimeout, UpstreamUnavailable
+from registry_cache.runtime.log import Log
 from registry_cache.upstream.body import content_length
 from registry_cache.upstream.deadline import abandon, start
 from registry_cache.upstream.errors import translate_http_errors
 from registry_cache.upstream.pool import IDLE_SECONDS, Adapter, Attempt, OtherAnswered, using
 from registry_cache.upstream.url import Origin, origin, parse_url
+from registry_cache.upstream.zones import EVERYWHERE, Reach, Zone, reach_from, zone_of_name
 
 USER_AGENT = f"registry-cache/{__version__}"
 
@@ -29,6 +32,8 @@ _POOL_SIZE = 64
 
 # A redirect's body of up to so many bytes costs less to read than a new connection costs to make.
 _MAX_DRAINED = 4096
+
+_log = Log(__name__)
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -64,7 +69,7 @@ class HttpRequest:
     ``what`` completes "… while we" in messages. ``read_timeout_seconds``: of silence, where that is less than the
     session's. ``on_redirect`` is called before another origin is asked. ``authorizations``: by origin, the
     Authorization header that it may see. ``allow_http``: whether to follow a redirect from https to http.
-    ``public_only``: whether to ask only a host with a globally routed address.
+    ``reach``: on which networks the host may be.
     """
 
     method: str
@@ -75,7 +80,18 @@ class HttpRequest:
     on_redirect: Callable[[], None] = lambda: None
     authorizations: Mapping[Origin, str] = field(default_factory=dict)
     allow_http: bool = False
-    public_only: bool = False
+    reach: Reach = EVERYWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class _Sender:
+    """Who sent a response: in which zone it stands, and whether it is who was asked, and not where that redirected."""
+
+    zone: Zone
+    is_home: bool
+
+
+_STRANGER = _Sender(Zone.PUBLIC, is_home=False)
 
 
 class _NoRedirects(requests.Session):
@@ -88,8 +104,13 @@ class _NoRedirects(requests.Session):
 class Session:
     """Requests to one upstream. Safe to share between threads: it keeps no cookies and no state but its pools."""
 
-    def __init__(self, name: str, timeouts: Timeouts, tls: TLS, proxy: str | None = None) -> None:
+    def __init__(
+        self, name: str, timeouts: Timeouts, tls: TLS, proxy: str | None = None, *, private_redirects: bool = False
+    ) -> None:
+        """``private_redirects``: whether who is asked may send us to any address, not only as far in as it stands."""
         self._name = name
+        self._private_redirects = private_redirects
+        self._senders: WeakKeyDictionary[requests.Response, _Sender] = WeakKeyDictionary()
         self._timeouts = timeouts
         self._tls = tls
         self._requests = _NoRedirects()
@@ -112,19 +133,42 @@ class Session:
             try:
                 response = self._send_once(request, is_home=is_home)
             except (UpstreamUnavailable, UpstreamTimeout) as error:
-                raise (UpstreamElsewhere(error.message) if hops and not is_home else error) from error
+                if hops and not is_home:
+                    _log.warning(
+                        "a redirect failed", upstream=self._name, host=parse_url(request.url).host, error=error
+                    )
+                    raise self.elsewhere(request.what) from error
+                raise
             location = response.headers.get("Location") if response.status_code in _REDIRECTS else None
             if location is None:
                 return response
             _give_back(response)
-            request = self._redirect(request, location, home)
+            request = replace(self._redirect(request, location, home), reach=self.reach_from(response))
             if origin(request.url) != home:
                 request.on_redirect()
         raise UpstreamError(f"{self._name} redirected more than {MAX_REDIRECTS} times while we {request.what}")
 
+    def reach_from(self, response: requests.Response) -> Reach:
+        """Return where whoever sent ``response`` may send us."""
+        return EVERYWHERE if self._private_redirects else reach_from(self._senders.get(response, _STRANGER).zone)
+
+    def is_inside(self, response: requests.Response) -> bool:
+        """Whether ``response`` came by a redirect from a network that not everybody can reach.
+
+        What it says is then not to be told to clients, since it may be no answer of a registry at all.
+        """
+        sender = self._senders.get(response, _STRANGER)
+        return not self._private_redirects and not sender.is_home and sender.zone is not Zone.PUBLIC
+
+    def elsewhere(self, what: str) -> UpstreamElsewhere:
+        """Return the one error for all that may go wrong where we were redirected to: more would tell a stranger which
+        hosts and ports there are in our network. ``what`` completes "… while we".
+        """
+        return UpstreamElsewhere(f"the content server of {self._name} did not answer as it should while we {what}")
+
     def _send_once(self, request: HttpRequest, *, is_home: bool) -> requests.Response:
         """Send to one place; once more on a new connection where a reused one turns out to be dead."""
-        attempt = Attempt(parse_url(request.url), public_only=request.public_only)
+        attempt = Attempt(parse_url(request.url), reach=request.reach)
         fresh = replace(attempt, is_fresh=True)
 
         def send_again() -> Future[requests.Response]:
@@ -151,6 +195,11 @@ class Session:
         headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **request.headers}
         if authorization := request.authorizations.get(attempt.url.origin):
             headers["Authorization"] = authorization
+        if self._proxies:
+            # The proxy resolves the name.
+            attempt.zone = zone_of_name(attempt.url.host)
+            if attempt.zone not in attempt.reach:
+                raise UpstreamUnavailable(f"{self._name} sent us to {attempt.url.host}, which is private by its name")
         with translate_http_errors(self._name, request.what), using(attempt):
             response = self._requests.send(
                 # Prepared without the session, which has nothing to add and takes its time over it.
@@ -164,6 +213,7 @@ class Session:
             )
             # requests has written it anew.
             response.url = str(attempt.url)
+            self._senders[response] = _Sender(attempt.zone or Zone.RESERVED, is_home)
             if request.method == "HEAD":
                 # There is no body, and reading that gives the connection back to the pool.
                 response.raw.read()

@@ -93,6 +93,7 @@ class TagLists:
         if left <= 0:
             raise timed_out(self._transport.name, f"asked for {question.what}", LIST_TIMEOUT_SECONDS)
         with self._transport.ask(question) as response:
+            self._transport.refuse_inside(question, response, is_list=True)
             if response.ok:
                 return self._read(question.what, response, left)
         return self._ask(repository, questions.without_count(query), deadline, has_copy=has_copy)

@@ -22,6 +22,7 @@ from registry_cache.upstream.realm import Trust
 from registry_cache.upstream.refusal import refusal
 from registry_cache.upstream.session import HttpRequest, Session
 from registry_cache.upstream.url import parse_url
+from registry_cache.upstream.zones import EVERYWHERE, Reach
 
 # The lifetime of a token without expires_in, by distribution's specification.
 DEFAULT_LIFETIME_SECONDS = 60.0
@@ -43,13 +44,14 @@ _log = Log(__name__)
 class Scope:
     """What a token is for; the same scope is the same token, whichever thread asks.
 
-    ``trust``: what its token server may see.
+    ``trust``: what its token server may see; ``reach``: on which networks it may be.
     """
 
     realm: str
     service: str
     scope: str
     trust: Trust = "account"
+    reach: Reach = EVERYWHERE
 
     @property
     def shown(self) -> str:
@@ -104,8 +106,15 @@ class Tokens:
 
     def _fetch(self, scope: Scope) -> _Token:
         asked_at = self._clock()
-        with self._ask(scope) as response:
-            value, lifetime = self._read(response)
+        try:
+            with self._ask(scope) as response:
+                value, lifetime = self._read(response)
+        except UpstreamError as error:
+            if scope.trust == "account":
+                raise
+            # It may be anything that the registry has named: clients are not told what answers there.
+            _log.warning("a token server failed", upstream=self._name, scope=scope.shown, error=error)
+            raise self._session.elsewhere(f"asked its token server for {scope.shown}") from error
         return _Token(value, asked_at + max(lifetime - RENEW_BEFORE_SECONDS, lifetime * 0.8))
 
     def _ask(self, scope: Scope) -> requests.Response:
@@ -142,10 +151,7 @@ class Tokens:
         if credentials:
             headers["Authorization"] = credentials.basic()
         what = f"asked its token server for {scope.shown}"
-        public_only = scope.trust == "public"
-        return self._session.send(
-            HttpRequest("GET", str(url), headers, what, TOKEN_TIMEOUT_SECONDS, public_only=public_only)
-        )
+        return self._session.send(HttpRequest("GET", str(url), headers, what, TOKEN_TIMEOUT_SECONDS, reach=scope.reach))
 
     def _read(self, response: requests.Response) -> tuple[str, float]:
         server, what = f"{self._name}'s token server", "a token"

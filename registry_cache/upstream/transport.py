@@ -13,6 +13,7 @@ from registry_cache.errors import (
     BlobUnknown,
     Denied,
     NameUnknown,
+    NotFound,
     RegistryError,
     TooManyRequests,
     UpstreamElsewhere,
@@ -90,6 +91,18 @@ class Transport:
             metrics.count_upstream_request(self.name, question.method, status, time.monotonic() - began)
         return self._answer(question, response)
 
+    def refuse_inside(self, question: Question, response: requests.Response, *, is_list: bool = False) -> None:
+        """Raise UpstreamElsewhere where nothing shows that ``response`` is for clients, who may not see its network.
+
+        A list (``is_list``) can be told by where it is that it is a registry's.
+        """
+        if self.session.is_inside(response) and not (is_list and self._is_registry(response)):
+            raise self.session.elsewhere(_asking(question))
+
+    def inside_error(self, what: str) -> UpstreamElsewhere:
+        """Return the error for ``what``, asked for, that a place inside our network did not bring."""
+        return self.session.elsewhere(f"asked for {what}")
+
     def _converse(self, question: Question, was_redirected: threading.Event) -> requests.Response:
         """Return the registry's response, after meeting challenges as well as we can."""
         conversation = Conversation(self.auth, question.repository)
@@ -113,7 +126,7 @@ class Transport:
                 question.method,
                 f"{self.remote_url.rstrip('/')}/v2/{question.path}",
                 question.headers,
-                f"asked for {question.what}",
+                _asking(question),
                 # A blob's body may pause for as long as the operator says; a client waits for the rest of a manifest.
                 read_timeout_seconds=None if is_blob else ANSWER_TIMEOUT_SECONDS,
                 on_redirect=was_redirected.set,
@@ -134,7 +147,7 @@ class Transport:
             self.health.record_token_limit(error)
         if isinstance(error, UpstreamTimeout) and was_redirected:
             # The registry has answered; where it redirected to is silent.
-            error = UpstreamElsewhere(error.message)
+            error = self.session.elsewhere(_asking(question))
         error = self._unless_in_trouble(error)
         self._record(question, error)
         return error
@@ -154,6 +167,8 @@ class Transport:
             # The registry said yes and redirected: a failure there, such as an address that has expired, says nothing
             # about the thing itself.
             error = UpstreamElsewhere(f"the content server of {self.name} answered {response.status_code}")
+        if self.session.is_inside(response) and not isinstance(error, NotFound | Denied | TooManyRequests):
+            error = self.session.elsewhere(_asking(question))
         error = self._unless_in_trouble(error)
         if _says_expired(response, error):
             # As trouble of ours it ends no access to copies.
@@ -183,6 +198,10 @@ class Transport:
             self.health.record_answer(question.subject)
         elif isinstance(error, UpstreamError) and not question.is_retry and question.missing is not NameUnknown:
             self.health.record_failure(error, None if is_unreachable(error) else question.subject)
+
+
+def _asking(question: Question) -> str:
+    return f"asked for {question.what}"
 
 
 def _says_expired(response: requests.Response, error: RegistryError) -> bool:

@@ -46,9 +46,10 @@ def connect(
     timeouts: Timeouts = NO_TIMEOUTS,
     tls: TLS | None = None,
     clock: Callable[[], float] = time.monotonic,
+    private_redirects: bool = False,
 ) -> Upstream:
     """Ask the registry at ``url``, as a worker does."""
-    session = Session(HUB, timeouts, tls or TLS())
+    session = Session(HUB, timeouts, tls or TLS(), private_redirects=private_redirects)
     whose = FixedAccount(account) if account is None or isinstance(account, Credentials) else account
     auth = Authenticator(HUB, url, session, whose, realms, clock)
     return Upstream(Transport(HUB, url, session, auth, Health(HUB, PrivateHealth())))

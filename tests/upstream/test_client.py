@@ -40,7 +40,7 @@ ABSENT = Digest.of(b"absent")
 @pytest.fixture
 def registry(upstream: FakeUpstream) -> Upstream:
     upstream.add_blob(DATA)
-    return connect(upstream.url)
+    return connect(upstream.url, private_redirects=True)
 
 
 def test_a_blob_and_its_size(registry: Upstream) -> None:

@@ -12,13 +12,12 @@ import pytest
 from registry_cache.upstream import connect as connecting
 from registry_cache.upstream.connect import (
     Address,
-    NotPublic,
+    OutOfReach,
     connect,
     connect_first,
     in_order,
-    is_public,
-    is_public_host,
 )
+from registry_cache.upstream.zones import PUBLIC_ONLY, Reach, Zone, reach_from
 from tests.harness.pull_rig import SECONDS
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
@@ -112,27 +111,20 @@ def test_the_families_take_turns_and_the_last_good_one_goes_first() -> None:
     assert in_order([], None) == []
 
 
-@pytest.mark.parametrize(
-    ("text", "public"),
-    [
-        *((each, True) for each in ("8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8")),
-        *(
-            (each, False)
-            for each in ("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "240.0.0.1")
-        ),
-        *(
-            (each, False)
-            for each in ("::1", "fe80::1%eth0", "fd00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "100.64.0.1")
-        ),
-    ],
-)
-def test_which_addresses_are_public(text: str, public: bool, resolves: list[Address]) -> None:
-    assert is_public(text) is public
-    resolves.append(address(text, 1))
-    assert is_public_host("anything.example") is public
-
-
-def test_where_only_a_public_address_will_do_no_other_is_connected_to(alive: Address, resolves: list[Address]) -> None:
+@pytest.mark.parametrize("reach", [PUBLIC_ONLY, reach_from(Zone.PRIVATE)])
+def test_no_address_out_of_reach_is_connected_to(alive: Address, resolves: list[Address], reach: Reach) -> None:
     resolves.append(alive)
-    with pytest.raises(NotPublic, match="private address"):
-        connect("tokens.example", 443, SECONDS, public_only=True)
+    with pytest.raises(OutOfReach, match="private address"):
+        connect("tokens.example", 443, SECONDS, reach=reach)
+    connect("tokens.example", 443, SECONDS, reach=reach_from(Zone.LOOPBACK)).close()
+
+
+def test_each_of_several_addresses_is_judged(
+    alive: Address, resolves: list[Address], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[Address] = []
+    resolves += [alive, address("10.0.0.1", 1), address("192.0.2.1", 1), address("8.8.8.8", 1), address("::1", 1, V6)]
+    monkeypatch.setattr(connecting, "_begin", lambda _, each, __: tried.append(each))
+    with pytest.raises(OSError, match="no address"):
+        connect("tokens.example", 443, SECONDS, reach=PUBLIC_ONLY)
+    assert [each[4][0] for each in tried] == ["8.8.8.8"]

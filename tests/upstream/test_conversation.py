@@ -162,4 +162,4 @@ def test_what_a_registry_says_that_is_redirected_to_is_an_answer(upstream: FakeU
         connect(upstream.url).open_blob(APP, DIGEST)
     real.faults.answer("/v2/", 404, b"404 page not found", Content_Type="text/plain")
     with pytest.raises(UpstreamError, match="in front of"):
-        connect(upstream.url).open_blob(APP, DIGEST)
+        connect(upstream.url, private_redirects=True).open_blob(APP, DIGEST)

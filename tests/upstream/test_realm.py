@@ -7,13 +7,14 @@ import pytest
 from registry_cache.errors import UpstreamError
 from registry_cache.upstream.realm import RealmRules, Trust
 from registry_cache.upstream.url import origin
+from registry_cache.upstream.zones import Zone, reach_from
 
 PRIVATE = ("10.0.0.1", "registry.lan", "127.0.0.1")
 
 
 def trust(registry: str, realm: str, has_account: bool, allowed: tuple[str, ...] = ()) -> Trust:
-    rules = RealmRules("it", allowed, lambda host: host not in PRIVATE)
-    return rules.trust(origin(registry), realm, has_account=lambda: has_account)
+    reach = reach_from(Zone.PRIVATE if origin(registry)[1] in PRIVATE else Zone.PUBLIC)
+    return RealmRules("it", allowed).trust(origin(registry), realm, reach, has_account=lambda: has_account)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-from registry_cache.errors import RegistryError, StoreError, StoreFull
+from registry_cache.errors import RegistryError, StoreError, StoreFull, UpstreamError
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.source import BlobSource, RangeResponse
 from registry_cache.pull.transfer.download import Download
@@ -26,6 +26,10 @@ from registry_cache.store.partials import Claim, DownloadStatus, Partial, Partia
 
 # How often a watcher looks at what another process' leader wrote: often after something came, then less.
 _FIRST_POLL, _LAST_POLL = 0.005, 0.05
+
+# Of bytes that an upstream's redirect brought from inside our network, so many are kept back: whatever answers there is
+# mostly shorter, and then no client sees a byte of it unless the digest proves all.
+HELD_SIZE = 4 * 1024 * 1024
 
 _log = Log(__name__)
 
@@ -204,6 +208,9 @@ class _Leader:
 
     def on_bytes(self, partial: Partial, size: int | None) -> None:
         self._refuse_given_up()
+        if self._progress.file is None and partial.size < HELD_SIZE and self._source.inside_error():
+            self._size = partial.size
+            return
         if self._progress.file is None or size != self._announced:
             self._claim.publish(DownloadStatus(*self._owner, time.time(), size))
             self._announced = size
@@ -217,7 +224,7 @@ class _Leader:
     def on_verified(self, partial: Partial) -> None:
         if self._incoming:
             self._incoming.arrived(partial.size, is_whole=True)
-        if partial.size > COMMIT_FIRST_SIZE:
+        if partial.size > COMMIT_FIRST_SIZE and self._progress.file:
             self._progress.show_verified(partial.size)
             self._publish(DownloadStatus(*self._owner, time.time(), partial.size, verified=True))
 
@@ -238,6 +245,8 @@ class _Leader:
         self._progress.fail(error, self._owner)
 
     def fail(self, error: RegistryError) -> None:
+        if isinstance(error, UpstreamError):
+            error = self._source.inside_error() or error
         status = failed_status(*self._owner, error)
         # What the disk refuses has been logged already, and holds for every blob.
         say = _log.info if isinstance(error, StoreError) else _log.warning

@@ -15,7 +15,7 @@ from typing import TypeVar
 import requests
 import urllib3
 
-from registry_cache.errors import Denied, NotFound, RegistryError, TooManyRequests, UpstreamError
+from registry_cache.errors import Denied, NotFound, RegistryError, TooManyRequests, UpstreamElsewhere, UpstreamError
 from registry_cache.oci.names import Reference, Repository, Tag
 from registry_cache.upstream.account import Account, is_account
 from registry_cache.upstream.auth import Authenticator, challenges_of
@@ -28,6 +28,7 @@ from registry_cache.upstream.health import Health, PrivateHealth
 from registry_cache.upstream.refusal import retry_after
 from registry_cache.upstream.session import HttpRequest, Session
 from registry_cache.upstream.transport import Transport
+from registry_cache.upstream.zones import Reach
 
 # For each step; a little more than the server itself waits for an answer to begin.
 STEP_TIMEOUT_SECONDS = 10.0
@@ -51,6 +52,16 @@ class _AccountWatch(Session):
             self.account_sent = True
             self.account_refused |= response.status_code in (401, 403)
         return response
+
+    def reach_from(self, response: requests.Response) -> Reach:
+        return self._session.reach_from(response)
+
+    def is_inside(self, response: requests.Response) -> bool:
+        """Return False: the operator may know."""
+        return False
+
+    def elsewhere(self, what: str) -> UpstreamElsewhere:
+        return self._session.elsewhere(what)
 
 
 class UpstreamCheck:
