@@ -6,7 +6,8 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import requests
@@ -14,6 +15,10 @@ import requests
 from registry_cache.errors import UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from registry_cache.runtime import metrics
 from registry_cache.upstream.errors import translate_http_errors
+
+# Of one read: decoding more at once would hold up all others of a worker.
+_MAX_READ = 64 * 1024
+_MAX_TURN_SECONDS = 0.02
 
 
 def read_body(upstream: str, what: str, response: requests.Response, limit: int, timeout_seconds: float) -> bytes:
@@ -76,13 +81,46 @@ def timed_out(upstream: str, what: str, seconds: float) -> UpstreamTimeout:
 
 
 def _read_until(deadline: float, response: requests.Response, limit: int) -> bytes:
-    data = bytearray()
-    while len(data) < limit and time.monotonic() < deadline:
-        chunk = response.raw.read1(limit - len(data), decode_content=True)
+    data, wire, inflate = bytearray(), 0, inflater(response.headers.get("Content-Encoding", ""))
+    began = time.monotonic()
+    # What grows to nothing is bounded as well.
+    while len(data) < limit and wire < limit and (now := time.monotonic()) < deadline:
+        chunk = response.raw.read1(min(limit - wire, _MAX_READ), decode_content=False)
         if not chunk:
             break
-        data += chunk
+        wire += len(chunk)
+        data += inflate(chunk, limit - len(data)) if inflate else chunk
+        if now - began > _MAX_TURN_SECONDS:
+            # Small chunks that are all there already make no read wait.
+            time.sleep(0)
+            began = time.monotonic()
     return bytes(data)
+
+
+def inflater(encoding: str) -> Callable[[bytes, int], bytes] | None:
+    """Return what decodes a body piece by piece, each to so many bytes at most; None for one that is not encoded.
+
+    We ask for none (``identity``), but some servers compress all the same. Raises UpstreamError for what is not known.
+    """
+    match encoding.strip().lower():
+        case "" | "identity":
+            return None
+        case "gzip" | "x-gzip":
+            bits = 16 + zlib.MAX_WBITS
+        case "deflate":
+            bits = zlib.MAX_WBITS
+        case _:
+            raise UpstreamError("the body is encoded in a way that nobody has asked for")
+    stream = zlib.decompressobj(bits)
+
+    def inflate(chunk: bytes, most: int) -> bytes:
+        try:
+            # What is left over would not fit anyway.
+            return stream.decompress(stream.unconsumed_tail + chunk, most)
+        except zlib.error:
+            raise UpstreamError("the body is not encoded as it says") from None
+
+    return inflate
 
 
 def _shut_down(response: requests.Response) -> None:

@@ -27,6 +27,7 @@ from urllib3.util.wait import wait_for_read
 
 from registry_cache.upstream.connect import connect
 from registry_cache.upstream.url import Url
+from registry_cache.upstream.wire import BoundedResponse
 from registry_cache.upstream.zones import EVERYWHERE, Reach, Zone, zone_of
 
 # A firewall or NAT may have forgotten an idle connection, and then drops what is sent on it.
@@ -97,6 +98,7 @@ class _Connection(HTTPConnection):
     _is_new = True
     _used_at = 0.0
     _zone = Zone.RESERVED
+    response_class = BoundedResponse
 
     @property
     def is_connected(self) -> bool:

@@ -28,8 +28,9 @@ from registry_cache.store.partials import Claim, DownloadStatus, Partial, Partia
 _FIRST_POLL, _LAST_POLL = 0.005, 0.05
 
 # Of bytes that an upstream's redirect brought from inside our network, so many are kept back: whatever answers there is
-# mostly shorter, and then no client sees a byte of it unless the digest proves all.
-HELD_SIZE = 4 * 1024 * 1024
+# mostly shorter, and then no client sees a byte of it unless the digest proves all. A client of a registry whose blobs
+# are on a neighbouring host waits for so much before its first byte.
+HELD_SIZE = 512 * 1024
 
 _log = Log(__name__)
 

@@ -1,0 +1,106 @@
+"""Read the heads of responses, and the lines inside bodies, within bounds.
+
+http.client reads 100 Continue, and trailers, for as long as they come. Where they come faster than they are read, it
+never waits, so under gevent nothing else in the process would run any more.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+import time
+from typing import Any
+
+# For all lines of a head, whatever comes before its status; the longest known, with a signed address, are under 16 KiB.
+MAX_HEAD_SIZE = 64 * 1024
+# http.client takes 100 headers.
+MAX_HEAD_LINES = 128
+# From the first byte of a head to its last. Nobody waits for one any longer (ANSWER_TIMEOUT_SECONDS), but the thread
+# that reads it, and its connection, would.
+HEAD_TIMEOUT_SECONDS = 10.0
+
+
+class EndlessHead(http.client.HTTPException):
+    """A head, or what follows a body, that is longer than any that makes sense."""
+
+
+class _Bytes(io.RawIOBase):
+    """What comes out of a socket's unbuffered file ``raw``. ``is_line``: a line is being read, which has its time."""
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        self._raw = raw
+        self._began: float | None = None
+        self.is_line = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        size = self._raw.readinto(buffer)
+        if self.is_line:
+            now = time.monotonic()
+            self._began = self._began or now
+            if now - self._began > HEAD_TIMEOUT_SECONDS:
+                raise TimeoutError("read timed out: a head takes too long")
+        return size
+
+    def restart(self) -> None:
+        self._began = None
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class BoundedReader(io.BufferedReader):
+    """Bounds lines that follow each other, in number, bytes and time: a head, or trailers.
+
+    The length of a chunk is a line as well, but is always followed by bytes.
+    """
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        self._bytes = _Bytes(raw)
+        super().__init__(self._bytes)
+        self._lines = self._size = 0
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        self._bytes.is_line = True
+        try:
+            line = super().readline(MAX_HEAD_SIZE + 1 if size is None or size < 0 else min(size, MAX_HEAD_SIZE + 1))
+        finally:
+            self._bytes.is_line = False
+        self._lines += 1
+        self._size += len(line)
+        if self._lines > MAX_HEAD_LINES or self._size > MAX_HEAD_SIZE:
+            raise EndlessHead(f"a head of more than {MAX_HEAD_LINES} lines or {MAX_HEAD_SIZE // 1024} KiB")
+        return line
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._lines = self._size = 0
+        self._bytes.restart()
+        return super().read(size)
+
+
+class _Source:
+    """What http.client makes a file of."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def makefile(self, _mode: str) -> BoundedReader:
+        return BoundedReader(self._sock.makefile("rb", buffering=0))
+
+
+class BoundedResponse(http.client.HTTPResponse):
+    """A response whose head has an end. Interim ones (1xx) are skipped, all of them together part of that head."""
+
+    def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
+        super().__init__(_Source(sock), *arguments, **options)  # type: ignore[arg-type]
+
+    def begin(self) -> None:
+        super().begin()
+        while 100 <= self.status < 200:
+            # Taken for the answer, it would make the answer that of the next request on this connection.
+            self.headers = self.msg = None  # type: ignore[assignment]
+            super().begin()
