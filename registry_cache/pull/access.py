@@ -1,24 +1,37 @@
-"""May a repository have a blob that another one brought here? Upstream says: cached is not authorised (P53)."""
+"""May a repository have a blob that another one brought here? Upstream says: cached is not authorised (P53).
+
+Of what another upstream brought, it must show some of the bytes (``policy/proof.py``).
+"""
 
 from __future__ import annotations
 
+import secrets
+from contextlib import closing
+
+from registry_cache.errors import UpstreamCorrupt
 from registry_cache.oci.digest import Digest
+from registry_cache.policy.proof import proof_range
 from registry_cache.pull.single_flight import MachineFlights, NoteFormat
 from registry_cache.pull.target import PullTarget
+from registry_cache.store.blobs import OpenBlob
 
 _SIZE_NOTE: NoteFormat[int | None] = NoteFormat(
     lambda size: {"size": size}, lambda note: None if note["size"] is None else int(note["size"])
 )
 
 
+_SHOWN: NoteFormat[None] = NoteFormat(lambda _: {}, lambda _: None)
+
+
 class Access:
-    """The access of one request. ``proven``: upstream has said that this repository contains the blob.
+    """The access of one request. ``proven``: upstream has said that this repository contains the blob; ``shown``: and
+    has sent some of its bytes. ``waits_for_bytes``: another upstream is bringing it; it can be compared afterwards.
 
     ``size`` in bytes is what it said then, None for nothing.
     """
 
     def __init__(self, target: PullTarget, digest: Digest, flights: MachineFlights) -> None:
-        self.proven = False
+        self.proven = self.shown = self.waits_for_bytes = False
         self.size: int | None = None
         self._target = target
         self._digest = digest
@@ -34,5 +47,35 @@ class Access:
             self.size = self._flights.run(f"blob {self._target}@{self._digest}", self._ask, _SIZE_NOTE)
             self.proven = True
 
+    def prove_bytes(self, blob: OpenBlob) -> None:
+        """Compare some bytes of ``blob``, which another upstream brought, to those that ours sends, once.
+
+        Raises UpstreamCorrupt where they differ, and as ``prove`` does.
+        """
+        if not self.shown:
+            self._flights.run(f"bytes {self._target}@{self._digest}", lambda: self._compare(blob), _SHOWN)
+            self.proven = self.shown = True
+
+    def _compare(self, blob: OpenBlob) -> None:
+        start, stop = proof_range(blob.size, secrets.randbelow)
+        upstream = self._target.upstream
+        with closing(upstream.open_blob(self._target.repository, self._digest, start, stop)) as body:
+            sent = bytearray()
+            for chunk in body:
+                sent += chunk
+                if len(sent) >= stop - start:
+                    break
+        ours = _read(blob, start, stop)
+        if bytes(sent[: stop - start]) != ours or len(ours) != stop - start or body.size not in (None, blob.size):
+            raise UpstreamCorrupt(f"{upstream.name} has other bytes than those of the blob {self._digest}")
+
     def _ask(self) -> int | None:
         return self._target.upstream.head_blob(self._target.repository, self._digest)
+
+
+def _read(blob: OpenBlob, start: int, stop: int) -> bytes:
+    """Return these bytes from the disk; fewer where it does not give them, which then prove nothing."""
+    try:
+        return blob.file.read_at(start, stop - start)
+    except OSError:
+        return b""

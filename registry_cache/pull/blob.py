@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from registry_cache.errors import RegistryError, StoreError
 from registry_cache.oci.digest import Digest
+from registry_cache.policy.proof import Proof, needed_proof
 from registry_cache.pull.access import Access
 from registry_cache.pull.blob_body import Cut, FilePart, PulledBlob
 from registry_cache.pull.growing_blob import GrowingBlob
@@ -105,7 +106,10 @@ class BlobPull:
             _log.debug("could not read a blob; fetching it", digest=digest, error=error)
             return None
         if access and of_others:
-            access.prove()
+            if needed_proof(self._blobs.brought_by(digest), target.upstream.name) is Proof.WORD:
+                access.prove()
+            else:
+                access.prove_bytes(of_others)
             try:
                 self._blobs.grant(target.upstream.name, target.repository, digest)
             except StoreError as error:
@@ -122,7 +126,7 @@ class BlobPull:
                 return BlobAnswer(Outcome.HIT, WholeBlob(self, target, digest, whole.file, whole.size))
             self._slots.take()
             # Others lead one after another, and fail; our own upstream has the blob and need not wait for theirs.
-            waited = access.proven and time.monotonic() > until
+            waited = (access.proven or access.waits_for_bytes) and time.monotonic() > until
             if waited or self._streams.was_refused(digest):
                 return self._uncached(target, digest, access)
             try:
@@ -148,6 +152,12 @@ class BlobPull:
         try:
             with upstream_wait.waiting():
                 progress.wait_for_leader()
+            if progress.owner and progress.owner[0] != target.upstream.name:
+                # Another upstream's bytes are given to nobody of ours before ours has shown that it has them.
+                access.waits_for_bytes = True
+                with upstream_wait.waiting():
+                    progress.wait_for_end(OTHERS_TIMEOUT_SECONDS)
+                return None
             if progress.owner not in (target.owner, None):
                 # Before we wait for another repository's answer: our own registry may say no at once.
                 access.prove()

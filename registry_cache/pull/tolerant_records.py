@@ -10,6 +10,7 @@ from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import Manifest
 from registry_cache.oci.names import Repository, Tag
+from registry_cache.policy.proof import Proof, needed_proof
 from registry_cache.pull.target import PullTarget
 from registry_cache.runtime.log import Log
 from registry_cache.store.record_format import TagRecord
@@ -53,7 +54,12 @@ class TolerantRecords:
         _try_to("keep a manifest", target, self._records.put_manifest, digest, data, manifest)
 
     def manifest_of_others(self, target: PullTarget, digest: Digest) -> bytes | None:
-        """Return a manifest's bytes whichever repository brought them; whether this one may have them is to prove."""
+        """Return a manifest's bytes whichever repository of this upstream brought them.
+
+        Whether this one may have them is to prove. Another upstream's are not returned: the proof would be the whole.
+        """
+        if needed_proof(self._records.brought_by(digest), target.upstream.name) is not Proof.WORD:
+            return None
         return _try_to("read a manifest; fetching it", target, lambda *_: self._records.read_any(digest))
 
     def referrers(self, target: PullTarget, digest: Digest) -> bytes | None:

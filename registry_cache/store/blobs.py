@@ -22,6 +22,8 @@ from registry_cache.store.layout import Layout
 
 # How many bytes belong here, kept with the inode: a file cut short by a failing disk must not be served as a hit.
 _SIZE = "user.registry_cache.size"
+# Which upstream brought them: another one's word that it has them too is not enough.
+_UPSTREAM = "user.registry_cache.upstream"
 
 _log = Log(__name__)
 
@@ -68,15 +70,25 @@ class Blobs:
             size = file.size()
             return OpenBlob(file, size) if size == recorded_size(file, size) else None
 
-    def add(self, digest: Digest, data: bytes) -> None:
-        """Keep ``data``, which the caller has verified to hash to ``digest``. Raises StoreError, StoreFull."""
+    def brought_by(self, digest: Digest) -> str:
+        """Return the name of the upstream that the bytes came from; "" where that is not known."""
+        try:
+            return os.getxattr(self._layout.blob(digest), _UPSTREAM).decode(errors="replace")
+        except OSError:
+            return ""
+
+    def add(self, digest: Digest, data: bytes, upstream: str = "") -> None:
+        """Keep ``data``, which the caller has verified to hash to ``digest``; ``upstream`` is where it came from.
+
+        Raises StoreError, StoreFull.
+        """
         stored = self.open_any(digest)
         with disk.store_errors(f"store {digest}"):
             if stored:
                 # Bringing it again is a use; otherwise a cleanup could evict it before it gets its new name.
                 disk.touch(stored.file.fileno(), os.fstat(stored.file.fileno()))
                 return
-            threadpool.run(_write_sealed, self._layout.blob(digest), data)
+            threadpool.run(_write_sealed, self._layout.blob(digest), data, upstream)
 
     def grant(self, upstream: str, repository: Repository, digest: Digest) -> bool:
         """Record that the repository contains the blob; False where the blob is not here. Raises StoreError."""
@@ -110,13 +122,15 @@ class Blobs:
         disk.remove(membership)
 
 
-def seal(descriptor: int, size: int) -> None:
-    """Make a verified file ready for its name: record its size and make it read-only. Raises OSError.
+def seal(descriptor: int, size: int, upstream: str = "") -> None:
+    """Make a verified file ready for its name: record its size and origin, make it read-only. Raises OSError.
 
     Sync it before the rename, or a power cut could leave the name with fewer bytes.
     """
     with contextlib.suppress(OSError):  # A file system without attributes: the size then goes unchecked until verify.
         os.setxattr(descriptor, _SIZE, b"%d" % size)
+        if upstream:
+            os.setxattr(descriptor, _UPSTREAM, upstream.encode())
     os.fchmod(descriptor, modes.SEALED)
 
 
@@ -132,8 +146,8 @@ def recorded_size(file: ReadHandle, otherwise: int) -> int:
         return otherwise
 
 
-def _write_sealed(path: str, data: bytes) -> None:
+def _write_sealed(path: str, data: bytes, upstream: str) -> None:
     atomic_write.make_folder(os.path.dirname(path))
     with atomic_write.replacing(path, synced=True) as descriptor:
         atomic_write.write_all(descriptor, data)
-        seal(descriptor, len(data))
+        seal(descriptor, len(data), upstream)

@@ -184,10 +184,13 @@ class Partial:
         self._wait_for_hash()
         return Digest(self._digest.algorithm, self._hasher.hexdigest())
 
-    def commit(self) -> None:
-        """Give the bytes their name; the caller has compared ``digest()``. Raises StoreError, StoreFull."""
+    def commit(self, upstream: str = "") -> None:
+        """Give the bytes their name; the caller has compared ``digest()``. ``upstream``: where they came from.
+
+        Raises StoreError, StoreFull.
+        """
         with disk.store_errors(f"commit {self._digest}"):
-            threadpool.run(self._commit)
+            threadpool.run(self._commit, upstream)
         disk_error_log.note_success()
 
     def discard(self) -> None:
@@ -239,8 +242,8 @@ class Partial:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _commit(self) -> None:
-        seal(self._descriptor, self.size)
+    def _commit(self, upstream: str) -> None:
+        seal(self._descriptor, self.size, upstream)
         os.fsync(self._descriptor)
         folder = os.path.dirname(self._target)
         atomic_write.make_folder(folder)

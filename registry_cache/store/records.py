@@ -137,7 +137,7 @@ class Records:
 
     def put_manifest(self, upstream: str, repository: Repository, digest: Digest, data: bytes, found: Manifest) -> None:
         """Keep a manifest whose bytes the caller has compared to ``digest``."""
-        self._blobs.add(digest, data)
+        self._blobs.add(digest, data, upstream)
         with disk.store_errors(f"record that {repository} contains the manifest {digest}"):
             extension = media_types.kind_of(found.media_type)
             # Children before names: the record is what makes the manifest known, so its bytes come first.
@@ -158,6 +158,10 @@ class Records:
             # The digest comes from a client: it may name a layer of gigabytes.
             data = disk.read_whole(self._layout.blob(digest), MAX_MANIFEST_SIZE)
         return data if data is not None and Digest.of(data, digest.algorithm) == digest else None
+
+    def brought_by(self, digest: Digest) -> str:
+        """Return the name of the upstream that a manifest's bytes came from; "" where that is not known."""
+        return self._blobs.brought_by(digest)
 
     def siblings(self, upstream: str, repository: Repository, digest: Digest) -> list[Child]:
         """Return all that the latest manifest that names ``digest`` names; [] where none of the newest names it."""

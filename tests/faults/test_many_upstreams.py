@@ -193,9 +193,12 @@ def test_the_same_content_is_downloaded_once_and_kept_once_and_access_does_not_l
     world.default.add_blob(data, EXTRA)
     assert world.puller.start_blob(f"ghcr.io/{EXTRA}", blob).finish().digest == blob
 
-    # Elsewhere it must be proven, and is not fetched again.
-    assert world.puller.blob(blob, EXTRA).body == data
-    assert (world.extra.gets(blob), world.default.gets(blob), world.default.heads(blob)) == (1, 0, 1)
+    # Elsewhere it must be proven, by some bytes, and is not fetched again.
+    for _ in range(2):
+        assert world.puller.blob(blob, EXTRA).body == data
+    assert (world.extra.gets(blob), world.default.gets(blob), world.default.heads(blob)) == (1, 1, 0)
+    assert world.extra.bytes_sent(blob) == len(data)
+    assert world.default.bytes_sent(blob) == 4 * KiB
     assert len([*world.cache.root.glob(f"blobs/*/*/{blob.partition(':')[2]}")]) == 1
 
     # Here, but not there; and not in another repository of the same registry.
@@ -204,6 +207,42 @@ def test_the_same_content_is_downloaded_once_and_kept_once_and_access_does_not_l
         assert answer.status in (403, 404), path
         assert data not in answer.body
         assert world.puller.head(f"/v2/{path}/blobs/{blob}").status in (403, 404)
+
+
+@pytest.mark.parametrize(
+    "liar", [{}, {"Content_Range": "bytes 0-4095/204800"}, {"Content_Type": "application/octet-stream"}]
+)
+def test_another_registrys_content_is_not_given_by_word(world: World, liar: dict[str, str]) -> None:
+    """Whoever is told a digest can say yes to it."""
+    data = random_bytes(200 * KiB, f"by word {liar}")
+    blob = world.extra.add_blob(data, EXTRA)
+    image = make_image(world.extra, EXTRA, tag="word", layers=1, seed=405 + len(str(liar)))
+    for path in (f"blobs/{blob}", f"manifests/{image.digest}"):
+        assert world.puller.get(f"/v2/ghcr.io/{EXTRA}/{path}").status == 200
+    kind = "application/vnd.oci.image.manifest.v1+json"
+    world.default.faults.answer("HEAD /v2/evil/", 200, data, Content_Type=kind, Docker_Content_Digest=image.digest)
+    world.default.faults.answer(
+        "GET /v2/evil/", 206 if "Content_Range" in liar else 200, b"x" * len(data), None, **liar
+    )
+    for path in (f"blobs/{blob}", f"manifests/{image.digest}", "manifests/latest"):
+        answer = world.puller.get(f"/v2/evil/app/{path}")
+        assert answer.status in (404, 502, 503)
+        assert answer.body not in (data, image.manifest)
+
+
+def test_another_registrys_download_is_not_joined_by_word(world: World) -> None:
+    data = random_bytes(1024 * KiB, "joined by word")
+    blob = world.extra.add_blob(data, EXTRA)
+    world.default.add_blob(data, EXTRA)
+    world.extra.faults.hold_at = 512 * KiB
+    first = world.puller.start_blob(f"ghcr.io/{EXTRA}", blob)
+    first.wait_for(256 * KiB)
+    world.default.faults.answer("HEAD /v2/evil/", 200, data)
+    assert world.puller.blob(blob, "evil/app").status == 404
+    second = world.puller.start_blob(EXTRA, blob)
+    world.extra.faults.release()
+    assert [first.finish().digest, second.finish().digest] == [blob, blob]
+    assert world.extra.bytes_sent(blob) == len(data)
 
 
 def test_lists_keep_the_form_in_which_the_client_asked(world: World) -> None:

@@ -73,7 +73,7 @@ class Download:
                 self._fill(partial)
                 if partial.digest() == self.digest:
                     self.observer.on_verified(partial)
-                    partial.commit()
+                    partial.commit(self.source.upstream)
                     return
                 self._discard_wrong(partial, inherited)
 

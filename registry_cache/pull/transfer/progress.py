@@ -79,6 +79,11 @@ class TransferProgress:
         """Return when there is something to read, or the transfer has ended. Raises Cut."""
         self._wait(lambda: self._available > 0 or self.ended)
 
+    def wait_for_end(self, seconds: float) -> None:
+        """Return when the transfer has ended, or after so many ``seconds``."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.ended, seconds)
+
     def wait_for_verdict(self) -> None:
         """Return when the bytes are verified, or the transfer has ended without. Raises Cut."""
         self._wait(lambda: self.verified or self.ended)

@@ -45,7 +45,7 @@ class SharedStreams:
         owner, proven = source.owner, False
         while True:
             with self._mutex:
-                stream = self._find(digest, at, after)
+                stream = self._find(digest, at, after, owner[0])
                 if stream is None:
                     return self._start(
                         SharedStream(digest, source, after or HashedPlace(digest.hasher()), self._limit)
@@ -67,9 +67,16 @@ class SharedStreams:
             stream = self._find(digest, 0, None)
             return stream is not None and time.monotonic() < stream.began + REFUSED_SECONDS
 
-    def _find(self, digest: Digest, at: int | None, after: HashedPlace | None) -> SharedStream | None:
-        """Return the stream that begins first of those that have what is behind ``at``, or will have it."""
+    def _find(
+        self, digest: Digest, at: int | None, after: HashedPlace | None, upstream: str | None = None
+    ) -> SharedStream | None:
+        """Return the stream that begins first of those that have what is behind ``at``, or will have it.
+
+        Of ``upstream`` alone, if that is given: nothing proves that another one has these bytes.
+        """
         fit = [stream for stream in self._streams if stream.digest == digest and stream.error is None]
+        if upstream is not None:
+            fit = [stream for stream in fit if stream.owner[0] == upstream]
         if at is not None:
             fit = [stream for stream in fit if stream.begin <= at]
         if after is not None:
