@@ -9,8 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import registry_cache
-from registry_cache import cli
-from registry_cache.commands import serve
+from registry_cache.commands import entry, serve
 from tests.harness.checkout import REPOSITORY
 from tests.harness.programs import succeed
 from tools.constraints import closure, normal
@@ -92,9 +91,9 @@ def _imports(module: Path) -> set[str]:
     return names
 
 
-def test_the_console_script_is_the_cli() -> None:
+def test_the_console_script_is_the_cli_with_a_quiet_end_while_it_is_imported() -> None:
     scripts = importlib.metadata.distribution("registry-cache").entry_points.select(group="console_scripts")
-    assert {script.name: script.load() for script in scripts} == {"registry-cache": cli.main}
+    assert {script.name: script.load() for script in scripts} == {"registry-cache": entry.main}
 
 
 def test_a_checkout_and_the_console_script_are_the_same_server(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def _listen_once(config: Config) -> None:
 def _check_socket_path(path: Path) -> None:
     if not path.parent.is_dir():
         raise FileNotFoundError(0, f"there is no folder {path.parent}")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise PermissionError(0, f"user {os.geteuid()} may not write in {path.parent}")
     if path.exists() and not path.is_socket():
         raise FileExistsError(0, "a file is there that is not a socket")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermissionError(0, f"user {os.geteuid()} may not write in {path.parent}")
