@@ -193,7 +193,9 @@ def test_an_encoding_that_nobody_asked_for_is_an_error(encoding: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [gzip.compress(b" " * 50_000_000), gzip.compress(b"")[:-8] + b"\0\0\0\xff\xff" * 10**6]
+    "body",
+    [gzip.compress(b" " * 50_000_000), gzip.compress(b"")[:-8] + b"\0\0\0\xff\xff" * 10**6],
+    ids=["bomb", "empty blocks"],  # gzip writes the time into its head: no name that all test processes agree on
 )
 def test_a_token_that_grows_or_shrinks_without_an_end_is_none(body: bytes) -> None:
     token = OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
