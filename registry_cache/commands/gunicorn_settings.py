@@ -6,8 +6,8 @@ Here the server learns how to check that a store opens: it does not know the sto
 from registry_cache.commands.rules import rules_of
 from registry_cache.config import Config
 from registry_cache.errors import StoreError
+from registry_cache.runtime.dependency_check import DependencyChanged
 from registry_cache.runtime.log import Log
-from registry_cache.server.dependency_check import DependencyChanged
 from registry_cache.store import server_rules
 from registry_cache.store.layout import Layout
 

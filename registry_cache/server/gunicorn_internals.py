@@ -23,8 +23,8 @@ from gunicorn.workers import ggevent
 from prometheus_client import values
 
 from registry_cache.runtime.connection import ENVIRON_KEY
+from registry_cache.runtime.dependency_check import Internal, check
 from registry_cache.server import bad_request, request_caches, send_timeout
-from registry_cache.server.dependency_check import Internal, check
 from registry_cache.server.response import HeadBuffer
 
 _ARBITER = "gunicorn.arbiter:Arbiter"

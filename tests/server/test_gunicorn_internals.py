@@ -21,7 +21,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 import registry_cache
 from registry_cache.commands import serve
-from registry_cache.server.dependency_check import DependencyChanged, Internal, check, find
+from registry_cache.runtime.dependency_check import DependencyChanged, Internal, check, find
 from registry_cache.server.gunicorn_internals import INTERNALS, Response, cache_per_request_work, remember_settings
 from registry_cache.server.worker import Worker
 from tests.harness.checkout import REPOSITORY
