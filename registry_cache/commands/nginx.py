@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry_cache.api.cors import has_cors
 from registry_cache.commands.command import Command, CommandError
 from registry_cache.commands.start import start
 from registry_cache.config import Config
+from registry_cache.store.atomic_write import replacing, write_all
 
 if TYPE_CHECKING:
     from registry_cache.deployment.nginx import Site
@@ -45,7 +44,9 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         print(text, end="")
         return 0
     try:
-        _replace(Path(arguments.output), text)
+        # nginx may read at any moment, and must not see half a file.
+        with replacing(arguments.output, make_folders=False, private=False) as descriptor:
+            write_all(descriptor, text.encode())
     except OSError as error:
         raise CommandError(f"cannot write {arguments.output}: {error.strerror}", 1) from error
     return 0
@@ -74,14 +75,6 @@ def _site(config: Config, arguments: argparse.Namespace) -> Site:
         cors=has_cors(config.http.headers),
         read_timeout_seconds=nginx.read_timeout_seconds(each.read_timeout.total_seconds() for each in config.upstreams),
     )
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write beside and rename: nginx may read at any moment, and must not see half a file. Raises OSError."""
-    # nginx includes what ends with .conf.
-    beside = path.with_name(f".{path.name}.new")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
 
 
 _NO_SOCKET = (

@@ -1,7 +1,7 @@
 """Connections to upstream that are kept for reuse: which may still be used, and how they are opened.
 
-The one place that builds on how urllib3 is made: its connection classes have no public way to open a socket by
-ourselves (``_new_conn``). ``tests/upstream/test_pool.py`` fails where a version does it in another way.
+urllib3's connection classes have no public way to open their socket by ourselves, so ``_new_conn`` is overridden here.
+A version of urllib3 that opens its sockets in another way is refused when this module is imported.
 """
 
 from __future__ import annotations
@@ -25,10 +25,17 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
 from urllib3.util.wait import wait_for_read
 
+from registry_cache.runtime.dependency_check import Internal, check
 from registry_cache.upstream.connect import connect
 from registry_cache.upstream.url import Url
 from registry_cache.upstream.wire import BoundedResponse
 from registry_cache.upstream.zones import EVERYWHERE, Reach, Zone, zone_of
+
+_PURPOSE = "connections by happy eyeballs, and to no address that is refused"
+check(
+    Internal(f"urllib3.connection:{each}._new_conn", _PURPOSE, ("self",), f"urllib3.connection:{each}.connect")
+    for each in ("HTTPConnection", "HTTPSConnection")
+)
 
 # A firewall or NAT may have forgotten an idle connection, and then drops what is sent on it.
 IDLE_SECONDS = 60.0
@@ -148,14 +155,15 @@ class _Connection(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         attempt = _current.get()
         # A proxy that the operator has chosen may be anywhere.
-        reach = attempt.reach if attempt and not self.proxy else EVERYWHERE
+        direct = attempt if not self.proxy else None
+        host, reach = (direct.url.host, direct.reach) if direct else (self.host, EVERYWHERE)
         timeout = self.timeout if isinstance(self.timeout, int | float) else None
         try:
             options = [*(self.socket_options or ()), *_KEEPALIVE]
-            found = connect(self._dns_host, self.port, timeout, options, reach=reach)
+            found = connect(host, self.port, timeout, options, reach=reach)
             self._zone = zone_of(str(found.getpeername()[0]))
-            if attempt and not self.proxy:
-                attempt.zone = self._zone
+            if direct:
+                direct.zone = self._zone
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         except TimeoutError as error:
