@@ -200,6 +200,6 @@ def pre_exec(server: Master) -> None:
 
 def on_exit(_server: Master) -> None:
     """The last worker has ended, and so do we."""
-    # A second TERM, which each new worker sends after USR2, would kill the interpreter that is ending: status -15, not 0.
+    # A second TERM (each new worker sends one after USR2) would kill the interpreter that is ending: status -15, not 0.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     metrics_slots.stop()
