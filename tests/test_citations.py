@@ -10,7 +10,8 @@ import pytest
 from tests.harness.documents import ROOT, anchors, name, texts
 
 DOCS = ROOT / "docs"
-FACTS = set(re.findall(r"^\| (P\d+) \|", (DOCS / "protocol-facts.md").read_text(encoding="utf-8"), re.MULTILINE))
+NUMBERS = re.findall(r"^\| (P\d+) \|", (DOCS / "protocol-facts.md").read_text(encoding="utf-8"), re.MULTILINE)
+FACTS = set(NUMBERS)
 RULES = set(re.findall(r"^## Rule (\d+):", (DOCS / "byte-safety.md").read_text(encoding="utf-8"), re.MULTILINE))
 DECISIONS = {page.name[:4] for page in (DOCS / "adr").glob("0*.md")}
 
@@ -53,6 +54,10 @@ def is_importable(dotted: str) -> bool:
         module, _, attribute = dotted.rpartition(".")
         return bool(module) and is_importable(module) and hasattr(importlib.import_module(module), attribute)
     return True
+
+
+def test_no_number_belongs_to_two_facts() -> None:
+    assert sorted(NUMBERS) == sorted(FACTS)
 
 
 @pytest.mark.parametrize(("file", "text"), [pytest.param(*each, id=name(each[0])) for each in texts()])

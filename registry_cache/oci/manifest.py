@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from registry_cache.errors import DigestInvalid
-from registry_cache.oci import media_types
+from registry_cache.oci import media_types, signed_manifest
 from registry_cache.oci.digest import Digest
 
 # The spec asks registries to take 4 MiB ("Pushing manifests"); more is refused to keep memory bounded (P52).
@@ -82,6 +82,8 @@ def _media_type(document: dict[str, object], content_type: str) -> str:
     own = document.get("mediaType")
     if isinstance(own, str) and (own := media_types.of_manifest(own)):
         return own
+    if schema_1 := signed_manifest.media_type_of(document):
+        return schema_1
     if "manifests" in document:
         return media_types.OCI_INDEX
     return media_types.OCI_MANIFEST if "layers" in document else media_types.UNKNOWN

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from registry_cache.errors import UpstreamCorrupt, UpstreamDown, UpstreamError, UpstreamUnavailable
-from registry_cache.oci import media_types
+from registry_cache.oci import media_types, signed_manifest
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import is_object, parse_manifest
 from registry_cache.oci.names import Tag
@@ -111,9 +111,9 @@ class ManifestFetch:
         for _ in range(2):
             body = fetch()
             wanted = digest or body.claimed or _digest_of_manifest(upstream, body)
-            got = Digest.of(body.data, wanted.algorithm)
-            if got == wanted:
+            if signed_manifest.is_named(body.data, wanted):
                 return self._keep(target, wanted, body)
+            got = signed_manifest.digest_of(body.data, wanted.algorithm)
             _log.error("upstream sent a wrong manifest", upstream=upstream, repository=target.repository, found=got)
         raise UpstreamCorrupt(
             f"{upstream} sent bytes that are not the manifest: asked for {wanted}, got {got}",
@@ -136,4 +136,4 @@ def _digest_of_manifest(upstream: str, body: ManifestBody) -> Digest:
     """Return the digest of bytes that nothing vouches for. Raises UpstreamError where they are no manifest."""
     if media_types.without_parameters(body.media_type) == WEB_PAGE or not is_object(body.data):
         raise UpstreamError(f"{upstream} sent a web page, or something else that is no manifest")
-    return Digest.of(body.data)
+    return signed_manifest.digest_of(body.data)

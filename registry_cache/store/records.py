@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from registry_cache.oci import media_types
+from registry_cache.oci import media_types, signed_manifest
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import MAX_MANIFEST_SIZE, Manifest
 from registry_cache.oci.names import Repository, Tag
@@ -107,7 +107,7 @@ class Records:
                 manifest, found = cached
                 # Asked here too: a hit that notes no use needs no path.
                 if disk.is_touch_due(found):
-                    disk.touch(self._layout.blob(digest), found)
+                    disk.touch(self._layout.blob(Digest.of(manifest.data, digest.algorithm)), found)
                 return manifest
             return self._read_manifest(upstream, repository, digest)
 
@@ -125,7 +125,7 @@ class Records:
         found = os.fstat(file.fileno())
         data = _read(file, found.st_size)
         # Hashing a few kilobytes costs less than the system call that read them, and a flipped bit is never served.
-        if Digest.of(data, digest.algorithm) != digest:
+        if not signed_manifest.is_named(data, digest):
             self._evict_damaged(upstream, repository, digest, name)
             return None
         manifest = StoredManifest(digest, media_type, data)
@@ -137,17 +137,27 @@ class Records:
 
     def put_manifest(self, upstream: str, repository: Repository, digest: Digest, data: bytes, found: Manifest) -> None:
         """Keep a manifest whose bytes the caller has compared to ``digest``."""
-        self._blobs.add(digest, data, upstream)
+        blob = self._add(upstream, digest, data)
         with disk.store_errors(f"record that {repository} contains the manifest {digest}"):
             extension = media_types.kind_of(found.media_type)
             # Children before names: the record is what makes the manifest known, so its bytes come first.
-            link(self._layout.blob(digest), self._layout.manifest(upstream, repository, digest, extension))
+            link(self._layout.blob(blob), self._layout.manifest(upstream, repository, digest, extension))
             path = self._layout.manifest(upstream, repository, digest, "json")
             if len(data) < LARGE_MANIFEST_SIZE:
                 record = record_format.write_manifest(found, len(data))
             else:
                 record = threadpool.run(record_format.write_manifest, found, len(data))
             write_whole(path, record, modified=_NEVER)
+
+    def _add(self, upstream: str, digest: Digest, data: bytes) -> Digest:
+        """Store a manifest's bytes and return the digest of all of them, which ``digest`` of a signed one is not."""
+        blob = Digest.of(data, digest.algorithm)
+        if blob != digest and self.read_any(blob) is None:
+            # Whoever found it damaged knew it by the other digest alone, and left it.
+            with disk.store_errors(f"evict the damaged manifest {digest}"):
+                disk.remove(self._layout.blob(blob))
+        self._blobs.add(blob, data, upstream)
+        return blob
 
     def read_any(self, digest: Digest) -> bytes | None:
         """Return a manifest's bytes whichever repository brought them; the caller finds out who may read them.

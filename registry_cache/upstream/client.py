@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import requests
 
 from registry_cache.errors import DigestInvalid, RegistryError, UpstreamError
-from registry_cache.oci import media_types
+from registry_cache.oci import media_types, signed_manifest
 from registry_cache.oci.byte_range import parse_content_range
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import MAX_MANIFEST_SIZE, is_manifest
@@ -131,7 +131,7 @@ class Upstream:
                 self.transport.refuse_inside(question, response)
             if isinstance(reference, Tag) and not is_page(response, data):
                 etag = response.headers.get("ETag", "")
-                self.heads.record_tag(repository, reference, body.claimed or Digest.of(data), etag)
+                self.heads.record_tag(repository, reference, body.claimed or signed_manifest.digest_of(data), etag)
             return body
 
     def head_blob(self, repository: Repository, digest: Digest) -> int | None:
@@ -242,7 +242,7 @@ def _is_trouble(refused: HeadRefused) -> bool:
 
 def _is_proven(reference: Reference, data: bytes) -> bool:
     """Whether ``data`` is what was asked for by itself, whoever sent it."""
-    return is_manifest(data) if isinstance(reference, Tag) else Digest.of(data, reference.algorithm) == reference
+    return is_manifest(data) if isinstance(reference, Tag) else signed_manifest.is_named(data, reference)
 
 
 def _claimed_digest(response: requests.Response) -> Digest | None:

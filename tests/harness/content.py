@@ -57,10 +57,14 @@ class Content:
         repository: str = APP,
         tag: str | None = None,
         algorithm: str = "sha256",
+        digest: str | None = None,
     ) -> str:
-        """The digest of a manifest, given as its exact bytes or as a document to be written out."""
+        """The digest of a manifest, given as its exact bytes or as a document to be written out.
+
+        `digest`: of a part of the bytes, as a signed manifest of schema 1 has it.
+        """
         data = document if isinstance(document, bytes) else json.dumps(document, indent=2).encode()
-        digest = digest_of(data, algorithm)
+        digest = digest or digest_of(data, algorithm)
         with self._lock:
             self._manifests[repository][digest] = Manifest(data, media_type)
             if tag is not None:

@@ -24,6 +24,7 @@ from registry_cache.errors import (
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Reference, Repository, Tag
 from registry_cache.oci.pattern import ImagePattern
+from registry_cache.oci.signed_manifest import SIGNED
 from registry_cache.pull import manifest_fetch
 from registry_cache.pull.manifest import ManifestAnswer, ManifestPull
 from registry_cache.pull.outcome import Outcome
@@ -34,6 +35,7 @@ from registry_cache.store.pins import ANY_UPSTREAM, Pin, Pins
 from registry_cache.upstream import heads, transport
 from tests.harness.content import DOCKER_INDEX, OCI_MANIFEST
 from tests.harness.pull_rig import ALWAYS_ASK, SECONDS, eventually, flying, holding
+from tests.harness.schema_1 import signed
 from tests.harness.store_rig import APP, HUB, LATEST, OTHER, Store, open_store
 from tests.harness.upstream import FakeUpstream
 from tests.harness.upstream_rig import connect
@@ -106,6 +108,28 @@ def test_a_tag_costs_a_head_and_one_get_by_digest(upstream: FakeUpstream, worker
     assert worker.get(digest).outcome is Outcome.HIT
     assert len(upstream.requests()) == 3
     assert store.files("locks") == set()
+
+
+@pytest.mark.parametrize("by", ["tag", "digest"])
+def test_a_signed_manifest_is_named_by_what_was_signed(upstream: FakeUpstream, store: Store, by: str) -> None:
+    part, whole = signed()
+    named = Digest.of(part)
+    upstream.add_manifest(whole, media_type=SIGNED, tag="latest", digest=str(named))
+    reference = LATEST if by == "tag" else named
+    for outcome in (Outcome.MISS, Outcome.REVALIDATED if by == "tag" else Outcome.HIT):
+        answer = Worker(store, upstream.url).get(reference)
+        assert (answer.outcome, answer.digest, answer.media_type, answer.data) == (outcome, named, SIGNED, whole)
+    # Under its name nobody else may find bytes that do not hash to it.
+    assert store.blobs.open_any(named) is None
+    assert store.blobs.open_any(Digest.of(whole))
+
+
+def test_a_signed_manifest_that_is_not_the_one_asked_for(upstream: FakeUpstream, worker: Worker, store: Store) -> None:
+    wanted = Digest.of(b"another")
+    upstream.add_manifest(signed()[1], media_type=SIGNED, tag="latest", digest=str(wanted))
+    with pytest.raises(UpstreamCorrupt):
+        worker.get(LATEST)
+    assert store.records.manifest(HUB, APP, wanted) is None
 
 
 def test_when_upstream_has_confirmed_a_tag_is_kept(upstream: FakeUpstream, worker: Worker, store: Store) -> None:

@@ -21,6 +21,7 @@ from registry_cache.oci.media_types import DOCKER_INDEX, DOCKER_MANIFEST, OCI_IN
 from registry_cache.oci.names import Repository, Tag
 from registry_cache.store import record_format
 from registry_cache.store.record_format import Child, TagRecord
+from tests.harness.schema_1 import signed
 from tests.harness.store_rig import (
     APP,
     HUB,
@@ -342,3 +343,20 @@ def test_what_is_named_beside_a_blob_by_the_latest_manifest_that_is_not_fat(
     assert store.records.siblings(HUB, OTHER, LAYER) == []
     # No record was parsed that does not name what was asked for.
     assert len(parsed) == 2
+
+
+def test_a_damaged_signed_manifest_is_brought_anew(store: Store) -> None:
+    part, whole = signed()
+    named = Digest.of(part)
+
+    def bring() -> None:
+        store.records.put_manifest(HUB, APP, named, whole, parse_manifest(whole))
+
+    bring()
+    flip(store.layout.blob(Digest.of(whole)))
+    fresh = open_store(Path(store.layout.root)).records
+    assert fresh.manifest(HUB, APP, named) is None
+    bring()
+    found = fresh.manifest(HUB, APP, named)
+    assert found
+    assert (found.digest, found.data) == (named, whole)

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from registry_cache.oci import signed_manifest
 from registry_cache.oci.digest import Digest, Hasher
+from registry_cache.oci.manifest import MAX_MANIFEST_SIZE
 from registry_cache.store.blobs import recorded_size
 from registry_cache.store.disk import ReadHandle
 
@@ -33,11 +35,12 @@ class Damage:
     detail: str
 
 
-def examine(path: str, digest: Digest, pace: Pace, reader: int) -> Damage | None:
+def examine(path: str, digest: Digest, pace: Pace, reader: int, *, is_manifest: bool = False) -> Damage | None:
     """Compare the bytes of ``path`` to ``digest``; None where they match, or are gone.
 
     ``pace`` is called before each read with its number of bytes, and may wait or raise. ``reader``: the id of the user
-    who must be able to read it. Raises OSError for an error that is not about this file.
+    who must be able to read it. ``is_manifest``: a signed one is named by a part of its bytes. Raises OSError for an
+    error that is not about this file.
     """
     file = None
     try:
@@ -47,7 +50,10 @@ def examine(path: str, digest: Digest, pace: Pace, reader: int) -> Damage | None
             return Damage("other", file, "no file")
         if not _readable(found, reader):
             return Damage("permissions", file, f"user {reader} may not read it")
-        return _examine(file, found, digest, pace) or _restore_atime(file, found, changes_atime)
+        damage = _examine(file, found, digest, pace)
+        if is_manifest and damage and damage.kind == "flipped" and _is_signed(file, found.st_size, digest):
+            damage = None
+        return damage or _restore_atime(file, found, changes_atime)
     except FileNotFoundError:
         return None
     except PermissionError as error:
@@ -67,6 +73,10 @@ def _examine(file: ReadHandle, found: os.stat_result, digest: Digest, pace: Pace
     if digest.matches(hasher):
         return None
     return Damage("flipped", file, f"hashes to {Digest(digest.algorithm, hasher.hexdigest())}")
+
+
+def _is_signed(file: ReadHandle, size: int, digest: Digest) -> bool:
+    return size <= MAX_MANIFEST_SIZE and signed_manifest.is_named(file.read_at(0, size), digest)
 
 
 def _feed(hasher: Hasher, descriptor: int, size: int, pace: Pace) -> None:

@@ -128,7 +128,7 @@ class AuditWalk:
             if file_names.is_json(entry.name):
                 self._examine_record(folder, entry.path, digest)
             else:
-                self._examine_name(entry, digest)
+                self._examine_name(entry, digest, is_manifest=True)
 
     def _examine_record(self, folder: RepositoryFolder, path: str, digest: Digest) -> None:
         record = self._scan.record(path, digest, lambda: record_format.read_manifest(disk.read_whole(path)))
@@ -154,7 +154,7 @@ class AuditWalk:
         for digest, entry in self._scan.digests(path, {"json"}):
             self._scan.check_object(entry.path, digest)
 
-    def _examine_name(self, entry: os.DirEntry[str], digest: Digest) -> None:
+    def _examine_name(self, entry: os.DirEntry[str], digest: Digest, *, is_manifest: bool = False) -> None:
         """Examine where a name in a repository leads; re-hash the bytes unless it is the blob's file."""
         self.seen.names += 1
         blob = self._layout.blob(digest)
@@ -162,7 +162,7 @@ class AuditWalk:
             self._examine_link(entry.path, blob, digest)
         elif not disk.is_same_file(entry.path, blob) and os.path.lexists(entry.path):
             self.seen.apart += 1
-            self._rehash(entry.path, digest)
+            self._rehash(entry.path, digest, is_manifest=is_manifest)
 
     def _examine_link(self, path: str, blob: str, digest: Digest) -> None:
         if not os.path.exists(path):
@@ -182,9 +182,9 @@ class AuditWalk:
                     else:
                         self._rehash(entry.path, digest)
 
-    def _rehash(self, path: str, digest: Digest) -> None:
+    def _rehash(self, path: str, digest: Digest, *, is_manifest: bool = False) -> None:
         self.seen.files += 1
-        damage = rehash.examine(path, digest, self._pace, self._reader)
+        damage = rehash.examine(path, digest, self._pace, self._reader, is_manifest=is_manifest)
         # Evicted or replaced meanwhile: then the name is gone, or leads to another file.
         if damage and (damage.file.is_at(path) if damage.file else os.path.lexists(path)):
             kind: Kind = "foreign" if damage.kind == "other" else damage.kind

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from registry_cache.oci.digest import Digest
+from registry_cache.oci.manifest import parse_manifest
 from registry_cache.oci.names import Tag
 from registry_cache.store.audit import rehash
 from registry_cache.store.audit.fault import Fault
 from registry_cache.store.audit.walk import AuditCounts, AuditWalk
 from tests.harness.cleanup_rig import DAY, NOW, Shelf, cut, flip, refusing, snapshot
+from tests.harness.schema_1 import signed
 from tests.harness.store_rig import APP, HUB, OTHER, descriptors, fail_at
 
 
@@ -317,3 +319,21 @@ def test_looking_leaves_no_descriptor_open(shelf: Shelf) -> None:
     flip(shelf.layout.blob(shelf.layer(b"wrong")))
     found = [each.kind for each in look(shelf)[0]]
     assert (found, descriptors()) == (["flipped"], before)
+
+
+def test_a_signed_manifest_is_sound_under_the_name_of_what_was_signed(shelf: Shelf) -> None:
+    part, whole = signed()
+    named, stored = Digest.of(part), Digest.of(whole)
+    shelf.store.records.put_manifest(HUB, APP, named, whole, parse_manifest(whole))
+    assert kinds(shelf) == []
+    flip(shelf.layout.blob(stored))
+    name = shelf.layout.manifest(HUB, APP, named, "other")
+    paths = sorted(os.path.relpath(path, shelf.root) for path in (shelf.layout.blob(stored), name))
+    assert kinds(shelf) == [("flipped", path) for path in paths]
+
+
+def test_a_blob_is_never_named_by_a_part_of_it(shelf: Shelf) -> None:
+    part, whole = signed()
+    shelf.store.blobs.add(Digest.of(part), whole)
+    [(kind, _)] = kinds(shelf)
+    assert kind == "flipped"
