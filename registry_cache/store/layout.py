@@ -15,6 +15,7 @@
       locks/verify.lock                         flock target of the verify that repairs
       quarantine/<day>/<what>  (+ .json)        damaged bytes for a person to look at, kept for a week; what they were
       upstreams/<upstream>.json                 what workers know of an upstream's limits and outages
+      statistics/                               what was counted: docs/reference.md draws it
       repositories/<upstream>/<name>/
         _tags/<tag>.json                        what the tag meant when upstream was last asked (asked at: mtime)
         _manifests/sha256/<hex>.<kind>          a hard link to the manifest's bytes; nginx reads the media type from it
@@ -68,6 +69,7 @@ class Layout:
         self.locks = f"{self.root}/locks"
         self.quarantine = f"{self.root}/quarantine"
         self.upstreams = f"{self.root}/upstreams"
+        self.statistics = f"{self.root}/statistics"
         self.repositories = f"{self.root}/repositories"
         self.ledger = f"{self.root}/ledger"
         self.last_cleanup = f"{self.root}/last-cleanup"

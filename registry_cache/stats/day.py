@@ -1,0 +1,102 @@
+"""All that is known of one day, and the file that it lies in.
+
+<root>/statistics/days/<YYYY-MM-DD>.json      five-minute sums, top lists, changes; after 30 days only the day's sums
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
+
+from registry_cache.runtime.tally import Change
+from registry_cache.stats.space_saving import TopEntry
+from registry_cache.stats.sums import Sums, total
+from registry_cache.store import disk
+
+# Images by bytes that they saved, by blobs and manifests that had to be fetched, and by pulls; clients by pulls; tags
+# by how often they moved.
+TopKind = Literal["saved", "missed", "pulled", "clients", "moved"]
+TOP_KINDS: tuple[TopKind, ...] = get_args(TopKind)
+
+# The kind of a Change: a tag means another digest; was served though upstream did not confirm it; upstream refused;
+# sent wrong bytes; does not have it any more.
+ChangeKind = Literal["moved", "stale", "refused", "corrupt", "gone"]
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TopList:
+    """The entries of one day's list, largest first; a name that is not among them has at most ``floor``."""
+
+    entries: tuple[TopEntry, ...] = ()
+    floor: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """One day. ``buckets``: sums by the start of their five minutes, none where nothing happened.
+
+    ``sums``: of the whole day, with the number of its different clients. ``folded`` and ``open`` are the writer's own.
+    """
+
+    buckets: Mapping[int, Sums] = field(default_factory=dict)
+    sums: Sums = field(default_factory=Sums)
+    tops: Mapping[TopKind, TopList] = field(default_factory=dict)
+    changes: tuple[Change, ...] = ()
+    folded: tuple[str, ...] = ()
+    open: Mapping[str, object] = field(default_factory=dict)
+
+    def encode(self) -> bytes:
+        """Return the file's bytes."""
+        values: dict[str, object] = {"version": VERSION}
+        if self.buckets:
+            values["buckets"] = {str(start): sums.document() for start, sums in self.buckets.items()}
+            values["clients"] = self.sums.clients
+        else:
+            values["sums"] = self.sums.document()
+        values["tops"] = {
+            kind: {"floor": each.floor, "entries": [[one.name, one.at_least, one.at_most] for one in each.entries]}
+            for kind, each in self.tops.items()
+            if each.entries
+        }
+        values |= {"changes": self.changes, "folded": self.folded, "open": self.open}
+        return json.dumps({name: value for name, value in values.items() if value}, separators=(",", ":")).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Day:
+        """Return the day of a file. Raises ValueError."""
+        try:
+            return cls._of(json.loads(data))
+        except (TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ValueError(f"no day's file: {error}") from error
+
+    @classmethod
+    def read(cls, path: str) -> Day:
+        """Return the day at ``path``, an empty one where there is none that can be read. Raises OSError."""
+        data = disk.read_whole(path)
+        try:
+            return cls.decode(data) if data else cls()
+        except ValueError:
+            return cls()
+
+    @classmethod
+    def _of(cls, document: Any) -> Day:
+        if document["version"] != VERSION:
+            raise ValueError("a day's file of another version")
+        buckets = {int(start): Sums.of(each) for start, each in document.get("buckets", {}).items()}
+        sums = total(each for _, each in sorted(buckets.items())) if buckets else Sums.of(document.get("sums", {}))
+        return cls(
+            buckets=buckets,
+            sums=replace(sums, clients=max(sums.clients, int(document.get("clients", 0)))),
+            tops={kind: _top_list(each) for kind, each in document.get("tops", {}).items()},
+            changes=tuple(Change(*each) for each in document.get("changes", ())),
+            folded=tuple(document.get("folded", ())),
+            open=document.get("open", {}),
+        )
+
+
+def _top_list(document: Any) -> TopList:
+    return TopList(tuple(TopEntry(*each) for each in document["entries"]), int(document["floor"]))

@@ -1,0 +1,177 @@
+"""Read the numbers that last, for the page and for ``registry-cache stats`` and ``pulls``.
+
+Everything comes from the files of ``<root>/statistics``, which one process of the server replaces twice a minute; any
+other may read them at any time. Nothing here walks the store. Moments are seconds since the epoch; days are UTC's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+from registry_cache.errors import RegistryError
+from registry_cache.oci.digest import Digest
+from registry_cache.oci.names import Repository
+from registry_cache.runtime.tally import Change
+from registry_cache.stats.clients import Clients, GoneClient
+from registry_cache.stats.day import ChangeKind, Day, TopKind
+from registry_cache.stats.days import BUCKET_SECONDS, DAY_SECONDS, day_of
+from registry_cache.stats.files import StatisticsFiles
+from registry_cache.stats.journal import Entry, Pull, joined
+from registry_cache.stats.query import Query
+from registry_cache.stats.space_saving import TopEntry, merged
+from registry_cache.stats.sums import Sums, total
+from registry_cache.store import disk, record_format
+from registry_cache.store.layout import Layout
+
+# Of one answer; a person reads no more, and a page must not be built from more.
+MOST_PULLS = 1000
+# Requests of which a question for pulls reads at most: the newest.
+_MOST_ENTRIES = 500_000
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """What was counted in ``seconds`` from ``at`` on."""
+
+    at: float
+    seconds: int
+    sums: Sums
+
+
+class Statistics:
+    """The numbers of one store. Methods raise StoreError where the disk fails; what is not there counts as nothing.
+
+    Keep one for as long as you like, and use it from any thread: files that have not changed are not read again.
+    """
+
+    def __init__(self, layout: Layout, now: Callable[[], float] = time.time) -> None:
+        self._layout = layout
+        self._files = StatisticsFiles(layout)
+        self._now = now
+        # By path: the file's inode, mtime and size when it was read, and what was in it.
+        self._days: dict[str, tuple[tuple[int, int, int], Day]] = {}
+        self._clients: tuple[tuple[int, int, int], Clients] | None = None
+
+    def sums(self, since: float) -> Sums:
+        """Return what was counted from ``since`` until now, to five minutes; of days over a month old, whole days.
+
+        Its ``clients`` are the different ones of the whole span.
+        """
+        found = total(sums for _, sums in self._spans(since))
+        return replace(found, clients=max(found.clients, self._known_clients().count(since)))
+
+    def series(self, since: float, step: int) -> list[Bucket]:
+        """Return the sums of each ``step`` seconds, a multiple of 300, from the one that holds ``since`` until now.
+
+        Oldest first, without gaps; all begin at multiples of ``step``. 24 h: ``series(now - 86400, 300)``.
+        """
+        if step <= 0 or step % BUCKET_SECONDS:
+            raise ValueError(f"{step} s is no multiple of {BUCKET_SECONDS}")
+        first = int(since // step) * step
+        found = {start: Sums() for start in range(first, int(self._now()) + 1, step)}
+        for start, sums in self._spans(first):
+            slot = start // step * step
+            if slot in found:
+                found[slot] += sums
+        return [Bucket(float(start), step, sums) for start, sums in found.items()]
+
+    def top(self, kind: TopKind, since: float, count: int = 100) -> list[TopEntry]:
+        """Return the top names of the days from that of ``since`` on, largest certain amount first.
+
+        ``saved``: images by bytes; ``missed``: images by manifests and blobs that had to be fetched; ``pulled``: images
+        by pulls; ``clients``: by pulls; ``moved``: ``image:tag`` by moves. Of days over a month old nothing is known.
+        """
+        days = [day.tops[kind] for _, day in self._all_days(since) if kind in day.tops]
+        return merged(([*each.entries], each.floor) for each in days)[:count]
+
+    def changes(self, since: float, kinds: Sequence[ChangeKind] = ()) -> list[Change]:
+        """Return what changed and needs a look, newest first; of some ``kinds`` only, unless there are none.
+
+        Of each day the newest five hundred of a kind.
+        """
+        found = [
+            change
+            for _, day in self._all_days(since)
+            for change in day.changes
+            if change.at >= since and (not kinds or change.kind in kinds)
+        ]
+        return sorted(found, key=lambda change: change.at, reverse=True)
+
+    def moved_tags(self, since: float) -> list[Change]:
+        """Return the tags that have moved, newest first."""
+        return self.changes(since, ("moved",))
+
+    def pulls(self, query: str = "", since: float = 0.0, limit: int = MOST_PULLS) -> list[Pull]:
+        """Return the last pulls that a ``query`` means, newest first: an image, a client or user, a digest; "" all.
+
+        Empty where the journal is off. See ``query.py`` for what a query may be.
+        """
+        wanted = Query(query)
+        with disk.store_errors("read the journal of pulls"):
+            newest = deque(self._entries(wanted, since), maxlen=_MOST_ENTRIES)
+        found = [pull for pull in joined(newest, cache(self._children)) if wanted.means(pull)]
+        return found[::-1][:limit]
+
+    def clients_gone(self, now: float | None = None) -> list[GoneClient]:
+        """Return the clients that came regularly and have not been seen since, the most recent first."""
+        return self._known_clients().gone(self._now() if now is None else now)
+
+    def _spans(self, since: float) -> Iterator[tuple[int, Sums]]:
+        """Yield the start of each span and its sums, oldest first: five minutes, or days over a month old."""
+        for number, day in self._all_days(since):
+            if not day.buckets:
+                yield number * DAY_SECONDS, day.sums
+            for start, sums in sorted(day.buckets.items()):
+                if start + BUCKET_SECONDS > since:
+                    yield start, sums
+
+    def _all_days(self, since: float) -> Iterator[tuple[int, Day]]:
+        with disk.store_errors("read the statistics"):
+            for number in self._files.known_days():
+                if number >= day_of(since):
+                    yield number, self._day(self._files.day(number))
+
+    def _day(self, path: str) -> Day:
+        stamp = _stamp(path)
+        known = self._days.get(path)
+        if known is None or known[0] != stamp:
+            known = self._days[path] = (stamp, Day.read(path))
+        return known[1]
+
+    def _known_clients(self) -> Clients:
+        with disk.store_errors("read the statistics"):
+            stamp = _stamp(self._files.clients)
+            known = self._clients
+            if known is None or known[0] != stamp:
+                known = self._clients = (stamp, self._files.read_clients())
+            return known[1]
+
+    def _entries(self, wanted: Query, since: float) -> Iterator[Entry]:
+        for day, _, path in self._files.journal_pieces():
+            if day >= day_of(since):
+                for line in (disk.read_whole(path, limit=_MOST_PIECE_BYTES) or b"").splitlines():
+                    entry = Entry.decode(line) if wanted.may_concern(line) else None
+                    if entry and entry.at >= since:
+                        yield entry
+
+    def _children(self, upstream: str, repository: str, digest: str) -> Collection[str]:
+        """Return the digests that a stored index names; none where it is not here any more."""
+        try:
+            path = self._layout.manifest(upstream, Repository.parse(repository), Digest.parse(digest), "json")
+            children = record_format.manifest_children(disk.read_whole(path))
+        except (RegistryError, OSError):
+            return frozenset()
+        return frozenset(str(child.digest) for child in children)
+
+
+# A piece of the journal is far smaller; a larger file there is not ours.
+_MOST_PIECE_BYTES = 1 << 28
+
+
+def _stamp(path: str) -> tuple[int, int, int]:
+    found = disk.stat(path)
+    return (found.st_ino, found.st_mtime_ns, found.st_size) if found else (0, 0, 0)
