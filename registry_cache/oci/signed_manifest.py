@@ -17,6 +17,9 @@ from registry_cache.oci.digest import Digest
 SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 UNSIGNED = "application/vnd.docker.distribution.manifest.v1+json"
 
+# Schema 1 has a few kilobytes for each layer. Parsing one of megabytes would hold up all clients.
+MAX_SIZE = 512 * 1024
+
 # What hostile bytes may make the parsers raise.
 _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError, binascii.Error)
 
@@ -40,8 +43,7 @@ def signed_part(data: bytes) -> bytes | None:
     What was signed must be of schema 1 itself: otherwise bytes with something added to them could be kept under the
     digest of any other JSON, which clients would then refuse.
     """
-    # Most bytes that come here are no such manifest, and parsing megabytes takes time.
-    if b'"signatures"' not in data:
+    if not _may_be_signed(data):
         return None
     try:
         ends = {_end(each["protected"]) for each in json.loads(data)["signatures"]}
@@ -54,11 +56,20 @@ def signed_part(data: bytes) -> bytes | None:
     return part if is_schema_1 and 0 < length < len(data) else None
 
 
+def digest_of_all(data: bytes, digest: Digest) -> Digest:
+    """Return the digest of all of ``data``, a manifest that ``digest`` names."""
+    return Digest.of(data, digest.algorithm) if _may_be_signed(data) else digest
+
+
 def media_type_of(document: dict[str, object]) -> str:
     """Return the media type of a parsed manifest of schema 1, which holds none; "" for any other."""
     if document.get("schemaVersion") != 1 or not isinstance(document.get("fsLayers"), list):
         return ""
     return SIGNED if isinstance(document.get("signatures"), list) else UNSIGNED
+
+
+def _may_be_signed(data: bytes) -> bool:
+    return len(data) <= MAX_SIZE and b'"signatures"' in data
 
 
 def _end(protected: str) -> tuple[int, bytes]:

@@ -151,7 +151,7 @@ class Records:
 
     def _add(self, upstream: str, digest: Digest, data: bytes) -> Digest:
         """Store a manifest's bytes and return the digest of all of them, which ``digest`` of a signed one is not."""
-        blob = Digest.of(data, digest.algorithm)
+        blob = signed_manifest.digest_of_all(data, digest)
         if blob != digest and self.read_any(blob) is None:
             # Whoever found it damaged knew it by the other digest alone, and left it.
             with disk.store_errors(f"evict the damaged manifest {digest}"):
