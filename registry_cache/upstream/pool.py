@@ -11,7 +11,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -27,6 +27,7 @@ from urllib3.util.wait import wait_for_read
 
 from registry_cache.runtime.dependency_check import Internal, check
 from registry_cache.upstream.connect import connect
+from registry_cache.upstream.idle_connections import IdleSweeper
 from registry_cache.upstream.url import Url
 from registry_cache.upstream.wire import BoundedResponse
 from registry_cache.upstream.zones import EVERYWHERE, Reach, Zone, zone_of
@@ -102,6 +103,7 @@ class _Connection(HTTPConnection):
 
     idle_seconds = IDLE_SECONDS
     is_strict = False
+    sweeper: IdleSweeper | None = None
     _is_new = True
     _used_at = 0.0
     _zone = Zone.RESERVED
@@ -121,6 +123,8 @@ class _Connection(HTTPConnection):
     def connect(self) -> None:
         self._is_new = True
         super().connect()
+        if self.sweeper:
+            self.sweeper.watch(self)
 
     def request(self, method: str, url: str, *arguments: Any, **options: Any) -> None:
         attempt = _current.get()
@@ -201,7 +205,7 @@ class Adapter(requests.adapters.HTTPAdapter):
     """requests' way to the pools of one upstream. ``idle_seconds``: for how long an idle connection may be reused."""
 
     def __init__(self, size: int, idle_seconds: float, *, is_strict: bool) -> None:
-        made = {"idle_seconds": idle_seconds, "is_strict": is_strict}
+        made = {"idle_seconds": idle_seconds, "is_strict": is_strict, "sweeper": IdleSweeper(self._open_pools)}
         plain = type("Connection", (_Connection,), made)
         secure = type("TlsConnection", (_TlsConnection,), made)
         self._pools: dict[str, Any] = {
@@ -209,6 +213,12 @@ class Adapter(requests.adapters.HTTPAdapter):
             "https": type("TlsPool", (urllib3.HTTPSConnectionPool,), {"ConnectionCls": secure}),
         }
         super().__init__(pool_connections=16, pool_maxsize=size, max_retries=0)
+
+    def _open_pools(self) -> Iterator[urllib3.HTTPConnectionPool]:
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for key in manager.pools.keys():  # noqa: SIM118 — iterating it is what it refuses
+                if pool := manager.pools.get(key):
+                    yield pool
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         super().init_poolmanager(*arguments, **options)

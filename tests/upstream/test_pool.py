@@ -17,7 +17,7 @@ import urllib3
 from urllib3.connection import HTTPConnection
 
 from registry_cache.errors import UpstreamTimeout, UpstreamUnavailable
-from registry_cache.upstream import pool
+from registry_cache.upstream import idle_connections, pool
 from registry_cache.upstream.session import TLS, HttpRequest, Session, Timeouts
 from tests.harness.fixture_types import MakeUpstream
 from tests.harness.pull_rig import SECONDS
@@ -35,6 +35,7 @@ class Fickle:
         self.newer = b"new"
         self.accepted = 0
         self.over = threading.Event()
+        self.left = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -56,6 +57,7 @@ class Fickle:
                     answer = b""
                 else:
                     self.later(connection)
+            self.left.set()
 
     def be_silent(self, connection: socket.socket) -> None:
         self.over.wait(SECONDS)
@@ -189,3 +191,72 @@ def test_urllib3_is_made_as_we_believe() -> None:
         connection: Any = HTTPConnection("registry.invalid")
         connection.connect()
         assert connection.sock is opened
+
+
+class HangsUp:
+    """Answers one request of each connection and then closes its own end; ``closed`` when we have closed ours."""
+
+    def __init__(self) -> None:
+        self.closed = threading.Semaphore(0)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(OK % b"one")
+            connection.shutdown(socket.SHUT_WR)
+            assert connection.recv(1) == b""
+            self.closed.release()
+
+    def stop(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+@pytest.fixture
+def hangs_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[HangsUp]:
+    monkeypatch.setattr(idle_connections, "SWEEP_SECONDS", 0.05)
+    server = HangsUp()
+    yield server
+    server.stop()
+
+
+def test_idle_connections_that_upstream_has_closed_are_closed(hangs_up: HangsUp) -> None:
+    session = Session("it", Timeouts(SECONDS, SECONDS), TLS())
+    # One after the other, and again after nothing was open: whoever looks must not have stopped for good.
+    for _ in range(3):
+        assert get(session, hangs_up.url) == b"one"
+        assert hangs_up.closed.acquire(timeout=SECONDS)
+
+
+def test_idle_connections_that_are_sound_are_kept(server: Fickle, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = threading.Semaphore(0)
+    monkeypatch.setattr(idle_connections, "SWEEP_SECONDS", 0.01)
+    really = idle_connections._close_dead
+
+    def look(pool: urllib3.HTTPConnectionPool) -> None:
+        really(pool)
+        looks.release()
+
+    monkeypatch.setattr(idle_connections, "_close_dead", look)
+    session = Session("it", Timeouts(SECONDS, SECONDS), TLS())
+    assert get(session, server.url) == b"new"
+    # The second look began after the answer's connection was given back.
+    for _ in range(3):
+        assert looks.acquire(timeout=SECONDS)
+    assert get(session, server.url) == b"old"
+    assert server.accepted == 1
+
+
+def test_connections_that_will_not_be_reused_are_closed(hangs_up: HangsUp, server: Fickle) -> None:
+    session = Session("it", Timeouts(SECONDS, SECONDS, idle=0.0), TLS())
+    assert get(session, server.url) == b"new"
+    assert server.left.wait(SECONDS)
