@@ -1,0 +1,69 @@
+"""The lines that set up clients, for mirrors of all kinds; tests/clients pulls by them."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import PurePosixPath
+
+import pytest
+import yaml
+
+from registry_cache.deployment.client_setup import CLIENTS, Mirror, steps
+
+PLAIN = Mirror("http://mirror.example.com:5000", ["docker.io", "ghcr.io"])
+TLS = Mirror("https://mirror.example.com", ["docker.io", "ghcr.io"])
+PARSERS: dict[str, Callable[[str], object]] = {
+    ".json": json.loads,
+    ".toml": tomllib.loads,
+    ".conf": tomllib.loads,
+    ".yaml": yaml.safe_load,
+}
+
+
+@pytest.mark.parametrize("mirror", [PLAIN, TLS, Mirror("https://m", ["quay.io"], needs_login=True)])
+@pytest.mark.parametrize("client", CLIENTS)
+def test_each_file_can_be_read_by_its_program(client: str, mirror: Mirror) -> None:
+    found = steps(client, mirror)
+    assert found
+    for step in found:
+        assert step.title
+        if step.file:
+            assert PARSERS[PurePosixPath(step.file).suffix](step.text)
+
+
+def test_docker() -> None:
+    file, pulls = steps("docker", PLAIN)
+    assert json.loads(file.text) == {
+        "registry-mirrors": ["http://mirror.example.com:5000"],
+        "insecure-registries": ["mirror.example.com:5000"],
+    }
+    assert pulls.text == "docker pull mirror.example.com:5000/ghcr.io/OWNER/IMAGE:TAG"
+    assert json.loads(steps("docker", TLS)[0].text) == {"registry-mirrors": ["https://mirror.example.com"]}
+
+
+def test_dockerd_is_never_told_to_mirror_by_a_cache_that_asks_for_a_login() -> None:
+    """It would send the user's password for Docker Hub."""
+    found = steps("docker", Mirror("https://mirror.example.com", ["docker.io"], needs_login=True))
+    assert [step.text for step in found] == [
+        "docker login mirror.example.com",
+        "docker pull mirror.example.com/OWNER/IMAGE:TAG",
+    ]
+
+
+def test_the_default_upstream_has_no_name_in_the_path() -> None:
+    conf = tomllib.loads(steps("podman", PLAIN)[0].text)["registry"]
+    assert [(each["location"], each["mirror"]) for each in conf] == [
+        ("docker.io", [{"location": "mirror.example.com:5000", "insecure": True}]),
+        ("ghcr.io", [{"location": "mirror.example.com:5000/ghcr.io", "insecure": True}]),
+    ]
+    assert "insecure" not in steps("podman", TLS)[0].text
+
+
+def test_containerd_goes_on_to_the_registry_itself() -> None:
+    found = {step.file: tomllib.loads(step.text) for step in steps("containerd", PLAIN)}
+    hub = found["/etc/containerd/certs.d/docker.io/hosts.toml"]
+    assert hub["server"] == "https://registry-1.docker.io"
+    assert hub["host"] == {"http://mirror.example.com:5000": {"capabilities": ["pull", "resolve"]}}
+    assert found["/etc/containerd/certs.d/ghcr.io/hosts.toml"]["server"] == "https://ghcr.io"
