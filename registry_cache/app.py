@@ -13,6 +13,7 @@ from registry_cache.runtime import log
 from registry_cache.runtime import metrics as runtime_metrics
 from registry_cache.runtime.trusted_proxies import Proxies
 from registry_cache.server import active_config
+from registry_cache.ui import blueprint as ui
 from registry_cache.wiring import Services, build
 
 
@@ -34,7 +35,7 @@ def from_environment() -> Flask:
 def _application(config: Config, services: Services) -> Flask:
     app = Application()
     hooks.register(app, config.http.headers, Proxies.of(os.environ))
-    health.register(app)
+    health.register(app, {ui.NAME: ui.POLICY})
     if services.guard is not None:
         auth.register(app, services.guard)
     app.register_blueprint(manifests.blueprint(services.upstreams, services.manifests))
@@ -44,5 +45,7 @@ def _application(config: Config, services: Services) -> Flask:
     app.register_blueprint(metrics.blueprint(services.upstream_states, services.store_state, debug))
     app.register_blueprint(health.blueprint(services.readiness))
     app.register_blueprint(front_page.blueprint())
+    if services.page is not None:
+        app.register_blueprint(ui.blueprint(*services.page))
     runtime_metrics.set_serving()
     return app

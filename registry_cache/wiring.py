@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from socket import gethostname
 
+from registry_cache import __version__
 from registry_cache.api.auth import Guard
 from registry_cache.api.health import Readiness
 from registry_cache.api.metrics import StoreState, UpstreamState
@@ -16,7 +18,10 @@ from registry_cache.auth.slowdown import Slowdown
 from registry_cache.auth.users import Users
 from registry_cache.auth.verifier import Verifier
 from registry_cache.config import Config, UpstreamConfig
+from registry_cache.config.banner import ANY_TO_LOOPBACK
+from registry_cache.config.hosts import DEFAULT_PORTS
 from registry_cache.deployment import nginx
+from registry_cache.deployment.client_setup import Mirror
 from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.policy.eviction import Bounds
@@ -41,9 +46,13 @@ from registry_cache.store.readiness import ReadinessProbe
 from registry_cache.store.records import Records
 from registry_cache.store.size_ledger import SizeLedger
 from registry_cache.store.upstream_notes import UpstreamNote
+from registry_cache.ui.blueprint import Door
+from registry_cache.ui.facts import Facts, Key, SizeLimits
 from registry_cache.upkeep.cleanup_process import CleanupProcess
 from registry_cache.upkeep.daily_pass import DailyPass
+from registry_cache.upkeep.glance import Glance, Watcher
 from registry_cache.upkeep.size_keeper import SizeKeeper, SpaceNeeded
+from registry_cache.upkeep.status import KnownUpstream
 from registry_cache.upstream.account import Account, Credentials, FixedAccount
 from registry_cache.upstream.auth import Authenticator
 from registry_cache.upstream.client import Upstream
@@ -70,6 +79,8 @@ class Services:
     """Asks clients for a login; None where everybody may pull."""
     daily_pass: DailyPass
     """For a server to begin; a command does not live that long."""
+    page: tuple[Facts, Door] | None
+    """What ``/ui/`` shows, and to whom; None where it does not exist."""
 
 
 def build(config: Config) -> Services:
@@ -84,6 +95,7 @@ def build(config: Config) -> Services:
     keeper = _keeper(config, layout)
     transfers = Transfers(blobs, Partials(layout), keeper)
     manifests = ManifestPull(records, flights, partial(datetime.now, UTC), pins=Pins(layout))
+    guard, readiness = _guard(config), partial(_readiness, ReadinessProbe(layout))
     return Services(
         upstreams=upstreams(config),
         manifests=manifests,
@@ -91,11 +103,37 @@ def build(config: Config) -> Services:
         listing=Listing(records, flights, manifests),
         upstream_states=lambda: [_upstream_state(each, layout) for each in config.upstreams],
         store_state=partial(_store_state, layout, SizeLedger(layout)),
-        readiness=partial(_readiness, ReadinessProbe(layout)),
+        readiness=readiness,
         accel=partial(_nginx_name, layout) if config.http.accel else None,
-        guard=_guard(config),
+        guard=guard,
         daily_pass=DailyPass(layout, keeper.start_pass),
+        page=_page(config, layout, guard, readiness),
     )
+
+
+def _page(
+    config: Config, layout: Layout, guard: Guard | None, readiness: Callable[[], Readiness]
+) -> tuple[Facts, Door] | None:
+    debug = config.http.debug
+    if debug is None or not config.has_page:
+        return None
+    watcher, limits = Watcher(layout), bounds(config, layout)
+
+    def glance() -> Glance:
+        now = datetime.now(UTC).astimezone()
+        return watcher.look(known_upstreams(config, layout), readiness().store, now.timestamp(), now.tzinfo)
+
+    facts = Facts(
+        version=__version__,
+        glance=glance,
+        limits=SizeLimits(limits.max_size, limits.min_free),
+        mirror=mirror(config),
+        is_address_known=config.http.url is not None,
+        configuration=[Key(each.path, each.value, each.origin) for each in config.in_force],
+    )
+    url = config.http.url
+    names = {*debug.hosts, *([url.name.rpartition(":")[0] or url.name] if url else [])}
+    return facts, Door(names, guard.admit if guard and not debug.is_loopback else None)
 
 
 def _store_state(layout: Layout, ledger: SizeLedger) -> StoreState | None:
@@ -158,6 +196,28 @@ def bounds(config: Config, layout: Layout) -> Bounds:
         config.max_blob_percent,
         {name: size for name, size in reserved.items() if size},
     )
+
+
+def mirror(config: Config) -> Mirror:
+    """Return this cache as its clients reach it, as far as the configuration tells."""
+    http = config.http
+    if http.url is not None:
+        url = http.url.url
+    elif http.socket is not None:
+        # nginx in front of us has a name that we do not know.
+        url = "https://registry.example.com"
+    else:
+        host = gethostname() if http.host in ("", *ANY_TO_LOOPBACK) else http.host
+        scheme = "https" if http.tls else "http"
+        port = "" if http.port == DEFAULT_PORTS[scheme] else f":{http.port}"
+        url = f"{scheme}://{f'[{host}]' if ':' in host else host}{port}"
+    return Mirror(url, [each.name for each in config.upstreams], needs_login=config.auth is not None)
+
+
+def known_upstreams(config: Config, layout: Layout) -> list[KnownUpstream]:
+    """Return what the workers have noted of all upstreams."""
+    healths = [(each, shared_health(each, layout)) for each in config.upstreams]
+    return [KnownUpstream(each.name, each.remote_url, found.limits(), found.down()) for each, found in healths]
 
 
 def upstreams(config: Config) -> Upstreams:

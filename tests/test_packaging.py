@@ -37,8 +37,10 @@ def test_every_data_file_is_in_the_wheel() -> None:
     ]
     assert PACKAGE / "py.typed" in data
     for file in data:
-        package = ".".join(file.parent.relative_to(REPOSITORY).parts)
-        assert any(fnmatch(file.name, pattern) for pattern in declared.get(package, [])), f"{file} would be left out"
+        folder = next(folder for folder in file.parents if (folder / "__init__.py").exists())
+        package = ".".join(folder.relative_to(REPOSITORY).parts)
+        name = str(file.relative_to(folder))
+        assert any(fnmatch(name, pattern) for pattern in declared.get(package, [])), f"{file} would be left out"
 
 
 def test_everything_in_deploy_is_in_the_wheel() -> None:

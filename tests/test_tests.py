@@ -13,7 +13,7 @@ from tests.harness.checkout import REPOSITORY
 TESTS = REPOSITORY / "tests"
 PACKAGE = REPOSITORY / "registry_cache"
 # Folders that are about the whole product, or about what lies beside it.
-CROSS_CUTTING = {"bench", "clients", "contract", "faults", "harness", "harness_check", "property"}
+CROSS_CUTTING = {"bench", "browser", "clients", "contract", "faults", "harness", "harness_check", "property"}
 # The product behind nginx and on a Debian: what deploy/ ships has more tests than the package has modules.
 OF_DEPLOYMENT = {"deployment/nginx", "deployment/setup"}
 

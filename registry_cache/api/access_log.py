@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from flask import Request, request
 
+from registry_cache.api.responses import NO_SCRIPTS
 from registry_cache.pull.routing import Fallback, Route, Upstreams
 from registry_cache.runtime import metrics, upstream_wait
 from registry_cache.runtime.connection import connection_of
@@ -46,6 +47,8 @@ class Exchange:
         self.kind = _KINDS.get(request.endpoint or "", "other")
         # Monitoring asks every few seconds: its requests are not counted, and logged only at level debug.
         self.quiet = False
+        # The Content-Security-Policy of the answer.
+        self.content_policy = NO_SCRIPTS
         given = request.headers.get("X-Request-Id", "")
         # A proxy's id is kept, so that its log and ours can be joined; anything else is not repeated.
         self.request_id = given if given and _REQUEST_ID.fullmatch(given) else _new_id()

@@ -1,12 +1,12 @@
 """``/healthz``, ``/readyz``, CNCF Distribution's ``/debug/health``, and which address serves what for monitoring.
 
-``http.debug.addr`` has these and the metrics, and nothing else; the main address has the rest as well. Health never
-asks upstream: its outage is no reason to send clients elsewhere, for what is cached is served all the same.
+``http.debug.addr`` has these, the metrics and the page, and nothing else; the main address has the rest as well. Health
+never asks upstream: its outage is no reason to send clients elsewhere, for what is cached is served all the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from flask import Blueprint, Flask, Request, Response, request
@@ -59,15 +59,22 @@ def blueprint(readiness: Callable[[], Readiness]) -> Blueprint:
     return routes
 
 
-def register(app: Flask) -> None:
-    """Let ``http.debug.addr`` serve monitoring and nothing else. Call it after ``hooks.register``."""
+def register(app: Flask, page_policies: Mapping[str, str]) -> None:
+    """Let ``http.debug.addr`` serve monitoring and pages, and nothing else. Call it after ``hooks.register``.
+
+    ``page_policies``: what a browser may do with the answers of a blueprint, by its name.
+    """
 
     @app.before_request
     def keep_apart() -> None:
-        watching = request.blueprint in ("ops", "metrics")
-        current().quiet = watching or request.blueprint == "front_page"
-        if by_debug(request) and not watching:
-            raise NameUnknown("no such URL: here are /healthz, /readyz, /debug/health and the metrics")
+        part = request.blueprint or ""
+        watching = part in ("ops", "metrics") or part in page_policies
+        exchange = current()
+        exchange.quiet = watching or part == "front_page"
+        if by_debug(request):
+            if not watching:
+                raise NameUnknown("no such URL: here are /ui/, /healthz, /readyz, /debug/health and the metrics")
+            exchange.content_policy = page_policies.get(part, exchange.content_policy)
 
 
 def by_debug(request: Request) -> bool:

@@ -16,7 +16,7 @@ from registry_cache.api import access_log
 from registry_cache.api.access_log import current
 from registry_cache.api.cors import has_cors
 from registry_cache.api.health import NO_SUCH_URL, by_debug
-from registry_cache.api.responses import NO_SCRIPTS, error_response
+from registry_cache.api.responses import error_response
 from registry_cache.errors import (
     BlobUnknown,
     ManifestUnknown,
@@ -72,7 +72,7 @@ def register(app: Flask, headers: Mapping[str, Sequence[str]], proxies: Proxies)
         add = response.headers.add
         add("Docker-Distribution-Api-Version", API_VERSION)
         add("X-Content-Type-Options", "nosniff")
-        add("Content-Security-Policy", NO_SCRIPTS)
+        add("Content-Security-Policy", about.content_policy)
         add("X-Request-Id", about.request_id)
         if about.namespace is not None:
             add("OCI-Namespace", about.namespace)

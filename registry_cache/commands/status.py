@@ -13,17 +13,13 @@ from registry_cache.commands.start import become_owner_if_allowed, start
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print the state of the cache, from what lies on the disk; makes no folder and connects to nothing."""
     from registry_cache.store.layout import Layout
-    from registry_cache.upkeep.status import KnownUpstream
     from registry_cache.upkeep.status_text import read_status
-    from registry_cache.wiring import shared_health
+    from registry_cache.wiring import known_upstreams
 
     config = start(arguments, environ)
     become_owner_if_allowed(config.root)
     layout = Layout(config.root)
-    known = []
-    for each in config.upstreams:
-        health = shared_health(each, layout)
-        known.append(KnownUpstream(each.name, each.remote_url, health.limits(), health.down()))
+    known = known_upstreams(config, layout)
     now = datetime.now(UTC).astimezone()
     return print_report(read_status(config.root, known, now.timestamp(), now.tzinfo), as_json=arguments.json)
 

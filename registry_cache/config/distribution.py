@@ -10,7 +10,7 @@ QUIET = ("storage.delete",)
 IGNORED = (
     "log.accesslog", "log.fields", "log.hooks", "log.reportcaller",
     "storage.filesystem.maxthreads", "storage.cache", "storage.maintenance", "storage.redirect", "storage.tag",
-    "middleware", "reporting", "http.host", "http.secret", "http.relativeurls",
+    "middleware", "reporting", "http.secret", "http.relativeurls",
     "http.http2", "http.h2c", "notifications", "redis",
     "health.storagedriver", "health.file", "health.http", "health.tcp", "proxy.cachewritetimeout",
     "catalog", "tags", "compatibility", "validation", "policy",

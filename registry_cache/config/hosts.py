@@ -1,5 +1,6 @@
 """Parse names of registries: ``host[:port]`` as found in ``ns=``, on disk and in a remote URL. Pure."""
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
@@ -67,6 +68,14 @@ def parse_remote(text: str) -> Remote:
     if name == HUB and path:
         raise InvalidValue(f"{HUB} has nothing below {path[:80]}", f"write {HUB_URL}; names bring library/ themselves")
     return Remote(HUB, HUB_URL) if name == HUB else Remote(name, f"{parts.scheme}://{name}{path}")
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine reaches ``host``, a name or an address to listen on; "" means all addresses."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def split_url(text: str, example: str) -> tuple[SplitResult, int | None]:

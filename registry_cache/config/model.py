@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from registry_cache.config import values
+from registry_cache.config import hosts, values
 from registry_cache.config.hosts import Remote
 from registry_cache.config.secret import Secret
 from registry_cache.config.settings import list_setting, section, setting
@@ -48,15 +48,22 @@ class LogConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DebugConfig:
-    """Where monitoring finds metrics and health, and nothing else. An empty ``host`` means all interfaces."""
+    """Where monitoring finds metrics and health, and people the page. An empty ``host`` means all interfaces."""
 
     addr: str = setting("http.debug.addr", values.line)
+    hosts: tuple[str, ...] = list_setting("http.debug.hosts", values.host_name)
+    """Names by which a browser may call it, beside addresses and localhost."""
     prometheus_enabled: bool = setting("http.debug.prometheus.enabled", values.boolean, "true")
     prometheus_path: str = setting("http.debug.prometheus.path", values.metrics_path, "/metrics")
     host: str
     port: int
     metrics: str | None
     """The path of the metrics; None where they are not served there."""
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches it."""
+        return hosts.is_loopback(self.host)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +89,8 @@ class HttpConfig:
 
     addr: str = setting("http.addr", values.line, "127.0.0.1:5000")
     net: str = setting("http.net", values.word(("tcp", "unix")), "tcp")
+    url: Remote | None = setting("http.host", values.remote)
+    """By which clients reach us; None: it follows from ``addr``."""
     headers: Mapping[str, tuple[str, ...]] = setting("http.headers", values.headers, structured=True, absent={})
     accel: bool = setting("http.accel", values.boolean, "false")
     """Whether nginx, at the other end of a unix socket, is told to send whole blobs itself."""
@@ -191,6 +200,12 @@ class Config:
     """Keys that the file gives and that have no effect here."""
     warnings: tuple[str, ...]
     in_force: tuple[InForce, ...] = field(repr=False)
+
+    @property
+    def has_page(self) -> bool:
+        """Whether ``/ui/`` exists: who pulled what is not for whoever finds an address."""
+        debug = self.http.debug
+        return debug is not None and (debug.is_loopback or self.auth is not None)
 
     @property
     def origins(self) -> Mapping[str, str]:

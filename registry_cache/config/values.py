@@ -51,7 +51,11 @@ def boolean(raw: Raw) -> bool:
 def metrics_path(raw: Raw) -> str:
     """A path that is none of our other URLs."""
     text = line(raw)
-    if not _PATH.fullmatch(text) or text in ("/healthz", "/readyz", "/debug/health") or re.match(r"/v2(/|$)", text):
+    if (
+        not _PATH.fullmatch(text)
+        or text in ("/healthz", "/readyz", "/debug/health")
+        or re.match(r"/(v2|ui)(/|$)", text)
+    ):
         raise InvalidValue(f"{text[:80]!r} is no path for metrics", "write one such as /metrics")
     return text
 
@@ -124,6 +128,14 @@ def path(raw: Raw) -> Path:
 
 def host(raw: Raw) -> str:
     return hosts.parse_host(line(raw))
+
+
+def host_name(raw: Raw) -> str:
+    """A host without a port, in lower case."""
+    found = host(raw)
+    if ":" in found:
+        raise InvalidValue(f"{found[:80]!r} has a port", "write the name alone, such as cache.example.com")
+    return found
 
 
 def alias(raw: Raw) -> str:

@@ -83,7 +83,9 @@ def address_line() -> str | None:
     if _held.listener is None:
         return None
     host, port = _held.listener.getsockname()[:2]
-    return f"metrics and health on http://{f'[{host}]' if ':' in host else host}:{port}"
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    page = f", the page on {url}/ui/" if active_config.current().has_page else ""
+    return f"metrics and health on {url}{page}"
 
 
 def _replace(master: Master, config: DebugConfig | None) -> None:

@@ -40,8 +40,8 @@ class StoreCounts:
 class Unfinished:
     """A blob of which ``bytes`` are here, of ``size`` if that is known. ``running``: somebody holds its lock now.
 
-    ``upstream`` and ``repository`` are the last leader's, "" where its status does not say; ``error`` is what ended it.
-    Last ``used`` then, in nanoseconds since the epoch.
+    ``upstream`` and ``repository`` are the last leader's, "" where its status does not say; ``error`` is what ended it,
+    and ``since`` when it began, in seconds since the epoch. Last ``used`` then, in nanoseconds since the epoch.
     """
 
     digest: Digest
@@ -51,8 +51,9 @@ class Unfinished:
     upstream: str = ""
     repository: str = ""
     error: str = ""
-    # Two that differ only in this are equal.
+    # Two that differ only in these are equal.
     used: int = field(default=0, compare=False)
+    since: float | None = field(default=None, compare=False)
 
     @property
     def stored(self) -> StoredBlob:
@@ -127,9 +128,8 @@ def _unfinished(layout: Layout, digest: Digest) -> Unfinished | None:
         return Unfinished(digest, found.st_size, running, used=last_use(found))
     # Of a leader that has just begun, the last one's failure may still be here.
     error = status.error.message if status.error and not running else ""
-    return Unfinished(
-        digest, found.st_size, running, status.size, status.upstream, status.repository, error, last_use(found)
-    )
+    names, used = (status.upstream, status.repository), last_use(found)
+    return Unfinished(digest, found.st_size, running, status.size, *names, error, used, status.at)
 
 
 def _partials(folder: str) -> Iterator[Digest]:

@@ -26,7 +26,7 @@ def test_readiness_is_a_status_and_a_word(
 ) -> None:
     app = Flask("test")
     hooks.register(app, {}, Proxies())
-    health.register(app)
+    health.register(app, {})
     app.register_blueprint(health.blueprint(lambda: found))
     client = app.test_client()
     answer = client.get("/readyz")

@@ -163,7 +163,7 @@ def test_an_address_for_those_who_watch(
     config = {"http": {"tls": tls, "debug": debug}, "auth": {"htpasswd": {"realm": "r", "path": str(users)}}}
     cache = make_cache(config, workers=1)
     [worker] = cache.workers()
-    said = re.search(r"info metrics and health on (http://127\.0\.0\.1:[0-9]+)\n", cache.log_text())
+    said = re.search(r"info metrics and health on (http://127\.0\.0\.1:[0-9]+)", cache.log_text())
     assert said
     watcher = make_puller(said[1])
 

@@ -43,7 +43,7 @@ def test_a_connection_that_was_accepted_before_the_stop_may_ask_after_it(
 ) -> None:
     cache = make_cache({"http": {"debug": {"addr": "127.0.0.1:0"}}})
     workers = Workers(cache)
-    said = re.search(r"metrics and health on http://(127\.0\.0\.1:[0-9]+)\n", cache.log_text())
+    said = re.search(r"metrics and health on http://(127\.0\.0\.1:[0-9]+)", cache.log_text())
     assert said
     address = cache.address if place == "main" else said[1]
     port = int(address.rpartition(":")[2])

@@ -1,0 +1,70 @@
+"""``registry-cache setup``"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from registry_cache.commands.command import Command, CommandError, add_json_argument, print_report
+from registry_cache.commands.start import start
+from registry_cache.config import values
+from registry_cache.config.problems import InvalidValue
+from registry_cache.config.raw import Scalar
+from registry_cache.deployment.client_setup import CLIENTS, SetupStep, steps
+
+
+@dataclass(frozen=True, slots=True)
+class SetupReport:
+    """What to do for a ``client`` of the cache at ``url``."""
+
+    client: str
+    url: str
+    steps: Sequence[SetupStep]
+
+    @property
+    def exit_status(self) -> int:
+        return 0
+
+    def lines(self) -> Iterator[str]:
+        for number, step in enumerate(self.steps):
+            if number:
+                yield ""
+            yield f"# {step.title}{f': {step.file}' if step.file else ''}"
+            yield from step.text.splitlines()
+            if step.then:
+                yield f"# then: {step.then}"
+
+    def document(self) -> dict[str, object]:
+        """docs/reference.md explains each value."""
+        return {"client": self.client, "url": self.url, "steps": [asdict(step) for step in self.steps]}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_json_argument(parser)
+    parser.add_argument("client", choices=CLIENTS, metavar="CLIENT", help=", ".join(CLIENTS))
+    parser.add_argument("--url", type=_url, help="by which the client reaches this cache; default: http.host")
+
+
+def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
+    """Print what sets up a client; asks nobody, and writes nothing."""
+    from registry_cache.wiring import mirror
+
+    config = start(arguments, environ)
+    found = mirror(config)
+    if arguments.url:
+        found = replace(found, url=arguments.url)
+    elif config.http.url is None and config.http.socket is not None:
+        raise CommandError("clients reach this cache by nginx: give its URL by --url, or for good by http.host")
+    report = SetupReport(arguments.client, found.url, steps(arguments.client, found))
+    return print_report(report, as_json=arguments.json)
+
+
+def _url(text: str) -> str:
+    try:
+        return values.remote(Scalar(text)).url
+    except InvalidValue as error:
+        raise argparse.ArgumentTypeError(f"{error.what}: {error.remedy}") from None
+
+
+COMMAND = Command("setup", "print what sets up a client: docker, containerd, podman and others", run, add_arguments)

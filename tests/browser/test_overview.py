@@ -1,0 +1,116 @@
+"""The first page, as a person has it in a browser."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.harness.browser import DESK, PHONE, TABLET, Chromium
+from tests.harness.content import APP
+from tests.harness.fixture_types import MakeCache, MakePuller
+from tests.harness.images import MiB, make_image, random_bytes
+from tests.harness.page_rig import debug_url, watched_cache
+from tests.harness.upstream import FakeUpstream
+
+# A browser beside the newest dependencies is enough: it takes a second to start, and more to draw.
+pytestmark = pytest.mark.needs_root
+
+
+def test_what_is_going_on(
+    upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller, browser: Chromium
+) -> None:
+    cache = watched_cache(make_cache, {"storage": {"max_size": "1GB"}})
+    upstream.faults.rate_limit = 10
+    make_image(upstream, tag="1")
+    puller = make_puller(cache.url)
+    assert puller.manifest("1").status == 200
+    blob = upstream.add_blob(random_bytes(4 * MiB))
+    upstream.faults.hold_at = 2 * MiB
+    pull = puller.start_blob(APP, blob)
+    pull.wait_for(2 * MiB - 1)
+
+    visit = browser.visit(f"{debug_url(cache)}/ui/")
+
+    assert visit.text("#says").startswith(f"Serving. {upstream.address}: 9 of 10 pulls left")
+    assert "9 of 10" in visit.text("#boxes")
+    assert "answers" in visit.text("#upstreams")
+    transfers = visit.text("#transfers")
+    assert f"{upstream.address}/{APP}" in transfers
+    assert "50 % · 2.0 MiB of 4.0 MiB" in transfers
+    assert visit.page.locator("#transfers .fill").get_attribute("width") == "50"
+    assert "storage.max_size" in (visit.page.text_content("footer") or "")
+    assert visit.complaints == []
+    upstream.faults.release()
+    assert pull.finish().digest == blob
+
+
+def test_everything_comes_from_here_and_nothing_complains(page_url: str, browser: Chromium) -> None:
+    visit = browser.visit(page_url)
+
+    assert visit.origins() == {page_url.removesuffix("/ui/")}
+    assert visit.complaints == []
+    assert visit.page.locator("[style]").count() == 0
+    # Four answers: the page, its style, its script, its icon.
+    assert visit.bytes_loaded() < 60_000
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [PHONE, TABLET, DESK])
+def test_it_is_for_all_eyes_and_screens(page_url: str, browser: Chromium, width: int, dark: bool) -> None:
+    visit = browser.visit(page_url, width=width, dark=dark)
+    for closed in visit.page.locator("summary").all():
+        closed.click()
+
+    assert visit.axe_violations() == []
+    assert visit.overflow() <= 0
+    background = visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (background == "rgb(19, 21, 20)") is dark
+
+
+def test_it_works_without_script(page_url: str, browser: Chromium) -> None:
+    visit = browser.visit(page_url, script=False)
+
+    visit.page.click("summary:text-is('podman')")
+    assert "[[registry.mirror]]" in visit.text("#setup")
+    assert visit.page.locator(".copy").count() == 0
+
+
+def test_the_keyboard_alone_reaches_everything(page_url: str, browser: Chromium) -> None:
+    visit = browser.visit(page_url)
+    reached = []
+    for _ in range(40):
+        visit.page.keyboard.press("Tab")
+        reached.append(visit.page.evaluate("document.activeElement.textContent.trim().split('\\n')[0]"))
+        if reached[-1] == "Configuration in force":
+            break
+    assert reached[0] == "Skip to content"
+    assert {"docker", "containerd", "skopeo", "Configuration in force"} <= set(reached)
+
+    # Every place where one is can be seen.
+    assert visit.page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    visit.page.keyboard.press("Enter")
+    assert visit.page.locator("footer details").get_attribute("open") is not None
+
+
+def test_lines_are_copied_by_a_button(page_url: str, browser: Chromium) -> None:
+    visit = browser.visit(page_url, permissions=["clipboard-read", "clipboard-write"])
+    visit.page.click("summary:text-is('k3s')")
+    visit.page.locator("#setup details[open] .copy").first.click()
+    visit.page.wait_for_selector("text=Copied")
+
+    lines = visit.page.evaluate("navigator.clipboard.readText()")
+    assert lines.startswith("mirrors:\n")
+
+
+def test_numbers_stay_fresh_while_somebody_looks(
+    upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller, browser: Chromium
+) -> None:
+    cache = watched_cache(make_cache)
+    upstream.faults.rate_limit = 10
+    make_image(upstream, tag="1")
+    visit = browser.visit(f"{debug_url(cache)}/ui/")
+    assert "pulls left" not in visit.text("#says")
+
+    assert make_puller(cache.url).manifest("1").status == 200
+    visit.pass_time(10)
+    visit.page.wait_for_selector("#says :text('9 of 10 pulls left')")
+    assert visit.complaints == []

@@ -1,0 +1,32 @@
+"""``registry-cache setup``"""
+
+from __future__ import annotations
+
+import json
+
+from tests.harness.fixture_types import MakeCache
+
+
+def test_the_address_is_that_of_the_configuration(make_cache: MakeCache) -> None:
+    cache = make_cache({"http": {"host": "https://mirror.example.com/"}})
+    done = cache.run("setup", "podman")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("# For all registries: /etc/containers/registries.conf.d/mirror.conf\n[[registry]]\n")
+    assert 'location = "mirror.example.com"' in done.stdout
+
+
+def test_a_url_by_hand_and_json(make_cache: MakeCache) -> None:
+    done = make_cache().run("setup", "docker", "--json", "--url", "http://10.0.0.7:5000")
+    told = json.loads(done.stdout)
+    assert (told["client"], told["url"]) == ("docker", "http://10.0.0.7:5000")
+    assert told["steps"][0]["file"] == "/etc/docker/daemon.json"
+    assert {*told["steps"][0]} == {"title", "text", "file", "then"}
+
+
+def test_behind_nginx_the_url_has_to_be_said(make_cache: MakeCache) -> None:
+    cache = make_cache({"http": {"net": "unix", "addr": "/run/registry-cache-test.sock"}})
+    done = cache.run("setup", "docker")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "give its URL by --url, or for good by http.host" in done.stderr
+    assert cache.run("setup", "docker", "--url", "registry.example.com").returncode == 2
+    assert cache.run("setup", "lynx").returncode == 2
