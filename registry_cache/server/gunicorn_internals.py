@@ -1,13 +1,14 @@
 """Every private or undocumented name of a dependency that we replace, override or read; no other module does.
 
-gunicorn and gevent promise little beyond settings and server hooks. ``INTERNALS`` lists what we use besides, and what
-for. The list is checked when this module is imported, which is at the start of the server: a version that has changed
-one of them stops the start with one message, and not a pull.
+gunicorn and gevent promise little beyond settings and server hooks. ``internal_names`` lists what we use besides, and
+what for. The list is checked when this module is imported, which is at the start of the server: a version that has
+changed one of them stops the start with one message, and not a pull.
 """
 
 from __future__ import annotations
 
 import gc
+import io
 import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
@@ -17,88 +18,17 @@ import gevent
 from gevent import socket
 from gunicorn import util
 from gunicorn.arbiter import Arbiter
-from gunicorn.http import message, wsgi
+from gunicorn.http import errors, message, parser, unreader, wsgi
 from gunicorn.sock import TCP6Socket, TCPSocket
 from gunicorn.workers import ggevent
 from prometheus_client import values
 
 from registry_cache.runtime.connection import ENVIRON_KEY
-from registry_cache.runtime.dependency_check import Internal, check
-from registry_cache.server import bad_request, request_caches, send_timeout
+from registry_cache.runtime.dependency_check import check
+from registry_cache.server import bad_request, request_caches, request_head, send_timeout
+from registry_cache.server.internal_names import INTERNALS
 from registry_cache.server.response import HeadBuffer
 
-_ARBITER = "gunicorn.arbiter:Arbiter"
-_WORKER = "gunicorn.workers.base:Worker"
-_ASYNC = "gunicorn.workers.base_async:AsyncWorker"
-_GEVENT_WORKER = "gunicorn.workers.ggevent:GeventWorker"
-_WSGI = "gunicorn.http.wsgi"
-_MESSAGE = "gunicorn.http.message:Message"
-_SOCKET = "gevent._socketcommon:SocketMixin"
-_TLS_SOCKET = "gevent.ssl:SSLSocket"
-_VALUES = "prometheus_client.values"
-
-_SIGNAL = ("self", "sig", "frame")
-_HANDLE = ("self", "listener", "client", "addr")
-_HANDLE_REQUEST = ("self", "listener_name", "req", "sock", "addr")
-_ALLOWED = ("ip_str", "allow_list", "networks")
-_WRITE_ERROR = ("sock", "status_int", "reason", "mesg")
-
-INTERNALS = (
-    # The master.
-    Internal(f"{_ARBITER}.handle_hup", "a reload that is tried first", ("self",), "run", "handle_%s"),
-    Internal(f"{_ARBITER}.manage_workers", "a look at the workers' memory", ("self",), "run"),
-    Internal(f"{_ARBITER}.spawn_worker", "new workers beside old ones", ("self",), "spawn_workers"),
-    Internal(f"{_ARBITER}.num_workers", "new workers beside old ones", None, "manage_workers"),
-    Internal(f"{_ARBITER}.WORKERS", "new workers beside old ones", None, "manage_workers"),
-    Internal(f"{_ARBITER}.LISTENERS", "the listener of http.debug.addr", None, "reload"),
-    Internal(f"{_ARBITER}.systemd", "sockets that are not ours to close", None, "start", instance=True),
-    Internal(f"{_ARBITER}.START_CTX", "the command that USR2 runs", None, "reexec"),
-    Internal("gunicorn.config:Config.env_orig", "a socket for USR2", None, f"{_ARBITER}.reexec", instance=True),
-    Internal("gunicorn.config:Config.settings", "an address by --bind", None, "__getattr__", instance=True),
-    Internal("gunicorn.sock:TCPSocket", "the listener of http.debug.addr", ("address", "conf", "log", "fd")),
-    Internal("gunicorn.sock:TCP6Socket", "the listener of http.debug.addr", ("address", "conf", "log", "fd")),
-    # The worker.
-    Internal(f"{_GEVENT_WORKER}.patch", "listeners that know their address", ("self",), "init_process"),
-    Internal(f"{_GEVENT_WORKER}.sockets", "listeners that know their address", None, "run", instance=True),
-    Internal(f"{_GEVENT_WORKER}.server_class", "how many connections a turn accepts", None, "run"),
-    Internal(f"{_WORKER}.load_wsgi", "what the application is told", ("self",), "init_process"),
-    Internal(f"{_WORKER}.wsgi", "what the application is told", None, f"{_ASYNC}.handle_request", instance=True),
-    Internal(f"{_WSGI}:default_environ", "what the application is told", None, "default_environ", "gunicorn.socket"),
-    Internal(f"{_WORKER}.init_signals", "one INT and not two", ("self",), "init_process"),
-    Internal(f"{_GEVENT_WORKER}.handle_quit", "one exit and not two", _SIGNAL, f"{_WORKER}.init_signals"),
-    Internal(f"{_GEVENT_WORKER}.notify", "connections that end at a stop", ("self",), "run"),
-    Internal(f"{_GEVENT_WORKER}.alive", "connections that end at a stop", None, "run", instance=True),
-    Internal(f"{_GEVENT_WORKER}.run", "downloads that end before the worker", ("self",), f"{_WORKER}.init_process"),
-    Internal(f"{_GEVENT_WORKER}.timeout_ctx", "bounds of a request's head", ("self",), f"{_ASYNC}.handle"),
-    Internal(f"{_GEVENT_WORKER}.handle", "TLS, and who is served first", _HANDLE, "run"),
-    Internal(f"{_GEVENT_WORKER}.handle_request", "bodies nobody reads", _HANDLE_REQUEST, f"{_ASYNC}.handle"),
-    Internal(f"{_MESSAGE}.force_close", "bodies nobody reads", ("self",)),
-    Internal(f"{_MESSAGE}._expected_100_continue", "bodies nobody reads", None, f"{_WSGI}:create", instance=True),
-    Internal(f"{_MESSAGE}.headers", "bodies nobody reads", None, f"{_WSGI}:create", instance=True),
-    # Answers.
-    Internal("gunicorn.util:write_error", "errors in JSON", _WRITE_ERROR, f"{_WORKER}.handle_error"),
-    Internal(f"{_WSGI}:Response", "parts of files, and a head with its body", ("req", "sock", "cfg"), "create"),
-    Internal(f"{_WSGI}:Response.close", "a head without a body", ("self",), f"{_ASYNC}.handle_request"),
-    Internal(f"{_WSGI}:Response.write", "parts of files", ("self", "arg"), f"{_ASYNC}.handle_request"),
-    Internal(f"{_WSGI}:Response.send_headers", "parts of files", ("self",), "write"),
-    Internal(f"{_WSGI}:Response.sent", "parts of files", None, "write", instance=True),
-    Internal(f"{_WSGI}:Response.response_length", "parts of files", None, "write", instance=True),
-    Internal("gunicorn.config:Config.__getattr__", "settings without a call", ("self", "name")),
-    Internal("gunicorn.util:http_date", "one date a second", ("timestamp",), f"{_WSGI}:Response.default_headers"),
-    Internal(f"{_WSGI}:WSGIErrorsWrapper", "one stream of errors", ("cfg",), "base_environ"),
-    Internal("gunicorn.http.message:_ip_in_allow_list", "peers that are believed", _ALLOWED),
-    # Connections.
-    Internal(f"{_SOCKET}._wait", "clients that read nothing", None, "send"),
-    Internal(f"{_TLS_SOCKET}._wait", "clients that read nothing", None, "send"),
-    Internal(f"{_SOCKET}._write_event", "clients that read nothing", None, "send", instance=True),
-    Internal(f"{_TLS_SOCKET}._write_event", "clients that read nothing", None, "send", instance=True),
-    Internal(f"{_TLS_SOCKET}.__init__", "renewed certificates", None, "gevent.ssl:SSLContext.wrap_socket", "_context"),
-    # Metrics.
-    Internal(f"{_VALUES}:ValueClass", "metrics by slots", None, "prometheus_client.metrics:Counter._metric_init"),
-    Internal(
-        f"{_VALUES}:MultiProcessValue", "metrics by slots", ("process_identifier",), "MultiProcessValue", "{}_{}.db"
-    ),
-)
 check(INTERNALS)
 
 
@@ -205,6 +135,7 @@ class GunicornWorker(ggevent.GeventWorker):
         self.sockets = [self.listener(each) for each in self.sockets]
         # gunicorn has no setting for the class of its answers, nor for what it says where there is no request.
         wsgi.Response = Response
+        parser.SocketUnreader = HeadUnreader
         util.write_error = write_error
         remember_settings(self.cfg)
         cache_per_request_work()
@@ -265,6 +196,7 @@ class GunicornWorker(ggevent.GeventWorker):
         if not sock.has_waited:
             gevent.sleep(0)
         sock.has_waited = False
+        _require_host(req, sock)
         if req.method in ("GET", "HEAD") and not _carries_body(req):
             return super().handle_request(listener_name, req, sock, addr)
         req.force_close()
@@ -275,6 +207,27 @@ class GunicornWorker(ggevent.GeventWorker):
         finally:
             with suppress(OSError):
                 bad_request.linger(sock)
+
+
+class HeadUnreader(unreader.SocketUnreader):
+    """gunicorn's reader of a connection, which gives the parser a whole head at once (``request_head``)."""
+
+    buf: io.BytesIO
+
+    def read(self, size: int | None = None, *args: Any, **kwargs: Any) -> bytes:
+        """Called by gunicorn, without ``size`` for a head. Raises OSError and gunicorn's own errors."""
+        if size is not None or args or kwargs:
+            data: bytes = super().read(size, *args, **kwargs)
+            return data
+        held, self.buf = self.buf.getvalue(), io.BytesIO()
+        try:
+            return request_head.read_head(held, self.chunk)
+        except request_head.LineTooLong as error:
+            raise errors.LimitRequestLine(error.size, request_head.LONGEST_LINE) from error
+        except request_head.HeadTooLarge as error:
+            raise errors.LimitRequestHeaders(str(error)) from error
+        except request_head.BadHead as error:
+            raise errors.InvalidHeader(str(error)) from error
 
 
 class Response(wsgi.Response):
@@ -371,6 +324,16 @@ def count_in_slot(slot: int) -> None:
 def metrics_file(kind: str, slot: int) -> str:
     """Return the name of the file in which prometheus_client keeps metrics of one kind."""
     return f"{kind}_{slot}.db"
+
+
+def _require_host(req: Any, sock: Any) -> None:
+    """Refuse a request by HTTP/1.1 without a Host, or with several (RFC 9112 §3.2). Raises gunicorn's InvalidHeader.
+
+    On this machine's own socket, programs may leave it out: they have no name for whom they speak to.
+    """
+    hosts = sum(name == "HOST" for name, _ in req.headers)
+    if hosts > 1 or (not hosts and req.version >= (1, 1) and not sock.is_behind_nginx):
+        raise errors.InvalidHeader(f"Host: a request by HTTP/1.1 has one, and not {hosts}", req=req)
 
 
 def _carries_body(req: Any) -> bool:

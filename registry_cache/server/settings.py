@@ -27,6 +27,7 @@ from registry_cache.server import (
     malloc,
     metrics_slots,
     reload,
+    request_head,
     systemd,
 )
 from registry_cache.server.certificates import Certificates
@@ -76,8 +77,7 @@ def _settings(config: Config) -> dict[str, object]:
         # How long streams may go on after a stop; after a reload they have reload.FINISH_SECONDS.
         # gunicorn counts whole seconds, and 0 would cut them all.
         "graceful_timeout": max(1, ceil(config.graceful_timeout.total_seconds())),
-        # A name (255), a digest (135), `ns` and `last`, with room; what is longer is no pull.
-        "limit_request_line": 4094,
+        "limit_request_line": request_head.LONGEST_LINE,
         # A client sends ten; a proxy adds a few.
         "limit_request_fields": 64,
         # A bearer token that someone sends along may be long.

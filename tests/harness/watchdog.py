@@ -10,6 +10,9 @@ from types import TracebackType
 # Between two questions; a turn that is shorter is of no interest.
 PAUSE_SECONDS = 0.005
 
+# A turn may take 0.1 s on a machine with nothing else to do. Before there were bounds it was seconds.
+LONGEST_SECONDS = 0.5
+
 
 class Watchdog:
     """Asks the server at ``address`` for /v2/ without a pause while the block lasts; ``longest`` is in seconds.

@@ -22,7 +22,8 @@ from gunicorn.workers.ggevent import GeventWorker
 import registry_cache
 from registry_cache.commands import serve
 from registry_cache.runtime.dependency_check import DependencyChanged, Internal, check, find
-from registry_cache.server.gunicorn_internals import INTERNALS, Response, cache_per_request_work, remember_settings
+from registry_cache.server.gunicorn_internals import Response, cache_per_request_work, remember_settings
+from registry_cache.server.internal_names import INTERNALS
 from registry_cache.server.worker import Worker
 from tests.harness.checkout import REPOSITORY
 
@@ -37,6 +38,7 @@ COMMON = {
     "patch",
     "run",
     "sent",
+    "version",
     "settings",
     "sockets",
     "write",
@@ -127,7 +129,7 @@ def test_no_other_module_reads_them() -> None:
 
 def test_a_request_that_was_waited_for_is_answered_at_once() -> None:
     worker, connection = object.__new__(Worker), SimpleNamespace(has_waited=True)
-    request = SimpleNamespace(method="GET", headers=[])
+    request = SimpleNamespace(method="GET", headers=[("HOST", "x")])
 
     with mock.patch.object(gevent, "sleep") as turn, mock.patch.object(GeventWorker, "handle_request") as handle:
         worker.handle_request(None, request, connection, None)

@@ -3,6 +3,7 @@
 import select
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +54,26 @@ def over(connection: socket.socket) -> bool:
     except ConnectionResetError:
         # A byte of ours came after the end.
         return True
+
+
+def test_a_head_that_goes_on_is_refused_where_all_heads_are_bounded(hasty: CacheServer) -> None:
+    """No line of it is too long, and there are not too many."""
+    with connect(hasty.address, SECONDS) as connection:
+        connection.sendall(
+            b"GET /v2/ HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: %s\r\n" % (n, b"a" * 4000) for n in range(5))
+        )
+        assert connection.recv(4096).startswith(b"HTTP/1.1 431 ")
+
+
+def test_programs_on_this_machine_need_not_name_a_host(
+    shared_upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    path = tmp_path / "http.sock"
+    with (
+        running_cache(tmp_path_factory.mktemp("unix"), shared_upstream, workers=1, unix=path),
+        socket.socket(socket.AF_UNIX) as connection,
+    ):
+        connection.settimeout(SECONDS)
+        connection.connect(str(path))
+        connection.sendall(b"GET /v2/ HTTP/1.1\r\n\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
