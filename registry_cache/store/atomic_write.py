@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterator
 
 from registry_cache.store import disk, modes
+from registry_cache.store.disk import is_file
 
 _counter = itertools.count()
 # Workers in two containers over one folder have the same process ids, and so has a worker after a restart.
@@ -75,7 +76,10 @@ def link(source: str, target: str) -> None:
     try:
         os.link(source, target)
     except FileExistsError:
-        pass
+        if not is_file(target):
+            # A pipe, or a link out of the store: nobody can open it, and what it stands for would be missing for good.
+            os.unlink(target)
+            link(source, target)
     except OSError as error:
         if error.errno not in (errno.EMLINK, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP):
             raise

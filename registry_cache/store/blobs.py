@@ -48,10 +48,10 @@ class Blobs:
         Raises StoreError.
         """
         with disk.store_errors(f"open {digest}"):
-            file = ReadHandle.open(self._layout.membership(upstream, repository, digest))
-            if file is None:
+            opened = ReadHandle.open_found(self._layout.membership(upstream, repository, digest))
+            if opened is None:
                 return None
-            found = os.fstat(file.fileno())
+            file, found = opened
             if found.st_size != recorded_size(file, found.st_size):
                 self._evict_damaged(upstream, repository, digest, found.st_size)
                 return None
@@ -64,10 +64,10 @@ class Blobs:
         None where it is missing or not whole. Raises StoreError.
         """
         with disk.store_errors(f"look for {digest}"):
-            file = ReadHandle.open(self._layout.blob(digest))
-            if file is None:
+            opened = ReadHandle.open_found(self._layout.blob(digest))
+            if opened is None:
                 return None
-            size = file.size()
+            file, size = opened[0], opened[1].st_size
             return OpenBlob(file, size) if size == recorded_size(file, size) else None
 
     def brought_by(self, digest: Digest) -> str:

@@ -4,6 +4,10 @@ The inode knows its last use: the newer of its atime and its mtime. ``relatime``
 reader, nginx too; we touch mtime, once a minute, where we serve. All names of a blob are one inode, so its use in any
 repository is its use in all. Moments are nanoseconds since the epoch; one in the future (a clock was put back) counts
 as the newest.
+
+Nothing but a file is opened: no pipe, no device, no link that leads out of the store. Whoever gets such a thing in
+there, as with a backup or a copied folder, must neither make a worker wait without an end nor have other files of the
+machine served. What is no file counts as missing, and is written anew.
 """
 
 from __future__ import annotations
@@ -12,6 +16,8 @@ import contextlib
 import errno
 import os
 import time
+from collections.abc import Callable
+from stat import S_ISREG
 
 from registry_cache.errors import StoreError, StoreFull
 from registry_cache.store.disk_errors import disk_error_log
@@ -27,6 +33,12 @@ MAX_RECORD_SIZE = 16 * 1024 * 1024
 # Exact enough to tell what to evict first where a store turns over within hours, and only one write a minute for a blob
 # that is asked for a thousand times a second.
 TOUCH_SECONDS = 60
+
+# What open(2) says of a symbolic link, of a pipe that nobody reads or a socket, and of a device without a driver.
+_NO_FILE = {errno.ELOOP, errno.ENXIO, errno.ENODEV}
+
+# Folders of the store that an operator may have put on another disk by a link of his own.
+_TOP = 1
 
 
 class store_errors:
@@ -50,6 +62,102 @@ class store_errors:
             raise kind(f"could not {self._what}: {error.strerror or error}", detail=error.filename) from error
 
 
+class NoFile(FileNotFoundError):
+    """There is something of that name, but it is no file of the store."""
+
+
+def open_file(path: str, flags: int = os.O_RDONLY, mode: int = 0o640) -> int:
+    """Return a descriptor of the file at ``path``, which the caller closes; never waits. Raises OSError, NoFile."""
+    return open_found(path, flags, mode)[0]
+
+
+def open_found(path: str, flags: int = os.O_RDONLY, mode: int = 0o640) -> tuple[int, os.stat_result]:
+    """Do as ``open_file``, and return what fstat(2) says of the file as well."""
+    try:
+        descriptor, found = _open(path, flags, mode)
+    except NoFile:
+        # Where there are no hard links, a symbolic one to the blob stands in.
+        blob = _stand_in(path)
+        if blob is None:
+            raise
+        return _open(blob, flags, mode)
+    if not _is_where_it_says(descriptor, path):
+        os.close(descriptor)
+        raise NoFile(errno.ENOENT, "it lies outside of the store", path)
+    return descriptor, found
+
+
+def open_source(path: str) -> int:
+    """Return a descriptor of an operator's file outside of the store, who may use links. Raises OSError, NoFile."""
+    return _checked(os.open(path, os.O_RDONLY | os.O_NONBLOCK), path)[0]
+
+
+def is_file(path: str) -> bool:
+    """Tell whether a file of the store, or a link to a blob that stands in for one, is at ``path``."""
+    try:
+        return S_ISREG(os.lstat(path).st_mode) or _stand_in(path) is not None
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _open(path: str, flags: int, mode: int) -> tuple[int, os.stat_result]:
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, mode)
+    except OSError as error:
+        if error.errno not in _NO_FILE:
+            raise
+        raise NoFile(errno.ENOENT, "it is no file", path) from error
+    return _checked(descriptor, path)
+
+
+def _checked(descriptor: int, path: str) -> tuple[int, os.stat_result]:
+    found = os.fstat(descriptor)
+    if not S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise NoFile(errno.ENOENT, "it is no file", path)
+    return descriptor, found
+
+
+def _stand_in(path: str) -> str | None:
+    """Return the blob that the symbolic link at ``path`` leads to; None where it leads anywhere else."""
+    root = _root(path)
+    try:
+        target = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
+    except OSError:
+        return None
+    # Of the same digest: names of manifests go on behind a dot.
+    digest = os.path.basename(path).partition(".")[0]
+    is_blob = root is not None and target.startswith(f"{root}/blobs/") and os.path.basename(target) == digest
+    return target if is_blob else None
+
+
+def _is_where_it_says(descriptor: int, path: str) -> bool:
+    """Tell whether no link below the store's top folders has led from ``path`` to what is open."""
+    try:
+        if os.readlink(f"/proc/self/fd/{descriptor}") == path:
+            return True
+    except OSError:
+        # Without /proc only the last name of a path is looked at.
+        return True
+    root = _root(path)
+    if root is None:
+        return True
+    parts = os.path.relpath(os.path.dirname(path), root).split("/")
+    folders = ["/".join((root, *parts[:count])) for count in range(_TOP + 1, len(parts) + 1)]
+    return not any(os.path.islink(folder) for folder in folders)
+
+
+def _root(path: str) -> str | None:
+    """Return the store that ``path`` lies in, which is known by the file ``layout``; None where there is none."""
+    folder = os.path.dirname(path)
+    while len(folder) > 1:
+        with contextlib.suppress(OSError):
+            if S_ISREG(os.lstat(f"{folder}/layout").st_mode):
+                return folder
+        folder = os.path.dirname(folder)
+    return None
+
+
 class ReadHandle:
     """A file open for reading, shared by any number of readers; closed when the last of them drops it.
 
@@ -63,11 +171,18 @@ class ReadHandle:
 
     @classmethod
     def open(cls, path: str) -> ReadHandle | None:
-        """Open ``path``; None where there is nothing of that name. Raises OSError for anything else."""
+        """Open ``path``; None where there is no file of that name. Raises OSError for anything else."""
+        opened = cls.open_found(path)
+        return opened and opened[0]
+
+    @classmethod
+    def open_found(cls, path: str) -> tuple[ReadHandle, os.stat_result] | None:
+        """Do as ``open``, and return what fstat(2) says of the file as well."""
         try:
-            return cls(os.open(path, os.O_RDONLY))
+            descriptor, found = open_found(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        return cls(descriptor), found
 
     def fileno(self) -> int:
         return self._descriptor
@@ -100,16 +215,27 @@ class ReadHandle:
 
 
 def read_whole(path: str, limit: int = MAX_RECORD_SIZE) -> bytes | None:
-    """Return the bytes of a small file; None if it is missing or larger than ``limit`` bytes.
+    """Return the bytes of a small file; None if it is missing, no file, or larger than ``limit`` bytes.
 
     Raises OSError for anything else.
     """
+    return _read(open_file, path, limit)
+
+
+def read_source(path: str, limit: int = MAX_RECORD_SIZE) -> bytes | None:
+    """Return the bytes of an operator's small file outside of the store, as ``read_whole`` does."""
+    return _read(open_source, path, limit)
+
+
+def _read(open_: Callable[[str], int], path: str, limit: int) -> bytes | None:
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = open_(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     with os.fdopen(descriptor, "rb") as file:
-        return file.read() if os.fstat(descriptor).st_size <= limit else None
+        # Whatever it says of its size: it may grow meanwhile, or be one of a kernel's, of which that is not known.
+        data = file.read(limit + 1)
+    return data if len(data) <= limit else None
 
 
 def stat(path: str) -> os.stat_result | None:
@@ -117,6 +243,11 @@ def stat(path: str) -> os.stat_result | None:
     try:
         return os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        # A link to itself leads to nothing.
         return None
 
 

@@ -41,6 +41,7 @@ it. What ``ls`` and ``flock`` say is the state of a blob; no process's memory is
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from registry_cache.errors import StoreError
@@ -63,7 +64,8 @@ class Layout:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = str(root)
+        # Without links, so that where an open file lies can be compared to where it should.
+        self.root = os.path.realpath(root)
         self.blobs = f"{self.root}/blobs"
         self.partials = f"{self.root}/partial"
         self.locks = f"{self.root}/locks"

@@ -141,7 +141,7 @@ def is_locked(path: str) -> bool:
     lock in that instant finds it taken, and tries again as with any other holder.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
         return False
     try:
@@ -154,7 +154,8 @@ def is_locked(path: str) -> bool:
 
 
 def _open(path: str) -> int:
-    flags = os.O_RDWR | os.O_CREAT
+    # No link is followed, and no pipe waited for: both are errors.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         return os.open(path, flags, modes.FILE)
     except FileNotFoundError:

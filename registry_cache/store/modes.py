@@ -6,12 +6,18 @@ A store may hold private images. nginx reads it as a member of the group.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
+from collections.abc import Iterator
+
+from registry_cache.store.disk import NoFile, open_file
 
 FOLDER, FILE, SEALED = 0o750, 0o640, 0o440
 # What is written elsewhere, such as an export, has what its user's umask leaves of this.
 PUBLIC = 0o644
+
+_NO_MODES = {errno.EROFS, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
 def make_folders(path: str) -> None:
@@ -38,13 +44,20 @@ def close_to_others(folder: str) -> None:
     """Take from other users what an older version, or somebody else, let them do in ``folder``, if we own it."""
     mode = stat.S_IMODE(os.stat(folder).st_mode)
     if mode & 0o007:
-        with contextlib.suppress(PermissionError):
+        with contextlib.suppress(PermissionError), _unless_unsupported():
             os.chmod(folder, mode & ~0o007)
 
 
 def create(path: str, flags: int, mode: int = FILE) -> int:
-    """Open ``path`` for writing by ``flags``, and return its descriptor. Raises OSError."""
-    descriptor = os.open(path, flags | os.O_CREAT, mode)
+    """Open ``path`` for writing by ``flags``, and return its descriptor. Raises OSError.
+
+    A pipe, or a link that leads out of the store, gives way.
+    """
+    try:
+        descriptor = open_file(path, flags | os.O_CREAT, mode)
+    except NoFile:
+        os.unlink(path)
+        descriptor = open_file(path, flags | os.O_CREAT, mode)
     if mode == PUBLIC:
         return descriptor
     try:
@@ -55,6 +68,16 @@ def create(path: str, flags: int, mode: int = FILE) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+@contextlib.contextmanager
+def _unless_unsupported() -> Iterator[None]:
+    """Go on where a file system is mounted read-only, or has no modes, as those of Windows and some of the network."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_MODES:
+            raise
 
 
 def _set(folder: str, mode: int) -> None:

@@ -19,7 +19,7 @@ from registry_cache.oci.digest import Digest, Hasher
 from registry_cache.runtime import threadpool
 from registry_cache.store import atomic_write, disk, locks, modes
 from registry_cache.store.blobs import seal
-from registry_cache.store.disk import ReadHandle
+from registry_cache.store.disk import ReadHandle, open_file
 from registry_cache.store.disk_errors import disk_error_log
 from registry_cache.store.layout import Layout
 
@@ -281,7 +281,7 @@ def _write_over(path: str, data: bytes) -> bool:
     A reader may see half of each, and takes a status that it cannot parse for missing. Raises OSError.
     """
     try:
-        descriptor = os.open(path, os.O_WRONLY)
+        descriptor = open_file(path, os.O_WRONLY)
     except FileNotFoundError:
         return False
     try:

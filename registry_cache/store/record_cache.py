@@ -13,6 +13,8 @@ from typing import TypeVar
 
 from cachetools import LRUCache
 
+from registry_cache.store import disk
+
 # Bytes in one worker, for some thousands of records; a manifest that would push hundreds out is read each time.
 MAX_BYTES = 16 * 1024 * 1024
 MAX_RECORD_BYTES = 128 * 1024
@@ -43,14 +45,12 @@ class RecordCache:
             entry = self._entries.get(key)
         if entry is None or not isinstance(entry.value, kind):
             return None
+        found = None
         for path, stamp in entry.files:
-            try:
-                found = os.stat(path)
-            except (FileNotFoundError, NotADirectoryError):
+            found = disk.stat(path)
+            if found is None or stamp_of(found) != stamp:
                 return None
-            if stamp_of(found) != stamp:
-                return None
-        return entry.value, found
+        return (entry.value, found) if found else None
 
     def put(self, key: object, value: object, size: int, *files: tuple[str, Stamp]) -> None:
         """Keep ``value`` of ``size`` bytes; the stamps of ``files`` must be from before they were read."""

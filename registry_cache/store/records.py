@@ -119,10 +119,10 @@ class Records:
         if media_type is None or record is None:
             return None
         name = self._layout.manifest(upstream, repository, digest, media_types.kind_of(media_type))
-        file = disk.ReadHandle.open(name)
-        if file is None:
+        opened = disk.ReadHandle.open_found(name)
+        if opened is None:
             return None
-        found = os.fstat(file.fileno())
+        file, found = opened
         data = _read(file, found.st_size)
         # Hashing a few kilobytes costs less than the system call that read them, and a flipped bit is never served.
         if not signed_manifest.is_named(data, digest):

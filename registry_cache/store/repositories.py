@@ -99,9 +99,10 @@ def record_of(name: str) -> str:
 def repositories(layout: Layout, upstream: str = "") -> Iterator[RepositoryFolder]:
     """Yield the folder of every repository of an upstream, or of all, parents before children. Raises OSError."""
     pending = [entry.path for entry in entries(layout.repositories) if upstream in ("", entry.name)]
+    # A link may lead out of the store, or round in a circle.
     while pending:
         folder = pending.pop()
-        found = [entry for entry in entries(folder) if not entry.name.startswith(".")]
+        found = [entry for entry in entries(folder) if not entry.name.startswith(".") and not entry.is_symlink()]
         if any(entry.name.startswith("_") for entry in found):
             yield RepositoryFolder(folder)
         pending += [entry.path for entry in found if not entry.name.startswith("_")]
@@ -119,7 +120,7 @@ def catalog(folder: str, after: str = "") -> Iterator[str]:
 def _walk(folder: str, prefix: str, after: list[str]) -> Iterator[str]:
     first = after[0] if after else ""
     for entry in sorted(entries(folder), key=lambda entry: entry.name):
-        if entry.name.startswith(("_", ".")) or entry.name < first:
+        if entry.name.startswith(("_", ".")) or entry.name < first or entry.is_symlink():
             continue
         is_first = entry.name == first
         # With ``after`` a/b: a itself came before it, and of a only what lies behind b is left.

@@ -16,7 +16,7 @@ import struct
 import threading
 
 from registry_cache.store import atomic_write, disk
-from registry_cache.store.disk import ReadHandle
+from registry_cache.store.disk import ReadHandle, open_file
 from registry_cache.store.layout import Layout
 
 _ENTRY = struct.Struct("<q")
@@ -39,7 +39,7 @@ class SizeLedger:
         """Count ``size`` bytes more, or less. If the disk fails, the next cleanup comes earlier or later."""
         with contextlib.suppress(OSError):
             # Not created here: without a count of what was stored before, the sum would mean nothing.
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+            descriptor = open_file(self._path, os.O_WRONLY | os.O_APPEND)
             try:
                 os.write(descriptor, _ENTRY.pack(size))
             finally:

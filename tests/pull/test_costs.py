@@ -35,7 +35,7 @@ from tests.harness.upstream_rig import connect
 
 CALLS = (
     *("open", "stat", "fstat", "read", "pread", "write", "pwrite", "ftruncate"),
-    *("utime", "link", "rename", "unlink", "getxattr", "listdir"),
+    *("utime", "link", "readlink", "rename", "unlink", "getxattr", "listdir"),
 )
 POLICY = TagPolicy(timeout_seconds=20.0)
 
@@ -93,7 +93,7 @@ def test_a_blob(upstream: FakeUpstream, blobs: BlobPull) -> None:
         answer = blobs.get(target, digest)
 
     assert isinstance(answer.body, WholeBlob)
-    assert counts == {"open": 1, "fstat": 1, "getxattr": 1}
+    assert counts == {"open": 1, "fstat": 1, "readlink": 1, "getxattr": 1}
     assert upstream.exchanges == []
 
 

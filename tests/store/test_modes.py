@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -52,6 +53,20 @@ def test_a_store_of_an_older_version_is_closed_to_others(tmp_path: Path) -> None
         os.chmod(folder, 0o2775)  # noqa: S103 (what a umask of 002 once made)
     Layout.open(tmp_path / "store")
     assert [mode(Path(folder)) for folder in (layout.blobs, layout.repositories)] == [0o2770, 0o2770]
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EOPNOTSUPP, errno.EPERM])
+def test_a_file_system_without_modes_is_no_reason_not_to_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    (tmp_path / "open").mkdir()
+    os.chmod(tmp_path / "open", 0o777)  # noqa: S103 (what is to be closed)
+
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    modes.close_to_others(str(tmp_path / "open"))
 
 
 def test_a_folder_hands_on_its_group(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ class DistributionFolder:
                     self._problem(path, f"it leads to {digest}")
 
     def _link(self, path: str) -> Digest | None:
-        data = disk.read_whole(path, _LINK_SIZE)
+        data = disk.read_source(path, _LINK_SIZE)
         if data is None:
             if os.path.lexists(path):
                 self._problem(path, "it is no link")

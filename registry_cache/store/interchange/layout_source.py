@@ -78,7 +78,7 @@ class LayoutFolder:
         self.place = str(path)
         self.position: Callable[[], int] | None = None
         with reading_source(self.place):
-            self.index = disk.read_whole(f"{path}/{INDEX_NAME}")
+            self.index = disk.read_source(f"{path}/{INDEX_NAME}")
 
     @classmethod
     def is_at(cls, path: Path) -> bool:
