@@ -201,6 +201,11 @@ class SizeKeeper:
             pinned = self._evict(needed)
         except OSError as error:
             _log.error("could not start a cleanup", error=error)
+        except Exception:  # noqa: BLE001 — otherwise no cleanup would ever start again
+            _log.exception("a cleanup could not be started because of a defect")
+        self._note_end(began, pinned)
+
+    def _note_end(self, began: float, pinned: int | None) -> None:
         with self._ended:
             now = time.monotonic()
             self._not_before = now + min(_MOST_PAUSE_SECONDS, max(_LEAST_PAUSE_SECONDS, now - began))

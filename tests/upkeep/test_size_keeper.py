@@ -287,3 +287,24 @@ def test_a_pass_that_cannot_be_started(layout: Layout) -> None:
     one = SizeKeeper(layout, Bounds(max_size=1, blob_percent=100), fail)
     bring(one, 1)
     assert tried.acquire(timeout=SECONDS)
+
+
+def test_a_cleanup_that_breaks_is_not_the_last(layout: Layout, caplog: pytest.LogCaptureFixture) -> None:
+    SizeLedger(layout).replace(2000, 0)
+    tried = threading.Semaphore(0)
+
+    def break_down(_: SpaceNeeded) -> int:
+        tried.release()
+        raise ValueError("a defect")
+
+    keeper = SizeKeeper(layout, Bounds(max_size=1000), break_down)
+    keeper.start_pass()
+    assert tried.acquire(timeout=SECONDS)
+    eventually(lambda: "because of a defect" in caplog.text)
+
+    def is_tried_again() -> bool:
+        # The first may not have ended yet.
+        keeper.start_pass()
+        return tried.acquire(timeout=0.1)
+
+    eventually(is_tried_again)
