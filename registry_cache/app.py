@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 
 from flask import Flask
@@ -29,6 +30,9 @@ def from_environment() -> Flask:
     log.setup(config.log.level, config.log.formatter)
     services = build(config)
     services.daily_pass.begin()
+    services.recorder.begin()
+    # What was counted since the last write; a worker that is killed loses that.
+    atexit.register(services.recorder.end)
     return _application(config, services)
 
 

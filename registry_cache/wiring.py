@@ -36,6 +36,12 @@ from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.target import TagPolicy
 from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.runtime import metrics
+from registry_cache.stats.files import StatisticsFiles
+from registry_cache.stats.journal_file import JournalBounds
+from registry_cache.stats.keeper import Keeper
+from registry_cache.stats.recorder import Recorder
+from registry_cache.stats.sums import DiskUse
+from registry_cache.stats.tally import Tally
 from registry_cache.store import inventory
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.disk_errors import disk_error_log
@@ -81,6 +87,8 @@ class Services:
     """For a server to begin; a command does not live that long."""
     page: tuple[Facts, Door] | None
     """What ``/ui/`` shows, and to whom; None where it does not exist."""
+    recorder: Recorder
+    """For a server to begin, and to end."""
 
 
 def build(config: Config) -> Services:
@@ -108,6 +116,7 @@ def build(config: Config) -> Services:
         guard=guard,
         daily_pass=DailyPass(layout, keeper.start_pass),
         page=_page(config, layout, guard, readiness),
+        recorder=_recorder(config, layout),
     )
 
 
@@ -134,6 +143,19 @@ def _page(
     url = config.http.url
     names = {*debug.hosts, *([url.name.rpartition(":")[0] or url.name] if url else [])}
     return facts, Door(names, guard.admit if guard and not debug.is_loopback else None)
+
+
+def _recorder(config: Config, layout: Layout) -> Recorder:
+    kept, files, ledger = config.statistics, StatisticsFiles(layout), SizeLedger(layout)
+
+    def disk_use() -> DiskUse | None:
+        state = _store_state(layout, ledger)
+        limit = config.max_size.bytes_of(state.size) if state else None
+        return DiskUse(state.stored or 0, limit or 0, state.free) if state else None
+
+    total = inventory.disk_space(layout.root).total
+    bounds = JournalBounds(kept.journal_days if kept.clients else 0, kept.journal_size.bytes_of(total) or total)
+    return Recorder(files, Keeper(files, bounds, disk_use), Tally(journal=bounds.is_on, clients=kept.clients))
 
 
 def _store_state(layout: Layout, ledger: SizeLedger) -> StoreState | None:

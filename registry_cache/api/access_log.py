@@ -11,8 +11,9 @@ from typing import Any, cast
 from flask import Request, request
 
 from registry_cache.api.responses import NO_SCRIPTS
+from registry_cache.oci.digest import Digest
 from registry_cache.pull.routing import Fallback, Route, Upstreams
-from registry_cache.runtime import metrics, upstream_wait
+from registry_cache.runtime import metrics, tally, upstream_wait
 from registry_cache.runtime.connection import connection_of
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.trusted_proxies import Proxies
@@ -66,6 +67,10 @@ class Exchange:
         self.status = 0
         self.sent = 0
         self.error: str | None = None
+        # The class of that error.
+        self.failure = ""
+        # Of a manifest that is answered.
+        self.digest: Digest | None = None
         self.connection = connection_of(request.environ)
         # The body itself will call ``finish``: its bytes go out after Flask is done.
         self.streams = False
@@ -75,6 +80,7 @@ class Exchange:
         seconds, first_byte = time.monotonic() - self.began, self.ready - self.began
         if not self.quiet:
             metrics.count_answer(self.kind, self.outcome, self.status, self.sent, first_byte, seconds)
+            self._tally()
         say = _log.debug if self.quiet else _log.info
         say(
             "request",
@@ -96,6 +102,11 @@ class Exchange:
             error=self.error or self.connection.end_reason(),
             agent=self.agent[:200] if self.agent else None,
         )
+
+    def _tally(self) -> None:
+        who = (time.time(), self.client or "", self.user or "", self.method, self.kind)
+        what = (self.upstream or "", self.repository or "", self.reference or "", self.digest or "")
+        tally.add(tally.Answer(*who, *what, self.outcome or "", self.status, self.sent, self.failure))
 
 
 def _new_id() -> str:

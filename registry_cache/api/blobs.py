@@ -207,6 +207,7 @@ class StreamBody:
             chunk = next(self._chunks) if self._first is None else self._first
         except Cut as cut:
             self._exchange.error = cut.error.message
+            self._exchange.failure = type(cut.error).__name__
             metrics.count_error(cut.error)
             # The only error at which the server ends the connection without logging a traceback.
             raise ConnectionResetError(errno.ECONNRESET, cut.error.message) from cut

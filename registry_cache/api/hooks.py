@@ -112,6 +112,7 @@ def _check_path(raw: str) -> None:
 
 def _registry_error(error: RegistryError) -> Response:
     metrics.count_error(error)
+    current().failure = type(error).__name__
     if isinstance(error, TooManyRequests):
         error = _limited(error)
     response = error_response(error)

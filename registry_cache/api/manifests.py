@@ -38,5 +38,6 @@ def _response(request: Request, answer: ManifestAnswer, *, by_tag: bool) -> Resp
         response = ContentResponse(body, headers=headers)
     if answer.reason is not None:
         responses.stale_headers(response, answer.checked_at, answer.reason)
-    access_log.current().outcome = answer.outcome
+    exchange = access_log.current()
+    exchange.outcome, exchange.digest = answer.outcome, answer.digest
     return response

@@ -110,6 +110,17 @@ class HtpasswdConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StatisticsConfig:
+    """What is remembered of who pulled what."""
+
+    clients: bool = setting("statistics.clients", values.boolean, "true")
+    """Whether clients and users are remembered at all."""
+    journal_days: int = setting("statistics.journal.days", values.whole(0, 366), "7")
+    """How long requests for manifests are remembered one by one; 0: they are not."""
+    journal_size: Size = setting("statistics.journal.size", values.size, "64MB")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamConfig:
     """One registry to pull from. ``name`` is what it is called on disk, in logs and in ``ns=``."""
 
@@ -184,6 +195,7 @@ class Config:
     max_blob_percent: int = setting("storage.max_blob_percent", values.whole(1, 100), "50")
     """How much of the store one blob may take."""
     http: HttpConfig = section(HttpConfig)
+    statistics: StatisticsConfig = section(StatisticsConfig)
     auth: HtpasswdConfig | None = section(HtpasswdConfig)
     ttl: timedelta | None = setting("proxy.ttl", values.duration, "168h")
     """Since the last use; None: nothing expires."""

@@ -14,6 +14,7 @@ from registry_cache.pull.manifest_fetch import ManifestFetch
 from registry_cache.pull.single_flight import NoteFormat
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.tolerant_records import TolerantRecords
+from registry_cache.runtime import tally
 from registry_cache.runtime.log import Log
 from registry_cache.store.pins import Pins
 from registry_cache.store.record_format import TagRecord
@@ -100,6 +101,8 @@ class TagLookup:
         before = here or self._records.previous(target, known)
         record = TagRecord(digest, media_type, size, now, now, previous=before.digest if before else None)
         self._records.keep_tag(target, tag, record)
+        if known:
+            tally.add_change("moved", target.upstream.name, target.repository, tag, str(known.digest), str(digest))
         return record
 
 

@@ -14,6 +14,8 @@ from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from registry_cache.runtime import tally
+
 # Only this process; a scrape under gunicorn reads the files of all workers.
 REGISTRY = CollectorRegistry()
 
@@ -119,6 +121,7 @@ def count_answer(kind: str, outcome: str | None, status: int, size: int, first_b
 def count_error(error: Exception) -> None:
     """A client got ``error``, or its body was cut short by it."""
     _errors.labels(type(error).__name__).inc()
+    tally.add_amount("errors", type(error).__name__, 1)
 
 
 def count_failed_login() -> None:
@@ -132,9 +135,15 @@ def count_upstream_request(upstream: str, method: str, status: int | None, secon
     _of(_answers, upstream, method, f"{status // 100}xx" if status else "error").inc()
 
 
+def count_limited_request(upstream: str, account: str) -> None:
+    """Upstream has answered a request that its limit counts, for ``account``; "" is none."""
+    tally.add_amount("counted", f"{upstream} {account or 'anonymous'}", 1)
+
+
 def count_fetched_bytes(upstream: str, size: int) -> None:
     """``size`` bytes of a body have come from upstream."""
     _of(_fetched, upstream).inc(size)
+    tally.add_amount("fetched", upstream, size)
 
 
 def count_revalidation(upstream: str, result: str) -> None:
@@ -151,6 +160,8 @@ def count_evictions(blobs: int, size: int) -> None:
     """The server's own pass has evicted ``blobs``, ``size`` bytes together."""
     _evicted.inc(blobs)
     _evicted_bytes.inc(size)
+    tally.add_amount("evicted_blobs", "", blobs)
+    tally.add_amount("evicted_bytes", "", size)
 
 
 def count_store_failure(errno_name: str) -> None:

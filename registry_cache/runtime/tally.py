@@ -14,8 +14,8 @@ from typing import NamedTuple
 class Answer(NamedTuple):
     """A request has its answer. "" where something is not known.
 
-    ``at`` in seconds since the epoch; ``reference`` as it was asked for; ``digest`` of what was answered; ``size`` in
-    bytes; ``failure`` is the class of the error that the client got.
+    ``at`` in seconds since the epoch; ``reference`` as it was asked for; ``digest`` of a manifest that was answered, as
+    text or as something that has one; ``size`` in bytes; ``failure`` is the class of the error that the client got.
     """
 
     at: float
@@ -26,7 +26,7 @@ class Answer(NamedTuple):
     upstream: str
     repository: str
     reference: str
-    digest: str
+    digest: object
     outcome: str
     status: int
     size: int

@@ -15,8 +15,8 @@ from registry_cache.stats.space_saving import TopEntry
 from registry_cache.stats.sums import Sums, total
 from registry_cache.store import disk
 
-# Images by bytes that they saved, by blobs and manifests that had to be fetched, and by pulls; clients by pulls; tags
-# by how often they moved.
+# Images by bytes that they saved, by blobs and manifests that had to be fetched, and by requests for their manifests;
+# clients by these requests; tags by how often they moved.
 TopKind = Literal["saved", "missed", "pulled", "clients", "moved"]
 TOP_KINDS: tuple[TopKind, ...] = get_args(TopKind)
 

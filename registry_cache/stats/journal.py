@@ -73,6 +73,8 @@ class Pull:
     outcome: str
     status: int
     platforms: list[str] = field(default_factory=list)
+    method: str = field(default="", repr=False)
+    """By which it asked for the tag last."""
 
     @property
     def image(self) -> str:
@@ -103,15 +105,17 @@ def _begun_by(entry: Entry) -> Pull:
     is_digest = ":" in entry.reference
     tag, digest = ("", entry.reference) if is_digest else (entry.reference, entry.digest)
     user, upstream, repository = entry.user, entry.upstream, entry.repository
-    return Pull(entry.at, entry.client, user, upstream, repository, tag, digest, entry.outcome, entry.status)
+    answered = (entry.outcome, entry.status)
+    return Pull(entry.at, entry.client, user, upstream, repository, tag, digest, *answered, method=entry.method)
 
 
 def _belongs(entry: Entry, pull: Pull, children: Children) -> bool:
     """Whether ``entry`` is a part of ``pull``, which then knows of it."""
     if ":" not in entry.reference:
-        # HEAD, then GET, of one tag. A second HEAD is a second pull.
-        is_part = entry.reference == pull.tag and entry.method != "HEAD"
-        pull.digest = (entry.digest or pull.digest) if is_part else pull.digest
+        # HEAD, then GET, of one tag. A second HEAD, or a second GET, is a second pull.
+        is_part = entry.reference == pull.tag and (pull.method, entry.method) == ("HEAD", "GET")
+        if is_part:
+            pull.digest, pull.method = entry.digest or pull.digest, entry.method
     else:
         is_part = entry.reference in (pull.digest, *pull.platforms)
         parents = (pull.digest, *pull.platforms)

@@ -16,7 +16,7 @@ from registry_cache.errors import RegistryError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
 from registry_cache.runtime.tally import Change
-from registry_cache.stats.clients import Clients, GoneClient
+from registry_cache.stats.clients import DAYS, Clients, GoneClient
 from registry_cache.stats.day import ChangeKind, Day, TopKind
 from registry_cache.stats.days import BUCKET_SECONDS, DAY_SECONDS, day_of
 from registry_cache.stats.files import StatisticsFiles
@@ -62,7 +62,8 @@ class Statistics:
         Its ``clients`` are the different ones of the whole span.
         """
         found = total(sums for _, sums in self._spans(since))
-        return replace(found, clients=max(found.clients, self._known_clients().count(since)))
+        came = self._known_clients().count(max(since, self._now() - DAYS * DAY_SECONDS))
+        return replace(found, clients=max(found.clients, came))
 
     def series(self, since: float, step: int) -> list[Bucket]:
         """Return the sums of each ``step`` seconds, a multiple of 300, from the one that holds ``since`` until now.
@@ -83,7 +84,8 @@ class Statistics:
         """Return the top names of the days from that of ``since`` on, largest certain amount first.
 
         ``saved``: images by bytes; ``missed``: images by manifests and blobs that had to be fetched; ``pulled``: images
-        by pulls; ``clients``: by pulls; ``moved``: ``image:tag`` by moves. Of days over a month old nothing is known.
+        by requests for their manifests; ``clients``: by these requests; ``moved``: ``image:tag`` by moves. Of days over
+        a month old nothing is known.
         """
         days = [day.tops[kind] for _, day in self._all_days(since) if kind in day.tops]
         return merged(([*each.entries], each.floor) for each in days)[:count]
@@ -113,7 +115,9 @@ class Statistics:
         wanted = Query(query)
         with disk.store_errors("read the journal of pulls"):
             newest = deque(self._entries(wanted, since), maxlen=_MOST_ENTRIES)
-        found = [pull for pull in joined(newest, cache(self._children)) if wanted.means(pull)]
+        # Each process writes for itself: what one has asked of two of them is not in order.
+        ordered = sorted(newest, key=lambda entry: entry.at)
+        found = [pull for pull in joined(ordered, cache(self._children)) if wanted.means(pull)]
         return found[::-1][:limit]
 
     def clients_gone(self, now: float | None = None) -> list[GoneClient]:

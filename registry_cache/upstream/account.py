@@ -67,6 +67,8 @@ class AccountUse:
         self._unchanged: Credentials | None = None
         # The last token was fetched anonymously, because the account was refused.
         self.was_refused = False
+        # Whose credentials were returned last; "" for none.
+        self.name = ""
         # Why there are no credentials although there should be; then a refusal by the registry is no denial.
         self.trouble: str | None = None
 
@@ -93,9 +95,9 @@ class AccountUse:
         try:
             found = self._account.credentials()
         except UpstreamUnavailable as error:
-            self.trouble = error.message
+            self.trouble, self.name = error.message, ""
             return None
-        self.trouble = None
+        self.trouble, self.name = None, found.username if found else ""
         return found
 
     def unless_suspended(self) -> Credentials | None:

@@ -89,6 +89,9 @@ class Transport:
             raise self._failure(question, error, was_redirected.is_set()) from error.__cause__
         finally:
             metrics.count_upstream_request(self.name, question.method, status, time.monotonic() - began)
+        if question.counted and response.status_code < 400:
+            account = self.auth.account
+            metrics.count_limited_request(self.name, "" if account.is_missing else account.name)
         return self._answer(question, response)
 
     def refuse_inside(self, question: Question, response: requests.Response, *, is_list: bool = False) -> None:

@@ -17,6 +17,12 @@ from typing import Any
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import parse_manifest
 from registry_cache.oci.media_types import OCI_MANIFEST
+from registry_cache.runtime.tally import Answer
+from registry_cache.stats.files import StatisticsFiles
+from registry_cache.stats.journal_file import JournalBounds
+from registry_cache.stats.keeper import Keeper
+from registry_cache.stats.tally import Tally
+from registry_cache.store.atomic_write import write_whole
 from registry_cache.store.record_format import TagRecord
 from tests.harness.pull_rig import Script, Try, transfer
 from tests.harness.store_rig import APP, CHANGES, HUB, LATEST, Store, open_store
@@ -24,6 +30,8 @@ from tests.harness.store_rig import APP, CHANGES, HUB, LATEST, Store, open_store
 DATA = bytes(range(256)) * 400
 MANIFEST = b'{"layers": []}'
 DIED, LIVED = 9, 0
+# What three processes counted, and when: each can be told from the sum.
+COUNTED, COUNTED_AT = (1, 10, 100), 1_800_000_000.0
 
 
 def download(store: Store) -> None:
@@ -45,10 +53,31 @@ def manifest(store: Store) -> None:
     store.records.put_tag(HUB, APP, LATEST, TagRecord(digest, OCI_MANIFEST, len(MANIFEST), now, now))
 
 
+def statistics(store: Store) -> None:
+    """Three processes write what they counted, one after the other, and each time it is folded."""
+    files = StatisticsFiles(store.layout)
+    keeper = Keeper(files, JournalBounds(days=7, size=1 << 20), now=lambda: COUNTED_AT)
+    assert keeper.hold()
+    for tally in map(counted, COUNTED):
+        for day, found in tally.take():
+            write_whole(files.new_incoming(day), found.encode())
+        keeper.fold()
+
+
+def counted(number: int) -> Tally:
+    """So many pulls by tag."""
+    tally = Tally(journal=True)
+    who, what = (COUNTED_AT, "10.0.0.7", "", "HEAD"), ("manifest", HUB, str(APP), f"v{number}")
+    for _ in range(number):
+        tally.add(Answer(*who, *what, str(Digest.of(MANIFEST)), "hit", 200, 0, ""))
+    return tally
+
+
 STORIES: dict[str, Callable[[Store], None]] = {
     "download": download,
     "second_try": second_try,
     "manifest": manifest,
+    "statistics": statistics,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,17 @@ def test_one_pull_is_a_head_by_tag_and_gets_by_digest(layout: Layout) -> None:
     assert (first.tag, first.digest, first.platforms, first.user) == ("1.27", INDEX, [PLATFORM], "alice")
     assert (second.client, second.tag, second.platforms) == ("10.0.0.8", "1.27", [])
     assert (other.image, other.platforms) == (f"docker.io/library/nginx@{OTHER}", [])
+
+
+@pytest.mark.parametrize(
+    ("methods", "count"),
+    [(("HEAD", "GET"), 1), (("GET", "GET"), 2), (("HEAD", "HEAD"), 2), (("HEAD", "GET", "GET"), 2)],
+)
+def test_a_tag_that_is_asked_for_twice(layout: Layout, methods: Sequence[str], count: int) -> None:
+    entries = [asked(number, "1.27", INDEX, method) for number, method in enumerate(methods)]
+    # Two workers wrote them.
+    write_journal(layout, *reversed(entries))
+    assert len(Statistics(layout, lambda: NOW).pulls()) == count
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,115 @@
+"""Count in a process that serves, write that twice in a minute, and fold it if nobody else does.
+
+What was counted since the last write is lost when the process is killed: at most ``WRITE_SECONDS`` of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+
+from registry_cache.errors import StoreError
+from registry_cache.runtime import tally as queue
+from registry_cache.runtime.log import Log
+from registry_cache.stats.files import StatisticsFiles
+from registry_cache.stats.keeper import Keeper
+from registry_cache.stats.tally import Tally
+from registry_cache.store import disk
+from registry_cache.store.atomic_write import write_whole
+
+WRITE_SECONDS = 20.0
+# How often the queue is emptied, and how much of it in a turn: half a millisecond.
+_LOOK_SECONDS, _TURN = 0.5, 200
+# Requests one by one that are written at once, before there are more.
+_MOST_ENTRIES = 10_000
+# How long the last process that ends waits for another to let go of the lock.
+_END_SECONDS = 2.0
+# Nobody folds: the folder must not fill up.
+_MOST_INCOMING = 10_000
+
+_log = Log(__name__)
+
+
+class Recorder:
+    """What one process counts. ``each_look`` is called twice a second in the process that folds.
+
+    ``begin`` starts a thread for it; ``end`` writes the rest.
+    """
+
+    def __init__(
+        self,
+        files: StatisticsFiles,
+        keeper: Keeper,
+        tally: Tally,
+        each_look: Callable[[Tally], None] = lambda tally: None,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._files = files
+        self._keeper = keeper
+        self._tally = tally
+        self._each_look = each_look
+        self._sleep = sleep
+        self._written_at = time.monotonic()
+        self._ended = False
+
+    def begin(self) -> None:
+        """Count from now on, for as long as the process lives."""
+        queue.begin()
+        threading.Thread(target=self.run, name="statistics", daemon=True).start()
+
+    def run(self) -> None:
+        """Look twice a second, until the end."""
+        self._written_at = float("-inf")
+        while not self._ended:
+            self.look()
+            self._sleep(_LOOK_SECONDS)
+
+    def look(self) -> None:
+        """Count what has happened, and write it where that is due."""
+        self._count()
+        if self._keeper.is_holding:
+            self._each_look(self._tally)
+        if time.monotonic() - self._written_at > WRITE_SECONDS or self._tally.entry_count > _MOST_ENTRIES:
+            self._written_at = time.monotonic()
+            self.write()
+
+    def write(self, timeout: float = 0.0) -> None:
+        """Write what was counted, and fold it if nobody else does within ``timeout`` seconds."""
+        try:
+            with disk.store_errors("write the statistics"):
+                self._write_counts()
+                is_keeper = self._keeper.hold(timeout)
+            if is_keeper:
+                self._keeper.fold()
+        except StoreError as error:
+            _log.warning("could not write the statistics", error=error)
+
+    def end(self) -> None:
+        """Write the rest, in a process that ends."""
+        if not self._ended:
+            self._ended = True
+            self._count()
+            self.write(_END_SECONDS)
+            with contextlib.suppress(OSError):
+                self._keeper.release()
+
+    def _count(self) -> None:
+        events, turn = queue.events, 0
+        while events:
+            self._tally.add(events.popleft())
+            turn += 1
+            if turn % _TURN == 0:
+                # Other greenlets of this process have clients that wait.
+                self._sleep(0)
+
+    def _write_counts(self) -> None:
+        if len(disk.entries(self._files.incoming)) > _MOST_INCOMING:
+            raise OSError(f"more than {_MOST_INCOMING} files in {self._files.incoming}")
+        for day, counted in self._tally.take():
+            try:
+                write_whole(self._files.new_incoming(day), counted.encode())
+            except OSError:
+                self._tally.put_back(day, counted)
+                raise

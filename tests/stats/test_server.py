@@ -1,0 +1,53 @@
+"""What a server with two workers has counted, after a stop, a kill and a restart."""
+
+from __future__ import annotations
+
+import time
+
+from registry_cache.stats.statistics import Statistics
+from registry_cache.store.layout import Layout
+from tests.harness.content import APP
+from tests.harness.fixture_types import MakeCache, MakePuller
+from tests.harness.images import make_image, random_bytes
+from tests.harness.server import CacheServer
+from tests.harness.upstream import FakeUpstream
+
+
+def numbers(server: CacheServer) -> Statistics:
+    return Statistics(Layout(server.root))
+
+
+def test_every_request_and_byte_is_there_after_a_stop(
+    upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller
+) -> None:
+    began = time.time() - 1
+    blob = upstream.add_blob(random_bytes(300_000, seed="numbers"))
+    image = make_image(upstream, layers=1)
+    server = make_cache()
+    for _ in range(5):
+        # A connection each: both workers have a part.
+        puller = make_puller(server.url)
+        assert puller.get(f"/v2/{APP}/blobs/{blob}").status == 200
+        assert puller.get(f"/v2/{APP}/manifests/1").status == 200
+    assert make_puller(server.url).get(f"/v2/{APP}/manifests/none").status == 404
+    server.restart()
+
+    statistics, name = numbers(server), server_name(upstream)
+    sums = statistics.sums(began)
+    size = len(image.manifest)
+    assert sums.requests == {"miss": 2, "hit": 4, "revalidated": 4, "none": 1}
+    assert (sums.served["miss"], sums.served["hit"]) == (300_000 + size, 4 * 300_000)
+    assert (sums.saved_bytes, sums.fetched) == (4 * (300_000 + size), {name: 300_000 + size})
+    assert (sums.pulls, sums.clients, sums.errors["ManifestUnknown"]) == (5, 1, 1)
+    assert sums.counted == {f"{name} anonymous": 1}
+    assert sums.disk is not None
+    assert sums.disk.free > 0
+    assert [(each.name, each.at_least) for each in statistics.top("saved", began)] == [
+        (f"{name}/{APP}", sums.saved_bytes)
+    ]
+    assert [(each.name, each.at_most) for each in statistics.top("clients", began)] == [("127.0.0.1", 5)]
+    assert len(statistics.pulls(APP)) == 5
+
+
+def server_name(upstream: FakeUpstream) -> str:
+    return upstream.url.removeprefix("http://")
