@@ -20,7 +20,7 @@ PACKAGE = "registry_cache"
 MAY_IMPORT = {
     "api": {"pull", "auth", "stats", "oci", "errors", "runtime"},
     "pull": {"upstream", "policy", "store", "oci", "errors", "runtime"},
-    "upkeep": {"policy", "store", "oci", "errors", "runtime"},
+    "upkeep": {"stats", "policy", "store", "oci", "errors", "runtime"},
     # It reads and writes its own files through the store.
     "stats": {"store", "oci", "errors", "runtime"},
     # These three never see each other.

@@ -1,0 +1,64 @@
+"""What ``registry-cache pulls`` reports: who pulled what, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+
+from registry_cache.stats.journal import Pull
+from registry_cache.upkeep.report import clock, iso
+
+# Letters of a digest that tell it from others.
+_SHORT = 19
+
+
+@dataclass(frozen=True, slots=True)
+class PullsReport:
+    """Pulls, the newest first, at ``now``. ``has_journal``: somebody writes down who pulls."""
+
+    pulls: Sequence[Pull]
+    now: float
+    has_journal: bool
+    zone: tzinfo | None = None
+
+    @property
+    def exit_status(self) -> int:
+        return 0
+
+    def lines(self) -> Iterator[str]:
+        if not self.has_journal:
+            yield "nobody writes down who pulls: statistics.journal.days is 0, or statistics.clients false"
+        elif not self.pulls:
+            yield "no pull is known"
+        rows = [("WHEN", "CLIENT", "USER", "OUTCOME", "IMAGE", "DIGEST"), *map(self._row, self.pulls)]
+        if self.pulls:
+            widths = [max(len(row[column]) for row in rows) for column in range(5)]
+            for row in rows:
+                cells = [f"{cell:{width}}" for cell, width in zip(row, widths, strict=False)]
+                yield "  ".join([*cells, row[5]]).rstrip()
+
+    def document(self) -> dict[str, object]:
+        """docs/reference.md explains each value."""
+        return {
+            "pulls": [
+                {
+                    "at": iso(each.at),
+                    "client": each.client,
+                    "user": each.user or None,
+                    "upstream": each.upstream,
+                    "repository": each.repository,
+                    "tag": each.tag or None,
+                    "digest": each.digest or None,
+                    "platforms": each.platforms,
+                    "outcome": each.outcome,
+                    "status": each.status,
+                }
+                for each in self.pulls
+            ]
+        }
+
+    def _row(self, each: Pull) -> tuple[str, ...]:
+        name = f"{each.upstream}/{each.repository}" + (f":{each.tag}" if each.tag else "")
+        when = clock(each.at, self.now, self.zone)
+        return when, each.client, each.user or "-", each.outcome, name, each.digest[:_SHORT]
