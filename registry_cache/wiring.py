@@ -30,6 +30,7 @@ from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.listing import Listing
 from registry_cache.pull.manifest import ManifestPull
 from registry_cache.pull.reader_slots import ReaderSlots
+from registry_cache.pull.rests import Rests
 from registry_cache.pull.routing import ServedUpstream, Upstreams
 from registry_cache.pull.shared_health import SharedHealth, account_key
 from registry_cache.pull.single_flight import MachineFlights
@@ -101,8 +102,9 @@ def build(config: Config) -> Services:
         errno.errorcode.get(error.errno or 0, "unknown")
     )
     keeper = _keeper(config, layout)
-    transfers = Transfers(blobs, Partials(layout), keeper)
-    manifests = ManifestPull(records, flights, partial(datetime.now, UTC), pins=Pins(layout))
+    rests = Rests(layout)
+    transfers = Transfers(blobs, Partials(layout), keeper, rests)
+    manifests = ManifestPull(records, flights, partial(datetime.now, UTC), pins=Pins(layout), rests=rests)
     guard, readiness = _guard(config), partial(_readiness, ReadinessProbe(layout))
     return Services(
         upstreams=upstreams(config),

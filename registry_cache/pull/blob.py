@@ -120,10 +120,13 @@ class BlobPull:
         """Return a blob that was not here, or not known to the repository, a moment ago."""
         access = Access(target, digest, self._flights)
         until = time.monotonic() + OTHERS_TIMEOUT_SECONDS
+        rests = self._transfers.rests
         while True:
             whole = self._find(target, digest, access)
             if whole:
                 return BlobAnswer(Outcome.HIT, WholeBlob(self, target, digest, whole.file, whole.size))
+            if rests:
+                rests.check(target.owner, digest)
             self._slots.take()
             # Others lead one after another, and fail; our own upstream has the blob and need not wait for theirs.
             waited = (access.proven or access.waits_for_bytes) and time.monotonic() > until
@@ -186,7 +189,9 @@ class BlobPull:
         """Return the blob past the disk, for a caller that has a slot, which the blob gives back."""
         try:
             source = source_of(target, digest)
-            blob = UncachedBlob(self._streams, digest, source, access.prove, closed=self._slots.give_back)
+            blob = UncachedBlob(
+                self._streams, digest, source, access.prove, closed=self._slots.give_back, rests=self._transfers.rests
+            )
         except BaseException:
             self._slots.give_back()
             raise

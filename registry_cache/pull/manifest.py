@@ -34,6 +34,7 @@ from registry_cache.oci.names import Reference, Tag
 from registry_cache.policy.freshness import Freshness, decide
 from registry_cache.pull.manifest_fetch import ManifestFetch
 from registry_cache.pull.outcome import Outcome
+from registry_cache.pull.rests import Rests
 from registry_cache.pull.single_flight import MachineFlights, TimeLimit
 from registry_cache.pull.tag_lookup import TAG_NOTE, TagLookup
 from registry_cache.pull.target import PullTarget
@@ -75,11 +76,12 @@ class ManifestPull:
         clock: Callable[[], datetime],
         pause: Callable[[float], None] = time.sleep,
         pins: Pins | None = None,
+        rests: Rests | None = None,
     ) -> None:
         self._records = TolerantRecords(records)
         self._flights = flights
         self._clock = clock
-        self._fetch = ManifestFetch(self._records, flights, pause)
+        self._fetch = ManifestFetch(self._records, flights, pause, rests)
         self._tags = TagLookup(self._records, self._fetch, clock, pins)
 
     def get(self, target: PullTarget, reference: Reference, *, head: bool = False) -> ManifestAnswer:

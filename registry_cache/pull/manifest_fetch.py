@@ -12,7 +12,8 @@ from registry_cache.errors import UpstreamCorrupt, UpstreamDown, UpstreamError, 
 from registry_cache.oci import media_types, signed_manifest
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import is_object, parse_manifest
-from registry_cache.oci.names import Tag
+from registry_cache.oci.names import Reference, Tag
+from registry_cache.pull.rests import Rests
 from registry_cache.pull.single_flight import MachineFlights, NoteFormat
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.tolerant_records import TolerantRecords
@@ -41,10 +42,17 @@ _log = Log(__name__)
 class ManifestFetch:
     """Brings manifests here."""
 
-    def __init__(self, records: TolerantRecords, flights: MachineFlights, pause: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        records: TolerantRecords,
+        flights: MachineFlights,
+        pause: Callable[[float], None],
+        rests: Rests | None = None,
+    ) -> None:
         self._records = records
         self._flights = flights
         self._pause = pause
+        self._rests = rests
         self._large = threading.Lock()
 
     def by_digest(self, target: PullTarget, digest: Digest, found: TagRecord | None = None) -> StoredManifest:
@@ -65,7 +73,7 @@ class ManifestFetch:
         def fetch(is_retry: bool) -> ManifestBody:
             return target.upstream.get_manifest(target.repository, tag, has_copy=has_copy, is_retry=is_retry)
 
-        return self._compare_and_keep(target, None, lambda: fetch(False) if has_copy else self.ask_twice(fetch))
+        return self._compare_and_keep(target, tag, lambda: fetch(False) if has_copy else self.ask_twice(fetch))
 
     def ask_twice(self, ask: Callable[[bool], _T]) -> _T:
         """Return ``ask(False)``; if that fails soon ``ask(True)``, for there is no copy to serve instead."""
@@ -100,21 +108,27 @@ class ManifestFetch:
         return self._compare_and_keep(target, digest, fetch)
 
     def _compare_and_keep(
-        self, target: PullTarget, digest: Digest | None, fetch: Callable[[], ManifestBody]
+        self, target: PullTarget, reference: Reference, fetch: Callable[[], ManifestBody]
     ) -> StoredManifest:
         """Keep what ``fetch`` brings; bytes that are not the digest's are fetched once more, then reported.
 
-        Without a digest, what upstream says of its own bytes is what they are compared to; where it says nothing, they
-        must look like a manifest.
+        By a tag, what upstream says of its own bytes is what they are compared to; where it says nothing, they must
+        look like a manifest.
         """
-        upstream = target.upstream.name
+        upstream, digest = target.upstream.name, reference if isinstance(reference, Digest) else None
+        if self._rests:
+            self._rests.check(target.owner, reference)
         for _ in range(2):
             body = fetch()
             wanted = digest or body.claimed or _digest_of_manifest(upstream, body)
             if signed_manifest.is_named(body.data, wanted):
+                if self._rests:
+                    self._rests.end(target.owner, reference)
                 return self._keep(target, wanted, body)
             got = signed_manifest.digest_of(body.data, wanted.algorithm)
             _log.error("upstream sent a wrong manifest", upstream=upstream, repository=target.repository, found=got)
+        if self._rests:
+            self._rests.begin(target.owner, reference)
         raise UpstreamCorrupt(
             f"{upstream} sent bytes that are not the manifest: asked for {wanted}, got {got}",
             detail={"wanted": str(wanted), "found": str(got)},

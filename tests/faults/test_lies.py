@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from registry_cache.pull.rests import FIRST_PAUSE_SECONDS
 from tests.harness.cdn import FakeCdn
 from tests.harness.content import OCI_MANIFEST, digest_of
 from tests.harness.images import KiB, MiB, make_image, random_bytes
@@ -49,12 +50,36 @@ def test_what_is_not_the_blob_is_fetched_twice_and_never_served_whole_or_kept(
     else:
         assert (result.status, result.complete) == (200, False)
     eventually(lambda: "download failed" in story.log())
-    assert story.upstream.gets(blob) == 2
     assert not stored(story, blob)
 
+    # Whoever comes next does not have it downloaded anew, from whichever worker.
+    for _ in range(4):
+        rested = story.blob(blob)
+        assert (rested.status, "it is asked again in" in message(rested)) == (502, True)
+        assert 0 < int(rested.headers["Retry-After"]) <= FIRST_PAUSE_SECONDS
+    assert story.upstream.gets(blob) == 2
+
+
+def test_a_digest_that_rests_for_one_repository_is_served_to_another(story: Story) -> None:
+    data = random_bytes(SMALL, "of two")
+    blob = story.upstream.add_blob(data)
+    story.upstream.add_blob(data, "library/other")
+    wrong(story.upstream)
+    assert story.blob(blob).status == 502
     story.upstream.reset_faults()
-    again = story.start_blob(blob).finish()
-    assert (again.status, again.digest, again.complete) == (200, blob, True)
+    assert story.blob(blob).status == 502
+    assert story.puller.blob(blob, story.app.replace("library/app", "library/other")).body == data
+    # What is here is not asked for.
+    assert story.blob(blob).body == data
+
+
+@pytest.mark.parametrize("by_tag", [True, False])
+def test_a_manifest_that_was_wrong_twice_rests(story: Story, by_tag: bool) -> None:
+    image = make_image(story.upstream, tag="1", seed=81)
+    reference = "1" if by_tag else image.digest
+    story.upstream.faults.answer("GET .*/manifests/", 200, b'{"schemaVersion":2}', Content_Type=OCI_MANIFEST)
+    assert [story.manifest(reference).status for _ in range(5)] == [502] * 5
+    assert story.upstream.counted_pulls == 2
 
 
 def test_corruption_is_reported_with_both_digests(story: Story) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from registry_cache.errors import TooManyRequests
 from registry_cache.oci.digest import Digest
+from registry_cache.pull.rests import Rests
 from registry_cache.pull.source import BlobSource
 from registry_cache.pull.transfer.abandoned import MAX_ENDING_PER_CLIENT, Abandoned, choose_to_end
 from registry_cache.pull.transfer.failures import RecentFailures
@@ -25,10 +26,13 @@ _log = Log(__name__)
 class Transfers:
     """The transfers that this process leads, or has readers in."""
 
-    def __init__(self, blobs: Blobs, partials: Partials, room: RoomKeeper | None = None) -> None:
+    def __init__(
+        self, blobs: Blobs, partials: Partials, room: RoomKeeper | None = None, rests: Rests | None = None
+    ) -> None:
         self._blobs = blobs
         self._partials = partials
         self._room = room
+        self.rests = rests
         self._budget = PartBudget()
         self._failures = RecentFailures(partials)
         self._mutex = threading.Lock()
@@ -54,7 +58,7 @@ class Transfers:
                     self._remove(progress)
                 progress = TransferProgress(digest)
                 progress.begun_for = Abandoned(digest, source.upstream, who, 0, time.monotonic())
-                transfer = Transfer(progress, source, self._blobs, self._partials, self._room, self._budget)
+                transfer = Transfer(progress, source, self._blobs, self._partials, self._room, self._budget, self.rests)
                 name = f"transfer {digest}"
                 threading.Thread(target=self._run, args=(progress, transfer), name=name, daemon=True).start()
                 # Not before: progress that no thread makes would hold up everybody who asks for this blob.

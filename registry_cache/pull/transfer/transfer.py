@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-from registry_cache.errors import RegistryError, StoreError, StoreFull, UpstreamError
+from registry_cache.errors import RegistryError, StoreError, StoreFull, UpstreamCorrupt, UpstreamError
 from registry_cache.oci.digest import Digest
+from registry_cache.pull.rests import Rests
 from registry_cache.pull.source import BlobSource, RangeResponse
 from registry_cache.pull.transfer.download import Download
 from registry_cache.pull.transfer.parallel_ranges import PartBudget
@@ -73,6 +74,7 @@ class Transfer:
         partials: Partials,
         room: RoomKeeper | None = None,
         ahead: PartBudget | None = None,
+        rests: Rests | None = None,
     ) -> None:
         self._progress = progress
         self._source = source
@@ -80,6 +82,7 @@ class Transfer:
         self._partials = partials
         self._room = room
         self._ahead = ahead
+        self._rests = rests
         self._began = time.time()
 
     def run(self, wanted: Callable[[], bool]) -> None:
@@ -114,8 +117,12 @@ class Transfer:
             leader.give_up(error)
             return
         except RegistryError as error:
+            if self._rests and isinstance(error, UpstreamCorrupt) and not self._source.inside_error():
+                self._rests.begin(self._source.owner, self._progress.digest)
             leader.fail(error)
             return
+        if self._rests:
+            self._rests.end(self._source.owner, self._progress.digest)
         try:
             self._blobs.grant(self._source.upstream, self._source.repository, self._progress.digest)
         except StoreError as error:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from registry_cache.errors import RegistryError, StoreError, UpstreamError, UpstreamUnavailable
+from registry_cache.errors import RegistryError, StoreError, UpstreamCorrupt, UpstreamError, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.prefix_hash import HashedPlace, verified
+from registry_cache.pull.rests import Rests
 from registry_cache.pull.resume import ResumingFetch
 from registry_cache.pull.source import BlobSource
 from registry_cache.pull.uncached.registry import SharedStreams
@@ -37,12 +38,13 @@ class UncachedBlob:
         after: HashedPlace | None = None,
         announced: int | None = None,
         closed: Callable[[], None] = lambda: None,
+        rests: Rests | None = None,
     ) -> None:
         """Join a stream, or start one; ``prove`` raises where our repository may not have what another asked for.
 
         ``after``: where the bytes end that the client has already, and what they were. ``announced`` is the size that
-        it was told, if any. ``closed`` is called by ``close``. Raises UpstreamError and its kinds, NotFound, Denied,
-        TooManyRequests.
+        it was told, if any. ``closed`` is called by ``close``. ``rests`` learn of wrong bytes. Raises UpstreamError and
+        its kinds, NotFound, Denied, TooManyRequests.
         """
         self._streams = streams
         self._digest = digest
@@ -50,6 +52,7 @@ class UncachedBlob:
         self._prove = prove
         self._after = after
         self._closed = closed
+        self._rests = rests
         self._open = True
         self._reader: StreamReader | None = None
         self._fetch: ResumingFetch | None = None
@@ -80,6 +83,9 @@ class UncachedBlob:
                 # Even where nothing is sent, as before ``start``: other greenlets of the worker must have their turn.
                 time.sleep(0)
         except RegistryError as error:
+            # Bytes that came before ours may be what is wrong.
+            if self._rests and isinstance(error, UpstreamCorrupt) and self._after is None:
+                self._rests.begin(self._source.owner, self._digest)
             raise Cut(error) from error
         if self.size not in (None, end) or (stop is not None and end < stop):
             raise Cut(UpstreamUnavailable(f"{self._digest} has {end} bytes, upstream had announced {self.size}"))

@@ -1,0 +1,107 @@
+"""What an upstream has sent wrong twice, and is not asked for until a pause is over.
+
+All workers know of it, by the note of the upstream. Otherwise each client that wants it would have the same wrong bytes
+downloaded twice more. Only for the repository that lied: another one of the same upstream may have the bytes right.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from registry_cache.errors import UpstreamCorrupt
+from registry_cache.oci.digest import Digest
+from registry_cache.oci.names import Tag
+from registry_cache.pull.target import Owner
+from registry_cache.store.layout import Layout
+from registry_cache.store.upstream_notes import UpstreamNote
+
+# The first is over before a person has looked for the reason, and each is twice the one before: a content server that
+# is broken for a day is asked a hundred times, and not by each of a thousand machines that pull every minute.
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 10.0, 600.0
+# After so long without wrong bytes the pauses begin anew.
+_FORGET_SECONDS = 3600.0
+# Of an upstream; those that end first are forgotten, and then asked for once more than needed.
+MAX_RESTS = 200
+
+_TOPIC = "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """A pause of ``seconds`` that ends at ``until``, in seconds since the epoch."""
+
+    until: float
+    seconds: float
+
+
+class Rests:
+    """The rests of all upstreams over one store. ``clock`` is time.time, but in tests."""
+
+    def __init__(self, layout: Layout, clock: Callable[[], float] = time.time) -> None:
+        self._layout = layout
+        self._clock = clock
+        self._notes: dict[str, UpstreamNote] = {}
+
+    def check(self, owner: Owner, reference: Digest | Tag) -> None:
+        """Return where the reference may be asked for; one stat(2) where nothing rests. Raises UpstreamCorrupt."""
+        rest = _read(self._note(owner[0]).read().get(_TOPIC)).get(_key(owner, reference))
+        left = rest.until - self._clock() if rest else 0.0
+        # More than the longest: the clock was put back.
+        if 0 < left <= LONGEST_PAUSE_SECONDS:
+            raise UpstreamCorrupt(
+                f"{owner[0]} sent bytes that are not {reference}, twice; it is asked again in {left:.0f} s",
+                retry_after=left,
+            )
+
+    def begin(self, owner: Owner, reference: Digest | Tag) -> None:
+        """Let the reference rest: upstream has just sent wrong bytes for it twice."""
+        key, now = _key(owner, reference), self._clock()
+
+        def add(values: object) -> object:
+            rests = _read(values)
+            before = rests.get(key)
+            if before and 0 < before.until - now <= LONGEST_PAUSE_SECONDS:
+                # Of several who were sent the same, the first has said so.
+                return values
+            is_again = before is not None and now - before.until < _FORGET_SECONDS
+            seconds = min(before.seconds * 2, LONGEST_PAUSE_SECONDS) if before and is_again else FIRST_PAUSE_SECONDS
+            rests[key] = _Rest(now + seconds, seconds)
+            latest = sorted(rests.items(), key=lambda each: each[1].until)[-MAX_RESTS:]
+            return {key: [rest.until, rest.seconds] for key, rest in latest}
+
+        self._note(owner[0]).change(_TOPIC, add)
+
+    def end(self, owner: Owner, reference: Digest | Tag) -> None:
+        """Forget the reference, of which the right bytes have come."""
+        note, key = self._note(owner[0]), _key(owner, reference)
+        if key not in _read(note.read().get(_TOPIC)):
+            return
+
+        def remove(values: object) -> object:
+            left = {each: [rest.until, rest.seconds] for each, rest in _read(values).items() if each != key}
+            return left or None
+
+        note.change(_TOPIC, remove)
+
+    def _note(self, upstream: str) -> UpstreamNote:
+        note = self._notes.get(upstream)
+        if note is None:
+            note = self._notes[upstream] = UpstreamNote(self._layout, upstream)
+        return note
+
+
+def _key(owner: Owner, reference: Digest | Tag) -> str:
+    return f"{owner[1]} {reference}"
+
+
+def _read(values: object) -> dict[str, _Rest]:
+    """Return the rests in a note, which any version may have written."""
+    if not isinstance(values, Mapping):
+        return {}
+    return {
+        str(key): _Rest(float(value[0]), float(value[1]))
+        for key, value in values.items()
+        if isinstance(value, list) and len(value) == 2 and all(isinstance(each, int | float) for each in value)
+    }
