@@ -24,7 +24,7 @@ from registry_cache.commands.start import as_owner, start
 from registry_cache.config import Config
 from registry_cache.errors import ManifestUnknown, RegistryError, StoreError
 from registry_cache.oci.platform import Platform
-from registry_cache.upkeep.report import size
+from registry_cache.upkeep.report import counted, size
 
 if TYPE_CHECKING:
     from registry_cache.pull.images.export import StoredImage
@@ -112,7 +112,7 @@ def _find_all(listed: Sequence[str], find: Callable[[str], StoredImage]) -> list
             failed += 1
             print_line(f"failed {name}: {error.message}", file=sys.stderr)
     if failed:
-        raise ManifestUnknown(f"{failed} of {len(listed)} images cannot be exported")
+        raise ManifestUnknown(f"{failed} of {counted(len(listed), 'image')} cannot be exported")
     return [found[name] for name in sorted(found)]
 
 

@@ -13,7 +13,7 @@ from registry_cache.config import Config
 from registry_cache.errors import RegistryError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Tag
-from registry_cache.upkeep.report import printable, size
+from registry_cache.upkeep.report import counted, printable, size
 
 if TYPE_CHECKING:
     from registry_cache.store.removal import Removal, RemovalResult
@@ -66,9 +66,13 @@ def _remove(config: Config, image: str, removal: Removal) -> bool:
 
 
 def _words(result: RemovalResult) -> str:
-    shared = f"; {result.shared} blobs stay, other images have them" if result.shared else ""
-    in_use = f"; {result.in_use} blobs are in use and go with a later cleanup" if result.in_use else ""
-    return f"{result.names} names, {result.blobs} blobs, {size(result.bytes)}{shared}{in_use}"
+    parts = [f"{counted(result.names, 'name')}, {counted(result.blobs, 'blob')}, {size(result.bytes)}"]
+    if result.shared:
+        parts.append(counted(result.shared, "blob stays, other images have it", "blobs stay, other images have them"))
+    if result.in_use:
+        goes = "blob is in use and goes with a later cleanup", "blobs are in use and go with a later cleanup"
+        parts.append(counted(result.in_use, *goes))
+    return "; ".join(parts)
 
 
 COMMAND = Command("remove", "remove an image from the store at once", run, add_arguments)

@@ -69,6 +69,9 @@ def _share(text: str) -> Share:
 
 def _rate(text: str) -> int | None:
     try:
+        if text.isdecimal() and int(text):
+            # As bytes, `--rate 5` would take years.
+            raise ValueError("a number without a unit")
         found = parse_size(text)
         if found.share:
             raise ValueError("a share")

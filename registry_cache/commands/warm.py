@@ -21,7 +21,7 @@ from registry_cache.commands.progress import ProgressBar
 from registry_cache.commands.start import become_owner, start
 from registry_cache.errors import RegistryError
 from registry_cache.oci.platform import this_machine
-from registry_cache.upkeep.report import size
+from registry_cache.upkeep.report import counted, size
 
 if TYPE_CHECKING:
     from registry_cache.pull.images.warm import Warmed
@@ -79,7 +79,8 @@ class WarmReport:
         if self._prints_lines:
             name = " ".join([done.name, *map(str, done.platforms)])
             joined = f", {done.joined} with others" if done.joined else ""
-            counts = f"{done.fetched} of {done.blobs} blobs fetched{joined}, {size(done.bytes)}, {seconds:.0f} s"
+            fetched = f"{done.fetched} of {counted(done.blobs, 'blob')} fetched{joined}"
+            counts = f"{fetched}, {size(done.bytes)}, {seconds:.0f} s"
             stale = f"; the tag may have moved: {done.stale}" if done.stale else ""
             print_line(f"warmed {name}: {counts}{stale}", file=sys.stdout)
 
@@ -95,7 +96,8 @@ class WarmReport:
     def lines(self) -> Iterator[str]:
         if self.interrupted or self._listed > 1:
             stopped = "; stopped: the next pull goes on where this one was" if self.interrupted else ""
-            yield f"{len(self._images) - self._failures()} of {self._listed} images are here{stopped}"
+            images = counted(self._listed, "image is", "images are")
+            yield f"{len(self._images) - self._failures()} of {images} here{stopped}"
 
     def document(self) -> dict[str, object]:
         return {"complete": not self.interrupted, "images": self._images}

@@ -13,6 +13,9 @@ from registry_cache.config.sizes import Size
 # A socket that listens on all interfaces has the first address; a client on this machine can use the second.
 ANY_TO_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 (compared with, never bound to)
 
+# Bytes; less than one layer. Whoever writes a bare number often means gigabytes.
+_LEAST_SENSIBLE = 1_000_000
+
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -42,6 +45,9 @@ def warnings(config: Config) -> Iterator[str]:
     """Yield what the operator configured and does not get."""
     if config.ignored:
         yield f"understood but without effect here: {', '.join(config.ignored)}"
+    for key, size in (("max_size", config.max_size), ("min_free", config.min_free)):
+        if size and not size.share and size.amount < _LEAST_SENSIBLE:
+            yield f"storage.{key} is {_amount(size)}, less than a layer: is there a unit missing, as in 200GB?"
     yield from _auth_warnings(config)
     for upstream in config.upstreams:
         yield from _upstream_warnings(config, upstream)

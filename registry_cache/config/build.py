@@ -12,6 +12,7 @@ from registry_cache.config.listen import http_config
 from registry_cache.config.model import Config, HtpasswdConfig, UpstreamConfig
 from registry_cache.config.problems import InvalidValue
 from registry_cache.config.raw import KeyPath
+from registry_cache.config.readable import cannot_read
 from registry_cache.config.show import in_force
 from registry_cache.config.upstream import upstream_config
 
@@ -76,6 +77,9 @@ def _users(given: Given) -> Mapping[bytes, bytes]:
         reason, remedy = f"{path}: {error}", "mend these lines; htpasswd -B makes right ones"
     except FileNotFoundError as error:
         reason, remedy = f"cannot read {path}: {error.strerror}", "make it by: htpasswd -B -c FILE USER"
+    except PermissionError as error:
+        refusal = cannot_read(str(path), error)
+        reason, remedy = refusal.what, refusal.remedy
     except (OSError, ValueError) as error:
         reason = f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
     given.refuse("auth.htpasswd.path", reason, remedy)

@@ -4,22 +4,39 @@ import ssl
 from pathlib import Path
 
 from registry_cache.config.given import Given
+from registry_cache.config.problems import InvalidValue
+from registry_cache.config.readable import check_readable
 
 
-def check_key_pair(given: Given, path: str, certificate: Path, key: Path) -> None:
+def check_key_pair(given: Given, certificate_path: str, key_path: str, certificate: Path, key: Path) -> None:
+    """Report files that cannot be used. ``…_path``: the keys of the configuration that name them."""
+    # OpenSSL does not tell which of the two it may not read.
+    if not all([_is_readable(given, certificate_path, certificate), _is_readable(given, key_path, key)]):
+        return
     try:
         # The empty answer keeps OpenSSL from asking the terminal for a pass phrase.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
     except (OSError, ValueError) as error:
         what = f"cannot use {certificate} with {key}: {_reason(error)}"
-        given.refuse(path, what, "name PEM files that belong together, without pass phrase")
+        given.refuse(certificate_path, what, "name PEM files that belong together, without pass phrase")
 
 
 def check_ca(given: Given, path: str, ca: Path) -> None:
+    if not _is_readable(given, path, ca):
+        return
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(ca)
     except (OSError, ValueError) as error:
         given.refuse(path, f"cannot use {ca}: {_reason(error)}", "name a PEM file of certificates")
+
+
+def _is_readable(given: Given, path: str, file: Path) -> bool:
+    try:
+        check_readable(file)
+    except InvalidValue as error:
+        given.refuse(path, error.what, error.remedy)
+        return False
+    return True
 
 
 def _reason(error: OSError | ValueError) -> str:

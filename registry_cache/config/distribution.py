@@ -1,5 +1,6 @@
 """CNCF Distribution's keys that are not ours: accepted without effect, or refused because ignoring them does harm."""
 
+import re
 from dataclasses import dataclass
 
 from registry_cache.config.raw import Raw, Scalar
@@ -57,6 +58,7 @@ REFUSED = {
 }
 # The short form `storage: filesystem` means the section with that one key.
 SHORT_FORMS = ("storage", "auth")
+_WORD = re.compile(r"[A-Za-z0-9_]+", re.ASCII)
 
 
 def expand_short_forms(tree: Raw) -> Raw:
@@ -64,6 +66,8 @@ def expand_short_forms(tree: Raw) -> Raw:
     if not isinstance(tree, dict):
         return tree
     return {
-        key: {value.text: None} if key in SHORT_FORMS and isinstance(value, Scalar) and value.text else value
+        key: {value.text: None}
+        if key in SHORT_FORMS and isinstance(value, Scalar) and _WORD.fullmatch(value.text)
+        else value
         for key, value in tree.items()
     }

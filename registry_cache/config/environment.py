@@ -12,6 +12,7 @@ from registry_cache.config import schema
 from registry_cache.config.distribution import expand_short_forms
 from registry_cache.config.problems import InvalidValue, Problem
 from registry_cache.config.raw import KeyPath, Raw, Scalar, parse_yaml, put
+from registry_cache.config.readable import cannot_read
 
 FILE_VARIABLES = ("REGISTRY_CACHE_CONFIG", "REGISTRY_CONFIGURATION_PATH")
 # The image of registry:2 sets this to its own version. Distribution takes the format's version from the file only, too.
@@ -41,8 +42,7 @@ def read_secret_file(path: str) -> str:
         with open(path, "rb") as file:
             content = file.read(LARGEST_SECRET + 1)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a file name"
-        raise InvalidValue(f"cannot read {path}: {reason}", "name a file that this user may read") from None
+        raise cannot_read(path, error) from None
     if len(content) > LARGEST_SECRET:
         raise InvalidValue(f"{path} is longer than a secret can be", "name the file that holds nothing else")
     try:

@@ -61,7 +61,7 @@ def _tls(given: Given) -> TlsConfig | None:
         given.refuse(missing[0], "is missing: TLS would be off", "give http.tls.certificate and http.tls.key, both")
         return None
     tls = given.read(TlsConfig, client_auth="none", ciphers=())
-    check_key_pair(given, "http.tls.certificate", tls.certificate, tls.key)
+    check_key_pair(given, "http.tls.certificate", "http.tls.key", tls.certificate, tls.key)
     for ca in tls.client_cas:
         check_ca(given, "http.tls.clientcas", ca)
     _check_ciphers(given, tls)

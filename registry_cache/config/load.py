@@ -12,9 +12,11 @@ from registry_cache.config.build import build
 from registry_cache.config.distribution import expand_short_forms
 from registry_cache.config.environment import FILE_VARIABLES, apply_environment
 from registry_cache.config.given import Given
+from registry_cache.config.helpers import missing_helpers
 from registry_cache.config.model import Config
 from registry_cache.config.problems import ConfigError, InvalidValue, Problem
 from registry_cache.config.raw import Document, Raw, Scalar, parse_yaml
+from registry_cache.config.readable import cannot_read
 from registry_cache.config.schema import ROOT
 from registry_cache.config.unused_variables import unused_variables
 from registry_cache.config.walk import KeyWalk
@@ -46,6 +48,8 @@ def load_config(
     config = build(given, upstreams, environ, overrides.warnings)
     config = replace(config, warnings=(*config.warnings, *unused_variables(environ, config.upstreams)))
     config = replace(config, warnings=(*config.warnings, *_old_registry(config.root)))
+    if needs_passwords:
+        config = replace(config, warnings=(*config.warnings, *missing_helpers(environ, config.upstreams)))
     # Commands that only read need no right to write.
     if create and given.valid(ROOT):
         _check_root(given, config.root, create=not problems)
@@ -98,8 +102,7 @@ def _text(source: str) -> str:
     except UnicodeDecodeError:
         raise InvalidValue(f"{source} is not UTF-8 text", "save it as UTF-8") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a file name"
-        raise InvalidValue(f"cannot read {source}: {reason}", "name a file that this user may read") from None
+        raise cannot_read(source, error) from None
 
 
 def _upstream_names(tree: Raw) -> tuple[str, ...]:

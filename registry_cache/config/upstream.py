@@ -91,7 +91,7 @@ def _check_files(given: Given, upstream: UpstreamConfig) -> None:
     if not given.valid("clientcertificate", "clientkey"):
         return
     if certificate is not None and key is not None:
-        check_key_pair(given, "clientcertificate", certificate, key)
+        check_key_pair(given, "clientcertificate", "clientkey", certificate, key)
     elif certificate is not None or key is not None:
         alone = "clientcertificate" if certificate else "clientkey"
         given.refuse(alone, "given alone", "give clientcertificate and clientkey, both")

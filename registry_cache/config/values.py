@@ -88,8 +88,9 @@ def duration(raw: Raw) -> timedelta:
         value = durations.parse_duration(text)
     except ValueError as error:
         if days := _DAYS.fullmatch(text):
-            hours = int(days[1]) * {"d": 24, "w": 168}[days[2]]
-            raise InvalidValue(f"{text} has no unit of Go's", f"write it in hours: {hours}h") from None
+            word, hours = {"d": ("days", 24), "w": ("weeks", 168)}[days[2]]
+            what = f"{text} is in {word}, and the longest unit is the hour"
+            raise InvalidValue(what, f"write {int(days[1]) * hours}h") from None
         bare = re.fullmatch(r"[+-]?[0-9]{1,15}", text)
         what = f"{text} has no unit" if bare else f"{text[:40]!r} is {error}"
         raise InvalidValue(

@@ -9,6 +9,16 @@ from registry_cache.config.given import Given, dotted
 from registry_cache.config.problems import InvalidValue
 from registry_cache.config.raw import KeyPath, Raw, Scalar, means_something
 
+_ANY_UPSTREAM = f"{schema.UPSTREAMS}.*"
+# What somebody means who writes one value in the place of a section, and the key for that.
+_MAIN_KEYS = {
+    "storage": ("a folder", "filesystem.rootdirectory"),
+    "http": ("an address", "addr"),
+    "log": ("a level", "level"),
+    "proxy": ("a registry's URL", "remoteurl"),
+    _ANY_UPSTREAM: ("its URL", "remoteurl"),
+}
+
 
 class KeyWalk:
     """Sorts every key of a tree into ``given``. ``upstreams`` are those that the file names."""
@@ -32,7 +42,9 @@ class KeyWalk:
             for key, value in raw.items():
                 self._key((*path, key), value)
         elif raw is not None and raw != Scalar(""):
-            self._given.refuse_at(path, "is no section", f"write its keys below it: {self._known(path)}")
+            self._given.refuse_at(
+                path, "is no section", f"{_main_key(path)}write its keys below it: {self._known(path)}"
+            )
 
     def _key(self, path: KeyPath, raw: Raw) -> None:
         name = dotted(path)
@@ -87,6 +99,13 @@ class KeyWalk:
         for other in self._accepted:
             if other[: len(path)] == path and len(other) > len(path):
                 yield other[len(path)]
+
+
+def _main_key(path: KeyPath) -> str:
+    """Return how to write what was perhaps meant by one value where a section belongs."""
+    is_upstream = len(path) == 2 and path[0] == schema.UPSTREAMS
+    key = _MAIN_KEYS.get(_ANY_UPSTREAM if is_upstream else dotted(path))
+    return f"if it is {key[0]}, write it as {dotted((*path, key[1]))}; else " if key else ""
 
 
 def _near(key: str, known: list[str]) -> list[str]:

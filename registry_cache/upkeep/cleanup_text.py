@@ -9,7 +9,7 @@ from typing import Literal
 
 from registry_cache.policy.eviction import SECOND
 from registry_cache.upkeep.cleanup import Candidate, CleanupResult
-from registry_cache.upkeep.report import MOST_NAMED, clock, iso, size
+from registry_cache.upkeep.report import MOST_NAMED, clock, counted, iso, size
 
 State = Literal["done", "planned", "running", "stopped", "over"]
 _EXIT_STATUS: dict[State, int] = {"done": 0, "planned": 0, "running": 0, "stopped": 3, "over": 3}
@@ -72,15 +72,15 @@ class CleanupReport:
     def _summary(self, result: CleanupResult) -> Iterator[str]:
         verb = "would evict" if self.dry_run else "evicted"
         sizes = f"{size(result.evicted_bytes)} of {size(result.stored)}"
-        yield f"{verb} {result.evicted} of {result.blobs} blobs, {sizes}"
+        yield f"{verb} {result.evicted} of {counted(result.blobs, 'blob')}, {sizes}"
         if result.names:
-            yield f"{result.names} names and records"
+            yield counted(result.names, "name or record", "names and records")
         if result.leftovers:
-            yield f"{result.leftovers} leftovers"
+            yield counted(result.leftovers, "leftover")
         if result.in_use:
-            yield f"{result.in_use} were in use and stay"
+            yield counted(result.in_use, "was in use and stays", "were in use and stay")
         if result.over:
-            yield f"{size(result.over)} are still too much"
+            yield f"{size(result.over)} is still too much"
         if not result.complete and (result.planned or self.dry_run):
             yield "stopped by --max-time: the next pass goes on"
         elif not result.complete:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from registry_cache.store.interchange.ingest import Arrival
 from registry_cache.upkeep.importer import BlobTally, ImportResult
-from registry_cache.upkeep.report import MOST_NAMED, size
+from registry_cache.upkeep.report import MOST_NAMED, counted, size
 
 SourceKind = Literal["distribution", "layout", "archive"]
 
@@ -68,17 +68,19 @@ class ImportReport:
     def _summary(self) -> Iterator[str]:
         result = self.result
         verb = "would import" if self.dry_run else "imported"
-        yield f"{verb} {result.tags} tags of {result.repositories} repositories"
+        repositories = counted(result.repositories, "repository", "repositories")
+        yield f"{verb} {counted(result.tags, 'tag')} of {repositories}"
         new, copied, here = (result.tallies[how] for how in (Arrival.LINKED, Arrival.COPIED, Arrival.HERE))
         if self.dry_run:
             yield f"{_words(new)} to come"
         else:
             yield f"{_words(new)} linked, {_words(copied)} copied"
-        yield f"{_words(here)} were here already"
+        yield f"{_words(here)} {'was' if here.blobs == 1 else 'were'} here already"
         if result.newer:
-            yield f"{result.newer} tags are newer here and stay"
+            yield counted(result.newer, "tag is newer here and stays", "tags are newer here and stay")
         if result.absent:
-            yield f"{result.absent} things that it names are not in it: the next pull fetches them"
+            absent = counted(result.absent, "thing that it names is", "things that it names are")
+            yield f"{absent} not in it: the next pull fetches {'it' if result.absent == 1 else 'them'}"
         if result.damaged:
             yield f"{result.damaged} left out"
         read = new.bytes + copied.bytes
@@ -89,4 +91,4 @@ class ImportReport:
 
 
 def _words(tally: BlobTally) -> str:
-    return f"{tally.blobs} blobs ({size(tally.bytes)})"
+    return f"{counted(tally.blobs, 'blob')} ({size(tally.bytes)})"

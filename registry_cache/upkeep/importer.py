@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from registry_cache.oci import signed_manifest
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import Manifest, parse_manifest
 from registry_cache.oci.names import Repository, Tag
@@ -29,6 +30,8 @@ NEVER = datetime.fromtimestamp(0, UTC)
 # The media type that `parse_manifest` gives to bytes that are no manifest. Clients choose by the media type, so we do
 # not guess one.
 _UNKNOWN = "application/json"
+# Registries keep the signatures of schema 1 elsewhere, and without them it is not what its clients want.
+_LEFT_OUT = (_UNKNOWN, signed_manifest.SIGNED, signed_manifest.UNSIGNED)
 
 # ``progress(done, total)`` in bytes; a total of 0 means that it is not known.
 ImportProgress = Callable[[int, int], None]
@@ -155,7 +158,7 @@ class ImportSession:
         if data is None:
             return False
         found = _parse(data, media_type)
-        if found.media_type == _UNKNOWN:
+        if found.media_type in _LEFT_OUT:
             self.result.problem(f"{destination.repository}@{digest}", "it is no manifest that clients of today take")
             return False
         if not self._records.manifest(destination.upstream, destination.repository, digest):

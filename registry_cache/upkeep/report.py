@@ -50,6 +50,11 @@ def iso(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return how many there are: ``1 blob``, ``2 blobs``. ``many`` where it is not ``one`` with an s."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def size(count: int) -> str:
     """Return a number of bytes in a unit that a person can compare."""
     number = float(count)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal, get_args
 
 from registry_cache.store.audit.fault import Kind
-from registry_cache.upkeep.report import iso, size
+from registry_cache.upkeep.report import counted, iso, size
 from registry_cache.upkeep.verify import FoundFault, VerifyResult, VerifyTask
 
 State = Literal["sound", "repaired", "damaged", "stopped", "running"]
@@ -44,7 +44,7 @@ class VerifyReport:
             return
         yield from map(_line, result.faults)
         if result.counts.total() > len(result.faults):
-            yield f"and {result.counts.total() - len(result.faults)} more faults"
+            yield f"and {counted(result.counts.total() - len(result.faults), 'more fault')}"
         yield "; ".join(self._summary(result))
 
     def document(self) -> dict[str, object]:
@@ -68,12 +68,13 @@ class VerifyReport:
 
     def _summary(self, result: VerifyResult) -> Iterator[str]:
         share = "" if self.task.share.parts == self.task.share.total else f", {self.task.share} of all"
-        yield f"re-hashed {result.seen.files} files, {size(result.seen.bytes)}{share}"
+        yield f"re-hashed {counted(result.seen.files, 'file')}, {size(result.seen.bytes)}{share}"
         count = result.counts.total()
         repaired = f", {result.repaired} repaired" if result.repaired else ""
         yield f"{count or 'no'} fault{'' if count == 1 else 's'}{repaired}"
         if result.seen.incomplete:
-            yield f"{result.seen.incomplete} images are here in part, which is no fault"
+            images = counted(result.seen.incomplete, "image is", "images are")
+            yield f"{images} here in part, which is no fault"
         if not result.complete:
             yield "stopped by --max-time"
 

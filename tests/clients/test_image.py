@@ -257,7 +257,7 @@ def test_the_composition(engine: Engine, upstream: FakeUpstream) -> None:
     assert " 1 blob\n" in engine.output("exec", "cache", "registry-cache", "status")
 
     cleanup = engine.start("cleanup", *as_composed(COMPOSE["services"]["cleanup"], config))
-    cleanup.wait_for("evicted 0 of 1 blobs")
+    cleanup.wait_for("evicted 0 of 1 blob,")
     assert cleanup.process()["Uid"].split() == ["10001"] * 4
     assert cleanup.status_of(HEALTHY) == 1, "no server is in its network"
     assert cleanup.stop() == 0

@@ -50,11 +50,11 @@ def test_words(run: Run, tmp_path: Path, root: Path) -> None:
     old.image()
     status, out, err = run("--dry-run", old.folder)
     assert (status, err) == (0, "")
-    assert out.startswith("would import 1 tags of 1 repositories; 4 blobs (")
+    assert out.startswith("would import 1 tag of 1 repository; 4 blobs (")
     assert not root.exists()
     status, out, err = run(old.folder)
     assert (status, err) == (0, "")
-    assert out.startswith("imported 1 tags of 1 repositories; 4 blobs (")
+    assert out.startswith("imported 1 tag of 1 repository; 4 blobs (")
     assert "linked, 0 blobs (0 B) copied; 0 blobs (0 B) were here already; " in out
     assert run(old.folder)[1].endswith("were here already\n")
 

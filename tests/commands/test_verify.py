@@ -161,7 +161,7 @@ def test_exit_statuses(upstream: FakeUpstream, cache: CacheServer, puller: Pulle
         foreign.unlink()
 
 
-@pytest.mark.parametrize("wrong", ["--share=2", "--rate=5%", "--rate=fast", "--max-time=10"])
+@pytest.mark.parametrize("wrong", ["--share=2", "--rate=5%", "--rate=5", "--rate=fast", "--max-time=10"])
 def test_a_command_line_that_cannot_be(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(["verify", wrong])

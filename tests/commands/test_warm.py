@@ -80,7 +80,7 @@ def test_ctrl_c_ends_it_at_once_and_the_next_pull_goes_on(
         warm.send_signal(signal.SIGINT)
         out, told = warm.communicate(timeout=SECONDS)
     assert (warm.returncode, without_heading(out)) == (3, "")
-    assert told == "0 of 1 images are here; stopped: the next pull goes on where this one was\n"
+    assert told == "0 of 1 image is here; stopped: the next pull goes on where this one was\n"
     upstream.faults.release()
     assert puller.start_blob(APP, layer).finish().digest == layer
     ranges = [each.headers.get("Range") for each in upstream.requests("GET", layer)]
@@ -103,7 +103,7 @@ def test_an_archive_is_written_whole_or_not_at_all(upstream: FakeUpstream, cache
     failed = cache.run("export", "library/app:1", "--to", str(place))
     assert (failed.returncode, failed.stdout) == (1, "")
     assert "run registry-cache warm" in failed.stderr
-    assert failed.stderr.endswith("1 of 1 images cannot be exported; no archive was written\n")
+    assert failed.stderr.endswith("1 of 1 image cannot be exported; no archive was written\n")
     assert not place.exists()
 
     done = cache.run("export", "library/app:1", "--to", str(place), "--platform", "all", "--json")

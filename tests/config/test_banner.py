@@ -163,7 +163,7 @@ def test_the_tls_context(settings: dict[str, Any]) -> None:
         ("http: {addr: '10.0.0.5:5000'}\nproxy: {remoteurl: 'http://127.0.0.1:5000'}", None),
         ("http: {net: unix, addr: /run/s}\nproxy: {remoteurl: 'http://127.0.0.1:5000'}", None),
         ("proxy: {remoteurl: 'http://10.0.0.6', username: me, password: x}", "proxy: the account's password crosses"),
-        ("proxy: {remoteurl: 'http://10.0.0.6', credential_helper: x}", "proxy: the account's password crosses"),
+        ("proxy: {remoteurl: 'http://10.0.0.6', exec: {command: env}}", "proxy: the account's password crosses"),
         ("proxy: {remoteurl: 'http://localhost:7000', username: me, password: x}", None),
         ("proxy: {remoteurl: 'https://10.0.0.6', username: me, password: x}", None),
         (
@@ -177,3 +177,19 @@ def test_what_cannot_be_meant_of_an_upstream(loader: Loader, text: str, warned: 
 
     assert len(warnings) == (warned is not None)
     assert not warned or warnings[0].startswith(warned)
+
+
+@pytest.mark.parametrize(
+    ("text", "warned"),
+    [
+        ("storage: {max_size: 200}", "storage.max_size is 200 bytes, less than a layer"),
+        ("storage: {min_free: 5B}", "storage.min_free is 5B, less than a layer"),
+        ("storage: {max_size: 200GB, min_free: 0}", None),
+        ("storage: {max_size: 80%}", None),
+    ],
+)
+def test_a_size_without_its_unit(loader: Loader, text: str, warned: str | None) -> None:
+    warnings = list(banner.warnings(loader.load(text)))
+
+    assert len(warnings) == (warned is not None)
+    assert warned is None or warnings[0].startswith(warned)

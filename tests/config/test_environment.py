@@ -21,7 +21,7 @@ from tests.harness.config_files import Loader
         ("REGISTRY_PROXY_TTL", "0", "proxy.ttl", "0"),
         ("REGISTRY_PROXY_TAG_MAX_AGE", "1m", "proxy.tag_max_age", "1m"),
         ("REGISTRY_PROXY_INSECURE", "true", "proxy.insecure", "true"),
-        ("REGISTRY_PROXY_EXEC_COMMAND", "'helper'", "proxy.exec.command", "helper"),
+        ("REGISTRY_PROXY_EXEC_COMMAND", "'env'", "proxy.exec.command", "env"),
         ("REGISTRY_PROXY_ALIASES", "[a.io, b.io]", "proxy.aliases", "[a.io, b.io]"),
         ("REGISTRY_PROXY_ALIASES_0", "a.io", "proxy.aliases", "[a.io]"),
         ("REGISTRY_PROXY", "{ttl: 3h}", "proxy.ttl", "3h"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from registry_cache.config import Config, ConfigError, LogConfig, Secret, UpstreamConfig, load, load_config
 from tests.harness.config_files import Loader
+from tests.harness.ordinary import ordinary_user
 from tests.harness.tls import make_certificate
 
 # As shipped in the images of registry:2 and registry:3, with the section that makes a mirror of them.
@@ -120,8 +123,10 @@ def test_a_default_file_that_may_not_be_read_is_no_reason_to_guess(
 
     [problem] = loader.problems().values()
 
+    me, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
     assert str(problem) == (
-        f"{load.DEFAULT_FILE}: cannot read {load.DEFAULT_FILE}: Permission denied; name a file that this user may read"
+        f"{load.DEFAULT_FILE}: cannot read {load.DEFAULT_FILE}: user {me} may not; let it: "
+        f"chgrp {group} {load.DEFAULT_FILE}; chmod g+r {load.DEFAULT_FILE}"
     )
 
 
@@ -280,8 +285,8 @@ MISTAKES = [
     ("http:\n  addr: a:1\n log:\n  level: info", "FILE", "indent the keys of a section alike"),
     ("proxy:\n\tttl: 1h", "FILE", "indented by a tab; indent by spaces"),
     ("proxy:\n  ttl: 1h\n \tusername: x", "FILE", "indented by a tab; indent by spaces"),
-    ("proxy: {ttl: 7d}", "proxy.ttl", "7d has no unit of Go's; write it in hours: 168h"),
-    ("proxy: {ttl: 2w}", "proxy.ttl", "2w has no unit of Go's; write it in hours: 336h"),
+    ("proxy: {ttl: 7d}", "proxy.ttl", "7d is in days, and the longest unit is the hour; write 168h"),
+    ("proxy: {ttl: 2w}", "proxy.ttl", "2w is in weeks, and the longest unit is the hour; write 336h"),
     ("proxy: {password: *hunter2}", "FILE", "not valid YAML: found undefined alias"),
     ("a: 1\n---\nb: 2", "FILE", "not valid YAML"),
     (b"\xff\xfe\xfa", "REGISTRY_CACHE_CONFIG", "not UTF-8"),
@@ -306,7 +311,7 @@ MISTAKES = [
     ("http: {tls: {certificate: /c.pem}}", "http.tls.key", "missing"),
     ("http: {tls: {key: /k.pem}}", "http.tls.certificate", "missing"),
     ("http: {tls: {minimumtls: tls1.3}}", "http.tls.certificate", "missing"),
-    ("http: {tls: {certificate: /no/c.pem, key: /no/k.pem}}", "http.tls.certificate", "No such file"),
+    ("http: {tls: {certificate: /no/c.pem, key: /dev/null}}", "http.tls.certificate", "No such file"),
     ("http: {tls: {letsencrypt: {hosts: [a]}}}", "http.tls.letsencrypt", "not served"),
     (
         "auth: {htpasswd: {realm: r, path: /p}}",
@@ -346,6 +351,15 @@ MISTAKES = [
     ("proxy: {usrname: u}", "proxy.usrname", "unknown key"),
     ("remoteurl: https://a.io", "remoteurl", "unknown key"),
     ("upstreams: [ghcr.io]", "upstreams", "no section"),
+    ("storage: /srv/cache", "storage", "if it is a folder, write it as storage.filesystem.rootdirectory; else"),
+    ("http: ':5000'", "http", "if it is an address, write it as http.addr; else"),
+    ("proxy: https://u:hunter2@a.io", "proxy", "if it is a registry's URL, write it as proxy.remoteurl; else"),
+    (
+        "upstreams: {a.io: https://a.io}",
+        "upstreams.a.io",
+        "if it is its URL, write it as upstreams.a.io.remoteurl; else",
+    ),
+    ("upstreams: a.io", "upstreams", "is no section; write"),
     ("upstreams: {_tags: }", "upstreams._tags", "no host name"),
     ("upstreams: {a.io: {ttl: 1h}}", "upstreams.a.io.ttl", "unknown key"),
     ("upstreams: {docker.io: }", "upstreams.docker.io", "already a name of proxy"),
@@ -354,6 +368,42 @@ MISTAKES = [
     ("server: {workers: many}", "server.workers", "no whole number"),
     ('storage: {filesystem: {maxthreads: 1, rootdirectory: "a\\0b"}}', "storage.filesystem.rootdirectory", "control"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("http: {tls: {certificate: CERT, key: FILE}}", "http.tls.key"),
+        ("http: {tls: {certificate: FILE, key: CERT}}", "http.tls.certificate"),
+        ("http: {tls: {certificate: CERT, key: CERT, clientcas: [FILE]}}", "http.tls.clientcas"),
+        ("proxy: {ca: FILE}", "proxy.ca"),
+        ("proxy: {clientcertificate: CERT, clientkey: FILE}", "proxy.clientkey"),
+        ("proxy: {username: u, password_file: FILE}", "proxy.password_file"),
+        ("auth: {htpasswd: {realm: r, path: FILE}}", "auth.htpasswd.path"),
+    ],
+)
+@pytest.mark.parametrize("hidden", ["file", "folder"])
+def test_a_file_that_we_may_not_read(ordinary_folder: Path, text: str, path: str, hidden: str) -> None:
+    make_certificate(ordinary_folder)
+    certificate = ordinary_folder / "both.pem"
+    certificate.write_text("".join((ordinary_folder / f"{each}.pem").read_text() for each in ("certificate", "key")))
+    file = ordinary_folder / "etc" / "file"
+    file.parent.mkdir()
+    file.write_text("secret")
+    (file if hidden == "file" else file.parent).chmod(0)
+    config = ordinary_folder / "config.yml"
+    config.write_text(f"version: 0.1\n{text}".replace("CERT", str(certificate)).replace("FILE", str(file)))
+    try:
+        with ordinary_user() as user, pytest.raises(ConfigError) as caught:
+            load_config({"REGISTRY_CACHE_CONFIG": str(config), "HOME": str(ordinary_folder)}, create=False)
+    finally:
+        file.parent.chmod(0o700)
+    [problem] = caught.value.problems
+    assert problem.path == path
+    which = file.parent if hidden == "folder" else file
+    verb = f"enter {which}" if hidden == "folder" else ""
+    assert problem.what == f"cannot read {file}: user {user} may not {verb}".rstrip()
+    assert f" {which}" in problem.remedy
 
 
 @pytest.mark.parametrize(("text", "path", "what"), MISTAKES)
@@ -520,3 +570,9 @@ def test_a_bomb_of_aliases_is_no_trouble(loader: Loader) -> None:
     config = loader.load(f"log:\n  fields:\n    a0: &a0 [false]\n{levels}")
 
     assert config.ignored == ()
+
+
+@pytest.mark.parametrize("key", ["credential_helper: nowhere", "exec: {command: docker-credential-nowhere}"])
+def test_a_helper_that_is_not_installed_is_named_at_the_start(loader: Loader, key: str) -> None:
+    [warning] = loader.load(f"proxy: {{{key}}}").warnings
+    assert warning.startswith("there is no program docker-credential-nowhere on the PATH: until it is installed, ")

@@ -50,7 +50,7 @@ def test_a_sound_store(shelf: Shelf) -> None:
     assert (state, status) == ("sound", 0)
     assert len(lines) == 1
     assert lines[0].startswith("re-hashed 2 files, ")
-    assert lines[0].endswith(" B; no faults; 1 images are here in part, which is no fault")
+    assert lines[0].endswith(" B; no faults; 1 image is here in part, which is no fault")
     assert snapshot(shelf.root) == before
 
 
@@ -60,12 +60,12 @@ def test_what_is_damaged_is_named_and_repaired_if_that_is_wanted(shelf: Shelf) -
     state, status, [line, summary] = told(run(shelf))
     assert (state, status) == ("damaged", 1)
     assert line.startswith(name)
-    assert summary == "re-hashed 1 files, 7 B; 1 fault"
+    assert summary == "re-hashed 1 file, 7 B; 1 fault"
     state, status, [line, summary] = told(run(shelf, repair=True))
     assert (state, status) == ("repaired", 0)
     assert line.startswith(name)
     assert line.endswith("; repaired")
-    assert summary == "re-hashed 1 files, 7 B; 1 fault, 1 repaired"
+    assert summary == "re-hashed 1 file, 7 B; 1 fault, 1 repaired"
     assert told(run(shelf))[0] == "sound"
 
 

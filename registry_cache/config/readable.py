@@ -1,0 +1,52 @@
+"""Say why a file that the configuration names cannot be read: which file, by whom, and what would help."""
+
+import grp
+import os
+import pwd
+from pathlib import Path
+
+from registry_cache.config.problems import InvalidValue
+
+
+def check_readable(path: Path) -> None:
+    """Raise InvalidValue if the file cannot be read by the user that we are."""
+    try:
+        with open(path, "rb") as file:
+            file.read(1)
+    except (OSError, ValueError) as error:
+        raise cannot_read(str(path), error) from None
+
+
+def cannot_read(path: str, error: OSError | ValueError) -> InvalidValue:
+    """Return what to raise for the error that reading the file has ended in."""
+    if isinstance(error, PermissionError):
+        return _no_right(path)
+    reason = getattr(error, "strerror", None) or "not a file name"
+    return InvalidValue(f"cannot read {path}: {reason}", "name a file that this user may read")
+
+
+def _no_right(path: str) -> InvalidValue:
+    user, group = _name_of_user(os.geteuid()), _name_of_group(os.getegid())
+    for folder in reversed(Path(os.path.abspath(path)).parents):
+        if os.path.isdir(folder) and not os.access(folder, os.X_OK, effective_ids=True):
+            what = f"cannot read {path}: user {user} may not enter {folder}"
+            return InvalidValue(
+                what, f"let it in, or put the file elsewhere: chgrp {group} {folder}; chmod g+x {folder}"
+            )
+    what = f"cannot read {path}: user {user} may not"
+    return InvalidValue(what, f"let it: chgrp {group} {path}; chmod g+r {path}")
+
+
+def _name_of_user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        # As in a container.
+        return str(uid)
+
+
+def _name_of_group(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
