@@ -33,6 +33,7 @@ from registry_cache.commands.command import Command, CommandError, as_typed
 from registry_cache.config import ConfigError
 from registry_cache.config.load import DEFAULT_FILE
 from registry_cache.errors import RegistryError
+from registry_cache.upkeep.report import printable
 
 COMMANDS: tuple[Command, ...] = (
     serve.COMMAND,
@@ -106,13 +107,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         # As a shell reports a program that Ctrl-C has ended. What was interrupted is safe to do again.
         return 128 + signal.SIGINT
     except ConfigError as error:
-        print(as_typed(error, arguments), file=sys.stderr)
+        for line in str(as_typed(error, arguments)).split("\n"):
+            print(printable(line), file=sys.stderr)
         return 2
     except CommandError as error:
-        print(f"registry-cache: {error}", file=sys.stderr)
+        print(printable(f"registry-cache: {error}"), file=sys.stderr)
         return error.exit_status
     except RegistryError as error:
-        print(f"registry-cache: {error.message}", file=sys.stderr)
+        print(printable(f"registry-cache: {error.message}"), file=sys.stderr)
         return 1
     return status
 

@@ -70,10 +70,18 @@ def _import(
     config: Config, kind: SourceKind, archive: BinaryIO | None, names: ImportNames, arguments: argparse.Namespace
 ) -> tuple[ImportResult, bool]:
     """Return what was imported, and whether the import came to its end. Raises RegistryError, UnknownDestination."""
+    from registry_cache.store.layout import Layout
     from registry_cache.upkeep.importer import ImportSession
+    from registry_cache.wiring import bounds
 
     with ProgressBar(arguments.source, shown=not arguments.json) as bar:
-        session = ImportSession.open(config.root, may_link=not arguments.copy, dry_run=arguments.dry_run, progress=bar)
+        session = ImportSession.open(
+            config.root,
+            bounds(config, Layout(config.root)),
+            may_link=not arguments.copy,
+            dry_run=arguments.dry_run,
+            progress=bar,
+        )
         try:
             _run(kind, arguments.source, archive, session, names)
         except KeyboardInterrupt:
@@ -147,7 +155,7 @@ def _run(kind: SourceKind, place: str, archive: BinaryIO | None, session: Import
         import_layout(session, LayoutFolder(path), names, now)
     elif archive:
         name = "standard input" if place == STANDARD_INPUT else place
-        import_layout(session, LayoutArchive(archive, name, problem), names, now)
+        import_layout(session, LayoutArchive(archive, name, problem, session.room.unpacked), names, now)
     elif found := DistributionFolder.find(path, problem):
         import_distribution(session, found, place, names.upstream)
 

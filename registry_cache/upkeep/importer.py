@@ -16,11 +16,13 @@ from registry_cache.oci import signed_manifest
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import Manifest, parse_manifest
 from registry_cache.oci.names import Repository, Tag
+from registry_cache.policy.eviction import Bounds
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.interchange.ingest import Arrival, Ingest, Rejected, require_owner
 from registry_cache.store.layout import Layout
 from registry_cache.store.record_format import TagRecord
 from registry_cache.store.records import Records
+from registry_cache.upkeep.import_room import ImportRoom
 from registry_cache.upkeep.report import MOST_NAMED
 
 # The time at which upstream was last asked for an imported tag. So the next pull asks, and serves the imported tag only
@@ -96,8 +98,11 @@ class ImportSession:
     ``progress`` is told how much of ``total`` was read: what ``position`` says, or the bytes of all files so far.
     """
 
-    def __init__(self, layout: Layout, *, may_link: bool, dry_run: bool, progress: ImportProgress) -> None:
+    def __init__(
+        self, layout: Layout, room: ImportRoom, *, may_link: bool, dry_run: bool, progress: ImportProgress
+    ) -> None:
         self.result = ImportResult()
+        self.room = room
         self.dry_run = dry_run
         self.total = 0
         self.position: Callable[[], int] | None = None
@@ -105,17 +110,20 @@ class ImportSession:
         self._progress = progress
         self._blobs = Blobs(layout)
         self._records = Records(layout, self._blobs)
-        self._adoption = Ingest(layout, may_link=may_link, tick=self.tick)
+        self._adoption = Ingest(layout, may_link=may_link, tick=self.tick, check_room=room.check)
 
     @classmethod
-    def open(cls, root: Path, *, may_link: bool, dry_run: bool, progress: ImportProgress) -> ImportSession:
+    def open(
+        cls, root: Path, bounds: Bounds, *, may_link: bool, dry_run: bool, progress: ImportProgress
+    ) -> ImportSession:
         """Return an import into the store under ``root``, which is made unless this is a dry run. Raises StoreError."""
         layout = Layout(root) if dry_run else Layout.open(root)
         if dry_run:
             Layout.find(root)
         else:
             require_owner(layout)
-        return cls(layout, may_link=may_link, dry_run=dry_run, progress=progress)
+        room = ImportRoom(layout, bounds)
+        return cls(layout, room, may_link=may_link, dry_run=dry_run, progress=progress)
 
     def tick(self, count: int) -> None:
         """Count ``count`` more bytes as read."""
@@ -133,6 +141,8 @@ class ImportSession:
             self.result.problem(str(digest), str(unfit))
             return False
         self.result.tallies[how].add(size)
+        if how is Arrival.COPIED:
+            self.room.count(size)
         return True
 
     def settle(self) -> None:

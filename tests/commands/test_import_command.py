@@ -154,3 +154,17 @@ def test_a_bar_for_terminals(run: Run, tmp_path: Path, monkeypatch: pytest.Monke
     assert status == 0
     assert "] " in err
     assert err.endswith("\r\x1b[K")
+
+
+@pytest.mark.parametrize("sign", ["\x1b[2J", "\x9b2J", "\r", "\n", "\x07", "\u202e"])
+def test_no_name_in_an_archive_moves_a_terminal_s_cursor(run: Run, tmp_path: Path, sign: str) -> None:
+    """Neither where the whole is refused, nor where a part is left out."""
+    name = f"ghcr.io/a{sign}b/c:1"
+    (tmp_path / "refused.tar").write_bytes(tar_of(layout(io_containerd_image_name=name)))
+    status, out, err = run(tmp_path / "refused.tar")
+    assert status != 0
+    assert "a?" in err or "\\" in err
+    (tmp_path / "odd.tar").write_bytes(tar_of({f"./{sign}index.json": b"{}", "index.json": b"[]" + bytes(20)}))
+    _, more, last = run(tmp_path / "odd.tar")
+    assert all(letter.isprintable() for text in (out, err, more, last) for letter in text.replace("\n", ""))
+    assert err.count("\n") == 1

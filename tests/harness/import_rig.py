@@ -14,11 +14,13 @@ from typing import Any
 
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository, Tag
+from registry_cache.policy.eviction import Bounds
 from registry_cache.store.interchange.distribution import DistributionFolder
 from registry_cache.store.interchange.ingest import Arrival
 from registry_cache.store.interchange.layout_source import LayoutArchive, LayoutFolder
 from registry_cache.upkeep.import_distribution import import_distribution
 from registry_cache.upkeep.import_layout import ImportNames, import_layout
+from registry_cache.upkeep.import_room import ImportRoom
 from registry_cache.upkeep.importer import Destination, ImportResult, ImportSession
 from tests.harness.content import Content, digest_of
 from tests.harness.images import Image, make_image
@@ -80,6 +82,7 @@ class Moved:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.result = ImportResult()
+        self.bounds = Bounds()
 
     def distribution(self, old: OldRegistry, **options: Any) -> ImportResult:
         session = self._session(**options)
@@ -97,7 +100,8 @@ class Moved:
         path = Path(self.store.layout.root).with_suffix(".tar")
         path.write_bytes(data)
         with path.open("rb") as file:
-            import_layout(session, LayoutArchive(file, "the archive", session.result.problem), names, NOW)
+            source = LayoutArchive(file, "the archive", session.result.problem, session.room.unpacked)
+            import_layout(session, source, names, NOW)
         return self.result
 
     def told(self) -> list[str]:
@@ -117,8 +121,9 @@ class Moved:
         return bool(found and found.data == image.manifest and all(blobs) and named)
 
     def _session(self, *, may_link: bool = True, dry_run: bool = False) -> ImportSession:
+        room = ImportRoom(self.store.layout, self.bounds)
         session = ImportSession(
-            self.store.layout, may_link=may_link, dry_run=dry_run, progress=lambda done, total: None
+            self.store.layout, room, may_link=may_link, dry_run=dry_run, progress=lambda done, total: None
         )
         self.result = session.result
         return session

@@ -298,7 +298,7 @@ def test_a_header_that_promises_the_world_is_not_believed(moved: Moved) -> None:
         entry = tarfile.TarInfo("pax")
         entry.type, entry.size = kind, 2**40
         moved.archive(entry.tobuf(tarfile.GNU_FORMAT) + bytes(10_000))
-        assert "it holds a header of 1099511627776 bytes" in moved.told()[0]
+        assert "it holds headers of 1099511627776 bytes" in moved.told()[0]
     entry = tarfile.TarInfo("sparse")
     entry.type = tarfile.GNUTYPE_SPARSE
     moved.archive(entry.tobuf(tarfile.GNU_FORMAT) + bytes(10_000))

@@ -17,7 +17,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
-from functools import partial
 
 from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
@@ -52,16 +51,25 @@ class Rejected(Exception):
 class Ingest:
     """Takes blobs into one store. ``tick`` is called after each read with its number of bytes.
 
+    ``check_room`` is called before each write with the size that a copy then has, and may raise Rejected or StoreFull.
     It may run beside servers: what they are downloading it leaves to them.
     """
 
-    def __init__(self, layout: Layout, *, may_link: bool, tick: Callable[[int], None] = lambda count: None) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        may_link: bool,
+        tick: Callable[[int], None] = lambda count: None,
+        check_room: Callable[[int], None] = lambda size: None,
+    ) -> None:
         self._layout = layout
         self._blobs = Blobs(layout)
         self._partials = Partials(layout)
         self._ledger = SizeLedger(layout)
         self._may_link = may_link
         self._tick = tick
+        self._check_room = check_room
         self._durable_before: float | None = None
 
     def has(self, digest: Digest, size: int) -> bool:
@@ -156,8 +164,16 @@ class Ingest:
 
     def _write(self, blocks: Iterable[bytes | memoryview], beside: str, digest: Digest) -> int:
         descriptor = modes.create(beside, os.O_WRONLY | os.O_EXCL)
+        written = 0
+
+        def write(block: bytes | memoryview) -> None:
+            nonlocal written
+            written += len(block)
+            self._check_room(written)
+            atomic_write.write_all(descriptor, block)
+
         try:
-            size = self._take(blocks, digest, partial(atomic_write.write_all, descriptor))
+            size = self._take(blocks, digest, write)
             seal(descriptor, size)
             os.fsync(descriptor)
         finally:

@@ -108,13 +108,17 @@ class _Streamed:
 
 
 class LayoutArchive:
-    """A layout in a tar, plain or by gzip, read from an open ``file`` that is the caller's. Its size may be unknown."""
+    """A layout in a tar, plain or by gzip, read from an open ``file`` that is the caller's. Its size may be unknown.
 
-    def __init__(self, file: BinaryIO, place: str, problem: Problem) -> None:
+    By gzip it may have ``limit`` bytes when it is unpacked; None for any number.
+    """
+
+    def __init__(self, file: BinaryIO, place: str, problem: Problem, limit: int | None = None) -> None:
         self.place = place
         self.index: bytes | None = None
         self._file = file
         self._problem = problem
+        self._limit = limit
         self._read = 0
         self.position: Callable[[], int] | None = lambda: self._read
 
@@ -123,18 +127,21 @@ class LayoutArchive:
         return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
     def blobs(self) -> Iterator[_Streamed]:
-        tar = TarStream(_Unpacking(self._unpacked()))
+        unpacked = self._unpacked()
+        tar = TarStream(_Unpacking(unpacked, self._limit))
         for member in tar.members():
             name = re.sub(r"^(\./)+", "", member.name)
             if name == INDEX_NAME:
                 self._keep_index(member, tar)
             elif match := _BLOB.fullmatch(name):
-                with contextlib.suppress(DigestInvalid):
+                try:
                     digest = Digest.parse(f"{match[1]}:{match[2]}")
-                    if member.regular:
-                        yield _Streamed(digest, member.size, tar)
-                    else:
-                        self._problem(str(digest), "it is a link, a folder or a device in the archive")
+                except DigestInvalid:
+                    continue
+                if member.regular:
+                    yield _Streamed(digest, member.size, tar)
+                else:
+                    self._problem(str(digest), "it is a link, a folder or a device in the archive")
 
     def read(self, size: int) -> bytes:
         """Return up to ``size`` bytes of the file as it is. Raises StoreError."""
@@ -157,6 +164,7 @@ class LayoutArchive:
                 raise BrokenArchive(f"it is packed by {tool}: unpack it first; only gzip is undone here")
         if begin.first.startswith(_GZIP):
             return gzip.GzipFile(fileobj=begin, mode="rb")  # type: ignore[call-overload,no-any-return]
+        self._limit = None
         return begin
 
 
@@ -176,16 +184,22 @@ class _Unread:
 
 
 class _Unpacking:
-    """Turns gzip's errors into BrokenArchive."""
+    """Turns gzip's errors into BrokenArchive, and bounds what comes of it by ``limit`` bytes."""
 
-    def __init__(self, source: ByteSource) -> None:
+    def __init__(self, source: ByteSource, limit: int | None) -> None:
         self._source = source
+        self._left = limit
 
     def read(self, size: int, /) -> bytes:
         try:
-            return self._source.read(size)
+            data = self._source.read(size)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise BrokenArchive(f"its gzip is damaged: {error}") from error
+        if self._left is not None:
+            self._left -= len(data)
+            if self._left < 0:
+                raise BrokenArchive("it unpacks to more than the store may hold (storage.max_size, or the disk)")
+        return data
 
 
 @contextlib.contextmanager

@@ -14,8 +14,14 @@ from typing import Protocol
 BLOCK = tarfile.BLOCKSIZE
 CHUNK = 1024 * 1024
 
-# An extended header holds a path and some times; a larger one is an attack.
+# The extended headers of an entry hold a path and some times; larger ones are an attack.
 MAX_HEADER = 1024 * 1024
+# Nothing else of them is used.
+_USED_KEYS = ("path", "size")
+_SPARSE = "GNU.sparse."
+
+# Digits; more are more than any file has.
+_LONGEST_NUMBER = 18
 
 _REGULAR = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE}
 # By the standard these have no bytes, whatever their size says.
@@ -51,10 +57,12 @@ class TarStream:
         self._source = source
         self._left = 0
         self._padding = 0
+        self._header_size = 0
 
     def members(self) -> Iterator[Member]:
         """Yield each entry. Read its bytes before asking for the next entry, which skips them."""
         extended: dict[str, str] = {}
+        self._header_size = 0
         while (header := self._header()) is not None:
             self._left = 0 if header.type in _WITHOUT_BYTES else header.size
             self._padding = -self._left % BLOCK
@@ -64,7 +72,7 @@ class TarStream:
                 extended["path"] = self._read_header().rstrip(b"\0").decode("utf-8", "replace")
             elif header.type not in (tarfile.XGLTYPE, tarfile.GNUTYPE_LONGLINK):
                 yield self._member(header, extended)
-                extended = {}
+                extended, self._header_size = {}, 0
             self._skip()
 
     def blocks(self) -> Iterator[bytes]:
@@ -73,7 +81,7 @@ class TarStream:
             yield self._read(min(CHUNK, self._left))
 
     def _member(self, header: tarfile.TarInfo, extended: dict[str, str]) -> Member:
-        if header.type == tarfile.GNUTYPE_SPARSE or any(key.startswith("GNU.sparse.") for key in extended):
+        if header.type == tarfile.GNUTYPE_SPARSE or any(key.startswith(_SPARSE) for key in extended):
             raise BrokenArchive("it holds a sparse file: make it anew without --sparse")
         if "size" in extended and header.type not in _WITHOUT_BYTES:
             self._left = _number(extended["size"])
@@ -94,8 +102,10 @@ class TarStream:
         return header
 
     def _read_header(self) -> bytes:
-        if self._left > MAX_HEADER:
-            raise BrokenArchive(f"it holds a header of {self._left} bytes")
+        # Of all before one entry: a few bytes of gzip hold any number of them.
+        self._header_size += self._left
+        if self._header_size > MAX_HEADER:
+            raise BrokenArchive(f"it holds headers of {self._header_size} bytes for one entry")
         return b"".join(self.blocks())
 
     def _skip(self) -> None:
@@ -124,20 +134,23 @@ class TarStream:
 
 def _pax_fields(data: bytes) -> dict[str, str]:
     """Return what an extended header says: "length key=value" lines, whose length counts all of the line."""
-    found = {}
-    while data.strip(b"\0"):
-        digits, _, _ = data.partition(b" ")
+    found, data, at = {}, data.rstrip(b"\0"), 0
+    while at < len(data):
+        # By position: to cut off each of a hundred thousand short lines would copy the rest as often.
+        digits = data[at : data.find(b" ", at, at + _LONGEST_NUMBER + 1)]
         length = _number(digits.decode("ascii", "replace"))
-        if not len(digits) + 1 < length <= len(data):
+        if not len(digits) + 1 < length <= len(data) - at:
             raise BrokenArchive("it holds a damaged header")
-        key, _, value = data[len(digits) + 1 : length - 1].partition(b"=")
-        found[key.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
-        data = data[length:]
+        key, _, value = data[at + len(digits) + 1 : at + length - 1].partition(b"=")
+        name = key.decode("utf-8", "replace")
+        if name in _USED_KEYS or name.startswith(_SPARSE):
+            found[name] = value.decode("utf-8", "replace")
+        at += length
     return found
 
 
 def _number(text: str) -> int:
     # int() takes signs, spaces and other scripts, and thousands of digits.
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
+    if not (text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER):
         raise BrokenArchive("it holds a damaged header")
     return int(text)
