@@ -27,6 +27,8 @@ from registry_cache.oci.digest import Digest
 from registry_cache.policy.eviction import Bounds
 from registry_cache.pull.blob import BlobPull
 from registry_cache.pull.images.manifest_lookup import Layers
+from registry_cache.pull.lazy.flights import PieceFlights
+from registry_cache.pull.lazy.pull import MAX_FILL_PAUSE_SECONDS, LazyPull
 from registry_cache.pull.listing import Listing
 from registry_cache.pull.manifest import ManifestPull
 from registry_cache.pull.reader_slots import ReaderSlots
@@ -48,6 +50,7 @@ from registry_cache.store.blobs import Blobs
 from registry_cache.store.disk_errors import disk_error_log
 from registry_cache.store.layout import Layout
 from registry_cache.store.partials import Partials
+from registry_cache.store.pieces import Pieces
 from registry_cache.store.pins import Pins
 from registry_cache.store.readiness import ReadinessProbe
 from registry_cache.store.records import Records
@@ -102,14 +105,19 @@ def build(config: Config) -> Services:
         errno.errorcode.get(error.errno or 0, "unknown")
     )
     keeper = _keeper(config, layout)
-    rests = Rests(layout)
-    transfers = Transfers(blobs, Partials(layout), keeper, rests)
+    rests, partials, pieces = Rests(layout), Partials(layout), Pieces(layout)
+    piece_flights = PieceFlights(keeper.kept)
+    transfers = Transfers(
+        blobs, partials, keeper, rests, pieces, lambda: piece_flights.wait_until_idle(MAX_FILL_PAUSE_SECONDS)
+    )
+    slots, layers = ReaderSlots(config.readers), Layers(records)
+    lazy = LazyPull(pieces, piece_flights, transfers, partials, slots, layers, flights)
     manifests = ManifestPull(records, flights, partial(datetime.now, UTC), pins=Pins(layout), rests=rests)
     guard, readiness = _guard(config), partial(_readiness, ReadinessProbe(layout))
     return Services(
         upstreams=upstreams(config),
         manifests=manifests,
-        blobs=BlobPull(blobs, transfers, ReaderSlots(config.readers), Layers(records), flights),
+        blobs=BlobPull(blobs, transfers, slots, layers, flights, lazy),
         listing=Listing(records, flights, manifests),
         upstream_states=lambda: [_upstream_state(each, layout) for each in config.upstreams],
         store_state=partial(_store_state, layout, SizeLedger(layout)),
@@ -271,7 +279,7 @@ def _upstream(config: UpstreamConfig, layout: Layout) -> Upstream:
     transport = Transport(
         config.name, config.remote_url, http, auth, Health(config.name, shared), config.http_redirects
     )
-    return Upstream(transport, config.blob_requests, config.layers_ahead)
+    return Upstream(transport, config.blob_requests, config.layers_ahead, config.lazy)
 
 
 def session(config: UpstreamConfig) -> Session:

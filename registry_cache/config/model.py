@@ -32,6 +32,9 @@ Fallback: TypeAlias = Literal["auto", "honest", "unavailable", "notfound"]
 
 _LEVELS: dict[str, Level] = {"error": "error", "warn": "warn", "info": "info", "debug": "debug"}
 _FORMATTERS: dict[str, Formatter] = {"text": "text", "json": "json", "logstash": "json"}
+# The words of ``upstream.client``.
+Lazy: TypeAlias = Literal["fill", "hold", "off"]
+_LAZY: dict[str, Lazy] = {"fill": "fill", "hold": "hold", "off": "off"}
 _FALLBACKS: dict[str, Fallback] = {
     "auto": "auto",
     "honest": "honest",
@@ -164,6 +167,8 @@ class UpstreamConfig:
     blob_requests: int = setting("blob_requests", values.whole(1, 16), "4")
     """How many requests at once for one blob, at most."""
     layers_ahead: bool = setting("layers_ahead", values.boolean, "false")
+    lazy: Lazy = setting("lazy", values.choice(_LAZY), "fill")
+    """What a range of a blob that is not here brings: itself and later the rest, itself alone, or the whole at once."""
     reserved_size: Size = setting("reserved_size", values.size, "0")
     """How much of its content stays when room is made for others."""
     pull_fallback: Fallback = setting("pull_fallback", values.choice(_FALLBACKS), "auto")

@@ -47,6 +47,15 @@ def parse_range(header: str | None, size: int) -> ByteRange | None:
     return ByteRange(start, stop, size)
 
 
+def has_end(header: str) -> bool:
+    """Tell whether a Range is one part that says where it ends, or how much of the end it wants.
+
+    Who resumes, or fetches a blob in chunks and leaves each at the next, names no end.
+    """
+    match = _RANGE.fullmatch(header)
+    return match is not None and bool(match[2])
+
+
 def parse_content_range(header: str | None) -> tuple[int, int, int | None] | None:
     """Return start, stop (behind the last byte) and whole size (None for ``*``) of an upstream's 206.
 

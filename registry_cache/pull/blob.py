@@ -18,6 +18,7 @@ from registry_cache.pull.blob_body import Cut, FilePart, PulledBlob
 from registry_cache.pull.growing_blob import GrowingBlob
 from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.images.prefetch import Prefetch
+from registry_cache.pull.lazy.pull import LazyPull
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.reader_slots import LARGEST_CHUNK, ReaderSlots
 from registry_cache.pull.single_flight import MachineFlights
@@ -57,24 +58,37 @@ class BlobPull:
     """Pulls of blobs, for every upstream over one store."""
 
     def __init__(
-        self, blobs: Blobs, transfers: Transfers, slots: ReaderSlots, layers: Layers, flights: MachineFlights
+        self,
+        blobs: Blobs,
+        transfers: Transfers,
+        slots: ReaderSlots,
+        layers: Layers,
+        flights: MachineFlights,
+        lazy: LazyPull | None = None,
     ) -> None:
+        """``lazy``: fetches ranges of blobs that are not here; without it, they come by downloads of the whole."""
         self._blobs = blobs
         self._transfers = transfers
         self._slots = slots
         self._streams = SharedStreams()
         self._layers = layers
         self._flights = flights
+        self._lazy = lazy
         self._prefetch = Prefetch(layers, self._bring)
 
-    def get(self, target: PullTarget, digest: Digest, client: str = "") -> BlobAnswer:
+    def get(self, target: PullTarget, digest: Digest, client: str = "", range_header: str | None = None) -> BlobAnswer:
         """Return the blob, whole or on its way; ``client`` is the address of who asks, "" for nobody.
 
-        Raises every kind of RegistryError that upstream's answer may mean.
+        ``range_header``: the Range to obey. The body may then have nothing else. Raises every kind of RegistryError
+        that upstream's answer may mean.
         """
         whole = self._find(target, digest)
         if whole:
             return BlobAnswer(Outcome.HIT, WholeBlob(self, target, digest, whole.file, whole.size))
+        if range_header and self._lazy:
+            found = self._lazy.get(target, digest, range_header, lambda: self.get(target, digest, client).body)
+            if found:
+                return BlobAnswer(*found)
         answer = self._get_absent(target, digest, client)
         if answer.outcome is Outcome.MISS and target.upstream.layers_ahead:
             self._prefetch.begin(target, digest)

@@ -40,6 +40,9 @@ _NO_FILE = {errno.ELOOP, errno.ENXIO, errno.ENODEV}
 # Folders of the store that an operator may have put on another disk by a link of his own.
 _TOP = 1
 
+# st_blocks counts in units of this, whatever the blocks of the file system are (stat(2)).
+BLOCK = 512
+
 
 class store_errors:
     """Turn an OSError inside into StoreFull or StoreError, which say ``what`` was being done and to which file.

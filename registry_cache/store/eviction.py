@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from registry_cache.errors import DigestInvalid
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.media_types import KINDS
-from registry_cache.store import disk, locks, quarantine, record_format
+from registry_cache.store import disk, locks, pieces, quarantine, record_format
 from registry_cache.store.disk import entries, last_use
 from registry_cache.store.last_use import StoredBlob, Tick
 from registry_cache.store.layout import ALGORITHMS, Layout
@@ -76,8 +76,16 @@ def evict_partial(layout: Layout, blob: StoredBlob, should_evict: ShouldEvict) -
         return evicted
 
 
+def evict_pieces(layout: Layout, blob: StoredBlob, should_evict: ShouldEvict) -> bool:
+    """Unlink the pieces of a blob, unless somebody fetches some or has used them since. Raises OSError."""
+    with locks.hold_if_free(layout.lock(blob.digest)) as held:
+        found = pieces.paths(layout, blob.digest) if held else []
+        gone = [pieces.evict_if_free(path, lambda used: should_evict(used, blob.digest.hex)) for path in found]
+        return held and all(gone)
+
+
 def sweep(layout: Layout, now: int, tick: Tick) -> Iterator[str]:
-    """Unlink what crashes left: half-written files, partials, failures, locks, empty folders. Yield each.
+    """Unlink what crashes left: half-written files, partials, pieces, failures, locks, empty folders. Yield each.
 
     Also what has been in the quarantine for its time. Raises OSError.
     """
@@ -92,6 +100,11 @@ def sweep(layout: Layout, now: int, tick: Tick) -> Iterator[str]:
             tick()
             with contextlib.suppress(DigestInvalid):
                 yield from _sweep_partial(layout, Digest.parse(f"{algorithm}:{name}"), now)
+    for digest, path in pieces.stored_pieces(layout):
+        tick()
+        # Whoever made the blob whole in another way than by a download has left them.
+        if os.path.exists(layout.blob(digest)):
+            yield from _remove(path)
     for name in (*ALGORITHMS, "flights"):
         for entry in entries(f"{layout.locks}/{name}"):
             tick()
@@ -203,6 +216,8 @@ def _leads_to_nothing(folder: RepositoryFolder, path: str, should_evict: ShouldE
 def _written_folders(layout: Layout) -> Iterator[str]:
     """Yield the folders in which files are written beside their targets."""
     yield from (layout.root, layout.upstreams)
+    for upstream in entries(layout.pieces):
+        yield from (f"{upstream.path}/{algorithm}" for algorithm in ALGORITHMS)
     for algorithm in ALGORITHMS:
         yield f"{layout.partials}/{algorithm}"
         yield from (letters.path for letters in entries(f"{layout.blobs}/{algorithm}"))

@@ -18,10 +18,8 @@ from registry_cache.store.disk import entries, last_use
 from registry_cache.store.last_use import StoredBlob, stored_blobs
 from registry_cache.store.layout import ALGORITHMS, Layout
 from registry_cache.store.partials import Partials
+from registry_cache.store.pieces import stored_pieces
 from registry_cache.store.repositories import repositories
-
-# st_blocks counts in units of this, whatever the blocks of the file system are (stat(2)).
-_BLOCK = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +80,7 @@ def count(layout: Layout) -> StoreCounts:
             files += 1
             found_manifests += (digest.algorithm, digest.hex) in manifests
             size += found.st_size
-            allocated += found.st_blocks * _BLOCK
+            allocated += found.st_blocks * disk.BLOCK
     return StoreCounts(repository_count, tags, len(manifests), files - found_manifests, size, allocated)
 
 
@@ -91,6 +89,19 @@ def unfinished(layout: Layout) -> list[Unfinished]:
     with disk.store_errors("look for transfers"):
         found = [_unfinished(layout, digest) for digest in _partials(layout.partials)]
     return sorted((each for each in found if each), key=lambda each: (not each.running, -each.bytes, each.digest.hex))
+
+
+def blobs_in_pieces(layout: Layout) -> list[StoredBlob]:
+    """Return the blobs of which there are ranges, each with the bytes allocated for them. Raises StoreError."""
+    found: dict[Digest, StoredBlob] = {}
+    with disk.store_errors("look for pieces of blobs"):
+        for digest, path in stored_pieces(layout):
+            stat = disk.stat(path)
+            if stat:
+                before = found.get(digest, StoredBlob(digest, 0, 0))
+                size = before.size + stat.st_blocks * disk.BLOCK
+                found[digest] = StoredBlob(digest, size, max(before.used, last_use(stat)))
+    return list(found.values())
 
 
 def size_of(layout: Layout, digest: Digest) -> int:

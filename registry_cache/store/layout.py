@@ -8,6 +8,7 @@
       pins.json                                 what the operator wants never to be evicted
       blobs/sha256/ab/ab12…                     verified, complete, immutable (0440)
       partial/sha256/ab12…  (+ .json)           append-only bytes of one download; its status
+      pieces/<upstream>/sha256/ab12…            ranges of a blob that is not whole: a sparse file, a map before it
       locks/sha256/ab12….lock                   flock target of a digest's leader
       locks/flights/<hex>.lock                  flock target of one question to upstream
       locks/cleanup.lock                        flock target of the cleanup that evicts
@@ -60,7 +61,7 @@ class Layout:
     """The paths under one root, as strings. ``Layout.open`` makes or checks the folder; the rest only computes.
 
     Folders: ``blobs`` has algorithm, two letters and hex; ``partials`` algorithm and hex, with statuses beside them;
-    ``locks`` algorithm or ``flights``; ``quarantine`` a folder a day.
+    ``pieces`` upstream, algorithm and hex; ``locks`` algorithm or ``flights``; ``quarantine`` a folder a day.
     """
 
     def __init__(self, root: Path) -> None:
@@ -68,6 +69,7 @@ class Layout:
         self.root = os.path.realpath(root)
         self.blobs = f"{self.root}/blobs"
         self.partials = f"{self.root}/partial"
+        self.pieces = f"{self.root}/pieces"
         self.locks = f"{self.root}/locks"
         self.quarantine = f"{self.root}/quarantine"
         self.upstreams = f"{self.root}/upstreams"
@@ -96,7 +98,8 @@ class Layout:
                     modes.make_folders(f"{folder}/{algorithm}")
             modes.make_folders(f"{layout.locks}/flights")
             modes.make_folders(layout.repositories)
-            for folder in (layout.blobs, layout.partials, layout.locks, layout.repositories):
+            modes.make_folders(layout.pieces)
+            for folder in (layout.blobs, layout.partials, layout.pieces, layout.locks, layout.repositories):
                 modes.close_to_others(folder)
         return layout
 
@@ -126,6 +129,9 @@ class Layout:
 
     def status(self, digest: Digest) -> str:
         return f"{self.partials}/{digest.algorithm}/{digest.hex}.json"
+
+    def pieces_of(self, upstream: str, digest: Digest) -> str:
+        return f"{self.pieces}/{upstream}/{digest.algorithm}/{digest.hex}"
 
     def lock(self, digest: Digest) -> str:
         return f"{self.locks}/{digest.algorithm}/{digest.hex}.lock"

@@ -77,6 +77,11 @@ class Partials:
             data = disk.read_whole(self._layout.status(digest))
         return _parse_status(data) if data else None
 
+    def is_led(self, digest: Digest) -> bool:
+        """Tell whether somebody leads a download of ``digest`` now. Raises StoreError."""
+        with disk.store_errors(f"look for the leader of {digest}"):
+            return locks.is_locked(self._layout.lock(digest))
+
     def forget_failure(self, digest: Digest) -> None:
         """Remove the status of a download that failed and left no byte, unless somebody is at it. Raises StoreError."""
         claim = self.claim(digest)

@@ -30,6 +30,7 @@ from registry_cache.upkeep.steps import OutOfTime, PassProgress, Steps
 EXPIRED = "not used for longer than proxy.ttl"
 TOO_LARGE = "least recently used, and over storage.max_size or under storage.min_free"
 INTERRUPTED = "interrupted download"
+IN_PIECES = "ranges of a blob"
 
 _Key = TypeVar("_Key")
 
@@ -49,8 +50,8 @@ class Candidate:
 class CleanupResult:
     """What a cleanup saw and did, or would do; all sizes in bytes.
 
-    ``stored``: the size of ``blobs`` and manifests, and of unfinished downloads; ``pinned``: how much of it is pinned;
-    ``reserved``: how much of it stays because it is reserved for its upstream, 0 where no room had to be made.
+    ``stored``: the size of ``blobs`` and manifests, of unfinished downloads and of pieces; ``pinned``: how much of it
+    is pinned; ``reserved``: how much stays because it is reserved for its upstream, 0 where no room had to be made.
     ``names``: names in repositories that were evicted. ``in_use``: blobs that stay because somebody locked or used
     them. ``over``: how much is still too much. ``planned``: there was time to find what to evict; ``complete``: and to
     evict it. ``candidates``: the oldest blobs that a dry run found.
@@ -89,6 +90,7 @@ class Cleanup:
         self._expired = policy.expired(self._now, bounds)
         self._mark = policy.NOTHING
         self._interrupted: set[StoredBlob] = set()
+        self._in_pieces: set[StoredBlob] = set()
         self._reserved: set[int] = set()
         self._spread = UseSpreader(layout)
         self.result = CleanupResult()
@@ -142,7 +144,8 @@ class Cleanup:
             if blob.used == self._now:  # by _use_pinned, not by a client
                 self.result.pinned += blob.size
         self._interrupted = {each.stored for each in unfinished.values() if not each.running}
-        for blob in self._interrupted:
+        self._in_pieces = set(inventory.blobs_in_pieces(self._layout))
+        for blob in chain(self._interrupted, self._in_pieces):
             hours[blob.used // HOUR] = hours.get(blob.used // HOUR, 0) + blob.size
         # What has come of running downloads. What they announce is only a word, and may never come.
         coming = sum(each.bytes for each in unfinished.values() if each.running)
@@ -198,23 +201,27 @@ class Cleanup:
 
     def _sizes(self, key: Callable[[StoredBlob], _Key], counts: Callable[[StoredBlob], bool]) -> dict[_Key, int]:
         found: dict[_Key, int] = {}
-        for blob in chain(self._spread.blobs(self._steps.tick), self._interrupted):
+        for blob in self._everything():
             if counts(blob) and not (self._reserved and short_key(blob.digest.hex) in self._reserved):
                 found[key(blob)] = found.get(key(blob), 0) + blob.size
         return found
+
+    def _everything(self) -> Iterator[StoredBlob]:
+        """Yield every blob, and every part of one that a later pull would go on with."""
+        return chain(self._spread.blobs(self._steps.tick), self._interrupted, self._in_pieces)
 
     def _doomed(self) -> Iterator[StoredBlob]:
         """Yield the blobs that would be evicted, and count them."""
         if self._mark == policy.NOTHING:
             return
-        for blob in chain(self._spread.blobs(self._steps.tick), self._interrupted):
+        for blob in self._everything():
             if self._should_evict(blob.used, blob.digest.hex):
                 self._count(blob)
                 yield blob
 
     def _count(self, blob: StoredBlob) -> None:
-        """Count an evicted blob, or an evicted partial."""
-        if blob in self._interrupted:
+        """Count an evicted blob, or an evicted part of one."""
+        if blob in self._interrupted or blob in self._in_pieces:
             self.result.leftovers += 1
         else:
             self.result.evicted += 1
@@ -224,6 +231,7 @@ class Cleanup:
         self._steps.begin("looking up who has them")
         known = owners(self._layout, {blob.digest for blob in blobs}, self._steps.tick) if blobs else {}
         known |= {blob.digest: INTERRUPTED for blob in self._interrupted}
+        known |= {blob.digest: IN_PIECES for blob in self._in_pieces}
         return [
             Candidate(
                 blob.digest,
@@ -247,10 +255,14 @@ class Cleanup:
 
     def _evict_blobs(self) -> None:
         self._steps.begin("evicting blobs")
-        for blob in chain(self._spread.blobs(self._steps.tick), self._interrupted):
+        for blob in self._everything():
             if not self._should_evict(blob.used, blob.digest.hex):
                 continue
-            evict = eviction.evict_partial if blob in self._interrupted else eviction.evict_blob
+            evict = eviction.evict_blob
+            if blob in self._interrupted:
+                evict = eviction.evict_partial
+            elif blob in self._in_pieces:
+                evict = eviction.evict_pieces
             if evict(self._layout, blob, self._should_evict):
                 self._count(blob)
             else:

@@ -102,6 +102,11 @@ class SizeKeeper:
         """Count ``size`` bytes more, or less."""
         self._ledger.add(size)
 
+    def kept(self, size: int) -> None:
+        """Count ``size`` bytes of ranges that are kept, and start a cleanup if one is due; waits for nothing."""
+        self.count(size)
+        self.make_room(time.monotonic())
+
     def make_room(self, until: float) -> None:
         """Start a cleanup if one is due; where the store is far over its size wait for it, ``until`` then at most."""
         while self._due():

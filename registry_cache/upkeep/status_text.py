@@ -9,6 +9,7 @@ from pathlib import Path
 
 from registry_cache.store import inventory
 from registry_cache.store.inventory import DiskSpace, StoreCounts, Unfinished
+from registry_cache.store.last_use import StoredBlob
 from registry_cache.store.layout import Layout
 from registry_cache.upkeep.report import BAR, ago, bar, clock, iso, size
 from registry_cache.upkeep.status import KnownUpstream, PullCount, UpstreamStatus, upstream_status
@@ -29,6 +30,7 @@ class StatusReport:
     exists: bool
     space: DiskSpace
     zone: tzinfo | None = None
+    in_pieces: Sequence[StoredBlob] = ()
 
     @property
     def exit_status(self) -> int:
@@ -37,7 +39,11 @@ class StatusReport:
     @property
     def used(self) -> int:
         """Bytes of the disk that manifests, blobs and unfinished blobs occupy; records are some more."""
-        return self.cached.allocated + sum(each.bytes for each in self.transfers)
+        return self.cached.allocated + sum(each.bytes for each in self.transfers) + self._piece_bytes
+
+    @property
+    def _piece_bytes(self) -> int:
+        return sum(each.size for each in self.in_pieces)
 
     def lines(self) -> Iterator[str]:
         yield "upstreams"
@@ -54,6 +60,9 @@ class StatusReport:
         )
         yield "  " + ", ".join(f"{number} {one if number == 1 else many}" for number, one, many in counts)
         yield f"  {size(cached.bytes)}"
+        if self.in_pieces:
+            blobs = "blob" if len(self.in_pieces) == 1 else "blobs"
+            yield f"  ranges of {len(self.in_pieces)} more {blobs}: {size(self._piece_bytes)}"
         yield "transfers"
         yield from (f"  {_transfer_line(each)}" for each in self.transfers)
         if not self.transfers:
@@ -70,6 +79,7 @@ class StatusReport:
             "at": iso(self.now),
             "upstreams": [_upstream_document(each) for each in self.upstreams],
             "cached": cached,
+            "in_pieces": {"blobs": len(self.in_pieces), "bytes": self._piece_bytes},
             "transfers": [_transfer_document(each) for each in self.transfers],
             "store": {
                 "root": self.root,
@@ -99,8 +109,8 @@ def read_status(root: Path, upstreams: Iterable[KnownUpstream], now: float, zone
     exists = Layout.find(root) is not None
     found = [upstream_status(each, now) for each in upstreams]
     cached, transfers = inventory.count(layout), inventory.unfinished(layout)
-    space = inventory.disk_space(layout.root)
-    return StatusReport(now, found, cached, transfers, str(root), exists, space, zone)
+    space, in_pieces = inventory.disk_space(layout.root), inventory.blobs_in_pieces(layout)
+    return StatusReport(now, found, cached, transfers, str(root), exists, space, zone, in_pieces)
 
 
 def _percent(transfer: Unfinished) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import requests
 
@@ -26,6 +27,9 @@ from registry_cache.upstream.health import Health
 from registry_cache.upstream.refusal import is_page
 from registry_cache.upstream.tag_lists import MAX_LIST_SIZE, TagLists, TagPage, next_query
 from registry_cache.upstream.transport import HeadRefused, Transport
+
+# "fill": ranges, and then the rest; "hold": ranges alone; "off": always the whole.
+Lazy = Literal["fill", "hold", "off"]
 
 # Pages of referrers that are put together, and how many bytes they may have in all; more are left out.
 MAX_REFERRERS_PAGES = 100
@@ -63,15 +67,19 @@ class Upstream:
     """The registry that ``transport`` asks; ``name`` stands for it in paths, logs and messages.
 
     ``blob_requests``: how many requests at once may fetch one blob. ``layers_ahead``: whether an image's other layers
-    are fetched once one of them is asked for.
+    are fetched once one of them is asked for. ``lazy``: whether ranges of blobs that are not here are fetched by
+    themselves, and the rest behind them.
     """
 
-    def __init__(self, transport: Transport, blob_requests: int = 1, layers_ahead: bool = False) -> None:
+    def __init__(
+        self, transport: Transport, blob_requests: int = 1, layers_ahead: bool = False, lazy: Lazy = "off"
+    ) -> None:
         self.name = transport.name
         self.health: Health = transport.health
         self.transport = transport
         self.blob_requests = blob_requests
         self.layers_ahead = layers_ahead
+        self.lazy: Lazy = lazy
         self.heads = HeadMemory(transport.name)
         self._tag_lists = TagLists(transport)
 

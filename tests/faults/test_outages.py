@@ -364,8 +364,8 @@ class Nobody:
     def on_verified(self, partial: Partial) -> None:
         pass
 
-    def on_restart(self) -> None:
-        pass
+    def on_restart(self) -> bool:
+        return False
 
 
 @pytest.mark.parametrize("name", ["poison", "poison{0}", "poison{0}/app{0}"])

@@ -99,7 +99,7 @@ def _await_the_end_of_transfers(cache: CacheServer) -> None:
 def _empty(cache: CacheServer) -> None:
     """Once no transfer runs, empty the store, except for the folders that the server makes when it starts."""
     _await_the_end_of_transfers(cache)
-    for kept in ("blobs/*", "repositories", "partial/*", "locks/sha*", "upstreams", "quarantine"):
+    for kept in ("blobs/*", "repositories", "partial/*", "pieces", "locks/sha*", "upstreams", "quarantine"):
         for folder in cache.root.glob(kept):
             for entry in folder.iterdir():
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()

@@ -123,8 +123,9 @@ class Watch:
     def on_verified(self, partial: Partial) -> None:
         assert partial.digest() == self.digest
 
-    def on_restart(self) -> None:
+    def on_restart(self) -> bool:
         self.seen = 0
+        return False
 
 
 @settings(max_examples=40)

@@ -19,6 +19,7 @@ from registry_cache.store import inventory, locks
 from registry_cache.store.inventory import DiskSpace
 from registry_cache.store.last_use import StoredBlob, UseSpreader
 from registry_cache.store.partials import DownloadStatus
+from registry_cache.store.pieces import Pieces
 from registry_cache.store.pins import Pin, Pins
 from registry_cache.upkeep.cleanup import EXPIRED, TOO_LARGE, Cleanup
 from tests.harness.cleanup_rig import DAY, HOUR, NOW, Shelf, killed_at, no_new_files, refusing, snapshot
@@ -389,3 +390,16 @@ def test_after_a_death_the_next_pull_brings_everything_back(tmp_path: Path) -> N
         assert shelf.store.wrong_blobs() == []
         number += 1
     assert number > 20
+
+
+def test_ranges_of_blobs_count_by_their_room_and_go_as_blobs_do(shelf: Shelf) -> None:
+    pieces, size = Pieces(shelf.layout), 100 * 1024 * 1024
+    old, new = Digest.of(b"old ranges"), Digest.of(b"new ranges")
+    for digest, ago in ((old, 8 * DAY), (new, DAY)):
+        file = pieces.make(HUB, digest, size)
+        file.write(0, b"r" * 8192)
+        moment = int((NOW - ago) * 10**9)
+        os.utime(file.path, ns=(moment, moment))
+    assert shelf.clean().stored < 100_000
+    result = shelf.clean(ttl=WEEK)
+    assert (pieces.open(HUB, old), pieces.open(HUB, new) is None, result.leftovers) == (None, False, 1)

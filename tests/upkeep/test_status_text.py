@@ -10,6 +10,7 @@ import pytest
 
 from registry_cache.oci.digest import Digest
 from registry_cache.store.inventory import DiskSpace, StoreCounts, Unfinished
+from registry_cache.store.last_use import StoredBlob
 from registry_cache.upkeep.report import ago, json_document, size, text_lines
 from registry_cache.upkeep.status import KnownUpstream, upstream_status
 from registry_cache.upkeep.status_text import StatusReport
@@ -145,8 +146,13 @@ def test_spans(seconds: float, expected: str) -> None:
 def test_the_document() -> None:
     known = KnownUpstream("docker.io", "https://registry-1.docker.io", replace(SEEN, counted_until=NOW + 67), {})
     report = replace(
-        EMPTY, upstreams=[upstream_status(known, NOW)], cached=StoreCounts(1, 2, 3, 4, 5, 6), transfers=[HELD]
+        EMPTY,
+        upstreams=[upstream_status(known, NOW)],
+        cached=StoreCounts(1, 2, 3, 4, 5, 6),
+        transfers=[HELD],
+        in_pieces=[StoredBlob(DIGEST, MiB, 0)],
     )
+    assert "  ranges of 1 more blob: 1.0 MiB" in text_lines(report)
     assert json_document(report) == {
         "version": 1,
         "at": "2026-01-31T12:00:00Z",
@@ -170,6 +176,7 @@ def test_the_document() -> None:
             }
         ],
         "cached": {"repositories": 1, "tags": 2, "manifests": 3, "blobs": 4, "bytes": 5},
+        "in_pieces": {"blobs": 1, "bytes": MiB},
         "transfers": [
             {
                 "digest": str(DIGEST),
@@ -182,5 +189,5 @@ def test_the_document() -> None:
                 "error": None,
             }
         ],
-        "store": {"root": "/store", "exists": True, "used": 12 * MiB + 6, "free": 5 * MiB, "total": 10 * MiB},
+        "store": {"root": "/store", "exists": True, "used": 13 * MiB + 6, "free": 5 * MiB, "total": 10 * MiB},
     }

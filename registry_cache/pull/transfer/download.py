@@ -39,8 +39,8 @@ class Observer(Protocol):
     def on_verified(self, partial: Partial) -> None:
         """The partial is whole and right; what follows is its commit."""
 
-    def on_restart(self) -> None:
-        """What was read so far was wrong; a new partial begins."""
+    def on_restart(self) -> bool:
+        """What was read so far was wrong; a new partial begins. Return whether others had brought some of it."""
 
 
 class Download:
@@ -89,7 +89,7 @@ class Download:
     def _discard_wrong(self, partial: Partial, inherited: bool) -> None:
         found = partial.digest()
         partial.discard()
-        self.observer.on_restart()
+        inherited |= self.observer.on_restart()
         # The wrong bytes may be those that another leader left; these do not count against this upstream.
         self._corrupt += not inherited
         _log.error(

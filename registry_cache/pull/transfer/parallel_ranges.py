@@ -78,6 +78,8 @@ class _Part:
         self.chunks: deque[bytes] = deque()
         self.begun = False
         self.ended = False
+        self.fetch: ResumingFetch | None = None
+        self.is_over = False
         self.error: RegistryError | None = None
 
 
@@ -136,7 +138,12 @@ class _Parts:
         return min(self._pace.width, self._ranges.most)
 
     def _drop(self) -> None:
-        self._ahead.popleft().chunks.clear()
+        part = self._ahead.popleft()
+        part.chunks.clear()
+        with self._changed:
+            fetch, part.fetch, part.is_over = part.fetch, None, True
+        if fetch:
+            fetch.close()
         self._ranges.budget.give()
 
     def _take(self, part: _Part) -> Iterator[bytes]:
@@ -168,7 +175,7 @@ class _Parts:
                     if not self._put(part, chunk):
                         return
             finally:
-                fetch.close()
+                self._leave_open(part, fetch)
         except RegistryError as error:
             part.error = error
             self._ranges.most = 1
@@ -177,6 +184,14 @@ class _Parts:
             with self._changed:
                 part.ended = True
                 self._changed.notify_all()
+
+    def _leave_open(self, part: _Part, fetch: ResumingFetch) -> None:
+        """Have a fetch closed when its bytes are on the disk: until then whoever else misses them must wait."""
+        with self._changed:
+            if not part.is_over:
+                part.fetch = fetch
+                return
+        fetch.close()
 
     def _put(self, part: _Part, chunk: bytes) -> bool:
         """Keep a chunk until its turn; return False if nobody waits for it any more."""

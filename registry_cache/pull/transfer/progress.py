@@ -148,6 +148,10 @@ class TransferProgress:
         """How many bytes may be read."""
         return self._available
 
+    def recent(self) -> tuple[int, float]:
+        """Return how many bytes came lately, and in how many seconds; 0, 0 before the first."""
+        return self._rate.recent(self._available)
+
     @property
     def committed(self) -> bool:
         return self._state is _State.COMMITTED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from registry_cache.errors import TooManyRequests
@@ -14,11 +15,13 @@ from registry_cache.pull.transfer.abandoned import MAX_ENDING_PER_CLIENT, Abando
 from registry_cache.pull.transfer.failures import RecentFailures
 from registry_cache.pull.transfer.parallel_ranges import PartBudget
 from registry_cache.pull.transfer.progress import TransferProgress
+from registry_cache.pull.transfer.stitched import PieceReuse
 from registry_cache.pull.transfer.transfer import RoomKeeper, Transfer
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.networks import network
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.partials import Partials
+from registry_cache.store.pieces import Pieces
 
 _log = Log(__name__)
 
@@ -27,8 +30,17 @@ class Transfers:
     """The transfers that this process leads, or has readers in."""
 
     def __init__(
-        self, blobs: Blobs, partials: Partials, room: RoomKeeper | None = None, rests: Rests | None = None
+        self,
+        blobs: Blobs,
+        partials: Partials,
+        room: RoomKeeper | None = None,
+        rests: Rests | None = None,
+        pieces: Pieces | None = None,
+        wait_for_readers: Callable[[], None] = lambda: None,
     ) -> None:
+        """``wait_for_readers``: called before each request of a download that nobody reads and that has ``pieces``."""
+        self._pieces = pieces
+        self._wait_for_readers = wait_for_readers
         self._blobs = blobs
         self._partials = partials
         self._room = room
@@ -58,7 +70,7 @@ class Transfers:
                     self._remove(progress)
                 progress = TransferProgress(digest)
                 progress.begun_for = Abandoned(digest, source.upstream, who, 0, time.monotonic())
-                transfer = Transfer(progress, source, self._blobs, self._partials, self._room, self._budget, self.rests)
+                transfer = self._transfer(progress, source)
                 name = f"transfer {digest}"
                 threading.Thread(target=self._run, args=(progress, transfer), name=name, daemon=True).start()
                 # Not before: progress that no thread makes would hold up everybody who asks for this blob.
@@ -66,6 +78,11 @@ class Transfers:
             progress.readers += 1
             self._abandoned.pop(progress, None)
             return progress, started
+
+    def find(self, digest: Digest) -> TransferProgress | None:
+        """Return the transfer that this process leads or watches, None where there is none; becomes no reader of it."""
+        progress = self._running.get(digest)
+        return None if progress is None or progress.ended else progress
 
     def leave(self, progress: TransferProgress) -> None:
         """Stop being a reader."""
@@ -75,6 +92,16 @@ class Transfers:
             if not progress.readers and self._running.get(progress.digest) is progress and progress.begun_for:
                 self._abandoned[progress] = progress.begun_for
                 self._end_some()
+
+    def _transfer(self, progress: TransferProgress, source: BlobSource) -> Transfer:
+        def yield_to_readers() -> None:
+            if not progress.readers:
+                self._wait_for_readers()
+
+        reuse = None
+        if self._pieces:
+            reuse = PieceReuse(progress.digest, source, self._pieces, yield_to_readers)
+        return Transfer(progress, source, self._blobs, self._partials, self._room, self._budget, self.rests, reuse)
 
     def _refuse_too_many(self, client: str) -> None:
         ending = sum(each.client == client for each in self._ending.values()) if client else 0

@@ -19,6 +19,7 @@ from registry_cache.pull.source import BlobSource, RangeResponse
 from registry_cache.pull.transfer.download import Download
 from registry_cache.pull.transfer.parallel_ranges import PartBudget
 from registry_cache.pull.transfer.progress import COMMIT_FIRST_SIZE, TransferProgress
+from registry_cache.pull.transfer.stitched import PieceReuse
 from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log
 from registry_cache.store.blobs import Blobs
@@ -75,8 +76,10 @@ class Transfer:
         room: RoomKeeper | None = None,
         ahead: PartBudget | None = None,
         rests: Rests | None = None,
+        reuse: PieceReuse | None = None,
     ) -> None:
         self._progress = progress
+        self._reuse = reuse
         self._source = source
         self._blobs = blobs
         self._partials = partials
@@ -107,12 +110,14 @@ class Transfer:
         # A second look under the lock: the previous leader may have committed between our miss and our claim.
         if self._adopt_commit() or self._adopt_failure():
             return
-        leader = _Leader(self._progress, self._source, claim, self._room)
+        leader = _Leader(self._progress, self._source, claim, self._room, self._reuse)
         self._progress.led_here = True
         try:
             leader.ask()
             with metrics.count_transfer():
                 Download(self._progress.digest, leader.source, leader, ahead=self._ahead).run(claim.partial)
+            if self._reuse:
+                self._reuse.discard_all()
         except GivenUp as error:
             leader.give_up(error)
             return
@@ -190,8 +195,16 @@ class Transfer:
 class _Leader:
     """Tells our readers, and other processes through the status, how our own download goes."""
 
-    def __init__(self, progress: TransferProgress, source: BlobSource, claim: Claim, room: RoomKeeper | None) -> None:
+    def __init__(
+        self,
+        progress: TransferProgress,
+        source: BlobSource,
+        claim: Claim,
+        room: RoomKeeper | None,
+        reuse: PieceReuse | None,
+    ) -> None:
         self._progress = progress
+        self._reuse = reuse
         self._source = source
         self._claim = claim
         self._room = room
@@ -212,7 +225,7 @@ class _Leader:
 
     def _ask_upstream(self, start: int, again: bool, stop: int | None = None) -> RangeResponse:
         self._refuse_given_up()
-        return self._source.open(start, again, stop)
+        return (self._reuse or self._source).open(start, again, stop)
 
     def on_bytes(self, partial: Partial, size: int | None) -> None:
         self._refuse_given_up()
@@ -236,9 +249,11 @@ class _Leader:
             self._progress.show_verified(partial.size)
             self._publish(DownloadStatus(*self._owner, time.time(), partial.size, verified=True))
 
-    def on_restart(self) -> None:
+    def on_restart(self) -> bool:
         self._size = 0
+        had_pieces = self._reuse is not None and self._reuse.discard()
         self._progress.cut_readers()
+        return had_pieces
 
     def _begin_count(self, here: int, announced: int | None) -> None:
         if self._room and self._incoming is None:

@@ -19,7 +19,7 @@ from functools import partial
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.media_types import KINDS, kind_of
 from registry_cache.oci.names import Repository, Tag
-from registry_cache.store import disk, locks, record_format
+from registry_cache.store import disk, locks, pieces, record_format
 from registry_cache.store.audit import file_names, rehash
 from registry_cache.store.audit.fault import Fault, Kind
 from registry_cache.store.audit.scan import Covers, Scan
@@ -78,6 +78,7 @@ class AuditWalk:
         """Examine names and records, then the bytes of blobs. Raises OSError."""
         self._scan.known(self._layout.root, file_names.is_in_root)
         self._examine_transfers()
+        self._examine_pieces()
         for entry in self._scan.known(self._layout.upstreams, file_names.is_json, folders=False):
             self._scan.check_object(entry.path)
         for upstream in self._scan.known(self._layout.repositories, lambda name: True, folders=True):
@@ -95,6 +96,11 @@ class AuditWalk:
             for digest, entry in self._scan.of_algorithm(algorithm.path, algorithm.name, {"", "json"}):
                 if file_names.is_json(entry.name) and not locks.is_locked(self._layout.lock(digest)):
                     self._scan.check_object(entry.path, digest)
+
+    def _examine_pieces(self) -> None:
+        for upstream in self._scan.known(self._layout.pieces, lambda name: True, folders=True):
+            for digest, entry in self._scan.digests(upstream.path, {""}):
+                self._scan.record(entry.path, digest, partial(pieces.can_be_read, entry.path))
 
     def _examine_repositories(self, upstream: str) -> None:
         parts = {

@@ -16,6 +16,7 @@ from registry_cache.oci.names import Tag
 from registry_cache.store.audit import rehash
 from registry_cache.store.audit.fault import Fault
 from registry_cache.store.audit.walk import AuditCounts, AuditWalk
+from registry_cache.store.pieces import Pieces
 from tests.harness.cleanup_rig import DAY, NOW, Shelf, cut, flip, refusing, snapshot
 from tests.harness.schema_1 import signed
 from tests.harness.store_rig import APP, HUB, OTHER, descriptors, fail_at
@@ -46,6 +47,7 @@ def fill(shelf: Shelf) -> tuple[Digest, Digest]:
     assert claim
     with claim, claim.partial() as unfinished:
         unfinished.append(b"unfin")
+    Pieces(shelf.layout).make(HUB, Digest.of(b"read by ranges"), 100_000).write(0, b"rang" * 2048)
     (shelf.root / "lost+found").mkdir()
     (shelf.root / ".being-written").write_bytes(b"")
     return image, layer
@@ -337,3 +339,9 @@ def test_a_blob_is_never_named_by_a_part_of_it(shelf: Shelf) -> None:
     shelf.store.blobs.add(Digest.of(part), whole)
     [(kind, _)] = kinds(shelf)
     assert kind == "flipped"
+
+
+def test_pieces_that_cannot_be_read_are_torn(shelf: Shelf) -> None:
+    path = Pieces(shelf.layout).make(HUB, Digest.of(b"read by ranges"), 100_000).path
+    os.truncate(path, 5000)
+    assert kinds(shelf) == [("torn", os.path.relpath(path, shelf.root))]

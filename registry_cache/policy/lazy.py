@@ -1,0 +1,82 @@
+"""Should a range of a blob that is not here be fetched by itself, and when is the whole worth fetching?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+MIB = 1024 * 1024
+
+# What a lazy reader asks for: a footer, a table of contents, some chunks. Whoever wants more than this at once, or more
+# than half of the blob, is going to want the rest.
+MAX_RANGE = 4 * MIB
+# A blob of this size has arrived before a second request for more of it would be answered.
+SMALL_BLOB = 128 * 1024
+# A running download whose speed is not known yet reaches what is nearer than this before a request of its own does.
+NEAR_SIZE = MIB
+# A request of one's own costs upstream a request: it must be worth that much waiting, in seconds.
+MIN_GAIN_SECONDS = 0.05
+# Over less than this a speed says nothing.
+MEASURE_SECONDS = 0.2
+
+# A blob that clients go on reading by ranges is worth having whole: once they have done so for this long, ...
+FILL_AFTER_SECONDS = 10.0
+# ... or have asked for this share of it. Then the rest costs little more.
+FILL_PERCENT = 25
+
+
+class Way(Enum):
+    """PIECES: by a request of its own, in pieces that are kept. DOWNLOAD: by the download of the whole."""
+
+    PIECES = auto()
+    DOWNLOAD = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A download under way: it is at byte ``position``; ``arrived`` bytes came in the last ``seconds``."""
+
+    position: int
+    arrived: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RangeFacts:
+    """The bytes from ``start`` up to ``stop`` of a blob of ``size`` are asked for.
+
+    ``running``: the download of the whole, None where there is none. ``answer_seconds``: how long upstream takes to
+    answer a request.
+    """
+
+    start: int
+    stop: int
+    size: int
+    running: Running | None = None
+    answer_seconds: float = 0.0
+
+
+def choose(facts: RangeFacts) -> Way:
+    """Return how the range comes here soonest, without bytes that nobody wants."""
+    length = facts.stop - facts.start
+    is_small = length <= MAX_RANGE and 2 * length <= facts.size
+    if facts.size <= SMALL_BLOB or length <= 0:
+        return Way.DOWNLOAD
+    if facts.running is None:
+        return Way.PIECES if is_small else Way.DOWNLOAD
+    # The end of a blob comes with the verdict on it, unless somebody asks for a small part of it.
+    may_overtake = is_small or facts.stop < facts.size
+    return Way.PIECES if may_overtake and _is_far(facts, facts.running) else Way.DOWNLOAD
+
+
+def _is_far(facts: RangeFacts, running: Running) -> bool:
+    """Tell whether the download gets to the range's beginning later than a request of its own."""
+    missing = facts.start - running.position
+    if running.seconds < MEASURE_SECONDS:
+        return missing > NEAR_SIZE
+    return missing * running.seconds > running.arrived * (facts.answer_seconds + MIN_GAIN_SECONDS)
+
+
+def is_worth_filling(here: int, size: int, asked_seconds: float) -> bool:
+    """Tell whether to fetch the rest of a blob of which ``here`` bytes are here, and which was asked for so long."""
+    return asked_seconds >= FILL_AFTER_SECONDS or here * 100 >= size * FILL_PERCENT

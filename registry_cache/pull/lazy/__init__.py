@@ -1,0 +1,1 @@
+"""Ranges of blobs that are not here, fetched by themselves and kept in pieces."""

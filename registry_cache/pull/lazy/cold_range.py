@@ -1,0 +1,152 @@
+"""A part of a blob that is not whole here, for one client: from pieces that are here, and from those that come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Protocol
+
+from registry_cache.errors import RegistryError, StoreError, TooManyRequests, UpstreamError, UpstreamTimeout
+from registry_cache.policy.lazy import Way
+from registry_cache.pull.blob_body import Cut, FilePart, PulledBlob
+from registry_cache.pull.lazy.flights import MissingRun, PieceFlights
+from registry_cache.pull.reader_slots import ReaderSlots
+from registry_cache.pull.resume import ResumingFetch
+from registry_cache.pull.source import STALL_TIMEOUT_SECONDS
+from registry_cache.runtime import upstream_wait
+from registry_cache.runtime.log import Log
+from registry_cache.store import disk
+
+# How often to look whether another process has brought a piece.
+_FIRST_POLL, _LAST_POLL = 0.002, 0.02
+
+_log = Log(__name__)
+
+
+class WholePull(Protocol):
+    """What a range falls back to, and what it asks about the download of the whole."""
+
+    def follow(self) -> PulledBlob:
+        """Return the whole blob, here or on its way. Raises every RegistryError."""
+
+    def way(self, start: int, stop: int) -> Way:
+        """Return how these bytes, which are missing, come soonest."""
+
+
+class ColdRange:
+    """Ranges of one blob for one client, whose access is proven. Has a slot; ``close`` gives it back.
+
+    ``size`` in bytes as upstream said it.
+    """
+
+    stored = False
+
+    def __init__(self, run: MissingRun, flights: PieceFlights, slots: ReaderSlots, whole: WholePull) -> None:
+        self.size: int | None = run.file.size
+        self._end = run.file.size
+        self._run = run
+        self._file = run.file
+        self._digest = run.digest
+        self._source = run.source
+        self._flights = flights
+        self._slots = slots
+        self._whole = whole
+        self._open = True
+
+    def parts(self, start: int, stop: int | None, *, from_file: bool) -> Iterator[bytes | FilePart]:
+        at, stop = start, self._end if stop is None else stop
+        while at < stop:
+            data = self._read(at, min(stop, at + self._slots.chunk_size()))
+            if data:
+                at += len(data)
+                yield data
+                # A reader that its socket never holds up would hold up all others of a gevent worker.
+                time.sleep(0)
+                continue
+            with upstream_wait.waiting():
+                rest = self._bring(at, stop)
+            if rest:
+                yield from rest(at, stop)
+                return
+
+    def wait_for_size(self) -> None:
+        """Return: it is known."""
+
+    def wait_until_stored(self) -> None:
+        """Return when the whole is here. Raises as ``PulledBlob`` says."""
+        body = self._whole.follow()
+        try:
+            body.wait_until_stored()
+        finally:
+            body.close()
+
+    def close(self) -> None:
+        if self._open:
+            self._open = False
+            self._slots.give_back()
+
+    def _read(self, at: int, stop: int) -> bytes:
+        try:
+            return self._file.read(at, stop)
+        except OSError as error:
+            _log.debug("could not read pieces", digest=self._digest, error=error)
+            return b""
+
+    def _bring(self, at: int, stop: int) -> Callable[[int, int], Iterator[bytes | FilePart]] | None:
+        """Wait for the missing byte at ``at``; return what yields the rest where it must come in another way."""
+        began, pause = time.monotonic(), _FIRST_POLL
+        while self._file.has_name() and self._whole.way(at, stop) is Way.PIECES:
+            try:
+                with disk.store_errors(f"look for pieces of {self._digest}"):
+                    end = self._file.gap_until(at, stop)
+                flight, _ = self._flights.join(self._run, at, end)
+                if flight:
+                    flight.wait_past(at)
+            except StoreError as error:
+                _log.info("streaming a range through, uncached", digest=self._digest, at=at, error=error)
+                return self._pass_through
+            except (UpstreamError, TooManyRequests) as error:
+                _log.info("following the whole blob instead of a range", digest=self._digest, at=at, error=error)
+                return self._follow
+            except RegistryError as error:
+                raise Cut(error) from error
+            if flight or end == at or self._read(at, at + 1):
+                return None
+            # Another process is at it.
+            if time.monotonic() - began > STALL_TIMEOUT_SECONDS:
+                raise Cut(UpstreamTimeout(f"a range of {self._digest} has not moved for {STALL_TIMEOUT_SECONDS:.0f} s"))
+            time.sleep(pause)
+            pause = min(2 * pause, _LAST_POLL)
+        return self._follow
+
+    def _follow(self, at: int, stop: int) -> Iterator[bytes | FilePart]:
+        """Yield the rest from the whole blob, which takes over what is here in pieces."""
+        try:
+            body = self._whole.follow()
+        except RegistryError as error:
+            raise Cut(error) from error
+        try:
+            if body.size != self._end:
+                raise Cut(UpstreamError(f"{self._digest} had {self._end} bytes, now {body.size}"))
+            if not self._file.has_name() and not body.stored:
+                # The blob is not whole, so its pieces were wrong: what our client has of them must not be continued.
+                raise Cut(UpstreamTimeout(f"the bytes of {self._digest} were wrong; they are fetched again"))
+            yield from body.parts(at, stop, from_file=False)
+        finally:
+            body.close()
+
+    def _pass_through(self, at: int, stop: int) -> Iterator[bytes | FilePart]:
+        """Yield the rest as upstream sends it: the disk does not keep it."""
+        try:
+            with closing(ResumingFetch.begin(self._digest, self._source.open, at, stop)) as fetch:
+                if error := self._source.inside_error():
+                    raise error
+                for chunk in fetch:
+                    yield chunk[: stop - at]
+                    at += len(chunk)
+                    if at >= stop:
+                        return
+        except RegistryError as error:
+            raise Cut(error) from error
+        raise Cut(UpstreamTimeout(f"upstream ended {self._digest} at byte {at}"))

@@ -1,0 +1,249 @@
+"""Pieces of a blob that was asked for by ranges: one sparse file a blob, with a map in front of what is there.
+
+    0        a line that says what the file is, and a record of the blob: JSON, padded to HEADER bytes
+    HEADER   the map: 8 bytes a piece, its CRC-32 and its number plus one; zeros where the piece is not here
+    data     the blob's bytes, each at its own place: the file is sparse, and takes only the room of what is here
+
+A piece's bytes are written before its entry, so whoever is killed leaves no entry without bytes. A power cut may keep
+the entry and lose the bytes; then the CRC tells, and the piece counts as absent. Nothing is synced for that reason.
+The bytes are as unverified as those of any download that is not whole.
+
+Who fetches pieces holds a claim: a lock on their range of the map. It is one of the open file (``F_OFD_SETLK``), so it
+excludes threads as well, as ``flock`` does, and goes with its holder; ``flock`` knows no ranges.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import struct
+import zlib
+
+from registry_cache.store import disk
+
+# The bytes that are fetched or not: small, so that little is fetched beside what was asked for (a range of 128 KiB
+# touches 17 at most), and a multiple of a file system's block, so that the file's holes are real.
+PIECE_SIZE = 8 * 1024
+HEADER = 4096
+_ENTRY = struct.Struct("<II")
+_NOTHING = bytes(_ENTRY.size)
+_MAGIC = b"pieces of a blob, 1\n"
+# Entries that are read at once when somebody looks for the next piece: those of 64 MiB.
+_LOOK = 8192
+
+# struct flock of Linux on 64 bits: type, whence, start, length, process.
+_FLOCK = struct.Struct("hhqqi4x")
+
+
+class PieceFile:
+    """The pieces of a blob of ``size`` bytes. Offsets are the blob's. All methods raise OSError.
+
+    ``owner``: the repository that upstream gave them for; "" before its first answer. Closes with its last reader.
+    """
+
+    def __init__(self, path: str, descriptor: int, size: int, owner: str = "") -> None:
+        self.path = path
+        self.size = size
+        self.owner = owner
+        self.count = -(-size // PIECE_SIZE)
+        self._descriptor = descriptor
+        self._data = data_offset(self.count)
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def has_name(self) -> bool:
+        """Tell whether the file still has its name: without, the blob is whole now, or its bytes were wrong."""
+        return os.fstat(self._descriptor).st_nlink > 0
+
+    def note_use(self) -> None:
+        """Note that the pieces are used."""
+        disk.touch(self._descriptor, os.fstat(self._descriptor))
+
+    def end_of(self, index: int) -> int:
+        """Return the offset behind a piece: the last one is shorter."""
+        return min((index + 1) * PIECE_SIZE, self.size)
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Return the bytes from ``start`` on that are here without a gap, up to ``stop``; b"" for none."""
+        first, last = start // PIECE_SIZE, -(-min(stop, self.size) // PIECE_SIZE)
+        entries = self._entries(first, last)
+        here = _leading(entries, first)
+        if not here:
+            return b""
+        begin = first * PIECE_SIZE
+        data = os.pread(self._descriptor, self.end_of(first + here - 1) - begin, self._data + begin)
+        good = self._check(data, entries, first, here)
+        return data[start - begin : min(good, stop - begin)]
+
+    def here_until(self, start: int, stop: int) -> int:
+        """Return the offset up to which, from ``start`` on, everything is here; ``start`` where the first is not."""
+        first, last = start // PIECE_SIZE, -(-min(stop, self.size) // PIECE_SIZE)
+        here = _leading(self._entries(first, last), first)
+        return max(start, min(stop, self.end_of(first + here - 1))) if here else start
+
+    def gap_until(self, start: int, stop: int) -> int:
+        """Return the offset up to which, from the missing piece at ``start`` on, nothing is here; ``stop`` at most."""
+        first, last = start // PIECE_SIZE, -(-min(stop, self.size) // PIECE_SIZE)
+        while first < last:
+            look = self._entries(first, min(first + _LOOK, last))
+            missing = (len(look) - len(look.lstrip(b"\0"))) // _ENTRY.size
+            if missing * _ENTRY.size < len(look):
+                return min(stop, (first + missing) * PIECE_SIZE)
+            first += missing
+        return stop
+
+    def write(self, start: int, data: bytes) -> int:
+        """Keep the whole pieces of ``data``, which begins at the piece that begins at ``start``; return their bytes."""
+        first = start // PIECE_SIZE
+        whole = len(data) if start + len(data) >= self.size else len(data) // PIECE_SIZE * PIECE_SIZE
+        kept = memoryview(data)[:whole]
+        entries = b"".join(
+            _ENTRY.pack(zlib.crc32(kept[at : at + PIECE_SIZE]), first + at // PIECE_SIZE + 1)
+            for at in range(0, whole, PIECE_SIZE)
+        )
+        _write_all(self._descriptor, kept, self._data + start)
+        _write_all(self._descriptor, memoryview(entries), HEADER + first * _ENTRY.size)
+        return whole
+
+    def set_owner(self, owner: str) -> None:
+        """Say that upstream has given bytes to this repository, unless it is known of another."""
+        if not self.owner:
+            self.owner = owner
+            _write_all(self._descriptor, memoryview(header(self.size, owner)), 0)
+
+    def claim(self, start: int, stop: int) -> PieceClaim | None:
+        """Claim the pieces from ``start`` up to ``stop`` at most, before the first that somebody else has claimed.
+
+        None where that is the first one, or the file has lost its name. Close the claim.
+        """
+        try:
+            descriptor = disk.open_file(self.path, os.O_RDWR)
+        except FileNotFoundError:
+            return None
+        try:
+            if os.path.samestat(os.fstat(descriptor), os.fstat(self._descriptor)):
+                claimed = self._lock(descriptor, start // PIECE_SIZE, -(-stop // PIECE_SIZE))
+                if claimed:
+                    return PieceClaim(descriptor, claimed[0] * PIECE_SIZE, min(claimed[1] * PIECE_SIZE, self.size))
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        return None
+
+    def is_claimed(self) -> bool:
+        """Tell whether somebody fetches pieces."""
+        return self._unclaimed(0, self.count) < self.count
+
+    def free_until(self, start: int, stop: int) -> int:
+        """Return the offset up to which, from ``start`` on, nothing is here nor claimed; ``stop`` at most."""
+        stop = self.gap_until(start, stop)
+        first, last = start // PIECE_SIZE, -(-stop // PIECE_SIZE)
+        return max(start, min(stop, self._unclaimed(first, last) * PIECE_SIZE))
+
+    def bytes_here(self) -> int:
+        """Return about how many bytes are here: what the disk has allocated, and no more than all."""
+        return min(self.size, os.fstat(self._descriptor).st_blocks * disk.BLOCK)
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
+
+    def _lock(self, descriptor: int, first: int, last: int) -> tuple[int, int] | None:
+        while first < last:
+            try:
+                fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK, first, last))
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise
+                # All of it again where it was freed in between.
+                last = self._unclaimed(first, last)
+            else:
+                return first, last
+        return None
+
+    def _unclaimed(self, first: int, last: int) -> int:
+        """Return the first of these pieces that somebody has claimed; ``last`` where nobody has."""
+        while first < last:
+            asked = fcntl.fcntl(self._descriptor, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK, first, last))
+            kind, _, start, _, _ = _FLOCK.unpack(asked)
+            if kind == fcntl.F_UNLCK:
+                break
+            # There may be another one in front of it.
+            last = max(first, (start - HEADER) // _ENTRY.size)
+        return last
+
+    def _entries(self, first: int, last: int) -> bytes:
+        return os.pread(self._descriptor, max(0, last - first) * _ENTRY.size, HEADER + first * _ENTRY.size)
+
+    def _check(self, data: bytes, entries: bytes, first: int, count: int) -> int:
+        """Return how many bytes of ``data`` are what was written; forget the first piece that is not."""
+        view = memoryview(data)
+        for number in range(count):
+            at = number * PIECE_SIZE
+            piece = view[at : self.end_of(first + number) - first * PIECE_SIZE]
+            if zlib.crc32(piece) != _ENTRY.unpack_from(entries, number * _ENTRY.size)[0]:
+                _write_all(self._descriptor, memoryview(_NOTHING), HEADER + (first + number) * _ENTRY.size)
+                return at
+        return len(data)
+
+
+class PieceClaim:
+    """The right to fetch the pieces from ``start`` to ``stop``, offsets of the blob. Close it."""
+
+    def __init__(self, descriptor: int, start: int, stop: int) -> None:
+        self.start = start
+        self.stop = stop
+        self._descriptor = descriptor
+
+    def close(self) -> None:
+        """Free the pieces; twice does no harm."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def data_offset(count: int) -> int:
+    """Return where the blob's bytes begin in a file of ``count`` pieces."""
+    return HEADER + -(-count * _ENTRY.size // HEADER) * HEADER
+
+
+def header(size: int, owner: str) -> bytes:
+    """Return the first bytes of a file of pieces."""
+    record = json.dumps({"size": size, "piece": PIECE_SIZE, "owner": owner}).encode()
+    return (_MAGIC + record + b"\n").ljust(HEADER, b" ")
+
+
+def parse_header(data: bytes) -> tuple[int, str] | None:
+    """Return the blob's size and the owner; None of a file that is none of ours, or of other pieces."""
+    if len(data) != HEADER or not data.startswith(_MAGIC):
+        return None
+    try:
+        record = json.loads(data[len(_MAGIC) :])
+        size, owner = int(record["size"]), str(record["owner"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return (size, owner) if size > 0 and record["piece"] == PIECE_SIZE else None
+
+
+def _leading(entries: bytes, first: int) -> int:
+    """Return how many pieces are here from the first of ``entries`` on."""
+    here = 0
+    for _, number in _ENTRY.iter_unpack(entries):
+        if number != first + here + 1:
+            break
+        here += 1
+    return here
+
+
+def _flock(kind: int, first: int, last: int) -> bytes:
+    start, length = HEADER + first * _ENTRY.size, (last - first) * _ENTRY.size
+    return _FLOCK.pack(kind, os.SEEK_SET, start, length, 0)
+
+
+def _write_all(descriptor: int, data: memoryview, offset: int) -> None:
+    while data:
+        written = os.pwrite(descriptor, data, offset)
+        data, offset = data[written:], offset + written

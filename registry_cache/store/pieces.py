@@ -1,0 +1,131 @@
+"""The pieces of all blobs that were asked for by ranges, apart for each upstream: one never gets what another brought.
+
+They are a partial's neighbours: unverified, and gone as soon as the blob is whole, or its bytes turn out to be wrong.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+
+from registry_cache.errors import DigestInvalid
+from registry_cache.oci.digest import Digest
+from registry_cache.store import atomic_write, disk, modes
+from registry_cache.store.disk import entries
+from registry_cache.store.layout import ALGORITHMS, Layout
+from registry_cache.store.piece_file import HEADER, PIECE_SIZE, PieceFile, data_offset, header, parse_header
+from registry_cache.store.size_ledger import SizeLedger
+
+
+class Pieces:
+    """The pieces of one store."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._ledger = SizeLedger(layout)
+
+    def open(self, upstream: str, digest: Digest) -> PieceFile | None:
+        """Return the pieces that ``upstream`` gave of a blob; None where there are none. Raises StoreError."""
+        with disk.store_errors(f"open the pieces of {digest}"):
+            return _open(self._layout.pieces_of(upstream, digest))
+
+    def make(self, upstream: str, digest: Digest, size: int) -> PieceFile:
+        """Return the pieces of a blob of ``size`` bytes, made where there were none. Raises StoreError, StoreFull.
+
+        Pieces that are here may be of another size.
+        """
+        path = self._layout.pieces_of(upstream, digest)
+        with disk.store_errors(f"make room for pieces of {digest}"):
+            found = _open(path)
+            if found is None:
+                # What cannot be read, as after a power cut, is in the way.
+                disk.remove(path)
+                _make(path, size)
+                found = _open(path)
+            if found is None:
+                raise FileNotFoundError(None, "removed as soon as it was made", path)
+            return found
+
+    def discard(self, upstream: str, digest: Digest) -> None:
+        """Remove the pieces that ``upstream`` gave of a blob; readers keep what they have. Raises StoreError."""
+        with disk.store_errors(f"discard the pieces of {digest}"):
+            disk.remove(self._layout.pieces_of(upstream, digest))
+
+    def discard_all(self, digest: Digest) -> None:
+        """Remove a blob's pieces, whoever gave them, and count them no more. Raises StoreError."""
+        freed = 0
+        with disk.store_errors(f"discard the pieces of {digest}"):
+            for path in paths(self._layout, digest):
+                found = disk.stat(path)
+                freed += found.st_blocks * disk.BLOCK if found and disk.remove(path) else 0
+        if freed:
+            self._ledger.add(-freed)
+
+
+def paths(layout: Layout, digest: Digest) -> list[str]:
+    """Return where pieces of a blob are, or were a moment ago. Raises OSError."""
+    folders = [entry.path for entry in entries(layout.pieces) if entry.is_dir(follow_symlinks=False)]
+    found = [f"{folder}/{digest.algorithm}/{digest.hex}" for folder in folders]
+    return [path for path in found if os.path.lexists(path)]
+
+
+def stored_pieces(layout: Layout) -> Iterator[tuple[Digest, str]]:
+    """Yield the digest and the path of every file of pieces. Raises OSError."""
+    for upstream in entries(layout.pieces):
+        for algorithm in ALGORITHMS:
+            for entry in entries(f"{upstream.path}/{algorithm}"):
+                # The name of one that is being made is no digest.
+                with contextlib.suppress(DigestInvalid):
+                    yield Digest.parse(f"{algorithm}:{entry.name}"), entry.path
+
+
+def evict_if_free(path: str, should_evict: Callable[[int], bool]) -> bool:
+    """Unlink a file of pieces, unless somebody fetches some or it was used since; True where it is gone.
+
+    ``should_evict`` is told when it was last used. Raises OSError.
+    """
+    found = disk.stat(path)
+    if found is None:
+        return True
+    file = _open(path)
+    if file and file.is_claimed():
+        return False
+    return should_evict(disk.last_use(found)) and disk.remove(path)
+
+
+def can_be_read(path: str) -> bool | None:
+    """Return True where a file of pieces can be read, None where it cannot. Raises OSError."""
+    return True if _open(path, os.O_RDONLY) else None
+
+
+def _open(path: str, flags: int = os.O_RDWR) -> PieceFile | None:
+    try:
+        descriptor = disk.open_file(path, flags)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        known = parse_header(os.pread(descriptor, HEADER, 0))
+        size = known[0] if known else 0
+        if known and os.fstat(descriptor).st_size == data_offset(-(-size // PIECE_SIZE)) + size:
+            return PieceFile(path, descriptor, *known)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def _make(path: str, size: int) -> None:
+    """Give an empty file of pieces its name; whoever else does so at the same moment wins as well."""
+    modes.make_folders(os.path.dirname(path))
+    name = atomic_write.beside(path)
+    descriptor = modes.create(name, os.O_RDWR | os.O_EXCL)
+    try:
+        os.pwrite(descriptor, header(size, ""), 0)
+        os.ftruncate(descriptor, data_offset(-(-size // PIECE_SIZE)) + size)
+        with contextlib.suppress(FileExistsError):
+            os.link(name, path)
+    finally:
+        os.close(descriptor)
+        disk.remove(name)

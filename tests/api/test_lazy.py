@@ -1,0 +1,248 @@
+"""Lazy pulls: a range of a cold blob comes by itself, is kept, and is part of whatever is downloaded later."""
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.harness.content import APP, OCI_MANIFEST, digest_of
+from tests.harness.fixture_types import MakeCache, MakePuller
+from tests.harness.images import KiB, MiB, random_bytes
+from tests.harness.pullers import Answer, Puller
+from tests.harness.server import CacheServer
+from tests.harness.upstream import FakeUpstream
+from tests.harness.waiting import eventually
+from tests.harness.workers import Workers
+
+PIECE = 8 * KiB
+DATA = random_bytes(24 * MiB, seed="lazy")
+SIZE = len(DATA)
+HOLD = {"proxy": {"lazy": "hold"}}
+# What one repository brought is not another's.
+OTHER = "library/other"
+
+
+def asked(upstream: FakeUpstream, blob: str) -> list[str | None]:
+    return [each.headers["Range"] for each in upstream.asked("GET", blob)]
+
+
+def ranged(puller: Puller, blob: str, asked: str, repository: str = APP) -> Answer:
+    return puller.blob(blob, repository, {"Range": f"bytes={asked}"})
+
+
+def known_layer(upstream: FakeUpstream, puller: Puller) -> str:
+    """A layer whose size a manifest that was pulled has told."""
+    blob = upstream.add_blob(DATA)
+    layer = {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": blob, "size": SIZE}
+    config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": upstream.add_blob(b"{}"), "size": 2}
+    image = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [layer]}
+    puller.manifest(upstream.add_manifest(image))
+    return blob
+
+
+@pytest.mark.parametrize("wanted", ["-47", f"{SIZE - 47}-{SIZE - 1}", f"{SIZE - 47}-{SIZE + 99}"])
+def test_a_footer_comes_by_itself_and_once(upstream: FakeUpstream, puller: Puller, wanted: str) -> None:
+    blob = upstream.add_blob(DATA)
+    first, second = ranged(puller, blob, wanted), ranged(puller, blob, wanted)
+    for answer in (first, second):
+        assert (answer.status, answer.body) == (206, DATA[-47:])
+        assert answer.headers["Content-Range"] == f"bytes {SIZE - 47}-{SIZE - 1}/{SIZE}"
+    assert [each.headers["X-Cache"] for each in (first, second)] == ["miss", "hit"]
+    assert upstream.bytes_sent(blob) == PIECE
+
+
+def test_a_manifest_tells_the_size_and_no_head_is_needed(upstream: FakeUpstream, puller: Puller) -> None:
+    blob = known_layer(upstream, puller)
+    assert ranged(puller, blob, "-47").status == 206
+    assert (upstream.heads(blob), upstream.gets(blob)) == (0, 1)
+
+
+def test_a_whole_begins_with_the_pieces_that_are_here(upstream: FakeUpstream, puller: Puller, workers: Workers) -> None:
+    blob = upstream.add_blob(DATA)
+    for wanted in ("-47", "0-99", "5000000-5100000"):
+        ranged(puller, blob, wanted)
+    assert digest_of(puller.blob(blob).body) == blob
+    assert upstream.bytes_sent(blob) == SIZE
+    assert ranged(puller, blob, "-47").body == DATA[-47:]
+    assert upstream.bytes_sent(blob) == SIZE
+
+
+def test_forty_clients_of_overlapping_ranges_cost_each_byte_once(upstream: FakeUpstream, puller: Puller) -> None:
+    """Of two workers; half of them come when the others have their bytes under way."""
+    blob = upstream.add_blob(DATA)
+    upstream.faults.rate = 4 * MiB
+    dice = random.Random(1)
+    starts = [8 * MiB + dice.randrange(1 * MiB) for _ in range(40)]
+    with ThreadPoolExecutor(40) as pool:
+        answers = list(pool.map(lambda at: ranged(puller, blob, f"{at}-{at + 131071}"), starts))
+    for at, answer in zip(starts, answers, strict=True):
+        assert (answer.status, answer.body == DATA[at : at + 131072]) == (206, True)
+    covered = {piece for at in starts for piece in range(at // PIECE, (at + 131071) // PIECE + 1)}
+    assert upstream.bytes_sent(blob) == len(covered) * PIECE
+
+
+def test_a_range_overtakes_the_download_and_is_not_fetched_again(upstream: FakeUpstream, puller: Puller) -> None:
+    blob = known_layer(upstream, puller)
+    upstream.faults.of(blob).hold_at = 2 * MiB
+    whole = puller.start_blob(APP, blob)
+    whole.wait_for(2 * MiB - 1)
+
+    footer = ranged(puller, blob, "-47")  # returns, though the download is held
+    chunk = ranged(puller, blob, f"{20 * MiB}-{21 * MiB - 1}")
+
+    assert (footer.status, footer.body, chunk.body) == (206, DATA[-47:], DATA[20 * MiB : 21 * MiB])
+    upstream.faults.of(blob).gate.set()
+    assert whole.finish().digest == blob
+    assert upstream.bytes_sent(blob) == SIZE
+
+
+def test_a_range_overtakes_the_download_of_another_worker(
+    upstream: FakeUpstream, puller: Puller, workers: Workers
+) -> None:
+    blob = known_layer(upstream, puller)
+    upstream.faults.of(blob).hold_at = 2 * MiB
+    with workers.only(workers.first):
+        whole = puller.start_blob(APP, blob)
+        whole.wait_for(2 * MiB - 1)
+    with workers.only(workers.second):
+        footer = ranged(puller, blob, "-47")
+    assert (footer.status, footer.body) == (206, DATA[-47:])
+    upstream.faults.of(blob).gate.set()
+    assert whole.finish().digest == blob
+    assert upstream.bytes_sent(blob) == SIZE
+
+
+def test_ranges_alone_download_nothing_else(
+    upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller
+) -> None:
+    puller = make_puller(make_cache(HOLD).url)
+    blob = upstream.add_blob(DATA)
+    for at in range(0, SIZE, 2 * MiB):
+        assert ranged(puller, blob, f"{at}-{at + MiB - 1}").body == DATA[at : at + MiB]
+    assert upstream.bytes_sent(blob) == SIZE // 2
+
+
+def test_what_clients_read_a_quarter_of_is_completed_behind_them(
+    upstream: FakeUpstream, cache: CacheServer, puller: Puller
+) -> None:
+    blob = upstream.add_blob(DATA)
+    for at in range(0, 12 * MiB, 2 * MiB):
+        assert ranged(puller, blob, f"{at}-{at + MiB - 1}").body == DATA[at : at + MiB]
+    eventually(lambda: list(cache.root.glob(f"blobs/sha256/*/{blob.partition(':')[2]}")))
+    assert upstream.bytes_sent(blob) == SIZE
+    eventually(lambda: not list(cache.root.glob("pieces/*/*/*")))
+
+
+def test_chunks_of_a_whole_cost_it_once(upstream: FakeUpstream, puller: Puller) -> None:
+    """As a client that fetches a layer by many closed ranges at once, in any order."""
+    blob = known_layer(upstream, puller)
+    starts = list(range(0, SIZE, 1 * MiB))
+    random.Random(2).shuffle(starts)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda at: ranged(puller, blob, f"{at}-{at + MiB - 1}").body, starts))
+    assert answers == [DATA[at : at + MiB] for at in starts]
+    assert digest_of(puller.blob(blob).body) == blob
+    assert upstream.bytes_sent(blob) == SIZE
+
+
+def test_an_upstream_that_ignores_ranges_is_asked_for_the_whole(
+    upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller
+) -> None:
+    puller = make_puller(make_cache(workers=1).url)
+    first, second = upstream.add_blob(DATA), upstream.add_blob(DATA[1:])
+    upstream.faults.no_range = True
+    assert (ranged(puller, first, "-47").body, digest_of(puller.blob(first).body)) == (DATA[-47:], first)
+    assert asked(upstream, first) == [f"bytes={SIZE - PIECE}-{SIZE - 1}", None]
+    # It is not tried again with every blob.
+    assert ranged(puller, second, "-47").body == DATA[-47:]
+    assert asked(upstream, second) == [None]
+
+
+def test_an_upstream_that_refuses_ranges_is_asked_for_the_whole(
+    upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller
+) -> None:
+    puller = make_puller(make_cache(workers=1).url)
+    blob = upstream.add_blob(DATA)
+    upstream.faults.answer(f"GET .*{blob}", 403, times=1)
+    assert ranged(puller, blob, "-47").status == 403
+    upstream.faults.answer(f"GET .*{blob}", 502, times=1)
+    assert (ranged(puller, blob, "-47").body, ranged(puller, blob, "0-9").body) == (DATA[-47:], DATA[:10])
+    assert upstream.bytes_sent(blob) == SIZE
+
+
+def test_where_lazy_is_off_a_range_downloads_the_whole(
+    upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller
+) -> None:
+    puller = make_puller(make_cache({"proxy": {"lazy": "off"}}).url)
+    blob = upstream.add_blob(DATA)
+    assert ranged(puller, blob, "-47").body == DATA[-47:]
+    assert asked(upstream, blob) == [None]
+
+
+def test_a_range_that_is_cut_goes_on_behind_its_last_byte(upstream: FakeUpstream, puller: Puller) -> None:
+    blob = upstream.add_blob(DATA)
+    upstream.faults.cut_after = [100_000, 100_000]
+    answer = ranged(puller, blob, "1000000-1999999")
+    assert (answer.status, answer.body == DATA[1_000_000:2_000_000]) == (206, True)
+    assert len(asked(upstream, blob)) == 3
+
+
+def test_a_range_needs_the_repository_s_own_yes(upstream: FakeUpstream, puller: Puller) -> None:
+    blob = upstream.add_blob(DATA)
+    ranged(puller, blob, "-47")
+    assert ranged(puller, blob, "-47", OTHER).status == 404
+    assert ranged(puller, blob, "0-9", OTHER).status == 404
+    assert ranged(puller, blob, f"{SIZE}-{SIZE + 9}", OTHER).status == 404
+    upstream.add_blob(DATA, OTHER)
+    answer = ranged(puller, blob, "-47", OTHER)
+    assert (answer.body, answer.headers["X-Cache"]) == (DATA[-47:], "hit")
+    assert upstream.bytes_sent(blob) == PIECE
+
+
+def test_what_upstream_does_not_have_leaves_nothing(upstream: FakeUpstream, cache: CacheServer, puller: Puller) -> None:
+    absent = digest_of(b"nowhere")
+    assert ranged(puller, absent, "-47").status == 404
+    blob = known_layer(upstream, puller)
+    upstream.faults.answer(f"GET .*{blob}", 404, times=1)
+    assert ranged(puller, blob, "-47").status == 404
+    assert not list(cache.root.glob("pieces/*/*/*"))
+
+
+def test_pieces_of_a_whole_that_is_wrong_go(upstream: FakeUpstream, cache: CacheServer, puller: Puller) -> None:
+    blob = upstream.add_blob(DATA)
+    upstream.faults.corrupt_at, upstream.faults.corrupt_times = SIZE - 10, 1
+    wrong = ranged(puller, blob, "-47")
+    assert (wrong.status, wrong.body == DATA[-47:]) == (206, False)  # unverified, as any part of a growing blob
+    # The first try is made of them, and says so; it does not count against upstream.
+    assert puller.start_blob(APP, blob).finish().complete is False
+    assert digest_of(puller.blob(blob).body) == blob
+    assert ranged(puller, blob, "-47").body == DATA[-47:]
+    assert "upstream sent wrong bytes" in cache.log_text()
+
+
+@pytest.mark.parametrize("wanted", [f"{SIZE}-{SIZE + 9}", f"{SIZE + 5}-{SIZE + 9}", "9-8"])
+def test_a_range_behind_the_end_is_refused_and_costs_no_download(
+    upstream: FakeUpstream, puller: Puller, wanted: str
+) -> None:
+    blob = upstream.add_blob(DATA)
+    for _ in range(2):
+        answer = ranged(puller, blob, wanted)
+        assert (answer.status, answer.headers["Content-Range"]) == (416, f"bytes */{SIZE}")
+    assert upstream.gets(blob) == 0
+
+
+def test_a_range_of_other_bytes_is_the_whole(upstream: FakeUpstream, puller: Puller) -> None:
+    blob = upstream.add_blob(DATA)
+    ours = puller.blob(blob, headers={"Range": "bytes=-47", "If-Range": f'"{blob}"'})
+    assert (ours.status, ours.body) == (206, DATA[-47:])
+    others = puller.blob(blob, headers={"Range": "bytes=-47", "If-Range": f'"{digest_of(b"")}"'})
+    assert (others.status, digest_of(others.body)) == (200, blob)
+
+
+def test_a_head_between_ranges_tells_the_size(upstream: FakeUpstream, puller: Puller) -> None:
+    blob = upstream.add_blob(DATA)
+    ranged(puller, blob, "-47")
+    head = puller.head(f"/v2/{APP}/blobs/{blob}")
+    assert (head.status, head.headers["Content-Length"]) == (200, str(SIZE))
+    assert ranged(puller, blob, "-47").headers["X-Cache"] == "hit"
+    assert upstream.gets(blob) == 1

@@ -1,0 +1,209 @@
+"""Pieces of a blob: sparse, found again, claimed by one, and not believed after a power cut."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from registry_cache.errors import StoreFull
+from registry_cache.oci.digest import Digest
+from registry_cache.store import disk, eviction, inventory
+from registry_cache.store.layout import Layout
+from registry_cache.store.piece_file import HEADER, PIECE_SIZE, PieceFile
+from registry_cache.store.pieces import Pieces
+from tests.harness.images import KiB, MiB, random_bytes
+from tests.harness.store_rig import HUB, Store, children, descriptors, fail_at
+
+SIZE = 10 * MiB + 1000  # the last piece is a short one
+DATA = random_bytes(SIZE, seed="pieces")
+DIGEST = Digest.of(DATA)
+
+
+@pytest.fixture
+def pieces(layout: Layout) -> Pieces:
+    return Pieces(layout)
+
+
+def keep(file: PieceFile, start: int, stop: int) -> None:
+    """Write what a request for these bytes would bring: whole pieces."""
+    begin = start // PIECE_SIZE * PIECE_SIZE
+    end = min(SIZE, -(-stop // PIECE_SIZE) * PIECE_SIZE)
+    assert file.write(begin, DATA[begin:end]) == end - begin
+
+
+def test_what_was_kept_is_read_by_whoever_opens_it_later(pieces: Pieces) -> None:
+    file = pieces.make(HUB, DIGEST, SIZE)
+    keep(file, 100, 20_000)
+    keep(file, SIZE - 47, SIZE)
+    again = pieces.open(HUB, DIGEST)
+    assert again
+    assert again.size == SIZE
+    assert again.read(100, 20_000) == DATA[100:20_000]
+    assert again.read(SIZE - 47, SIZE) == DATA[-47:]
+    assert again.read(5 * MiB, 6 * MiB) == b""
+    assert again.here_until(100, SIZE) == 3 * PIECE_SIZE
+    assert again.gap_until(3 * PIECE_SIZE, SIZE) == SIZE // PIECE_SIZE * PIECE_SIZE
+
+
+def test_a_range_is_read_up_to_the_first_missing_piece(pieces: Pieces) -> None:
+    file = pieces.make(HUB, DIGEST, SIZE)
+    keep(file, 0, 2 * PIECE_SIZE)
+    keep(file, 3 * PIECE_SIZE, 4 * PIECE_SIZE)
+    assert file.read(10, 4 * PIECE_SIZE) == DATA[10 : 2 * PIECE_SIZE]
+    assert file.gap_until(2 * PIECE_SIZE, SIZE) == 3 * PIECE_SIZE
+
+
+def test_bytes_that_do_not_fill_a_piece_are_not_kept(pieces: Pieces) -> None:
+    file = pieces.make(HUB, DIGEST, SIZE)
+    assert file.write(0, DATA[: PIECE_SIZE + 1]) == PIECE_SIZE
+    assert file.here_until(0, SIZE) == PIECE_SIZE
+
+
+def test_a_file_takes_the_room_of_what_is_here(pieces: Pieces, layout: Layout) -> None:
+    keep(pieces.make(HUB, DIGEST, SIZE), SIZE - 47, SIZE)
+    [found] = inventory.blobs_in_pieces(layout)
+    assert found.digest == DIGEST
+    assert found.size < 64 * KiB
+
+
+def test_no_upstream_gets_what_another_brought(pieces: Pieces) -> None:
+    keep(pieces.make(HUB, DIGEST, SIZE), 0, 1)
+    assert pieces.open("ghcr.io", DIGEST) is None
+    pieces.discard_all(DIGEST)
+    assert pieces.open(HUB, DIGEST) is None
+
+
+def test_the_owner_is_the_first_that_upstream_gave_bytes_for(pieces: Pieces) -> None:
+    file = pieces.make(HUB, DIGEST, SIZE)
+    assert file.owner == ""
+    file.set_owner("library/app")
+    file.set_owner("library/other")
+    again = pieces.open(HUB, DIGEST)
+    assert again
+    assert again.owner == "library/app"
+
+
+def lose(path: str, offset: int, size: int) -> None:
+    """What a power cut does to bytes that had not reached the disk."""
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        file.write(bytes(size))
+
+
+def test_a_piece_whose_bytes_a_power_cut_took_is_not_believed(pieces: Pieces) -> None:
+    file = pieces.make(HUB, DIGEST, SIZE)
+    keep(file, 0, 4 * PIECE_SIZE)
+    data = os.stat(file.path).st_size - SIZE
+    lose(file.path, data + 2 * PIECE_SIZE, 100)
+    assert file.read(0, 4 * PIECE_SIZE) == DATA[: 2 * PIECE_SIZE]
+    # It is fetched again; those behind it are still good.
+    assert file.here_until(2 * PIECE_SIZE, SIZE) == 2 * PIECE_SIZE
+    assert file.read(3 * PIECE_SIZE, 4 * PIECE_SIZE) == DATA[3 * PIECE_SIZE : 4 * PIECE_SIZE]
+
+
+@pytest.mark.parametrize("size", [0, 10, HEADER, HEADER + PIECE_SIZE])
+def test_a_file_that_a_power_cut_tore_is_made_anew(pieces: Pieces, size: int) -> None:
+    file = pieces.make(HUB, DIGEST, SIZE)
+    keep(file, 0, 1)
+    os.truncate(file.path, size)
+    assert pieces.open(HUB, DIGEST) is None
+    assert pieces.make(HUB, DIGEST, SIZE).read(0, 1) == b""
+
+
+def test_a_map_of_zeros_says_that_nothing_is_here(pieces: Pieces) -> None:
+    file = pieces.make(HUB, DIGEST, SIZE)
+    keep(file, 0, SIZE)
+    lose(file.path, HEADER, os.stat(file.path).st_size - SIZE - HEADER)
+    assert file.read(0, SIZE) == b""
+    assert file.gap_until(0, SIZE) == SIZE
+
+
+def test_who_claims_has_the_pieces_before_the_first_that_is_claimed(pieces: Pieces) -> None:
+    file = pieces.make(HUB, DIGEST, SIZE)
+    first = file.claim(1 * MiB, 2 * MiB)
+    second = file.claim(0, SIZE)
+    assert first
+    assert second
+    assert (first.start, first.stop) == (1 * MiB, 2 * MiB)
+    assert (second.start, second.stop) == (0, 1 * MiB)
+    assert file.claim(0, 10) is None
+    assert file.claim(1 * MiB + PIECE_SIZE, SIZE) is None
+    assert file.free_until(2 * MiB, SIZE) == SIZE
+    second.close()
+    assert file.free_until(0, SIZE) == 1 * MiB
+    first.close()
+    assert not file.is_claimed()
+
+
+def test_a_claim_goes_with_the_process_that_has_it(pieces: Pieces, layout: Layout) -> None:
+    file = pieces.make(HUB, DIGEST, SIZE)
+    source = f"""
+import sys
+from pathlib import Path
+from registry_cache.oci.digest import Digest
+from registry_cache.store.layout import Layout
+from registry_cache.store.pieces import Pieces
+file = Pieces(Layout.open(Path(sys.argv[1]))).open("{HUB}", Digest.parse("{DIGEST}"))
+claim = file.claim(0, 1 << 20)
+print("claimed", flush=True)
+sys.stdin.readline()
+"""
+    with children(source, layout.root) as [child]:
+        assert child.says() == "claimed"
+        assert file.claim(0, 10) is None
+        assert file.is_claimed()
+        child.kill()
+        claim = file.claim(0, 10)
+    assert claim
+    claim.close()
+
+
+def test_pieces_that_were_replaced_cannot_be_claimed(pieces: Pieces) -> None:
+    file = pieces.make(HUB, DIGEST, SIZE)
+    pieces.discard(HUB, DIGEST)
+    assert not file.has_name()
+    assert file.claim(0, 10) is None
+    pieces.make(HUB, DIGEST, SIZE)
+    assert file.claim(0, 10) is None
+
+
+def test_who_reads_keeps_the_file(pieces: Pieces) -> None:
+    file = pieces.make(HUB, DIGEST, SIZE)
+    keep(file, 0, 10)
+    pieces.discard(HUB, DIGEST)
+    assert file.read(0, 10) == DATA[:10]
+
+
+@pytest.mark.parametrize("call", ["open", "pwrite", "ftruncate", "link"])
+def test_a_full_disk_leaves_nothing(
+    pieces: Pieces, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    before = descriptors()
+    # The first open looks whether there are pieces.
+    fail_at(monkeypatch, call, 2 if call == "open" else 1, 28, tmp_path)
+    with pytest.raises(StoreFull):
+        pieces.make(HUB, DIGEST, SIZE)
+    monkeypatch.undo()
+    assert [path for path in Path(layout.pieces).rglob("*") if path.is_file()] == []
+    assert descriptors() == before
+
+
+def test_cleanup_evicts_pieces_that_nobody_fetches(pieces: Pieces, layout: Layout) -> None:
+    file = pieces.make(HUB, DIGEST, SIZE)
+    keep(file, 0, 10)
+    [stored] = inventory.blobs_in_pieces(layout)
+    claim = file.claim(0, PIECE_SIZE)
+    assert claim
+    assert not eviction.evict_pieces(layout, stored, lambda used, hex: True)
+    claim.close()
+    assert not eviction.evict_pieces(layout, stored, lambda used, hex: False)
+    assert eviction.evict_pieces(layout, stored, lambda used, hex: True)
+    assert inventory.blobs_in_pieces(layout) == []
+
+
+def test_pieces_of_a_blob_that_is_whole_are_swept_up(store: Store) -> None:
+    pieces = Pieces(store.layout)
+    path = pieces.make(HUB, DIGEST, SIZE).path
+    store.put(DATA)
+    assert path in list(eviction.sweep(store.layout, 10**18, lambda: None))
+    assert disk.stat(path) is None
