@@ -43,6 +43,7 @@ from registry_cache.stats.files import StatisticsFiles
 from registry_cache.stats.journal_file import JournalBounds
 from registry_cache.stats.keeper import Keeper
 from registry_cache.stats.recorder import Recorder
+from registry_cache.stats.statistics import Statistics
 from registry_cache.stats.sums import DiskUse
 from registry_cache.stats.tally import Tally
 from registry_cache.store import inventory
@@ -145,6 +146,7 @@ def _page(
     facts = Facts(
         version=__version__,
         glance=glance,
+        statistics=Statistics(layout),
         limits=SizeLimits(limits.max_size, limits.min_free),
         mirror=mirror(config),
         is_address_known=config.http.url is not None,

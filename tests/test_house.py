@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "config": {"auth", "oci", "errors", "runtime"},
     "deployment": {"oci", "errors"},
     # What it shows comes to it ready to be shown: nothing here opens the store.
-    "ui": {"upkeep", "deployment", "errors", "runtime"},
+    "ui": {"stats", "upkeep", "deployment", "errors", "runtime"},
     # The application is handed to it.
     "server": {"config", "errors", "runtime"},
     "runtime": {"oci", "errors"},

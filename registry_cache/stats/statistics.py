@@ -15,6 +15,7 @@ from functools import cache
 from registry_cache.errors import RegistryError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
+from registry_cache.runtime import threadpool
 from registry_cache.runtime.tally import Change
 from registry_cache.stats.clients import DAYS, Clients, GoneClient
 from registry_cache.stats.day import ChangeKind, Day, TopKind
@@ -80,6 +81,13 @@ class Statistics:
                 found[slot] += sums
         return [Bucket(float(start), step, sums) for start, sums in found.items()]
 
+    def by_day(self, since: float) -> list[Bucket]:
+        """Return the sums of each day from that of ``since`` on, oldest first; without days of which nothing is known.
+
+        Adds up no five minutes: it costs a hundredth of ``series``.
+        """
+        return [Bucket(float(number * DAY_SECONDS), DAY_SECONDS, day.sums) for number, day in self._all_days(since)]
+
     def top(self, kind: TopKind, since: float, count: int = 100) -> list[TopEntry]:
         """Return the top names of the days from that of ``since`` on, largest certain amount first.
 
@@ -120,6 +128,10 @@ class Statistics:
         found = [pull for pull in joined(ordered, cache(self._children)) if wanted.means(pull)]
         return found[::-1][:limit]
 
+    def clients_since(self, since: float) -> int:
+        """Return how many clients have come, of those that are known."""
+        return self._known_clients().count(since)
+
     def clients_gone(self, now: float | None = None) -> list[GoneClient]:
         """Return the clients that came regularly and have not been seen since, the most recent first."""
         return self._known_clients().gone(self._now() if now is None else now)
@@ -143,7 +155,8 @@ class Statistics:
         stamp = _stamp(path)
         known = self._days.get(path)
         if known is None or known[0] != stamp:
-            known = self._days[path] = (stamp, Day.read(path))
+            # A day takes milliseconds to read, and a month of them is read before the first page.
+            known = self._days[path] = (stamp, threadpool.run(Day.read, path))
         return known[1]
 
     def _known_clients(self) -> Clients:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from registry_cache.deployment.client_setup import Mirror
+from registry_cache.stats.statistics import Statistics
 from registry_cache.upkeep.glance import Glance
 
 
@@ -35,6 +36,7 @@ class Facts:
 
     version: str
     glance: Callable[[], Glance]
+    statistics: Statistics
     limits: SizeLimits
     mirror: Mirror
     is_address_known: bool

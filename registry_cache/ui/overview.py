@@ -5,40 +5,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from registry_cache.ui.facts import Facts, SizeLimits
+from registry_cache.ui.boxes import Box, boxes
+from registry_cache.ui.changes import MOST_CHANGES, ChangeRow, change_rows
+from registry_cache.ui.facts import Facts
+from registry_cache.ui.numbers import DAY, History, NumberReader
 from registry_cache.ui.rows import Speeds, TransferRow, UpstreamRow, transfer_row, upstream_row
 from registry_cache.ui.sentence import Sentence, sentences
-from registry_cache.ui.words import count, share, size
-from registry_cache.upkeep.glance import Glance
+from registry_cache.ui.tops import FEW, ON_FIRST_PAGE, GoneRow, TopTable, gone_rows, top_table
 
-# In the place of a number that nobody knows.
-NOTHING = "?"
-# Rows of transfers; a page of more would not be read, and the interrupted ones may be thousands.
+# Rows of transfers: the interrupted ones may be thousands.
 MOST_TRANSFERS = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
-    """One of the large numbers: ``number`` with its ``unit``, two ``lines`` below, and where it is answered by whom.
-
-    ``percent`` is how full its bar is; None: it has none.
-    """
-
-    title: str
-    number: str
-    unit: str
-    lines: Sequence[str]
-    href: str
-    percent: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Overview:
+    """The sections of the page, in their order; ``more_…``: how many rows of a section are not shown."""
+
     sentences: Sequence[Sentence]
     boxes: Sequence[Box]
+    history: History
     upstreams: Sequence[UpstreamRow]
     transfers: Sequence[TransferRow]
     more_transfers: int
+    changes: Sequence[ChangeRow]
+    more_changes: int
+    tops: Sequence[TopTable]
+    gone: Sequence[GoneRow]
+    more_gone: int
 
 
 class Overviews:
@@ -46,40 +39,26 @@ class Overviews:
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
+        self._numbers = NumberReader(facts.statistics)
         self._speeds = Speeds()
 
-    def make(self) -> Overview:
-        """Return the overview of this moment."""
-        glance = self._facts.glance()
+    def make(self, days: int) -> Overview:
+        """Return the overview of this moment, with a chart of so many ``days``. Raises StoreError."""
+        glance, statistics = self._facts.glance(), self._facts.statistics
         speeds = self._speeds.between(glance)
-        shown = glance.transfers[:MOST_TRANSFERS]
+        since = glance.now - DAY
+        changes = change_rows(statistics.changes(since))
+        gone = gone_rows(statistics, glance.now)
         return Overview(
             sentences(glance),
-            [_limit_box(glance), _disk_box(glance, self._facts.limits)],
+            boxes(self._numbers.numbers(), glance, self._facts.limits, ""),
+            self._numbers.history(days),
             [upstream_row(each, glance) for each in glance.upstreams],
-            [transfer_row(each, speeds, glance) for each in shown],
-            len(glance.transfers) - len(shown),
+            [transfer_row(each, speeds, glance) for each in glance.transfers[:MOST_TRANSFERS]],
+            max(0, len(glance.transfers) - MOST_TRANSFERS),
+            changes[:MOST_CHANGES],
+            max(0, len(changes) - MOST_CHANGES),
+            [top_table(statistics, kind, since) for kind in ON_FIRST_PAGE],
+            gone[:FEW],
+            max(0, len(gone) - FEW),
         )
-
-
-def _limit_box(glance: Glance) -> Box:
-    known = [(each.name, each.pulls) for each in glance.upstreams if each.pulls and each.pulls.current]
-    if not known:
-        return Box("Pulls left", NOTHING, "", ["no upstream has told of a limit"], "#upstreams")
-    name, pulls = min(known, key=lambda each: each[1].left / max(1, each[1].limit))
-    percent = min(100, pulls.left * 100 // max(1, pulls.limit))
-    return Box("Pulls left", count(pulls.left), f"of {count(pulls.limit)}", [f"at {name}"], "#upstreams", percent)
-
-
-def _disk_box(glance: Glance, limits: SizeLimits) -> Box:
-    if glance.stored is None or glance.space is None:
-        return Box("Disk used", NOTHING, "", ["nobody has counted yet: the next cleanup does"], "#upstreams")
-    number, _, unit = size(glance.stored).partition(" ")
-    free = f"{size(glance.space.free)} free on its disk"
-    if limits.max_size:
-        line = f"{share(glance.stored, limits.max_size)} of {size(limits.max_size)}"
-        percent = min(100, glance.stored * 100 // limits.max_size)
-        return Box("Disk used", number, unit, [line, free], "#disk", percent)
-    room = glance.stored + max(0, glance.space.free - (limits.min_free or 0))
-    percent = min(100, glance.stored * 100 // room) if room else 100
-    return Box("Disk used", number, unit, [free, f"{size(limits.min_free or 0)} of it stay free"], "#disk", percent)

@@ -1,0 +1,88 @@
+"""The numbers that last, as the pages need them: of a day and of a month, and at which pace pulls are used up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from registry_cache.stats.statistics import Bucket, Statistics
+from registry_cache.stats.sums import Sums, total
+from registry_cache.ui.chart import OUTCOMES, Chart, Column, draw
+from registry_cache.ui.remembered import Remembered
+
+DAY, MONTH_DAYS = 86_400, 30
+# A column of the day's chart: fine enough to see a burst, and few enough to be small.
+_COLUMN = 900
+_HOUR = 3600.0
+# A month changes slowly.
+_MONTH_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Sums of the last ``day`` and ``month``; ``hour``: by upstream, how many counted pulls the last one took."""
+
+    day: Sums
+    month: Sums
+    month_clients: int
+    hour: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A chart, when it begins, how many seconds a column has, and what its columns were."""
+
+    chart: Chart
+    columns: list[Column]
+    began: float
+    step: int
+    days: int
+
+    @property
+    def outcomes(self) -> list[str]:
+        """The outcomes that occur, in the order in which they are drawn."""
+        return [outcome for outcome, _ in self.chart.areas]
+
+    def total(self, outcome: str) -> int:
+        return sum(column.served.get(outcome, 0) for column in self.columns)
+
+    @property
+    def fetched(self) -> int:
+        return sum(column.fetched for column in self.columns)
+
+
+class NumberReader:
+    """Reads them for all pages. Methods raise StoreError."""
+
+    def __init__(self, statistics: Statistics, now: Callable[[], float] = time.time) -> None:
+        self._statistics, self._now = statistics, now
+        self._month = Remembered(lambda: total(each.sums for each in self._days()), _MONTH_SECONDS)
+
+    def numbers(self) -> Numbers:
+        """Return the numbers of this moment."""
+        read, now = self._statistics, self._now()
+        month_clients = read.clients_since(now - MONTH_DAYS * DAY)
+        hour = read.sums(now - _HOUR).counted_by_upstream()
+        return Numbers(read.sums(now - DAY), self._month.get(), month_clients, hour)
+
+    def history(self, days: int) -> History:
+        """Return the chart of the last ``days``: of one in quarters of an hour, of more in whole days."""
+        if days == 1:
+            return _history(self._statistics.series(self._now() - DAY + _COLUMN, _COLUMN), _COLUMN, 1)
+        return _history(self._days(), DAY, days)
+
+    def _days(self) -> list[Bucket]:
+        first = int(self._now() // DAY) - MONTH_DAYS + 1
+        known = {int(each.at // DAY): each for each in self._statistics.by_day(first * DAY)}
+        empty = partial(Bucket, seconds=DAY, sums=Sums())
+        return [known.get(day) or empty(at=float(day * DAY)) for day in range(first, first + MONTH_DAYS)]
+
+
+def _history(buckets: list[Bucket], step: int, days: int) -> History:
+    columns = [
+        Column(each.at, {outcome: each.sums.served.get(outcome, 0) for outcome in OUTCOMES}, each.sums.fetched_bytes)
+        for each in buckets
+    ]
+    return History(draw(columns), columns, columns[0].at, step, days)

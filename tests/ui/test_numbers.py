@@ -1,0 +1,48 @@
+"""The numbers of a month, as the pages read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from registry_cache.stats.statistics import Statistics
+from registry_cache.store.layout import Layout
+from registry_cache.ui.numbers import MONTH_DAYS, NumberReader
+from registry_cache.ui.tops import gone_rows, top_table
+from tests.harness.month import CLIENTS, DAYS, GONE, IMAGES, write_month
+
+
+def test_a_month(tmp_path: Path) -> None:
+    written = write_month(tmp_path)
+    statistics = Statistics(Layout(tmp_path))
+    reader = NumberReader(statistics)
+
+    numbers = reader.numbers()
+    assert numbers.month.served == written.served
+    assert (numbers.month.pulls, numbers.month_clients) == (written.pulls, len(CLIENTS))
+
+    day, month = reader.history(1), reader.history(MONTH_DAYS)
+    assert (len(day.columns), day.step, len(month.columns)) == (96, 900, 30)
+    assert month.fetched == written.fetched_bytes
+    assert {name: month.total(name) for name in month.outcomes} == written.served
+    assert sum(column.total for column in day.columns) <= numbers.day.served_bytes
+
+
+def test_lists(tmp_path: Path) -> None:
+    write_month(tmp_path)
+    statistics = Statistics(Layout(tmp_path))
+    now = statistics.series(0, 86_400)[-1].at
+
+    table = top_table(statistics, "saved", now, most=3)
+    assert [row.name for row in table.rows] == IMAGES[:3]
+    assert [row.percent for row in table.rows] == [100, 50, 33]
+    assert table.rows[0].href == f"images/{IMAGES[0]}"
+    [gone] = gone_rows(statistics, now + 86_399)
+    assert (gone.client, gone.words.split(";")[0]) == (GONE, f"came on {DAYS - 4} days")
+
+
+def test_a_store_that_has_counted_nothing(tmp_path: Path) -> None:
+    statistics = Statistics(Layout.open(tmp_path))
+    reader = NumberReader(statistics)
+    assert (reader.numbers().day.pulls, reader.history(1).chart.areas) == (0, [])
+    assert list(top_table(statistics, "clients", 0).rows) == []
+    assert gone_rows(statistics, 0.0) == []
