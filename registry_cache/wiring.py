@@ -49,6 +49,7 @@ from registry_cache.stats.tally import Tally
 from registry_cache.store import inventory
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.disk_errors import disk_error_log
+from registry_cache.store.last_runs import read_last_runs
 from registry_cache.store.layout import Layout
 from registry_cache.store.partials import Partials
 from registry_cache.store.pieces import Pieces
@@ -175,7 +176,8 @@ def _store_state(layout: Layout, ledger: SizeLedger) -> StoreState | None:
         space = inventory.disk_space(layout.root)
     except StoreError:
         return None
-    return StoreState(ledger.total(), space.total, space.free)
+    runs = read_last_runs(layout)
+    return StoreState(ledger.total(), space.total, space.free, runs.cleanup, runs.verify, runs.damage)
 
 
 def _readiness(probe: ReadinessProbe) -> Readiness:

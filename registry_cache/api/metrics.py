@@ -43,11 +43,17 @@ class UpstreamState:
 
 @dataclass(frozen=True, slots=True)
 class StoreState:
-    """Bytes: ``stored``, None where nobody has counted yet; ``size`` and ``free`` of the file system that it is on."""
+    """Bytes: ``stored``, None where nobody has counted yet; ``size`` and ``free`` of the file system that it is on.
+
+    ``cleanup`` and ``verify``: when one last ended, in seconds since the epoch; ``damage``: what the verify has left.
+    """
 
     stored: int | None
     size: int
     free: int
+    cleanup: float | None = None
+    verify: float | None = None
+    damage: int | None = None
 
 
 class UpstreamCollector(Collector):
@@ -77,6 +83,17 @@ class UpstreamCollector(Collector):
         yield from (up, limit, remaining, until)
 
 
+# A field of StoreState, and the metric that tells it.
+_STORE_GAUGES = (
+    ("stored", "registry_cache_store_bytes", "Bytes stored and on their way, about"),
+    ("size", "registry_cache_filesystem_size_bytes", "Size of the store's file system"),
+    ("free", "registry_cache_filesystem_free_bytes", "What of it is free to the server"),
+    ("cleanup", "registry_cache_last_cleanup_timestamp_seconds", "When a cleanup last came to its end"),
+    ("verify", "registry_cache_last_verify_timestamp_seconds", "When a verify last ended"),
+    ("damage", "registry_cache_verify_faults", "Faults that the last verify found and did not repair"),
+)
+
+
 class StoreCollector(Collector):
     """``state`` is asked at each scrape, and returns None where the disk does not tell."""
 
@@ -84,15 +101,13 @@ class StoreCollector(Collector):
         self._state = state
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        stored = GaugeMetricFamily("registry_cache_store_bytes", "Bytes stored and on their way, about")
-        size = GaugeMetricFamily("registry_cache_filesystem_size_bytes", "Size of the store's file system")
-        free = GaugeMetricFamily("registry_cache_filesystem_free_bytes", "What of it is free to the server")
-        if state := self._state():
-            size.add_metric([], state.size)
-            free.add_metric([], state.free)
-            if state.stored is not None:
-                stored.add_metric([], state.stored)
-        yield from (stored, size, free)
+        state = self._state()
+        for field, name, words in _STORE_GAUGES:
+            family = GaugeMetricFamily(name, words)
+            value = getattr(state, field) if state else None
+            if value is not None:
+                family.add_metric([], value)
+            yield family
 
 
 class BuildCollector(Collector):

@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Verify everything stored; safe beside a running server, a cleanup, and another verify."""
     from registry_cache.commands.rules import require_same_rules
+    from registry_cache.store.last_runs import note_verify
     from registry_cache.store.layout import Layout
     from registry_cache.upkeep.verify import Verify, VerifyResult, VerifyTask
     from registry_cache.upkeep.verify_text import VerifyReport
@@ -57,6 +58,8 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         if layout and arguments.repair:
             require_same_rules(arguments, config, layout)
         result = Verify(layout, task, in_time, display.progress).run() if layout else VerifyResult()
+        if layout and result:
+            note_verify(layout, task.now, result.left)
     return print_report(VerifyReport(task, result), as_json=arguments.json)
 
 

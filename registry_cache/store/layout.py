@@ -4,6 +4,7 @@
       layout                                    the layout's version; refuse to start on anything else
       ledger                                    about how many bytes are stored
       last-cleanup                              empty; its mtime is when a cleanup last came to its end
+      last-verify                               what the last verify left; its mtime is when that ended
       rules.json                                what its server keeps and for how long, for commands
       pins.json                                 what the operator wants never to be evicted
       blobs/sha256/ab/ab12…                     verified, complete, immutable (0440)
@@ -77,6 +78,7 @@ class Layout:
         self.repositories = f"{self.root}/repositories"
         self.ledger = f"{self.root}/ledger"
         self.last_cleanup = f"{self.root}/last-cleanup"
+        self.last_verify = f"{self.root}/last-verify"
         self.rules = f"{self.root}/rules.json"
         self.pins = f"{self.root}/pins.json"
         self.cleanup_lock = f"{self.locks}/cleanup.lock"

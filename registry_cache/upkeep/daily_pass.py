@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from registry_cache.runtime.log import Log
-from registry_cache.store import disk
+from registry_cache.store.last_runs import read_last_runs
 from registry_cache.store.layout import Layout
 
 DAY_SECONDS = 86_400.0
@@ -46,10 +46,14 @@ class DailyPass:
         """Start a cleanup if none has run within the last day; tell whether one was started."""
         now = self._now()
         # A disk so full that a cleanup cannot note its end must not be cleaned every ten minutes.
-        if max(_last_cleanup(self._layout), self._started_at) > now - DAY_SECONDS:
+        last = read_last_runs(self._layout).cleanup
+        if max(last or 0.0, self._started_at) > now - DAY_SECONDS:
             return False
         self._started_at = now
-        _log.info("no cleanup has run for a day: starting one")
+        if last is None:
+            _log.info("starting the first cleanup of this store")
+        else:
+            _log.info("no cleanup has run for a day: starting one")
         self._start()
         return True
 
@@ -58,12 +62,3 @@ class DailyPass:
         while True:
             self._sleep(_LOOK_SECONDS * random.uniform(1 - _SPREAD, 1 + _SPREAD))  # noqa: S311 (no secret)
             self.look()
-
-
-def _last_cleanup(layout: Layout) -> float:
-    """Return when a cleanup last came to its end, in seconds since the epoch; long ago where that is not known."""
-    try:
-        found = disk.stat(layout.last_cleanup)
-    except OSError:
-        return float("-inf")
-    return found.st_mtime if found else float("-inf")

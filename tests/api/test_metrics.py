@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import yaml
@@ -61,6 +62,19 @@ def test_limits_and_outages_are_told(upstream: FakeUpstream, make_cache: MakeCac
     told = scrape(puller)
     assert told[f"upstream_limited_until_seconds{name}"] > 0
     assert told["errors_total{error=TooManyRequests}"] == 1
+
+
+def test_the_last_cleanup_and_the_last_verify_are_told(cache: CacheServer, puller: Puller) -> None:
+    names = ("last_cleanup_timestamp_seconds", "last_verify_timestamp_seconds", "verify_faults")
+    before = time.time()
+    assert not [name for name in names if name in scrape(puller)]
+    (foreign := cache.root / "foreign").write_bytes(b"not ours")
+    cache.run("cleanup")
+    cache.run("verify")
+    cleanup, verify, faults = (scrape(puller)[name] for name in names)
+    assert before - 1 <= cleanup <= verify <= time.time()
+    assert faults == 1
+    foreign.unlink()
 
 
 def test_they_are_for_this_machine_alone(puller: Puller) -> None:

@@ -34,7 +34,7 @@ def names() -> set[str]:
     state = UpstreamState("docker.io", True, 100, 99, 0.0)
     for collector in (
         BuildCollector(),
-        StoreCollector(lambda: StoreState(1, 2, 1)),
+        StoreCollector(lambda: StoreState(1, 2, 1, 3.0, 4.0, 0)),
         UpstreamCollector(lambda: [state]),
     ):
         registry.register(collector)

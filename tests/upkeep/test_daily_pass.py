@@ -33,8 +33,11 @@ def clean(layout: Layout, now: float) -> None:
     assert Cleanup(layout, Bounds(), now).run()
 
 
-def test_a_store_that_was_never_cleaned(rig: Rig) -> None:
+def test_a_store_that_was_never_cleaned(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "registry_cache")
     assert [rig.daily.look() for _ in range(3)] == [True, False, False]
+    # Nobody has let a day go by.
+    assert [record.message for record in caplog.records] == ["starting the first cleanup of this store"]
     rig.now += DAY_SECONDS + 1
     assert rig.daily.look()
     assert rig.started == 2
