@@ -7,7 +7,7 @@ import os
 
 from flask import Flask
 
-from registry_cache.api import auth, blobs, front_page, health, hooks, listings, manifests, metrics
+from registry_cache.api import auth, blobs, front_page, health, hooks, listings, manifests, metrics, peers
 from registry_cache.api.application import Application
 from registry_cache.config import Config
 from registry_cache.runtime import log
@@ -33,6 +33,8 @@ def from_environment() -> Flask:
     services.recorder.begin()
     # What was counted since the last write; a worker that is killed loses that.
     atexit.register(services.recorder.end)
+    if services.membership is not None:
+        services.membership.begin()
     return _application(config, services)
 
 
@@ -40,6 +42,7 @@ def _application(config: Config, services: Services) -> Flask:
     app = Application()
     hooks.register(app, config.http.headers, Proxies.of(os.environ))
     health.register(app, {ui.NAME: ui.POLICY})
+    peers.register(app, services.peer_gate)
     if services.guard is not None:
         auth.register(app, services.guard)
     app.register_blueprint(manifests.blueprint(services.upstreams, services.manifests))

@@ -12,6 +12,8 @@ waiting helps, the seconds to wait. The message names the thing and the remedy, 
     ├── RangeNotSatisfiable           416
     ├── TooManyRequests               429   upstream's limit, and no copy to serve
     ├── Busy                          503   more readers than we size for
+    ├── NotHeld                       410   to another node: neither here nor on its way here
+    ├── LoopFound                     508   to another node: it asks on behalf of ourselves
     ├── UpstreamError                 502
     │   ├── UpstreamCorrupt 502 · UpstreamUnavailable 503 · UpstreamTimeout 504
     │   ├── UpstreamDown 503          it has been failing, and was not asked
@@ -148,6 +150,20 @@ class Busy(RegistryError):
 
     code = "UNAVAILABLE"
     status = 503
+
+
+class NotHeld(RegistryError):
+    """Another node of the cluster asks for a blob that this one neither has nor downloads."""
+
+    code = "BLOB_UNKNOWN"
+    status = 410
+
+
+class LoopFound(RegistryError):
+    """Another node of the cluster asks on behalf of this one."""
+
+    code = "UNAVAILABLE"
+    status = 508
 
 
 class UpstreamError(RegistryError):

@@ -14,12 +14,19 @@ from registry_cache import __version__
 from registry_cache.api.auth import Guard
 from registry_cache.api.health import Readiness
 from registry_cache.api.metrics import StoreState, UpstreamState
+from registry_cache.api.peers import PeerGate
 from registry_cache.auth.slowdown import Slowdown
 from registry_cache.auth.users import Users
 from registry_cache.auth.verifier import Verifier
+from registry_cache.cluster.addresses import own_address
+from registry_cache.cluster.keeper import LeaseKeeper
+from registry_cache.cluster.leases import Leases
+from registry_cache.cluster.membership import Membership
+from registry_cache.cluster.redis_address import RedisAddress
 from registry_cache.config import Config, UpstreamConfig
 from registry_cache.config.banner import ANY_TO_LOOPBACK
 from registry_cache.config.hosts import DEFAULT_PORTS
+from registry_cache.config.model import RedisConfig
 from registry_cache.deployment import nginx
 from registry_cache.deployment.client_setup import Mirror
 from registry_cache.errors import StoreError
@@ -31,6 +38,7 @@ from registry_cache.pull.lazy.flights import PieceFlights
 from registry_cache.pull.lazy.pull import MAX_FILL_PAUSE_SECONDS, LazyPull
 from registry_cache.pull.listing import Listing
 from registry_cache.pull.manifest import ManifestPull
+from registry_cache.pull.near import Cluster, NearBlob
 from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.rests import Rests
 from registry_cache.pull.routing import ServedUpstream, Upstreams
@@ -39,6 +47,7 @@ from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.target import TagPolicy
 from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.runtime import metrics
+from registry_cache.runtime.seals import Seals
 from registry_cache.stats.files import StatisticsFiles
 from registry_cache.stats.journal_file import JournalBounds
 from registry_cache.stats.keeper import Keeper
@@ -70,6 +79,7 @@ from registry_cache.upstream.auth import Authenticator
 from registry_cache.upstream.client import Upstream
 from registry_cache.upstream.credential_helper import CredentialHelper
 from registry_cache.upstream.health import Health
+from registry_cache.upstream.peer import Peers
 from registry_cache.upstream.session import TLS, Session, Timeouts
 from registry_cache.upstream.transport import Transport
 
@@ -89,6 +99,10 @@ class Services:
     """Returns nginx' name of a whole blob; None where nginx sends none for us."""
     guard: Guard | None
     """Asks clients for a login; None where everybody may pull."""
+    membership: Membership | None
+    """For a server to begin; None where there is no cluster."""
+    peer_gate: PeerGate | None
+    """Lets other nodes in; None where there are none."""
     daily_pass: DailyPass
     """For a server to begin; a command does not live that long."""
     page: tuple[Facts, Door] | None
@@ -109,8 +123,15 @@ def build(config: Config) -> Services:
     keeper = _keeper(config, layout)
     rests, partials, pieces = Rests(layout), Partials(layout), Pieces(layout)
     piece_flights = PieceFlights(keeper.kept)
+    cluster = _cluster(config)
     transfers = Transfers(
-        blobs, partials, keeper, rests, pieces, lambda: piece_flights.wait_until_idle(MAX_FILL_PAUSE_SECONDS)
+        blobs,
+        partials,
+        keeper,
+        rests,
+        pieces,
+        lambda: piece_flights.wait_until_idle(MAX_FILL_PAUSE_SECONDS),
+        partial(NearBlob, cluster) if cluster else None,
     )
     slots, layers = ReaderSlots(config.readers), Layers(records)
     lazy = LazyPull(pieces, piece_flights, transfers, partials, slots, layers, flights)
@@ -126,6 +147,8 @@ def build(config: Config) -> Services:
         readiness=readiness,
         accel=partial(_nginx_name, layout) if config.http.accel else None,
         guard=guard,
+        membership=cluster.membership if cluster else None,
+        peer_gate=_peer_gate(config),
         daily_pass=DailyPass(layout, keeper.start_pass),
         page=_page(config, layout, guard, readiness),
         recorder=_recorder(config, layout),
@@ -184,6 +207,51 @@ def _readiness(probe: ReadinessProbe) -> Readiness:
     word = probe.check()
     # On a full disk pulls still work, uncached; from a store that is gone or broken clients must be sent elsewhere.
     return Readiness(word != "failing", word)
+
+
+def _cluster(config: Config) -> Cluster | None:
+    """Return what this node shares its downloads with; connects to nothing yet."""
+    if config.redis is None or config.http.secret is None:
+        return None
+    # Not before: it imports redis, which is installed by an extra.
+    from registry_cache.cluster.redis_client import RedisClient
+
+    seals, node = Seals(config.http.secret.reveal()), config.cluster.node or ""
+    redis, url = RedisClient(redis_address(config.redis)), _advertised(config, config.redis)
+    leases = Leases(redis, seals, node, url)
+    ca = str(config.cluster.ca) if config.cluster.ca else None
+    membership = Membership(redis, seals, node, url, lambda: {"version": __version__})
+    return Cluster(leases, LeaseKeeper(leases), Peers(node, seals, ca), membership)
+
+
+def redis_address(config: RedisConfig) -> RedisAddress:
+    """Return where Redis is."""
+    tls = config.tls
+    return RedisAddress(
+        host=config.host,
+        port=config.port,
+        username=config.username,
+        password=config.password.reveal() if config.password else None,
+        db=config.db,
+        tls=tls.enabled or bool(tls.certificate or tls.client_cas),
+        ca=str(tls.client_cas[0]) if tls.client_cas else None,
+        certificate=str(tls.certificate) if tls.certificate else None,
+        key=str(tls.key) if tls.key else None,
+    )
+
+
+def _advertised(config: Config, redis: RedisConfig) -> str:
+    """Return the URL by which other nodes reach this one."""
+    if config.cluster.advertise:
+        return config.cluster.advertise
+    scheme = "https" if config.http.tls else "http"
+    return f"{scheme}://{config.cluster.host or own_address(redis.host, redis.port)}:{config.cluster.port}"
+
+
+def _peer_gate(config: Config) -> PeerGate | None:
+    if config.redis is None or config.http.secret is None:
+        return None
+    return PeerGate(Seals(config.http.secret.reveal()), config.cluster.node or "")
 
 
 def _guard(config: Config) -> Guard | None:

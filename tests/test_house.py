@@ -19,7 +19,9 @@ PACKAGE = "registry_cache"
 # Room → the rooms it may import beside itself; these are all the arrows there are.
 MAY_IMPORT = {
     "api": {"pull", "auth", "stats", "oci", "errors", "runtime"},
-    "pull": {"upstream", "policy", "store", "oci", "errors", "runtime"},
+    "pull": {"upstream", "policy", "store", "cluster", "oci", "errors", "runtime"},
+    # What nodes tell each other; it knows what leases mean, and no disk.
+    "cluster": {"policy", "errors", "runtime"},
     "upkeep": {"stats", "policy", "store", "oci", "errors", "runtime"},
     # It reads and writes its own files through the store.
     "stats": {"store", "oci", "errors", "runtime"},
@@ -57,6 +59,7 @@ ONLY = {
     "jinja2": {"ui"},
     "requests": {"upstream"},
     "urllib3": {"upstream"},
+    "redis": {"cluster.redis_client"},
     "gunicorn": {"server"},
     "gevent": {"server", "runtime.threadpool"},
     "bcrypt": {"auth"},
@@ -77,6 +80,9 @@ FILE_CALLS = {
 }
 # Methods that nothing but a pathlib.Path has.
 FILE_METHODS = {"read_bytes", "read_text", "write_bytes", "write_text", "touch", "mkdir", "rmdir", "hardlink_to"}
+
+# Installed by an extra: imported by a function that was asked for it, never by importing the application.
+EXTRAS = {"redis", "boto3", "botocore"}
 
 # The command line starts in a blink and runs where nobody serves HTTP: importing it must not import these.
 NOT_BEHIND_CLI = {"flask", "werkzeug"}
@@ -223,6 +229,11 @@ def test_a_public_class_name_means_one_thing() -> None:
 
 def test_importing_the_command_line_does_not_import_flask() -> None:
     assert imports_behind(f"{PACKAGE}.cli", sources()) & NOT_BEHIND_CLI == set()
+
+
+@pytest.mark.parametrize("module", [f"{PACKAGE}.app", f"{PACKAGE}.server.settings", f"{PACKAGE}.server.worker"])
+def test_serving_alone_imports_no_extra(module: str) -> None:
+    assert imports_behind(module, sources()) & EXTRAS == set()
 
 
 @pytest.mark.parametrize(

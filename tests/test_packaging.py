@@ -68,7 +68,14 @@ def test_every_import_is_a_requirement_with_a_lower_bound() -> None:
     needed = {normal(providers[name][0]) for name in imported - set(sys.stdlib_module_names) - {"registry_cache"}}
     bounded = re.compile(r"^([\w.-]+)(?:\[\w+\])? >= [0-9.]+(?:, < [0-9.]+)?$", re.MULTILINE)
     required = bounded.findall(SETUP["options"]["install_requires"].strip())
-    assert needed == {normal(name) for name in required}
+    extra = bounded.findall(SETUP["options.extras_require"]["cluster"].strip())
+    # boto3 brings botocore, and both are of one release.
+    assert needed | {"boto3"} - {"botocore"} == {normal(name) for name in [*required, *extra]}
+
+
+def test_the_extra_has_the_same_bounds_in_the_tests() -> None:
+    extras = SETUP["options.extras_require"]
+    assert set(extras["cluster"].strip().splitlines()) - {"# What"} <= set(extras["test"].strip().splitlines())
 
 
 def test_nothing_that_a_server_imports_came_with_the_tests_tools(tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ class Exchange:
         self.path = request.path
         self.client = proxies.client(request.remote_addr or "", request.headers.get("X-Forwarded-For"))
         self.user: str | None = None
+        # The node of the cluster that asks; None for a client.
+        self.peer: str | None = None
         self.agent = request.headers.get("User-Agent")
         self.namespace: str | None = None
         self.fallback: Fallback = "honest"
@@ -78,7 +80,10 @@ class Exchange:
     def finish(self) -> None:
         """Count the request and write its log line."""
         seconds, first_byte = time.monotonic() - self.began, self.ready - self.began
-        if not self.quiet:
+        if self.peer is not None:
+            # Not a client: what is sent to one is counted where it asks.
+            metrics.count_peer_bytes("sent", self.sent)
+        elif not self.quiet:
             metrics.count_answer(self.kind, self.outcome, self.status, self.sent, first_byte, seconds)
             self._tally()
         say = _log.debug if self.quiet else _log.info
@@ -87,6 +92,7 @@ class Exchange:
             id=self.request_id,
             client=self.client,
             user=self.user,
+            peer=self.peer,
             method=self.method,
             path=None if self.repository else self.path[:512],
             upstream=self.upstream,

@@ -14,6 +14,7 @@ from flask import Flask, request
 
 from registry_cache.api.access_log import current
 from registry_cache.api.health import by_debug
+from registry_cache.api.peers import by_peer
 from registry_cache.auth import basic
 from registry_cache.auth.slowdown import Slowdown
 from registry_cache.auth.users import Users
@@ -87,6 +88,6 @@ def register(app: Flask, guard: Guard) -> None:
 
     @app.before_request
     def admit() -> None:
-        if request.path not in WITHOUT_LOGIN and not by_debug(request):
+        if request.path not in WITHOUT_LOGIN and not by_debug(request) and not by_peer(request):
             exchange = current()
             exchange.user = guard.admit(request.headers.get("Authorization"), exchange.client)

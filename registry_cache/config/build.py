@@ -6,6 +6,7 @@ from pathlib import Path
 
 from registry_cache.auth import htpasswd, users
 from registry_cache.config import schema
+from registry_cache.config.cluster import cluster_config, redis_config
 from registry_cache.config.given import Given, dotted
 from registry_cache.config.hosts import parse_host
 from registry_cache.config.listen import http_config
@@ -31,6 +32,8 @@ def build(given: Given, upstreams: tuple[str, ...], environ: Mapping[str, str], 
     return given.read(
         Config,
         http=http,
+        redis=redis_config(given, warnings),
+        cluster=cluster_config(given, http),
         auth=_auth(given),
         ttl=given.value("proxy.ttl") or None,
         default_upstream=default,

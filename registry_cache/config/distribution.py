@@ -11,8 +11,14 @@ QUIET = ("storage.delete",)
 IGNORED = (
     "log.accesslog", "log.fields", "log.hooks", "log.reportcaller",
     "storage.filesystem.maxthreads", "storage.cache", "storage.maintenance", "storage.redirect", "storage.tag",
-    "middleware", "reporting", "http.secret", "http.relativeurls",
-    "http.http2", "http.h2c", "notifications", "redis",
+    "middleware", "reporting", "http.relativeurls",
+    "http.http2", "http.h2c", "notifications",
+    "redis.clientname", "redis.protocol", "redis.maxretries", "redis.minretrybackoff", "redis.maxretrybackoff",
+    "redis.dialtimeout", "redis.readtimeout", "redis.writetimeout", "redis.contexttimeoutenabled", "redis.pool",
+    "redis.poolfifo", "redis.poolsize", "redis.pooltimeout", "redis.minidleconns", "redis.maxidleconns",
+    "redis.maxactiveconns", "redis.connmaxidletime", "redis.connmaxlifetime", "redis.maxredirects", "redis.readonly",
+    "redis.routebylatency", "redis.routerandomly", "redis.disableindentity", "redis.identitysuffix",
+    "redis.unstableresp3",
     "health.storagedriver", "health.file", "health.http", "health.tcp", "proxy.cachewritetimeout",
     "catalog", "tags", "compatibility", "validation", "policy",
 )  # fmt: skip
@@ -34,12 +40,16 @@ _STORAGE_DRIVERS = ("azure", "gcs", "inmemory", "oss", "s3", "s3aws", "swift", "
 _OTHER_DRIVER = RefusedKey(
     "is another storage driver", "this cache stores in a folder: storage.filesystem.rootdirectory"
 )
+_SENTINEL = RefusedKey("means Sentinel, which is not spoken", "name one Redis or Valkey by redis.addrs", harmless=())
 _OTHER_AUTH = RefusedKey(
     "is not served: clients would pull unguarded",
     "remove it, and give auth.htpasswd, or guard the port by a firewall or a proxy in front",
 )
 REFUSED = {
     **{f"storage.{driver}": _OTHER_DRIVER for driver in _STORAGE_DRIVERS},
+    "redis.mastername": _SENTINEL,
+    "redis.sentinelusername": _SENTINEL,
+    "redis.sentinelpassword": _SENTINEL,
     "auth.token": _OTHER_AUTH,
     "auth.silly": _OTHER_AUTH,
     "http.tls.letsencrypt": RefusedKey(

@@ -28,13 +28,13 @@ def http_config(given: Given) -> HttpConfig:
         if not http.addr.startswith("/") or len(os.fsencode(http.addr)) > LONGEST_SOCKET:
             given.refuse("http.addr", "is no socket's path", "name a file, such as /run/registry-cache.sock")
     else:
-        host, port = _address(given, "http.addr", 5000)
+        host, port = parse_address(given, "http.addr", 5000)
         http = replace(http, host=host, port=port)
     debug = _debug(given, http)
     return replace(http, debug=debug, tls=_tls(given))
 
 
-def _address(given: Given, path: str, example: int) -> tuple[str, int]:
+def parse_address(given: Given, path: str, example: int) -> tuple[str, int]:
     """Return host and port; "" and 0 where the text is reported to be neither."""
     text = given.value(path)
     match = _ADDRESS.fullmatch(text)
@@ -47,7 +47,7 @@ def _address(given: Given, path: str, example: int) -> tuple[str, int]:
 def _debug(given: Given, http: HttpConfig) -> DebugConfig | None:
     if not given.value("http.debug.addr") or not given.valid(*_DEBUG):
         return None
-    host, port = _address(given, "http.debug.addr", 5001)
+    host, port = parse_address(given, "http.debug.addr", 5001)
     if port and http.socket is None and (host, port) == (http.host, http.port):
         given.refuse("http.debug.addr", "is http.addr, too", "give it a port of its own, such as 127.0.0.1:5001")
     debug = given.read(DebugConfig, host=host, port=port, metrics=None)

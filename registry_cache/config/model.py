@@ -97,11 +97,50 @@ class HttpConfig:
     headers: Mapping[str, tuple[str, ...]] = setting("http.headers", values.headers, structured=True, absent={})
     accel: bool = setting("http.accel", values.boolean, "false")
     """Whether nginx, at the other end of a unix socket, is told to send whole blobs itself."""
+    secret: Secret | None = setting("http.secret", values.secret)
+    """What all nodes of a cluster know, and nobody else."""
     debug: DebugConfig | None = section(DebugConfig)
     tls: TlsConfig | None = section(TlsConfig)
     host: str
     port: int
     socket: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisTlsConfig:
+    enabled: bool = setting("redis.tls.enabled", values.boolean, "false")
+    certificate: Path | None = setting("redis.tls.certificate", values.path)
+    key: Path | None = setting("redis.tls.key", values.path)
+    client_cas: tuple[Path, ...] = list_setting("redis.tls.clientcas", values.path)
+    """Who vouches for Redis, as Distribution calls it; empty: the system's authorities."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisConfig:
+    """The one Redis or Valkey that the nodes share."""
+
+    addrs: tuple[str, ...] = list_setting("redis.addrs", values.line, older="redis.addr")
+    username: str | None = setting("redis.username", values.line)
+    password: Secret | None = setting("redis.password", values.secret)
+    db: int = setting("redis.db", values.whole(0, 100_000), "0")
+    tls: RedisTlsConfig = section(RedisTlsConfig)
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterConfig:
+    """How other nodes reach this one. An empty ``host`` means all interfaces."""
+
+    addr: str = setting("cluster.addr", values.line, ":5050")
+    advertise: str | None = setting("cluster.advertise", values.line)
+    """The URL by which other nodes reach ``addr``; None: by the address that this machine reaches Redis from."""
+    node: str | None = setting("cluster.node", values.line)
+    """What this node is called; the host's name where it is not given."""
+    ca: Path | None = setting("cluster.ca", values.path)
+    """Who vouches for the certificates of other nodes."""
+    host: str
+    port: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,6 +240,8 @@ class Config:
     """How much of the store one blob may take."""
     http: HttpConfig = section(HttpConfig)
     statistics: StatisticsConfig = section(StatisticsConfig)
+    redis: RedisConfig | None = section(RedisConfig)
+    cluster: ClusterConfig = section(ClusterConfig)
     auth: HtpasswdConfig | None = section(HtpasswdConfig)
     ttl: timedelta | None = setting("proxy.ttl", values.duration, "168h")
     """Since the last use; None: nothing expires."""
@@ -223,6 +264,11 @@ class Config:
         """Whether ``/ui/`` exists: who pulled what is not for whoever finds an address."""
         debug = self.http.debug
         return debug is not None and (debug.is_loopback or self.auth is not None)
+
+    @property
+    def shares_downloads(self) -> bool:
+        """Whether this node shares its downloads with others."""
+        return self.redis is not None and self.http.secret is not None
 
     @property
     def origins(self) -> Mapping[str, str]:

@@ -55,9 +55,9 @@ def setting(
     return cast("T", field(metadata={"setting": Setting(path, parse, default_text, structured, absent, older)}))
 
 
-def list_setting(path: str, parse_item: values.Parser[T]) -> tuple[T, ...]:
+def list_setting(path: str, parse_item: values.Parser[T], *, older: str = "") -> tuple[T, ...]:
     """Declare a field of the model that holds a key's list; () where it is not given."""
-    return setting(path, values.many(parse_item), structured=True, absent=())
+    return setting(path, values.many(parse_item), structured=True, absent=(), older=older)
 
 
 def section(model: type[T]) -> T:

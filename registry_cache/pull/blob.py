@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from registry_cache.errors import RegistryError, StoreError
+from registry_cache.errors import NotHeld, RegistryError, StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.policy.proof import Proof, needed_proof
 from registry_cache.pull.access import Access
@@ -24,6 +24,7 @@ from registry_cache.pull.reader_slots import LARGEST_CHUNK, ReaderSlots
 from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.source import source_of
 from registry_cache.pull.target import PullTarget
+from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.pull.uncached.body import UncachedBlob
 from registry_cache.pull.uncached.registry import SharedStreams
@@ -93,6 +94,16 @@ class BlobPull:
         if answer.outcome is Outcome.MISS and target.upstream.layers_ahead:
             self._prefetch.begin(target, digest)
         return answer
+
+    def get_held(self, target: PullTarget, digest: Digest) -> BlobAnswer:
+        """Return the blob for another node: whole, or while it arrives here. Raises NotHeld, and as ``get`` does."""
+        try:
+            is_held = self._transfers.is_under_way(digest) or self._blobs.open_any(digest) is not None
+        except StoreError:
+            is_held = False
+        if not is_held:
+            raise NotHeld(f"{digest} is neither here nor on its way here")
+        return self._get_absent(target, digest)
 
     def head(self, target: PullTarget, digest: Digest) -> BlobHead:
         """Return the size of a blob; asks upstream for what is not here, and downloads nothing."""
@@ -186,7 +197,7 @@ class BlobPull:
             if progress.owner != target.owner and (progress.committed or not access.proven):
                 return None
             growing = GrowingBlob(self._transfers, self._slots, self._streams, progress, target)
-            return BlobAnswer(Outcome.MISS if started and progress.led_here else Outcome.JOIN, growing)
+            return BlobAnswer(_outcome(progress, started), growing)
         except Cut as cut:
             raise cut.error from cut
         except StoreError:
@@ -220,6 +231,12 @@ class BlobPull:
                 body.wait_until_stored()
             finally:
                 body.close()
+
+
+def _outcome(progress: TransferProgress, started: bool) -> Outcome:
+    if not started or not progress.led_here:
+        return Outcome.JOIN
+    return Outcome.NEAR if progress.is_near else Outcome.MISS
 
 
 @dataclass(frozen=True, slots=True)

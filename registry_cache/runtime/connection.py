@@ -14,7 +14,8 @@ ENVIRON_KEY = "registry_cache.connection"
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """``by_debug_address``: the client came by ``http.debug.addr``, which no header can claim.
+    """``by_debug_address``: the client came by ``http.debug.addr``, which no header can claim; ``by_peer_address``: by
+    ``cluster.addr``.
 
     ``sends_parts``: a body may yield parts of files as well as bytes (``api.blobs.PartBody``); the server sends them
     from the descriptor. ``end_reason`` returns why the server itself ended the connection, None where it did not.
@@ -23,6 +24,7 @@ class Connection:
     by_debug_address: bool = False
     sends_parts: bool = False
     end_reason: Callable[[], str | None] = lambda: None
+    by_peer_address: bool = False
 
 
 _UNKNOWN = Connection()

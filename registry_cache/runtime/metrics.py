@@ -88,6 +88,36 @@ _readers = Gauge(
     registry=REGISTRY,
     multiprocess_mode="livesum",
 )
+_leases = Counter(
+    "registry_cache_cluster_leases",
+    "Downloads as the cluster shares them: taken, followed, taken_over, lost, away",
+    ["result"],
+    registry=REGISTRY,
+)
+_peer_bytes = Counter(
+    "registry_cache_peer_bytes",
+    "Bytes of blobs received from other nodes, and sent to them",
+    ["direction"],
+    registry=REGISTRY,
+)
+_peer_duration = Histogram(
+    "registry_cache_peer_duration_seconds",
+    "From a request to another node until its answer's headers",
+    registry=REGISTRY,
+    buckets=_ANSWER_SECONDS,
+)
+_redis_duration = Histogram(
+    "registry_cache_redis_duration_seconds",
+    "From a question to Redis until its answer",
+    registry=REGISTRY,
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5),
+)
+_redis_up = Gauge(
+    "registry_cache_redis_up",
+    "Whether every worker's last question to Redis was answered",
+    registry=REGISTRY,
+    multiprocess_mode="livemin",
+)
 _workers = Gauge("registry_cache_workers", "Processes that serve", registry=REGISTRY, multiprocess_mode="livesum")
 
 _Metric = TypeVar("_Metric", Counter, Histogram)
@@ -167,6 +197,31 @@ def count_evictions(blobs: int, size: int) -> None:
 def count_store_failure(errno_name: str) -> None:
     """The disk has refused something."""
     _refused.labels(errno_name).inc()
+
+
+def count_lease(result: str) -> None:
+    """What became of a download's lease: ``taken``, ``followed``, ``taken_over``, ``lost``, ``away``."""
+    _of(_leases, result).inc()
+
+
+def count_peer_bytes(direction: str, size: int) -> None:
+    """``size`` bytes of a blob have been ``received`` from another node, or ``sent`` to one."""
+    _of(_peer_bytes, direction).inc(size)
+
+
+def observe_peer(seconds: float) -> None:
+    """Another node has answered after ``seconds``."""
+    _peer_duration.observe(seconds)
+
+
+def observe_redis(seconds: float) -> None:
+    """Redis has answered after ``seconds``."""
+    _redis_duration.observe(seconds)
+
+
+def set_redis_up(*, is_up: bool) -> None:
+    """The last question to Redis was answered, or was not."""
+    _redis_up.set(is_up)
 
 
 def change_readers(change: int) -> None:

@@ -12,7 +12,7 @@ from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
 
-from registry_cache.server import debug_listener
+from registry_cache.server import side_listeners
 
 # Connections that a turn of the loop accepts at most: few enough that the other workers get their share of a crowd.
 _ACCEPTED_A_TURN = 32
@@ -52,7 +52,7 @@ class TurnQueue:
 
 
 class Listener(socket.socket):
-    """A listening socket that knows its address, and whether it is that of ``http.debug.addr``, when it is closed, too.
+    """A listening socket that knows its address, and whether it is a side listener, when it is closed, too.
 
     What it accepted before a stop may send its first bytes after that.
     """
@@ -61,7 +61,8 @@ class Listener(socket.socket):
         """Take over the descriptor of ``accepting``."""
         super().__init__(accepting.family, accepting.type, accepting.proto, fileno=accepting.detach())
         self._address = super().getsockname()
-        self.debug = debug_listener.is_debug(self)
+        self.debug = side_listeners.DEBUG.owns(self)
+        self.peers = side_listeners.PEERS.owns(self)
 
     def getsockname(self) -> Any:
         return self._address

@@ -12,7 +12,7 @@ from registry_cache.config import ConfigError
 from registry_cache.config.banner import lines, warnings
 from registry_cache.errors import StoreError
 from registry_cache.runtime.log import Log, capture_stderr, setup
-from registry_cache.server import active_config, bind, debug_listener, systemd
+from registry_cache.server import active_config, bind, side_listeners, systemd
 from registry_cache.server.bind import CannotListen
 from registry_cache.server.gunicorn_internals import Master
 
@@ -42,11 +42,14 @@ def announce(master: Master, word: str = "") -> None:
     if word:
         _log.info(word)
     # The sockets' own names: with port 0 or a socket handed over, the configuration does not know the address.
-    addresses = [listener.getsockname() for listener in debug_listener.main_listeners(master)]
+    addresses = [listener.getsockname() for listener in side_listeners.main_listeners(master)]
     for line in lines(config, addresses):
         _log.info(line)
-    if there := debug_listener.address_line():
-        _log.info(there)
+    if there := side_listeners.DEBUG.bound_to():
+        page = f", the page on http://{there}/ui/" if config.has_page else ""
+        _log.info(f"metrics and health on http://{there}{page}")
+    if there := side_listeners.PEERS.bound_to():
+        _log.info(f"sharing downloads with other nodes, which ask on {there}")
     for warning in warnings(config):
         _log.warning(warning)
     if master.has_systemd_sockets and (told := systemd.address_warning(config, addresses)):
@@ -82,7 +85,8 @@ def use_new_config(master: Master) -> bool:
     try:
         config = active_config.read()
         bind.check_at_reload(master, active_config.current(), config)
-        debug_listener.reload(master, config.http.debug)
+        for side in side_listeners.ALL:
+            side.reload(master, config)
     except ConfigError as error:
         _log.error(_KEPT, problems=len(error.problems))
         for problem in error.problems:

@@ -21,13 +21,13 @@ from registry_cache.runtime.log import Log, capture_stderr, print_error
 from registry_cache.server import (
     active_config,
     bind,
-    debug_listener,
     fd_limit,
     launcher,
     malloc,
     metrics_slots,
     reload,
     request_head,
+    side_listeners,
     systemd,
 )
 from registry_cache.server.certificates import Certificates
@@ -163,7 +163,8 @@ def on_starting(server: Any) -> None:
     capture_stderr(active_config.current().log.formatter)
     try:
         bind.check_at_start(server)
-        debug_listener.start(server)
+        for side in side_listeners.ALL:
+            side.start(server)
     except bind.CannotListen as error:
         print_error(str(error), active_config.current().log.formatter)
         raise SystemExit(1) from error
@@ -172,7 +173,7 @@ def on_starting(server: Any) -> None:
 
 def when_ready(server: Master) -> None:
     """The server listens; the workers are still to be forked."""
-    debug_listener.listen(server)
+    _listen_beside(server)
     reload.announce(server)
     if os.geteuid() == 0:
         _log.warning("running as root: run it as a user of its own, as deploy/systemd and deploy/docker do")
@@ -181,9 +182,14 @@ def when_ready(server: Master) -> None:
         _log.warning(warning)
 
 
+def _listen_beside(server: Master) -> None:
+    for side in side_listeners.ALL:
+        side.listen(server)
+
+
 def on_reload(server: Master) -> None:
     """The new settings are in force; the new workers are still to be forked, and the old ones to be stopped."""
-    debug_listener.listen(server)
+    _listen_beside(server)
     reload.begin_generation(server)
 
 
@@ -195,7 +201,8 @@ def child_exit(server: Master, worker: Any) -> None:
 
 def pre_exec(server: Master) -> None:
     """This process is about to become the next master."""
-    debug_listener.hand_over(server)
+    for side in side_listeners.ALL:
+        side.hand_over(server)
 
 
 def on_exit(_server: Master) -> None:

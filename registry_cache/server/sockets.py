@@ -39,13 +39,15 @@ class ClientConnection(SendWaits):
 
     # The client came by ``http.debug.addr``.
     debug = False
+    # The client came by ``cluster.addr``.
+    peers = False
     # A body may yield parts of files: ``sendfile`` is the kernel's.
     sends_parts = False
     _end_reason: str | None = None
 
     def connection(self) -> Connection:
         """Return what the application may know of this connection."""
-        return Connection(self.debug, self.sends_parts, lambda: self._end_reason)
+        return Connection(self.debug, self.sends_parts, lambda: self._end_reason, self.peers)
 
     def unread(self: Any) -> int:
         """Return how many bytes of what was sent the client's machine has not confirmed. Raises OSError, ValueError."""

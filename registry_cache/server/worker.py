@@ -110,9 +110,13 @@ class Worker(GunicornWorker):
         """Return the connection to serve in place of ``client``; None if it is over already."""
         # Plain on the debug address, always: what scrapes and probes has no certificate to trust.
         if self._handshakes is not None and not listener.debug:
-            return self._handshakes.wrap(client, address)
+            secure: TlsSocket | None = self._handshakes.wrap(client, address)
+            if secure is not None:
+                secure.peers = listener.peers
+            return secure
         plain = Socket(client.family, client.type, client.proto, fileno=client.detach())
         plain.debug = listener.debug
+        plain.peers = listener.peers
         if plain.is_behind_nginx:
             plain.slot = self._slots.slot()
         first = self._first_bytes(plain)

@@ -24,7 +24,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def good(tmp_path: Path) -> str:
     file = tmp_path / "good.yml"
-    file.write_text("proxy: {username: u, password: hunter2}\nredis: {addr: a}")
+    file.write_text("proxy: {username: u, password: hunter2}\nnotifications: {endpoints: [a]}")
     return str(file)
 
 
@@ -47,7 +47,7 @@ def test_config_prints_what_is_in_force(
     assert lines.pop(0) == f"# configuration: {good} and the environment; store: {tmp_path / 'store'}"
     assert lines[0].split() == ["version:", "0.1", "#", "default"]
     assert ["proxy.password:", "********", "#", good] in [line.split() for line in lines]
-    assert lines[-1] == "# understood but without effect here: redis"
+    assert lines[-1] == "# understood but without effect here: notifications"
     assert len({line.index("  # ") for line in lines if "  # " in line and len(line.split("  # ")[0]) <= 60}) == 1
     assert "hunter2" not in printed
 

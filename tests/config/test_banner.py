@@ -74,10 +74,10 @@ def test_another_registry(loader: Loader) -> None:
 
 
 def test_what_has_no_effect_is_named_once(loader: Loader) -> None:
-    config = loader.load("redis: {addr: a}\ntags: {maxtags: 1}", REGISTRY_XYZ="1")
+    config = loader.load("notifications: {endpoints: [a]}\ntags: {maxtags: 1}", REGISTRY_XYZ="1")
 
     assert list(banner.warnings(config)) == [
-        "understood but without effect here: redis, tags",
+        "understood but without effect here: notifications, tags",
         "environment variable REGISTRY_XYZ names no key",
     ]
 

@@ -168,7 +168,7 @@ def test_a_variable_that_names_no_key_is_a_warning(loader: Loader, variable: str
         ("REGISTRY_STORAGE_DELETE_ENABLED", "true", ()),
         ("REGISTRY_HEALTH_STORAGEDRIVER_ENABLED", "true", ("health.storagedriver",)),
         ("REGISTRY_HEALTH_STORAGEDRIVER_ENABLED", "false", ()),
-        ("REGISTRY_REDIS_ADDR", "a:1", ("redis",)),
+        ("REGISTRY_REDIS_POOLSIZE", "10", ("redis.poolsize",)),
         ("REGISTRY_STORAGE", "filesystem", ()),
     ],
 )

@@ -364,6 +364,9 @@ class Nobody:
     def on_verified(self, partial: Partial) -> None:
         pass
 
+    def on_wrong(self) -> bool:
+        return True
+
     def on_restart(self) -> bool:
         return False
 

@@ -123,6 +123,9 @@ class Watch:
     def on_verified(self, partial: Partial) -> None:
         assert partial.digest() == self.digest
 
+    def on_wrong(self) -> bool:
+        return True
+
     def on_restart(self) -> bool:
         self.seen = 0
         return False

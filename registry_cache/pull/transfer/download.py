@@ -13,6 +13,7 @@ from typing import Protocol
 
 from registry_cache.errors import UpstreamCorrupt, UpstreamTimeout
 from registry_cache.oci.digest import Digest
+from registry_cache.pull.near import BytesWereWrong
 from registry_cache.pull.resume import ResumingFetch
 from registry_cache.pull.source import BlobSource, RangeResponse, Tries
 from registry_cache.pull.transfer.parallel_ranges import ParallelRanges, PartBudget
@@ -38,6 +39,9 @@ class Observer(Protocol):
 
     def on_verified(self, partial: Partial) -> None:
         """The partial is whole and right; what follows is its commit."""
+
+    def on_wrong(self) -> bool:
+        """The bytes so far are wrong, and about to go. Return whether all of them came from upstream."""
 
     def on_restart(self) -> bool:
         """What was read so far was wrong; a new partial begins. Return whether others had brought some of it."""
@@ -70,7 +74,13 @@ class Download:
         while True:
             with open_partial() as partial:
                 inherited = partial.size > 0
-                self._fill(partial)
+                try:
+                    self._fill(partial)
+                except BytesWereWrong as error:
+                    _log.warning("beginning a download anew", digest=self.digest, error=error)
+                    partial.discard()
+                    self.observer.on_restart()
+                    continue
                 if partial.digest() == self.digest:
                     self.observer.on_verified(partial)
                     partial.commit(self.source.upstream)
@@ -88,10 +98,11 @@ class Download:
 
     def _discard_wrong(self, partial: Partial, inherited: bool) -> None:
         found = partial.digest()
+        only_upstream = self.observer.on_wrong()
         partial.discard()
         inherited |= self.observer.on_restart()
         # The wrong bytes may be those that another leader left; these do not count against this upstream.
-        self._corrupt += not inherited
+        self._corrupt += only_upstream and not inherited
         _log.error(
             "upstream sent wrong bytes",
             upstream=self.source.upstream,

@@ -41,7 +41,8 @@ class TransferProgress:
     """The transfer of ``digest``. ``readers`` is kept by ``Transfers``, under its own lock.
 
     ``begun_for``: whom it was begun for, and when, to be weighed once nobody reads; ``is_given_up``: it is to end.
-    ``led_here``: this process asked upstream, instead of reading what another one brings. ``verified``: all bytes are
+    ``led_here``: this process asked upstream, instead of reading what another one brings. ``is_near``: another node of
+    the cluster was asked, and not upstream. ``verified``: all bytes are
     there and right, whether the disk keeps them or not. ``owner``: for whom upstream is asked, whose access an answer
     proves and whose an error is; None if unknown. ``size`` of the whole in bytes, None where nobody says.
     """
@@ -50,6 +51,7 @@ class TransferProgress:
         self.digest = digest
         self.readers = 0
         self.led_here = False
+        self.is_near = False
         self.begun_for: Abandoned | None = None
         self.is_given_up = False
         self.hashes = PrefixHashes(digest)

@@ -16,7 +16,7 @@ from registry_cache.pull.transfer.failures import RecentFailures
 from registry_cache.pull.transfer.parallel_ranges import PartBudget
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.stitched import PieceReuse
-from registry_cache.pull.transfer.transfer import RoomKeeper, Transfer
+from registry_cache.pull.transfer.transfer import RoomKeeper, Share, Transfer
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.networks import network
 from registry_cache.store.blobs import Blobs
@@ -37,6 +37,7 @@ class Transfers:
         rests: Rests | None = None,
         pieces: Pieces | None = None,
         wait_for_readers: Callable[[], None] = lambda: None,
+        share: Share | None = None,
     ) -> None:
         """``wait_for_readers``: called before each request of a download that nobody reads and that has ``pieces``."""
         self._pieces = pieces
@@ -45,6 +46,7 @@ class Transfers:
         self._partials = partials
         self._room = room
         self.rests = rests
+        self._share = share
         self._budget = PartBudget()
         self._failures = RecentFailures(partials)
         self._mutex = threading.Lock()
@@ -84,6 +86,12 @@ class Transfers:
         progress = self._running.get(digest)
         return None if progress is None or progress.ended else progress
 
+    def is_under_way(self, digest: Digest) -> bool:
+        """Return whether a process of this machine brings ``digest`` just now. Raises StoreError."""
+        with self._mutex:
+            progress = self._running.get(digest)
+        return (progress is not None and not progress.ended) or self._partials.is_claimed(digest)
+
     def leave(self, progress: TransferProgress) -> None:
         """Stop being a reader."""
         with self._mutex:
@@ -101,7 +109,9 @@ class Transfers:
         reuse = None
         if self._pieces:
             reuse = PieceReuse(progress.digest, source, self._pieces, yield_to_readers)
-        return Transfer(progress, source, self._blobs, self._partials, self._room, self._budget, self.rests, reuse)
+        return Transfer(
+            progress, source, self._blobs, self._partials, self._room, self._budget, self.rests, reuse, self._share
+        )
 
     def _refuse_too_many(self, client: str) -> None:
         ending = sum(each.client == client for each in self._ending.values()) if client else 0

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from registry_cache.errors import RegistryError, StoreError, StoreFull, UpstreamCorrupt, UpstreamError
 from registry_cache.oci.digest import Digest
+from registry_cache.pull.near import LeaderFailed, NearBlob
 from registry_cache.pull.rests import Rests
 from registry_cache.pull.source import BlobSource, RangeResponse
 from registry_cache.pull.transfer.download import Download
@@ -39,6 +40,10 @@ _log = Log(__name__)
 
 class GivenUp(RegistryError):
     """Nobody reads the download, and it was told to end."""
+
+
+# Makes what shares one download with the other nodes of a cluster.
+Share = Callable[[Digest, BlobSource], NearBlob]
 
 
 class Incoming(Protocol):
@@ -77,6 +82,7 @@ class Transfer:
         ahead: PartBudget | None = None,
         rests: Rests | None = None,
         reuse: PieceReuse | None = None,
+        share: Share | None = None,
     ) -> None:
         self._progress = progress
         self._reuse = reuse
@@ -86,6 +92,7 @@ class Transfer:
         self._room = room
         self._ahead = ahead
         self._rests = rests
+        self._share = share
         self._began = time.time()
 
     def run(self, wanted: Callable[[], bool]) -> None:
@@ -110,7 +117,9 @@ class Transfer:
         # A second look under the lock: the previous leader may have committed between our miss and our claim.
         if self._adopt_commit() or self._adopt_failure():
             return
-        leader = _Leader(self._progress, self._source, claim, self._room, self._reuse)
+        near = self._share(self._progress.digest, self._registry()) if self._share else None
+        source = near.source if near else self._registry()
+        leader = _Leader(self._progress, source, claim, self._room, self._reuse, near)
         self._progress.led_here = True
         try:
             leader.ask()
@@ -121,11 +130,18 @@ class Transfer:
         except GivenUp as error:
             leader.give_up(error)
             return
+        except LeaderFailed as failure:
+            leader.fail(failure.error)
+            return
         except RegistryError as error:
             if self._rests and isinstance(error, UpstreamCorrupt) and not self._source.inside_error():
                 self._rests.begin(self._source.owner, self._progress.digest)
             leader.fail(error)
             return
+        except BaseException:
+            if near:
+                near.given_up()
+            raise
         if self._rests:
             self._rests.end(self._source.owner, self._progress.digest)
         try:
@@ -135,6 +151,12 @@ class Transfer:
             _log.debug("could not record a membership", digest=self._progress.digest, error=error)
         claim.remove_status()
         self._adopt_commit()
+        if near:
+            near.committed()
+
+    def _registry(self) -> BlobSource:
+        """Return what upstream gives, and the pieces of it that are here already."""
+        return replace(self._source, open=self._reuse.open) if self._reuse else self._source
 
     def _watch(self, wanted: Callable[[], bool]) -> bool:
         """Follow the leader until nothing new comes, as when it has died; False when not ``wanted``."""
@@ -202,7 +224,9 @@ class _Leader:
         claim: Claim,
         room: RoomKeeper | None,
         reuse: PieceReuse | None,
+        near: NearBlob | None = None,
     ) -> None:
+        self._near = near
         self._progress = progress
         self._reuse = reuse
         self._source = source
@@ -225,7 +249,7 @@ class _Leader:
 
     def _ask_upstream(self, start: int, again: bool, stop: int | None = None) -> RangeResponse:
         self._refuse_given_up()
-        return (self._reuse or self._source).open(start, again, stop)
+        return self._source.open(start, again, stop)
 
     def on_bytes(self, partial: Partial, size: int | None) -> None:
         self._refuse_given_up()
@@ -236,6 +260,7 @@ class _Leader:
             self._claim.publish(DownloadStatus(*self._owner, time.time(), size))
             self._announced = size
             self._begin_count(partial.size, size)
+            self._progress.is_near = self._near is not None and self._near.is_near
             self._progress.answer(self._owner, size, _reuse_handle(self._progress, partial.handle()))
         self._size = partial.size
         if self._incoming:
@@ -248,6 +273,10 @@ class _Leader:
         if partial.size > COMMIT_FIRST_SIZE and self._progress.file:
             self._progress.show_verified(partial.size)
             self._publish(DownloadStatus(*self._owner, time.time(), partial.size, verified=True))
+
+    def on_wrong(self) -> bool:
+        # Before the bytes go and readers are cut: those on other nodes must find out why.
+        return self._near is None or self._near.wrong_bytes()
 
     def on_restart(self) -> bool:
         self._size = 0
@@ -265,12 +294,17 @@ class _Leader:
         """End without a word to other processes: who follows there claims the partial and goes on with it."""
         if self._incoming:
             self._incoming.ended(self._size)
+        if self._near:
+            self._near.given_up()
         self._progress.fail(error, self._owner)
 
     def fail(self, error: RegistryError) -> None:
         if isinstance(error, UpstreamError):
             error = self._source.inside_error() or error
         status = failed_status(*self._owner, error)
+        if self._near:
+            # Before readers are told, followers on other nodes among them: they look for the reason at once.
+            self._near.failed(error)
         # What the disk refuses has been logged already, and holds for every blob.
         say = _log.info if isinstance(error, StoreError) else _log.warning
         say("download failed", digest=self._progress.digest, repository=self._source.repository, error=error)

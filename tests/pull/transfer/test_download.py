@@ -53,6 +53,9 @@ class Seen:
     def on_verified(self, partial: Partial) -> None:
         pass
 
+    def on_wrong(self) -> bool:
+        return True
+
     def on_restart(self) -> bool:
         self.restarts += 1
         return False

@@ -1,0 +1,60 @@
+"""What other nodes of the cluster may ask, on the port that is theirs: blobs that are here or on their way, and a ping.
+
+A request is believed because it is signed with the cluster's secret and came by ``cluster.addr``; no header makes it a
+peer's on another port. It needs no login, and it changes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flask import Flask, Request, request
+
+from registry_cache.api.access_log import current
+from registry_cache.api.health import NO_SUCH_URL
+from registry_cache.errors import Denied, LoopFound, NameUnknown
+from registry_cache.runtime.connection import connection_of
+from registry_cache.runtime.seals import HEADER, AskedOfPeer, Seals
+
+_SERVED = ("blobs.blob", "listings.version")
+
+
+@dataclass(frozen=True, slots=True)
+class PeerGate:
+    """Lets requests of other nodes in. ``node`` is ours; ``clock`` in seconds since the epoch."""
+
+    seals: Seals
+    node: str
+    clock: Callable[[], float] = time.time
+
+    def admit(self, header: str | None, asked: AskedOfPeer) -> str:
+        """Return the name of the node that asks. Raises Denied, LoopFound."""
+        proven = self.seals.verify(header or "", asked, self.clock())
+        if proven is None:
+            raise Denied("this port is for the nodes of a cluster: the request is not signed with its http.secret")
+        if proven.passed(self.node):
+            raise LoopFound(f"this request comes from {self.node}, which is this node: each needs a name of its own")
+        return proven.node
+
+
+def register(app: Flask, gate: PeerGate | None) -> None:
+    """Let ``cluster.addr`` serve other nodes and nobody else. Call it after ``hooks.register``, before logins."""
+
+    @app.before_request
+    def admit() -> None:
+        if not by_peer(request):
+            return
+        if gate is None:
+            raise NameUnknown(NO_SUCH_URL)
+        target = request.environ.get("RAW_URI", "")
+        asked = AskedOfPeer(request.method, target, request.headers.get("Range", ""))
+        current().peer = gate.admit(request.headers.get(HEADER), asked)
+        if request.endpoint not in _SERVED:
+            raise NameUnknown("other nodes ask here for blobs alone")
+
+
+def by_peer(request: Request) -> bool:
+    """Return whether the request came by ``cluster.addr``."""
+    return connection_of(request.environ).by_peer_address

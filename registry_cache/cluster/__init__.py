@@ -1,0 +1,1 @@
+"""What nodes tell each other through Redis. Nothing here guards bytes, and a node pulls without it."""

@@ -1,0 +1,108 @@
+"""Which nodes there are: each says every few seconds that it is there, and what it does.
+
+rc:1:node:<name>    sealed: what the node says of itself   MEMBER_SECONDS
+rc:1:nodes          set of names; one that says nothing for long is still listed, as not seen
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from registry_cache.cluster.errors import RedisAway
+from registry_cache.cluster.leases import EPOCH_COMMAND, PREFIX, AsksRedis
+from registry_cache.runtime.log import Log
+from registry_cache.runtime.seals import Seals
+
+BEAT_SECONDS = 5.0
+# A node that has said nothing for so long is shown as not seen; after MEMORY_SECONDS it is forgotten.
+MEMBER_SECONDS = 15.0
+MEMORY_SECONDS = 24 * 3600
+
+_log = Log(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterNode:
+    """A node as it described itself at ``seen_at`` by its own clock; ``facts`` are for people."""
+
+    name: str
+    url: str
+    seen_at: float
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+class Membership:
+    """Says that this node is there, from each of its workers; ``facts`` returns what to tell about it."""
+
+    def __init__(
+        self,
+        redis: AsksRedis,
+        seals: Seals,
+        name: str,
+        url: str,
+        facts: Callable[[], Mapping[str, object]] = dict,
+        now: Callable[[], float] = time.time,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._redis = redis
+        self._seals = seals
+        self._name = name
+        self._url = url
+        self._facts = facts
+        self._now = now
+        self._sleep = sleep
+        self._has_namesake = False
+
+    def begin(self) -> None:
+        """Say it from now on, for as long as the process lives."""
+        threading.Thread(target=self._run, name="membership", daemon=True).start()
+
+    def beat(self) -> None:
+        """Say it once, and look whether another node has our name. Raises RedisAway."""
+        key = _key(self._name)
+        document = {"url": self._url, "at": self._now(), "facts": dict(self._facts())}
+        sealed = self._seals.seal(key, document)
+        # The epoch as well: where the cluster starts, nobody waits for it later.
+        before, *_ = self._redis.ask(
+            ("GET", key),
+            ("SET", key, sealed, "EX", MEMORY_SECONDS),
+            ("SADD", f"{PREFIX}nodes", self._name),
+            EPOCH_COMMAND,
+        )
+        found = self._member(self._name, before)
+        is_namesake = found is not None and found.url != self._url and self._now() - found.seen_at < MEMBER_SECONDS
+        if is_namesake and not self._has_namesake and found:
+            _log.error("another node has our name: give each its own cluster.node", node=self._name, url=found.url)
+        self._has_namesake = is_namesake
+
+    def members(self) -> list[ClusterNode]:
+        """Return all nodes, by name. Raises RedisAway."""
+        [found] = self._redis.ask(("SMEMBERS", f"{PREFIX}nodes"))
+        names = sorted(name.decode(errors="replace") for name in found)
+        values = self._redis.ask(*(("GET", _key(name)) for name in names)) if names else []
+        members = (self._member(name, value) for name, value in zip(names, values, strict=True))
+        return [member for member in members if member]
+
+    def _member(self, name: str, value: bytes | None) -> ClusterNode | None:
+        found = self._seals.open(_key(name), value)
+        try:
+            return ClusterNode(name, str(found["url"]), float(found["at"]), found["facts"]) if found else None
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self.beat()
+            except RedisAway as away:
+                _log.debug("could not say that this node is there", error=away)
+            except Exception:  # noqa: BLE001 — without this thread the node would seem gone
+                _log.exception("saying that this node is there ended with a defect")
+            self._sleep(BEAT_SECONDS)
+
+
+def _key(name: str) -> str:
+    return f"{PREFIX}node:{name}"

@@ -1,0 +1,346 @@
+"""A blob's download as the cluster shares it: from another node while that one downloads it, or from the registry.
+
+It stands before the source of one download (``BlobSource.open``). Each request, the first and any after a break, goes
+where ``policy.leading`` decides; the download itself appends, hashes, resumes and commits as it does without a cluster.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from registry_cache.cluster.errors import RedisAway
+from registry_cache.cluster.keeper import LeaseKeeper, Led
+from registry_cache.cluster.leases import Leases, LookedUp
+from registry_cache.cluster.membership import Membership
+from registry_cache.errors import RegistryError, StoreError, UpstreamUnavailable
+from registry_cache.oci.digest import Digest
+from registry_cache.policy import leading
+from registry_cache.policy.leading import Follow, LeaderNote, Lease, Signs, Situation
+from registry_cache.pull.source import BlobSource, RangeResponse
+from registry_cache.runtime import metrics
+from registry_cache.runtime.log import Log
+from registry_cache.upstream.peer import (
+    SILENCE_SECONDS,
+    BlobAtPeer,
+    PeerBody,
+    PeerFailed,
+    PeerRefused,
+    Peers,
+    PeerSilent,
+)
+
+# A node that has looked for so long without an answer asks the registry, whatever the others do.
+SEARCH_SECONDS = 30.0
+# Between two connections to a leader of which the first failed: its other workers take over within that.
+_RETRY_SECONDS = 0.1
+# A stream that its leader has ended without a successor is read on for so long: it may be the last bytes.
+_LAST_BYTES_SECONDS = 1.0
+
+_log = Log(__name__)
+
+
+class LeaderFailed(RegistryError):
+    """The leader on another node ended with ``error``, which is ours as well: asking again would tell no more."""
+
+    def __init__(self, error: RegistryError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class BytesWereWrong(RegistryError):
+    """The leader that was followed has found its bytes to be wrong: what is here must go, and all begins anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What a node shares its downloads with."""
+
+    leases: Leases
+    keeper: LeaseKeeper
+    peers: Peers
+    membership: Membership
+
+
+class NearBlob:
+    """One download of ``digest``, for the claim's holder. Ends by one of ``committed``, ``failed`` and ``given_up``.
+
+    ``clock`` and ``pause`` are time.monotonic and time.sleep, but in tests.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        digest: Digest,
+        source: BlobSource,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.source = replace(source, open=self.open)
+        self.is_near = False
+        self._registry = source
+        self._cluster = cluster
+        self._digest = str(digest)
+        self._blob = BlobAtPeer(source.upstream, str(source.repository), self._digest)
+        self._clock = clock
+        self._pause = pause
+        self._mutex = threading.RLock()
+        self._led: Led | None = None
+        self._followed: Lease | None = None
+        self._signs: dict[str, Signs] = {}
+        self._dead: set[str] = set()
+        self._refused: set[str] = set()
+        self._bid_at: float | None = None
+        # Of the bytes so far: the node that brought some of them.
+        self._brought_by: str | None = None
+
+    # What a download calls.
+
+    def open(self, start: int, again: bool, stop: int | None = None) -> RangeResponse:
+        """Ask whoever is to be asked now; as ``AskForRange``. Raises LeaderFailed and BytesWereWrong as well."""
+        with self._mutex:
+            if self._led is None or self._led.is_lost:
+                self._stop_leading()
+                near = self._search(start)
+                if near is not None:
+                    return near
+        self.is_near = False
+        body = self._registry.open(start, again, stop)
+        return _LedBody(body, self._cluster.keeper, self._led) if self._led else body
+
+    def wrong_bytes(self) -> bool:
+        """Say that the bytes so far are wrong, before they go; return whether upstream alone has brought them."""
+        brought_by, self._brought_by = self._brought_by, None
+        if brought_by is not None:
+            self._refused.add(brought_by)
+        led = self._led
+        if led is not None and not led.is_lost:
+            old, new = led.lease, self._new_lease()
+            self._cluster.keeper.leave(led)
+            try:
+                kept = self._cluster.leases.replace_after_wrong_bytes(self._digest, old, new)
+            except RedisAway:
+                kept = True
+            # A lease that another node has by now is found to be lost by the keeper's next look.
+            self._led = self._cluster.keeper.lead(self._digest, new if kept else old)
+        return brought_by is None
+
+    def committed(self) -> None:
+        """The blob is here: others may ask us for it."""
+        self._end(is_committed=True)
+
+    def failed(self, error: RegistryError) -> None:
+        """The download has failed. What upstream said is told to those who follow; our own disk's trouble is not."""
+        self._end(note=None if isinstance(error, StoreError) else self._note(error))
+
+    def given_up(self) -> None:
+        """Nobody here wants the blob any more."""
+        self._end()
+
+    # Where to ask.
+
+    def _search(self, start: int) -> RangeResponse | None:
+        """Return a peer's answer; None where the registry is to be asked, by us."""
+        until = self._clock() + SEARCH_SECONDS
+        while self._clock() < until:
+            found = self._look()
+            action = leading.decide(self._situation(found, start))
+            match action:
+                case leading.Alone():
+                    self._go_alone(claims=action.claims)
+                    return None
+                case leading.Take():
+                    if self._take(found):
+                        return None
+                case leading.Follow():
+                    if body := self._follow(action, start):
+                        return body
+                case leading.Bid():
+                    self._bid(start)
+                case leading.Wait():
+                    self._pause(action.seconds)
+                case leading.Adopt():
+                    raise LeaderFailed(action.error)
+                case leading.Anew():
+                    if self._followed:
+                        # It may have failed by then: its second error is ours as well.
+                        self._followed, self._bid_at = replace(self._followed, id=action.successor), None
+                    raise BytesWereWrong("another node found these bytes to be wrong")
+        self._go_alone(claims=False)
+        return None
+
+    def _look(self) -> LookedUp | None:
+        """Return what Redis says; None where it is away."""
+        followed = self._followed.id if self._followed else ""
+        try:
+            found = self._cluster.leases.look(self._digest, followed)
+        except RedisAway:
+            return None
+        lease = found.lease
+        if lease and lease.id in self._signs and self._signs[lease.id].is_dead(lease):
+            self._dead.add(lease.id)
+        if lease and self._followed and lease.id != self._followed.id:
+            self._bid_at = None
+        return found
+
+    def _situation(self, found: LookedUp | None, start: int) -> Situation:
+        known = Situation(
+            me=self._cluster.leases.node,
+            upstream=self._blob.upstream,
+            repository=self._blob.repository,
+            size=start,
+            is_away=found is None,
+            followed=self._followed.id if self._followed else "",
+            dead=self._dead,
+            refused=self._refused,
+            bid_age=None if self._bid_at is None else self._clock() - self._bid_at,
+        )
+        if found is None:
+            return known
+        return replace(
+            known,
+            epoch_age=found.epoch_age,
+            lease=found.lease,
+            holder=found.holder,
+            note=found.note,
+            best=found.best,
+        )
+
+    def _go_alone(self, *, claims: bool) -> None:
+        metrics.count_lease("away")
+        if claims:
+            self._led = self._cluster.keeper.lead(self._digest, self._new_lease())
+
+    def _take(self, found: LookedUp | None) -> bool:
+        lease = self._new_lease()
+        try:
+            if not self._cluster.leases.take(self._digest, found.raw if found else b"", lease):
+                return False
+        except RedisAway:
+            # The next look says so.
+            return False
+        if self._followed:
+            _log.info("going on with another node's download", digest=self._digest, node=self._followed.node)
+        metrics.count_lease("taken_over" if self._followed else "taken")
+        self._followed, self._bid_at = None, None
+        self._led = self._cluster.keeper.lead(self._digest, lease)
+        return True
+
+    def _bid(self, start: int) -> None:
+        self._bid_at = self._clock()
+        if self._followed:
+            try:
+                self._cluster.leases.bid(self._digest, self._followed.id, start)
+            except RedisAway:
+                return
+
+    def _follow(self, leader: Follow, start: int) -> RangeResponse | None:
+        """Return the stream from a peer; None where there is none, which the next look takes into account."""
+        signs = self._signs.setdefault(leader.lease.id if leader.lease else leader.node, Signs())
+        if leader.lease:
+            self._followed, self._bid_at = leader.lease, None
+        try:
+            body = self._cluster.peers.open_blob(leader.url, self._blob, start)
+        except PeerFailed:
+            signs.failed_connections += 1
+        except PeerSilent:
+            signs.was_silent = True
+            if leader.lease is None:
+                self._refused.add(leader.node)
+            return None
+        except PeerRefused as refused:
+            if not refused.is_absent:
+                self._refused.add(leader.node)
+                return None
+            signs.denied += 1
+        else:
+            signs.failed_connections = signs.denied = 0
+            signs.was_silent = False
+            metrics.count_lease("followed")
+            self.is_near, self._brought_by = True, leader.node
+            return _NearBody(self._cluster.keeper, self._digest, body, leader.lease, signs)
+        if leader.lease is None:
+            self._refused.add(leader.node)
+        self._pause(_RETRY_SECONDS)
+        return None
+
+    # The lease.
+
+    def _new_lease(self) -> Lease:
+        return self._cluster.leases.new(self._blob.upstream, self._blob.repository)
+
+    def _note(self, error: RegistryError) -> LeaderNote:
+        return LeaderNote(error, upstream=self._blob.upstream, repository=self._blob.repository)
+
+    def _stop_leading(self) -> None:
+        if self._led is not None:
+            self._cluster.keeper.leave(self._led)
+            self._led = None
+
+    def _end(self, *, is_committed: bool = False, note: LeaderNote | None = None) -> None:
+        led = self._led
+        self._stop_leading()
+        lease = led.lease if led and not led.is_lost else None
+        if lease is None and not is_committed:
+            return
+        try:
+            self._cluster.leases.release(self._digest, lease or self._new_lease(), is_committed=is_committed, note=note)
+        except RedisAway:
+            # The lease runs out by itself.
+            return
+
+
+class _LedBody:
+    """The registry's answer to us as the leader: ends as soon as another node is found to lead."""
+
+    def __init__(self, body: RangeResponse, keeper: LeaseKeeper, led: Led) -> None:
+        self.start, self.size, self.stop = body.start, body.size, body.stop
+        self._body = body
+        self._keeper = keeper
+        self._led = led
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._body:
+            self._keeper.confirm(self._led)
+            if self._led.is_lost:
+                raise UpstreamUnavailable("another node asks the registry for this now")
+            yield chunk
+
+    def close(self) -> None:
+        self._body.close()
+
+
+class _NearBody:
+    """A peer's answer, watched by its leader's lease."""
+
+    stop: int | None = None
+
+    def __init__(self, keeper: LeaseKeeper, digest: str, body: PeerBody, lease: Lease | None, signs: Signs) -> None:
+        self.start, self.size = body.start, body.size
+        self._keeper = keeper
+        self._body = body
+        self._lease = lease
+        self._signs = signs
+        keeper.follow(digest, self)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._body
+
+    def close(self) -> None:
+        self._keeper.unfollow(self)
+        self._body.close()
+
+    def look(self, lease: Lease | None, *, is_away: bool) -> None:
+        """Called by the keeper: end a stream that brings nothing, if its leader has died."""
+        silent = time.monotonic() - self._body.read_at
+        if is_away or self._lease is None:
+            is_over = silent > SILENCE_SECONDS
+        elif lease is None or lease.id != self._lease.id:
+            is_over = silent > _LAST_BYTES_SECONDS
+        else:
+            is_over = silent > _LAST_BYTES_SECONDS and lease.is_overdue
+        if is_over:
+            self._signs.was_silent = True
+            self._body.abort()

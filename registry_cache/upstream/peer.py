@@ -1,0 +1,196 @@
+"""Ask another node of the cluster for a blob that it has or leads, and read it while it grows there.
+
+A peer is no registry: it is asked by signed requests, gets no credential, is never redirected from, and whatever goes
+wrong with it is a reason to ask somebody else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+from registry_cache.errors import NotHeld, UpstreamUnavailable
+from registry_cache.oci.byte_range import parse_content_range
+from registry_cache.runtime import metrics
+from registry_cache.runtime.seals import HEADER, AskedOfPeer, Seals
+
+# Until a peer must have connected, and until its answer must have begun. Its leader may still wait for the registry.
+HEAD_SECONDS = 2.0
+# Silence of a peer's body while Redis cannot say whether its leader lives.
+SILENCE_SECONDS = 10.0
+
+_READ_SIZE = 256 * 1024
+
+# A machine that is gone without a word is noticed after these: a first question after 2 s, then 3, each a second apart.
+_KEEPALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
+
+
+class PeerFailed(Exception):
+    """No connection to the peer, or one that broke before an answer."""
+
+
+class PeerSilent(Exception):
+    """The peer accepted the connection, and did not answer in HEAD_SECONDS."""
+
+
+class PeerRefused(Exception):
+    """The peer answered, and not with the blob. ``is_absent``: it neither has nor leads it."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"it answered {status}")
+        self.is_absent = status == NotHeld.status
+
+
+@dataclass(frozen=True, slots=True)
+class BlobAtPeer:
+    """What is asked for: a blob, for a repository of the upstream that all nodes call by this name."""
+
+    upstream: str
+    repository: str
+    digest: str
+
+    @property
+    def target(self) -> str:
+        """The path and the query, as they are sent."""
+        name = quote(self.repository, safe="/")
+        return f"/v2/{name}/blobs/{quote(self.digest, safe=':')}?ns={quote(self.upstream, safe='')}"
+
+
+class PeerBody:
+    """The bytes of a blob from ``start`` on, as a peer has them. ``size`` of the whole, None where it does not say.
+
+    A ``RangeResponse`` (pull.source). Close it.
+    """
+
+    stop: int | None = None
+
+    def __init__(
+        self,
+        peer: str,
+        connection: http.client.HTTPConnection,
+        connected: socket.socket,
+        response: http.client.HTTPResponse,
+        start: int,
+        size: int | None,
+        skip: int = 0,
+    ) -> None:
+        self.start = start
+        self.size = size
+        self.read_at = time.monotonic()
+        self._peer = peer
+        self._connection = connection
+        self._socket = connected
+        self._response = response
+        self._skip = skip
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield bytes as they come. Raises UpstreamUnavailable where the connection breaks, or was aborted."""
+        while chunk := self._read():
+            self.read_at = time.monotonic()
+            metrics.count_peer_bytes("received", len(chunk))
+            if self._skip >= len(chunk):
+                self._skip -= len(chunk)
+                continue
+            yield chunk[self._skip :] if self._skip else chunk
+            self._skip = 0
+
+    def abort(self) -> None:
+        """End the read that waits, from another thread."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self._response.close()
+        self._connection.close()
+        self._socket.close()
+
+    def _read(self) -> bytes:
+        try:
+            return self._response.read1(_READ_SIZE)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise UpstreamUnavailable(f"the connection to {self._peer} broke: {error}") from error
+
+
+class Peers:
+    """The other nodes, as this one, called ``node``, asks them. ``ca``: who vouches for them, None for the system's."""
+
+    def __init__(self, node: str, seals: Seals, ca: str | None = None, clock: Callable[[], float] = time.time) -> None:
+        self._node = node
+        self._seals = seals
+        self._ca = ca
+        self._clock = clock
+
+    def open_blob(self, url: str, blob: BlobAtPeer, start: int) -> PeerBody:
+        """Ask the peer at ``url`` for the bytes from ``start`` on. Raises PeerFailed, PeerSilent, PeerRefused."""
+        began = time.monotonic()
+        connection = self._connect(url)
+        # Kept here: http.client lets go of it as soon as it knows that the peer will close.
+        connected: socket.socket = connection.sock
+        try:
+            response = self._ask(connection, blob, start)
+            connected.settimeout(None)
+            found = _found(response, start)
+        except BaseException:
+            connection.close()
+            raise
+        body = PeerBody(urlsplit(url).netloc, connection, connected, response, start, *found)
+        metrics.observe_peer(time.monotonic() - began)
+        return body
+
+    def _connect(self, url: str) -> http.client.HTTPConnection:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        connection: http.client.HTTPConnection
+        if parts.scheme == "https":
+            context = ssl.create_default_context(cafile=self._ca)
+            connection = http.client.HTTPSConnection(host, port, timeout=HEAD_SECONDS, context=context)
+        else:
+            connection = http.client.HTTPConnection(host, port, timeout=HEAD_SECONDS)
+        try:
+            connection.connect()
+            for option in _KEEPALIVE:
+                connection.sock.setsockopt(*option)
+        except (OSError, ValueError) as error:
+            connection.close()
+            raise PeerFailed(str(error)) from error
+        return connection
+
+    def _ask(self, connection: http.client.HTTPConnection, blob: BlobAtPeer, start: int) -> http.client.HTTPResponse:
+        wanted = f"bytes={start}-" if start else ""
+        asked = AskedOfPeer("GET", blob.target, wanted, self._node)
+        headers = {HEADER: self._seals.sign(asked, self._clock()), "Accept-Encoding": "identity"}
+        if wanted:
+            headers["Range"] = wanted
+        try:
+            connection.request("GET", blob.target, headers=headers)
+            return connection.getresponse()
+        except TimeoutError as error:
+            raise PeerSilent(str(error)) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise PeerFailed(str(error)) from error
+
+
+def _found(response: http.client.HTTPResponse, start: int) -> tuple[int | None, int]:
+    """Return the size of the whole, and how many bytes to skip. Raises PeerRefused."""
+    length = response.headers.get("Content-Length", "")
+    if response.status == 200:
+        return int(length) if length.isdecimal() else None, start
+    if response.status == 206:
+        part = parse_content_range(response.headers.get("Content-Range"))
+        if part is not None and part[0] == start:
+            return part[2], 0
+    if response.status == 416 and start:
+        # Nothing behind ``start``: what we have may be the whole, and the digest decides.
+        return start, 0
+    raise PeerRefused(response.status)

@@ -1,0 +1,85 @@
+"""Several nodes on this machine, which share their downloads over a real Redis."""
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.harness.pullers import Puller
+from tests.harness.redis_server import RedisServer
+from tests.harness.server import CacheServer
+
+SECRET = "the nodes know it"
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now; the kernel does not hand it out again soon."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+class Node(CacheServer):
+    """One cache of a cluster. `name` is what others call it."""
+
+    def __init__(self, name: str, folder: Path, upstream_url: str, redis: RedisServer, **options: Any) -> None:
+        self.name = name
+        self.peers_port = free_port()
+        config: dict[str, Any] = {
+            "redis": {"addr": redis.address},
+            "http": {"secret": SECRET},
+            "cluster": {"addr": f"127.0.0.1:{self.peers_port}", "node": name},
+        }
+        for section, keys in dict(options.pop("config", {})).items():
+            config[section] = {**config.get(section, {}), **keys} if isinstance(keys, Mapping) else keys
+        super().__init__(folder, upstream_url, config=config, **options)
+
+    def lose_power(self) -> None:
+        """SIGKILL all processes at once, with the port for clients and that for peers."""
+        self.kill_all()
+
+    def stand_still(self) -> None:
+        """SIGSTOP all its processes: ports accept, and nothing answers."""
+        os.killpg(self._arbiter.pid, signal.SIGSTOP)
+
+    def wake(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._arbiter.pid, signal.SIGCONT)
+
+    def pids(self) -> list[int]:
+        return [self._arbiter.pid, *self.workers()]
+
+
+class Cluster:
+    """Nodes over one Redis, in front of one upstream. Stop it."""
+
+    def __init__(self, folder: Path, upstream_url: str, nodes: int = 3, **options: Any) -> None:
+        self.redis = RedisServer(folder / "redis")
+        self.nodes = [
+            Node(f"node{number}", folder / f"node{number}", upstream_url, self.redis, **options)
+            for number in range(1, nodes + 1)
+        ]
+        self.pullers = [Puller(node.url) for node in self.nodes]
+
+    def wait_until_ready(self) -> None:
+        for node in self.nodes:
+            node.workers()
+
+    def leader_of(self, digest: str) -> Node | None:
+        """The node whose lease Redis has."""
+        answer = self.redis.ask("GET", f"rc:1:lead:{digest}").decode(errors="replace")
+        return next((node for node in self.nodes if f'"node":"{node.name}"' in answer), None)
+
+    def stop(self) -> None:
+        for puller in self.pullers:
+            puller.close()
+        try:
+            for node in self.nodes:
+                node.wake()
+                node.stop()
+        finally:
+            for node in self.nodes:
+                node.close()
+            self.redis.stop()

@@ -1,0 +1,179 @@
+"""A model of nodes that download one blob by what `policy.leading` decides: their leases, their clock, their faults.
+
+Nothing here waits: time is a number that each step moves on.
+"""
+
+from dataclasses import dataclass, field, replace
+
+from registry_cache.policy import leading
+from registry_cache.policy.leading import EPOCH_SECONDS, LEASE_SECONDS, LOOK_SECONDS, Holder, Lease, Signs, Situation
+
+WHOLE = 30
+STEP_SECONDS = 0.1
+
+
+@dataclass
+class SharedMemory:
+    """Redis as the nodes see it."""
+
+    is_away: bool = False
+    lease: Lease | None = None
+    ends: float = 0.0
+    holder: Holder | None = None
+    bids: dict[str, dict[str, int]] = field(default_factory=dict)
+    emptied_at: float = -EPOCH_SECONDS
+
+    def current(self, now: float) -> Lease | None:
+        if self.lease is None or now >= self.ends:
+            return None
+        return replace(self.lease, left=self.ends - now)
+
+    def empty(self, now: float) -> None:
+        self.lease = self.holder = None
+        self.bids.clear()
+        self.emptied_at = now
+
+
+@dataclass
+class ModelNode:
+    name: str
+    size: int = 0
+    is_alive: bool = True
+    is_paused: bool = False
+    is_leading: bool = False
+    lease: Lease | None = None
+    renewed_at: float = 0.0
+    following: str = ""
+    followed: str = ""
+    bid_at: float | None = None
+    signs: dict[str, Signs] = field(default_factory=dict)
+    dead: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
+    waits_until: float = 0.0
+
+    @property
+    def is_done(self) -> bool:
+        return self.size == WHOLE
+
+    @property
+    def answers(self) -> bool:
+        return self.is_alive and not self.is_paused
+
+
+class LeaseModel:
+    """Some nodes that all want one blob. `requests`: how many bytes the registry has sent."""
+
+    def __init__(self, nodes: int) -> None:
+        self.now = 100.0
+        self.redis = SharedMemory()
+        self.nodes = [ModelNode(f"node{number}") for number in range(nodes)]
+        self.sent = 0
+        self._ids = 0
+
+    def leaders(self) -> list[ModelNode]:
+        return [node for node in self.nodes if node.answers and node.is_leading and not node.is_done]
+
+    def step(self, node: ModelNode) -> None:
+        """Let one node do one thing."""
+        self.now += STEP_SECONDS
+        if not node.answers or node.is_done or self.now < node.waits_until:
+            return
+        if node.is_leading:
+            self._lead(node)
+        else:
+            self._search(node)
+
+    def _lead(self, node: ModelNode) -> None:
+        if self.now - node.renewed_at >= LOOK_SECONDS and node.lease and not self.redis.is_away:
+            there = self.redis.current(self.now)
+            if there is not None and there.id != node.lease.id:
+                node.is_leading, node.lease = False, None
+                return
+            self.redis.lease, self.redis.ends, node.renewed_at = node.lease, self.now + LEASE_SECONDS, self.now
+        node.size += 1
+        self.sent += 1
+        if node.is_done:
+            self._commit(node)
+
+    def _commit(self, node: ModelNode) -> None:
+        node.is_leading = False
+        if self.redis.is_away:
+            return
+        self.redis.holder = Holder(node.name, node.name)
+        there = self.redis.current(self.now)
+        if there and node.lease and there.id == node.lease.id:
+            self.redis.lease = None
+
+    def _search(self, node: ModelNode) -> None:
+        action = leading.decide(self._situation(node))
+        match action:
+            case leading.Alone():
+                node.is_leading = True
+                node.lease = self._new_lease(node) if action.claims else None
+                node.renewed_at = self.now
+            case leading.Take():
+                self._take(node)
+            case leading.Follow():
+                self._follow(node, action)
+            case leading.Bid():
+                node.bid_at = self.now
+                self.redis.bids.setdefault(node.followed, {})[node.name] = node.size
+            case leading.Wait():
+                node.waits_until = self.now + action.seconds
+            case _:
+                raise AssertionError(f"{action} without a note")
+
+    def _situation(self, node: ModelNode) -> Situation:
+        lease = None if self.redis.is_away else self.redis.current(self.now)
+        if lease and lease.id in node.signs and node.signs[lease.id].is_dead(lease):
+            node.dead.add(lease.id)
+        if lease and lease.id != node.followed:
+            node.bid_at = None
+        bids = self.redis.bids.get(node.followed, {})
+        return Situation(
+            me=node.name,
+            upstream="",
+            repository="",
+            size=node.size,
+            is_away=self.redis.is_away,
+            epoch_age=self.now - self.redis.emptied_at,
+            lease=lease,
+            holder=None if self.redis.is_away else self.redis.holder,
+            followed=node.followed,
+            dead=node.dead,
+            refused=node.refused,
+            bid_age=None if node.bid_at is None else self.now - node.bid_at,
+            best=max(bids, key=lambda name: bids[name], default=None),
+        )
+
+    def _take(self, node: ModelNode) -> None:
+        # A compare-and-set right after the look: nothing comes between in one step.
+        lease = self._new_lease(node)
+        self.redis.lease, self.redis.ends = lease, self.now + LEASE_SECONDS
+        node.lease, node.is_leading, node.renewed_at = lease, True, self.now
+        node.followed, node.bid_at = "", None
+
+    def _follow(self, node: ModelNode, action: leading.Follow) -> None:
+        peer = next(each for each in self.nodes if each.name == action.node)
+        key = action.lease.id if action.lease else action.node
+        signs = node.signs.setdefault(key, Signs())
+        if action.lease:
+            node.followed, node.bid_at = action.lease.id, None
+        if peer.answers and (peer.is_done or (peer.is_leading and peer.size > node.size)):
+            node.size = peer.size if peer.is_done else max(node.size, peer.size - 1)
+            signs.failed_connections = signs.denied = 0
+            signs.was_silent = False
+        elif peer.is_paused or (peer.is_alive and peer.is_leading):
+            # Stopped, or with nothing new: its registry is slow.
+            signs.was_silent = True
+            node.waits_until = self.now + 2.0
+        elif not peer.is_alive:
+            signs.failed_connections += 1
+        elif not peer.is_leading:
+            signs.denied += 1
+        if action.lease is None and not (peer.answers and peer.is_done):
+            node.refused.add(action.node)
+
+    def _new_lease(self, node: ModelNode) -> Lease:
+        self._ids += 1
+        return Lease(node.name, node.name, f"id{self._ids}", "", "")
