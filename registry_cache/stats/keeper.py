@@ -117,8 +117,8 @@ class Keeper:
         for name, tally in new:
             fold.add(name, tally)
         self._note_state(day, fold)
-        entries = sorted(entry for _, tally in new for entry in tally.entries)
-        fold.journal = self._journal.append(day, fold.journal, entries)
+        lines = b"".join(tally.journal for _, tally in new)
+        fold.journal = self._journal.append(day, fold.journal, lines)
         data = fold.day(self._now()).encode()
         threadpool.run(write_whole, self._files.day(day), data, synced=True)
         if day == day_of(self._now()):

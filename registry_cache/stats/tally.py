@@ -1,6 +1,8 @@
 """What one process has counted and nobody has folded into the days' files yet; by day, and how that is written.
 
 <root>/statistics/incoming/<YYYY-MM-DD>.<letters>.json      one process's counts of one day, since it wrote its last
+
+The file's first line is JSON; the journal's lines follow it as they are to be.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any
 from registry_cache.runtime.tally import Amount, Answer, Change, Event
 from registry_cache.stats.day import TopKind
 from registry_cache.stats.days import bucket_of, day_of
-from registry_cache.stats.journal import Entry
+from registry_cache.stats.journal import journal_line
 from registry_cache.stats.sums import NO_OUTCOME, SAVING
 
 # Names of one list, clients with repositories of one span, and changes, that a process remembers until it writes. What
@@ -23,6 +25,9 @@ MOST_NAMES = 20_000
 
 # The errors that are worth a look, by class.
 _CHANGES = {"Denied": "refused", "UpstreamCorrupt": "corrupt"}
+
+# When its five minutes began, client, kind, upstream, repository, whether by tag, outcome, whether it was no error.
+_Like = tuple[int, str, str, str, str, bool, str, bool]
 
 
 @dataclass(slots=True)
@@ -46,7 +51,7 @@ class DayTally:
     tops: dict[TopKind, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
     changes: dict[tuple[str, ...], float] = field(default_factory=dict)
     clients: dict[str, float] = field(default_factory=dict)
-    entries: list[Entry] = field(default_factory=list)
+    journal: bytes = b""
 
     def encode(self) -> bytes:
         """Return the file's bytes."""
@@ -61,18 +66,19 @@ class DayTally:
         }
         changes = [[at, *key] for key, at in self.changes.items()]
         document = {"buckets": buckets, "tops": self.tops, "changes": changes, "clients": self.clients}
-        return json.dumps({**document, "entries": self.entries}, separators=(",", ":")).encode()
+        return json.dumps(document, separators=(",", ":")).encode() + b"\n" + self.journal
 
     @classmethod
     def decode(cls, data: bytes) -> DayTally:
         """Return what a file holds. Raises ValueError."""
         try:
-            return cls._of(json.loads(data))
+            head, _, lines = data.partition(b"\n")
+            return cls._of(json.loads(head), lines)
         except (TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ValueError(f"no tally: {error}") from error
 
     @classmethod
-    def _of(cls, document: Any) -> DayTally:
+    def _of(cls, document: Any, journal_lines: bytes) -> DayTally:
         buckets = {
             int(start): OpenBucket(
                 {(each[0], each[1]): int(each[2]) for each in bucket["amounts"]},
@@ -81,8 +87,7 @@ class DayTally:
             for start, bucket in document["buckets"].items()
         }
         changes = {tuple(key): float(at) for at, *key in document["changes"]}
-        entries = [Entry(*each) for each in document["entries"]]
-        return cls(buckets, document["tops"], changes, document["clients"], entries)
+        return cls(buckets, document["tops"], changes, document["clients"], journal_lines)
 
 
 class Tally:
@@ -93,24 +98,34 @@ class Tally:
     """
 
     def __init__(self, *, journal: bool, clients: bool = True) -> None:
-        self._journal = journal and clients
+        self._has_journal = journal and clients
         self._knows_clients = clients
+        # Like answers together, how many there were, their bytes and when the last one was: most are like another, and
+        # what they mean for sums and lists is worked out when they are written.
+        self._answers: dict[_Like, list[float]] = {}
+        self._lines: dict[int, list[str]] = defaultdict(list)
         self._days: dict[int, DayTally] = defaultdict(DayTally)
+        self.entry_count = 0
+        """How many requests are remembered one by one."""
 
     def add(self, event: Event) -> None:
         """Count one event."""
-        day = self._days[day_of(event.at)]
         if isinstance(event, Answer):
-            self._add_answer(event if self._knows_clients else event._replace(client="", user=""), day)
+            self._add_answer(event)
         elif isinstance(event, Amount):
-            day.buckets[bucket_of(event.at)].amounts[event.field, event.name] += event.amount
+            bucket = self._days[day_of(event.at)].buckets[bucket_of(event.at)]
+            bucket.amounts[event.field, event.name] += event.amount
         else:
-            _note_change(day, event)
+            _note_change(self._days[day_of(event.at)], event)
 
     def take(self) -> Iterator[tuple[int, DayTally]]:
         """Yield each day and what was counted for it, and begin anew."""
+        self._spread()
         days, self._days = self._days, defaultdict(DayTally)
-        yield from days.items()
+        lines, self._lines, self.entry_count = self._lines, defaultdict(list), 0
+        for day, found in days.items():
+            found.journal += "".join(lines[day]).encode()
+            yield day, found
 
     def put_back(self, day: int, tally: DayTally) -> None:
         """Count what could not be written once more; requests one by one are lost."""
@@ -126,47 +141,60 @@ class Tally:
         mine.clients.update(tally.clients)
         mine.changes.update(tally.changes)
 
-    @property
-    def entry_count(self) -> int:
-        """How many requests are remembered one by one."""
-        return sum(len(day.entries) for day in self._days.values())
+    def _add_answer(self, answer: Answer) -> None:
+        at, client, user, method, kind, upstream, repository, reference, digest, outcome, status, size, failure = answer
+        if not self._knows_clients:
+            client = ""
+        by_tag = ":" not in reference
+        like = (bucket_of(at), client, kind, upstream, repository, by_tag, outcome, status < 400)
+        found = self._answers.get(like)
+        if found is None:
+            if len(self._answers) >= MOST_NAMES:
+                self._spread()
+            self._answers[like] = [1, size, at]
+        else:
+            found[0] += 1
+            found[1] += size
+            found[2] = at
+        if outcome == "stale" or failure in _CHANGES:
+            change = _CHANGES.get(failure, "stale")
+            _note_change(self._days[day_of(at)], Change(at, change, upstream, repository, reference))
+        if kind == "manifest" and status < 400 and self._has_journal:
+            what = (upstream, repository, reference, str(digest))
+            self._lines[day_of(at)].append(journal_line(at, client, user, method, *what, str(outcome), status, size))
+            self.entry_count += 1
 
-    def _add_answer(self, answer: Answer, day: DayTally) -> None:
-        bucket = day.buckets[bucket_of(answer.at)]
-        outcome = answer.outcome or NO_OUTCOME
-        bucket.amounts["requests", outcome] += 1
-        if answer.size:
-            bucket.amounts["served", outcome] += answer.size
-        if answer.client:
-            _add_some(bucket.clients, (answer.client,))
-            if len(day.clients) < MOST_NAMES or answer.client in day.clients:
-                day.clients[answer.client] = answer.at
-        if answer.upstream and answer.kind in ("manifest", "blob"):
-            self._add_pull(answer, day, bucket)
+    def _spread(self) -> None:
+        """Work out what the answers mean for sums and lists."""
+        answers, self._answers = self._answers, {}
+        for like, (count, size, at) in answers.items():
+            _spread(like, int(count), int(size), at, self._days[day_of(at)])
 
-    def _add_pull(self, answer: Answer, day: DayTally, bucket: OpenBucket) -> None:
-        image = f"{answer.upstream}/{answer.repository}"
-        if answer.outcome in SAVING and answer.size:
-            _add_name(day.tops["saved"], image, answer.size)
-        elif answer.outcome == "miss":
-            _add_name(day.tops["missed"], image, 1)
-        if answer.kind == "manifest" and answer.status < 400:
-            self._add_manifest(answer, day, bucket, image)
-        kind = "stale" if answer.outcome == "stale" else _CHANGES.get(answer.failure)
-        if kind:
-            _note_change(day, Change(answer.at, kind, answer.upstream, answer.repository, answer.reference))
 
-    def _add_manifest(self, answer: Answer, day: DayTally, bucket: OpenBucket, image: str) -> None:
-        _add_name(day.tops["pulled"], image, 1)
-        if answer.client:
-            _add_name(day.tops["clients"], answer.client, 1)
-        by_tag = ":" not in answer.reference
-        bucket.amounts["pulls", ""] += by_tag
-        _add_some(bucket.tagged if by_tag else bucket.asked, (f"{answer.client} {image}",))
-        if self._journal:
-            who = (answer.at, answer.client, answer.user, answer.method)
-            what = (answer.upstream, answer.repository, answer.reference, str(answer.digest))
-            day.entries.append(Entry(*who, *what, str(answer.outcome), answer.status, answer.size))
+def _spread(like: _Like, count: int, size: int, at: float, day: DayTally) -> None:
+    """Count ``count`` answers that are alike, of ``size`` bytes together, the last one ``at`` then."""
+    start, client, kind, upstream, repository, by_tag, outcome, is_good = like
+    bucket, word = day.buckets[start], str(outcome or NO_OUTCOME)
+    bucket.amounts["requests", word] += count
+    if size:
+        bucket.amounts["served", word] += size
+    if client:
+        _add_some(bucket.clients, (client,))
+        if len(day.clients) < MOST_NAMES or client in day.clients:
+            day.clients[client] = at
+    if not upstream or kind not in ("manifest", "blob"):
+        return
+    image = f"{upstream}/{repository}"
+    if outcome in SAVING and size:
+        _add_name(day.tops["saved"], image, size)
+    elif outcome == "miss":
+        _add_name(day.tops["missed"], image, count)
+    if kind == "manifest" and is_good:
+        _add_name(day.tops["pulled"], image, count)
+        if client:
+            _add_name(day.tops["clients"], client, count)
+        bucket.amounts["pulls", ""] += count if by_tag else 0
+        _add_some(bucket.tagged if by_tag else bucket.asked, (f"{client} {image}",))
 
 
 def _note_change(day: DayTally, change: Change) -> None:
