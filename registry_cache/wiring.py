@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -51,6 +51,7 @@ from registry_cache.runtime.seals import Seals
 from registry_cache.stats.files import StatisticsFiles
 from registry_cache.stats.journal_file import JournalBounds
 from registry_cache.stats.keeper import Keeper
+from registry_cache.stats.nginx_hits import NginxHits
 from registry_cache.stats.recorder import Recorder
 from registry_cache.stats.statistics import Statistics
 from registry_cache.stats.sums import DiskUse
@@ -59,6 +60,7 @@ from registry_cache.store import inventory
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.disk_errors import disk_error_log
 from registry_cache.store.last_runs import read_last_runs
+from registry_cache.store.last_use import UseSpreader
 from registry_cache.store.layout import Layout
 from registry_cache.store.partials import Partials
 from registry_cache.store.pieces import Pieces
@@ -191,7 +193,16 @@ def _recorder(config: Config, layout: Layout) -> Recorder:
 
     total = inventory.disk_space(layout.root).total
     bounds = JournalBounds(kept.journal_days if kept.clients else 0, kept.journal_size.bytes_of(total) or total)
-    return Recorder(files, Keeper(files, bounds, disk_use), Tally(journal=bounds.is_on, clients=kept.clients))
+
+    def tally() -> Tally:
+        return Tally(journal=bounds.is_on, clients=kept.clients)
+
+    def count(hits: Mapping[str, tuple[int, int]]) -> None:
+        for kind, (number, size) in hits.items():
+            metrics.count_nginx_hits(kind, number, size)
+
+    hits = NginxHits(str(kept.nginx_log), tally(), count, UseSpreader(layout).note_use) if kept.nginx_log else None
+    return Recorder(files, Keeper(files, bounds, disk_use), tally(), hits)
 
 
 def _store_state(layout: Layout, ledger: SizeLedger) -> StoreState | None:

@@ -21,7 +21,7 @@ VERBS = {
     "make": re.compile(r"(?:\w+=\S+ )*make ([a-z-]+)"),
 }
 # A YAML example with one of these at its top is a configuration of ours; k3s' and others' files have none.
-OURS = {"version", "log", "storage", "http", "auth", "proxy", "upstreams", "server"}
+OURS = {"version", "log", "storage", "http", "auth", "proxy", "upstreams", "server", "statistics"}
 # Nothing is finished by saying so, and nothing gets better by being praised.
 UNWANTED = ["todo", "fixme", "tbd", "blazing", "lightning", "seamless", "effortless", "world-class", "best-in-class"]
 UNWANTED += ["cutting-edge", "state-of-the-art", "enterprise-grade", "battle-tested", "revolutionary", "unparalleled"]

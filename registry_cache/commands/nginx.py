@@ -73,6 +73,7 @@ def _site(config: Config, arguments: argparse.Namespace) -> Site:
         headers=config.http.headers,
         auth=config.auth is not None,
         cors=has_cors(config.http.headers),
+        log=str(config.statistics.nginx_log or nginx.LOG),
         read_timeout_seconds=nginx.read_timeout_seconds(each.read_timeout.total_seconds() for each in config.upstreams),
     )
 

@@ -160,6 +160,8 @@ class StatisticsConfig:
     journal_days: int = setting("statistics.journal.days", values.whole(0, 366), "7")
     """How long requests for manifests are remembered one by one; 0: they are not."""
     journal_size: Size = setting("statistics.journal.size", values.size, "64MB")
+    nginx_log: Path | None = setting("statistics.nginx_log", values.path)
+    """The access log of the nginx in front, which answers hits itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,9 @@ from registry_cache.oci import media_types
 # Where the application sends nginx for the bytes of a blob that it has found; below it the blob's path under blobs/.
 BLOBS = "/_registry-cache/blobs/"
 
+# Where Debian's logrotate looks for nginx' logs.
+LOG = "/var/log/nginx/registry-cache.log"
+
 # nginx gives the application at least so many seconds between two bytes, and as many of upstream's read timeouts as a
 # download may survive, one resumption after another. The application gives up by itself; nginx must not do so before.
 _LEAST_READ_TIMEOUT_SECONDS = 3600
@@ -86,7 +89,7 @@ class Site:
     auth: bool
     cors: bool
     read_timeout_seconds: int
-    log: str = "/var/log/nginx/registry-cache.log"
+    log: str = LOG
     log_buffer: bool = True
     # A folder in memory, because it holds what passwords lead to; and one that nobody but root can make before nginx.
     auth_cache: str = "/run/registry-cache-nginx-auth"
@@ -112,6 +115,8 @@ def _values(site: Site) -> dict[str, object]:
         "log": quoted(site.log),
         "log_buffer": " buffer=64k flush=1s" if site.log_buffer else "",
         "auth": site.auth,
+        # Whoever wants to be somebody else need only say so where nobody asks for a password.
+        "user": "$remote_user" if site.auth else "-",
         "cors": site.cors,
         # A browser asks by OPTIONS; the application answers that without a login.
         "methods": "GET|HEAD|OPTIONS" if site.cors else "GET|HEAD",

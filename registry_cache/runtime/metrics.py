@@ -148,6 +148,13 @@ def count_answer(kind: str, outcome: str | None, status: int, size: int, first_b
         _of(_served, word).inc(size)
 
 
+def count_nginx_hits(kind: str, number: int, size: int) -> None:
+    """nginx has answered so many requests from the store's files, with ``size`` bytes of bodies together."""
+    _of(_requests, kind, "hit", "2xx").inc(number)
+    if size:
+        _of(_served, "hit").inc(size)
+
+
 def count_error(error: Exception) -> None:
     """A client got ``error``, or its body was cut short by it."""
     _errors.labels(type(error).__name__).inc()

@@ -15,7 +15,7 @@ from registry_cache.stats.day import Day, TopList
 from registry_cache.stats.days import BUCKET_SECONDS
 from registry_cache.stats.space_saving import SpaceSaving
 from registry_cache.stats.sums import Sums, total
-from registry_cache.stats.tally import DayTally, OpenBucket
+from registry_cache.stats.tally import DayTally, LogMark, OpenBucket
 
 # A list's counters while its day lasts, and the names that stay.
 COUNTERS, NAMES = 500, 100
@@ -50,11 +50,13 @@ class DayFold:
         self._present = {int(start): _presence(each) for start, each in _open(day).items()}
         self._clients = day.sums.clients
         self.folded = set(day.folded)
+        self._log: LogMark | None = cast("Any", day.open.get("log"))
         self.journal: tuple[int, int] = cast("tuple[int, int]", tuple(cast("Any", day.open.get("journal", (0, 0)))))
 
     def add(self, name: str, tally: DayTally) -> None:
         """Fold the counts of the file ``name``."""
         self.folded.add(name)
+        self._log = tally.log_position or self._log
         for start, bucket in sorted(tally.buckets.items()):
             self._add_bucket(start, bucket)
         for kind, names in tally.tops.items():
@@ -79,8 +81,10 @@ class DayFold:
         lists = {kind: _top_list(each, NAMES if finished else COUNTERS) for kind, each in self._lists.items()}
         present = {str(start): each.document() for start, each in self._present.items()}
         sums = replace(total(each for _, each in sorted(self._buckets.items())), clients=self._clients)
-        # Where the journal ends stays known: counts of this day may still come.
+        # Where the journal ends stays known: counts of this day may still come. And how far nginx' log was read.
         open_: dict[str, object] = {"journal": list(self.journal)} | ({} if finished else {"present": present})
+        if self._log:
+            open_["log"] = list(self._log)
         folded = () if finished else tuple(sorted(self.folded))
         return Day(self._buckets, sums, lists, tuple(self._newest_changes()), folded, open_)
 

@@ -10,6 +10,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from typing import cast
 
 from registry_cache.runtime import threadpool
 from registry_cache.runtime.log import Log
@@ -20,10 +21,11 @@ from registry_cache.stats.files import StatisticsFiles
 from registry_cache.stats.fold import DayFold, compact
 from registry_cache.stats.journal_file import JournalBounds, JournalFile
 from registry_cache.stats.sums import DiskUse, Sums
-from registry_cache.stats.tally import DayTally
+from registry_cache.stats.tally import DayTally, LogMark
 from registry_cache.store import disk, locks
 from registry_cache.store.atomic_write import write_whole
 from registry_cache.store.locks import LockFile
+from registry_cache.store.log_file import LogPosition
 
 # Five-minute sums stay for a month, day sums for two years.
 RING_DAYS, ALL_DAYS = 30, 731
@@ -85,6 +87,16 @@ class Keeper:
             if self._now() - self._tidied_at > _TIDY_SECONDS:
                 self._tidied_at = self._now()
                 self._tidy()
+
+    def log_position(self) -> LogPosition | None:
+        """Return how far nginx' log was read, by what is folded; None where it never was. Raises StoreError."""
+        marks: list[LogMark] = []
+        with disk.store_errors("read the statistics"):
+            for day in self._files.known_days():
+                mark = Day.read(self._files.day(day)).open.get("log")
+                if isinstance(mark, list) and len(mark) == 4:
+                    marks.append(cast("LogMark", tuple(mark)))
+        return LogPosition(*max(marks, key=lambda mark: mark[3])[:3]) if marks else None
 
     def _read_counts(self) -> _Counts:
         counts: _Counts = defaultdict(list)

@@ -15,6 +15,7 @@ from registry_cache.runtime import tally as queue
 from registry_cache.runtime.log import Log
 from registry_cache.stats.files import StatisticsFiles
 from registry_cache.stats.keeper import Keeper
+from registry_cache.stats.nginx_hits import NginxHits
 from registry_cache.stats.tally import Tally
 from registry_cache.store import disk
 from registry_cache.store.atomic_write import write_whole
@@ -33,7 +34,7 @@ _log = Log(__name__)
 
 
 class Recorder:
-    """What one process counts. ``each_look`` is called twice a second in the process that folds.
+    """What one process counts; the one that folds also follows nginx' log, by ``hits``.
 
     ``begin`` starts a thread for it; ``end`` writes the rest.
     """
@@ -43,13 +44,13 @@ class Recorder:
         files: StatisticsFiles,
         keeper: Keeper,
         tally: Tally,
-        each_look: Callable[[Tally], None] = lambda tally: None,
+        hits: NginxHits | None = None,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._files = files
         self._keeper = keeper
         self._tally = tally
-        self._each_look = each_look
+        self._hits = hits
         self._sleep = sleep
         self._written_at = time.monotonic()
         self._ended = False
@@ -69,8 +70,8 @@ class Recorder:
     def look(self) -> None:
         """Count what has happened, and write it where that is due."""
         self._count()
-        if self._keeper.is_holding:
-            self._each_look(self._tally)
+        while self._keeper.is_holding and self._hits and self._hits.look():
+            self.write()
         if time.monotonic() - self._written_at > WRITE_SECONDS or self._tally.entry_count > _MOST_ENTRIES:
             self._written_at = time.monotonic()
             self.write()
@@ -81,16 +82,23 @@ class Recorder:
             with disk.store_errors("write the statistics"):
                 self._write_counts()
                 is_keeper = self._keeper.hold(timeout)
+                if is_keeper and self._hits:
+                    self._write_hits(self._hits)
             if is_keeper:
                 self._keeper.fold()
+                if self._hits and not self._hits.has_begun:
+                    self._hits.begin(self._keeper.log_position())
         except StoreError as error:
             _log.warning("could not write the statistics", error=error)
+            if self._hits:
+                # What was not written is read once more.
+                self._hits.stop()
 
     def end(self) -> None:
         """Write the rest, in a process that ends."""
         if not self._ended:
             self._ended = True
-            self._count()
+            self.look()
             self.write(_END_SECONDS)
             with contextlib.suppress(OSError):
                 self._keeper.release()
@@ -103,6 +111,13 @@ class Recorder:
             if turn % _TURN == 0:
                 # Other greenlets of this process have clients that wait.
                 self._sleep(0)
+
+    def _write_hits(self, hits: NginxHits) -> None:
+        taken = hits.take()
+        if taken:
+            day, counted = taken
+            write_whole(self._files.new_incoming(day), counted.encode())
+            hits.written()
 
     def _write_counts(self) -> None:
         if len(disk.entries(self._files.incoming)) > _MOST_INCOMING:

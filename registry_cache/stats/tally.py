@@ -29,6 +29,9 @@ _CHANGES = {"Denied": "refused", "UpstreamCorrupt": "corrupt"}
 # When its five minutes began, client, kind, upstream, repository, whether by tag, outcome, whether it was no error.
 _Like = tuple[int, str, str, str, str, bool, str, bool]
 
+# A LogPosition and when it was written, in nanoseconds since the epoch.
+LogMark = tuple[int, str, int, int]
+
 
 @dataclass(slots=True)
 class OpenBucket:
@@ -52,6 +55,8 @@ class DayTally:
     changes: dict[tuple[str, ...], float] = field(default_factory=dict)
     clients: dict[str, float] = field(default_factory=dict)
     journal: bytes = b""
+    log_position: LogMark | None = None
+    """How far nginx' log was read for this, where it was."""
 
     def encode(self) -> bytes:
         """Return the file's bytes."""
@@ -66,6 +71,7 @@ class DayTally:
         }
         changes = [[at, *key] for key, at in self.changes.items()]
         document = {"buckets": buckets, "tops": self.tops, "changes": changes, "clients": self.clients}
+        document |= {"log": self.log_position}
         return json.dumps(document, separators=(",", ":")).encode() + b"\n" + self.journal
 
     @classmethod
@@ -87,7 +93,8 @@ class DayTally:
             for start, bucket in document["buckets"].items()
         }
         changes = {tuple(key): float(at) for at, *key in document["changes"]}
-        return cls(buckets, document["tops"], changes, document["clients"], journal_lines)
+        log = tuple(document["log"]) if document["log"] else None
+        return cls(buckets, document["tops"], changes, document["clients"], journal_lines, log)
 
 
 class Tally:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from registry_cache.errors import StoreError
-from registry_cache.runtime.tally import Amount, Answer, Change
+from registry_cache.runtime.tally import Amount, Change
 from registry_cache.stats import fold as fold_module
 from registry_cache.stats.days import DAY_SECONDS, day_of
 from registry_cache.stats.files import StatisticsFiles
@@ -19,65 +18,19 @@ from registry_cache.stats.journal_file import JournalBounds
 from registry_cache.stats.keeper import Keeper
 from registry_cache.stats.statistics import Statistics
 from registry_cache.stats.sums import DiskUse
-from registry_cache.stats.tally import Tally
-from registry_cache.store.atomic_write import write_whole
 from registry_cache.store.layout import Layout
 from tests.harness import crasher
 from tests.harness.programs import succeed
+from tests.harness.statistics_rig import BOUNDS, DIGEST, NOON, StatisticsRig, answer
 from tests.harness.store_rig import open_store
-
-NOON = 20_000 * DAY_SECONDS + 43_200.0
-BOUNDS = JournalBounds(days=7, size=1 << 20)
-DIGEST = "sha256:" + "a" * 64
-
-
-def answer(at: float = NOON, **other: object) -> Answer:
-    values: dict[str, object] = {
-        **{"client": "10.0.0.7", "user": "", "method": "GET", "kind": "manifest", "upstream": "docker.io"},
-        **{"repository": "library/nginx", "reference": "1.27", "digest": DIGEST, "outcome": "hit"},
-        **{"status": 200, "size": 10, "failure": ""},
-    }
-    return Answer(at, **{**values, **other})  # type: ignore[arg-type]
-
-
-class Rig:
-    """A store whose clock the test sets, and processes that count for it."""
-
-    def __init__(self, layout: Layout) -> None:
-        self.now = NOON
-        self.files = StatisticsFiles(layout)
-        self.statistics = Statistics(layout, lambda: self.now)
-        self.keeper = self.new_keeper()
-
-    def new_keeper(self, bounds: JournalBounds = BOUNDS, disk: Callable[[], DiskUse | None] = lambda: None) -> Keeper:
-        self.keeper = Keeper(self.files, bounds, disk, lambda: self.now)
-        return self.keeper
-
-    def count(self, *events: Answer | Amount | Change, clients: bool = True) -> None:
-        """A process has counted these, and has written them."""
-        tally = Tally(journal=True, clients=clients)
-        for event in events:
-            tally.add(event)
-        for day, counted in tally.take():
-            write_whole(self.files.new_incoming(day), counted.encode())
-
-    def fold(self) -> None:
-        assert self.keeper.hold()
-        self.keeper.fold()
-
-    def fold_as_another(self) -> None:
-        """The process that folded has ended."""
-        self.keeper.release()
-        self.new_keeper()
-        self.fold()
 
 
 @pytest.fixture
-def rig(layout: Layout) -> Rig:
-    return Rig(layout)
+def rig(layout: Layout) -> StatisticsRig:
+    return StatisticsRig(layout)
 
 
-def test_whoever_folds_goes_on_where_another_ended(rig: Rig) -> None:
+def test_whoever_folds_goes_on_where_another_ended(rig: StatisticsRig) -> None:
     for number in range(3):
         rig.count(answer(), answer(reference=DIGEST), Amount(NOON, "fetched", "docker.io", 5))
         rig.fold_as_another()
@@ -87,7 +40,7 @@ def test_whoever_folds_goes_on_where_another_ended(rig: Rig) -> None:
         assert (sums.pulls, sums.clients) == (number + 1, 1)
 
 
-def test_what_is_asked_for_by_digest_alone_is_one_pull(rig: Rig) -> None:
+def test_what_is_asked_for_by_digest_alone_is_one_pull(rig: StatisticsRig) -> None:
     for _ in range(2):
         rig.count(answer(reference=DIGEST), answer(reference="sha256:" + "b" * 64))
         rig.count(answer(reference=DIGEST, client="10.0.0.8"))
@@ -99,7 +52,7 @@ def test_what_is_asked_for_by_digest_alone_is_one_pull(rig: Rig) -> None:
     assert rig.statistics.sums(NOON - 300).pulls == 2
 
 
-def test_two_days_in_one_process(rig: Rig) -> None:
+def test_two_days_in_one_process(rig: StatisticsRig) -> None:
     rig.count(answer(NOON - DAY_SECONDS), answer(NOON))
     rig.fold()
     assert rig.statistics.sums(NOON - 300).pulls == 1
@@ -107,7 +60,7 @@ def test_two_days_in_one_process(rig: Rig) -> None:
     assert len(rig.statistics.pulls("nginx")) == 2
 
 
-def test_only_one_folds(rig: Rig) -> None:
+def test_only_one_folds(rig: StatisticsRig) -> None:
     first = rig.keeper
     assert first.hold()
     second = rig.new_keeper()
@@ -135,7 +88,7 @@ def test_a_crash_at_any_change_counts_nothing_twice_and_loses_nothing_that_was_w
 
 
 @pytest.mark.parametrize("code", ["ENOSPC", "EIO"])
-def test_a_full_disk_loses_nothing(rig: Rig, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_loses_nothing(rig: StatisticsRig, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
     really = os.rename
     rig.count(answer())
     refuses = [True]
@@ -154,7 +107,7 @@ def test_a_full_disk_loses_nothing(rig: Rig, code: str, monkeypatch: pytest.Monk
     assert len(rig.statistics.pulls()) == 1
 
 
-def test_half_a_file_of_counts_is_passed_over(rig: Rig) -> None:
+def test_half_a_file_of_counts_is_passed_over(rig: StatisticsRig) -> None:
     Path(rig.files.incoming).mkdir(parents=True)
     Path(rig.files.new_incoming(day_of(NOON))).write_bytes(b'{"buckets":')
     Path(rig.files.incoming, "somebody-elses").write_bytes(b"")
@@ -164,7 +117,7 @@ def test_half_a_file_of_counts_is_passed_over(rig: Rig) -> None:
     assert os.listdir(rig.files.incoming) == ["somebody-elses"]
 
 
-def test_a_month_later_the_days_sums_are_left_and_two_years_later_nothing(rig: Rig) -> None:
+def test_a_month_later_the_days_sums_are_left_and_two_years_later_nothing(rig: StatisticsRig) -> None:
     rig.count(answer(), answer(NOON - 3600, client="10.0.0.8", outcome="miss"))
     rig.fold()
     before = rig.statistics.sums(0)
@@ -182,7 +135,7 @@ def test_a_month_later_the_days_sums_are_left_and_two_years_later_nothing(rig: R
     assert os.listdir(rig.files.incoming) == []
 
 
-def test_counts_of_a_day_that_is_over_still_find_its_journal(rig: Rig) -> None:
+def test_counts_of_a_day_that_is_over_still_find_its_journal(rig: StatisticsRig) -> None:
     rig.count(answer())
     rig.fold()
     rig.now = NOON + DAY_SECONDS
@@ -192,7 +145,7 @@ def test_counts_of_a_day_that_is_over_still_find_its_journal(rig: Rig) -> None:
     assert len(rig.statistics.pulls()) == 2
 
 
-def test_a_finished_day_keeps_a_hundred_names(rig: Rig) -> None:
+def test_a_finished_day_keeps_a_hundred_names(rig: StatisticsRig) -> None:
     rig.count(*(answer(repository=f"team/image-{number}", size=number) for number in range(1, 700)))
     rig.fold()
     assert len(rig.statistics.top("saved", 0, count=1000)) == fold_module.COUNTERS
@@ -204,7 +157,7 @@ def test_a_finished_day_keeps_a_hundred_names(rig: Rig) -> None:
         assert each.at_least <= int(each.name.rpartition("-")[2]) <= each.at_most
 
 
-def test_the_disk_as_it_was_last(rig: Rig) -> None:
+def test_the_disk_as_it_was_last(rig: StatisticsRig) -> None:
     uses = [DiskUse(1, 10, 20), DiskUse(2, 10, 19), None]
     rig.new_keeper(disk=lambda: uses.pop(0))
     for _ in range(3):
@@ -213,7 +166,7 @@ def test_the_disk_as_it_was_last(rig: Rig) -> None:
     assert rig.statistics.sums(NOON - 300).disk == DiskUse(2, 10, 19)
 
 
-def test_the_journal_is_bounded_in_bytes_and_days(rig: Rig) -> None:
+def test_the_journal_is_bounded_in_bytes_and_days(rig: StatisticsRig) -> None:
     rig.new_keeper(JournalBounds(days=2, size=16_000))
     for number in range(200):
         rig.now = NOON + number
@@ -230,7 +183,7 @@ def test_the_journal_is_bounded_in_bytes_and_days(rig: Rig) -> None:
     assert rig.statistics.pulls() == []
 
 
-def test_without_a_journal_nobody_is_in_it(rig: Rig) -> None:
+def test_without_a_journal_nobody_is_in_it(rig: StatisticsRig) -> None:
     rig.count(answer())
     rig.fold()
     rig.keeper.release()
@@ -240,7 +193,7 @@ def test_without_a_journal_nobody_is_in_it(rig: Rig) -> None:
     assert (rig.statistics.pulls(), rig.statistics.sums(0).pulls) == ([], 2)
 
 
-def test_without_clients_there_are_numbers_alone(rig: Rig) -> None:
+def test_without_clients_there_are_numbers_alone(rig: StatisticsRig) -> None:
     rig.count(answer(user="alice"), answer(reference=DIGEST), clients=False)
     rig.fold()
     assert rig.statistics.sums(0).pulls == 1
@@ -250,7 +203,7 @@ def test_without_clients_there_are_numbers_alone(rig: Rig) -> None:
         assert b"alice" not in path.read_bytes()
 
 
-def test_what_needs_a_look(rig: Rig) -> None:
+def test_what_needs_a_look(rig: StatisticsRig) -> None:
     rig.count(
         answer(outcome="stale"),
         answer(NOON + 1, outcome="stale"),
@@ -266,7 +219,7 @@ def test_what_needs_a_look(rig: Rig) -> None:
     assert [each.name for each in rig.statistics.top("moved", 0)] == ["docker.io/library/nginx:1.27"]
 
 
-def test_a_flood_of_changes_is_bounded(rig: Rig) -> None:
+def test_a_flood_of_changes_is_bounded(rig: StatisticsRig) -> None:
     rig.count(*(answer(NOON + n, reference=f"v{n}", outcome="stale") for n in range(fold_module.MOST_CHANGES + 9)))
     rig.fold()
     rig.keeper.release()

@@ -1,0 +1,181 @@
+"""Count what nginx answers from the store's files, by its access log, as if we had answered it.
+
+The log has a line for each request, ours as well; those of nginx' own hits have ``hit app=-``, and at their end the
+repository's folder and the user. ``deployment/nginx.conf.template`` has the format. How far it was read is in the day's
+file, which is replaced together with the counts: a line is counted once, whoever is killed.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+
+from registry_cache.errors import RegistryError
+from registry_cache.oci.digest import Digest
+from registry_cache.runtime.log import Log
+from registry_cache.runtime.tally import Answer
+from registry_cache.stats.days import DAY_SECONDS, day_of
+from registry_cache.stats.tally import DayTally, Tally
+from registry_cache.store.log_file import LogFile, LogPosition
+
+# Half a millisecond's work, so that clients of this process do not wait for it.
+_SLICE_BYTES = 32 * 1024
+# Slices of one look: eight times as many lines a second as nginx writes on a fast machine.
+_SLICES = 200
+# Workers of nginx write what they have collected one after the other: some lines of a day come behind the next day's.
+_LATE_SECONDS = 60
+# A log that cannot be read is named once an hour.
+_WARN_SECONDS = 3600.0
+
+# A request's id begins with its time, to the millisecond: a tag is asked for just before what it means.
+# Possessive (++): otherwise a line of something else would be read ten times over.
+_LINE = re.compile(
+    r'^([^ \n]++) [^ \n]++ "(GET|HEAD) [^ "?\n]*/(blobs|manifests)/(sha(?:256|512):[0-9a-f]++)[^"\n]*+" 200 ([0-9]++)'
+    r' [^ \n]++ hit app=- id=([0-9]{1,12}+\.[0-9]{3})-[^"\n]*+"[^"\n]*+" ([^ /"\n]++)/([^ "\n]++) "([^"\n]*+)"$',
+    re.MULTILINE,
+)
+# How nginx writes a byte that is no plain letter.
+_ESCAPE = re.compile(rb"\\x([0-9A-F]{2})")
+_KINDS = {"blobs": "blob", "manifests": "manifest"}
+
+_log = Log(__name__)
+
+
+def read_lines(text: str) -> Iterator[tuple[int, Answer]]:
+    """Yield of each line that tells of one of nginx' own hits where it begins, and what it says."""
+    for found in _LINE.finditer(text):
+        client, method, folder, digest, size, at, upstream, repository, user = found.groups()
+        kind = _KINDS[folder]
+        of = (upstream, repository, digest, digest if kind == "manifest" else "")
+        yield found.start(), Answer(float(at), client, _name(user), method, kind, *of, "hit", 200, int(size), "")
+
+
+def _name(user: str) -> str:
+    if user == "-":
+        return ""
+    return _ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), user.encode("latin-1")).decode(errors="replace")
+
+
+class NginxHits:
+    """Follows nginx' log at ``path`` and counts into a ``tally`` of its own.
+
+    ``count`` is told how many answers of (kind, bytes) there were since it was told last, ``use`` what was used, and
+    when, in nanoseconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        tally: Tally,
+        count: Callable[[Mapping[str, tuple[int, int]]], None] = lambda counts: None,
+        use: Callable[[Digest, int], object] = lambda digest, moment: None,
+        pause: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._path = path
+        self._tally = tally
+        self._count = count
+        self._use = use
+        self._pause = pause
+        self._file: LogFile | None = None
+        self._day: int | None = None
+        self._numbers: Counter[str] = Counter()
+        self._bytes: Counter[str] = Counter()
+        self._used: dict[str, float] = {}
+        self._warned_at = float("-inf")
+
+    def begin(self, position: LogPosition | None) -> None:
+        """Read on from ``position``; call it once what was counted until then is in the days' files."""
+        self._file = None
+        try:
+            self._file = LogFile(self._path, position)
+        except OSError as error:
+            self._warn(error)
+            return
+        if self._file.has_lost:
+            _log.warning("nginx' log was rotated away before it was read: some hits are not counted", file=self._path)
+
+    def stop(self) -> None:
+        """Forget what was counted since the last write: it will be read again."""
+        self._file, self._day = None, None
+        for _ in self._tally.take():
+            pass
+        self._forget()
+
+    @property
+    def has_begun(self) -> bool:
+        return self._file is not None
+
+    def look(self) -> bool:
+        """Count the lines that have come; True where a day is over, whose counts must be written before more."""
+        try:
+            for _ in range(_SLICES):
+                lines = self._file.read(_SLICE_BYTES) if self._file else b""
+                if not lines:
+                    return False
+                if self._count_lines(lines):
+                    return True
+                self._pause(0)
+        except OSError as error:
+            self._warn(error)
+        return False
+
+    def take(self) -> tuple[int, DayTally] | None:
+        """Return the day and what was counted for it, with how far the log was read; None where nothing was."""
+        position = self._file.position if self._file else None
+        found = list(self._tally.take())
+        self._day = None
+        if not found or position is None:
+            return None
+        [(day, tally)] = found
+        tally.log_position = (*position, time.time_ns())
+        return day, tally
+
+    def written(self) -> None:
+        """What was taken is on the disk."""
+        self._count({kind: (number, self._bytes[kind]) for kind, number in self._numbers.items()})
+        for digest, moment in self._used.items():
+            try:
+                self._use(Digest.parse(digest), int(moment) * 1_000_000_000)
+            except (RegistryError, OSError):
+                # Evicted since, or a disk that has other troubles than this.
+                continue
+        self._forget()
+
+    def _forget(self) -> None:
+        self._numbers.clear()
+        self._bytes.clear()
+        self._used.clear()
+
+    def _count_lines(self, lines: bytes) -> bool:
+        """Count ``lines``; True where one is of another day, and then it and those behind it are to be read again."""
+        for start, answer in read_lines(lines.decode("latin-1")):
+            at = self._within_day(answer.at)
+            if at is None:
+                if self._file:
+                    self._file.step_back(len(lines) - start)
+                return True
+            self._add(answer if at == answer.at else answer._replace(at=at))
+        return False
+
+    def _within_day(self, at: float) -> float | None:
+        """Return when to count what was ``at`` then, or None where that is another day than we are counting."""
+        if self._day is None:
+            self._day = day_of(at)
+        begin = self._day * DAY_SECONDS
+        if day_of(at) == self._day:
+            return at
+        return float(begin) if begin - _LATE_SECONDS <= at < begin else None
+
+    def _add(self, answer: Answer) -> None:
+        self._tally.add(answer)
+        self._numbers[answer.kind] += 1
+        self._bytes[answer.kind] += answer.size
+        self._used[answer.reference] = answer.at
+
+    def _warn(self, error: OSError) -> None:
+        if time.monotonic() - self._warned_at > _WARN_SECONDS:
+            self._warned_at = time.monotonic()
+            reason = f"{error.strerror}: let the user of this server read it"
+            _log.warning("cannot read nginx' log, so its hits are not counted", file=self._path, reason=reason)

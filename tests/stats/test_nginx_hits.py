@@ -1,0 +1,193 @@
+"""What nginx answered itself, counted from its log: once, whatever is restarted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from registry_cache.oci.digest import Digest
+from registry_cache.runtime import tally as queue
+from registry_cache.runtime.tally import Answer
+from registry_cache.stats.days import DAY_SECONDS
+from registry_cache.stats.nginx_hits import NginxHits, read_lines
+from registry_cache.stats.recorder import Recorder
+from registry_cache.stats.tally import Tally
+from registry_cache.store.layout import Layout
+from tests.harness.statistics_rig import NOON, StatisticsRig
+
+BLOB, MANIFEST = f"sha256:{'b' * 64}", f"sha256:{'c' * 64}"
+LINE = (
+    '10.0.0.7 2024-10-04T12:00:00+00:00 "GET /v2/library/nginx/{what} HTTP/1.1" 200 {size} 0.001 '
+    'hit app=- id={at:.3f}-3-4 "docker/27 (linux) \\x22x\\x22" docker.io/library/nginx "{user}"'
+)
+
+
+def line(what: str, size: int = 0, at: float = NOON, user: str = "-") -> str:
+    return LINE.format(what=what, size=size, at=at, user=user)
+
+
+def read_line(text: str) -> Answer | None:
+    found = [answer for _, answer in read_lines(f"something else\n{text}\n")]
+    return found[0] if found else None
+
+
+def test_a_hit() -> None:
+    answer = read_line(line(f"blobs/{BLOB}", 7))
+    assert answer is not None
+    assert (answer.at, answer.client, answer.user, answer.method, answer.kind) == (NOON, "10.0.0.7", "", "GET", "blob")
+    assert (answer.upstream, answer.repository, answer.reference) == ("docker.io", "library/nginx", BLOB)
+    assert (answer.outcome, answer.status, answer.size) == ("hit", 200, 7)
+
+
+def test_a_user() -> None:
+    answer = read_line(line(f"manifests/{MANIFEST}", 7, user="J\\xC3\\xB6rg \\x22Q\\x22"))
+    assert answer is not None
+    assert (answer.user, answer.digest) == ('Jörg "Q"', MANIFEST)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        line(f"blobs/{BLOB}").replace("app=-", "app=200"),
+        line(f"blobs/{BLOB}").replace(" hit ", " - "),
+        line(f"blobs/{BLOB}").replace(" 200 ", " 405 "),
+        line(f"blobs/{BLOB}").replace("GET", "PUT"),
+        line("manifests/1.27"),
+        line(f"blobs/{BLOB}").replace("id=", "id=x"),
+        line(f"blobs/{BLOB}").replace(" docker.io/library/nginx", " -"),
+        # As the file before this version wrote it.
+        line(f"blobs/{BLOB}").partition(" docker.io")[0],
+        line(f"blobs/{BLOB}")[:-1],
+        '10.0.0.7 - "\\x16\\x03 hit app=- " 400 0 0.0 - app=- id=1 "hit app=- /blobs/sha256:aa" - "-"',
+    ],
+)
+def test_a_line_of_something_else(text: str) -> None:
+    assert read_line(text) is None
+
+
+class Following(StatisticsRig):
+    """A process that folds and follows nginx' log."""
+
+    def __init__(self, layout: Layout, log: Path) -> None:
+        super().__init__(layout)
+        self.log = log
+        self.counted: list[Mapping[str, tuple[int, int]]] = []
+        self.used: dict[str, int] = {}
+        self.start()
+
+    def start(self) -> None:
+        queue.events.clear()
+
+        def use(digest: Digest, moment: int) -> None:
+            self.used[str(digest)] = moment
+
+        hits = NginxHits(str(self.log), Tally(journal=True), self.counted.append, use, lambda seconds: None)
+        self.recorder = Recorder(self.files, self.new_keeper(), Tally(journal=True), hits, lambda seconds: None)
+        self.recorder.write()
+
+    def write(self, *lines: str) -> None:
+        with self.log.open("a", encoding="utf-8") as file:
+            file.writelines(f"{each}\n" for each in lines)
+
+    def look(self) -> None:
+        self.recorder.look()
+        self.recorder.write()
+
+    def kill(self) -> None:
+        """Whatever it has not written is gone, and so is its lock."""
+        self.keeper.release()
+
+
+@pytest.fixture
+def rig(layout: Layout, tmp_path: Path) -> Following:
+    return Following(layout, tmp_path / "access.log")
+
+
+def test_hits_count_like_all_others(rig: Following) -> None:
+    rig.write(line(f"blobs/{BLOB}", 1000), line(f"manifests/{MANIFEST}", 30), line("manifests/1.27"))
+    rig.look()
+    sums = rig.statistics.sums(0)
+    assert (sums.requests, sums.saved_bytes, sums.clients, sums.pulls) == ({"hit": 2}, 1030, 1, 1)
+    assert [each.name for each in rig.statistics.top("saved", 0)] == ["docker.io/library/nginx"]
+    assert [pull.digest for pull in rig.statistics.pulls()] == [MANIFEST]
+    assert rig.counted == [{"blob": (1, 1000), "manifest": (1, 30)}]
+    assert rig.used == {BLOB: NOON * 1e9, MANIFEST: NOON * 1e9}
+
+
+def test_whoever_is_killed_counts_each_line_once(rig: Following) -> None:
+    for number in range(1, 6):
+        rig.write(line(f"blobs/{BLOB}", 1))
+        rig.recorder.look()
+        if number % 2:
+            rig.recorder.write()
+        rig.kill()
+        rig.start()
+    rig.look()
+    assert rig.statistics.sums(0).served == {"hit": 5}
+    assert sum(each["blob"][0] for each in rig.counted) == 5
+
+
+def test_nothing_is_lost_at_a_rotation_while_nobody_follows(rig: Following) -> None:
+    rig.write(line(f"blobs/{BLOB}", 1))
+    rig.look()
+    rig.kill()
+    rig.write(line(f"blobs/{BLOB}", 10))
+    rig.log.rename(rig.log.with_name("access.log.1"))
+    rig.start()
+    rig.look()
+    assert rig.statistics.sums(0).served == {"hit": 11}
+
+
+def test_midnight(rig: Following) -> None:
+    rig.now = NOON + DAY_SECONDS
+    midnight = NOON + 43_200
+    rig.write(line(f"blobs/{BLOB}", 1, midnight - 2))
+    rig.write(line(f"blobs/{BLOB}", 10, midnight))
+    # Another worker of nginx had this one still.
+    rig.write(line(f"blobs/{BLOB}", 100, midnight - 1))
+    # And a clock was put back.
+    rig.write(line(f"blobs/{BLOB}", 1000, NOON))
+    rig.write(line(f"blobs/{BLOB}", 10000, NOON + DAY_SECONDS))
+    rig.look()
+    assert rig.statistics.sums(0).served == {"hit": 11111}
+    assert rig.statistics.sums(rig.now - 43_200).served == {"hit": 10110}
+    rig.kill()
+    rig.start()
+    rig.look()
+    assert rig.statistics.sums(0).served == {"hit": 11111}
+
+
+def test_what_a_full_disk_refused_is_read_again(rig: Following, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.write(line(f"blobs/{BLOB}", 1))
+    really = os.rename
+    refused: list[str] = []
+
+    def rename(source: str, target: str) -> None:
+        if "/incoming/" in target and not refused:
+            refused.append(target)
+            raise OSError(28, "No space left on device")
+        really(source, target)
+
+    monkeypatch.setattr(os, "rename", rename)
+    rig.look()
+    assert refused
+    rig.look()
+    rig.look()
+    assert rig.statistics.sums(0).served == {"hit": 1}
+
+
+def test_a_log_that_may_not_be_read(layout: Layout, tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    log.mkdir()
+    rig = Following(layout, log)
+    rig.look()
+    assert rig.statistics.sums(0).requests == {}
+    log.rmdir()
+    rig.write(line(f"blobs/{BLOB}", 1))
+    rig.look()
+    rig.look()
+    assert rig.statistics.sums(0).requests == {"hit": 1}
