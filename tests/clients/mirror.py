@@ -1,10 +1,12 @@
 """The cache that clients pull from, in front of registries that require a token."""
 
 import itertools
+import json
 import platform
 from dataclasses import dataclass
 from typing import Any
 
+from registry_cache.store.atomic_write import write_whole
 from tests.harness.images import Image, Index, KiB, Kind, make_index
 from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
@@ -38,10 +40,14 @@ class Mirror:
         return make_index(upstream or self.upstream, repository, kind=kind, **image)
 
     def mend(self) -> None:
-        """Remove all faults from the upstreams, and require tokens."""
+        """Remove all faults from the upstreams, require tokens, and let nothing rest that was wrong (ADR 0019)."""
         for upstream in (self.upstream, self.other):
             upstream.reset_faults()
             upstream.faults.require_token = True
+        for note in self.cache.root.glob("upstreams/*.json"):
+            known = json.loads(note.read_bytes())
+            if known.pop("wrong", None):
+                write_whole(str(note), json.dumps(known).encode())
 
 
 def native(index: Index) -> Image:
