@@ -2,6 +2,7 @@
 
     python -m bench.client stream URL PATH --clients 4 --times 2    each client GETs the path so often
     python -m bench.client image URL TAG --clients 16               as dockerd pulls: three blobs at a time a client
+    python -m bench.client ranges URL PATH --part 0-99 5-7          each client GETs these, one after another
     python -m bench.client check URL TAG                            once, and every digest is compared
     python -m bench.client ping URL                                 GET /v2/ anew every 50 ms, until standard input ends
 
@@ -17,7 +18,7 @@ import select
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -117,6 +118,16 @@ def compare_blob(agent: Agent, digest: str) -> None:
         raise RuntimeError(f"{digest}: the bytes are not what it names")
 
 
+def ranges(url: str, path: str, parts: Sequence[str], milliseconds: list[float]) -> None:
+    """GET these parts of ``path`` on one connection, as who reads a layer lazily; note how long each took."""
+    agent = Agent(url)
+    for part in parts:
+        began = time.perf_counter()
+        agent.ask(path, part=part)
+        milliseconds.append((time.perf_counter() - began) * 1000)
+    agent.close()
+
+
 def ping(url: str) -> dict[str, Any]:
     """Return the milliseconds of each, sorted; a connection each, as a new client makes."""
     milliseconds = []
@@ -132,20 +143,24 @@ def ping(url: str) -> dict[str, Any]:
 def main() -> None:
     """Print what the clients saw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["stream", "image", "check", "ping"])
+    parser.add_argument("what", choices=["stream", "image", "ranges", "check", "ping"])
     parser.add_argument("url")
     parser.add_argument("name", nargs="?", default="", help="a path, or a tag")
     parser.add_argument("--clients", type=int, default=1)
     parser.add_argument("--times", type=int, default=1)
+    parser.add_argument("--part", nargs="+", default=[], help="as in a Range")
     given = parser.parse_args()
     assert urlsplit(given.url).netloc, "the URL has no host"
     threading.stack_size(_STACK)
+    milliseconds: list[float] = []
     work: dict[str, Callable[[], None]] = {
         "stream": lambda: stream(given.url, given.name, given.times),
         "image": lambda: pull(given.url, given.name, drop_blob),
+        "ranges": lambda: ranges(given.url, given.name, given.part, milliseconds),
         "check": lambda: pull(given.url, given.name, compare_blob),
     }
-    print(json.dumps(ping(given.url) if given.what == "ping" else Crowd(given.clients, work[given.what]).run()))
+    told = ping(given.url) if given.what == "ping" else Crowd(given.clients, work[given.what]).run()
+    print(json.dumps({"milliseconds": sorted(milliseconds), **told}))
 
 
 if __name__ == "__main__":

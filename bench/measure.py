@@ -2,14 +2,17 @@
 
 import json
 import os
+import random
 import re
+import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.content import MANIFEST_TYPE, manifest_path
+from bench.content import MANIFEST_TYPE, Blob, manifest_path
 from bench.plan import MB, MIB, Materials, Plan
 from bench.systems import LIMIT, System
 from bench.upstreams import REPOSITORY_ROOT, Upstream, wait_until_idle
@@ -24,6 +27,8 @@ _WARM_CLIENTS, _WARM_TIMES = 8, 4
 _CLIENT_SECONDS = 1800
 # A blob may take this many times its size in memory on its way, in any of the systems and the client.
 _MEMORY_PER_BLOB = 4
+# What a lazy reader wants: the end, where an eStargz says where its table is, and then files here and there.
+_FOOTER, _PART, _PARTS = 47, 128 * 1024, 40
 _RATE = re.compile(r"Requests/sec:\s+([0-9.]+)")
 _SLOWEST = re.compile(r"99%\s+([0-9.]+)(us|ms|s)")
 _FAILED = re.compile(r"(?:Non-2xx|Socket errors).*")
@@ -109,6 +114,43 @@ def images(trial: Trial) -> Figures:
     return _images(trial, 1 if trial.system.name == LIMIT else trial.plan.clients)
 
 
+def footer(trial: Trial) -> Figures:
+    """Milliseconds until the last bytes of a blob are there, of which nothing was."""
+    blob = trial.materials.read_blob(trial.row, trial.repetition)
+    return _ranges(trial, blob, [f"{blob.size - _FOOTER}-{blob.size - 1}"])
+
+
+def ranges(trial: Trial) -> Figures:
+    """Milliseconds of parts all over a blob, by the median; then the whole of it."""
+    blob = trial.materials.read_blob(trial.row, trial.repetition)
+    before = _wait_and_count(trial)
+    found = _ranges(trial, blob, _parts(blob.size, trial.row))
+    _client(trial.system.cold_url, "stream", blob.path)
+    return {**found, "whole": (wait_until_idle(trial.upstream) - before) / blob.size}
+
+
+def ranges_crowd(trial: Trial) -> Figures:
+    """The same without the whole, by several clients at one moment; for the limit, by one."""
+    blob = trial.materials.read_blob(trial.row, trial.repetition)
+    clients = 1 if trial.system.name == LIMIT else trial.plan.readers
+    return _ranges(trial, blob, _parts(blob.size, trial.row), clients)
+
+
+def _parts(size: int, seed: str) -> list[str]:
+    dice = random.Random(seed)
+    starts = [dice.randrange(size - _PART) for _ in range(_PARTS)]
+    return [f"{start}-{start + _PART - 1}" for start in starts]
+
+
+def _ranges(trial: Trial, blob: Blob, parts: list[str], clients: int = 1) -> Figures:
+    sent = _wait_and_count(trial)
+    told = _client(trial.system.cold_url, "ranges", blob.path, clients, more=["--part", *parts])
+    milliseconds = told["milliseconds"]
+    spans = [tuple(map(int, part.split("-"))) for part in parts]
+    upstream = (wait_until_idle(trial.upstream) - sent) / sum(last + 1 - first for first, last in spans)
+    return {"value": statistics.median(milliseconds), "worst": milliseconds[-1], "upstream": upstream}
+
+
 def followers(trial: Trial) -> Figures:
     """Milliseconds of `/v2/`, 99 of 100, while a crowd follows one blob; and how many got all of it."""
     blob, sent = trial.materials.crowd_blob(trial.repetition), _wait_and_count(trial)
@@ -167,17 +209,21 @@ def _wait_and_count(trial: Trial) -> int:
     return trial.upstream.sent()
 
 
-def _client(url: str, what: str, name: str, clients: int = 1, times: int = 1, right: bool = True) -> dict[str, Any]:
+def _client(
+    url: str, what: str, name: str, clients: int = 1, times: int = 1, right: bool = True, more: Sequence[str] = ()
+) -> dict[str, Any]:
     """Run it to its end. Raises Failed if not all were ``right``, unless ``right`` is false."""
-    told = _finish(_start(url, what, name, clients, times))
+    told = _finish(_start(url, what, name, clients, times, more))
     if right and told["right"] != clients:
         raise Failed(f"{told['right']} of {clients} clients got {name}: {told['error']}")
     return told
 
 
-def _start(url: str, what: str, name: str, clients: int = 1, times: int = 1) -> subprocess.Popen[str]:
+def _start(
+    url: str, what: str, name: str, clients: int = 1, times: int = 1, more: Sequence[str] = ()
+) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "bench.client", what, url, name]
-    command += ["--clients", str(clients), "--times", str(times)]
+    command += ["--clients", str(clients), "--times", str(times), *more]
     return subprocess.Popen(
         command, cwd=REPOSITORY_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
     )

@@ -20,6 +20,8 @@ SHAPES = {
     NARROW: Shape(rtt=0.03, total=_LINE, connection=_LINE / 4),
     CROWD: Shape(connection=4 * MIB),
 }
+# Rows that read parts of one blob.
+LAZY_ROWS = {"footer", "ranges", "ranges-crowd"}
 # 80 MB in six layers.
 _LAYERS = tuple(size * MB for size in (8, 40, 16, 10, 4, 2))
 
@@ -39,11 +41,13 @@ class Plan:
     clients: int
     followers: int
     followed: int
+    read: int
+    readers: int
     brief: bool
 
 
-FULL = Plan(5, 3, 4, _LAYERS, 256 * MIB, 16, 1000, 16 * MIB, False)
-QUICK = Plan(1, 1, 1, tuple(size // 10 for size in _LAYERS), 64 * MIB, 8, 200, 4 * MIB, True)
+FULL = Plan(5, 3, 4, _LAYERS, 256 * MIB, 16, 1000, 16 * MIB, 200 * MB, 20, False)
+QUICK = Plan(1, 1, 1, tuple(size // 10 for size in _LAYERS), 64 * MIB, 8, 200, 4 * MIB, 40 * MB, 8, True)
 
 
 class Materials:
@@ -70,6 +74,10 @@ class Materials:
         """The same for a crowd."""
         return self._blob(self.plan.followed, f"followed {repetition}")
 
+    def read_blob(self, row: str, repetition: int) -> Blob:
+        """The same, of which only parts are read."""
+        return self._blob(self.plan.read, f"{row} {repetition}")
+
     def image(self, row: str, repetition: int) -> Image:
         """The same as an image."""
         return self._image(f"{row}-{repetition}")
@@ -83,4 +91,5 @@ class Materials:
                 self.crowd_blob(repetition)
             else:
                 for row in rows:
-                    self.image(row, repetition)
+                    make = self.read_blob if row in LAZY_ROWS else self.image
+                    make(row, repetition)

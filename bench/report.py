@@ -55,16 +55,16 @@ class Result:
         """Return what a goal is compared with, and how that did; no Spread if it was not measured."""
         if goal.against is None:
             return None, Spread((1.0,))
-        measured = [each for each in (goal.against, goal.instead) if each and self.spread(each)]
+        measured = [each for each in (goal.against, goal.instead) if each and self.spread(each, goal.figure)]
         against = measured[0] if measured else goal.against
-        return against, self.spread(against)
+        return against, self.spread(against, goal.figure)
 
     def met(self, goal: Goal) -> bool | None:
         """None where a figure is missing."""
         found, (_, base) = self.spread(goal.system, goal.figure), self.base(goal)
         if not found or not base:
             return None
-        bound = goal.factor * base.median
+        bound = goal.factor * base.median + goal.more
         more = self.row.more_is_better if goal.figure == "value" else goal.figure in MORE_IS_BETTER
         return found.median >= bound if more else found.median <= bound
 
@@ -113,6 +113,7 @@ def words(goal: Goal, result: Result) -> str:
     against, base = result.base(goal)
     is_now = f"{found.median / base.median:.2f}" if found and base else "missing"
     of = f" x {against}" if against else ""
+    of += f" + {goal.more:g}" if goal.more else ""
     return f"{goal.system}{what} {'≥' if more else '≤'} {goal.factor:g}{of}, is {is_now}"
 
 

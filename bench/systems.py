@@ -167,12 +167,12 @@ def _port(log: str) -> str | None:
 
 
 def _ours(folder: Path, upstream: Upstream, http: dict[str, object]) -> Path:
-    """Write a configuration that says nothing but where."""
+    """Write a configuration that says nothing but where, and that the CDN of a far registry is none of our network."""
     config = folder / "config.yml"
     settings = {
         "version": 0.1,
         "storage": {"filesystem": {"rootdirectory": str(folder / "store")}},
-        "proxy": {"remoteurl": upstream.url},
+        "proxy": {"remoteurl": upstream.url, "private_redirects": True},
     }
     config.write_text(yaml.safe_dump({**settings, "http": http} if http else settings), encoding="utf-8")
     return config

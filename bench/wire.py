@@ -100,16 +100,20 @@ class Agent:
     token: dict[str, str] = field(default_factory=dict)
     _open: dict[str, Connection] = field(default_factory=dict)
 
-    def ask(self, path: str, method: str = "GET", eat: Eat | None = None) -> Answer:
-        """Answer a challenge and follow one redirect, as the upstream itself asks. RuntimeError for all but 200."""
-        answer = self._exchange(self.url, method, path, {"Accept": MANIFEST_TYPE, **self.token}, eat)
+    def ask(self, path: str, method: str = "GET", eat: Eat | None = None, part: str = "") -> Answer:
+        """Answer a challenge and follow one redirect, as the upstream itself asks. RuntimeError for all but 200.
+
+        ``part``: what to ask for, such as ``0-99``; a 200 is an answer to that, too.
+        """
+        headers = {"Range": f"bytes={part}"} if part else {}
+        answer = self._exchange(self.url, method, path, {"Accept": MANIFEST_TYPE, **headers, **self.token}, eat)
         if answer.status == 401:
             self._log_in(answer.headers["www-authenticate"])
-            answer = self._exchange(self.url, method, path, {"Accept": MANIFEST_TYPE, **self.token}, eat)
+            answer = self._exchange(self.url, method, path, {"Accept": MANIFEST_TYPE, **headers, **self.token}, eat)
         if answer.status == 307:
             where = answer.headers["location"]
-            answer = self._exchange(where, method, urlsplit(where).path, {}, eat)
-        if answer.status != 200:
+            answer = self._exchange(where, method, urlsplit(where).path, headers, eat)
+        if answer.status != 200 and not (part and answer.status == 206):
             raise RuntimeError(f"{method} {path}: {answer.status}")
         return answer
 

@@ -8,7 +8,7 @@ from bench.picture import draw, share
 from bench.plan import FULL, QUICK
 from bench.report import Result, derive, document, notes, table, words
 from bench.rows import Row, all_rows, select_rows
-from bench.systems import BEHIND_NGINX, DISTRIBUTION, OURS
+from bench.systems import BEHIND_NGINX, DISTRIBUTION, LIMIT, OURS
 
 ROWS = {row.name: row for row in all_rows(FULL)}
 
@@ -85,3 +85,15 @@ def test_a_quick_run_leaves_out_what_the_table_does_not_need() -> None:
     assert {row.name for row in select_rows(FULL, [])} - {row.name for row in select_rows(QUICK, [])} == {
         "image-narrow"
     }
+
+
+def test_a_goal_may_allow_more_than_a_factor() -> None:
+    found = result(ROWS["footer"], ours=[190.0], nginx=[210.0], limit=[150.0])
+    assert [found.met(goal) for goal in ROWS["footer"].goals] == [True, False]
+    assert words(ROWS["footer"].goals[1], found) == "ours behind nginx ≤ 1 x limit + 50, is 1.40"
+
+
+def test_a_figure_is_compared_with_the_same_figure() -> None:
+    figures = {OURS: [{"value": 80.0, "worst": 300.0}], LIMIT: [{"value": 70.0, "worst": 290.0}]}
+    [goal] = [each for each in ROWS["ranges"].goals if (each.system, each.figure) == (OURS, "worst")]
+    assert Result(ROWS["ranges"], figures, {}).met(goal)
