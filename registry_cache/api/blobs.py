@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar, cast
 
 from flask import Blueprint, Response, request
 
 from registry_cache.api import access_log, responses
 from registry_cache.api.access_log import Exchange
+from registry_cache.api.multipart import SeveralParts
 from registry_cache.api.responses import ContentResponse
-from registry_cache.oci.byte_range import ByteRange, parse_range
+from registry_cache.oci.byte_range import ByteRange, parse_ranges
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.blob import BlobAnswer, BlobHead, BlobPull
 from registry_cache.pull.blob_body import Cut, FilePart, PulledBlob
@@ -78,7 +79,10 @@ def _content(blob: PulledBlob, digest: Digest, outcome: Outcome, accel: Accel) -
         _raise_before_any_byte(blob.wait_for_size)
     size, wanted = blob.size, responses.range_header(request, digest)
     # Without a size there is no telling which part a range means; the whole is a right answer to it.
-    part = parse_range(wanted, size) if wanted is not None and size is not None else None
+    several = parse_ranges(wanted, size) if wanted is not None and size is not None else []
+    if len(several) > 1:
+        return _several(blob, several, digest, outcome)
+    part = several[0] if several else None
     start, stop = (part.start, part.stop) if part else (0, size)
     if accel and blob.stored and size is not None and _nginx_sends(part):
         return _from_nginx(accel(digest), digest, outcome, part, (stop or 0) - start)
@@ -98,6 +102,22 @@ def _content(blob: PulledBlob, digest: Digest, outcome: Outcome, accel: Accel) -
         response.headers["Content-Range"] = str(part)
     if not blob.stored:
         # nginx in front must not collect a slow body before it sends it on.
+        response.headers["X-Accel-Buffering"] = "no"
+    return response
+
+
+def _several(blob: PulledBlob, ranges: Sequence[ByteRange], digest: Digest, outcome: Outcome) -> Response:
+    """Return the response that sends several parts, as readers of eStargz and zstd:chunked ask for them."""
+    exchange, body = access_log.current(), SeveralParts(ranges)
+    chunks = body.chunks(blob, _SMALL + 1 if exchange.connection.sends_parts else None)
+    first = _raise_before_any_byte(lambda: next(chunks, b""))
+    exchange.streams = True
+    response = ContentResponse(
+        cast("Iterator[bytes]", StreamBody(first, chunks, blob, exchange)), 206, direct_passthrough=True
+    )
+    _add_headers(response, digest, outcome, len(body))
+    response.headers["Content-Type"] = body.media_type
+    if not blob.stored:
         response.headers["X-Accel-Buffering"] = "no"
     return response
 

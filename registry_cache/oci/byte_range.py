@@ -10,6 +10,11 @@ from registry_cache.errors import RangeNotSatisfiable
 # int() of a megabyte of digits would take seconds. A range may have more digits than any file size: clients write
 # 2**63-1 or 2**64-1 (19 and 20 digits) for "to the end".
 _RANGE = re.compile(r"bytes[ \t]*=[ \t]*([0-9]{0,40})-([0-9]{0,40})[ \t]*", re.ASCII | re.IGNORECASE)
+_SEVERAL = re.compile(r"bytes[ \t]*=([0-9, \t-]*)", re.ASCII | re.IGNORECASE)
+_ONE_OF_SEVERAL = re.compile(r"([0-9]{0,40})-([0-9]{0,40})", re.ASCII)
+# Of one request: those of a layer's chunks that a client lacks, which podman asks for 1024 at once. A head has no room
+# for more.
+MAX_RANGES = 1024
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.ASCII | re.IGNORECASE)
 
 
@@ -21,6 +26,9 @@ class ByteRange:
     stop: int
     size: int
 
+    def __len__(self) -> int:
+        return self.stop - self.start
+
     def __str__(self) -> str:
         return f"bytes {self.start}-{self.stop - 1}/{self.size}"
 
@@ -28,9 +36,9 @@ class ByteRange:
 def parse_range(header: str | None, size: int) -> ByteRange | None:
     """Return the part of ``size`` bytes that ``header`` asks for.
 
-    None where the whole is the right answer: no header, another unit, several ranges (a server may ignore them, and
-    podman takes a plain 200 in return, P16), or a broken grammar. RangeNotSatisfiable if it begins behind the end, or
-    ends before it begins: RFC 9110 calls that invalid, and the OCI conformance program wants a 416.
+    None where the whole is the right answer: no header, another unit, several ranges (``parse_ranges``), or a broken
+    grammar. RangeNotSatisfiable if it begins behind the end, or ends before it begins: RFC 9110 calls that invalid, and
+    the OCI conformance program wants a 416.
     """
     match = _RANGE.fullmatch(header or "")
     if not match or not (match[1] or match[2]):
@@ -47,13 +55,47 @@ def parse_range(header: str | None, size: int) -> ByteRange | None:
     return ByteRange(start, stop, size)
 
 
+def parse_ranges(header: str | None, size: int) -> list[ByteRange]:
+    """Return the parts of ``size`` bytes that ``header`` asks for, in its order.
+
+    [] where the whole is the right answer. That is also where several parts have a broken grammar, or are more than the
+    whole has: they overlap, and a short request would cost a long answer (RFC 9110 §14.2). Of several, those that
+    cannot be satisfied are left out. RangeNotSatisfiable where none can, and as ``parse_range`` has it.
+    """
+    single = parse_range(header, size)
+    if single:
+        return [single]
+    texts = _split(header or "")
+    parts = []
+    for text in texts:
+        try:
+            part = parse_range(f"bytes={text}", size)
+        except RangeNotSatisfiable:
+            continue
+        if part is None:
+            return []
+        parts.append(part)
+    if texts and not parts:
+        raise RangeNotSatisfiable(f"the ranges {header!r} begin behind the end: there are {size} bytes", size=size)
+    return parts if sum(map(len, parts)) <= size else []
+
+
 def has_end(header: str) -> bool:
-    """Tell whether a Range is one part that says where it ends, or how much of the end it wants.
+    """Tell whether all parts of a Range say where they end, or how much of the end they want.
 
     Who resumes, or fetches a blob in chunks and leaves each at the next, names no end.
     """
     match = _RANGE.fullmatch(header)
-    return match is not None and bool(match[2])
+    texts = [f"{match[1]}-{match[2]}"] if match else _split(header)
+    return bool(texts) and all(text[-1] != "-" for text in texts)
+
+
+def _split(header: str) -> list[str]:
+    """Return the texts of several ranges, [] where they are not several or have a broken grammar."""
+    match = _SEVERAL.fullmatch(header)
+    texts = [text.strip(" \t") for text in match[1].split(",")] if match else []
+    is_sound = 1 < len(texts) <= MAX_RANGES and all(_ONE_OF_SEVERAL.fullmatch(text) for text in texts)
+    return texts if is_sound and "-" not in texts else []
 
 
 def parse_content_range(header: str | None) -> tuple[int, int, int | None] | None:

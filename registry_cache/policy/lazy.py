@@ -45,8 +45,8 @@ class Running:
 class RangeFacts:
     """The bytes from ``start`` up to ``stop`` of a blob of ``size`` are asked for.
 
-    ``running``: the download of the whole, None where there is none. ``answer_seconds``: how long upstream takes to
-    answer a request.
+    ``asked``: how many bytes all parts of the request have together, None for these alone. ``running``: the download of
+    the whole, None where there is none. ``answer_seconds``: how long upstream takes to answer a request.
     """
 
     start: int
@@ -54,11 +54,12 @@ class RangeFacts:
     size: int
     running: Running | None = None
     answer_seconds: float = 0.0
+    asked: int | None = None
 
 
 def choose(facts: RangeFacts) -> Way:
     """Return how the range comes here soonest, without bytes that nobody wants."""
-    length = facts.stop - facts.start
+    length = facts.stop - facts.start if facts.asked is None else facts.asked
     is_small = length <= MAX_RANGE and 2 * length <= facts.size
     if facts.size <= SMALL_BLOB or length <= 0:
         return Way.DOWNLOAD

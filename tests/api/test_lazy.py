@@ -246,3 +246,33 @@ def test_a_head_between_ranges_tells_the_size(upstream: FakeUpstream, puller: Pu
     assert (head.status, head.headers["Content-Length"]) == (200, str(SIZE))
     assert ranged(puller, blob, "-47").headers["X-Cache"] == "hit"
     assert upstream.gets(blob) == 1
+
+
+def test_several_ranges_cost_what_they_name(upstream: FakeUpstream, puller: Puller) -> None:
+    """As the snapshotter for eStargz and podman with zstd:chunked ask: a layer's missing chunks in one request."""
+    blob = upstream.add_blob(DATA)
+    starts = list(range(MiB, 20 * MiB, MiB))
+    answer = ranged(puller, blob, ",".join(f"{at}-{at + PIECE - 1}" for at in starts))
+    assert answer.status == 206
+    assert all(DATA[at : at + PIECE] in answer.body for at in starts)
+    assert upstream.bytes_sent(blob) == len(starts) * PIECE
+    assert upstream.peak_in_flight(blob) <= 4
+    again = ranged(puller, blob, ",".join(f"{at}-{at + 9}" for at in starts))
+    assert (again.headers["X-Cache"], upstream.gets(blob)) == ("hit", len(starts))
+
+
+def test_what_a_killed_worker_had_fetched_is_not_fetched_again(
+    upstream: FakeUpstream, cache: CacheServer, puller: Puller, workers: Workers
+) -> None:
+    blob = upstream.add_blob(DATA)
+    upstream.faults.hold_at = 1 * MiB
+    with workers.only(workers.first):
+        lost = puller.start_blob(APP, blob, {"Range": f"bytes=0-{2 * MiB - 1}"})
+        lost.wait_for(1 * MiB - PIECE)
+    cache.kill_worker(workers.first)
+    upstream.faults.hold_at = None
+    upstream.faults.gate.set()
+    answer = ranged(puller, blob, f"0-{2 * MiB - 1}")
+    assert (answer.status, answer.body == DATA[: 2 * MiB]) == (206, True)
+    [_, again] = [each for each in asked(upstream, blob) if each]
+    assert again in (f"bytes={1 * MiB - PIECE}-{2 * MiB - 1}", f"bytes={1 * MiB}-{2 * MiB - 1}")

@@ -1,10 +1,14 @@
 """Ranges of what is still on its way: clients that resume, and clients that fetch in parts."""
 
+import email
+import email.policy
+from typing import Any
+
 import pytest
 
 from tests.harness.content import APP, digest_of
 from tests.harness.images import KiB, MiB, random_bytes
-from tests.harness.pullers import Puller
+from tests.harness.pullers import Answer, Puller
 from tests.harness.upstream import FakeUpstream
 from tests.harness.workers import Workers
 
@@ -108,12 +112,52 @@ def test_a_range_behind_the_end_of_a_running_download_is_refused_at_once(
     assert (answer.status, answer.headers["Content-Range"]) == (416, f"bytes */{len(DATA)}")
 
 
-def test_several_ranges_of_a_running_download_are_answered_with_the_whole(
-    upstream: FakeUpstream, puller: Puller
+def parts_of(answer: Answer) -> list[tuple[str, Any, Any]]:
+    """The Content-Type, Content-Range and body of each part, as a MIME parser reads them."""
+    head = f"Content-Type: {answer.headers['Content-Type']}\r\n\r\n".encode()
+    message = email.message_from_bytes(head + answer.body, policy=email.policy.HTTP)
+    found = []
+    for part in message.iter_parts():
+        found.append((part.get_content_type(), part["Content-Range"], part.get_payload(decode=True)))
+    return found
+
+
+@pytest.mark.parametrize("whole_first", [False, True])
+@pytest.mark.parametrize("hold_at", [None, 2 * MiB])
+def test_several_ranges_are_answered_with_these(
+    upstream: FakeUpstream, puller: Puller, whole_first: bool, hold_at: int | None
 ) -> None:
     blob = upstream.add_blob(DATA)
-    answer = puller.blob(blob, headers={"Range": "bytes=0-9,100-109"})
-    assert (answer.status, answer.body) == (200, DATA)
+    upstream.faults.hold_at = None if whole_first else hold_at
+    if whole_first:
+        puller.blob(blob)
+    elif hold_at:
+        puller.start_blob(APP, blob).wait_for(hold_at - 1)
+    answer = puller.blob(blob, headers={"Range": "bytes=0-9, 100-40099,1000-1000"})
+    assert (answer.status, int(answer.headers["Content-Length"])) == (206, len(answer.body))
+    assert answer.headers["Content-Type"].startswith("multipart/byteranges")
+    assert parts_of(answer) == [
+        ("application/octet-stream", f"bytes {start}-{stop - 1}/{len(DATA)}", DATA[start:stop])
+        for start, stop in ((0, 10), (100, 40100), (1000, 1001))
+    ]
+
+
+@pytest.mark.parametrize("asked", ["bytes=0-,0-,0-", "bytes=0-9,x-", "bytes=0-9,5-1,-", "bytes=0-9,", "lines=0-1,3-4"])
+def test_ranges_that_make_no_sense_together_are_answered_with_the_whole(
+    upstream: FakeUpstream, puller: Puller, asked: str
+) -> None:
+    blob = upstream.add_blob(DATA)
+    answer = puller.blob(blob, headers={"Range": asked})
+    assert (answer.status, answer.body == DATA) == (200, True)
+
+
+def test_of_several_ranges_those_behind_the_end_are_left_out(upstream: FakeUpstream, puller: Puller) -> None:
+    blob = upstream.add_blob(DATA)
+    puller.blob(blob)
+    some = puller.blob(blob, headers={"Range": f"bytes=0-9,{len(DATA)}-{len(DATA) + 9}"})
+    assert (some.status, some.headers["Content-Range"], some.body) == (206, f"bytes 0-9/{len(DATA)}", DATA[:10])
+    none = puller.blob(blob, headers={"Range": f"bytes={len(DATA)}-,{len(DATA) + 5}-"})
+    assert (none.status, none.headers["Content-Range"]) == (416, f"bytes */{len(DATA)}")
 
 
 def test_what_upstream_announces_no_length_for_arrives_whole(upstream: FakeUpstream, puller: Puller) -> None:

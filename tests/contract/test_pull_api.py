@@ -194,7 +194,8 @@ WHOLE = (200, None, DATA)
         ("bytes=5000-6000", 416, "bytes */5000", None),
         ("bytes=-0", 416, "bytes */5000", None),
         ("bytes=500-0", 416, "bytes */5000", None),
-        ("bytes=0-1,5-6", *WHOLE),
+        ("bytes=0-1,6000-", 206, "bytes 0-1/5000", DATA[:2]),
+        ("bytes=0-1,5-x", *WHOLE),
         ("bytes=", *WHOLE),
         ("bytes=-", *WHOLE),
         ("bytes=x-y", *WHOLE),
@@ -209,6 +210,21 @@ def test_a_range(address: str, asked: str, status: int, span: str | None, body: 
     if status == 206:
         assert answer.headers["Docker-Content-Digest"] == BLOB
         assert answer.headers["Content-Type"] == "application/octet-stream"
+
+
+def test_several_ranges(address: str) -> None:
+    answer = ask(address, "GET", f"/v2/{APP}/blobs/{BLOB}", {"Range": "bytes=0-1,5-6"})
+    kind, _, boundary = answer.headers["Content-Type"].partition("; boundary=")
+    assert (answer.status, kind, answer.headers["Content-Range"]) == (206, "multipart/byteranges", None)
+    assert (
+        answer.body
+        == b"".join(
+            b"\r\n--%s\r\nContent-Type: application/octet-stream\r\nContent-Range: bytes %s/5000\r\n\r\n%s"
+            % (boundary.encode(), span, data)
+            for span, data in ((b"0-1", DATA[:2]), (b"5-6", DATA[5:7]))
+        )
+        + b"\r\n--%s--\r\n" % boundary.encode()
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Protocol
 
 from registry_cache.errors import RegistryError, StoreError, TooManyRequests, UpstreamError, UpstreamTimeout
+from registry_cache.oci.byte_range import ByteRange
 from registry_cache.policy.lazy import Way
 from registry_cache.pull.blob_body import Cut, FilePart, PulledBlob
 from registry_cache.pull.lazy.flights import MissingRun, PieceFlights
@@ -42,7 +43,16 @@ class ColdRange:
 
     stored = False
 
-    def __init__(self, run: MissingRun, flights: PieceFlights, slots: ReaderSlots, whole: WholePull) -> None:
+    def __init__(
+        self,
+        run: MissingRun,
+        flights: PieceFlights,
+        slots: ReaderSlots,
+        whole: WholePull,
+        wanted: Sequence[ByteRange] = (),
+        width: int = 1,
+    ) -> None:
+        """``wanted``: what will be read, in this order; it is asked for by ``width`` requests at once at most."""
         self.size: int | None = run.file.size
         self._end = run.file.size
         self._run = run
@@ -52,10 +62,13 @@ class ColdRange:
         self._flights = flights
         self._slots = slots
         self._whole = whole
+        self._wanted = list(wanted)
+        self._width = width
         self._open = True
 
     def parts(self, start: int, stop: int | None, *, from_file: bool) -> Iterator[bytes | FilePart]:
         at, stop = start, self._end if stop is None else stop
+        self._ask_ahead(start)
         while at < stop:
             data = self._read(at, min(stop, at + self._slots.chunk_size()))
             if data:
@@ -85,6 +98,23 @@ class ColdRange:
         if self._open:
             self._open = False
             self._slots.give_back()
+
+    def _ask_ahead(self, start: int) -> None:
+        """Have the next parts fetched behind the one that begins at ``start``, so that none waits for its answer."""
+        starts = [part.start for part in self._wanted]
+        if start not in starts:
+            return
+        # Each part is read once, in order; parts may begin at one place.
+        del self._wanted[: starts.index(start) + 1]
+        for part in self._wanted[: self._width - 1]:
+            try:
+                here = self._file.here_until(part.start, part.stop)
+                if here < part.stop and self._whole.way(here, part.stop) is Way.PIECES:
+                    self._flights.join(self._run, here, self._file.gap_until(here, part.stop))
+            except (OSError, StoreError) as error:
+                # It is tried again when it is read.
+                _log.debug("could not ask for a range ahead", digest=self._digest, error=error)
+                return
 
     def _read(self, at: int, stop: int) -> bytes:
         try:

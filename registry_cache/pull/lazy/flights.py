@@ -33,7 +33,7 @@ _log = Log(__name__)
 class RangeIgnored(UpstreamError):
     """Upstream answered a range with something else: only a download of the whole gets its bytes.
 
-    ``is_habit``: it gave no range, and will give no other.
+    ``is_habit``: it gave no range that may be shown, and will give no other.
     """
 
     is_habit = False
@@ -162,9 +162,11 @@ class PieceFlights:
         began, source, what = time.monotonic(), run.source, f"keep pieces of {run.digest}"
         with closing(ResumingFetch.begin(run.digest, source.open, flight.start, flight.stop, again=False)) as fetch:
             self._note_answer(source.upstream, time.monotonic() - began)
-            if not fetch.bounded or fetch.size != run.file.size or source.inside_error():
+            # What is from inside our network is for nobody before its digest is right.
+            is_useless = not fetch.bounded or source.inside_error() is not None
+            if is_useless or fetch.size != run.file.size:
                 ignored = RangeIgnored(f"{source.upstream} answered a range of {run.digest} with something else")
-                ignored.is_habit = not fetch.bounded
+                ignored.is_habit = is_useless
                 raise ignored
             with disk.store_errors(what):
                 run.file.set_owner(str(source.repository))

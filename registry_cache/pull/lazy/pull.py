@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from registry_cache.errors import RangeNotSatisfiable, StoreError, TooManyRequests, UpstreamError
-from registry_cache.oci.byte_range import ByteRange, has_end, parse_range
+from registry_cache.oci.byte_range import ByteRange, has_end, parse_ranges
 from registry_cache.oci.digest import Digest
 from registry_cache.policy.lazy import RangeFacts, Running, Way, choose, is_worth_filling
 from registry_cache.pull.access import Access
@@ -45,11 +45,11 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """``part`` of a blob for ``target``, from ``source``."""
+    """``parts`` of a blob for ``target``, from ``source``."""
 
     target: PullTarget
     digest: Digest
-    part: ByteRange
+    parts: list[ByteRange]
     source: BlobSource
     access: Access
 
@@ -106,54 +106,56 @@ class LazyPull:
         file = self._pieces.open(target.upstream.name, digest)
         access = Access(target, digest, self._flights)
         access.proven = self._is_proven(target, digest, file)
-        part = self._part(target, digest, header, file, access)
-        if part is None or self._way(target, digest, part.start, part.stop, part.size) is Way.DOWNLOAD:
+        parts = self._parts(target, digest, header, file, access)
+        if not parts or self._way(target, digest, parts) is Way.DOWNLOAD:
             return None
         source = source_of(target, digest, is_stored=True)
-        wanted = _Wanted(target, digest, part, source, access)
-        file = file or self._pieces.make(target.upstream.name, digest, part.size)
-        if file.size != part.size:
+        wanted = _Wanted(target, digest, parts, source, access)
+        file = file or self._pieces.make(target.upstream.name, digest, parts[0].size)
+        if file.size != parts[0].size:
             return None
         file.note_use()
         self._slots.take()
         try:
             outcome = self._begin(wanted, file)
             whole = _Whole(self, target, digest, file.size, follow)
-            body = ColdRange(MissingRun(file, digest, source), self._piece_flights, self._slots, whole)
+            run, width = MissingRun(file, digest, source), target.upstream.blob_requests
+            body = ColdRange(run, self._piece_flights, self._slots, whole, parts, width)
         except BaseException:
             self._slots.give_back()
             raise
         self._fill_behind(wanted, file)
         return outcome, body
 
-    def _part(
+    def _parts(
         self, target: PullTarget, digest: Digest, header: str, file: PieceFile | None, access: Access
-    ) -> ByteRange | None:
-        """Return what is asked for, if that is one part with an end; None otherwise, or where nobody knows the size."""
+    ) -> list[ByteRange]:
+        """Return what is asked for, if all of that has an end; [] otherwise, or where nobody knows the size."""
         if not has_end(header):
-            return None
+            return []
         size = file.size if file and access.proven else self._layers.size(target, digest)
         try:
-            part = parse_range(header, size) if size is not None else None
+            parts = parse_ranges(header, size) if size is not None else []
         except RangeNotSatisfiable:
             # What a manifest says is a hint. Upstream has the word.
-            part = None
-        if part is None:
+            parts = []
+        if not parts:
             access.prove()
-            part = parse_range(header, access.size) if access.size is not None else None
-        return part
+            parts = parse_ranges(header, access.size) if access.size is not None else []
+        return parts
 
     def _begin(self, wanted: _Wanted, file: PieceFile) -> Outcome:
         """Prove access, and have the first missing piece fetched. Raises what upstream says."""
-        part, key = wanted.part, (wanted.target.owner, wanted.digest)
-        here = file.here_until(part.start, part.stop)
+        key = wanted.target.owner, wanted.digest
+        missing = [(part, file.here_until(part.start, part.stop)) for part in wanted.parts]
+        part, here = next(((part, here) for part, here in missing if here < part.stop), missing[0])
         outcome, flight = Outcome.HIT, None
         if here < part.stop:
             end = file.gap_until(here, part.stop)
             run = MissingRun(file, wanted.digest, wanted.source)
             flight, is_new = self._piece_flights.join(run, here, end, lambda: self._fill_behind(wanted, file))
             outcome = Outcome.MISS if is_new else Outcome.JOIN
-        if flight and here == part.start and (wanted.access.proven or flight.owner == wanted.target.owner):
+        if flight and here == wanted.parts[0].start and (wanted.access.proven or flight.owner == wanted.target.owner):
             try:
                 flight.wait_for_answer()
             except BaseException:
@@ -174,10 +176,16 @@ class LazyPull:
             file is not None and (target.owner, digest) in self._proven
         )
 
-    def _way(self, target: PullTarget, digest: Digest, start: int, stop: int, size: int) -> Way:
-        name = target.upstream.name
-        running = self._running(name, digest, start)
-        return choose(RangeFacts(start, stop, size, running, self._piece_flights.answer_seconds(name)))
+    def _way(self, target: PullTarget, digest: Digest, parts: list[ByteRange]) -> Way:
+        """Decide by the first part that is missing, and by all of them for how much is asked for."""
+        name, first, size = target.upstream.name, parts[0], parts[0].size
+        running = self._running(name, digest, first.start)
+        answer_seconds = self._piece_flights.answer_seconds(name)
+        ways = [
+            choose(RangeFacts(part.start, part.stop, size, running, answer_seconds, sum(map(len, parts))))
+            for part in parts
+        ]
+        return Way.PIECES if Way.PIECES in ways else Way.DOWNLOAD
 
     def _running(self, upstream: str, digest: Digest, start: int) -> Running | None:
         """Return the download of the whole from this upstream, here or in another process.
@@ -228,7 +236,7 @@ class _Whole:
     follow: Callable[[], PulledBlob]
 
     def way(self, start: int, stop: int) -> Way:
-        return self.pull._way(self.target, self.digest, start, stop, self.size)
+        return self.pull._way(self.target, self.digest, [ByteRange(start, stop, self.size)])
 
 
 def _remember(known: OrderedDict[_Key, _Value], key: _Key, value: _Value) -> None:

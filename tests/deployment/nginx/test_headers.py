@@ -29,7 +29,7 @@ def test_a_blob(behind: Behind, method: str, algorithm: str) -> None:
         ({"Range": "bytes=-7"}, 206),
         ({"Range": f"bytes=7-{2**64 - 1}"}, 206),
         ({"Range": "bytes=9-3"}, 416),
-        ({"Range": "bytes=0-1,5-6"}, 200),
+        ({"Range": "bytes=0-1,5-x"}, 200),
         ({"Range": "bytes=10-19", "If-Range": '"{blob}"'}, 206),
         ({"Range": "bytes=10-19", "If-Range": '"another"'}, 200),
         ({"Range": "bytes=999999-"}, 416),
