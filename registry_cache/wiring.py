@@ -74,8 +74,10 @@ from registry_cache.ui.facts import Facts, Key, SizeLimits
 from registry_cache.upkeep.cleanup_process import CleanupProcess
 from registry_cache.upkeep.daily_pass import DailyPass
 from registry_cache.upkeep.glance import Glance, Watcher
+from registry_cache.upkeep.repository_details import repository_details, some_tags
 from registry_cache.upkeep.size_keeper import SizeKeeper, SpaceNeeded
 from registry_cache.upkeep.status import KnownUpstream
+from registry_cache.upkeep.survey import Surveyor
 from registry_cache.upstream.account import Account, Credentials, FixedAccount
 from registry_cache.upstream.auth import Authenticator
 from registry_cache.upstream.client import Upstream
@@ -173,6 +175,10 @@ def _page(
         version=__version__,
         glance=glance,
         statistics=Statistics(layout),
+        surveyor=Surveyor(layout),
+        repository=partial(repository_details, layout),
+        tags=partial(some_tags, layout),
+        has_journal=config.statistics.journal_days > 0,
         limits=SizeLimits(limits.max_size, limits.min_free),
         mirror=mirror(config),
         is_address_known=config.http.url is not None,

@@ -14,9 +14,11 @@
       locks/flights/<hex>.lock                  flock target of one question to upstream
       locks/cleanup.lock                        flock target of the cleanup that evicts
       locks/pins.lock                           flock target of whoever changes the pins
+      locks/survey.lock                         flock target of the survey under way
       locks/verify.lock                         flock target of the verify that repairs
       quarantine/<day>/<what>  (+ .json)        damaged bytes for a person to look at, kept for a week; what they were
       upstreams/<upstream>.json                 what workers know of an upstream's limits and outages
+      survey                                    names of all repositories and some sums, for the page
       statistics/                               what was counted: docs/reference.md draws it
       repositories/<upstream>/<name>/
         _tags/<tag>.json                        what the tag meant when upstream was last asked (asked at: mtime)
@@ -74,6 +76,7 @@ class Layout:
         self.locks = f"{self.root}/locks"
         self.quarantine = f"{self.root}/quarantine"
         self.upstreams = f"{self.root}/upstreams"
+        self.survey = f"{self.root}/survey"
         self.statistics = f"{self.root}/statistics"
         self.repositories = f"{self.root}/repositories"
         self.ledger = f"{self.root}/ledger"
@@ -83,6 +86,7 @@ class Layout:
         self.pins = f"{self.root}/pins.json"
         self.cleanup_lock = f"{self.locks}/cleanup.lock"
         self.pins_lock = f"{self.locks}/pins.lock"
+        self.survey_lock = f"{self.locks}/survey.lock"
         self.verify_lock = f"{self.locks}/verify.lock"
         self._version = f"{self.root}/layout"
 

@@ -66,6 +66,12 @@ def size(layout: Layout) -> int:
     return total
 
 
+def count(layout: Layout) -> int:
+    """Return how many damaged files are kept. Raises OSError."""
+    days = list(entries(layout.quarantine))
+    return sum(1 for day in days for entry in entries(day.path) if not entry.name.endswith(".json"))
+
+
 def expire(layout: Layout, now: float, tick: Tick) -> Iterator[str]:
     """Unlink what has been kept long enough at ``now``, in seconds since the epoch; yield each. Raises OSError."""
     last = datetime.fromtimestamp(now, UTC).date() - KEEP

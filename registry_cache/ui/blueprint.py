@@ -25,6 +25,8 @@ POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
+# Of what somebody types, or a link names.
+MOST_LETTERS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,24 @@ def blueprint(facts: Facts, door: Door) -> Blueprint:
     def overview() -> Response:
         days = MONTH_DAYS if request.args.get("days") == str(MONTH_DAYS) else 1
         return _page(pages.overview(days))
+
+    @routes.get("/ui/images")
+    def images() -> Response:
+        query = request.args.get("q", "").strip()[:MOST_LETTERS]
+        return _page(pages.images(query, request.args.get("by", "")))
+
+    @routes.get("/ui/images/<path:name>")
+    def image(name: str) -> Response:
+        found = pages.image(name)
+        return _page(pages.missing(name), 404) if found is None else _page(found)
+
+    @routes.get("/ui/clients")
+    def clients() -> Response:
+        return _page(pages.clients())
+
+    @routes.get("/ui/clients/<path:name>")
+    def client(name: str) -> Response:
+        return _page(pages.client(name[:MOST_LETTERS]))
 
     @routes.get("/ui/<path:name>")
     def other(name: str) -> Response:

@@ -76,7 +76,7 @@ def _pace(pulls: PullCount, taken: int, glance: Glance) -> str:
 
 
 def _disk(glance: Glance, limits: SizeLimits, next_out: str) -> Box:
-    title, href = "Disk used", "#images"
+    title, href = "Disk used", "/ui/images"
     if glance.stored is None or glance.space is None:
         return Box(title, NOTHING, "", ["nobody has counted yet: the next cleanup does"], href)
     number, _, unit = size(glance.stored).partition(" ")

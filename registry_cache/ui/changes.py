@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from registry_cache.runtime.tally import Change
 from registry_cache.ui.sentence import Tone
-from registry_cache.ui.words import cut, short
+from registry_cache.ui.words import cut, quoted, short
 
 # Rows of a page: more would not be read, and an outage makes thousands.
 MOST_CHANGES = 12
@@ -55,6 +54,4 @@ def _row(change: Change, times: int) -> ChangeRow:
     colon = "@" if ":" in change.reference else ":"
     image = f"{page}{colon}{change.reference}"
     old, new = (short(each) if each else "" for each in (change.old, change.new))
-    return ChangeRow(
-        what, tone, cut(image), page, change.at, times, f"{command} {shlex.quote(cut(image, 200))}", old, new
-    )
+    return ChangeRow(what, tone, cut(image), page, change.at, times, f"{command} {quoted(image)}", old, new)

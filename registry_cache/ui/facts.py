@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from registry_cache.deployment.client_setup import Mirror
 from registry_cache.stats.statistics import Statistics
 from registry_cache.upkeep.glance import Glance
+from registry_cache.upkeep.repository_details import RepositoryDetails
+from registry_cache.upkeep.survey import Surveyor
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +33,18 @@ class SizeLimits:
 class Facts:
     """``glance`` is asked for what is going on, at most once a second. The rest does not change while we serve.
 
-    ``is_address_known``: an operator has said by which URL clients reach ``mirror``; otherwise it is a guess.
+    ``repository`` tells of one, by its name, and ``tags`` some of its tags; both raise StoreError. ``has_journal``: who
+    pulled what is kept. ``is_address_known``: an operator has said by which URL clients reach ``mirror``; otherwise it
+    is a guess.
     """
 
     version: str
     glance: Callable[[], Glance]
     statistics: Statistics
+    surveyor: Surveyor
+    repository: Callable[[str], RepositoryDetails | None]
+    tags: Callable[[str, int], Sequence[str]]
+    has_journal: bool
     limits: SizeLimits
     mirror: Mirror
     is_address_known: bool

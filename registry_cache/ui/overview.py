@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from registry_cache.ui.boxes import Box, boxes
 from registry_cache.ui.changes import MOST_CHANGES, ChangeRow, change_rows
 from registry_cache.ui.facts import Facts
+from registry_cache.ui.lists import next_out
 from registry_cache.ui.numbers import DAY, History, NumberReader
 from registry_cache.ui.rows import Speeds, TransferRow, UpstreamRow, transfer_row, upstream_row
 from registry_cache.ui.sentence import Sentence, sentences
@@ -19,7 +20,10 @@ MOST_TRANSFERS = 12
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The sections of the page, in their order; ``more_…``: how many rows of a section are not shown."""
+    """The sections of the page, in their order; ``more_…``: how many rows of a section are not shown.
+
+    ``quarantined``: damaged files that wait for a person.
+    """
 
     sentences: Sequence[Sentence]
     boxes: Sequence[Box]
@@ -29,6 +33,7 @@ class Overview:
     more_transfers: int
     changes: Sequence[ChangeRow]
     more_changes: int
+    quarantined: int
     tops: Sequence[TopTable]
     gone: Sequence[GoneRow]
     more_gone: int
@@ -44,20 +49,23 @@ class Overviews:
 
     def make(self, days: int) -> Overview:
         """Return the overview of this moment, with a chart of so many ``days``. Raises StoreError."""
-        glance, statistics = self._facts.glance(), self._facts.statistics
+        glance, statistics, store = self._facts.glance(), self._facts.statistics, self._facts.surveyor.look()
+        if glance.stored is None and store is not None:
+            glance = replace(glance, stored=store.survey.bytes)
         speeds = self._speeds.between(glance)
         since = glance.now - DAY
         changes = change_rows(statistics.changes(since))
         gone = gone_rows(statistics, glance.now)
         return Overview(
             sentences(glance),
-            boxes(self._numbers.numbers(), glance, self._facts.limits, ""),
+            boxes(self._numbers.numbers(), glance, self._facts.limits, next_out(store, glance.now)),
             self._numbers.history(days),
             [upstream_row(each, glance) for each in glance.upstreams],
             [transfer_row(each, speeds, glance) for each in glance.transfers[:MOST_TRANSFERS]],
             max(0, len(glance.transfers) - MOST_TRANSFERS),
             changes[:MOST_CHANGES],
             max(0, len(changes) - MOST_CHANGES),
+            store.survey.quarantined if store else 0,
             [top_table(statistics, kind, since) for kind in ON_FIRST_PAGE],
             gone[:FEW],
             max(0, len(gone) - FEW),

@@ -7,14 +7,17 @@ from datetime import UTC, datetime
 from functools import partial
 
 from registry_cache.deployment.client_setup import CLIENTS, steps
+from registry_cache.runtime import threadpool
+from registry_cache.ui import lists
 from registry_cache.ui.facts import Facts
-from registry_cache.ui.numbers import MONTH_DAYS, History
+from registry_cache.ui.numbers import DAY, MONTH_DAYS, History
 from registry_cache.ui.overview import Overviews
 from registry_cache.ui.remembered import Remembered
 from registry_cache.ui.rendering import Renderer
+from registry_cache.ui.tops import MANY, gone_rows, top_table
 
 # Under (path) and in words, as they stand at the top of each page.
-NAVIGATION = (("", "Overview"),)
+NAVIGATION = (("", "Overview"), ("images", "Images"), ("clients", "Clients"))
 
 # What is going on is read once for all who look within this time.
 _SECONDS = 1.0
@@ -34,6 +37,45 @@ class Pages:
     def overview(self, days: int) -> bytes:
         """Return the first page, with a chart of one day or of ``MONTH_DAYS``."""
         return self._overviews[days].get()
+
+    def images(self, query: str, by: str) -> bytes:
+        """Return the images that a ``query`` finds; without one those of most, ``by`` one of ``lists.ORDERS``."""
+        facts, now = self._facts, time.time()
+        store = facts.surveyor.look()
+        order = next((kind for kind, _ in lists.ORDERS if kind == by), lists.ORDERS[0][0])
+        found = lists.find(facts, store, query) if query else lists.Found((), "")
+        return self._render(
+            "images.html",
+            "images",
+            query=query,
+            survey=store.survey if store else None,
+            next_out=lists.next_out(store, now),
+            rows=found.rows,
+            more=found.more,
+            orders=lists.ORDERS,
+            by=order,
+            table=None if query else top_table(facts.statistics, order, now - MONTH_DAYS * DAY, MANY),
+        )
+
+    def image(self, name: str) -> bytes | None:
+        """Return what is known of one repository; None where it is not here."""
+        found = threadpool.run(self._facts.repository, name)
+        if found is None:
+            return None
+        tags = [tag for image in found.images for tag in image.tags]
+        example = f"{name}:{tags[0]}" if tags else name
+        pulled = lists.pulls(self._facts, name, time.time())
+        return self._render("image.html", "images", found=found, example=example, pulled=pulled)
+
+    def clients(self) -> bytes:
+        """Return the clients that pulled most, and those that have stopped coming."""
+        statistics, now = self._facts.statistics, time.time()
+        table = top_table(statistics, "clients", now - MONTH_DAYS * DAY, MANY)
+        return self._render("clients.html", "clients", table=table, gone=gone_rows(statistics, now)[:MANY])
+
+    def client(self, name: str) -> bytes:
+        """Return what one client pulled."""
+        return self._render("client.html", "clients", client=name, pulled=lists.pulls(self._facts, name, time.time()))
 
     def missing(self, what: str) -> bytes:
         """Return the page that says so."""

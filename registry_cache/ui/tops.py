@@ -61,7 +61,7 @@ def top_table(statistics: Statistics, kind: TopKind, since: float, most: int = F
             f"{about.page}/{each.name}",
             # What lies between two bounds is not exact, and must not look so.
             about.words(each.at_least) if each.at_least == each.at_most else f"about {about.words(each.at_most)}",
-            each.at_most * 100 // largest,
+            round(each.at_most * 100 / largest),
         )
         for each in found
     ]

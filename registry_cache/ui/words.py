@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import datetime, tzinfo
 
 from registry_cache.upkeep.report import ago, printable, size
 
-__all__ = ["ago", "clock", "count", "cut", "day", "share", "short", "size", "span"]
+__all__ = ["ago", "clock", "count", "cut", "day", "quoted", "share", "short", "size", "span"]
 
 # Of a text that a stranger wrote: a longer one would push everything else off a phone's screen.
 LONGEST = 120
@@ -22,6 +23,11 @@ def short(digest: object) -> str:
     """Return the beginning of a digest, which tells it from others as a person compares them."""
     algorithm, _, hex = str(digest).partition(":")
     return f"{algorithm}:{hex[:12]}"
+
+
+def quoted(text: object) -> str:
+    """Return ``text`` as one word of a shell's, for a command that somebody copies."""
+    return shlex.quote(cut(text, 200))
 
 
 def count(number: int) -> str:
