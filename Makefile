@@ -63,11 +63,12 @@ coverage: $(INSTALLED) ## branch coverage of the quick tests, gunicorn's workers
 bench: $(INSTALLED) ## compare with other mirrors, 20 minutes (bench/README.md); ARGS="--quick" for one
 	$(BIN)/python -m bench $(ARGS)
 
-dist: $(INSTALLED) ## build the wheel, with deploy/ in it, and the versions it was tested with into dist/
-	@rm -rf dist build
+dist: $(INSTALLED) ## build the wheel, with deploy/ and man pages in it, and the versions it was tested with into dist/
+	@rm -rf dist build man
+	$(BIN)/python tools/man.py man
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 	$(BIN)/python tools/constraints.py registry-cache >dist/constraints.txt
 
 clean: ## remove what these verbs made (never the store)
-	rm -rf $(VENV) $(LOWEST) build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) build dist man *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -15,6 +15,7 @@ from registry_cache import __version__
 from registry_cache.commands import (
     check,
     cleanup,
+    completion,
     config,
     export,
     import_,
@@ -30,6 +31,7 @@ from registry_cache.commands import (
     warm,
 )
 from registry_cache.commands.command import Command, CommandError, as_typed
+from registry_cache.commands.parser import CommandParser
 from registry_cache.config import ConfigError
 from registry_cache.config.load import DEFAULT_FILE
 from registry_cache.errors import RegistryError
@@ -54,14 +56,13 @@ COMMANDS: tuple[Command, ...] = (
     warm.COMMAND,
     export.COMMAND,
     import_.COMMAND,
+    completion.COMMAND,
 )
 
 
-def make_parser(commands: Sequence[Command] = COMMANDS) -> argparse.ArgumentParser:
+def make_parser(commands: Sequence[Command] = COMMANDS) -> CommandParser:
     """The parser of all commands; ``--config`` may stand before or after the command's name."""
-    parser = argparse.ArgumentParser(
-        prog="registry-cache", description="A pull-through cache for container registries."
-    )
+    parser = CommandParser(prog="registry-cache", description="A pull-through cache for container registries.")
     parser.add_argument("--version", action="version", version=f"registry-cache {__version__}")
     _add_config_option(parser)
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -70,6 +71,7 @@ def make_parser(commands: Sequence[Command] = COMMANDS) -> argparse.ArgumentPars
         _add_config_option(subparser)
         command.add_arguments(subparser)
         subparser.set_defaults(run=command.run)
+        parser.commands[command.name] = subparser
     return parser
 
 
@@ -85,7 +87,9 @@ def _add_config_option(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status, or leaves through SystemExit as argparse does."""
-    arguments = make_parser().parse_args(argv)
+    parser = make_parser()
+    parser.refuse_unknown_command(sys.argv[1:] if argv is None else argv)
+    arguments = parser.parse_args(argv)
     environ = dict(os.environ)
     if "config" in arguments:
         environ["REGISTRY_CACHE_CONFIG"] = arguments.config

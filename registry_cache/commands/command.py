@@ -73,7 +73,13 @@ def add_force_argument(parser: argparse.ArgumentParser) -> None:
 
 def add_max_time_argument(parser: argparse.ArgumentParser, metavar: str, help_text: str) -> None:
     """``max_time`` is then what ``deadline`` takes."""
-    parser.add_argument("--max-time", type=_duration, default=timedelta(days=365), metavar=metavar, help=help_text)
+    parser.add_argument(
+        "--max-time",
+        type=_duration,
+        default=timedelta(days=365),
+        metavar=metavar,
+        help=f"{help_text} (default: no limit)",
+    )
 
 
 def deadline(max_time: timedelta) -> Callable[[], bool]:

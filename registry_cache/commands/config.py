@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from registry_cache.commands.command import Command
 from registry_cache.commands.start import heading
 from registry_cache.config import banner, load_config, show
+from registry_cache.config.given import DEFAULT
 from registry_cache.store.layout import Layout
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--changed", action="store_true", help="leave out what has its default")
     parser.add_argument(
         "--check",
         action="store_true",
@@ -28,7 +30,8 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         return 0
     # What follows is YAML, and may be read as such.
     print(f"# {heading(config)}")
-    for line in show.lines(config.in_force):
+    entries = [each for each in config.in_force if each.origin != DEFAULT or not arguments.changed]
+    for line in show.lines(entries):
         print(line)
     for warning in banner.warnings(config):
         print(f"# {warning}")

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sort",
         choices=("name", "size", "used"),
         default="name",
-        help="by name, the largest, or used longest ago first",
+        help="by name, the largest, or used longest ago first (default: name)",
     )
 
 

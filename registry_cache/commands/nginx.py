@@ -22,12 +22,18 @@ _KEY = "/etc/letsencrypt/live/{}/privkey.pem"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--name", default="registry.example.com", help="the name by which clients call this server")
-    parser.add_argument("--certificate", metavar="FILE", help="the certificate with its chain; certbot's for the name")
-    parser.add_argument("--key", metavar="FILE", help="the certificate's key; certbot's for the name")
+    parser.add_argument(
+        "--name",
+        default="registry.example.com",
+        help="what clients call this server (default: %(default)s)",
+    )
+    parser.add_argument("--certificate", metavar="FILE", help="the certificate, its chain too (default: certbot's)")
+    parser.add_argument("--key", metavar="FILE", help="the certificate's key (default: certbot's)")
     parser.add_argument("--plain", action="store_true", help="plain HTTP, for a network that is trusted")
-    parser.add_argument("--listen", action="append", metavar="ADDRESS", help="a port, or host:port; may be repeated")
-    parser.add_argument("--output", metavar="FILE", help="write there, in one step, and only what is right")
+    parser.add_argument(
+        "--listen", action="append", metavar="ADDRESS", help="a port, or host:port; repeatable (default: 443)"
+    )
+    parser.add_argument("--output", metavar="FILE", help="write there, whole or not at all (default: standard output)")
     parser.add_argument("--socket", metavar="FILE", help="the cache's socket, where systemd made it and not http.addr")
 
 

@@ -30,10 +30,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--repair", action="store_true", help="move damaged bytes into the quarantine: the next pull fetches them again"
     )
     parser.add_argument(
-        "--share", type=_share, default=Share(), metavar="1/30", help="re-hash a part: which one follows from the day"
+        "--share",
+        type=_share,
+        default=Share(),
+        metavar="1/30",
+        help="re-hash a part, by the day (default: all)",
     )
     parser.add_argument(
-        "--rate", type=_rate, default=_rate(RATE), metavar=RATE, help="read so much a second; 0 for no bound"
+        "--rate",
+        type=_rate,
+        default=_rate(RATE),
+        metavar=RATE,
+        help=f"bytes a second; 0: no bound (default: {RATE})",
     )
     add_force_argument(parser)
     add_max_time_argument(parser, "2h", "stop after so long")

@@ -10,6 +10,9 @@ from registry_cache.config.settings import Setting
 
 T = TypeVar("T")
 
+# Where a value came from that nobody gave.
+DEFAULT = "default"
+
 
 def dotted(path: KeyPath) -> str:
     return ".".join(path)
@@ -93,7 +96,7 @@ class Given:
         """Return where the value at a whole path came from."""
         if path in self.origins:
             return self.origins[path]
-        return (self.override(path) or self.source) if path in self.raw else "default"
+        return (self.override(path) or self.source) if path in self.raw else DEFAULT
 
     def override(self, path: KeyPath) -> str | None:
         """Return the variable that set the key at a whole path, the section above it, or an item in it."""
