@@ -22,6 +22,7 @@ from registry_cache.cluster.addresses import own_address
 from registry_cache.cluster.keeper import LeaseKeeper
 from registry_cache.cluster.leases import Leases
 from registry_cache.cluster.membership import Membership
+from registry_cache.cluster.questions import Questions
 from registry_cache.cluster.redis_address import RedisAddress
 from registry_cache.config import Config, UpstreamConfig
 from registry_cache.config.banner import ANY_TO_LOOPBACK
@@ -139,7 +140,9 @@ def build(config: Config) -> Services:
     )
     slots, layers = ReaderSlots(config.readers), Layers(records)
     lazy = LazyPull(pieces, piece_flights, transfers, partials, slots, layers, flights)
-    manifests = ManifestPull(records, flights, partial(datetime.now, UTC), pins=Pins(layout), rests=rests)
+    manifests = ManifestPull(
+        records, flights, partial(datetime.now, UTC), pins=Pins(layout), rests=rests, cluster=cluster
+    )
     guard, readiness = _guard(config), partial(_readiness, ReadinessProbe(layout))
     return Services(
         upstreams=upstreams(config),
@@ -238,7 +241,7 @@ def _cluster(config: Config) -> Cluster | None:
     leases = Leases(redis, seals, node, url)
     ca = str(config.cluster.ca) if config.cluster.ca else None
     membership = Membership(redis, seals, node, url, lambda: {"version": __version__})
-    return Cluster(leases, LeaseKeeper(leases), Peers(node, seals, ca), membership)
+    return Cluster(leases, LeaseKeeper(leases), Peers(node, seals, ca), membership, Questions(redis, seals, node))
 
 
 def redis_address(config: RedisConfig) -> RedisAddress:

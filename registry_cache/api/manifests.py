@@ -6,6 +6,7 @@ from flask import Blueprint, Request, Response
 
 from registry_cache.api import access_log, responses
 from registry_cache.api.responses import ContentResponse
+from registry_cache.errors import NotHeld
 from registry_cache.oci.names import Tag, parse_reference
 from registry_cache.pull.manifest import ManifestAnswer, ManifestPull
 from registry_cache.pull.routing import Upstreams
@@ -20,6 +21,10 @@ def blueprint(upstreams: Upstreams, manifests: ManifestPull) -> Blueprint:
         asked = access_log.current().request
         target = access_log.route(upstreams, name, reference).target
         wanted = parse_reference(reference)
+        if access_log.current().peer is not None:
+            if isinstance(wanted, Tag):
+                raise NotHeld("other nodes ask here by digest")
+            return _response(asked, manifests.get_held(target, wanted), by_tag=False)
         answer = manifests.get(target, wanted, head=asked.method == "HEAD")
         return _response(asked, answer, by_tag=isinstance(wanted, Tag))
 

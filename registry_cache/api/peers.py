@@ -1,4 +1,4 @@
-"""What other nodes of the cluster may ask, on the port that is theirs: blobs that are here or on their way, and a ping.
+"""What other nodes of the cluster may ask, on the port that is theirs: blobs and manifests that are here, and a ping.
 
 A request is believed because it is signed with the cluster's secret and came by ``cluster.addr``; no header makes it a
 peer's on another port. It needs no login, and it changes nothing.
@@ -18,7 +18,7 @@ from registry_cache.errors import Denied, LoopFound, NameUnknown
 from registry_cache.runtime.connection import connection_of
 from registry_cache.runtime.seals import HEADER, AskedOfPeer, Seals
 
-_SERVED = ("blobs.blob", "listings.version")
+_SERVED = ("blobs.blob", "manifests.manifest", "listings.version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def register(app: Flask, gate: PeerGate | None) -> None:
         asked = AskedOfPeer(request.method, target, request.headers.get("Range", ""))
         current().peer = gate.admit(request.headers.get(HEADER), asked)
         if request.endpoint not in _SERVED:
-            raise NameUnknown("other nodes ask here for blobs alone")
+            raise NameUnknown("other nodes ask here for blobs and manifests alone")
 
 
 def by_peer(request: Request) -> bool:

@@ -127,10 +127,7 @@ class Leases:
         """End our lease, and say how: the blob is here now, or what the leader's end was."""
         commands: list[Command] = []
         if is_committed:
-            key = f"{PREFIX}have:{digest}"
-            commands.append(
-                ("SET", key, self._seals.seal(key, {"node": self.node, "url": self.url}), "EX", HAVE_SECONDS)
-            )
+            commands.append(self._have(digest))
         if note:
             commands.append(self._leave(digest, lease, note))
         commands.append(_script(_RELEASE, _lead(digest), self._sealed(digest, lease)))
@@ -142,9 +139,22 @@ class Leases:
         take = _script(_TAKE, _lead(digest), self._sealed(digest, old), self._sealed(digest, new), _LIFE_MS)
         return bool(self._redis.ask(note, take)[1])
 
+    def holder(self, digest: str) -> Holder | None:
+        """Return a node that has the whole. Raises RedisAway."""
+        key = f"{PREFIX}have:{digest}"
+        return self._holder(key, self._redis.ask(("GET", key))[0])
+
+    def announce(self, digest: str) -> None:
+        """Say that the whole is here. Raises RedisAway."""
+        self._redis.ask(self._have(digest))
+
     def bid(self, digest: str, followed: str, size: int) -> None:
         """Say that ``size`` bytes are here, for who takes the place of the leader of ``followed``."""
         self._redis.ask(_script(_BID, _bid(digest, followed), self.node, size, NOTE_SECONDS))
+
+    def _have(self, digest: str) -> Command:
+        key = f"{PREFIX}have:{digest}"
+        return ("SET", key, self._seals.seal(key, {"node": self.node, "url": self.url}), "EX", HAVE_SECONDS)
 
     def _sealed(self, digest: str, lease: Lease) -> bytes:
         document = {"node": lease.node, "url": lease.url, "id": lease.id}

@@ -24,6 +24,7 @@ from registry_cache.errors import (
     Denied,
     ManifestUnknown,
     NotFound,
+    NotHeld,
     RegistryError,
     TooManyRequests,
     UpstreamError,
@@ -33,6 +34,9 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Reference, Tag
 from registry_cache.policy.freshness import Freshness, decide
 from registry_cache.pull.manifest_fetch import ManifestFetch
+from registry_cache.pull.near import Cluster
+from registry_cache.pull.near_manifests import NearManifests
+from registry_cache.pull.near_questions import NearQuestions
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.rests import Rests
 from registry_cache.pull.single_flight import MachineFlights, TimeLimit
@@ -77,12 +81,14 @@ class ManifestPull:
         pause: Callable[[float], None] = time.sleep,
         pins: Pins | None = None,
         rests: Rests | None = None,
+        cluster: Cluster | None = None,
     ) -> None:
+        near = NearQuestions(cluster.questions if cluster else None, pause=pause)
         self._records = TolerantRecords(records)
         self._flights = flights
         self._clock = clock
-        self._fetch = ManifestFetch(self._records, flights, pause, rests)
-        self._tags = TagLookup(self._records, self._fetch, clock, pins)
+        self._fetch = ManifestFetch(self._records, flights, pause, rests, near, NearManifests(cluster))
+        self._tags = TagLookup(self._records, self._fetch, clock, pins, near)
 
     def get(self, target: PullTarget, reference: Reference, *, head: bool = False) -> ManifestAnswer:
         """Return the manifest with its bytes; for a ``head`` what is known of it, and nothing is downloaded for that.
@@ -93,6 +99,13 @@ class ManifestPull:
             return self._by_tag(target, reference, head)
         stored = self._records.manifest(target, reference)
         return _answer(Outcome.HIT, stored) if stored else self._absent(target, reference, None, head)
+
+    def get_held(self, target: PullTarget, digest: Digest) -> ManifestAnswer:
+        """Return a manifest for another node, if it is here and known to the repository. Raises NotHeld."""
+        stored = self._records.manifest(target, digest)
+        if stored is None:
+            raise NotHeld(f"{digest} is not here")
+        return _answer(Outcome.HIT, stored)
 
     def _by_tag(self, target: PullTarget, tag: Tag, head: bool) -> ManifestAnswer:
         record = self._records.tag(target, tag)

@@ -13,6 +13,8 @@ from registry_cache.oci import media_types, signed_manifest
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import is_object, parse_manifest
 from registry_cache.oci.names import Reference, Tag
+from registry_cache.pull.near_manifests import NearManifests
+from registry_cache.pull.near_questions import NearQuestions
 from registry_cache.pull.rests import Rests
 from registry_cache.pull.single_flight import MachineFlights, NoteFormat
 from registry_cache.pull.target import PullTarget
@@ -48,7 +50,11 @@ class ManifestFetch:
         flights: MachineFlights,
         pause: Callable[[float], None],
         rests: Rests | None = None,
+        near: NearQuestions | None = None,
+        others: NearManifests | None = None,
     ) -> None:
+        self._near = near or NearQuestions()
+        self._others = others or NearManifests()
         self._records = records
         self._flights = flights
         self._pause = pause
@@ -61,7 +67,7 @@ class ManifestFetch:
         def bring() -> StoredManifest:
             # A second look: the flight before ours may have brought it.
             here = self._records.manifest(target, digest) or self._adopt(target, digest, found)
-            return here or self._fetch(target, digest)
+            return here or self._bring_near(target, digest)
 
         fetched = self._flights.run(f"manifest {target}@{digest}", bring, _NOTE)
         # Another process' bytes come from the disk; where it kept none, we have to fetch our own.
@@ -85,6 +91,20 @@ class ManifestFetch:
                 raise
         self._pause(random.uniform(*_PAUSE_SECONDS))  # noqa: S311 — jitter
         return ask(True)
+
+    def _bring_near(self, target: PullTarget, digest: Digest) -> StoredManifest:
+        """Fetch from the node that has it, or from upstream, once for the cluster."""
+
+        def fetch() -> StoredManifest | None:
+            return self._from_others(target, digest) or self._fetch(target, digest)
+
+        fetched = self._near.ask(f"manifest {target}@{digest}", fetch, _NOTE).value
+        # Another node's bytes come from there; if it does not give them, we have to fetch our own.
+        return fetched or self._from_others(target, digest) or self._fetch(target, digest)
+
+    def _from_others(self, target: PullTarget, digest: Digest) -> StoredManifest | None:
+        body = self._others.fetch(target, digest)
+        return self._keep(target, digest, body) if body else None
 
     def _adopt(self, target: PullTarget, digest: Digest, found: TagRecord | None) -> StoredManifest | None:
         """Take over the bytes that another repository brought, once upstream says that this one has them too (P53)."""
@@ -124,7 +144,9 @@ class ManifestFetch:
             if signed_manifest.is_named(body.data, wanted):
                 if self._rests:
                     self._rests.end(target.owner, reference)
-                return self._keep(target, wanted, body)
+                kept = self._keep(target, wanted, body)
+                self._others.announce(wanted)
+                return kept
             got = signed_manifest.digest_of(body.data, wanted.algorithm)
             _log.error("upstream sent a wrong manifest", upstream=upstream, repository=target.repository, found=got)
         if self._rests:

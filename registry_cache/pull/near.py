@@ -15,6 +15,7 @@ from registry_cache.cluster.errors import RedisAway
 from registry_cache.cluster.keeper import LeaseKeeper, Led
 from registry_cache.cluster.leases import Leases, LookedUp
 from registry_cache.cluster.membership import Membership
+from registry_cache.cluster.questions import Questions
 from registry_cache.errors import RegistryError, StoreError, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.policy import leading
@@ -24,12 +25,12 @@ from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log
 from registry_cache.upstream.peer import (
     SILENCE_SECONDS,
-    BlobAtPeer,
     PeerBody,
     PeerFailed,
     PeerRefused,
     Peers,
     PeerSilent,
+    ThingAtPeer,
 )
 
 # A node that has looked for so long without an answer asks the registry, whatever the others do.
@@ -62,6 +63,7 @@ class Cluster:
     keeper: LeaseKeeper
     peers: Peers
     membership: Membership
+    questions: Questions
 
 
 class NearBlob:
@@ -83,7 +85,7 @@ class NearBlob:
         self._registry = source
         self._cluster = cluster
         self._digest = str(digest)
-        self._blob = BlobAtPeer(source.upstream, str(source.repository), self._digest)
+        self._blob = ThingAtPeer("blobs", source.upstream, str(source.repository), self._digest)
         self._clock = clock
         self._pause = pause
         self._mutex = threading.RLock()

@@ -11,6 +11,7 @@ from registry_cache.errors import ManifestUnknown, NotFound, StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Tag
 from registry_cache.pull.manifest_fetch import ManifestFetch
+from registry_cache.pull.near_questions import NearQuestions
 from registry_cache.pull.single_flight import NoteFormat
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.tolerant_records import TolerantRecords
@@ -32,30 +33,40 @@ class TagLookup:
     """Asks what tags mean; ``clock`` tells when that was."""
 
     def __init__(
-        self, records: TolerantRecords, fetch: ManifestFetch, clock: Callable[[], datetime], pins: Pins | None = None
+        self,
+        records: TolerantRecords,
+        fetch: ManifestFetch,
+        clock: Callable[[], datetime],
+        pins: Pins | None = None,
+        near: NearQuestions | None = None,
     ) -> None:
+        self._near = near or NearQuestions()
         self._records = records
         self._pins = pins
         self._fetch = fetch
         self._clock = clock
 
     def ask(self, target: PullTarget, tag: Tag, *, has_copy: bool) -> TagRecord:
-        """Ask upstream, keep the answer and return it.
+        """Ask upstream, once for all nodes that ask at this moment, keep the answer and return it.
 
         Raises NotFound, and forgets the tag unless it is pinned, Denied, TooManyRequests, UpstreamError.
         """
-
-        def ask(is_retry: bool) -> ManifestHead:
-            return target.upstream.head_manifest(target.repository, tag, has_copy=has_copy, is_retry=is_retry)
-
         try:
-            head = ask(False) if has_copy else self._fetch.ask_twice(ask)
-            facts = self._facts(target, tag, head, has_copy=has_copy)
+            shared = self._near.ask(f"tag {target}:{tag}", lambda: self._ask(target, tag, has_copy=has_copy), TAG_NOTE)
         except NotFound:
             if not self.is_pinned(target, tag):
                 self._records.forget_tag(target, tag)
             raise
-        return self.keep(target, tag, *facts)
+        found = shared.value
+        # On every node that shared the answer, or it would have none at the next outage.
+        return found if shared.is_ours else self.keep(target, tag, found.digest, found.media_type, found.size)
+
+    def _ask(self, target: PullTarget, tag: Tag, *, has_copy: bool) -> TagRecord:
+        def ask(is_retry: bool) -> ManifestHead:
+            return target.upstream.head_manifest(target.repository, tag, has_copy=has_copy, is_retry=is_retry)
+
+        head = ask(False) if has_copy else self._fetch.ask_twice(ask)
+        return self.keep(target, tag, *self._facts(target, tag, head, has_copy=has_copy))
 
     def _facts(self, target: PullTarget, tag: Tag, head: ManifestHead, *, has_copy: bool) -> tuple[Digest, str, int]:
         """Return digest, media type and size of what ``tag`` means, fetched where ``head`` says too little (P33).

@@ -1,4 +1,4 @@
-"""Ask another node of the cluster for a blob that it has or leads, and read it while it grows there.
+"""Ask another node of the cluster for a manifest that it has, or a blob that it has or leads, while that grows there.
 
 A peer is no registry: it is asked by signed requests, gets no credential, is never redirected from, and whatever goes
 wrong with it is a reason to ask somebody else.
@@ -17,6 +17,7 @@ from urllib.parse import quote, urlsplit
 
 from registry_cache.errors import NotHeld, UpstreamUnavailable
 from registry_cache.oci.byte_range import parse_content_range
+from registry_cache.oci.manifest import MAX_MANIFEST_SIZE
 from registry_cache.runtime import metrics
 from registry_cache.runtime.seals import HEADER, AskedOfPeer, Seals
 
@@ -53,9 +54,12 @@ class PeerRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class BlobAtPeer:
-    """What is asked for: a blob, for a repository of the upstream that all nodes call by this name."""
+class ThingAtPeer:
+    """What is asked for: one of the ``kind`` "blobs" or "manifests", for a repository of the upstream that all nodes
+    call by this name.
+    """
 
+    kind: str
     upstream: str
     repository: str
     digest: str
@@ -64,7 +68,7 @@ class BlobAtPeer:
     def target(self) -> str:
         """The path and the query, as they are sent."""
         name = quote(self.repository, safe="/")
-        return f"/v2/{name}/blobs/{quote(self.digest, safe=':')}?ns={quote(self.upstream, safe='')}"
+        return f"/v2/{name}/{self.kind}/{quote(self.digest, safe=':')}?ns={quote(self.upstream, safe='')}"
 
 
 class PeerBody:
@@ -131,7 +135,7 @@ class Peers:
         self._ca = ca
         self._clock = clock
 
-    def open_blob(self, url: str, blob: BlobAtPeer, start: int) -> PeerBody:
+    def open_blob(self, url: str, blob: ThingAtPeer, start: int) -> PeerBody:
         """Ask the peer at ``url`` for the bytes from ``start`` on. Raises PeerFailed, PeerSilent, PeerRefused."""
         began = time.monotonic()
         connection = self._connect(url)
@@ -147,6 +151,20 @@ class Peers:
         body = PeerBody(urlsplit(url).netloc, connection, connected, response, start, *found)
         metrics.observe_peer(time.monotonic() - began)
         return body
+
+    def get_manifest(self, url: str, manifest: ThingAtPeer) -> tuple[bytes, str]:
+        """Return a manifest's bytes, not compared to anything yet, and its media type. Raises as ``open_blob``."""
+        connection = self._connect(url)
+        try:
+            response = self._ask(connection, manifest, 0)
+            if response.status != 200:
+                raise PeerRefused(response.status)
+            data = response.read(MAX_MANIFEST_SIZE + 1)
+        except (OSError, http.client.HTTPException) as error:
+            raise PeerFailed(str(error)) from error
+        finally:
+            connection.close()
+        return data, response.headers.get("Content-Type", "")
 
     def _connect(self, url: str) -> http.client.HTTPConnection:
         parts = urlsplit(url)
@@ -166,7 +184,7 @@ class Peers:
             raise PeerFailed(str(error)) from error
         return connection
 
-    def _ask(self, connection: http.client.HTTPConnection, blob: BlobAtPeer, start: int) -> http.client.HTTPResponse:
+    def _ask(self, connection: http.client.HTTPConnection, blob: ThingAtPeer, start: int) -> http.client.HTTPResponse:
         wanted = f"bytes={start}-" if start else ""
         asked = AskedOfPeer("GET", blob.target, wanted, self._node)
         headers = {HEADER: self._seals.sign(asked, self._clock()), "Accept-Encoding": "identity"}

@@ -85,7 +85,7 @@ def test_a_killed_worker_is_followed_by_its_neighbour(cluster: Cluster, upstream
 def test_a_leader_that_stands_still_is_replaced_and_follows_when_it_wakes(
     cluster: Cluster, upstream: FakeUpstream
 ) -> None:
-    blob = a_blob(upstream, 16 * MiB)
+    blob = a_blob(upstream, 32 * MiB)
     upstream.faults.rate = 1 * MiB
     pulls = pull_everywhere(cluster, blob)
     for pull in pulls:
@@ -99,8 +99,8 @@ def test_a_leader_that_stands_still_is_replaced_and_follows_when_it_wakes(
     upstream.faults.rate = None
 
     assert [pull.finish().digest for pull in pulls] == [blob] * 3
-    # What the sockets held when it woke up, and what came until then.
-    assert upstream.bytes_sent(blob) <= 1.5 * 16 * MiB
+    # What its socket had taken while it stood still; without a word between them it would be 60 MiB.
+    assert upstream.bytes_sent(blob) <= 44 * MiB
 
 
 def test_without_redis_each_node_downloads_for_itself(cluster: Cluster, upstream: FakeUpstream) -> None:

@@ -30,7 +30,8 @@ def test_the_port_for_nodes(cluster: Cluster, upstream: FakeUpstream) -> None:
     assert ask(node, path, secret="another").status == 403
     assert ask(node, path, name="node1").status == 508
     assert ask(node, path, method="PUT").status == 405
-    assert ask(node, f"/v2/{APP}/manifests/1").status == 404
+    assert ask(node, f"/v2/{APP}/manifests/1").status == 410
+    assert ask(node, f"/v2/{APP}/tags/list").status == 404
     # It brings nothing for another node; what it has, it gives.
     assert ask(node, path).status == 410
     assert upstream.gets(path.rpartition("/")[2]) == 0

@@ -70,3 +70,15 @@ class RedisServer:
             return self.ask("PING").startswith(b"+PONG")
         except OSError:
             return False
+
+    def wait_for_clients(self, command: bytes, count: int) -> None:
+        """Return when so many clients have sent a command that contains this, from now on."""
+        seen: set[bytes] = set()
+        with socket.create_connection(("127.0.0.1", self.port), timeout=START_SECONDS) as connection:
+            connection.sendall(b"*1\r\n$7\r\nMONITOR\r\n")
+            with connection.makefile("rb") as lines:
+                while len(seen) < count:
+                    line = lines.readline()
+                    if command in line:
+                        # +1764322999.123456 [0 127.0.0.1:53190] "GET" "rc:1:note:…"
+                        seen.add(line.split()[2])

@@ -1,0 +1,78 @@
+"""Questions that a node asks an upstream just now, in Redis, and what came of them.
+
+    rc:1:flight:<hash of the question>    sealed: node, id      FLIGHT_SECONDS, renewed while the question is under way
+    rc:1:note:<id>                        sealed: the outcome   NOTE_SECONDS
+
+Who finds an id waits for its note: that question was under way when theirs came, so no clock is compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from registry_cache.cluster.leases import PREFIX, AsksRedis
+from registry_cache.runtime.seals import Seals
+
+FLIGHT_SECONDS = 3
+NOTE_SECONDS = 10
+
+# Take it, or return who has it.
+_JOIN = (
+    "local now = redis.call('GET', KEYS[1]) if now then return now end "
+    "redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2]) return ARGV[1]"
+)
+_RENEW = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('EXPIRE', KEYS[1], ARGV[2]) end return 0"
+_END = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question under way: ``key`` and ``value`` in Redis, by the ``id`` of this time; ``is_ours``: we ask it."""
+
+    key: str
+    value: bytes
+    id: str
+    is_ours: bool
+
+
+class Questions:
+    """The questions of all nodes, as ``node`` sees them."""
+
+    def __init__(self, redis: AsksRedis, seals: Seals, node: str) -> None:
+        self._redis = redis
+        self._seals = seals
+        self._node = node
+
+    def join(self, question: str) -> Asked | None:
+        """Begin to ask, or find who does; None where something stands there that no node wrote. Raises RedisAway."""
+        key = f"{PREFIX}flight:{hashlib.sha256(question.encode(errors='surrogatepass')).hexdigest()[:32]}"
+        ours = self._seals.seal(key, {"id": secrets.token_hex(16), "node": self._node})
+        [value] = self._redis.ask(("EVAL", _JOIN, 1, key, ours, FLIGHT_SECONDS))
+        found = self._seals.open(key, value)
+        return Asked(key, value, str(found.get("id")), value == ours) if found else None
+
+    def renew(self, asked: Asked) -> None:
+        """Say that the question is still under way. Raises RedisAway."""
+        self._redis.ask(("EVAL", _RENEW, 1, asked.key, asked.value, FLIGHT_SECONDS))
+
+    def end(self, asked: Asked, outcome: Mapping[str, object]) -> None:
+        """Leave the outcome for those who wait, and end the question. Raises RedisAway."""
+        note = _note(asked)
+        self._redis.ask(
+            ("SET", note, self._seals.seal(note, outcome), "EX", NOTE_SECONDS),
+            ("EVAL", _END, 1, asked.key, asked.value),
+        )
+
+    def look(self, asked: Asked) -> tuple[dict[str, Any] | None, bool]:
+        """Return the outcome, None for none yet, and whether it may still come. Raises RedisAway."""
+        # In this order: who ends a question leaves the note first.
+        value, note = self._redis.ask(("GET", asked.key), ("GET", _note(asked)))
+        return self._seals.open(_note(asked), note), value == asked.value
+
+
+def _note(asked: Asked) -> str:
+    return f"{PREFIX}note:{asked.id}"

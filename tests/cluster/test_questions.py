@@ -1,0 +1,121 @@
+"""Tags and manifests that clients of three nodes want at once: one question and one counted pull for the cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from http.client import HTTPException
+from typing import TypeVar
+
+import pytest
+
+from tests.harness.cluster_rig import Cluster
+from tests.harness.images import make_image
+from tests.harness.pullers import Answer, Puller
+from tests.harness.upstream import FakeUpstream
+
+# See test_downloads.py.
+pytestmark = pytest.mark.needs_root
+
+T = TypeVar("T")
+
+
+def pool_of_one(work: Callable[[], T]) -> Future[T]:
+    """Do ``work`` in a thread of its own."""
+    pool = ThreadPoolExecutor(1)
+    future = pool.submit(work)
+    pool.shutdown(wait=False)
+    return future
+
+
+def at_once(cluster: Cluster, clients: int, ask: Callable[[Puller], Answer]) -> list[Answer]:
+    """What each of so many clients a node gets; they ask at the same time."""
+    pullers = cluster.pullers * clients
+    with ThreadPoolExecutor(len(pullers)) as pool:
+        return list(pool.map(ask, pullers))
+
+
+def held(cluster: Cluster, upstream: FakeUpstream, pattern: str, ask: Callable[[Puller], Answer]) -> list[Answer]:
+    """Let upstream hold the first question until both other nodes wait for its answer in Redis; then go on."""
+    upstream.faults.hold_before = pattern
+    upstream.faults.gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(cluster.redis.wait_for_clients, b"rc:1:note:", 2)
+        asking = pool_of_one(lambda: at_once(cluster, 10, ask))
+        waiting.result(60)
+        upstream.faults.gate.set()
+        return asking.result(60)
+
+
+def test_a_tag_that_thirty_clients_want_costs_one_head_and_one_get(cluster: Cluster, upstream: FakeUpstream) -> None:
+    image = make_image(upstream, tag="1")
+
+    answers = held(cluster, upstream, "HEAD .*/manifests/1", lambda puller: puller.manifest("1"))
+
+    assert [answer.headers["Docker-Content-Digest"] for answer in answers] == [image.digest] * 30
+    assert len(upstream.requests("HEAD", "/manifests/1")) == 1
+    assert upstream.counted_pulls == 1
+
+
+def test_a_known_tag_costs_one_head(cluster: Cluster, upstream: FakeUpstream) -> None:
+    make_image(upstream, tag="1")
+    at_once(cluster, 1, lambda puller: puller.manifest("1"))
+    upstream.forget()
+
+    answers = held(cluster, upstream, "HEAD .*/manifests/1", lambda puller: puller.manifest("1"))
+
+    assert {answer.headers["X-Cache"] for answer in answers} == {"revalidated"}
+    assert len(upstream.requests("HEAD", "/manifests/1")) == 1
+    assert upstream.counted_pulls == 0
+
+
+def test_what_every_node_shared_every_node_serves_at_an_outage(cluster: Cluster, upstream: FakeUpstream) -> None:
+    image = make_image(upstream, tag="1")
+    held(cluster, upstream, "HEAD .*/manifests/1", lambda puller: puller.manifest("1"))
+    upstream.stop()
+
+    answers = at_once(cluster, 1, lambda puller: puller.manifest("1"))
+
+    assert [(answer.headers["X-Cache"], answer.headers["Docker-Content-Digest"]) for answer in answers] == [
+        ("stale", image.digest)
+    ] * 3
+    upstream.start()
+
+
+def test_a_tag_that_nobody_has_is_asked_for_once(cluster: Cluster, upstream: FakeUpstream) -> None:
+    make_image(upstream, tag="other")
+
+    answers = held(cluster, upstream, "HEAD .*/manifests/1", lambda puller: puller.manifest("1"))
+
+    assert {answer.status for answer in answers} == {404}
+    assert len(upstream.requests("HEAD", "/manifests/1")) == 1
+
+
+def test_a_manifest_by_digest_is_fetched_from_the_node_that_has_it(cluster: Cluster, upstream: FakeUpstream) -> None:
+    digest = make_image(upstream, tag="1").digest
+    first, *others = cluster.pullers
+    assert first.manifest(digest).status == 200
+
+    assert {puller.manifest(digest).headers["Docker-Content-Digest"] for puller in others} == {digest}
+    assert upstream.counted_pulls == 1
+    # Not for another repository: the peer knows this one's alone.
+    assert others[0].manifest(digest, "library/other").status == 404
+
+
+def test_an_asking_node_that_dies_is_waited_for_no_longer_than_a_moment(
+    cluster: Cluster, upstream: FakeUpstream
+) -> None:
+    image = make_image(upstream, tag="1")
+    upstream.faults.hold_before = "HEAD .*/manifests/1"
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(cluster.redis.wait_for_clients, b"rc:1:note:", 1)
+        lost = pool_of_one(lambda: cluster.pullers[0].manifest("1"))
+        upstream.wait_until(lambda: upstream.requests("HEAD", "/manifests/1"))
+        asking = pool_of_one(lambda: cluster.pullers[1].manifest("1"))
+        waiting.result(60)
+    cluster.nodes[0].lose_power()
+    upstream.wait_until(lambda: len(upstream.requests("HEAD", "/manifests/1")) == 2)
+    upstream.faults.gate.set()
+
+    assert asking.result(60).headers["Docker-Content-Digest"] == image.digest
+    assert isinstance(lost.exception(60), OSError | HTTPException)
