@@ -35,6 +35,8 @@ def from_environment() -> Flask:
     atexit.register(services.recorder.end)
     if services.membership is not None:
         services.membership.begin()
+    if services.sender is not None:
+        services.sender.begin()
     return _application(config, services)
 
 
@@ -49,7 +51,9 @@ def _application(config: Config, services: Services) -> Flask:
     app.register_blueprint(blobs.blueprint(services.upstreams, services.blobs, services.accel))
     app.register_blueprint(listings.blueprint(services.upstreams, services.listing))
     debug = config.http.debug.metrics if config.http.debug else None
-    app.register_blueprint(metrics.blueprint(services.upstream_states, services.store_state, debug))
+    app.register_blueprint(
+        metrics.blueprint(services.upstream_states, services.store_state, debug, services.bucket_state)
+    )
     app.register_blueprint(health.blueprint(services.readiness))
     app.register_blueprint(front_page.blueprint())
     if services.page is not None:

@@ -13,11 +13,13 @@ from socket import gethostname
 from registry_cache import __version__
 from registry_cache.api.auth import Guard
 from registry_cache.api.health import Readiness
-from registry_cache.api.metrics import StoreState, UpstreamState
+from registry_cache.api.metrics import BucketState, StoreState, UpstreamState
 from registry_cache.api.peers import PeerGate
 from registry_cache.auth.slowdown import Slowdown
 from registry_cache.auth.users import Users
 from registry_cache.auth.verifier import Verifier
+from registry_cache.bucket.sender_process import SenderProcess
+from registry_cache.bucket.settings import BucketSettings
 from registry_cache.cluster.addresses import own_address
 from registry_cache.cluster.keeper import LeaseKeeper
 from registry_cache.cluster.leases import Leases
@@ -26,14 +28,18 @@ from registry_cache.cluster.questions import Questions
 from registry_cache.cluster.redis_address import RedisAddress
 from registry_cache.config import Config, UpstreamConfig
 from registry_cache.config.banner import ANY_TO_LOOPBACK
+from registry_cache.config.bucket import S3Config
 from registry_cache.config.hosts import DEFAULT_PORTS
 from registry_cache.config.model import RedisConfig
 from registry_cache.deployment import nginx
 from registry_cache.deployment.client_setup import Mirror
 from registry_cache.errors import StoreError
+from registry_cache.oci import object_keys
 from registry_cache.oci.digest import Digest
 from registry_cache.policy.eviction import Bounds
 from registry_cache.pull.blob import BlobPull
+from registry_cache.pull.bucket_images import BucketImages
+from registry_cache.pull.bucket_source import BucketFirst
 from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.lazy.flights import PieceFlights
 from registry_cache.pull.lazy.pull import MAX_FILL_PAUSE_SECONDS, LazyPull
@@ -44,7 +50,9 @@ from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.rests import Rests
 from registry_cache.pull.routing import ServedUpstream, Upstreams
 from registry_cache.pull.shared_health import SharedHealth, account_key
+from registry_cache.pull.shared_images import NOTHING_SHARED, SharedImages
 from registry_cache.pull.single_flight import MachineFlights
+from registry_cache.pull.source import SourceOf, source_of
 from registry_cache.pull.target import TagPolicy
 from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.runtime import metrics
@@ -63,6 +71,7 @@ from registry_cache.store.disk_errors import disk_error_log
 from registry_cache.store.last_runs import read_last_runs
 from registry_cache.store.last_use import UseSpreader
 from registry_cache.store.layout import Layout
+from registry_cache.store.outbox import Outbox
 from registry_cache.store.partials import Partials
 from registry_cache.store.pieces import Pieces
 from registry_cache.store.pins import Pins
@@ -79,8 +88,10 @@ from registry_cache.upkeep.repository_details import repository_details, some_ta
 from registry_cache.upkeep.size_keeper import SizeKeeper, SpaceNeeded
 from registry_cache.upkeep.status import KnownUpstream
 from registry_cache.upkeep.survey import Surveyor
+from registry_cache.upstream import bucket as bucket_reading
 from registry_cache.upstream.account import Account, Credentials, FixedAccount
 from registry_cache.upstream.auth import Authenticator
+from registry_cache.upstream.bucket import BucketReader
 from registry_cache.upstream.client import Upstream
 from registry_cache.upstream.credential_helper import CredentialHelper
 from registry_cache.upstream.health import Health
@@ -114,6 +125,19 @@ class Services:
     """What ``/ui/`` shows, and to whom; None where it does not exist."""
     recorder: Recorder
     """For a server to begin, and to end."""
+    bucket_state: Callable[[], BucketState | None]
+    sender: SenderProcess | None
+    """As ``daily_pass``; None without a bucket."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What a node has from others, and for them. Without a bucket that is nothing."""
+
+    source_of: SourceOf = source_of
+    images: SharedImages = NOTHING_SHARED
+    bucket: BucketReader | None = None
+    sender: SenderProcess | None = None
 
 
 def build(config: Config) -> Services:
@@ -139,15 +163,17 @@ def build(config: Config) -> Services:
         partial(NearBlob, cluster) if cluster else None,
     )
     slots, layers = ReaderSlots(config.readers), Layers(records)
-    lazy = LazyPull(pieces, piece_flights, transfers, partials, slots, layers, flights)
+    shared = _shared(config, layout)
+    lazy = LazyPull(pieces, piece_flights, transfers, partials, slots, layers, flights, shared.source_of, shared.images)
+    now = partial(datetime.now, UTC)
     manifests = ManifestPull(
-        records, flights, partial(datetime.now, UTC), pins=Pins(layout), rests=rests, cluster=cluster
+        records, flights, now, pins=Pins(layout), rests=rests, cluster=cluster, shared=shared.images
     )
-    guard, readiness = _guard(config), partial(_readiness, ReadinessProbe(layout))
+    guard, readiness = _guard(config), partial(_readiness, ReadinessProbe(layout), shared.bucket)
     return Services(
         upstreams=upstreams(config),
         manifests=manifests,
-        blobs=BlobPull(blobs, transfers, slots, layers, flights, lazy),
+        blobs=BlobPull(blobs, transfers, slots, layers, flights, lazy, shared.source_of, shared.images),
         listing=Listing(records, flights, manifests),
         upstream_states=lambda: [_upstream_state(each, layout) for each in config.upstreams],
         store_state=partial(_store_state, layout, SizeLedger(layout)),
@@ -159,6 +185,8 @@ def build(config: Config) -> Services:
         daily_pass=DailyPass(layout, keeper.start_pass),
         page=_page(config, layout, guard, readiness),
         recorder=_recorder(config, layout),
+        bucket_state=partial(_bucket_state, Outbox(layout)) if config.s3 else lambda: None,
+        sender=shared.sender,
     )
 
 
@@ -214,6 +242,75 @@ def _recorder(config: Config, layout: Layout) -> Recorder:
     return Recorder(files, Keeper(files, bounds, disk_use), tally(), hits)
 
 
+def _shared(config: Config, layout: Layout) -> _Shared:
+    if config.s3 is None:
+        return _Shared()
+    reading, outbox = bucket(config.s3), Outbox(layout)
+    sender = SenderProcess(
+        layout,
+        bucket_settings(config.s3),
+        outbox_limit(config, layout),
+        _count_bucket,
+        config.log.level,
+        config.log.formatter,
+    )
+    return _Shared(BucketFirst(reading, outbox), BucketImages(reading, outbox), reading, sender)
+
+
+def bucket(s3: S3Config) -> BucketReader:
+    """Return what reads from the bucket; connects to nothing yet."""
+    # Only here: without a bucket nobody needs botocore.
+    from registry_cache.upstream.bucket_signing import AccessKey, BucketSigner
+
+    token = s3.session_token.reveal() if s3.session_token else None
+    key = AccessKey(s3.access_key, s3.secret_key.reveal(), token) if s3.access_key and s3.secret_key else None
+    session = Session(bucket_reading.NAME, bucket_reading.TIMEOUTS, TLS(not s3.skips_verify))
+    prefix = object_keys.prefix(s3.root_directory or "")
+    return BucketReader(BucketSigner(s3.base_url, s3.region, key), session, prefix)
+
+
+def bucket_settings(s3: S3Config) -> BucketSettings:
+    """Return what a process needs to write to the bucket."""
+    encryption = ("aws:kms" if s3.key_id else "AES256") if s3.is_encrypted else None
+    return BucketSettings(
+        endpoint_url=s3.endpoint_url,
+        region=s3.region,
+        name=s3.bucket,
+        prefix=object_keys.prefix(s3.root_directory or ""),
+        is_path_style=s3.base_url == f"{s3.endpoint_url}/{s3.bucket}/",
+        access_key=s3.access_key,
+        secret_key=s3.secret_key.reveal() if s3.secret_key else None,
+        session_token=s3.session_token.reveal() if s3.session_token else None,
+        is_verified=not s3.skips_verify,
+        encryption=encryption,
+        encryption_key=s3.key_id if s3.is_encrypted else None,
+        storage_class=s3.storage_class if s3.storage_class != "NONE" else None,
+        acl=s3.object_acl,
+        part_size=s3.chunk_size,
+        user_agent=s3.user_agent,
+    )
+
+
+def outbox_limit(config: Config, layout: Layout) -> int:
+    """Return how many bytes the outbox may hold that are nowhere else any more: a tenth of the store."""
+    total = inventory.disk_space(layout.root).total
+    return (config.max_size.bytes_of(total) or total) // 10
+
+
+def _bucket_state(outbox: Outbox) -> BucketState | None:
+    try:
+        state = outbox.state()
+    except StoreError:
+        return None
+    return BucketState(state.entries, max(0.0, time.time() - state.oldest) if state.oldest else 0.0)
+
+
+def _count_bucket(operation: str, status: int | None, size: int) -> None:
+    metrics.count_bucket_request(operation, status)
+    if size:
+        metrics.count_bucket_bytes("written", size)
+
+
 def _store_state(layout: Layout, ledger: SizeLedger) -> StoreState | None:
     try:
         space = inventory.disk_space(layout.root)
@@ -223,10 +320,11 @@ def _store_state(layout: Layout, ledger: SizeLedger) -> StoreState | None:
     return StoreState(ledger.total(), space.total, space.free, runs.cleanup, runs.verify, runs.damage)
 
 
-def _readiness(probe: ReadinessProbe) -> Readiness:
+def _readiness(probe: ReadinessProbe, bucket: BucketReader | None) -> Readiness:
     word = probe.check()
+    beside = {} if bucket is None else {"bucket": "away" if bucket.outage.is_away else "ok"}
     # On a full disk pulls still work, uncached; from a store that is gone or broken clients must be sent elsewhere.
-    return Readiness(word != "failing", word)
+    return Readiness(word != "failing", word, beside)
 
 
 def _cluster(config: Config) -> Cluster | None:

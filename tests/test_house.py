@@ -28,6 +28,7 @@ MAY_IMPORT = {
     # These three never see each other.
     "upstream": {"oci", "errors", "runtime"},
     "policy": {"oci", "errors"},
+    "bucket": {"policy", "store", "oci", "errors", "runtime"},
     "store": {"oci", "errors", "runtime"},
     "oci": {"errors"},
     "auth": {"errors", "runtime"},
@@ -55,6 +56,8 @@ MAY_NOT_IMPORT = {
 # Foreign module → the only rooms, or modules, that may import it.
 ONLY = {
     "flask": {"api", "app", "ui"},
+    "boto3": {"bucket"},
+    "botocore": {"bucket", "upstream.bucket_signing"},
     "werkzeug": {"api", "app"},
     "jinja2": {"ui"},
     "requests": {"upstream"},
@@ -85,7 +88,7 @@ FILE_METHODS = {"read_bytes", "read_text", "write_bytes", "write_text", "touch",
 EXTRAS = {"redis", "boto3", "botocore"}
 
 # The command line starts in a blink and runs where nobody serves HTTP: importing it must not import these.
-NOT_BEHIND_CLI = {"flask", "werkzeug"}
+NOT_BEHIND_CLI = {"flask", "werkzeug", "boto3", "botocore"}
 
 
 def sources() -> dict[str, str]:
@@ -225,6 +228,10 @@ def test_a_public_class_name_means_one_thing() -> None:
         if len(found) > 1 and not (len(found) == 2 and sum(protocol for _, protocol in found) == 1)
     }
     assert twice == set()
+
+
+def test_a_server_without_a_bucket_imports_no_boto3() -> None:
+    assert imports_behind(f"{PACKAGE}.app", sources()) & {"boto3", "botocore"} == set()
 
 
 def test_importing_the_command_line_does_not_import_flask() -> None:

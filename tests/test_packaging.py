@@ -71,7 +71,7 @@ def test_every_import_is_a_requirement_with_a_lower_bound() -> None:
     required = bounded.findall(SETUP["options"]["install_requires"].strip())
     extra = bounded.findall(SETUP["options.extras_require"]["cluster"].strip())
     # boto3 brings botocore, and both are of one release.
-    assert needed | {"boto3"} - {"botocore"} == {normal(name) for name in [*required, *extra]}
+    assert (needed | {"boto3"}) - {"botocore"} == {normal(name) for name in [*required, *extra]}
 
 
 def test_the_extra_has_the_same_bounds_in_the_tests() -> None:

@@ -13,9 +13,11 @@ from tests.harness.checkout import REPOSITORY
 TESTS = REPOSITORY / "tests"
 PACKAGE = REPOSITORY / "registry_cache"
 # Folders that are about the whole product, or about what lies beside it.
-CROSS_CUTTING = {"bench", "browser", "clients", "contract", "faults", "harness", "harness_check", "property"}
+CROSS_CUTTING = {"bench", "browser", "clients", "cluster", "contract", "faults", "harness", "harness_check", "property"}
 # The product behind nginx and on a Debian: what deploy/ ships has more tests than the package has modules.
 OF_DEPLOYMENT = {"deployment/nginx", "deployment/setup"}
+# Several caches over real components, a folder for each.
+OF_CLUSTER = {"cluster/bucket"}
 
 
 def imported(source: str) -> Iterator[str]:
@@ -59,4 +61,4 @@ def test_a_folder_of_tests_is_a_package_of_the_product() -> None:
     folders = {str(file.parent.relative_to(TESTS)) for file in TESTS.rglob("test_*.py")} - {"."}
     packages = {str(file.parent.relative_to(PACKAGE)) for file in PACKAGE.rglob("*.py")}
 
-    assert folders - packages - CROSS_CUTTING - OF_DEPLOYMENT == set()
+    assert folders - packages - CROSS_CUTTING - OF_DEPLOYMENT - OF_CLUSTER == set()

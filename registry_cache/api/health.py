@@ -7,7 +7,7 @@ never asks upstream: its outage is no reason to send clients elsewhere, for what
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flask import Blueprint, Flask, Request, Response, request
 
@@ -26,10 +26,14 @@ _STORE_FAILS = "the store is gone, read-only or broken, or does not answer; the 
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """``ready``: may take traffic. ``store`` in a word: ``ok``, ``full`` (served, not kept), ``failing``."""
+    """``ready``: may take traffic. ``store`` in a word: ``ok``, ``full`` (served, not kept), ``failing``.
+
+    ``beside``: a word for each thing that helps and that nobody depends on, such as the bucket.
+    """
 
     ready: bool
     store: str
+    beside: Mapping[str, str] = field(default_factory=dict)
 
 
 def blueprint(readiness: Callable[[], Readiness]) -> Blueprint:
@@ -43,7 +47,7 @@ def blueprint(readiness: Callable[[], Readiness]) -> Blueprint:
     @routes.get("/readyz")
     def ready() -> Response:
         found = readiness()
-        response = _answer({"status": "ok" if found.ready else "unready", "store": found.store})
+        response = _answer({"status": "ok" if found.ready else "unready", "store": found.store, **found.beside})
         response.status_code = 200 if found.ready else 503
         return response
 

@@ -110,6 +110,29 @@ class StoreCollector(Collector):
             yield family
 
 
+@dataclass(frozen=True, slots=True)
+class BucketState:
+    """What the bucket has yet to get: ``entries``, the oldest of which has waited for ``oldest_seconds``."""
+
+    entries: int
+    oldest_seconds: float
+
+
+class BucketCollector(Collector):
+    """``state`` is asked at each scrape, and returns None without a bucket, or where the disk does not tell."""
+
+    def __init__(self, state: Callable[[], BucketState | None]) -> None:
+        self._state = state
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        if state := self._state():
+            entries = GaugeMetricFamily("registry_cache_outbox_entries", "What the bucket has yet to get")
+            entries.add_metric([], state.entries)
+            oldest = GaugeMetricFamily("registry_cache_outbox_oldest_seconds", "How long the oldest of it has waited")
+            oldest.add_metric([], state.oldest_seconds)
+            yield from (entries, oldest)
+
+
 class BuildCollector(Collector):
     """Which version this is."""
 
@@ -120,11 +143,14 @@ class BuildCollector(Collector):
 
 
 def blueprint(
-    states: Callable[[], Iterable[UpstreamState]], store: Callable[[], StoreState | None], debug_path: str | None = None
+    states: Callable[[], Iterable[UpstreamState]],
+    store: Callable[[], StoreState | None],
+    debug_path: str | None = None,
+    bucket: Callable[[], BucketState | None] = lambda: None,
 ) -> Blueprint:
     """Return the routes of the metrics, also under ``debug_path`` for who comes by ``http.debug.addr``."""
     routes = Blueprint("metrics", __name__)
-    collectors = (BuildCollector(), StoreCollector(store), UpstreamCollector(states))
+    collectors = (BuildCollector(), StoreCollector(store), UpstreamCollector(states), BucketCollector(bucket))
 
     def scrape() -> Response:
         path = debug_path if by_debug(request) else PATH if _from_this_machine() else None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from registry_cache.auth import htpasswd, users
 from registry_cache.config import schema
+from registry_cache.config.bucket import s3_config
 from registry_cache.config.cluster import cluster_config, redis_config
 from registry_cache.config.given import Given, dotted
 from registry_cache.config.hosts import parse_host
@@ -29,8 +30,12 @@ def build(given: Given, upstreams: tuple[str, ...], environ: Mapping[str, str], 
     http = http_config(given)
     if given.value(schema.ROOT) is None:
         given.set(schema.ROOT, _default_root(environ))
+    s3 = s3_config(given)
+    if s3 is None and given.has("storage.redirect.disable") and not given.value("storage.redirect.disable"):
+        given.ignored.append("storage.redirect")
     return given.read(
         Config,
+        s3=s3,
         http=http,
         redis=redis_config(given, warnings),
         cluster=cluster_config(given, http),

@@ -10,7 +10,10 @@ QUIET = ("storage.delete",)
 # They mean nothing here. They are accepted, with whatever is below them, and named once.
 IGNORED = (
     "log.accesslog", "log.fields", "log.hooks", "log.reportcaller",
-    "storage.filesystem.maxthreads", "storage.cache", "storage.maintenance", "storage.redirect", "storage.tag",
+    "storage.filesystem.maxthreads", "storage.cache", "storage.maintenance", "storage.tag",
+    "storage.s3.v4auth", "storage.s3.loglevel", "storage.s3.logs3apiresponseheaders",
+    "storage.s3.multipartcopychunksize", "storage.s3.multipartcopymaxconcurrency",
+    "storage.s3.multipartcopythresholdsize",
     "middleware", "reporting", "http.relativeurls",
     "http.http2", "http.h2c", "notifications",
     "redis.clientname", "redis.protocol", "redis.maxretries", "redis.minretrybackoff", "redis.maxretrybackoff",
@@ -36,7 +39,7 @@ class RefusedKey:
     harmless: tuple[str, ...] | None = None
 
 
-_STORAGE_DRIVERS = ("azure", "gcs", "inmemory", "oss", "s3", "s3aws", "swift", "rados")
+_STORAGE_DRIVERS = ("azure", "gcs", "inmemory", "oss", "s3aws", "swift", "rados")
 _OTHER_DRIVER = RefusedKey(
     "is another storage driver", "this cache stores in a folder: storage.filesystem.rootdirectory"
 )

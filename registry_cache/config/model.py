@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from registry_cache.config import hosts, values
+from registry_cache.config.bucket import S3Config
 from registry_cache.config.hosts import Remote
 from registry_cache.config.secret import Secret
 from registry_cache.config.settings import list_setting, section, setting
@@ -240,6 +241,10 @@ class Config:
     """Of the disk that ``root`` is on."""
     max_blob_percent: int = setting("storage.max_blob_percent", values.whole(1, 100), "50")
     """How much of the store one blob may take."""
+    s3: S3Config | None = section(S3Config)
+    """The bucket that several caches share; None without."""
+    redirect_is_off: bool | None = setting("storage.redirect.disable", values.boolean)
+    """None where nothing is written: then clients are sent to no bucket either."""
     http: HttpConfig = section(HttpConfig)
     statistics: StatisticsConfig = section(StatisticsConfig)
     redis: RedisConfig | None = section(RedisConfig)
@@ -271,6 +276,10 @@ class Config:
     def shares_downloads(self) -> bool:
         """Whether this node shares its downloads with others."""
         return self.redis is not None and self.http.secret is not None
+
+    @property
+    def redirects_to_bucket(self) -> bool:
+        return self.s3 is not None and self.redirect_is_off is False
 
     @property
     def origins(self) -> Mapping[str, str]:

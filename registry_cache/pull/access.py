@@ -11,6 +11,7 @@ from contextlib import closing
 from registry_cache.errors import UpstreamCorrupt
 from registry_cache.oci.digest import Digest
 from registry_cache.policy.proof import proof_range
+from registry_cache.pull.shared_images import NOTHING_SHARED, SharedImages
 from registry_cache.pull.single_flight import MachineFlights, NoteFormat
 from registry_cache.pull.target import PullTarget
 from registry_cache.store.blobs import OpenBlob
@@ -26,16 +27,21 @@ _SHOWN: NoteFormat[None] = NoteFormat(lambda _: {}, lambda _: None)
 class Access:
     """The access of one request. ``proven``: upstream has said that this repository contains the blob; ``shown``: and
     has sent some of its bytes. ``waits_for_bytes``: another upstream is bringing it; it can be compared afterwards.
+    ``is_shared``: another node has found out the same.
 
     ``size`` in bytes is what it said then, None for nothing.
     """
 
-    def __init__(self, target: PullTarget, digest: Digest, flights: MachineFlights) -> None:
-        self.proven = self.shown = self.waits_for_bytes = False
+    def __init__(
+        self, target: PullTarget, digest: Digest, flights: MachineFlights, shared: SharedImages = NOTHING_SHARED
+    ) -> None:
+        """``shared``: what other nodes have proven."""
+        self.proven = self.shown = self.waits_for_bytes = self.is_shared = False
         self.size: int | None = None
         self._target = target
         self._digest = digest
         self._flights = flights
+        self._shared = shared
 
     def prove(self) -> None:
         """Ask upstream, once, whether the repository contains the blob.
@@ -43,6 +49,8 @@ class Access:
         Those who ask at once for the same blob of the same repository share the answer. Raises BlobUnknown, Denied,
         TooManyRequests, UpstreamError.
         """
+        if not self.proven and self._is_shared():
+            self.proven = True
         if not self.proven:
             self.size = self._flights.run(f"blob {self._target}@{self._digest}", self._ask, _SIZE_NOTE)
             self.proven = True
@@ -52,9 +60,16 @@ class Access:
 
         Raises UpstreamCorrupt where they differ, and as ``prove`` does.
         """
+        if not self.shown and self._is_shared():
+            self.proven = self.shown = True
         if not self.shown:
             self._flights.run(f"bytes {self._target}@{self._digest}", lambda: self._compare(blob), _SHOWN)
             self.proven = self.shown = True
+
+    def _is_shared(self) -> bool:
+        """Return whether another node has found out what we would have to ask."""
+        self.is_shared = self.is_shared or self._shared.contains(self._target, self._digest)
+        return self.is_shared
 
     def _compare(self, blob: OpenBlob) -> None:
         start, stop = proof_range(blob.size, secrets.randbelow)

@@ -21,8 +21,9 @@ from registry_cache.pull.images.prefetch import Prefetch
 from registry_cache.pull.lazy.pull import LazyPull
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.reader_slots import LARGEST_CHUNK, ReaderSlots
+from registry_cache.pull.shared_images import NOTHING_SHARED, SharedImages
 from registry_cache.pull.single_flight import MachineFlights
-from registry_cache.pull.source import source_of
+from registry_cache.pull.source import SourceOf, source_of
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.registry import Transfers
@@ -66,8 +67,13 @@ class BlobPull:
         layers: Layers,
         flights: MachineFlights,
         lazy: LazyPull | None = None,
+        source_of: SourceOf = source_of,
+        shared: SharedImages = NOTHING_SHARED,
     ) -> None:
-        """``lazy``: fetches ranges of blobs that are not here; without it, they come by downloads of the whole."""
+        """``lazy``: fetches ranges of blobs that are not here; without it, they come by downloads of the whole.
+
+        ``source_of`` tells where blobs come from; ``shared`` what other nodes know of them.
+        """
         self._blobs = blobs
         self._transfers = transfers
         self._slots = slots
@@ -75,6 +81,8 @@ class BlobPull:
         self._layers = layers
         self._flights = flights
         self._lazy = lazy
+        self._source_of = source_of
+        self._shared = shared
         self._prefetch = Prefetch(layers, self._bring)
 
     def get(self, target: PullTarget, digest: Digest, client: str = "", range_header: str | None = None) -> BlobAnswer:
@@ -91,7 +99,7 @@ class BlobPull:
             if found:
                 return BlobAnswer(*found)
         answer = self._get_absent(target, digest, client)
-        if answer.outcome is Outcome.MISS and target.upstream.layers_ahead:
+        if answer.outcome in (Outcome.MISS, Outcome.NEAR) and target.upstream.layers_ahead:
             self._prefetch.begin(target, digest)
         return answer
 
@@ -107,10 +115,13 @@ class BlobPull:
 
     def head(self, target: PullTarget, digest: Digest) -> BlobHead:
         """Return the size of a blob; asks upstream for what is not here, and downloads nothing."""
-        access = Access(target, digest, self._flights)
+        access = Access(target, digest, self._flights, self._shared)
         whole = self._find(target, digest, access)
         if whole:
             return BlobHead(Outcome.HIT, whole.size)
+        shared = self._shared.blob_size(target, digest)
+        if shared is not None:
+            return BlobHead(Outcome.NEAR, shared)
         access.prove()
         size = target.upstream.blob_size(target.repository, digest) if access.size is None else access.size
         return BlobHead(Outcome.MISS, size)
@@ -120,7 +131,7 @@ class BlobPull:
         if self._blobs.evict_unreadable(target.upstream.name, target.repository, digest, file):
             return self.get(target, digest).body
         self._slots.take()
-        return self._uncached(target, digest, Access(target, digest, self._flights)).body
+        return self._uncached(target, digest, Access(target, digest, self._flights, self._shared)).body
 
     def _find(self, target: PullTarget, digest: Digest, access: Access | None = None) -> OpenBlob | None:
         """Return the blob if it is here and known to the repository; with ``access`` also one that others brought."""
@@ -137,13 +148,15 @@ class BlobPull:
                 access.prove_bytes(of_others)
             try:
                 self._blobs.grant(target.upstream.name, target.repository, digest)
+                if not access.is_shared:
+                    self._shared.add_membership(target, digest)
             except StoreError as error:
                 _log.debug("could not record a membership", digest=digest, error=error)
         return blob or of_others
 
     def _get_absent(self, target: PullTarget, digest: Digest, client: str = "") -> BlobAnswer:
         """Return a blob that was not here, or not known to the repository, a moment ago."""
-        access = Access(target, digest, self._flights)
+        access = Access(target, digest, self._flights, self._shared)
         until = time.monotonic() + OTHERS_TIMEOUT_SECONDS
         rests = self._transfers.rests
         while True:
@@ -174,7 +187,7 @@ class BlobPull:
 
         None where the transfer's end says nothing about this repository.
         """
-        source = source_of(target, digest, self._layers, is_stored=True)
+        source = self._source_of(target, digest, self._layers, is_stored=True)
         progress, started = self._transfers.join(digest, source, client)
         growing = None
         try:
@@ -196,7 +209,7 @@ class BlobPull:
                 raise progress.error
             if progress.owner != target.owner and (progress.committed or not access.proven):
                 return None
-            growing = GrowingBlob(self._transfers, self._slots, self._streams, progress, target)
+            growing = GrowingBlob(self._transfers, self._slots, self._streams, progress, target, self._source_of)
             return BlobAnswer(_outcome(progress, started), growing)
         except Cut as cut:
             raise cut.error from cut
@@ -213,14 +226,16 @@ class BlobPull:
     def _uncached(self, target: PullTarget, digest: Digest, access: Access) -> BlobAnswer:
         """Return the blob past the disk, for a caller that has a slot, which the blob gives back."""
         try:
-            source = source_of(target, digest)
+            source = self._source_of(target, digest)
             blob = UncachedBlob(
                 self._streams, digest, source, access.prove, closed=self._slots.give_back, rests=self._transfers.rests
             )
         except BaseException:
             self._slots.give_back()
             raise
-        return BlobAnswer(Outcome.JOIN if blob.joined else Outcome.MISS, blob)
+        if blob.joined:
+            return BlobAnswer(Outcome.JOIN, blob)
+        return BlobAnswer(Outcome.NEAR if source.was_near() else Outcome.MISS, blob)
 
     def _bring(self, target: PullTarget, digest: Digest) -> None:
         """Return when the blob is here, for no client. Raises as ``get`` does, Cut."""

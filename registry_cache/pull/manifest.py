@@ -39,6 +39,7 @@ from registry_cache.pull.near_manifests import NearManifests
 from registry_cache.pull.near_questions import NearQuestions
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.rests import Rests
+from registry_cache.pull.shared_images import NOTHING_SHARED, SharedImages
 from registry_cache.pull.single_flight import MachineFlights, TimeLimit
 from registry_cache.pull.tag_lookup import TAG_NOTE, TagLookup
 from registry_cache.pull.target import PullTarget
@@ -82,13 +83,14 @@ class ManifestPull:
         pins: Pins | None = None,
         rests: Rests | None = None,
         cluster: Cluster | None = None,
+        shared: SharedImages = NOTHING_SHARED,
     ) -> None:
         near = NearQuestions(cluster.questions if cluster else None, pause=pause)
         self._records = TolerantRecords(records)
         self._flights = flights
         self._clock = clock
-        self._fetch = ManifestFetch(self._records, flights, pause, rests, near, NearManifests(cluster))
-        self._tags = TagLookup(self._records, self._fetch, clock, pins, near)
+        self._fetch = ManifestFetch(self._records, flights, pause, shared, rests, near, NearManifests(cluster))
+        self._tags = TagLookup(self._records, self._fetch, clock, shared, pins, near)
 
     def get(self, target: PullTarget, reference: Reference, *, head: bool = False) -> ManifestAnswer:
         """Return the manifest with its bytes; for a ``head`` what is known of it, and nothing is downloaded for that.
@@ -112,8 +114,7 @@ class ManifestPull:
         stored = self._records.manifest(target, record.digest) if record else None
         copy = stored or self._records.previous(target, record)
         if record is None or copy is None:
-            found = self._flights.run(_key(target, tag), lambda: self._tags.ask(target, tag, has_copy=False), TAG_NOTE)
-            return self._changed(target, tag, found, head)
+            return self._unknown_tag(target, tag, head)
         if stored and decide(record.checked_at, self._clock(), target.tags.max_age) is Freshness.FRESH:
             return replace(_answer(Outcome.HIT, stored), checked_at=record.checked_at)
 
@@ -133,6 +134,18 @@ class ManifestPull:
             return self._stale(target, tag, copy, record, error.message)
         metrics.count_revalidation(upstream, "same" if answer.outcome is Outcome.REVALIDATED else "moved")
         return answer
+
+    def _unknown_tag(self, target: PullTarget, tag: Tag, head: bool) -> ManifestAnswer:
+        """Answer for a tag of which there is no copy here; where upstream does not, by the copy of another node."""
+        try:
+            found = self._flights.run(_key(target, tag), lambda: self._tags.ask(target, tag, has_copy=False), TAG_NOTE)
+            return self._changed(target, tag, found, head)
+        except (TooManyRequests, UpstreamError) as error:
+            record = self._tags.by_bucket(target, tag)
+            copy = self._fetch.by_bucket(target, record.digest) if record else None
+            if record is None or copy is None:
+                raise
+            return self._stale(target, tag, copy, record, error.message)
 
     def _stale(
         self, target: PullTarget, tag: Tag, copy: StoredManifest, record: TagRecord, reason: str
@@ -184,6 +197,8 @@ class ManifestPull:
 
     def _absent(self, target: PullTarget, digest: Digest, found: TagRecord | None, head: bool) -> ManifestAnswer:
         """Answer for what is not here; ``found`` where upstream has just said of a tag that it means this."""
+        if shared := self._fetch.by_bucket(target, digest):
+            return _answer(Outcome.NEAR, shared)
         if head and found:
             return ManifestAnswer(Outcome.MISS, digest, found.media_type, found.size)
         if head:

@@ -16,6 +16,7 @@ from registry_cache.oci.names import Reference, Tag
 from registry_cache.pull.near_manifests import NearManifests
 from registry_cache.pull.near_questions import NearQuestions
 from registry_cache.pull.rests import Rests
+from registry_cache.pull.shared_images import SharedImages
 from registry_cache.pull.single_flight import MachineFlights, NoteFormat
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.tolerant_records import TolerantRecords
@@ -49,6 +50,7 @@ class ManifestFetch:
         records: TolerantRecords,
         flights: MachineFlights,
         pause: Callable[[float], None],
+        shared: SharedImages,
         rests: Rests | None = None,
         near: NearQuestions | None = None,
         others: NearManifests | None = None,
@@ -59,6 +61,7 @@ class ManifestFetch:
         self._flights = flights
         self._pause = pause
         self._rests = rests
+        self._shared = shared
         self._large = threading.Lock()
 
     def by_digest(self, target: PullTarget, digest: Digest, found: TagRecord | None = None) -> StoredManifest:
@@ -72,6 +75,21 @@ class ManifestFetch:
         fetched = self._flights.run(f"manifest {target}@{digest}", bring, _NOTE)
         # Another process' bytes come from the disk; where it kept none, we have to fetch our own.
         return fetched or self._records.manifest(target, digest) or self._fetch(target, digest)
+
+    def by_bucket(self, target: PullTarget, digest: Digest) -> StoredManifest | None:
+        """Bring a manifest here that other nodes have for this repository; None where none does."""
+        if not self._shared.is_shared:
+            return None
+
+        def bring() -> StoredManifest | None:
+            # A second look: the flight before ours may have brought it.
+            if here := self._records.manifest(target, digest):
+                return here
+            body = self._shared.manifest(target, digest)
+            return self._keep(target, digest, body) if body else None
+
+        found = self._flights.run(f"bucket {target}@{digest}", bring, _NOTE)
+        return found or self._records.manifest(target, digest)
 
     def by_tag(self, target: PullTarget, tag: Tag, *, has_copy: bool) -> StoredManifest:
         """Fetch by tag, which is a counted pull and the last resort; the bytes say what the digest is."""
@@ -146,6 +164,7 @@ class ManifestFetch:
                     self._rests.end(target.owner, reference)
                 kept = self._keep(target, wanted, body)
                 self._others.announce(wanted)
+                self._shared.add_manifest(target, wanted, kept.media_type)
                 return kept
             got = signed_manifest.digest_of(body.data, wanted.algorithm)
             _log.error("upstream sent a wrong manifest", upstream=upstream, repository=target.repository, found=got)

@@ -61,6 +61,11 @@ class BlobSource:
     ``requests``: so many at once at most. ``expected``: what a manifest of the repository says of the size in bytes,
     None where none does; a hint and no more. ``inside_error``: once bytes came from a network that clients may not see,
     the error that hides which; nothing of them is for clients then before it is proven.
+
+    Sources compose by wrapping. One that is nearer than upstream also tells: ``was_near``, whether it and not upstream
+    gave the first answer; ``on_wrong``, called when all bytes were there and wrong, with whether all of them came from
+    this source, returns whether upstream may be to blame; ``on_commit``, called when the blob is here and the
+    repository known to contain it.
     """
 
     upstream: str
@@ -69,18 +74,41 @@ class BlobSource:
     requests: int = 1
     expected: Callable[[], int | None] = lambda: None
     inside_error: Callable[[], UpstreamError | None] = lambda: None
+    was_near: Callable[[], bool] = lambda: False
+    on_wrong: Callable[[bool], bool] = lambda came_from_here: True
+    on_commit: Callable[[], None] = lambda: None
 
     @property
     def owner(self) -> Owner:
         return self.upstream, str(self.repository)
 
 
+class SourceOf(Protocol):
+    """Returns where a blob of the target comes from; see ``source_of``."""
+
+    def __call__(
+        self,
+        target: PullTarget,
+        digest: Digest,
+        layers: Layers | None = None,
+        *,
+        is_stored: bool = False,
+        is_for_parts: bool = False,
+    ) -> BlobSource: ...
+
+
 def source_of(
-    target: PullTarget, digest: Digest, layers: Layers | None = None, *, is_stored: bool = False
+    target: PullTarget,
+    digest: Digest,
+    layers: Layers | None = None,
+    *,
+    is_stored: bool = False,
+    is_for_parts: bool = False,
 ) -> BlobSource:
     """Return the target's upstream as the source of a blob; ``layers`` know what size to expect.
 
-    ``is_stored``: the bytes are for the disk, which keeps them from clients until they are proven.
+    ``is_stored``: the bytes are for the disk, which keeps them from clients until they are proven. ``is_for_parts``:
+    each request is for a part that somebody wants, and nothing behind it is.
     """
     inside: list[UpstreamError] = []
 

@@ -12,6 +12,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Tag
 from registry_cache.pull.manifest_fetch import ManifestFetch
 from registry_cache.pull.near_questions import NearQuestions
+from registry_cache.pull.shared_images import SharedImages
 from registry_cache.pull.single_flight import NoteFormat
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.tolerant_records import TolerantRecords
@@ -37,6 +38,7 @@ class TagLookup:
         records: TolerantRecords,
         fetch: ManifestFetch,
         clock: Callable[[], datetime],
+        shared: SharedImages,
         pins: Pins | None = None,
         near: NearQuestions | None = None,
     ) -> None:
@@ -44,6 +46,7 @@ class TagLookup:
         self._records = records
         self._pins = pins
         self._fetch = fetch
+        self._shared = shared
         self._clock = clock
 
     def ask(self, target: PullTarget, tag: Tag, *, has_copy: bool) -> TagRecord:
@@ -114,6 +117,14 @@ class TagLookup:
         self._records.keep_tag(target, tag, record)
         if known:
             tally.add_change("moved", target.upstream.name, target.repository, tag, str(known.digest), str(digest))
+        self._shared.add_tag(target, tag, record)
+        return record
+
+    def by_bucket(self, target: PullTarget, tag: Tag) -> TagRecord | None:
+        """Return what a tag meant to another node, and keep that, for a time when upstream does not answer."""
+        record = self._shared.tag(target, tag)
+        if record:
+            self._records.keep_tag(target, tag, record)
         return record
 
 

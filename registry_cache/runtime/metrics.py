@@ -118,6 +118,18 @@ _redis_up = Gauge(
     registry=REGISTRY,
     multiprocess_mode="livemin",
 )
+_bucket_requests = Counter(
+    "registry_cache_bucket_requests",
+    "Requests to the bucket, by what they met: a status class, or error for none",
+    ["operation", "status"],
+    registry=REGISTRY,
+)
+_bucket_bytes = Counter(
+    "registry_cache_bucket_bytes",
+    "Bytes of objects read from the bucket, and written",
+    ["direction"],
+    registry=REGISTRY,
+)
 _workers = Gauge("registry_cache_workers", "Processes that serve", registry=REGISTRY, multiprocess_mode="livesum")
 
 _Metric = TypeVar("_Metric", Counter, Histogram)
@@ -181,6 +193,16 @@ def count_fetched_bytes(upstream: str, size: int) -> None:
     """``size`` bytes of a body have come from upstream."""
     _of(_fetched, upstream).inc(size)
     tally.add_amount("fetched", upstream, size)
+
+
+def count_bucket_request(operation: str, status: int | None) -> None:
+    """The bucket was asked to ``get``, ``head``, ``put``, ``copy`` or ``delete``; ``status`` None without an answer."""
+    _of(_bucket_requests, operation, f"{status // 100}xx" if status else "error").inc()
+
+
+def count_bucket_bytes(direction: str, size: int) -> None:
+    """``size`` bytes of an object were ``read`` or ``written``."""
+    _of(_bucket_bytes, direction).inc(size)
 
 
 def count_revalidation(upstream: str, result: str) -> None:

@@ -16,6 +16,8 @@
       locks/pins.lock                           flock target of whoever changes the pins
       locks/survey.lock                         flock target of the survey under way
       locks/verify.lock                         flock target of the verify that repairs
+      locks/sender.lock                         flock target of the process that writes to the bucket
+      outbox/<when>-<random>.json (+ .bytes)    what the bucket has yet to get; see ``outbox``
       quarantine/<day>/<what>  (+ .json)        damaged bytes for a person to look at, kept for a week; what they were
       upstreams/<upstream>.json                 what workers know of an upstream's limits and outages
       survey                                    names of all repositories and some sums, for the page
@@ -84,6 +86,8 @@ class Layout:
         self.last_verify = f"{self.root}/last-verify"
         self.rules = f"{self.root}/rules.json"
         self.pins = f"{self.root}/pins.json"
+        self.outbox = f"{self.root}/outbox"
+        self.sender_lock = f"{self.locks}/sender.lock"
         self.cleanup_lock = f"{self.locks}/cleanup.lock"
         self.pins_lock = f"{self.locks}/pins.lock"
         self.survey_lock = f"{self.locks}/survey.lock"

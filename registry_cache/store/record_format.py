@@ -57,6 +57,18 @@ def write_tag(record: TagRecord) -> bytes:
     return json.dumps(document).encode()
 
 
+def write_shared_tag(record: TagRecord) -> bytes:
+    """Return the bytes of a tag's record for a place that keeps no time of check beside them."""
+    document = json.loads(write_tag(record))
+    return json.dumps({**document, "checked_at": record.checked_at.timestamp()}).encode()
+
+
+def read_shared_tag(data: bytes) -> TagRecord | None:
+    """Return the record that ``write_shared_tag`` has written."""
+    checked_at = _read(data, lambda record: float(record["checked_at"]))
+    return None if checked_at is None else read_tag(data, checked_at)
+
+
 def read_tag(data: bytes | None, checked_at: float) -> TagRecord | None:
     """Return the record in ``data``; ``checked_at`` in seconds since the epoch."""
 

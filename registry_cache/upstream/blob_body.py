@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import requests
@@ -33,6 +33,7 @@ class BlobBody:
     skip: int = 0
     stop: int | None = None
     is_inside: bool = False
+    count: Callable[[str, int], None] = metrics.count_fetched_bytes
     _read_size: ReadSize = field(default_factory=ReadSize)
     _reads_ahead: bool = False
 
@@ -63,7 +64,7 @@ class BlobBody:
         self._reads_ahead = bool(data) and self._read_size.size > MIN_READ
         if self._reads_ahead:
             acknowledge_unread(self.response, READ_AHEAD)
-        metrics.count_fetched_bytes(self.upstream, len(data))
+        self.count(self.upstream, len(data))
         return data
 
 

@@ -47,12 +47,20 @@ def read_body(upstream: str, what: str, response: requests.Response, limit: int,
     return data
 
 
-def read_document(upstream: str, what: str, response: requests.Response, limit: int, timeout_seconds: float) -> bytes:
-    """Return the whole body of a manifest or a list; ``what`` names it. Raises UpstreamError where it is over ``limit``
-    bytes, UpstreamUnavailable where it is cut, UpstreamTimeout.
+def read_document(
+    upstream: str,
+    what: str,
+    response: requests.Response,
+    limit: int,
+    timeout_seconds: float,
+    count: Callable[[str, int], None] = metrics.count_fetched_bytes,
+) -> bytes:
+    """Return the whole body of a manifest or a list; ``what`` names it. ``count`` is told how many bytes came.
+
+    Raises UpstreamError where it is over ``limit`` bytes, UpstreamUnavailable where it is cut, UpstreamTimeout.
     """
     data = read_body(upstream, f"read {what}", response, limit + 1, timeout_seconds)
-    metrics.count_fetched_bytes(upstream, len(data))
+    count(upstream, len(data))
     if len(data) > limit:
         raise UpstreamError(f"{what} is over {limit // 2**20} MiB at {upstream}: more than this cache takes")
     length = content_length(response)

@@ -43,7 +43,7 @@ def test_variables() -> None:
 def test_ignored_and_older_and_refused_keys() -> None:
     assert set(rows("Understood and without effect")) == set(distribution.IGNORED)
     assert rows("Older names") == {old: [f"`{setting.path}`"] for old, setting in schema.RENAMED.items()}
-    refused = {key for key in distribution.REFUSED if not key.startswith("storage.")} | {"storage.s3"}
+    refused = {key for key in distribution.REFUSED if not key.startswith("storage.")} | {"storage.azure"}
     assert refused <= set(re.findall(r"`([^`]+)`", PAGE.split("\n## Refused\n")[1]))
     assert all(f"`{key}`" in PAGE for key in distribution.QUIET)
 

@@ -182,7 +182,7 @@ def test_distributions_other_variables(loader: Loader, variable: str, value: str
         ("REGISTRY_AUTH", "htpasswd", "auth.htpasswd"),
         ("REGISTRY_AUTH_TOKEN_REALM", "r", "auth.token"),
         ("REGISTRY_STORAGE", "inmemory", "storage.inmemory"),
-        ("REGISTRY_STORAGE_S3_BUCKET", "b", "storage.s3"),
+        ("REGISTRY_STORAGE_GCS_BUCKET", "b", "storage.gcs"),
         ("REGISTRY_PROXY_ALIASES", "[a", "REGISTRY_PROXY_ALIASES"),
         ("REGISTRY_PROXY", "word", "proxy"),
         ("REGISTRY_HTTP_TLS_CIPHERSUITES", "[RC4]", "http.tls.ciphersuites"),

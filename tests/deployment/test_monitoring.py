@@ -12,7 +12,15 @@ import pytest
 import yaml
 from prometheus_client.core import CollectorRegistry
 
-from registry_cache.api.metrics import BuildCollector, StoreCollector, StoreState, UpstreamCollector, UpstreamState
+from registry_cache.api.metrics import (
+    BucketCollector,
+    BucketState,
+    BuildCollector,
+    StoreCollector,
+    StoreState,
+    UpstreamCollector,
+    UpstreamState,
+)
 from registry_cache.runtime import metrics
 from tests.harness.checkout import REPOSITORY
 from tests.harness.components import require
@@ -35,6 +43,7 @@ def names() -> set[str]:
     for collector in (
         BuildCollector(),
         StoreCollector(lambda: StoreState(1, 2, 1, 3.0, 4.0, 0)),
+        BucketCollector(lambda: BucketState(1, 2.0)),
         UpstreamCollector(lambda: [state]),
     ):
         registry.register(collector)

@@ -20,8 +20,9 @@ from registry_cache.pull.lazy.cold_range import ColdRange
 from registry_cache.pull.lazy.flights import MissingRun, PieceFlights, RangeIgnored
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.reader_slots import ReaderSlots
+from registry_cache.pull.shared_images import NOTHING_SHARED, SharedImages
 from registry_cache.pull.single_flight import MachineFlights
-from registry_cache.pull.source import BlobSource, source_of
+from registry_cache.pull.source import BlobSource, SourceOf, source_of
 from registry_cache.pull.target import Owner, PullTarget
 from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.runtime import upstream_wait
@@ -66,7 +67,12 @@ class LazyPull:
         slots: ReaderSlots,
         layers: Layers,
         flights: MachineFlights,
+        source_of: SourceOf = source_of,
+        shared: SharedImages = NOTHING_SHARED,
     ) -> None:
+        """``source_of`` tells where blobs come from; ``shared`` what other nodes know of them."""
+        self._source_of = source_of
+        self._shared = shared
         self._pieces = pieces
         self._piece_flights = piece_flights
         self._transfers = transfers
@@ -104,12 +110,12 @@ class LazyPull:
         self, target: PullTarget, digest: Digest, header: str, follow: Callable[[], PulledBlob]
     ) -> tuple[Outcome, PulledBlob] | None:
         file = self._pieces.open(target.upstream.name, digest)
-        access = Access(target, digest, self._flights)
+        access = Access(target, digest, self._flights, self._shared)
         access.proven = self._is_proven(target, digest, file)
         parts = self._parts(target, digest, header, file, access)
         if not parts or self._way(target, digest, parts) is Way.DOWNLOAD:
             return None
-        source = source_of(target, digest, is_stored=True)
+        source = self._source_of(target, digest, is_stored=True, is_for_parts=True)
         wanted = _Wanted(target, digest, parts, source, access)
         file = file or self._pieces.make(target.upstream.name, digest, parts[0].size)
         if file.size != parts[0].size:
@@ -162,6 +168,8 @@ class LazyPull:
                 self._discard_empty(wanted, file)
                 raise
             wanted.access.proven = True
+        if outcome is Outcome.MISS and wanted.source.was_near():
+            outcome = Outcome.NEAR
         wanted.access.prove()
         with self._mutex:
             _remember(self._proven, key, True)
@@ -211,7 +219,7 @@ class LazyPull:
         if wanted.target.upstream.lazy != "fill" or self._transfers.find(wanted.digest):
             return
         if is_worth_filling(file.bytes_here(), file.size, now - since):
-            source = source_of(wanted.target, wanted.digest, self._layers, is_stored=True)
+            source = self._source_of(wanted.target, wanted.digest, self._layers, is_stored=True)
             progress, _ = self._transfers.join(wanted.digest, source)
             self._transfers.leave(progress)
 

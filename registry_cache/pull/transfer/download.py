@@ -101,10 +101,11 @@ class Download:
         only_upstream = self.observer.on_wrong()
         partial.discard()
         inherited |= self.observer.on_restart()
+        is_upstreams = self.source.on_wrong(only_upstream and not inherited)
         # The wrong bytes may be those that another leader left; these do not count against this upstream.
-        self._corrupt += only_upstream and not inherited
+        self._corrupt += is_upstreams and only_upstream and not inherited
         _log.error(
-            "upstream sent wrong bytes",
+            "upstream sent wrong bytes" if is_upstreams else "the bucket has wrong bytes",
             upstream=self.source.upstream,
             repository=self.source.repository,
             digest=self.digest,

@@ -146,6 +146,7 @@ class Transfer:
             self._rests.end(self._source.owner, self._progress.digest)
         try:
             self._blobs.grant(self._source.upstream, self._source.repository, self._progress.digest)
+            self._source.on_commit()
         except StoreError as error:
             # The bytes are safe; the next pull asks upstream whether this repository contains them.
             _log.debug("could not record a membership", digest=self._progress.digest, error=error)
@@ -260,7 +261,7 @@ class _Leader:
             self._claim.publish(DownloadStatus(*self._owner, time.time(), size))
             self._announced = size
             self._begin_count(partial.size, size)
-            self._progress.is_near = self._near is not None and self._near.is_near
+            self._progress.is_near = (self._near is not None and self._near.is_near) or self._source.was_near()
             self._progress.answer(self._owner, size, _reuse_handle(self._progress, partial.handle()))
         self._size = partial.size
         if self._incoming:

@@ -83,14 +83,19 @@ class UncachedBlob:
                 # Even where nothing is sent, as before ``start``: other greenlets of the worker must have their turn.
                 time.sleep(0)
         except RegistryError as error:
-            # Bytes that came before ours may be what is wrong.
-            if self._rests and isinstance(error, UpstreamCorrupt) and self._after is None:
+            if self._rests and isinstance(error, UpstreamCorrupt) and self._is_upstreams_fault():
                 self._rests.begin(self._source.owner, self._digest)
             raise Cut(error) from error
         if self.size not in (None, end) or (stop is not None and end < stop):
             raise Cut(UpstreamUnavailable(f"{self._digest} has {end} bytes, upstream had announced {self.size}"))
         if held:
             yield held
+
+    def _is_upstreams_fault(self) -> bool:
+        # Bytes that came before ours may be what is wrong.
+        is_ours = self._after is None
+        is_upstreams = self._reader.stream.is_upstreams_fault if self._reader else self._source.on_wrong(is_ours)
+        return is_upstreams and is_ours
 
     def wait_for_size(self) -> None:
         if self.size is None:

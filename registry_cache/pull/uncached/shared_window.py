@@ -78,6 +78,7 @@ class SharedStream:
         self._source = source
         self._limit = limit
         self._place = begin.copy()
+        self._began_at = begin.at
         self._mutex = threading.Lock()
         self._grown = threading.Condition(self._mutex)
         self._moved = threading.Condition(self._mutex)
@@ -90,6 +91,8 @@ class SharedStream:
         self._answered = False
         self._ended = False
         self.error: RegistryError | None = None
+        # What is wrong with the bytes, if anything: somebody nearer may have sent them.
+        self.is_upstreams_fault = True
 
     # Readers.
 
@@ -162,6 +165,8 @@ class SharedStream:
         except _Abandoned:
             _log.debug("nobody reads a stream any more", digest=self.digest)
         except RegistryError as error:
+            if isinstance(error, UpstreamCorrupt):
+                self.is_upstreams_fault = self._source.on_wrong(self._began_at == 0)
             _log.info("a stream ended", digest=self.digest, repository=self._source.repository, error=error)
             self._finish(error)
         except Exception as error:  # noqa: BLE001 — readers must learn of any end, or they wait for nothing

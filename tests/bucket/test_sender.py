@@ -1,0 +1,92 @@
+"""The loop that empties the outbox: order, and what one failure means for the others."""
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from registry_cache.bucket import sender
+from registry_cache.bucket.sender import Sender
+from registry_cache.oci.names import Tag
+from registry_cache.store.outbox import Outbox, OutboxEntry
+from registry_cache.store.record_format import TagRecord
+from tests.harness.store_rig import APP, HUB, Store
+
+
+class Away(Exception):
+    pass
+
+
+class Refused(Exception):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "FIRST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(sender, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(sender, "IDLE_SECONDS", 0.05)
+
+
+@pytest.fixture
+def outbox(store: Store) -> Outbox:
+    """A tag, a manifest, and two blobs, put there in an order in which they must not be sent."""
+    found = Outbox(store.layout)
+    manifest, now = store.put(b"{}"), datetime.now(UTC)
+    found.add_tag(HUB, APP, Tag.parse("1"), TagRecord(manifest, "a/b", 2, now, now))
+    found.add_manifest(HUB, APP, manifest, "a/b")
+    found.add_blob(HUB, APP, store.put(b"one"))
+    found.add_blob(HUB, APP, store.put(b"two"))
+    return found
+
+
+def run(outbox: Outbox, send: Callable[[OutboxEntry], None]) -> None:
+    Sender(outbox, 10**9, send, Away, Refused, threading.Event()).run()
+
+
+def test_what_is_named_goes_before_what_names_it(outbox: Outbox) -> None:
+    sent: list[str] = []
+
+    run(outbox, lambda entry: sent.append(entry.kind))
+
+    assert sent == ["blob", "blob", "manifest", "tag"]
+    assert outbox.is_empty()
+
+
+def test_while_the_bucket_is_away_all_stays_and_is_sent_once_it_is_back(outbox: Outbox) -> None:
+    sent: list[str] = []
+    failures = iter([Away(), Away(), Away()])
+
+    def send(entry: OutboxEntry) -> None:
+        for failure in failures:
+            assert not outbox.is_empty()
+            raise failure
+        sent.append(entry.kind)
+
+    run(outbox, send)
+
+    assert sent == ["blob", "blob", "manifest", "tag"]
+    assert outbox.is_empty()
+
+
+def test_what_can_never_be_sent_is_in_nobodys_way(outbox: Outbox) -> None:
+    sent: list[str] = []
+
+    def send(entry: OutboxEntry) -> None:
+        if entry.kind == "manifest":
+            raise Refused("too large")
+        sent.append(entry.kind)
+
+    run(outbox, send)
+
+    assert sent == ["blob", "blob", "tag"]
+    assert outbox.is_empty()
+
+
+def test_when_it_is_over_the_rest_is_for_the_next_one(outbox: Outbox) -> None:
+    over = threading.Event()
+
+    Sender(outbox, 10**9, lambda _: over.set(), Away, Refused, over).run()
+
+    assert len(outbox.entries()) in (2, 3)
