@@ -17,6 +17,7 @@ from registry_cache.oci.byte_range import ByteRange, parse_ranges
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.blob import BlobAnswer, BlobHead, BlobPull
 from registry_cache.pull.blob_body import Cut, FilePart, PulledBlob
+from registry_cache.pull.manifest_body import ManifestFile
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.routing import Upstreams
 from registry_cache.runtime import metrics
@@ -214,7 +215,11 @@ class StreamBody:
     """The parts of a blob. The first one was taken before, so that an error could still have a status."""
 
     def __init__(
-        self, first: bytes | FilePart, chunks: Iterator[bytes | FilePart], blob: PulledBlob, exchange: Exchange
+        self,
+        first: bytes | FilePart,
+        chunks: Iterator[bytes | FilePart],
+        blob: PulledBlob | ManifestFile,
+        exchange: Exchange,
     ) -> None:
         self._first: bytes | FilePart | None = first
         self._chunks = chunks

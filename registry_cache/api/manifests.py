@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import cast
+
 from flask import Blueprint, Request, Response
+from werkzeug.datastructures import Headers
 
 from registry_cache.api import access_log, responses
+from registry_cache.api.blobs import StreamBody
 from registry_cache.api.responses import ContentResponse
 from registry_cache.errors import NotHeld
 from registry_cache.oci.names import Tag, parse_reference
 from registry_cache.pull.manifest import ManifestAnswer, ManifestPull
+from registry_cache.pull.manifest_body import ManifestFile
 from registry_cache.pull.routing import Upstreams
 
 
@@ -31,6 +37,17 @@ def blueprint(upstreams: Upstreams, manifests: ManifestPull) -> Blueprint:
     return routes
 
 
+def _whole(body: bytes | ManifestFile | None, headers: Headers) -> ContentResponse:
+    if not isinstance(body, ManifestFile):
+        return ContentResponse(None if body is None else [body], headers=headers)
+    exchange = access_log.current()
+    exchange.streams = True
+    parts = body.parts(from_file=exchange.connection.sends_parts)
+    # WSGI knows no PartBody; our worker does.
+    stream = cast("Iterator[bytes]", StreamBody(b"", parts, body, exchange))
+    return ContentResponse(stream, headers=headers, direct_passthrough=True)
+
+
 def _response(request: Request, answer: ManifestAnswer, *, by_tag: bool) -> Response:
     headers = responses.immutable_headers(answer.digest, answer.outcome, by_tag=by_tag)
     if responses.not_modified(request, answer.digest):
@@ -39,8 +56,7 @@ def _response(request: Request, answer: ManifestAnswer, *, by_tag: bool) -> Resp
         # The bare media type: a parameter such as a charset makes some clients refuse it.
         headers.add("Content-Type", answer.media_type)
         headers.add("Content-Length", answer.size)
-        body = [answer.data] if answer.data is not None and request.method == "GET" else None
-        response = ContentResponse(body, headers=headers)
+        response = _whole(answer.body if request.method == "GET" else None, headers)
     if answer.reason is not None:
         responses.stale_headers(response, answer.checked_at, answer.reason)
     exchange = access_log.current()

@@ -33,6 +33,7 @@ from registry_cache.errors import (
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Reference, Tag
 from registry_cache.policy.freshness import Freshness, decide
+from registry_cache.pull.manifest_body import ManifestFile
 from registry_cache.pull.manifest_fetch import ManifestFetch
 from registry_cache.pull.near import Cluster
 from registry_cache.pull.near_manifests import NearManifests
@@ -46,9 +47,10 @@ from registry_cache.pull.target import PullTarget
 from registry_cache.pull.tolerant_records import TolerantRecords
 from registry_cache.runtime import metrics, tally
 from registry_cache.runtime.log import Log
+from registry_cache.store.blobs import OpenBlob
 from registry_cache.store.pins import Pins
 from registry_cache.store.record_format import TagRecord
-from registry_cache.store.records import Records, StoredManifest
+from registry_cache.store.records import Records, StoredManifest, read_content
 from registry_cache.upstream.deadline import run_with_timeout
 from registry_cache.upstream.questions import manifest_subject
 
@@ -57,7 +59,9 @@ _log = Log(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ManifestAnswer:
-    """What a manifest request gets. ``data`` is None for a HEAD of what is not here; ``size`` in bytes.
+    """What a manifest request gets. ``body`` is None for a HEAD of what is not here, and of a large one its file.
+
+    ``size`` in bytes.
 
     ``checked_at`` is when upstream last confirmed the tag, for a stale or fresh one; ``reason`` is why it is stale.
     """
@@ -66,9 +70,14 @@ class ManifestAnswer:
     digest: Digest
     media_type: str
     size: int
-    data: bytes | None = None
+    body: bytes | ManifestFile | None = None
     checked_at: datetime | None = None
     reason: str | None = None
+
+    @property
+    def data(self) -> bytes | None:
+        """The bytes; None where only a HEAD was wanted. Raises StoreError."""
+        return read_content(self.body.content) if isinstance(self.body, ManifestFile) else self.body
 
 
 class ManifestPull:
@@ -192,7 +201,7 @@ class ManifestPull:
         except ManifestUnknown:
             # The tag moved on between HEAD and GET and took its manifest with it, or this registry serves no digests.
             fetched = self._fetch.by_tag(target, tag, has_copy=False)
-            self._tags.keep(target, tag, fetched.digest, fetched.media_type, len(fetched.data))
+            self._tags.keep(target, tag, fetched.digest, fetched.media_type, fetched.size)
             return _answer(Outcome.MISS, fetched)
 
     def _absent(self, target: PullTarget, digest: Digest, found: TagRecord | None, head: bool) -> ManifestAnswer:
@@ -239,4 +248,5 @@ def _key(target: PullTarget, tag: Tag) -> str:
 
 
 def _answer(outcome: Outcome, stored: StoredManifest) -> ManifestAnswer:
-    return ManifestAnswer(outcome, stored.digest, stored.media_type, len(stored.data), stored.data)
+    body = ManifestFile(stored.content) if isinstance(stored.content, OpenBlob) else stored.content
+    return ManifestAnswer(outcome, stored.digest, stored.media_type, stored.size, body)

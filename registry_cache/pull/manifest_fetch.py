@@ -25,6 +25,7 @@ from registry_cache.runtime.log import Log
 from registry_cache.store.record_format import TagRecord
 from registry_cache.store.records import LARGE_MANIFEST_SIZE, StoredManifest
 from registry_cache.upstream.client import ManifestBody
+from registry_cache.upstream.large_documents import LargeTurn
 
 # Before a failed question is asked once more, and how soon it must have failed for that: two long failures would last
 # longer than clients wait.
@@ -69,7 +70,10 @@ class ManifestFetch:
 
         def bring() -> StoredManifest:
             # A second look: the flight before ours may have brought it.
-            here = self._records.manifest(target, digest) or self._adopt(target, digest, found)
+            here = self._records.manifest(target, digest)
+            if here is None:
+                with target.upstream.large.turn() as turn:
+                    here = self._adopt(target, digest, found, turn)
             return here or self._bring_near(target, digest)
 
         fetched = self._flights.run(f"manifest {target}@{digest}", bring, _NOTE)
@@ -94,10 +98,15 @@ class ManifestFetch:
     def by_tag(self, target: PullTarget, tag: Tag, *, has_copy: bool) -> StoredManifest:
         """Fetch by tag, which is a counted pull and the last resort; the bytes say what the digest is."""
 
-        def fetch(is_retry: bool) -> ManifestBody:
-            return target.upstream.get_manifest(target.repository, tag, has_copy=has_copy, is_retry=is_retry)
+        def fetch(turn: LargeTurn) -> ManifestBody:
+            def ask(is_retry: bool) -> ManifestBody:
+                return target.upstream.get_manifest(
+                    target.repository, tag, has_copy=has_copy, is_retry=is_retry, turn=turn
+                )
 
-        return self._compare_and_keep(target, tag, lambda: fetch(False) if has_copy else self.ask_twice(fetch))
+            return ask(False) if has_copy else self.ask_twice(ask)
+
+        return self._compare_and_keep(target, tag, fetch)
 
     def ask_twice(self, ask: Callable[[bool], _T]) -> _T:
         """Return ``ask(False)``; if that fails soon ``ask(True)``, for there is no copy to serve instead."""
@@ -124,8 +133,12 @@ class ManifestFetch:
         body = self._others.fetch(target, digest)
         return self._keep(target, digest, body) if body else None
 
-    def _adopt(self, target: PullTarget, digest: Digest, found: TagRecord | None) -> StoredManifest | None:
+    def _adopt(
+        self, target: PullTarget, digest: Digest, found: TagRecord | None, turn: LargeTurn
+    ) -> StoredManifest | None:
         """Take over the bytes that another repository brought, once upstream says that this one has them too (P53)."""
+        if self._records.size_of_others(digest) >= LARGE_MANIFEST_SIZE:
+            turn.take()
         data = self._records.manifest_of_others(target, digest)
         if data is None:
             return None
@@ -140,13 +153,15 @@ class ManifestFetch:
         )
 
     def _fetch(self, target: PullTarget, digest: Digest) -> StoredManifest:
-        def fetch() -> ManifestBody:
-            return self.ask_twice(lambda again: target.upstream.get_manifest(target.repository, digest, is_retry=again))
+        def fetch(turn: LargeTurn) -> ManifestBody:
+            return self.ask_twice(
+                lambda again: target.upstream.get_manifest(target.repository, digest, is_retry=again, turn=turn)
+            )
 
         return self._compare_and_keep(target, digest, fetch)
 
     def _compare_and_keep(
-        self, target: PullTarget, reference: Reference, fetch: Callable[[], ManifestBody]
+        self, target: PullTarget, reference: Reference, fetch: Callable[[LargeTurn], ManifestBody]
     ) -> StoredManifest:
         """Keep what ``fetch`` brings; bytes that are not the digest's are fetched once more, then reported.
 
@@ -157,15 +172,16 @@ class ManifestFetch:
         if self._rests:
             self._rests.check(target.owner, reference)
         for _ in range(2):
-            body = fetch()
-            wanted = digest or body.claimed or _digest_of_manifest(upstream, body)
-            if signed_manifest.is_named(body.data, wanted):
-                if self._rests:
-                    self._rests.end(target.owner, reference)
-                kept = self._keep(target, wanted, body)
-                self._others.announce(wanted)
-                self._shared.add_manifest(target, wanted, kept.media_type)
-                return kept
+            with target.upstream.large.turn() as turn:
+                body = fetch(turn)
+                wanted = digest or body.claimed or _digest_of_manifest(upstream, body)
+                if signed_manifest.is_named(body.data, wanted):
+                    if self._rests:
+                        self._rests.end(target.owner, reference)
+                    kept = self._keep(target, wanted, body)
+                    self._others.announce(wanted)
+                    self._shared.add_manifest(target, wanted, kept.media_type)
+                    return kept
             got = signed_manifest.digest_of(body.data, wanted.algorithm)
             _log.error("upstream sent a wrong manifest", upstream=upstream, repository=target.repository, found=got)
         if self._rests:
@@ -184,7 +200,9 @@ class ManifestFetch:
             with self._large:
                 manifest = threadpool.run(parse_manifest, body.data, body.media_type)
         self._records.keep_manifest(target, digest, body.data, manifest)
-        return StoredManifest(digest, manifest.media_type, body.data)
+        kept = self._records.manifest(target, digest) if len(body.data) >= LARGE_MANIFEST_SIZE else None
+        # One that is large is sent from its file, if the disk has taken it.
+        return kept or StoredManifest(digest, manifest.media_type, body.data)
 
 
 def _digest_of_manifest(upstream: str, body: ManifestBody) -> Digest:

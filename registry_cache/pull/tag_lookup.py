@@ -129,7 +129,7 @@ class TagLookup:
 
 
 def _facts_of(stored: StoredManifest) -> tuple[Digest, str, int]:
-    return stored.digest, stored.media_type, len(stored.data)
+    return stored.digest, stored.media_type, stored.size
 
 
 def _write_note(record: TagRecord) -> dict[str, object]:

@@ -62,6 +62,13 @@ class TolerantRecords:
             return None
         return _try_to("read a manifest; fetching it", target, lambda *_: self._records.read_any(digest))
 
+    def size_of_others(self, digest: Digest) -> int:
+        """Return how many bytes are here of a manifest, whoever brought them; 0 for none."""
+        try:
+            return self._records.size_of(digest)
+        except StoreError:
+            return 0
+
     def referrers(self, target: PullTarget, digest: Digest) -> bytes | None:
         return _try_to("read referrers", target, self._records.referrers, digest)
 

@@ -20,7 +20,7 @@ from registry_cache.runtime import threadpool
 from registry_cache.runtime.log import Log
 from registry_cache.store import disk, record_format
 from registry_cache.store.atomic_write import link, write_whole
-from registry_cache.store.blobs import Blobs
+from registry_cache.store.blobs import Blobs, OpenBlob
 from registry_cache.store.layout import Layout
 from registry_cache.store.record_cache import RecordCache, stamp_of
 from registry_cache.store.record_format import Child, TagRecord
@@ -44,11 +44,24 @@ _log = Log(__name__)
 
 @dataclass(frozen=True, slots=True)
 class StoredManifest:
-    """A manifest's exact bytes and media type; ``digest`` names them, and they have been compared to it."""
+    """A manifest's exact bytes and media type; ``digest`` names them, and they have been compared to it.
+
+    ``content``: the bytes, or of a large one the open file. Hundreds of clients that are answered at once, or wait for
+    what upstream says of a tag, would otherwise hold some megabytes each.
+    """
 
     digest: Digest
     media_type: str
-    data: bytes
+    content: bytes | OpenBlob
+
+    @property
+    def size(self) -> int:
+        return self.content.size if isinstance(self.content, OpenBlob) else len(self.content)
+
+    @property
+    def data(self) -> bytes:
+        """The bytes, read anew each time where they are in a file. Raises StoreError."""
+        return read_content(self.content)
 
 
 class Records:
@@ -128,9 +141,10 @@ class Records:
         if not signed_manifest.is_named(data, digest):
             self._evict_damaged(upstream, repository, digest, name)
             return None
-        manifest = StoredManifest(digest, media_type, data)
+        is_large = len(data) >= LARGE_MANIFEST_SIZE
+        manifest = StoredManifest(digest, media_type, OpenBlob(file, len(data)) if is_large else data)
         disk.touch(file.fileno(), found)
-        if not disk.is_touch_due(found):
+        if not is_large and not disk.is_touch_due(found):
             files = (path, stamp_of(record)), (name, stamp_of(found))
             self._cache.put((upstream, repository, digest), manifest, len(data), *files)
         return manifest
@@ -168,6 +182,12 @@ class Records:
             # The digest comes from a client: it may name a layer of gigabytes.
             data = disk.read_whole(self._layout.blob(digest), MAX_MANIFEST_SIZE)
         return data if data is not None and Digest.of(data, digest.algorithm) == digest else None
+
+    def size_of(self, digest: Digest) -> int:
+        """Return how many bytes are here of a digest, whichever repository brought them; 0 for none."""
+        with disk.store_errors(f"look for {digest}"):
+            found = disk.stat(self._layout.blob(digest))
+        return found.st_size if found else 0
 
     def brought_by(self, digest: Digest) -> str:
         """Return the name of the upstream that a manifest's bytes came from; "" where that is not known."""
@@ -215,6 +235,14 @@ class Records:
             if disk.is_same_file(name, blob):
                 disk.remove(blob)
             disk.remove(name)
+
+
+def read_content(content: bytes | OpenBlob) -> bytes:
+    """Return the bytes of a manifest that are here or in an open file. Raises StoreError."""
+    if isinstance(content, bytes):
+        return content
+    with disk.store_errors("read a manifest"):
+        return _read(content.file, content.size)
 
 
 def _read(file: disk.ReadHandle, size: int) -> bytes:

@@ -192,7 +192,7 @@ class ImportSession:
         self.result.tags += 1
         if known and known.digest == digest:
             return
-        record = TagRecord(digest, stored.media_type, len(stored.data), NEVER, at, self._previous(destination, known))
+        record = TagRecord(digest, stored.media_type, stored.size, NEVER, at, self._previous(destination, known))
         self._records.put_tag(destination.upstream, destination.repository, tag, record)
 
     def _previous(self, destination: Destination, known: TagRecord | None) -> Digest | None:

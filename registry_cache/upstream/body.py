@@ -15,16 +15,25 @@ import requests
 from registry_cache.errors import UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from registry_cache.runtime import metrics
 from registry_cache.upstream.errors import translate_http_errors
+from registry_cache.upstream.large_documents import SMALL_SIZE, LargeTurn
 
 # Of one read: decoding more at once would hold up all others of a worker.
 _MAX_READ = 64 * 1024
 _MAX_TURN_SECONDS = 0.02
 
 
-def read_body(upstream: str, what: str, response: requests.Response, limit: int, timeout_seconds: float) -> bytes:
+def read_body(
+    upstream: str,
+    what: str,
+    response: requests.Response,
+    limit: int,
+    timeout_seconds: float,
+    turn: LargeTurn | None = None,
+) -> bytes:
     """Return at most ``limit`` bytes of the decoded body; ``what`` completes "… while we". Closes nothing.
 
-    Raises UpstreamTimeout after ``timeout_seconds``, UpstreamUnavailable where the connection breaks.
+    A large one waits for its ``turn``. Raises TooManyRequests where that does not come, UpstreamTimeout after
+    ``timeout_seconds``, UpstreamUnavailable where the connection breaks.
     """
     # Only this thread reads and closes: under gevent, closing what another greenlet reads is an error. The timer shuts
     # the connection down for reading instead, which ends a read however slowly bytes arrive.
@@ -34,7 +43,7 @@ def read_body(upstream: str, what: str, response: requests.Response, limit: int,
     timer.start()
     try:
         with translate_http_errors(upstream, what):
-            data = _read_until(deadline, response, limit)
+            data = _read_until(deadline, response, limit, turn)
     except UpstreamError as error:
         if time.monotonic() < deadline:
             raise
@@ -54,12 +63,13 @@ def read_document(
     limit: int,
     timeout_seconds: float,
     count: Callable[[str, int], None] = metrics.count_fetched_bytes,
+    turn: LargeTurn | None = None,
 ) -> bytes:
     """Return the whole body of a manifest or a list; ``what`` names it. ``count`` is told how many bytes came.
 
     Raises UpstreamError where it is over ``limit`` bytes, UpstreamUnavailable where it is cut, UpstreamTimeout.
     """
-    data = read_body(upstream, f"read {what}", response, limit + 1, timeout_seconds)
+    data = read_body(upstream, f"read {what}", response, limit + 1, timeout_seconds, turn)
     count(upstream, len(data))
     if len(data) > limit:
         raise UpstreamError(f"{what} is over {limit // 2**20} MiB at {upstream}: more than this cache takes")
@@ -88,7 +98,7 @@ def timed_out(upstream: str, what: str, seconds: float) -> UpstreamTimeout:
     return UpstreamTimeout(f"{upstream} took more than {seconds:g} s while we {what}")
 
 
-def _read_until(deadline: float, response: requests.Response, limit: int) -> bytes:
+def _read_until(deadline: float, response: requests.Response, limit: int, turn: LargeTurn | None) -> bytes:
     data, wire, inflate = bytearray(), 0, inflater(response.headers.get("Content-Encoding", ""))
     began = time.monotonic()
     # What grows to nothing is bounded as well.
@@ -98,6 +108,8 @@ def _read_until(deadline: float, response: requests.Response, limit: int) -> byt
             break
         wire += len(chunk)
         data += inflate(chunk, limit - len(data)) if inflate else chunk
+        if turn and len(data) > SMALL_SIZE:
+            turn.take()
         if now - began > _MAX_TURN_SECONDS:
             # Small chunks that are all there already make no read wait.
             time.sleep(0)

@@ -24,6 +24,7 @@ from registry_cache.upstream.blob_body import BlobBody, blob_body, serves_range
 from registry_cache.upstream.body import content_length, json_object, read_document, timed_out
 from registry_cache.upstream.heads import HeadMemory
 from registry_cache.upstream.health import Health
+from registry_cache.upstream.large_documents import LargeDocuments, LargeTurn
 from registry_cache.upstream.refusal import is_page
 from registry_cache.upstream.tag_lists import MAX_LIST_SIZE, TagLists, TagPage, next_query
 from registry_cache.upstream.transport import HeadRefused, Transport
@@ -81,6 +82,7 @@ class Upstream:
         self.layers_ahead = layers_ahead
         self.lazy: Lazy = lazy
         self.heads = HeadMemory(transport.name)
+        self.large = LargeDocuments()
         self._tag_lists = TagLists(transport)
 
     def head_manifest(
@@ -121,9 +123,15 @@ class Upstream:
         return self.heads.digest_of(repository, reference, etag) if has_copy else None
 
     def get_manifest(
-        self, repository: Repository, reference: Reference, *, has_copy: bool = False, is_retry: bool = False
+        self,
+        repository: Repository,
+        reference: Reference,
+        *,
+        has_copy: bool = False,
+        is_retry: bool = False,
+        turn: LargeTurn | None = None,
     ) -> ManifestBody:
-        """Fetch a manifest; Docker Hub counts it. UpstreamError for one over 4 MiB."""
+        """Fetch a manifest; Docker Hub counts it. UpstreamError for one over 4 MiB. A large one takes its ``turn``."""
         if self.health.claim_look():
             # It costs nothing, and its answer may end a limit that would stop the GET.
             with contextlib.suppress(RegistryError):
@@ -132,7 +140,7 @@ class Upstream:
         question = replace(question, follows_head=self.heads.was_refused("manifests", question.path))
         with self.transport.ask(question) as response:
             what = f"the manifest {question.what}"
-            data = read_document(self.name, what, response, MAX_MANIFEST_SIZE, DOCUMENT_TIMEOUT_SECONDS)
+            data = read_document(self.name, what, response, MAX_MANIFEST_SIZE, DOCUMENT_TIMEOUT_SECONDS, turn=turn)
             body = ManifestBody(data, response.headers.get("Content-Type", ""), _claimed_digest(response))
             self.heads.record_get("manifests", question.path)
             if not _is_proven(reference, data):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 
 from registry_cache.pull.listing import MAX_LISTS
 from registry_cache.upstream.client import MAX_REFERRERS_SIZE
-from tests.harness.content import APP
+from tests.harness.content import APP, digest_of
 from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import MiB
 from tests.harness.server import CacheServer
@@ -45,9 +47,9 @@ def test_fat_manifests_cost_a_missing_blob_nothing(
 ) -> None:
     puller = make_puller(cache.url)
     digests = [upstream.add_manifest(fat_manifest(number)) for number in range(8)]
-    with Watchdog(cache.address) as bringing, ThreadPoolExecutor(8) as pool:
+    with Watchdog(cache.address, cache.workers()[0]) as bringing, ThreadPoolExecutor(8) as pool:
         assert {answer.status for answer in pool.map(puller.manifest, digests)} == {200}
-    with Watchdog(cache.address) as missing, ThreadPoolExecutor(8) as pool:
+    with Watchdog(cache.address, cache.workers()[0]) as missing, ThreadPoolExecutor(8) as pool:
         paths = [f"/v2/{APP}/blobs/sha256:{number:064x}" for number in range(10**9, 10**9 + 40)]
         assert {answer.status for answer in pool.map(puller.get, paths)} == {404}
     assert bringing.longest < LONGEST_SECONDS
@@ -93,4 +95,36 @@ def test_pages_of_referrers_of_a_digest_that_nobody_has(
     assert len(answer.body) < MAX_REFERRERS_SIZE + len(page)
     assert sum("/referrers/" in each.path for each in upstream.exchanges) <= 3
     assert not list(cache.root.rglob("_referrers/*/*"))
+    assert memory(cache) < MAX_MEMORY
+
+
+def test_who_asks_for_a_fat_manifest_and_reads_nothing_holds_no_memory(
+    upstream: FakeUpstream, cache: CacheServer, make_puller: MakePuller
+) -> None:
+    """A hit is sent from its file. Each of them had four megabytes of the worker."""
+    puller = make_puller(cache.url)
+    digest = upstream.add_manifest(fat_manifest(1))
+    assert puller.manifest(digest).status == 200
+    before = memory(cache)
+    with contextlib.ExitStack() as stack, Watchdog(cache.address, cache.workers()[0]) as others:
+        for _ in range(100):
+            stalled = stack.enter_context(socket.socket())
+            stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            stalled.connect(("127.0.0.1", int(cache.address.rpartition(":")[2])))
+            stalled.sendall(f"GET /v2/{APP}/manifests/{digest} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert stalled.recv(1)
+        assert memory(cache) - before < 40 * MiB
+    assert others.longest < LONGEST_SECONDS
+    answer = puller.manifest(digest)
+    assert (digest_of(answer.body), answer.headers["X-Cache"]) == (digest, "hit")
+
+
+def test_fat_manifests_are_fetched_few_at_a_time(
+    upstream: FakeUpstream, cache: CacheServer, make_puller: MakePuller
+) -> None:
+    puller = make_puller(cache.url)
+    digests = [upstream.add_manifest(b" " * 4_000_000 + b"{%d:0}" % number) for number in range(40)]
+    with ThreadPoolExecutor(40) as pool:
+        statuses = {answer.status for answer in pool.map(puller.manifest, digests)}
+    assert statuses <= {200, 429, 503}
     assert memory(cache) < MAX_MEMORY

@@ -104,7 +104,7 @@ class _Search:
         manifest = self._manifest(digest)
         if manifest is None:
             raise self._lacking(f"its manifest {digest} is not stored")
-        here = {digest: len(manifest.data)}
+        here = {digest: manifest.size}
         for blob in parse_manifest(manifest.data, manifest.media_type).blobs:
             size = self._size(blob.digest)
             if size is not None:
@@ -141,5 +141,5 @@ def _entries(found: Sequence[StoredImage]) -> list[LayoutEntry]:
         short = None
         if isinstance(reference, Tag):
             short = str(reference) if tags[reference] == 1 else each.image.name
-        listed.append(LayoutEntry(each.top.media_type, each.top.digest, len(each.top.data), each.image.name, short))
+        listed.append(LayoutEntry(each.top.media_type, each.top.digest, each.top.size, each.image.name, short))
     return listed
