@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import io
+import os
 import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
@@ -109,6 +110,7 @@ class GunicornWorker(ggevent.GeventWorker):
 
     wsgi: Callable[..., Any]
     sockets: list[Any]
+    ppid: int
     _is_quitting = False
 
     def listener(self, accepting: socket.socket) -> socket.socket:
@@ -124,6 +126,9 @@ class GunicornWorker(ggevent.GeventWorker):
         raise NotImplementedError
 
     def stopping(self) -> None:
+        raise NotImplementedError
+
+    def orphaned(self) -> None:
         raise NotImplementedError
 
     def finish(self) -> None:
@@ -165,7 +170,13 @@ class GunicornWorker(ggevent.GeventWorker):
             super().handle_quit(sig, frame)
 
     def notify(self) -> None:
-        """Called by gunicorn every second, also while it waits for connections to end before it stops."""
+        """Called by gunicorn every second, also while it waits for connections to end before it stops.
+
+        gunicorn would exit in the middle of every answer once the master is gone, killed for want of memory perhaps.
+        """
+        if self.ppid != os.getppid():
+            self.ppid, self.alive = os.getppid(), False
+            self.orphaned()
         super().notify()
         if not self.alive:
             self.stopping()

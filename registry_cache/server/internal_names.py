@@ -45,6 +45,7 @@ INTERNALS = (
     Internal(f"{_WORKER}.init_signals", "one INT and not two", ("self",), "init_process"),
     Internal(f"{_GEVENT_WORKER}.handle_quit", "one exit and not two", _SIGNAL, f"{_WORKER}.init_signals"),
     Internal(f"{_GEVENT_WORKER}.notify", "connections that end at a stop", ("self",), "run"),
+    Internal(f"{_GEVENT_WORKER}.ppid", "answers that end without a master", None, "notify", instance=True),
     Internal(f"{_GEVENT_WORKER}.alive", "connections that end at a stop", None, "run", instance=True),
     Internal(f"{_GEVENT_WORKER}.run", "downloads that end before the worker", ("self",), f"{_WORKER}.init_process"),
     Internal(f"{_GEVENT_WORKER}.timeout_ctx", "bounds of a request's head", ("self",), f"{_ASYNC}.handle"),

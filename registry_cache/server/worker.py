@@ -15,6 +15,7 @@ from typing import Any
 import gevent
 from gevent import socket
 
+from registry_cache.runtime.log import Log
 from registry_cache.server import reload
 from registry_cache.server.acceptor import Acceptor, Listener, TurnQueue
 from registry_cache.server.bad_request import refuse_plainly
@@ -33,6 +34,9 @@ HEAD_TIMEOUT_SECONDS = 30.0
 # Bytes of a connection's first request that are looked at before it is read, and what is in a blob's path.
 _PEEKED_BYTES = 512
 _BLOB = b"/blobs/"
+
+
+_log = Log(__name__)
 
 
 class _IdleWait(gevent.Timeout):
@@ -86,6 +90,11 @@ class Worker(GunicornWorker):
         # Otherwise every stop would last as long as some client keeps an unused connection.
         for waiting, greenlet in tuple(self._idle.items()):
             greenlet.kill(waiting, block=False)
+
+    def orphaned(self) -> None:
+        """Called once the master is gone: whoever starts another one finds the address free within a second."""
+        _log.warning("the master is gone: finishing what was begun")
+        self.cfg.set("graceful_timeout", reload.FINISH_SECONDS)
 
     def finish(self) -> None:
         """Return when the last download that was begun here is done.

@@ -142,7 +142,15 @@ class CacheServer:
         assert pid in _children(self._arbiter.pid), f"{pid} is no worker of this server"
         process = os.pidfd_open(pid)
         signal.pidfd_send_signal(process, signal.SIGKILL)
-        _await_death(process)
+        await_death(process)
+
+    def kill_master(self) -> list[int]:
+        """SIGKILL the arbiter alone; returns its workers as pidfds, for `await_death`."""
+        workers = [os.pidfd_open(pid) for pid in _children(self._arbiter.pid)]
+        self._arbiter.kill()
+        self._killed = True
+        self._arbiter.wait(DEATH_SECONDS)
+        return workers
 
     def kill_all(self) -> None:
         """SIGKILL the arbiter and all workers at once, as when the machine loses power. The port stays bound."""
@@ -153,7 +161,7 @@ class CacheServer:
         self._killed = True
         self._arbiter.wait(DEATH_SECONDS)
         for worker in workers:
-            _await_death(worker)
+            await_death(worker)
 
     def restart(self) -> None:
         """Stop (if it runs) and start again on the same port, over the same store."""
@@ -200,7 +208,7 @@ class CacheServer:
             if _is_pass(entry, self.root):
                 with contextlib.suppress(ProcessLookupError):  # it has just ended
                     signal.pidfd_send_signal(process, signal.SIGKILL)
-                _await_death(process)
+                await_death(process)
             else:
                 os.close(process)
 
@@ -218,7 +226,7 @@ class CacheServer:
         return int(_status(pid).get("VmRSS", "0 kB").split()[0]) * 1024
 
 
-def _await_death(process: int) -> None:
+def await_death(process: int) -> None:
     """Wait for the end of a process, given as a pidfd; closes it."""
     poll = select.poll()
     poll.register(process, select.POLLIN)

@@ -3,8 +3,9 @@
 from tests.harness.content import APP, digest_of
 from tests.harness.images import MiB, random_bytes
 from tests.harness.pullers import Pull, Puller
-from tests.harness.server import CacheServer
+from tests.harness.server import CacheServer, await_death
 from tests.harness.upstream import FakeUpstream
+from tests.harness.waiting import eventually
 from tests.harness.workers import Workers
 
 SIZE, HELD_AT = 8 * MiB, 5 * MiB
@@ -56,6 +57,26 @@ def test_a_killed_follower_costs_its_own_clients_alone(
     assert [pull.finish().digest for pull in led] == [blob] * 2
     assert not any(pull.finish().complete for pull in followers)
     assert (upstream.gets(blob), upstream.bytes_sent(blob)) == (1, SIZE)
+
+
+def test_when_the_master_is_killed_its_workers_finish_what_they_began(
+    upstream: FakeUpstream, cache: CacheServer, puller: Puller, workers: Workers
+) -> None:
+    blob = upstream.add_blob(random_bytes(SIZE, seed="master dies"))
+    upstream.faults.hold_at = HELD_AT
+    led = start(puller, workers, workers.first, blob)
+    followers = start(puller, workers, workers.second, blob, 3)
+
+    orphans = cache.kill_master()
+    # They take no new connection: a new server can have the address while they still send.
+    eventually(lambda: cache.log_text().count("the master is gone: finishing what was begun") == 2)
+    upstream.faults.gate.set()
+
+    assert [pull.finish().digest for pull in (*led, *followers)] == [blob] * 4
+    for worker in orphans:
+        await_death(worker)
+    cache.start()
+    assert puller.blob(blob).headers["X-Cache"] == "hit"
 
 
 def test_the_next_pull_resumes_what_nobody_waited_for(
