@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.containerd import running_containerd
 from tests.clients.mirror import HUB, OTHER, Mirror
 from tests.harness.programs import short_folder
 from tests.harness.running import running, running_cache
@@ -48,4 +49,11 @@ def mirror(request: pytest.FixtureRequest, shared_mirror: Mirror, tmp_path: Path
 def short_path() -> Iterator[Path]:
     """A temporary folder with a short path: see `short_folder`."""
     with short_folder() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def containerd() -> Iterator[Path]:
+    """The folder of a running containerd, which reads the mirrors' files at each pull."""
+    with running_containerd() as folder:
         yield folder

@@ -7,15 +7,19 @@ from tests.clients.mirror import HUB, OTHER, Mirror
 from tests.harness.programs import environment
 
 
-def configure(folder: Path, mirror: Mirror) -> dict[str, str]:
-    """The environment of a client that pulls docker.io, and registry.example, through the mirror."""
+def configure(folder: Path, mirror: Mirror, *before: str) -> dict[str, str]:
+    """The environment of a client that pulls docker.io, and registry.example, through the mirror.
+
+    Addresses `before` it are mirrors of docker.io that are to be asked first.
+    """
     address = mirror.cache.address
     # One registry has an unqualified mirror; the other's name stands in front of the path.
     mirrors = {HUB: address, OTHER: f"{address}/{OTHER}"}
     registries = [f'[[registry]]\nlocation = "{address}"\ninsecure = true\n']
     for name, location in mirrors.items():
         registries.append(f'[[registry]]\nprefix = "{name}"\nlocation = "{name}"\n')
-        registries.append(f'[[registry.mirror]]\nlocation = "{location}"\ninsecure = true\n')
+        for each in (*before, location) if name == HUB else (location,):
+            registries.append(f'[[registry.mirror]]\nlocation = "{each}"\ninsecure = true\n')
     (folder / "registries.conf").write_text("\n".join(registries), encoding="utf-8")
     (folder / "containers.conf").write_text(
         '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\n', encoding="utf-8"

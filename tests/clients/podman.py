@@ -16,11 +16,11 @@ from tests.harness.images import Index
 class Podman(Tool):
     takes_zstd = True
 
-    def __init__(self, folder: Path, mirror: Mirror) -> None:
+    def __init__(self, folder: Path, mirror: Mirror, *before: str) -> None:
         self._folder = folder
         command = [require("podman"), "--root", str(folder / "root"), "--runroot", str(folder / "run")]
         command += ["--tmpdir", str(folder / "tmp"), "--storage-driver", "vfs", "--runtime", require("runc")]
-        super().__init__(command, configure(folder, mirror))
+        super().__init__(command, configure(folder, mirror, *before))
 
     def pull(self, name: str) -> subprocess.CompletedProcess[str]:
         return self.run("pull", "--signature-policy", str(policy(self._folder)), name)
