@@ -67,7 +67,7 @@ def test_every_import_is_a_requirement_with_a_lower_bound() -> None:
     imported = {name for module in PACKAGE.rglob("*.py") for name in _imports(module)}
     providers = importlib.metadata.packages_distributions()
     needed = {normal(providers[name][0]) for name in imported - set(sys.stdlib_module_names) - {"registry_cache"}}
-    bounded = re.compile(r"^([\w.-]+)(?:\[\w+\])? >= [0-9.]+(?:, < [0-9.]+)?$", re.MULTILINE)
+    bounded = re.compile(r"^([\w.-]+)(?:\[[\w,]+\])? >= [0-9.]+(?:, < [0-9.]+)?$", re.MULTILINE)
     required = bounded.findall(SETUP["options"]["install_requires"].strip())
     extra = bounded.findall(SETUP["options.extras_require"]["cluster"].strip())
     # boto3 brings botocore, and both are of one release.

@@ -92,7 +92,7 @@ def _settings(config: Config) -> dict[str, object]:
         "loglevel": {"warn": "warning"}.get(config.log.level, config.log.level),
         # In the form of ours: every line of JSON is an object, and systemd's journal gets priorities.
         "logger_class": "registry_cache.server.gunicorn_log.GunicornLog",
-        # What `ps` shows, where setproctitle is installed.
+        # What `ps` shows: the command line has some two hundred letters, and the master looks like its workers.
         "proc_name": "registry-cache",
         # Applies to a unix socket only: its group, such as nginx's, may connect, others may not.
         "umask": 0o117,

@@ -12,6 +12,7 @@ import pytest
 from tests.harness.fixture_types import MakePuller
 from tests.harness.server import STOP_SECONDS
 from tests.harness.serving import GUNICORN, SERVE, Start
+from tests.harness.waiting import eventually
 
 # Of the processor: what the machine does for others meanwhile does not count, and what is waited for does below.
 START_SECONDS = 3.0
@@ -96,3 +97,21 @@ def test_a_configuration_that_cannot_be_is_reported_whole(start: Start, command:
     for path in ("proxy.remoteurl", "proxy.ttl", "sotrage"):
         assert path in server.printed()
     assert "Traceback" not in server.printed()
+
+
+def test_ps_tells_the_master_from_its_workers(start: Start, make_puller: MakePuller) -> None:
+    server = start(SERVE)
+    puller = make_puller(server.url())
+    assert puller.get("/v2/").status == 200
+
+    def titles() -> list[str]:
+        group = server.process.pid
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError, IndexError):
+                if int((process / "stat").read_text().rpartition(")")[2].split()[2]) == group:
+                    found.append((process / "cmdline").read_bytes().partition(b"\0")[0].decode())
+        return sorted(found)
+
+    wanted = ["gunicorn: master [registry-cache]", *["gunicorn: worker [registry-cache]"] * 2]
+    eventually(lambda: titles() == wanted)
