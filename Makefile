@@ -13,7 +13,7 @@ QUICK := $(addprefix tests/,api auth commands config contract oci policy propert
 PARALLEL := -n 6 --dist loadfile --timeout 180
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-lowest lint format coverage bench dist clean
+.PHONY: help run test test-lowest lint format coverage bench bench-cluster dist clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ coverage: $(INSTALLED) ## branch coverage of the quick tests, gunicorn's workers
 
 bench: $(INSTALLED) ## compare with other mirrors, 20 minutes (bench/README.md); ARGS="--quick" for one
 	$(BIN)/python -m bench $(ARGS)
+
+bench-cluster: $(INSTALLED) ## three nodes over one Redis: what faults cost, 5 minutes
+	$(BIN)/python -m bench.cluster --out bench/results/cluster.txt $(ARGS)
 
 dist: $(INSTALLED) ## build the wheel, with deploy/ and man pages in it, and the versions it was tested with into dist/
 	@rm -rf dist build man

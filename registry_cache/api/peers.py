@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from flask import Flask, Request, request
 
 from registry_cache.api.access_log import current
-from registry_cache.api.health import NO_SUCH_URL
 from registry_cache.errors import Denied, LoopFound, NameUnknown
 from registry_cache.runtime.connection import connection_of
 from registry_cache.runtime.seals import HEADER, AskedOfPeer, Seals
@@ -41,13 +40,14 @@ class PeerGate:
 
 def register(app: Flask, gate: PeerGate | None) -> None:
     """Let ``cluster.addr`` serve other nodes and nobody else. Call it after ``hooks.register``, before logins."""
+    if gate is None:
+        # There is no such address either, and a hit should not pay for it.
+        return
 
     @app.before_request
     def admit() -> None:
         if not by_peer(request):
             return
-        if gate is None:
-            raise NameUnknown(NO_SUCH_URL)
         target = request.environ.get("RAW_URI", "")
         asked = AskedOfPeer(request.method, target, request.headers.get("Range", ""))
         current().peer = gate.admit(request.headers.get(HEADER), asked)

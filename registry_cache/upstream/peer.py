@@ -20,13 +20,12 @@ from registry_cache.oci.byte_range import parse_content_range
 from registry_cache.oci.manifest import MAX_MANIFEST_SIZE
 from registry_cache.runtime import metrics
 from registry_cache.runtime.seals import HEADER, AskedOfPeer, Seals
+from registry_cache.upstream.read_size import ReadSize
 
 # Until a peer must have connected, and until its answer must have begun. Its leader may still wait for the registry.
 HEAD_SECONDS = 2.0
 # Silence of a peer's body while Redis cannot say whether its leader lives.
 SILENCE_SECONDS = 10.0
-
-_READ_SIZE = 256 * 1024
 
 # A machine that is gone without a word is noticed after these: a first question after 2 s, then 3, each a second apart.
 _KEEPALIVE = (
@@ -97,6 +96,7 @@ class PeerBody:
         self._socket = connected
         self._response = response
         self._skip = skip
+        self._read_size = ReadSize()
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield bytes as they come. Raises UpstreamUnavailable where the connection breaks, or was aborted."""
@@ -115,15 +115,18 @@ class PeerBody:
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
+        self._read_size.close()
         self._response.close()
         self._connection.close()
         self._socket.close()
 
     def _read(self) -> bytes:
         try:
-            return self._response.read1(_READ_SIZE)
+            data = self._response.read1(self._read_size.size)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise UpstreamUnavailable(f"the connection to {self._peer} broke: {error}") from error
+        self._read_size.record(len(data))
+        return data
 
 
 class Peers:
