@@ -21,6 +21,7 @@ from registry_cache.auth.verifier import Verifier
 from registry_cache.bucket.sender_process import SenderProcess
 from registry_cache.bucket.settings import BucketSettings
 from registry_cache.cluster.addresses import own_address
+from registry_cache.cluster.errors import RedisAway
 from registry_cache.cluster.keeper import LeaseKeeper
 from registry_cache.cluster.leases import Leases
 from registry_cache.cluster.membership import Membership
@@ -95,7 +96,7 @@ from registry_cache.upstream.bucket import BucketReader
 from registry_cache.upstream.client import Upstream
 from registry_cache.upstream.credential_helper import CredentialHelper
 from registry_cache.upstream.health import Health
-from registry_cache.upstream.peer import Peers
+from registry_cache.upstream.peer import PeerFailed, PeerRefused, Peers, PeerSilent
 from registry_cache.upstream.session import TLS, Session, Timeouts
 from registry_cache.upstream.transport import Transport
 
@@ -152,7 +153,7 @@ def build(config: Config) -> Services:
     keeper = _keeper(config, layout)
     rests, partials, pieces = Rests(layout), Partials(layout), Pieces(layout)
     piece_flights = PieceFlights(keeper.kept)
-    cluster = _cluster(config)
+    cluster = cluster_of(config)
     transfers = Transfers(
         blobs,
         partials,
@@ -181,7 +182,7 @@ def build(config: Config) -> Services:
         accel=partial(_nginx_name, layout) if config.http.accel else None,
         guard=guard,
         membership=cluster.membership if cluster else None,
-        peer_gate=_peer_gate(config),
+        peer_gate=_peer_gate(config, cluster),
         daily_pass=DailyPass(layout, keeper.start_pass),
         page=_page(config, layout, guard, readiness),
         recorder=_recorder(config, layout),
@@ -327,7 +328,7 @@ def _readiness(probe: ReadinessProbe, bucket: BucketReader | None) -> Readiness:
     return Readiness(word != "failing", word, beside)
 
 
-def _cluster(config: Config) -> Cluster | None:
+def cluster_of(config: Config) -> Cluster | None:
     """Return what this node shares its downloads with; connects to nothing yet."""
     if config.redis is None or config.http.secret is None:
         return None
@@ -338,8 +339,17 @@ def _cluster(config: Config) -> Cluster | None:
     redis, url = RedisClient(redis_address(config.redis)), _advertised(config, config.redis)
     leases = Leases(redis, seals, node, url)
     ca = str(config.cluster.ca) if config.cluster.ca else None
-    membership = Membership(redis, seals, node, url, lambda: {"version": __version__})
+    membership = Membership(redis, seals, node, url, partial(_node_facts, config))
     return Cluster(leases, LeaseKeeper(leases), Peers(node, seals, ca), membership, Questions(redis, seals, node))
+
+
+def _node_facts(config: Config) -> dict[str, object]:
+    """Return what this node tells of itself to whoever looks at the cluster."""
+    try:
+        free: int | None = inventory.disk_space(str(config.root)).free
+    except StoreError:
+        free = None
+    return {"version": __version__, "free": free}
 
 
 def redis_address(config: RedisConfig) -> RedisAddress:
@@ -366,10 +376,23 @@ def _advertised(config: Config, redis: RedisConfig) -> str:
     return f"{scheme}://{config.cluster.host or own_address(redis.host, redis.port)}:{config.cluster.port}"
 
 
-def _peer_gate(config: Config) -> PeerGate | None:
-    if config.redis is None or config.http.secret is None:
+def _peer_gate(config: Config, cluster: Cluster | None) -> PeerGate | None:
+    if cluster is None or config.http.secret is None:
         return None
-    return PeerGate(Seals(config.http.secret.reveal()), config.cluster.node or "")
+    return PeerGate(Seals(config.http.secret.reveal()), cluster.leases.node, partial(_trouble_reaching, cluster))
+
+
+def _trouble_reaching(cluster: Cluster, name: str) -> str:
+    """Return why this node does not reach the one called ``name``; "" where it does."""
+    try:
+        nodes, _ = cluster.membership.look()
+        url = next((node.url for node in nodes if node.name == name), None)
+        if url is None:
+            return f"Redis knows no node called {name}"
+        cluster.peers.ping(url)
+    except (RedisAway, PeerFailed, PeerRefused, PeerSilent) as error:
+        return str(error) or type(error).__name__
+    return ""
 
 
 def _guard(config: Config) -> Guard | None:

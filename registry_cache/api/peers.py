@@ -10,22 +10,28 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from flask import Flask, Request, request
+from flask import Blueprint, Flask, Request, Response, request
 
 from registry_cache.api.access_log import current
+from registry_cache.api.health import NO_SUCH_URL
+from registry_cache.api.responses import json_response
 from registry_cache.errors import Denied, LoopFound, NameUnknown
 from registry_cache.runtime.connection import connection_of
 from registry_cache.runtime.seals import HEADER, AskedOfPeer, Seals
 
-_SERVED = ("blobs.blob", "manifests.manifest", "listings.version")
+_SERVED = ("blobs.blob", "manifests.manifest", "listings.version", "peers.reach")
 
 
 @dataclass(frozen=True, slots=True)
 class PeerGate:
-    """Lets requests of other nodes in. ``node`` is ours; ``clock`` in seconds since the epoch."""
+    """Lets requests of other nodes in. ``node`` is ours; ``reach`` says why we do not reach another, "" where we do.
+
+    ``clock``: in seconds since the epoch.
+    """
 
     seals: Seals
     node: str
+    reach: Callable[[str], str] = lambda name: "it cannot tell"
     clock: Callable[[], float] = time.time
 
     def admit(self, header: str | None, asked: AskedOfPeer) -> str:
@@ -53,6 +59,19 @@ def register(app: Flask, gate: PeerGate | None) -> None:
         current().peer = gate.admit(request.headers.get(HEADER), asked)
         if request.endpoint not in _SERVED:
             raise NameUnknown("other nodes ask here for blobs and manifests alone")
+
+
+def blueprint(gate: PeerGate | None) -> Blueprint:
+    """Return the route by which a node is asked whether it reaches another."""
+    routes = Blueprint("peers", __name__)
+
+    @routes.get("/cluster/reach/<name>")
+    def reach(name: str) -> Response:
+        if gate is None or not by_peer(request):
+            raise NameUnknown(NO_SUCH_URL)
+        return json_response({"trouble": gate.reach(name)})
+
+    return routes
 
 
 def by_peer(request: Request) -> bool:

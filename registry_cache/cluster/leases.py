@@ -26,6 +26,8 @@ PREFIX = "rc:1:"
 NOTE_SECONDS = 30
 # While it lasts the others ask the holder before the registry. A holder that has evicted the blob says so at once.
 HAVE_SECONDS = 24 * 3600
+# Downloads that a report names.
+MOST_LISTED = 1000
 
 # Compare and set: ARGV holds what is there ("" for nothing), the new value, its life in milliseconds.
 _TAKE = (
@@ -122,6 +124,19 @@ class Leases:
             self._lease(_lead(digest), raw, left)
             for digest, raw, left in zip(digests, found[::2], found[1::2], strict=True)
         ]
+
+    def all(self) -> dict[str, Lease]:
+        """Return the leases of all nodes by their digests, up to MOST_LISTED. Raises RedisAway."""
+        found: dict[str, Lease] = {}
+        cursor = 0
+        while len(found) < MOST_LISTED:
+            [(cursor, keys)] = self._redis.ask(("SCAN", cursor, "MATCH", _lead("*"), "COUNT", 1000))
+            digests = [key.decode(errors="replace").removeprefix(_lead("")) for key in keys]
+            leases = self.read(digests) if digests else []
+            found |= {digest: lease for digest, lease in zip(digests, leases, strict=True) if lease}
+            if not int(cursor):
+                break
+        return found
 
     def release(self, digest: str, lease: Lease, *, is_committed: bool = False, note: LeaderNote | None = None) -> None:
         """End our lease, and say how: the blob is here now, or what the leader's end was."""

@@ -21,6 +21,8 @@ BEAT_SECONDS = 5.0
 MEMBER_SECONDS = 15.0
 MEMORY_SECONDS = 24 * 3600
 
+_TIME = "local time = redis.call('TIME') return time[1] .. '.' .. string.format('%06d', time[2])"
+
 _log = Log(__name__)
 
 
@@ -78,13 +80,18 @@ class Membership:
             _log.error("another node has our name: give each its own cluster.node", node=self._name, url=found.url)
         self._has_namesake = is_namesake
 
-    def members(self) -> list[ClusterNode]:
-        """Return all nodes, by name. Raises RedisAway."""
+    def redis_time(self) -> float:
+        """Return Redis' clock, in seconds since the epoch. Raises RedisAway."""
+        [found] = self._redis.ask(("EVAL", _TIME, 0))
+        return float(found)
+
+    def look(self) -> tuple[list[ClusterNode], list[str]]:
+        """Return all nodes, by name, and the names that nobody with our secret vouches for. Raises RedisAway."""
         [found] = self._redis.ask(("SMEMBERS", f"{PREFIX}nodes"))
         names = sorted(name.decode(errors="replace") for name in found)
         values = self._redis.ask(*(("GET", _key(name)) for name in names)) if names else []
-        members = (self._member(name, value) for name, value in zip(names, values, strict=True))
-        return [member for member in members if member]
+        there = [(name, self._member(name, value), value) for name, value in zip(names, values, strict=True)]
+        return [node for _, node, _ in there if node], [name for name, node, value in there if value and not node]
 
     def _member(self, name: str, value: bytes | None) -> ClusterNode | None:
         found = self._seals.open(_key(name), value)

@@ -80,6 +80,10 @@ def _checks(config: Config, wanted: Mapping[str, _References]) -> Iterator[tuple
     from registry_cache.store.audit import selftest
 
     yield CheckSubject("store", "store", str(config.root)), selftest.examine(config.root)
+    if config.shares_downloads:
+        from registry_cache.commands.cluster import check_cluster, redis_name
+
+        yield CheckSubject("cluster", "cluster", f"Redis at {redis_name(config)}"), check_cluster(config)
     for each in config.upstreams:
         keys = "proxy" if each is config.default_upstream else f"upstreams.{each.name}"
         steps = _upstream_check(config, each, keys).run(wanted.get(each.name, []), _cached_tag(config.root, each.name))

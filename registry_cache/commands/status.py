@@ -17,6 +17,10 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from registry_cache.wiring import known_upstreams
 
     config = start(arguments, environ)
+    if arguments.cluster:
+        from registry_cache.commands.cluster import read_cluster
+
+        return print_report(read_cluster(config), as_json=arguments.json)
     become_owner_if_allowed(config.root)
     layout = Layout(config.root)
     known = known_upstreams(config, layout)
@@ -24,4 +28,9 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     return print_report(read_status(config.root, known, now.timestamp(), now.tzinfo), as_json=arguments.json)
 
 
-COMMAND = Command("status", "tell from the disk how upstreams, cache and transfers are", run, add_json_argument)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_json_argument(parser)
+    parser.add_argument("--cluster", action="store_true", help="all nodes that share downloads, as Redis knows them")
+
+
+COMMAND = Command("status", "tell from the disk how upstreams, cache and transfers are", run, add_arguments)

@@ -22,9 +22,9 @@ class Step(Protocol):
 
 @dataclass(slots=True)
 class CheckSubject:
-    """What is tried, a store or an upstream: ``place`` is its folder or URL, ``steps`` those tried so far."""
+    """A store, an upstream or the other nodes: ``place`` is its folder or URL, ``steps`` what was tried."""
 
-    kind: Literal["store", "upstream"]
+    kind: Literal["store", "upstream", "cluster"]
     name: str
     place: str
     steps: list[Step] = field(default_factory=list)
@@ -69,5 +69,6 @@ class CheckReport:
             "ok": self.exit_status == 0,
             "warnings": self.warnings,
             "store": stores[0] if stores else None,
+            "cluster": next((each.document() for each in self.subjects if each.kind == "cluster"), None),
             "upstreams": [subject.document() for subject in self.subjects if subject.kind == "upstream"],
         }

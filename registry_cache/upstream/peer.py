@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import socket
 import ssl
 import time
@@ -26,6 +27,10 @@ from registry_cache.upstream.read_size import ReadSize
 HEAD_SECONDS = 2.0
 # Silence of a peer's body while Redis cannot say whether its leader lives.
 SILENCE_SECONDS = 10.0
+
+# Where a node asks another one whether that reaches a third; the name follows.
+REACH = "/cluster/reach/"
+_MAX_ANSWER = 64 * 1024
 
 # A machine that is gone without a word is noticed after these: a first question after 2 s, then 3, each a second apart.
 _KEEPALIVE = (
@@ -145,7 +150,7 @@ class Peers:
         # Kept here: http.client lets go of it as soon as it knows that the peer will close.
         connected: socket.socket = connection.sock
         try:
-            response = self._ask(connection, blob, start)
+            response = self._ask(connection, blob.target, start)
             connected.settimeout(None)
             found = _found(response, start)
         except BaseException:
@@ -155,11 +160,37 @@ class Peers:
         metrics.observe_peer(time.monotonic() - began)
         return body
 
+    def ping(self, url: str) -> None:
+        """Return if the peer at ``url`` answers us. Raises as ``open_blob``."""
+        self._get(url, "/v2/")
+
+    def reaches(self, url: str, name: str) -> str:
+        """Return why the peer at ``url`` does not reach the node called ``name``, "" where it does.
+
+        Raises as ``open_blob``.
+        """
+        document = json.loads(self._get(url, f"{REACH}{quote(name, safe='')}"))
+        return str(document.get("trouble")) if isinstance(document, dict) else "it answered nonsense"
+
+    def _get(self, url: str, target: str) -> bytes:
+        connection = self._connect(url)
+        try:
+            # It may have to wait as long for another node.
+            connection.sock.settimeout(2 * HEAD_SECONDS)
+            response = self._ask(connection, target, 0)
+            if response.status != 200:
+                raise PeerRefused(response.status)
+            return response.read(_MAX_ANSWER)
+        except (OSError, http.client.HTTPException) as error:
+            raise PeerFailed(str(error)) from error
+        finally:
+            connection.close()
+
     def get_manifest(self, url: str, manifest: ThingAtPeer) -> tuple[bytes, str]:
         """Return a manifest's bytes, not compared to anything yet, and its media type. Raises as ``open_blob``."""
         connection = self._connect(url)
         try:
-            response = self._ask(connection, manifest, 0)
+            response = self._ask(connection, manifest.target, 0)
             if response.status != 200:
                 raise PeerRefused(response.status)
             data = response.read(MAX_MANIFEST_SIZE + 1)
@@ -187,14 +218,14 @@ class Peers:
             raise PeerFailed(str(error)) from error
         return connection
 
-    def _ask(self, connection: http.client.HTTPConnection, blob: ThingAtPeer, start: int) -> http.client.HTTPResponse:
+    def _ask(self, connection: http.client.HTTPConnection, target: str, start: int) -> http.client.HTTPResponse:
         wanted = f"bytes={start}-" if start else ""
-        asked = AskedOfPeer("GET", blob.target, wanted, self._node)
+        asked = AskedOfPeer("GET", target, wanted, self._node)
         headers = {HEADER: self._seals.sign(asked, self._clock()), "Accept-Encoding": "identity"}
         if wanted:
             headers["Range"] = wanted
         try:
-            connection.request("GET", blob.target, headers=headers)
+            connection.request("GET", target, headers=headers)
             return connection.getresponse()
         except TimeoutError as error:
             raise PeerSilent(str(error)) from error

@@ -11,6 +11,7 @@ from typing import Any
 from tests.harness.pullers import Puller
 from tests.harness.redis_server import RedisServer
 from tests.harness.server import CacheServer
+from tests.harness.waiting import eventually
 
 SECRET = "the nodes know it"
 
@@ -64,8 +65,10 @@ class Cluster:
         self.pullers = [Puller(node.url) for node in self.nodes]
 
     def wait_until_ready(self) -> None:
+        """Return when each node has told Redis that it is there."""
         for node in self.nodes:
             node.workers()
+        eventually(lambda: self.redis.ask("SCARD", "rc:1:nodes") == f":{len(self.nodes)}\r\n".encode())
 
     def leader_of(self, digest: str) -> Node | None:
         """The node whose lease Redis has."""

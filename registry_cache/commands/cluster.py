@@ -1,0 +1,106 @@
+"""The cluster, as ``status --cluster`` shows it and ``check`` tries it: Redis, and every other node both ways."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from registry_cache.cluster.errors import RedisAway
+from registry_cache.commands.command import CommandError
+from registry_cache.config import Config
+from registry_cache.upkeep.cluster_text import UNSEEN_SECONDS, ClusterReport
+from registry_cache.upstream.diagnose.steps import Step
+
+if TYPE_CHECKING:
+    from registry_cache.cluster.membership import ClusterNode
+    from registry_cache.pull.near import Cluster
+
+# Nodes refuse requests that are signed further away in time; half of it is worth a word.
+_SKEW_SECONDS = 150.0
+
+
+def read_cluster(config: Config) -> ClusterReport:
+    """Return what Redis knows of all nodes. Raises CommandError where there is none, or it does not answer."""
+    cluster = _cluster(config)
+    if cluster is None:
+        raise CommandError("this node shares nothing: redis.addrs and http.secret are not both given")
+    now = datetime.now(UTC).astimezone()
+    try:
+        nodes, _ = cluster.membership.look()
+        leases = cluster.leases.all()
+    except RedisAway as away:
+        raise CommandError(f"{away}; registry-cache check says more", 1) from away
+    return ClusterReport(redis_name(config), nodes, leases, now.timestamp(), now.tzinfo)
+
+
+def redis_name(config: Config) -> str:
+    return f"{config.redis.host}:{config.redis.port}" if config.redis else ""
+
+
+def check_cluster(config: Config) -> Iterator[Step]:
+    """Try Redis and every node; nothing where this one shares nothing."""
+    cluster = _cluster(config)
+    if cluster is None:
+        return
+    try:
+        now = cluster.membership.redis_time()
+        nodes, strangers = cluster.membership.look()
+    except RedisAway as away:
+        remedy = "see that it runs, that it may be reached, and redis.password; meanwhile each node pulls for itself"
+        yield Step("redis", "failed", str(away), remedy)
+        return
+    yield Step("redis", "ok", "it answers")
+    yield _clock(now - time.time())
+    for name in strangers:
+        words = f"{name} has another http.secret, or none of ours wrote its name"
+        yield Step("secret", "warning", words, "give all nodes the same http.secret")
+    for node in nodes:
+        yield from _node(cluster, node, now)
+
+
+def _clock(skew: float) -> Step:
+    if abs(skew) < _SKEW_SECONDS:
+        return Step("clock", "ok", f"this machine's and that of Redis are {abs(skew):.0f} s apart")
+    return Step("clock", "warning", f"this machine's and that of Redis are {abs(skew):.0f} s apart", "set them by NTP")
+
+
+def _node(cluster: Cluster, node: ClusterNode, now: float) -> Iterator[Step]:
+    """Ask a node, and let it ask us."""
+    from registry_cache.upstream.peer import PeerFailed, PeerRefused, PeerSilent
+
+    if node.name == cluster.leases.node:
+        return
+    if now - node.seen_at > UNSEEN_SECONDS:
+        yield Step(node.name, "warning", f"it has not been seen for {now - node.seen_at:.0f} s", "see whether it runs")
+        return
+    try:
+        back = cluster.peers.reaches(node.url, cluster.leases.node)
+    except PeerRefused as refused:
+        words, remedy = f"{node.url} refused us: {refused}", "compare http.secret, the clocks, and the versions"
+    except (PeerFailed, PeerSilent) as error:
+        words, remedy = (
+            f"we do not reach {node.url}: {error}",
+            "let cluster.addr be reached, or set cluster.advertise there",
+        )
+    else:
+        yield Step(node.name, "ok", f"we reach {node.url}")
+        yield _way_back(cluster, node, back)
+        return
+    yield Step(node.name, "failed", words, remedy)
+
+
+def _way_back(cluster: Cluster, node: ClusterNode, trouble: str) -> Step:
+    if not trouble:
+        return Step(node.name, "ok", f"it reaches us at {cluster.leases.url}")
+    words = f"it does not reach us at {cluster.leases.url}: {trouble}"
+    return Step(
+        node.name, "failed", words, "start this node, let its cluster.addr be reached, or set cluster.advertise"
+    )
+
+
+def _cluster(config: Config) -> Cluster | None:
+    from registry_cache.wiring import cluster_of
+
+    return cluster_of(config)

@@ -1,0 +1,108 @@
+"""What ``registry-cache status --cluster`` says of all nodes, from what they last said in Redis. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from typing import Protocol
+
+from registry_cache.upkeep.report import ago, clock, counted, iso, size
+
+# A node that has said nothing for so long is not seen: it speaks every five seconds.
+UNSEEN_SECONDS = 15.0
+
+
+class NodeFacts(Protocol):
+    """A node as it described itself at ``seen_at``, in seconds since the epoch by its own clock."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def url(self) -> str: ...
+    @property
+    def seen_at(self) -> float: ...
+    @property
+    def facts(self) -> Mapping[str, object]: ...
+
+
+class LeaseFacts(Protocol):
+    """Who asks an upstream for a blob."""
+
+    @property
+    def node(self) -> str: ...
+    @property
+    def upstream(self) -> str: ...
+    @property
+    def repository(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterReport:
+    """All nodes and, by digest, the downloads that they lead, as seen ``now``."""
+
+    redis: str
+    nodes: Sequence[NodeFacts]
+    leases: Mapping[str, LeaseFacts]
+    now: float
+    zone: tzinfo | None
+    exit_status: int = 0
+
+    def lines(self) -> Iterator[str]:
+        yield f"nodes, as Redis at {self.redis} knows them"
+        widths = [
+            max((len(text) for text in column), default=0) for column in zip(*map(_names, self.nodes), strict=True)
+        ]
+        for node in self.nodes:
+            named = "  ".join(text.ljust(width) for text, width in zip(_names(node), widths, strict=True))
+            yield f"  {named}  {self._state(node)}"
+        if not self.nodes:
+            yield "  none has said that it is there: start registry-cache on one"
+        yield "downloads"
+        for digest, lease in sorted(self.leases.items()):
+            yield f"  {digest[:19]} of {lease.repository} from {lease.upstream}, led by {lease.node}"
+        if not self.leases:
+            yield "  none"
+
+    def document(self) -> dict[str, object]:
+        return {
+            "redis": self.redis,
+            "nodes": [self._node(each) for each in self.nodes],
+            "downloads": [
+                {"digest": digest, "node": lease.node, "upstream": lease.upstream, "repository": lease.repository}
+                for digest, lease in sorted(self.leases.items())
+            ],
+        }
+
+    def _is_seen(self, node: NodeFacts) -> bool:
+        return self.now - node.seen_at < UNSEEN_SECONDS
+
+    def _led(self, node: NodeFacts) -> int:
+        return sum(lease.node == node.name for lease in self.leases.values())
+
+    def _state(self, node: NodeFacts) -> str:
+        if not self._is_seen(node):
+            since = clock(node.seen_at, self.now, self.zone)
+            return f"not seen since {since} ({ago(self.now - node.seen_at)})"
+        free = _number(node.facts.get("free"))
+        room = f", {size(free)} free" if free is not None else ""
+        return f"leads {counted(self._led(node), 'download')}{room}"
+
+    def _node(self, node: NodeFacts) -> dict[str, object]:
+        return {
+            "name": node.name,
+            "url": node.url,
+            "version": node.facts.get("version"),
+            "free_bytes": _number(node.facts.get("free")),
+            "seen_at": iso(node.seen_at),
+            "seen": self._is_seen(node),
+            "leads": self._led(node),
+        }
+
+
+def _names(node: NodeFacts) -> tuple[str, str, str]:
+    return node.name, node.url, str(node.facts.get("version", "?"))
+
+
+def _number(value: object) -> int | None:
+    return int(value) if isinstance(value, int | float) else None
