@@ -30,7 +30,7 @@ from registry_cache.cluster.redis_address import RedisAddress
 from registry_cache.config import Config, UpstreamConfig
 from registry_cache.config.banner import ANY_TO_LOOPBACK
 from registry_cache.config.bucket import S3Config
-from registry_cache.config.hosts import DEFAULT_PORTS
+from registry_cache.config.hosts import DEFAULT_PORTS, HUB
 from registry_cache.config.model import RedisConfig
 from registry_cache.deployment import nginx
 from registry_cache.deployment.client_setup import Mirror
@@ -456,7 +456,9 @@ def mirror(config: Config) -> Mirror:
         scheme = "https" if http.tls else "http"
         port = "" if http.port == DEFAULT_PORTS[scheme] else f":{http.port}"
         url = f"{scheme}://{f'[{host}]' if ':' in host else host}{port}"
-    return Mirror(url, [each.name for each in config.upstreams], needs_login=config.auth is not None)
+    # Whatever stands in for Docker Hub is Docker Hub to clients.
+    names = [HUB if HUB in each.aliases else each.name for each in config.upstreams]
+    return Mirror(url, names, needs_login=config.auth is not None)
 
 
 def known_upstreams(config: Config, layout: Layout) -> list[KnownUpstream]:

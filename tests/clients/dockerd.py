@@ -20,15 +20,19 @@ OPTIONS += ["--max-download-attempts=1"]
 
 
 @contextmanager
-def running_dockerd(mirror: Mirror, *before: str) -> Iterator[Path]:
-    """The folder of a dockerd, which starts a containerd of its own. Mirrors `before` this one are asked first."""
+def running_dockerd(mirror: Mirror, *before: str, daemon_json: str = "") -> Iterator[Path]:
+    """The folder of a dockerd, which starts a containerd of its own. Mirrors `before` this one are asked first.
+
+    Where `daemon_json` is given, that names its mirror.
+    """
     with short_folder() as folder:
         # Without it dockerd would read the file of this machine.
-        (folder / "daemon.json").write_text("{}", encoding="utf-8")
+        (folder / "daemon.json").write_text(daemon_json or "{}", encoding="utf-8")
         paths = {"data-root": "data", "exec-root": "exec", "pidfile": "pid", "config-file": "daemon.json"}
         command = [require("dockerd"), *OPTIONS, *(f"--{name}={folder / path}" for name, path in paths.items())]
         command += [f"--host=unix://{folder / 'api'}"]
-        command += [f"--registry-mirror={url}" for url in (*(f"http://{each}" for each in before), mirror.cache.url)]
+        mirrors = [] if daemon_json else [*(f"http://{each}" for each in before), mirror.cache.url]
+        command += [f"--registry-mirror={url}" for url in mirrors]
         daemon = Daemon(folder, command, environment(folder / "home"))
         try:
             yield folder

@@ -39,6 +39,11 @@ class Mirror:
         image = {"layer_size": 256 * KiB, "seed": seed} | image
         return make_index(upstream or self.upstream, repository, kind=kind, **image)
 
+    def setup(self, client: str) -> dict[str, str]:
+        """What `registry-cache setup` says for a client: texts by the files that they go into, and "" what to type."""
+        done = self.cache.run("setup", client, "--json", "--url", self.cache.url)
+        return {step["file"]: step["text"] for step in json.loads(done.stdout)["steps"]}
+
     def mend(self) -> None:
         """Remove all faults from the upstreams, require tokens, and let nothing rest that was wrong (ADR 0019)."""
         for upstream in (self.upstream, self.other):

@@ -7,6 +7,8 @@ import pytest
 from tests.clients.containerd import CAPABILITIES, Ctr
 from tests.clients.mirror import HUB, OTHER, Mirror
 from tests.clients.stories import NamedRegistryStories
+from tests.harness.components import require
+from tests.harness.programs import environment, succeed
 
 pytestmark = pytest.mark.needs_root
 
@@ -48,3 +50,23 @@ def test_a_registry_may_be_named_in_the_path_as_well(mirror: Mirror, containerd:
     name = f"{OTHER}/{index.repository}:1"
     assert ctr.pull(name).returncode == 0
     ctr.check(name, index)
+
+
+def test_it_pulls_by_the_lines_of_setup(mirror: Mirror, containerd: Path, tmp_path: Path) -> None:
+    files = mirror.setup("containerd")
+    ctr = Ctr(containerd, tmp_path / "hosts", mirror)
+    for registry, upstream in ((HUB, mirror.upstream), (OTHER, mirror.other)):
+        (ctr_file,) = [text for file, text in files.items() if file.endswith(f"/{registry}/hosts.toml")]
+        (tmp_path / "hosts" / registry / "hosts.toml").write_text(ctr_file, encoding="utf-8")
+        index = mirror.add_index("oci", upstream)
+        name = f"{registry}/{index.repository}:1"
+        assert ctr.pull(name).returncode == 0
+        ctr.check(name, index)
+        ctr.remove(name)
+
+
+def test_it_reads_the_configuration_of_setup(mirror: Mirror, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(mirror.setup("containerd")["/etc/containerd/config.toml"], encoding="utf-8")
+    dump = succeed([require("containerd"), "--config", str(file), "config", "dump"], environment(tmp_path))
+    assert 'config_path = "/etc/containerd/certs.d"' in dump

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.dockerd import Docker, running_dockerd
-from tests.clients.mirror import Mirror
+from tests.clients.mirror import HUB, Mirror
 from tests.clients.stories import PullStories
 
 pytestmark = pytest.mark.needs_root
@@ -47,3 +47,18 @@ class TestDockerd(PullStories):
 def test_the_daemon_tells_of_its_mirror(mirror: Mirror, docker: Docker) -> None:
     told = json.loads(docker.output("info", "--format", "{{json .RegistryConfig.Mirrors}}"))
     assert told == [f"{mirror.cache.url}/"]
+
+
+def test_it_pulls_by_the_lines_of_setup(mirror: Mirror, tmp_path: Path) -> None:
+    files = mirror.setup("docker")
+    with running_dockerd(mirror, daemon_json=files["/etc/docker/daemon.json"]) as folder:
+        docker = Docker(folder, tmp_path)
+        index = mirror.add_index("docker")
+        assert docker.pull(f"{HUB}/{index.repository}:1").returncode == 0
+        docker.check(f"{HUB}/{index.repository}:1", index)
+
+        other = mirror.add_index("docker", mirror.other)
+        typed = files[""].replace("OWNER/IMAGE:TAG", f"{other.repository}:1").split()
+        assert typed[:2] == ["docker", "pull"]
+        assert docker.pull(typed[2]).returncode == 0
+        docker.check(typed[2], other)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.mirror import HUB, Mirror
+from tests.clients.mirror import HUB, OTHER, Mirror
 from tests.clients.skopeo import Skopeo
 from tests.clients.stories import NamedRegistryStories
 from tests.harness.content import digest_of
@@ -65,3 +65,14 @@ def test_a_signature_and_an_artifact_with_a_subject_are_copied(mirror: Mirror, s
         found = mirror.upstream.manifest(index.repository, reference[1:])
         assert found is not None
         assert (skopeo.folder(name) / "manifest.json").read_bytes() == found[1].data
+
+
+def test_it_pulls_by_the_lines_of_setup(mirror: Mirror, skopeo: Skopeo, tmp_path: Path) -> None:
+    """Of Docker Hub, and of a registry that is not the default; both are unreachable."""
+    [lines] = [text for file, text in mirror.setup("skopeo").items() if file]
+    (tmp_path / "registries.conf").write_text(lines, encoding="utf-8")
+    for registry, upstream in ((HUB, mirror.upstream), (OTHER, mirror.other)):
+        index = mirror.add_index("oci", upstream)
+        name = f"{registry}/{index.repository}:1"
+        assert skopeo.pull(name).returncode == 0
+        skopeo.check(name, index)
