@@ -39,7 +39,7 @@ def boxes(numbers: Numbers, glance: Glance, limits: SizeLimits, next_out: str) -
 def _saved(numbers: Numbers) -> Box:
     number, _, unit = size(numbers.day.saved_bytes).partition(" ")
     parts = round(100 * (numbers.day.saved_share or 0))
-    lines = [f"{share(numbers.day.saved_bytes, numbers.day.served_bytes)} of what was served came from here"]
+    lines = [f"{share(numbers.day.saved_bytes, numbers.day.served_bytes)} came from the cache"]
     lines.append(f"{size(numbers.month.saved_bytes)} in 30 days")
     return Box("Saved in 24 hours", number, unit, lines, "#images", parts)
 

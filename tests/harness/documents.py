@@ -38,8 +38,8 @@ def texts() -> Iterator[tuple[Path, str]]:
     """Yield every text of the repository: code, tests, documents and what an operator copies."""
     loose = [file for file in sorted(ROOT.iterdir()) if file.is_file() and file.name not in {".git", "LICENSE"}]
     for file in [*loose, *(file for top in TOPS for file in sorted((ROOT / top).rglob("*")))]:
-        # What the benchmark printed is large and cites nothing.
-        if _is_ours(file) and file.parent.name != "results":
+        # What the benchmark printed is large and cites nothing, and a picture is no text.
+        if _is_ours(file) and file.parent.name != "results" and file.suffix != ".png":
             yield file, file.read_text(encoding="utf-8", errors="replace")
 
 

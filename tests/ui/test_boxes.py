@@ -27,7 +27,7 @@ def test_numbers_first() -> None:
     saved, pulls, left, disk = boxes(NUMBERS, GLANCE, LIMITS, "next to go: used 9 d ago")
 
     assert (saved.number, saved.unit, saved.percent) == ("9.0", "GiB", 90)
-    assert saved.lines == ["90 % of what was served came from here", "90.0 GiB in 30 days"]
+    assert saved.lines == ["90 % came from the cache", "90.0 GiB in 30 days"]
     assert (pulls.number, pulls.lines) == ("1,234", ["by 7 clients", "56,789 by 31 clients in 30 days"])
     assert (disk.number, disk.unit, disk.percent) == ("20.0", "GiB", 50)
     assert disk.lines == ["of 40.0 GiB", "next to go: used 9 d ago"]
