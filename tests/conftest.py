@@ -39,6 +39,7 @@ hypothesis.settings.register_profile("searching", hypothesis.settings.get_profil
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "once: as good in either of CI's passes, which has it in the ordinary user's")
     config.addinivalue_line("markers", "needs_root: mounts, owns files as others, or runs a program that only root may")
     if not config.getoption("--hypothesis-profile"):
         hypothesis.settings.load_profile("steady")
@@ -51,8 +52,25 @@ def pytest_configure(config: pytest.Config) -> None:
     load.DEFAULT_FILE = f"{os.devnull}/none"
 
 
+# What neither the user nor the dependencies' versions change: long searches by property, kills and power cuts at every
+# step, and real clients and nginx that an ordinary user can run. .ci/run has them in one of its two passes.
+_ONCE = (
+    "property/",
+    "pull/test_crash_points.py",
+    "pull/test_power_cut.py",
+    "upkeep/test_cleanup_crash.py",
+    "upkeep/test_import_crash.py",
+    "clients/",
+    "deployment/nginx/",
+)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what only root can run; `pytest_terminal_summary` says so."""
+    for item in items:
+        path = item.path.relative_to(Path(__file__).parent).as_posix()
+        if path.startswith(_ONCE) and not item.get_closest_marker("needs_root"):
+            item.add_marker("once")
     if os.geteuid() != 0:
         left_out = [item for item in items if item.get_closest_marker("needs_root")]
         items[:] = [item for item in items if item not in left_out]

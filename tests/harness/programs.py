@@ -1,5 +1,6 @@
 """Run real programs without the proxies, home folder and logins of whoever runs the tests. Every wait is bounded."""
 
+import contextlib
 import os
 import re
 import select
@@ -120,7 +121,26 @@ class Daemon:
 def short_folder() -> Iterator[Path]:
     """A folder with a short path, unlike pytest's: a socket's may have 107 characters, and podman's runroot 50."""
     with tempfile.TemporaryDirectory(prefix="rc-", dir="/tmp") as folder:
-        yield Path(folder)
+        try:
+            yield Path(folder)
+        finally:
+            _end_pauses(Path(folder))
+
+
+def _end_pauses(folder: Path) -> None:
+    """End what podman and buildah of an ordinary user leave behind: a process that holds their user namespace.
+
+    podman writes its number into a file that all of a user's podmans share, so it is found by its environment.
+    """
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it is another user's, or has ended meanwhile
+            process = os.pidfd_open(int(entry.name))
+            try:
+                words = (entry / "environ").read_bytes().split(b"\0")
+                if b"_PODMAN_PAUSE=1" in words and any(os.fsencode(f"={folder}/") in word for word in words):
+                    signal.pidfd_send_signal(process, signal.SIGKILL)
+            finally:
+                os.close(process)
 
 
 def _processes_of(folder: Path) -> list[int]:
