@@ -84,7 +84,7 @@ def test_everything_that_is_cited_is_there(file: Path, text: str) -> None:
         ("tests/test_nothing.py", ["tests/test_nothing.py"]),
         ("RFC 9110 §14", []),
         ("RFC9110", ["RFC9110"]),
-        ("`store/partials.py`, `wiring.py` and `store/nothing.py`", ["store/nothing.py"]),
+        ("`store/partials.py`, `cli.py` and `store/nothing.py`", ["store/nothing.py"]),
         ("registry_cache.store.partials.Partial", []),
         ("registry_cache.store.nothing", ["registry_cache.store.nothing"]),
     ],

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from registry_cache.commands.command import Command, CommandError, add_json_argument, print_report, silence_log
 from registry_cache.commands.start import become_owner_if_allowed, start
 from registry_cache.config import Config, UpstreamConfig, banner
+from registry_cache.config.bucket import S3Config
 from registry_cache.config.hosts import HUB
 from registry_cache.errors import RegistryError
 from registry_cache.oci.names import Reference, Repository, Tag, split_image_name
@@ -84,10 +85,21 @@ def _checks(config: Config, wanted: Mapping[str, _References]) -> Iterator[tuple
         from registry_cache.commands.cluster import check_cluster, redis_name
 
         yield CheckSubject("cluster", "cluster", f"Redis at {redis_name(config)}"), check_cluster(config)
+    if config.s3:
+        yield CheckSubject("bucket", f"bucket {config.s3.bucket}", config.s3.base_url), _bucket_check(config.s3)
     for each in config.upstreams:
         keys = "proxy" if each is config.default_upstream else f"upstreams.{each.name}"
         steps = _upstream_check(config, each, keys).run(wanted.get(each.name, []), _cached_tag(config.root, each.name))
         yield CheckSubject("upstream", each.name, each.remote_url), steps
+
+
+def _bucket_check(s3: S3Config) -> Iterator[Step]:
+    # Only here: it imports boto3.
+    from registry_cache.bucket import selftest
+    from registry_cache.bucket.objects import Objects
+    from registry_cache.wiring.bucket import Samples, bucket_reader, bucket_settings
+
+    return selftest.examine(lambda: Objects(bucket_settings(s3)), Samples(bucket_reader(s3)))
 
 
 def _upstream_check(config: Config, upstream: UpstreamConfig, keys: str) -> UpstreamCheck:

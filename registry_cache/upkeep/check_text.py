@@ -22,9 +22,9 @@ class Step(Protocol):
 
 @dataclass(slots=True)
 class CheckSubject:
-    """A store, an upstream or the other nodes: ``place`` is its folder or URL, ``steps`` what was tried."""
+    """A store, a bucket, an upstream or the other nodes: ``place`` is its folder or URL, ``steps`` what was tried."""
 
-    kind: Literal["store", "upstream", "cluster"]
+    kind: Literal["store", "bucket", "upstream", "cluster"]
     name: str
     place: str
     steps: list[Step] = field(default_factory=list)
@@ -70,5 +70,6 @@ class CheckReport:
             "warnings": self.warnings,
             "store": stores[0] if stores else None,
             "cluster": next((each.document() for each in self.subjects if each.kind == "cluster"), None),
+            "bucket": next((each.document() for each in self.subjects if each.kind == "bucket"), None),
             "upstreams": [subject.document() for subject in self.subjects if subject.kind == "upstream"],
         }

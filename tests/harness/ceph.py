@@ -134,7 +134,7 @@ class Ceph:
         self._log = (folder / "log").open("wb")
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
         self._names = itertools.count(1)
-        v1, v2, gateway = _free_ports(3)
+        v1, v2, gateway = free_ports(3)
         self.url = f"http://127.0.0.1:{gateway}"
         for name in ("mon", "osd", "run", "rgw"):
             (folder / name).mkdir(parents=True)
@@ -288,7 +288,7 @@ def _await(is_ready: Any, what: str) -> None:
         select.select([], [], [], POLL_SECONDS)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports that the kernel has just given and taken back: Ceph's daemons cannot take over a socket."""
     with contextlib.ExitStack() as stack:
         found = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]

@@ -19,7 +19,6 @@ from registry_cache.auth.slowdown import Slowdown
 from registry_cache.auth.users import Users
 from registry_cache.auth.verifier import Verifier
 from registry_cache.bucket.sender_process import SenderProcess
-from registry_cache.bucket.settings import BucketSettings
 from registry_cache.cluster.addresses import own_address
 from registry_cache.cluster.errors import RedisAway
 from registry_cache.cluster.keeper import LeaseKeeper
@@ -29,18 +28,14 @@ from registry_cache.cluster.questions import Questions
 from registry_cache.cluster.redis_address import RedisAddress
 from registry_cache.config import Config, UpstreamConfig
 from registry_cache.config.banner import ANY_TO_LOOPBACK
-from registry_cache.config.bucket import S3Config
 from registry_cache.config.hosts import DEFAULT_PORTS, HUB
 from registry_cache.config.model import RedisConfig
 from registry_cache.deployment import nginx
 from registry_cache.deployment.client_setup import Mirror
 from registry_cache.errors import StoreError
-from registry_cache.oci import object_keys
 from registry_cache.oci.digest import Digest
 from registry_cache.policy.eviction import Bounds
 from registry_cache.pull.blob import BlobPull
-from registry_cache.pull.bucket_images import BucketImages
-from registry_cache.pull.bucket_source import BucketFirst
 from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.lazy.flights import PieceFlights
 from registry_cache.pull.lazy.pull import MAX_FILL_PAUSE_SECONDS, LazyPull
@@ -51,9 +46,7 @@ from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.rests import Rests
 from registry_cache.pull.routing import ServedUpstream, Upstreams
 from registry_cache.pull.shared_health import SharedHealth, account_key
-from registry_cache.pull.shared_images import NOTHING_SHARED, SharedImages
 from registry_cache.pull.single_flight import MachineFlights
-from registry_cache.pull.source import SourceOf, source_of
 from registry_cache.pull.target import TagPolicy
 from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.runtime import metrics
@@ -72,7 +65,6 @@ from registry_cache.store.disk_errors import disk_error_log
 from registry_cache.store.last_runs import read_last_runs
 from registry_cache.store.last_use import UseSpreader
 from registry_cache.store.layout import Layout
-from registry_cache.store.outbox import Outbox
 from registry_cache.store.partials import Partials
 from registry_cache.store.pieces import Pieces
 from registry_cache.store.pins import Pins
@@ -89,7 +81,6 @@ from registry_cache.upkeep.repository_details import repository_details, some_ta
 from registry_cache.upkeep.size_keeper import SizeKeeper, SpaceNeeded
 from registry_cache.upkeep.status import KnownUpstream
 from registry_cache.upkeep.survey import Surveyor
-from registry_cache.upstream import bucket as bucket_reading
 from registry_cache.upstream.account import Account, Credentials, FixedAccount
 from registry_cache.upstream.auth import Authenticator
 from registry_cache.upstream.bucket import BucketReader
@@ -99,6 +90,7 @@ from registry_cache.upstream.health import Health
 from registry_cache.upstream.peer import PeerFailed, PeerRefused, Peers, PeerSilent
 from registry_cache.upstream.session import TLS, Session, Timeouts
 from registry_cache.upstream.transport import Transport
+from registry_cache.wiring.bucket import shared_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,16 +123,6 @@ class Services:
     """As ``daily_pass``; None without a bucket."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Shared:
-    """What a node has from others, and for them. Without a bucket that is nothing."""
-
-    source_of: SourceOf = source_of
-    images: SharedImages = NOTHING_SHARED
-    bucket: BucketReader | None = None
-    sender: SenderProcess | None = None
-
-
 def build(config: Config) -> Services:
     """Construct everything; opens the store and no connection. Raises StoreError."""
     layout = Layout.open(config.root)
@@ -164,13 +146,13 @@ def build(config: Config) -> Services:
         partial(NearBlob, cluster) if cluster else None,
     )
     slots, layers = ReaderSlots(config.readers), Layers(records)
-    shared = _shared(config, layout)
+    shared = shared_parts(config, layout)
     lazy = LazyPull(pieces, piece_flights, transfers, partials, slots, layers, flights, shared.source_of, shared.images)
     now = partial(datetime.now, UTC)
     manifests = ManifestPull(
         records, flights, now, pins=Pins(layout), rests=rests, cluster=cluster, shared=shared.images
     )
-    guard, readiness = _guard(config), partial(_readiness, ReadinessProbe(layout), shared.bucket)
+    guard, readiness = _guard(config), partial(_readiness, ReadinessProbe(layout), shared.reader)
     return Services(
         upstreams=upstreams(config),
         manifests=manifests,
@@ -186,7 +168,7 @@ def build(config: Config) -> Services:
         daily_pass=DailyPass(layout, keeper.start_pass),
         page=_page(config, layout, guard, readiness),
         recorder=_recorder(config, layout),
-        bucket_state=partial(_bucket_state, Outbox(layout)) if config.s3 else lambda: None,
+        bucket_state=shared.state,
         sender=shared.sender,
     )
 
@@ -241,75 +223,6 @@ def _recorder(config: Config, layout: Layout) -> Recorder:
 
     hits = NginxHits(str(kept.nginx_log), tally(), count, UseSpreader(layout).note_use) if kept.nginx_log else None
     return Recorder(files, Keeper(files, bounds, disk_use), tally(), hits)
-
-
-def _shared(config: Config, layout: Layout) -> _Shared:
-    if config.s3 is None:
-        return _Shared()
-    reading, outbox = bucket(config.s3), Outbox(layout)
-    sender = SenderProcess(
-        layout,
-        bucket_settings(config.s3),
-        outbox_limit(config, layout),
-        _count_bucket,
-        config.log.level,
-        config.log.formatter,
-    )
-    return _Shared(BucketFirst(reading, outbox), BucketImages(reading, outbox), reading, sender)
-
-
-def bucket(s3: S3Config) -> BucketReader:
-    """Return what reads from the bucket; connects to nothing yet."""
-    # Only here: without a bucket nobody needs botocore.
-    from registry_cache.upstream.bucket_signing import AccessKey, BucketSigner
-
-    token = s3.session_token.reveal() if s3.session_token else None
-    key = AccessKey(s3.access_key, s3.secret_key.reveal(), token) if s3.access_key and s3.secret_key else None
-    session = Session(bucket_reading.NAME, bucket_reading.TIMEOUTS, TLS(not s3.skips_verify))
-    prefix = object_keys.prefix(s3.root_directory or "")
-    return BucketReader(BucketSigner(s3.base_url, s3.region, key), session, prefix)
-
-
-def bucket_settings(s3: S3Config) -> BucketSettings:
-    """Return what a process needs to write to the bucket."""
-    encryption = ("aws:kms" if s3.key_id else "AES256") if s3.is_encrypted else None
-    return BucketSettings(
-        endpoint_url=s3.endpoint_url,
-        region=s3.region,
-        name=s3.bucket,
-        prefix=object_keys.prefix(s3.root_directory or ""),
-        is_path_style=s3.base_url == f"{s3.endpoint_url}/{s3.bucket}/",
-        access_key=s3.access_key,
-        secret_key=s3.secret_key.reveal() if s3.secret_key else None,
-        session_token=s3.session_token.reveal() if s3.session_token else None,
-        is_verified=not s3.skips_verify,
-        encryption=encryption,
-        encryption_key=s3.key_id if s3.is_encrypted else None,
-        storage_class=s3.storage_class if s3.storage_class != "NONE" else None,
-        acl=s3.object_acl,
-        part_size=s3.chunk_size,
-        user_agent=s3.user_agent,
-    )
-
-
-def outbox_limit(config: Config, layout: Layout) -> int:
-    """Return how many bytes the outbox may hold that are nowhere else any more: a tenth of the store."""
-    total = inventory.disk_space(layout.root).total
-    return (config.max_size.bytes_of(total) or total) // 10
-
-
-def _bucket_state(outbox: Outbox) -> BucketState | None:
-    try:
-        state = outbox.state()
-    except StoreError:
-        return None
-    return BucketState(state.entries, max(0.0, time.time() - state.oldest) if state.oldest else 0.0)
-
-
-def _count_bucket(operation: str, status: int | None, size: int) -> None:
-    metrics.count_bucket_request(operation, status)
-    if size:
-        metrics.count_bucket_bytes("written", size)
 
 
 def _store_state(layout: Layout, ledger: SizeLedger) -> StoreState | None:
