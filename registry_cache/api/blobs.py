@@ -44,9 +44,9 @@ def blueprint(upstreams: Upstreams, blobs: BlobPull, accel: Accel = None) -> Blu
         wanted = Digest.parse(digest)
         if request.method == "HEAD":
             return _head(blobs.head(target, wanted), wanted)
-        if access_log.current().peer is not None:
-            return _get(blobs.get_held(target, wanted), wanted, None)
         part = responses.range_header(request, wanted) if "Range" in request.headers else None
+        if access_log.current().peer is not None:
+            return _get(blobs.get_held(target, wanted, part), wanted, None)
         return _get(blobs.get(target, wanted, access_log.current().client or "", part), wanted, accel)
 
     return routes

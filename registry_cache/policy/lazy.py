@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -81,3 +83,11 @@ def _is_far(facts: RangeFacts, running: Running) -> bool:
 def is_worth_filling(here: int, size: int, asked_seconds: float) -> bool:
     """Tell whether to fetch the rest of a blob of which ``here`` bytes are here, and which was asked for so long."""
     return asked_seconds >= FILL_AFTER_SECONDS or here * 100 >= size * FILL_PERCENT
+
+
+def home_of(hex: str, nodes: Iterable[str]) -> str | None:
+    """Return the node that fetches ranges of the blob with this digest for all ``nodes``; None where there are none.
+
+    Each node finds the same one, and blobs are spread evenly. When a node comes or goes, only its own blobs move.
+    """
+    return max(nodes, key=lambda node: hashlib.sha256(f"{node} {hex}".encode()).digest(), default=None)

@@ -103,12 +103,22 @@ class BlobPull:
             self._prefetch.begin(target, digest)
         return answer
 
-    def get_held(self, target: PullTarget, digest: Digest) -> BlobAnswer:
-        """Return the blob for another node: whole, or while it arrives here. Raises NotHeld, and as ``get`` does."""
+    def get_held(self, target: PullTarget, digest: Digest, range_header: str | None = None) -> BlobAnswer:
+        """Return the blob for another node: whole, or while it arrives here, or a range that it wants fetched here.
+
+        Raises NotHeld, and as ``get`` does.
+        """
         try:
-            is_held = self._transfers.is_under_way(digest) or self._blobs.open_any(digest) is not None
+            is_whole = self._blobs.open_any(digest) is not None
+            is_held = is_whole or self._transfers.is_under_way(digest)
         except StoreError:
-            is_held = False
+            is_whole = is_held = False
+        if range_header and self._lazy and not is_whole:
+            found = self._lazy.get(
+                target, digest, range_header, lambda: self.get_held(target, digest).body, for_peer=True
+            )
+            if found:
+                return BlobAnswer(*found)
         if not is_held:
             raise NotHeld(f"{digest} is neither here nor on its way here")
         return self._get_absent(target, digest)

@@ -40,13 +40,15 @@ _FLOCK = struct.Struct("hhqqi4x")
 class PieceFile:
     """The pieces of a blob of ``size`` bytes. Offsets are the blob's. All methods raise OSError.
 
-    ``owner``: the repository that upstream gave them for; "" before its first answer. Closes with its last reader.
+    ``owner``: the repository that upstream gave them for; "" before its first answer. ``made``: when it was first asked
+    for, in seconds since the epoch. Closes with its last reader.
     """
 
-    def __init__(self, path: str, descriptor: int, size: int, owner: str = "") -> None:
+    def __init__(self, path: str, descriptor: int, size: int, owner: str, made: float) -> None:
         self.path = path
         self.size = size
         self.owner = owner
+        self.made = made
         self.count = -(-size // PIECE_SIZE)
         self._descriptor = descriptor
         self._data = data_offset(self.count)
@@ -112,7 +114,7 @@ class PieceFile:
         """Say that upstream has given bytes to this repository, unless it is known of another."""
         if not self.owner:
             self.owner = owner
-            _write_all(self._descriptor, memoryview(header(self.size, owner)), 0)
+            _write_all(self._descriptor, memoryview(header(self.size, owner, self.made)), 0)
 
     def claim(self, start: int, stop: int) -> PieceClaim | None:
         """Claim the pieces from ``start`` up to ``stop`` at most, before the first that somebody else has claimed.
@@ -210,22 +212,22 @@ def data_offset(count: int) -> int:
     return HEADER + -(-count * _ENTRY.size // HEADER) * HEADER
 
 
-def header(size: int, owner: str) -> bytes:
+def header(size: int, owner: str, made: float) -> bytes:
     """Return the first bytes of a file of pieces."""
-    record = json.dumps({"size": size, "piece": PIECE_SIZE, "owner": owner}).encode()
+    record = json.dumps({"size": size, "piece": PIECE_SIZE, "owner": owner, "made": made}).encode()
     return (_MAGIC + record + b"\n").ljust(HEADER, b" ")
 
 
-def parse_header(data: bytes) -> tuple[int, str] | None:
-    """Return the blob's size and the owner; None of a file that is none of ours, or of other pieces."""
+def parse_header(data: bytes) -> tuple[int, str, float] | None:
+    """Return the blob's size, the owner and when it was made; None of any other file, or of other pieces."""
     if len(data) != HEADER or not data.startswith(_MAGIC):
         return None
     try:
         record = json.loads(data[len(_MAGIC) :])
-        size, owner = int(record["size"]), str(record["owner"])
+        size, owner, made = int(record["size"]), str(record["owner"]), float(record["made"])
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    return (size, owner) if size > 0 and record["piece"] == PIECE_SIZE else None
+    return (size, owner, made) if size > 0 and record["piece"] == PIECE_SIZE else None
 
 
 def _leading(entries: bytes, first: int) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator
 
 from registry_cache.errors import DigestInvalid
@@ -122,7 +123,7 @@ def _make(path: str, size: int) -> None:
     name = atomic_write.beside(path)
     descriptor = modes.create(name, os.O_RDWR | os.O_EXCL)
     try:
-        os.pwrite(descriptor, header(size, ""), 0)
+        os.pwrite(descriptor, header(size, "", time.time()), 0)
         os.ftruncate(descriptor, data_offset(-(-size // PIECE_SIZE)) + size)
         with contextlib.suppress(FileExistsError):
             os.link(name, path)

@@ -78,10 +78,8 @@ class ThingAtPeer:
 class PeerBody:
     """The bytes of a blob from ``start`` on, as a peer has them. ``size`` of the whole, None where it does not say.
 
-    A ``RangeResponse`` (pull.source). Close it.
+    ``stop``: where the peer says that they end. A ``RangeResponse`` (pull.source). Close it.
     """
-
-    stop: int | None = None
 
     def __init__(
         self,
@@ -92,8 +90,10 @@ class PeerBody:
         start: int,
         size: int | None,
         skip: int = 0,
+        stop: int | None = None,
     ) -> None:
         self.start = start
+        self.stop = stop
         self.size = size
         self.read_at = time.monotonic()
         self._peer = peer
@@ -143,16 +143,19 @@ class Peers:
         self._ca = ca
         self._clock = clock
 
-    def open_blob(self, url: str, blob: ThingAtPeer, start: int) -> PeerBody:
-        """Ask the peer at ``url`` for the bytes from ``start`` on. Raises PeerFailed, PeerSilent, PeerRefused."""
+    def open_blob(self, url: str, blob: ThingAtPeer, start: int, stop: int | None = None) -> PeerBody:
+        """Ask the peer at ``url`` for the bytes from ``start`` on, up to ``stop`` if that is given.
+
+        Raises PeerFailed, PeerSilent, PeerRefused.
+        """
         began = time.monotonic()
         connection = self._connect(url)
         # Kept here: http.client lets go of it as soon as it knows that the peer will close.
         connected: socket.socket = connection.sock
         try:
-            response = self._ask(connection, blob.target, start)
+            response = self._ask(connection, blob.target, start, stop)
             connected.settimeout(None)
-            found = _found(response, start)
+            found = _found(response, start, stop)
         except BaseException:
             connection.close()
             raise
@@ -218,8 +221,12 @@ class Peers:
             raise PeerFailed(str(error)) from error
         return connection
 
-    def _ask(self, connection: http.client.HTTPConnection, target: str, start: int) -> http.client.HTTPResponse:
+    def _ask(
+        self, connection: http.client.HTTPConnection, target: str, start: int, stop: int | None = None
+    ) -> http.client.HTTPResponse:
         wanted = f"bytes={start}-" if start else ""
+        if stop is not None:
+            wanted = f"bytes={start}-{stop - 1}"
         asked = AskedOfPeer("GET", target, wanted, self._node)
         headers = {HEADER: self._seals.sign(asked, self._clock()), "Accept-Encoding": "identity"}
         if wanted:
@@ -233,16 +240,16 @@ class Peers:
             raise PeerFailed(str(error)) from error
 
 
-def _found(response: http.client.HTTPResponse, start: int) -> tuple[int | None, int]:
-    """Return the size of the whole, and how many bytes to skip. Raises PeerRefused."""
+def _found(response: http.client.HTTPResponse, start: int, stop: int | None) -> tuple[int | None, int, int | None]:
+    """Return the size of the whole, how many bytes to skip, and where they end. Raises PeerRefused."""
     length = response.headers.get("Content-Length", "")
     if response.status == 200:
-        return int(length) if length.isdecimal() else None, start
+        return int(length) if length.isdecimal() else None, start, None
     if response.status == 206:
         part = parse_content_range(response.headers.get("Content-Range"))
         if part is not None and part[0] == start:
-            return part[2], 0
+            return part[2], 0, None if stop is None else part[1]
     if response.status == 416 and start:
         # Nothing behind ``start``: what we have may be the whole, and the digest decides.
-        return start, 0
+        return start, 0, None
     raise PeerRefused(response.status)

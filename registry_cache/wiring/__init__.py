@@ -38,6 +38,7 @@ from registry_cache.policy.eviction import Bounds
 from registry_cache.pull.blob import BlobPull
 from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.lazy.flights import PieceFlights
+from registry_cache.pull.lazy.near_ranges import NearRanges
 from registry_cache.pull.lazy.pull import MAX_FILL_PAUSE_SECONDS, LazyPull
 from registry_cache.pull.listing import Listing
 from registry_cache.pull.manifest import ManifestPull
@@ -146,8 +147,20 @@ def build(config: Config) -> Services:
         partial(NearBlob, cluster) if cluster else None,
     )
     slots, layers = ReaderSlots(config.readers), Layers(records)
-    shared = shared_parts(config, layout)
-    lazy = LazyPull(pieces, piece_flights, transfers, partials, slots, layers, flights, shared.source_of, shared.images)
+    shared, near = shared_parts(config, layout), NearRanges(cluster) if cluster else None
+    lazy = LazyPull(
+        blobs,
+        pieces,
+        piece_flights,
+        transfers,
+        partials,
+        slots,
+        layers,
+        flights,
+        shared.source_of,
+        shared.images,
+        near,
+    )
     now = partial(datetime.now, UTC)
     manifests = ManifestPull(
         records, flights, now, pins=Pins(layout), rests=rests, cluster=cluster, shared=shared.images

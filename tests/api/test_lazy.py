@@ -199,6 +199,15 @@ def test_a_range_needs_the_repository_s_own_yes(upstream: FakeUpstream, puller: 
     assert upstream.bytes_sent(blob) == PIECE
 
 
+def test_what_another_repository_has_whole_is_not_fetched_by_ranges(upstream: FakeUpstream, puller: Puller) -> None:
+    blob = upstream.add_blob(DATA)
+    upstream.add_blob(DATA, OTHER)
+    puller.blob(blob)
+    sent = upstream.bytes_sent(blob)
+    assert ranged(puller, blob, "-47", OTHER).body == DATA[-47:]
+    assert upstream.bytes_sent(blob) == sent
+
+
 def test_what_upstream_does_not_have_leaves_nothing(upstream: FakeUpstream, cache: CacheServer, puller: Puller) -> None:
     absent = digest_of(b"nowhere")
     assert ranged(puller, absent, "-47").status == 404

@@ -1,8 +1,10 @@
 """Which ranges of cold blobs are fetched by themselves."""
 
+from collections import Counter
+
 import pytest
 
-from registry_cache.policy.lazy import MIB, RangeFacts, Running, Way, choose, is_worth_filling
+from registry_cache.policy.lazy import MIB, RangeFacts, Running, Way, choose, home_of, is_worth_filling
 
 SIZE = 200 * MIB
 # At 10 MiB a second.
@@ -46,3 +48,12 @@ def test_a_slow_upstream_is_not_asked_for_what_comes_before_its_answer() -> None
 )
 def test_what_is_asked_for_long_or_in_large_part_is_worth_having_whole(here: int, seconds: float, filled: bool) -> None:
     assert is_worth_filling(here, SIZE, seconds) is filled
+
+
+def test_each_blob_has_one_node_and_a_node_that_goes_takes_its_own_along() -> None:
+    nodes = ["a", "b", "c"]
+    before = {str(number): home_of(str(number), nodes) for number in range(300)}
+    after = {blob: home_of(blob, ["c", "a"]) for blob in before}
+    assert min(Counter(before.values()).values()) > 60
+    assert all(after[blob] == node for blob, node in before.items() if node != "b")
+    assert home_of("1", []) is None

@@ -41,11 +41,12 @@ class RangeIgnored(UpstreamError):
 
 @dataclass(frozen=True, slots=True)
 class MissingRun:
-    """Where missing pieces of a blob come from, and where they go."""
+    """Where missing pieces of a blob come from, and where they go. ``passed``: how far a download of the whole is."""
 
     file: PieceFile
     digest: Digest
     source: BlobSource
+    passed: Callable[[], int] = lambda: 0
 
 
 class PieceFlight:
@@ -126,7 +127,7 @@ class PieceFlights:
                 if flight.start <= start < flight.stop:
                     return flight, False
             with disk.store_errors(f"claim pieces of {run.digest}"):
-                claim, end = _claim(run.file, start, min(stop, start + MAX_RUN))
+                claim, end = _claim(run, start, min(stop, start + MAX_RUN))
             if claim is None:
                 return None, False
             flight = PieceFlight(run.source.owner, claim.start, end)
@@ -187,18 +188,18 @@ class PieceFlights:
         self._answer_seconds[upstream] = before + _NEWEST_SHARE * (seconds - before)
 
 
-def _claim(file: PieceFile, start: int, stop: int) -> tuple[PieceClaim | None, int]:
+def _claim(run: MissingRun, start: int, stop: int) -> tuple[PieceClaim | None, int]:
     """Claim the missing pieces from ``start`` on; return the claim, and the offset of the first that is here."""
-    claim = file.claim(start, stop)
+    claim = run.file.claim(start, stop)
     if claim is None:
         return None, start
     try:
-        # A second look, with the claim: whoever had it before may have brought them.
-        end = file.gap_until(claim.start, claim.stop)
+        # A second look, with the claim: whoever had it before may have brought them, or a download has passed here.
+        end = run.file.gap_until(claim.start, claim.stop)
+        if end > claim.start >= run.passed():
+            return claim, end
     except BaseException:
         claim.close()
         raise
-    if end > claim.start:
-        return claim, end
     claim.close()
     return None, start

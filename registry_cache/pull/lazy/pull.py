@@ -7,7 +7,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from registry_cache.errors import RangeNotSatisfiable, StoreError, TooManyRequests, UpstreamError
 from registry_cache.oci.byte_range import ByteRange, has_end, parse_ranges
@@ -18,6 +17,7 @@ from registry_cache.pull.blob_body import PulledBlob
 from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.lazy.cold_range import ColdRange
 from registry_cache.pull.lazy.flights import MissingRun, PieceFlights, RangeIgnored
+from registry_cache.pull.lazy.near_ranges import NearRanges
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.shared_images import NOTHING_SHARED, SharedImages
@@ -27,6 +27,7 @@ from registry_cache.pull.target import Owner, PullTarget
 from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.runtime import upstream_wait
 from registry_cache.runtime.log import Log
+from registry_cache.store.blobs import Blobs
 from registry_cache.store.partials import Partials
 from registry_cache.store.piece_file import PieceFile
 from registry_cache.store.pieces import Pieces
@@ -35,13 +36,10 @@ from registry_cache.store.pieces import Pieces
 IGNORED_SECONDS, REFUSED_SECONDS = 600.0, 30.0
 # How long the download behind readers of ranges waits for them before each of its requests, at most.
 MAX_FILL_PAUSE_SECONDS = 2.0
-# Whose access is remembered, and since when blobs are read by ranges; of more, the oldest are forgotten.
+# Whose access is remembered; of more, the oldest are forgotten.
 _MOST_REMEMBERED = 10_000
 
 _log = Log(__name__)
-
-_Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +58,7 @@ class LazyPull:
 
     def __init__(
         self,
+        blobs: Blobs,
         pieces: Pieces,
         piece_flights: PieceFlights,
         transfers: Transfers,
@@ -69,10 +68,16 @@ class LazyPull:
         flights: MachineFlights,
         source_of: SourceOf = source_of,
         shared: SharedImages = NOTHING_SHARED,
+        near: NearRanges | None = None,
     ) -> None:
-        """``source_of`` tells where blobs come from; ``shared`` what other nodes know of them."""
+        """``source_of`` tells where blobs come from; ``shared`` what other nodes know of them.
+
+        ``near``: the other nodes of a cluster, which are asked before that.
+        """
         self._source_of = source_of
         self._shared = shared
+        self._near = near
+        self._blobs = blobs
         self._pieces = pieces
         self._piece_flights = piece_flights
         self._transfers = transfers
@@ -82,15 +87,21 @@ class LazyPull:
         self._flights = flights
         self._mutex = threading.Lock()
         self._proven: OrderedDict[tuple[Owner, Digest], bool] = OrderedDict()
-        self._asked_since: OrderedDict[tuple[str, Digest], float] = OrderedDict()
         self._refused_until: dict[str, float] = {}
 
     def get(
-        self, target: PullTarget, digest: Digest, header: str, follow: Callable[[], PulledBlob]
+        self,
+        target: PullTarget,
+        digest: Digest,
+        header: str,
+        follow: Callable[[], PulledBlob],
+        *,
+        for_peer: bool = False,
     ) -> tuple[Outcome, PulledBlob] | None:
         """Return the range of a blob that ``header`` asks for; None where it comes by a download of the whole.
 
-        ``follow`` returns the whole. Raises NotFound, Denied, RangeNotSatisfiable, Busy.
+        ``follow`` returns the whole. ``for_peer``: another node asks, so none is asked in turn. Raises NotFound,
+        Denied, RangeNotSatisfiable, Busy.
         """
         name = target.upstream.name
         if target.upstream.lazy == "off" or time.monotonic() < self._refused_until.get(name, 0.0):
@@ -99,7 +110,7 @@ class LazyPull:
             if self._transfers.rests:
                 self._transfers.rests.check(target.owner, digest)
             with upstream_wait.waiting():
-                return self._get(target, digest, header, follow)
+                return self._get(target, digest, header, follow, for_peer)
         except (StoreError, UpstreamError, TooManyRequests) as error:
             # A download tries again, does without the disk, and says what is wrong.
             self._note_refusal(name, error)
@@ -107,7 +118,7 @@ class LazyPull:
             return None
 
     def _get(
-        self, target: PullTarget, digest: Digest, header: str, follow: Callable[[], PulledBlob]
+        self, target: PullTarget, digest: Digest, header: str, follow: Callable[[], PulledBlob], for_peer: bool
     ) -> tuple[Outcome, PulledBlob] | None:
         file = self._pieces.open(target.upstream.name, digest)
         access = Access(target, digest, self._flights, self._shared)
@@ -115,7 +126,12 @@ class LazyPull:
         parts = self._parts(target, digest, header, file, access)
         if not parts or self._way(target, digest, parts) is Way.DOWNLOAD:
             return None
+        if self._blobs.open_any(digest):
+            # Another repository's, or committed since we looked.
+            return None
         source = self._source_of(target, digest, is_stored=True, is_for_parts=True)
+        if self._near and not for_peer:
+            source = self._near.source(digest, source)
         wanted = _Wanted(target, digest, parts, source, access)
         file = file or self._pieces.make(target.upstream.name, digest, parts[0].size)
         if file.size != parts[0].size:
@@ -125,7 +141,7 @@ class LazyPull:
         try:
             outcome = self._begin(wanted, file)
             whole = _Whole(self, target, digest, file.size, follow)
-            run, width = MissingRun(file, digest, source), target.upstream.blob_requests
+            run, width = self._run(wanted, file), target.upstream.blob_requests
             body = ColdRange(run, self._piece_flights, self._slots, whole, parts, width)
         except BaseException:
             self._slots.give_back()
@@ -158,8 +174,9 @@ class LazyPull:
         outcome, flight = Outcome.HIT, None
         if here < part.stop:
             end = file.gap_until(here, part.stop)
-            run = MissingRun(file, wanted.digest, wanted.source)
-            flight, is_new = self._piece_flights.join(run, here, end, lambda: self._fill_behind(wanted, file))
+            flight, is_new = self._piece_flights.join(
+                self._run(wanted, file), here, end, lambda: self._fill_behind(wanted, file)
+            )
             outcome = Outcome.MISS if is_new else Outcome.JOIN
         if flight and here == wanted.parts[0].start and (wanted.access.proven or flight.owner == wanted.target.owner):
             try:
@@ -172,8 +189,18 @@ class LazyPull:
             outcome = Outcome.NEAR
         wanted.access.prove()
         with self._mutex:
-            _remember(self._proven, key, True)
+            self._proven[key] = True
+            self._proven.move_to_end(key)
+            if len(self._proven) > _MOST_REMEMBERED:
+                self._proven.popitem(last=False)
         return outcome
+
+    def _run(self, wanted: _Wanted, file: PieceFile) -> MissingRun:
+        def passed() -> int:
+            running = self._running(wanted.target.upstream.name, wanted.digest, 0)
+            return running.position if running else 0
+
+        return MissingRun(file, wanted.digest, wanted.source, passed)
 
     def _discard_empty(self, wanted: _Wanted, file: PieceFile) -> None:
         if file.gap_until(0, file.size) == file.size and not file.is_claimed():
@@ -205,20 +232,18 @@ class LazyPull:
             is_ours = progress.owner is None or progress.owner[0] == upstream
             return Running(progress.available, *progress.recent()) if is_ours else None
         status = self._partials.status(digest)
-        file = self._partials.open(digest) if status and status.upstream == upstream and not status.error else None
-        if file and (start < file.size() or self._partials.is_led(digest)):
-            return Running(file.size())
-        return None
+        if status is None or status.upstream != upstream or status.error:
+            return None
+        file, is_led = self._partials.open(digest), self._partials.is_led(digest)
+        # Without a file the leader is at its commit, or has not begun.
+        size = file.size() if file else status.size or 0
+        return Running(size) if is_led or start < size else None
 
     def _fill_behind(self, wanted: _Wanted, file: PieceFile) -> None:
         """Start the download of the whole, for nobody, where clients go on reading the blob."""
-        name, now = wanted.target.upstream.name, time.monotonic()
-        with self._mutex:
-            since = self._asked_since.get((name, wanted.digest), now)
-            _remember(self._asked_since, (name, wanted.digest), since)
         if wanted.target.upstream.lazy != "fill" or self._transfers.find(wanted.digest):
             return
-        if is_worth_filling(file.bytes_here(), file.size, now - since):
+        if is_worth_filling(file.bytes_here(), file.size, time.time() - file.made):
             source = self._source_of(wanted.target, wanted.digest, self._layers, is_stored=True)
             progress, _ = self._transfers.join(wanted.digest, source)
             self._transfers.leave(progress)
@@ -245,10 +270,3 @@ class _Whole:
 
     def way(self, start: int, stop: int) -> Way:
         return self.pull._way(self.target, self.digest, [ByteRange(start, stop, self.size)])
-
-
-def _remember(known: OrderedDict[_Key, _Value], key: _Key, value: _Value) -> None:
-    known[key] = value
-    known.move_to_end(key)
-    while len(known) > _MOST_REMEMBERED:
-        known.popitem(last=False)

@@ -70,6 +70,16 @@ def test_who_comes_meanwhile_joins(run: MissingRun, script: Script) -> None:
     assert run.file.read(0, 2 * MiB) == DATA[: 2 * MiB]
 
 
+def test_what_a_download_has_passed_is_not_fetched(run: MissingRun, script: Script) -> None:
+    passing = MissingRun(run.file, DIGEST, run.source, lambda: 1 * MiB)
+    flights = PieceFlights()
+    assert flights.join(passing, 0, 10) == (None, False)
+    assert not run.file.is_claimed()
+    flight, _ = flights.join(passing, 1 * MiB, 1 * MiB + 10)
+    assert flight
+    flight.wait_past(1 * MiB)
+
+
 def test_an_error_is_everybody_s_and_frees_the_pieces(run: MissingRun, script: Script) -> None:
     script.tries = [Try(refuse=NotFound("gone"))]
     flights = PieceFlights()
