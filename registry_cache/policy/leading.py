@@ -9,6 +9,7 @@ here without an end, and what cannot be decided is decided for asking the regist
     a lease of another upstream's pull         Alone: its bytes are not proven for ours
     a lease of a node that refused us          Alone
     a lease of a peer, not known dead          Follow
+    a leader that took our place, and is dead  Alone: perhaps neither reaches the other, and both would take turns
     a dead leader, or none after one was       its note, if it left one: Adopt its error, or begin Anew; else
         followed                               Bid, wait BID_SECONDS; the one with most bytes takes the lease
     no lease, and a peer that has the blob     Follow
@@ -86,8 +87,9 @@ class Situation:
     """What a node knows of a blob's download in the cluster, ``size`` bytes of which it has.
 
     ``followed``: the id of the lease that it followed last, "" for none; ``note``: what that leader left. ``dead``: ids
-    of leases whose leaders were found dead. ``refused``: nodes that gave us nothing and will not. ``bid_age``: seconds
-    since it bid for the place of ``followed``, None for not yet. ``best``: the node with the highest bid.
+    of leases whose leaders were found dead. ``refused``: nodes that gave us nothing and will not. ``displaced``:
+    another took the lease from us. ``bid_age``: seconds since it bid for the place of ``followed``, None for not yet.
+    ``best``: the node with the highest bid.
     """
 
     me: str
@@ -102,6 +104,7 @@ class Situation:
     note: LeaderNote | None = None
     dead: Set[str] = frozenset()
     refused: Set[str] = frozenset()
+    displaced: bool = False
     bid_age: float | None = None
     best: str | None = None
 
@@ -167,6 +170,8 @@ def decide(situation: Situation) -> Action:
         return _about_a_leader(situation, lease)
     if lease and lease.node == situation.me:
         return Take()
+    if lease and situation.displaced:
+        return Alone(claims=False)
     return _without_a_leader(situation)
 
 

@@ -95,6 +95,7 @@ class NearBlob:
         self._dead: set[str] = set()
         self._refused: set[str] = set()
         self._bid_at: float | None = None
+        self._is_displaced = False
         # Of the bytes so far: the node that brought some of them.
         self._brought_by: str | None = None
 
@@ -104,6 +105,7 @@ class NearBlob:
         """Ask whoever is to be asked now; as ``AskForRange``. Raises LeaderFailed and BytesWereWrong as well."""
         with self._mutex:
             if self._led is None or self._led.is_lost:
+                self._is_displaced = self._is_displaced or self._led is not None
                 self._stop_leading()
                 near = self._search(start)
                 if near is not None:
@@ -197,6 +199,7 @@ class NearBlob:
             followed=self._followed.id if self._followed else "",
             dead=self._dead,
             refused=self._refused,
+            displaced=self._is_displaced,
             bid_age=None if self._bid_at is None else self._clock() - self._bid_at,
         )
         if found is None:

@@ -19,11 +19,11 @@ import yaml
 
 from tests.clients import base_image
 from tests.clients.containers import policy
-from tests.clients.network import own_network
 from tests.harness.checkout import COMPOSE, DOCKER, DOCKERFILE, REPOSITORY
 from tests.harness.components import require
 from tests.harness.content import digest_of
 from tests.harness.images import KiB, random_bytes
+from tests.harness.network import own_network
 from tests.harness.programs import CLIENT_SECONDS, NO_WAY_OUT, environment, run, short_folder, succeed
 from tests.harness.pullers import Puller
 from tests.harness.upstream import FakeUpstream

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.harness.cluster_rig import Cluster
+from tests.harness.shared_cache import small_disk
 from tests.harness.upstream import FakeUpstream
+
+__all__ = ["small_disk"]
 
 
 @pytest.fixture

@@ -49,6 +49,7 @@ class ModelNode:
     signs: dict[str, Signs] = field(default_factory=dict)
     dead: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
+    displaced: bool = False
     waits_until: float = 0.0
 
     @property
@@ -87,7 +88,7 @@ class LeaseModel:
         if self.now - node.renewed_at >= LOOK_SECONDS and node.lease and not self.redis.is_away:
             there = self.redis.current(self.now)
             if there is not None and there.id != node.lease.id:
-                node.is_leading, node.lease = False, None
+                node.is_leading, node.lease, node.displaced = False, None, True
                 return
             self.redis.lease, self.redis.ends, node.renewed_at = node.lease, self.now + LEASE_SECONDS, self.now
         node.size += 1
@@ -142,6 +143,7 @@ class LeaseModel:
             followed=node.followed,
             dead=node.dead,
             refused=node.refused,
+            displaced=node.displaced,
             bid_age=None if node.bid_at is None else self.now - node.bid_at,
             best=max(bids, key=lambda name: bids[name], default=None),
         )

@@ -53,6 +53,8 @@ FOLLOWED = replace(NOTHING, followed="1", size=5)
         (replace(FOLLOWED, holder=HOLDER), Follow("c", "http://c", None)),
         (FOLLOWED, Bid()),
         (replace(FOLLOWED, lease=LEASE, dead={"1"}), Bid()),
+        (replace(FOLLOWED, lease=LEASE, dead={"1"}, displaced=True), Alone(claims=False)),
+        (replace(NOTHING, lease=LEASE, displaced=True), Follow("b", "http://b", LEASE)),
         (replace(FOLLOWED, bid_age=0.05, best="a"), Wait(0.15 - 0.05)),
         (replace(FOLLOWED, bid_age=0.2, best="a"), Take()),
         (replace(FOLLOWED, bid_age=0.2, best="b"), Wait(0.15 + 0.3 - 0.2)),
