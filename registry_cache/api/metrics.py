@@ -46,6 +46,7 @@ class StoreState:
     """Bytes: ``stored``, None where nobody has counted yet; ``size`` and ``free`` of the file system that it is on.
 
     ``cleanup`` and ``verify``: when one last ended, in seconds since the epoch; ``damage``: what the verify has left.
+    ``clients_gone``: clients that came regularly and have stopped.
     """
 
     stored: int | None
@@ -54,6 +55,7 @@ class StoreState:
     cleanup: float | None = None
     verify: float | None = None
     damage: int | None = None
+    clients_gone: int | None = None
 
 
 class UpstreamCollector(Collector):
@@ -91,6 +93,7 @@ _STORE_GAUGES = (
     ("cleanup", "registry_cache_last_cleanup_timestamp_seconds", "When a cleanup last came to its end"),
     ("verify", "registry_cache_last_verify_timestamp_seconds", "When a verify last ended"),
     ("damage", "registry_cache_verify_faults", "Faults that the last verify found and did not repair"),
+    ("clients_gone", "registry_cache_clients_gone", "Clients that came regularly and have stopped"),
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from socket import gethostname
@@ -172,7 +172,7 @@ def build(config: Config) -> Services:
         blobs=BlobPull(blobs, transfers, slots, layers, flights, lazy, shared.source_of, shared.images),
         listing=Listing(records, flights, manifests),
         upstream_states=lambda: [_upstream_state(each, layout) for each in config.upstreams],
-        store_state=partial(_store_state, layout, SizeLedger(layout)),
+        store_state=partial(_scraped, layout, SizeLedger(layout), Statistics(layout)),
         readiness=readiness,
         accel=partial(_nginx_name, layout) if config.http.accel else None,
         guard=guard,
@@ -245,6 +245,14 @@ def _store_state(layout: Layout, ledger: SizeLedger) -> StoreState | None:
         return None
     runs = read_last_runs(layout)
     return StoreState(ledger.total(), space.total, space.free, runs.cleanup, runs.verify, runs.damage)
+
+
+def _scraped(layout: Layout, ledger: SizeLedger, statistics: Statistics) -> StoreState | None:
+    state = _store_state(layout, ledger)
+    try:
+        return replace(state, clients_gone=len(statistics.clients_gone())) if state else None
+    except StoreError:
+        return state
 
 
 def _readiness(probe: ReadinessProbe, bucket: BucketReader | None) -> Readiness:

@@ -44,6 +44,7 @@ def names() -> set[str]:
         BuildCollector(),
         StoreCollector(lambda: StoreState(1, 2, 1, 3.0, 4.0, 0)),
         BucketCollector(lambda: BucketState(1, 2.0)),
+        StoreCollector(lambda: StoreState(1, 2, 1, 3.0, 4.0, 0, 0)),
         UpstreamCollector(lambda: [state]),
     ):
         registry.register(collector)

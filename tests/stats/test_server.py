@@ -30,6 +30,7 @@ def test_every_request_and_byte_is_there_after_a_stop(
         assert puller.get(f"/v2/{APP}/blobs/{blob}").status == 200
         assert puller.get(f"/v2/{APP}/manifests/1").status == 200
     assert make_puller(server.url).get(f"/v2/{APP}/manifests/none").status == 404
+    assert b"\nregistry_cache_clients_gone 0.0\n" in make_puller(server.url).get("/metrics").body
     server.restart()
 
     statistics, name = numbers(server), server_name(upstream)
