@@ -7,7 +7,7 @@ other may read them at any time. Nothing here walks the store. Moments are secon
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -55,6 +55,8 @@ class Statistics:
         self._now = now
         # By path: the file's inode, mtime and size when it was read, and what was in it.
         self._days: dict[str, tuple[tuple[int, int, int], Day]] = {}
+        # By day and step: the day that it was worked out from, and each span's sums.
+        self._spans: dict[tuple[int, int], tuple[Day, dict[int, Sums]]] = {}
         self._clients: tuple[tuple[int, int, int], Clients] | None = None
 
     def sums(self, since: float) -> Sums:
@@ -62,7 +64,9 @@ class Statistics:
 
         Its ``clients`` are the different ones of the whole span.
         """
-        found = total(sums for _, sums in self._spans(since))
+        found = total(
+            day.sums if number > day_of(since) else _since(day, since) for number, day in self._all_days(since)
+        )
         came = self._known_clients().count(max(since, self._now() - DAYS * DAY_SECONDS))
         return replace(found, clients=max(found.clients, came))
 
@@ -74,12 +78,12 @@ class Statistics:
         if step <= 0 or step % BUCKET_SECONDS:
             raise ValueError(f"{step} s is no multiple of {BUCKET_SECONDS}")
         first = int(since // step) * step
-        found = {start: Sums() for start in range(first, int(self._now()) + 1, step)}
-        for start, sums in self._spans(first):
-            slot = start // step * step
-            if slot in found:
-                found[slot] += sums
-        return [Bucket(float(start), step, sums) for start, sums in found.items()]
+        found: dict[int, list[Sums]] = {start: [] for start in range(first, int(self._now()) + 1, step)}
+        for number, day in self._all_days(first):
+            for slot, sums in self._slots(number, day, step).items():
+                if slot in found:
+                    found[slot].append(sums)
+        return [Bucket(float(start), step, total(sums)) for start, sums in found.items()]
 
     def by_day(self, since: float) -> list[Bucket]:
         """Return the sums of each day from that of ``since`` on, oldest first; without days of which nothing is known.
@@ -136,14 +140,15 @@ class Statistics:
         """Return the clients that came regularly and have not been seen since, the most recent first."""
         return self._known_clients().gone(self._now() if now is None else now)
 
-    def _spans(self, since: float) -> Iterator[tuple[int, Sums]]:
-        """Yield the start of each span and its sums, oldest first: five minutes, or days over a month old."""
-        for number, day in self._all_days(since):
-            if not day.buckets:
-                yield number * DAY_SECONDS, day.sums
-            for start, sums in sorted(day.buckets.items()):
-                if start + BUCKET_SECONDS > since:
-                    yield start, sums
+    def _slots(self, number: int, day: Day, step: int) -> dict[int, Sums]:
+        """Return a day's sums by the begin of the span of ``step`` seconds that they belong to; remembered per day."""
+        known = self._spans.get((number, step))
+        if known is None or known[0] is not day:
+            slots: dict[int, list[Sums]] = defaultdict(list)
+            for start, sums in sorted(day.buckets.items()) or [(number * DAY_SECONDS, day.sums)]:
+                slots[start // step * step].append(sums)
+            known = self._spans[number, step] = (day, {slot: total(sums) for slot, sums in slots.items()})
+        return known[1]
 
     def _all_days(self, since: float) -> Iterator[tuple[int, Day]]:
         with disk.store_errors("read the statistics"):
@@ -183,6 +188,13 @@ class Statistics:
         except (RegistryError, OSError):
             return frozenset()
         return frozenset(str(child.digest) for child in children)
+
+
+def _since(day: Day, since: float) -> Sums:
+    """Return the sums of a day from ``since`` on; all of them where the five minutes are gone."""
+    if not day.buckets:
+        return day.sums
+    return total(sums for start, sums in sorted(day.buckets.items()) if start + BUCKET_SECONDS > since)
 
 
 # A piece of the journal is far smaller; a larger file there is not ours.

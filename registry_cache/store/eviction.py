@@ -215,7 +215,8 @@ def _leads_to_nothing(folder: RepositoryFolder, path: str, should_evict: ShouldE
 
 def _written_folders(layout: Layout) -> Iterator[str]:
     """Yield the folders in which files are written beside their targets."""
-    yield from (layout.root, layout.upstreams)
+    yield from (layout.root, layout.upstreams, layout.statistics)
+    yield from (f"{layout.statistics}/{name}" for name in ("days", "incoming"))
     for upstream in entries(layout.pieces):
         yield from (f"{upstream.path}/{algorithm}" for algorithm in ALGORITHMS)
     for algorithm in ALGORITHMS:
