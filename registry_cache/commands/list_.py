@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
-from registry_cache.commands.command import Command, add_json_argument, print_report
+from registry_cache.commands.command import Command, CommandError, add_json_argument, print_report
 from registry_cache.commands.start import become_owner_if_allowed, start
+from registry_cache.config import Config
+
+if TYPE_CHECKING:
+    from registry_cache.store.layout import Layout
+    from registry_cache.upkeep.image_list import PullCounts
+
+# Of the pulls that are counted for --sort pulls.
+PULLS_SINCE = timedelta(days=30)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,9 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pattern", nargs="?", default="", metavar="PATTERN", help="a part of a name, or one with *")
     parser.add_argument(
         "--sort",
-        choices=("name", "size", "used"),
+        choices=("name", "size", "used", "pulls"),
         default="name",
-        help="by name, the largest, or used longest ago first (default: name)",
+        help="by name, or the largest, used longest ago, or pulled most in 30 days first (default: name)",
     )
 
 
@@ -29,8 +40,19 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     config = start(arguments, environ)
     become_owner_if_allowed(config.root)
     layout, now = Layout.find(config.root), datetime.now(UTC).astimezone()
-    images = list_images(layout, arguments.pattern, arguments.sort) if layout else []
+    counts = _pull_counts(config, layout, now) if layout and arguments.sort == "pulls" else None
+    images = list_images(layout, arguments.pattern, arguments.sort, counts) if layout else []
     return print_report(ImageListReport(images, now.timestamp(), now.tzinfo), as_json=arguments.json)
+
+
+def _pull_counts(config: Config, layout: Layout, now: datetime) -> PullCounts:
+    """Return what the journal of pulls knows. Raises CommandError where none is kept, StoreError."""
+    from registry_cache.stats.statistics import Statistics
+
+    if not config.statistics.clients or not config.statistics.journal_days:
+        raise CommandError("nobody counts pulls: statistics.journal.days is 0, or statistics.clients false")
+    pulls = Statistics(layout).pulls("", (now - PULLS_SINCE).timestamp(), limit=sys.maxsize)
+    return Counter((f"{each.upstream}/{each.repository}", each.digest) for each in pulls)
 
 
 COMMAND = Command("list", "print the images that are stored, their sizes and last use", run, add_arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Literal
@@ -18,7 +18,10 @@ from registry_cache.store.layout import Layout
 from registry_cache.store.repositories import RepositoryFolder, repositories
 from registry_cache.upkeep.report import clock, iso, size
 
-Sort = Literal["name", "size", "used"]
+Sort = Literal["name", "size", "used", "pulls"]
+
+# How often each image was pulled, by its repository with its upstream in front, and by its digest.
+PullCounts = Mapping[tuple[str, str], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class ListedImage:
     """An image of ``repository``, whose name begins with its upstream's.
 
     ``size`` of what is here of it, and how much of that other images ``shared``; ``used`` in seconds since the epoch.
+    ``pulls``: how often it was pulled, None where nobody has counted.
     """
 
     repository: str
@@ -34,6 +38,7 @@ class ListedImage:
     size: int
     shared: int
     used: float
+    pulls: int | None = None
 
     @property
     def names(self) -> list[str]:
@@ -57,10 +62,11 @@ class ImageListReport:
         if not self.images:
             yield "no image is here"
             return
-        rows = [("SIZE", "SHARED", "LAST USED", "IMAGE"), *map(self._row, self.images)]
-        widths = [max(len(row[column]) for row in rows) for column in range(3)]
-        for size_, shared, used, name in rows:
-            yield f"{size_:>{widths[0]}}  {shared:>{widths[1]}}  {used:{widths[2]}}  {name}"
+        rows = [("PULLS", "SIZE", "SHARED", "LAST USED", "IMAGE"), *map(self._row, self.images)]
+        widths = [max(len(row[column]) for row in rows) for column in range(4)]
+        for pulls, size_, shared, used, name in rows:
+            counted = f"{pulls:>{widths[0]}}  " if self.images[0].pulls is not None else ""
+            yield f"{counted}{size_:>{widths[1]}}  {shared:>{widths[2]}}  {used:{widths[3]}}  {name}"
 
     def document(self) -> dict[str, object]:
         """docs/reference.md explains each value."""
@@ -73,31 +79,34 @@ class ImageListReport:
                     "bytes": each.size,
                     "shared": each.shared,
                     "last_used": iso(each.used),
+                    "pulls": each.pulls,
                 }
                 for each in self.images
             ]
         }
 
-    def _row(self, each: ListedImage) -> tuple[str, str, str, str]:
+    def _row(self, each: ListedImage) -> tuple[str, str, str, str, str]:
         more = f", {', '.join(each.tags[1:])}" if each.tags[1:] else ""
-        return size(each.size), size(each.shared), clock(each.used, self.now, self.zone), each.names[0] + more
+        used = clock(each.used, self.now, self.zone)
+        return str(each.pulls), size(each.size), size(each.shared), used, each.names[0] + more
 
 
-def list_images(layout: Layout, pattern: str, sort: Sort) -> list[ListedImage]:
+def list_images(layout: Layout, pattern: str, sort: Sort, counts: PullCounts | None = None) -> list[ListedImage]:
     """Return the images with a name that matches ``pattern``, "" for all of them. Raises StoreError.
 
-    By name, or the largest or those used longest ago first.
+    By name, or the largest, those used longest ago, or those pulled most often first, as ``counts`` has it.
     """
     with disk.store_errors("list the images"):
         found = [(folder, *image) for folder in repositories(layout) for image in _images(folder)]
-        counts = Counter(digest for *_, parts in found for digest in parts)
-        sizes = {digest: _size(layout, digest) for digest in counts}
+        holders = Counter(digest for *_, parts in found for digest in parts)
+        sizes = {digest: _size(layout, digest) for digest in holders}
         listed = []
         for folder, top, tags, parts in found:
             repository = os.path.relpath(folder.path, layout.repositories)
-            shared = sum(sizes[digest] for digest in parts if counts[digest] > 1)
+            shared = sum(sizes[digest] for digest in parts if holders[digest] > 1)
             whole = sum(sizes[digest] for digest in parts)
-            listed.append(ListedImage(repository, top, tags, whole, shared, _used(layout, top)))
+            pulls = None if counts is None else counts.get((repository, str(top)), 0)
+            listed.append(ListedImage(repository, top, tags, whole, shared, _used(layout, top), pulls))
     return sorted((each for each in listed if _matches(each, pattern)), key=lambda each: _order(each, sort))
 
 
@@ -109,7 +118,8 @@ def _images(folder: RepositoryFolder) -> Iterator[tuple[Digest, Sequence[str], s
 
 
 def _order(each: ListedImage, sort: Sort) -> tuple[float, str]:
-    return {"name": 0.0, "size": float(-each.size), "used": each.used}[sort], each.names[0]
+    keys = {"name": 0.0, "size": float(-each.size), "used": each.used, "pulls": float(-(each.pulls or 0))}
+    return keys[sort], each.names[0]
 
 
 def _matches(each: ListedImage, pattern: str) -> bool:

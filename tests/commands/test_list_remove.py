@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from tests.harness.content import APP
+from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import make_image
 from tests.harness.pullers import Puller
 from tests.harness.server import CacheServer
@@ -48,3 +49,25 @@ def test_what_cannot_be_removed(upstream: FakeUpstream, cache: CacheServer) -> N
     assert pinned.stderr.endswith("/library/app:1: registry-cache unpin takes the pin back\n")
     assert cache.run("unpin", "library/app:1").returncode == 0
     assert cache.run("remove", "library/app:1").returncode == 0
+
+
+def test_the_image_that_was_pulled_comes_first(
+    upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller
+) -> None:
+    cache = make_cache()
+    for name in ("library/a", "library/b"):
+        make_image(upstream, name)
+        assert cache.run("warm", f"{name}:1").returncode == 0
+    assert make_puller(cache.url).get("/v2/library/b/manifests/1").status == 200
+    # A stop writes what was counted.
+    cache.restart()
+    images = json.loads(cache.run("list", "--json", "--sort", "pulls").stdout)["images"]
+    assert [each["repository"].rpartition("/")[2] for each in images] == ["b", "a"]
+    assert images[0]["pulls"] > images[1]["pulls"]
+
+
+def test_without_a_journal_nobody_knows_what_was_pulled(make_cache: MakeCache) -> None:
+    cache = make_cache({"statistics": {"clients": False}})
+    done = cache.run("list", "--sort", "pulls")
+    assert done.returncode == 2
+    assert "nobody counts pulls" in done.stderr

@@ -55,3 +55,13 @@ def test_what_is_said(filled: Shelf) -> None:
     images: Any = report.document()["images"]
     assert images[0]["tags"] == ["1", "latest"]
     assert list(ImageListReport([], NOW).lines()) == ["no image is here"]
+
+
+def test_those_that_are_pulled_most_come_first(filled: Shelf) -> None:
+    app, other = list_images(filled.layout, "", "name")
+    counts = {(app.repository, str(app.digest)): 2, (other.repository, str(other.digest)): 12, ("gone", "x"): 99}
+    found = list_images(filled.layout, "", "pulls", counts)
+    assert [(each.repository, each.pulls) for each in found] == [(other.repository, 12), (app.repository, 2)]
+    head, first, second = ImageListReport(found, NOW, UTC).lines()
+    assert [line.split()[0] for line in (head, first, second)] == ["PULLS", "12", "2"]
+    assert [each.pulls for each in list_images(filled.layout, "", "pulls", {})] == [0, 0]
