@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--listen", action="append", metavar="ADDRESS", help="a port, or host:port; repeatable (default: 443)"
     )
     parser.add_argument("--output", metavar="FILE", help="write there, whole or not at all (default: standard output)")
+    parser.add_argument("--page", action="store_true", help="show the page of http.debug.addr at /ui/, to who may pull")
     parser.add_argument("--socket", metavar="FILE", help="the cache's socket, where systemd made it and not http.addr")
 
 
@@ -79,11 +80,27 @@ def _site(config: Config, arguments: argparse.Namespace) -> Site:
         headers=config.http.headers,
         auth=config.auth is not None,
         cors=has_cors(config.http.headers),
+        page=_page(config) if arguments.page else "",
         log=str(config.statistics.nginx_log or nginx.LOG),
         read_timeout_seconds=nginx.read_timeout_seconds(each.read_timeout.total_seconds() for each in config.upstreams),
     )
 
 
+def _page(config: Config) -> str:
+    """Return where nginx finds the page. Raises CommandError."""
+    debug = config.http.debug
+    if debug is None or not debug.is_loopback or not debug.port:
+        raise CommandError(_NO_PAGE)
+    if config.auth is None:
+        raise CommandError(_OPEN_PAGE)
+    return f"[{debug.host}]:{debug.port}" if ":" in debug.host else f"{debug.host}:{debug.port}"
+
+
+_NO_PAGE = "--page: nginx finds the page on this machine: set http.debug.addr to an address such as 127.0.0.1:5001"
+_OPEN_PAGE = (
+    "--page: the page tells who pulls what, and nginx would show it to everybody: configure users (auth.htpasswd), and "
+    "it asks for their passwords"
+)
 _NO_SOCKET = (
     "http.net is tcp, and nginx in front talks to a socket, which no client can reach: set http.net to unix and "
     "http.addr to a file such as /run/registry-cache/http.sock, or name systemd's by --socket"

@@ -76,6 +76,7 @@ class Site:
 
     ``registries``: the default one first. ``listen``: addresses, as nginx writes them. ``certificate`` and ``key``:
     paths, or both empty for plain HTTP. ``auth``: the application asks for a password. ``cors``: it answers OPTIONS.
+    ``page``: host and port at which the application shows its page, "" to show none.
     """
 
     root: str
@@ -89,6 +90,7 @@ class Site:
     auth: bool
     cors: bool
     read_timeout_seconds: int
+    page: str = ""
     log: str = LOG
     log_buffer: bool = True
     # A folder in memory, because it holds what passwords lead to; and one that nobody but root can make before nginx.
@@ -118,6 +120,7 @@ def _values(site: Site) -> dict[str, object]:
         # Whoever wants to be somebody else need only say so where nobody asks for a password.
         "user": "$remote_user" if site.auth else "-",
         "cors": site.cors,
+        "page": _bare(site.page) if site.page else "",
         # A browser asks by OPTIONS; the application answers that without a login.
         "methods": "GET|HEAD|OPTIONS" if site.cors else "GET|HEAD",
         "auth_cache": quoted(site.auth_cache),

@@ -129,3 +129,29 @@ def test_what_no_word_of_nginx_can_hold(text: str) -> None:
 
 def test_quotes() -> None:
     assert nginx.quoted('a "b" \\ c') == '"a \\"b\\" \\\\ c"'
+
+
+PAGE_CONFIG = """
+version: 0.1
+http: {net: unix, addr: /run/registry-cache/http.sock, debug: {addr: "%s"}}
+"""
+
+
+def test_the_page_is_shown_where_it_is_asked_for_and_nobody_finds_it_open(
+    command: NginxCommand, tmp_path: Path
+) -> None:
+    users = tmp_path / "htpasswd"
+    users.write_text(f"alice:$2y$10${'.' * 53}\n", encoding="utf-8")
+    guarded = f"auth: {{htpasswd: {{realm: r, path: {users}}}}}\n"
+
+    assert command(PAGE_CONFIG % "127.0.0.1:5001" + guarded, "--page") == 0
+    assert "location /ui/ {\n        auth_request " in command.out
+    assert "proxy_pass http://127.0.0.1:5001;" in command.out
+    assert command(PAGE_CONFIG % "127.0.0.1:5001" + guarded) == 0
+    assert "/ui/" not in command.out
+
+    assert command(PAGE_CONFIG % "127.0.0.1:5001", "--page") == 2
+    assert "configure users (auth.htpasswd)" in command.err
+    for elsewhere in (":5001", "10.0.0.7:5001"):
+        assert command(PAGE_CONFIG % elsewhere + guarded, "--page") == 2
+        assert "set http.debug.addr to an address such as 127.0.0.1:5001" in command.err

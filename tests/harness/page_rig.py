@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tests.harness.fixture_types import MakeCache
@@ -20,7 +20,12 @@ def watched_cache(make_cache: MakeCache, config: Mapping[str, Any] | None = None
 
 def debug_url(cache: CacheServer) -> str:
     """Where it has its metrics, its health and its page, without a slash at the end."""
+    return f"http://{debug_address(cache.log_text)}"
+
+
+def debug_address(log_text: Callable[[], str]) -> str:
+    """The same as `host:port`, as soon as the log tells it."""
     pattern = r"metrics and health on http://\S+:([0-9]+)[,\s]"
-    eventually(lambda: re.search(pattern, cache.log_text()))
+    eventually(lambda: re.search(pattern, log_text()))
     # By this address it is reached on whichever address it listens.
-    return f"http://127.0.0.1:{re.findall(pattern, cache.log_text())[-1]}"
+    return f"127.0.0.1:{re.findall(pattern, log_text())[-1]}"
