@@ -27,7 +27,7 @@ from registry_cache.upkeep.priority import step_back
 __all__ = ["Survey", "SurveyedStore", "Surveyor", "look_through"]
 
 # A survey is good for so long, and for so many times what it took: of a large store it costs two percent of a core.
-_GOOD_SECONDS, _GOOD_TIMES = 60.0, 50
+_GOOD_SECONDS, _GOOD_TIMES = 15.0, 50
 # Of some millions of blobs on a slow disk.
 _MOST_SECONDS = 1800.0
 _SECOND = 10**9

@@ -70,9 +70,15 @@ def note_pull(pulled: Pulled, client: str, tag: str) -> None:
 
 def test_an_image_is_found_and_told_of(pulled: Pulled, browser: Chromium) -> None:
     visit = browser.visit(f"{pulled.url}images")
-    eventually(lambda: Layout(pulled.cache.root).survey and SurveyFile(Layout(pulled.cache.root)).read())
-    visit.page.get_by_role("searchbox").fill("LIB")
-    visit.page.keyboard.press("Enter")
+
+    def is_found() -> bool:
+        """Until somebody has looked through the store again."""
+        visit.page.get_by_role("searchbox").fill("LIB")
+        visit.page.keyboard.press("Enter")
+        visit.page.wait_for_url("**/images?q=LIB")
+        return pulled.name in visit.text("main")
+
+    eventually(is_found)
     visit.page.click(f"main a:text-is('{pulled.name}')")
 
     assert visit.text("h1") == pulled.name

@@ -95,13 +95,13 @@ def test_who_looks_gets_what_is_there_and_an_old_one_is_made_anew(layout: Layout
     eventually(lambda: surveyor.look())
     assert not started.acquire(timeout=0)
 
-    now = NOW + 61
+    now = NOW + 16
     found = surveyor.look()
     assert found is not None
     assert found.survey.at == NOW
     assert started.acquire(timeout=20)
     gate.release()
-    eventually(lambda: (again := surveyor.look()) and again.survey.at == NOW + 61)
+    eventually(lambda: (again := surveyor.look()) and again.survey.at == NOW + 16)
 
 
 def test_a_process_of_its_own(shelf: Shelf) -> None:
