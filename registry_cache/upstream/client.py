@@ -83,7 +83,9 @@ class Upstream:
         self.lazy: Lazy = lazy
         self.heads = HeadMemory(transport.name)
         self.large = LargeDocuments()
-        self._tag_lists = TagLists(transport)
+        # One at a time: parsed, a list of 8 MiB takes some times that.
+        self._large_lists = LargeDocuments(1)
+        self._tag_lists = TagLists(transport, self._large_lists)
 
     def head_manifest(
         self,
@@ -241,8 +243,9 @@ class Upstream:
             self.transport.refuse_inside(question, response, is_list=True)
             if response.status_code in questions.NO_REFERRERS_API:
                 return None, None, 0
-            data = read_document(self.name, question.what, response, MAX_LIST_SIZE, left)
-            document = json_object(data)
+            with self._large_lists.turn() as turn:
+                data = read_document(self.name, question.what, response, MAX_LIST_SIZE, left, turn=turn)
+                document = json_object(data)
             following = next_query(response)
         manifests = document.get("manifests") if document else None
         if not isinstance(manifests, list):

@@ -7,7 +7,7 @@ a client's ``last`` means nothing to a registry that pages by tokens (P70).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
@@ -18,17 +18,23 @@ from registry_cache.errors import UpstreamError
 from registry_cache.oci.names import Repository
 from registry_cache.upstream import questions
 from registry_cache.upstream.body import json_object, read_document, timed_out
+from registry_cache.upstream.large_documents import LargeDocuments, LargeTurn
 from registry_cache.upstream.transport import Transport
 from registry_cache.upstream.url import query_of
 
 # A page of tags: Docker Hub's longest list of tags is under 2 MB.
 MAX_LIST_SIZE = 8 * 1024 * 1024
+# Of memory, for a list that is put together: names take several times their letters.
+MAX_NAMES_SIZE = 4 * MAX_LIST_SIZE
 # For all pages of one list.
 LIST_TIMEOUT_SECONDS = 60.0
 # Asked for where a whole list is wanted; registries that refuse so many are asked for as many as they like.
 WHOLE_PAGE = 1000
 # How long the next pages are cut from a whole list before it is fetched anew.
 WHOLE_LIST_SECONDS = 30.0
+# Bytes of memory for such lists, of all repositories of an upstream; what a name takes besides its letters.
+MAX_KEPT = 8 * 1024 * 1024
+_NAME_SIZE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +54,18 @@ class _Page:
 
 
 class TagLists:
-    """The lists of tags of the registry that ``transport`` asks."""
+    """The lists of tags of the registry that ``transport`` asks. Large ones take a turn of ``large``."""
 
-    def __init__(self, transport: Transport, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        large: LargeDocuments | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._transport = transport
+        self._large = large or LargeDocuments(1)
         self._clock = clock
-        self._whole: LRUCache[Repository, tuple[float, list[str]]] = LRUCache(64)
+        self._whole: LRUCache[Repository, tuple[float, list[str]]] = LRUCache(MAX_KEPT, lambda kept: _size(kept[1]))
 
     def page(self, repository: Repository, count: int | None, last: str | None, *, has_copy: bool) -> TagPage:
         """Return the tags behind ``last``, about ``count`` of them: the caller cuts. ``has_copy``: something is cached.
@@ -70,7 +82,8 @@ class TagLists:
             return TagPage(first.names, first.names[-1] if first.query else None)
         begins = first if last is None and count is None else None
         names = self._fetch_all(repository, begins, deadline, has_copy=has_copy)
-        self._whole[repository] = self._clock(), names
+        if _size(names) <= MAX_KEPT:
+            self._whole[repository] = self._clock(), names
         return TagPage(behind(names, last), None)
 
     def _fetch_all(self, repository: Repository, first: _Page | None, deadline: float, *, has_copy: bool) -> list[str]:
@@ -81,6 +94,8 @@ class TagLists:
         while page.query is not None:
             if len(names) == known:
                 raise UpstreamError(f"{self._transport.name}'s list of the tags of {repository} does not end")
+            if _size(names) > MAX_NAMES_SIZE:
+                raise UpstreamError(f"{self._transport.name}'s list of the tags of {repository} is too long")
             known = len(names)
             page = self._ask(repository, page.query, deadline, has_copy=has_copy)
             names |= dict.fromkeys(page.names)
@@ -95,17 +110,23 @@ class TagLists:
         with self._transport.ask(question) as response:
             self._transport.refuse_inside(question, response, is_list=True)
             if response.ok:
-                return self._read(question.what, response, left)
+                with self._large.turn() as turn:
+                    return self._read(question.what, response, left, turn)
         return self._ask(repository, questions.without_count(query), deadline, has_copy=has_copy)
 
-    def _read(self, what: str, response: requests.Response, left: float) -> _Page:
-        document = json_object(read_document(self._transport.name, what, response, MAX_LIST_SIZE, left))
+    def _read(self, what: str, response: requests.Response, left: float, turn: LargeTurn) -> _Page:
+        document = json_object(read_document(self._transport.name, what, response, MAX_LIST_SIZE, left, turn=turn))
         if document is None:
             raise UpstreamError(f"{self._transport.name}'s answer for {what} is no JSON object")
         listed = document.get("tags")
         # JSON can hold half a character; the URL of a next page cannot.
         tags = [tag for tag in listed if isinstance(tag, str) and tag.isprintable()] if isinstance(listed, list) else []
         return _Page(tags, next_query(response))
+
+
+def _size(names: Iterable[str]) -> int:
+    """Return about how many bytes of memory the names take."""
+    return sum(_NAME_SIZE + len(name) for name in names)
 
 
 def is_by_last(names: Sequence[str], query: str | None, last: str | None) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from registry_cache.errors import UpstreamError
+from registry_cache.upstream import tag_lists
 from registry_cache.upstream.client import Upstream
 from registry_cache.upstream.tag_lists import WHOLE_LIST_SECONDS, behind, is_by_last
 from tests.harness.pull_rig import Clock
@@ -110,3 +111,19 @@ def test_what_is_behind_a_tag_that_is_gone() -> None:
     assert behind(["c", "a", "b"], "a") == ["b"]
     assert behind(["a", "c"], "b") == ["c"]
     assert behind(["a"], None) == ["a"]
+
+
+def test_a_list_that_is_put_together_has_a_bound(upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each page is within its own, and brings something new."""
+    monkeypatch.setattr(tag_lists, "MAX_NAMES_SIZE", 3000)
+    upstream.faults.page_by_token, upstream.faults.page_size = True, 11
+    with pytest.raises(UpstreamError, match="is too long"):
+        connect(upstream.url).list_tags(APP, 7, None)
+
+
+def test_lists_that_are_kept_have_a_bound_together(upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tag_lists, "MAX_KEPT", 1000)
+    upstream.faults.page_by_token = True
+    registry = connect(upstream.url)
+    assert registry.list_tags(APP, 7, None).names == TAGS
+    assert len(registry._tag_lists._whole) == 0
