@@ -13,7 +13,7 @@ QUICK := $(addprefix tests/,api auth commands config contract oci policy propert
 PARALLEL := -n 6 --dist loadfile --timeout 180
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-lowest lint format coverage bench bench-cluster dist clean
+.PHONY: help run test test-lowest fuzz lint format coverage bench bench-cluster dist clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test: $(INSTALLED) ## run every test; ARGS="-k name" for some
 
 test-lowest: $(LOWEST)/installed ## run every test with the oldest dependencies that setup.cfg allows
 	$(LOWEST)/bin/python -m pytest $(PARALLEL) $(ARGS)
+
+fuzz: $(INSTALLED) ## say to the parsers what nobody has tried yet, for SECONDS=60
+	$(BIN)/python tools/fuzz.py $(or $(SECONDS),60)
 
 lint: $(INSTALLED) ## ruff, mypy --strict, and hadolint for the image
 	$(BIN)/ruff format --check .

@@ -1,0 +1,164 @@
+"""What each attack costs a worker: the longest turn of its loop, its memory, what upstream is asked.
+
+    python -m bench.hostile [--attacks NAME …] [--clients 20]
+
+One worker for each attack. So many clients at once ask for what a hostile registry answers by the attack, or are the
+attack themselves, while one asks for `/v2/` without a pause. Prints a table in Markdown; bench/results/hostile.md has
+one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.battery import EVIL, closing_process, resident, serve_hostile, swallow
+from bench.hostile_registry import ATTACKS
+from tests.harness.images import MiB, random_bytes
+from tests.harness.pullers import Puller
+from tests.harness.server import CacheServer
+from tests.harness.upstream import FakeUpstream
+from tests.harness.watchdog import Watchdog
+
+Address = tuple[str, int]
+REPOSITORY = "library/app"
+# An attack that lasts is left alone after so long.
+ATTACK_SECONDS = 15.0
+KINDS = (
+    "manifests/latest",
+    "blobs/sha256:{0:064x}",
+    "tags/list",
+    "referrers/sha256:{0:064x}",
+    "manifests/sha256:{0:064x}",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one attack cost; the wait in seconds, memory in bytes."""
+
+    name: str
+    wait: float
+    cpu: float
+    memory: int
+    grown: int
+    failed: int
+
+    def __str__(self) -> str:
+        memory = f"{self.memory / MiB:.0f} MiB (+{self.grown / MiB:.0f})"
+        return f"| {self.name} | {self.wait * 1000:.0f} ms | {self.cpu:.1f} s | {memory} | {self.failed} |"
+
+
+def of_client(address: Address, upstream: FakeUpstream, puller: Puller, clients: int) -> dict[str, Callable[[], None]]:
+    """Attacks that need no hostile registry, by name."""
+    large = upstream.add_blob(random_bytes(16 * MiB, seed="large"), REPOSITORY)
+
+    def send(data: bytes, *, reads: bool = False) -> None:
+        with contextlib.suppress(OSError), socket.create_connection(address, timeout=10) as client:
+            for at in range(0, len(data), 100):
+                client.sendall(data[at : at + 100])
+            if reads:
+                client.recv(1)
+
+    def drip() -> None:
+        send(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: %s\r\n" % (n, b"a" * 8000) for n in range(60)))
+
+    def pipeline() -> None:
+        send(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n" * 5000)
+
+    def leave() -> None:
+        for number in range(20):
+            blob = upstream.add_blob(random_bytes(2 * MiB, seed=f"{number} {threading.get_ident()}"), REPOSITORY)
+            send(f"GET /v2/{REPOSITORY}/blobs/{blob} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+
+    def stall() -> None:
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for _ in range(20):
+                client = stack.enter_context(socket.create_connection(address, timeout=10))
+                client.sendall(f"GET /v2/{REPOSITORY}/blobs/{large} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            time.sleep(ATTACK_SECONDS / 3)
+
+    def miss() -> None:
+        for number in range(100):
+            swallow(address, f"/v2/{REPOSITORY}/blobs/sha256:{number * 10**9 + threading.get_ident() % 10**9:064x}")
+
+    assert puller.blob(large, REPOSITORY).status == 200
+    assert clients
+    return {f"client: {each.__name__}": each for each in (drip, pipeline, leave, stall, miss)}
+
+
+def of_upstream(address: Address, name: str) -> Callable[[], None]:
+    """Ask once for everything that a registry has, in a repository of this thread's own."""
+
+    def ask() -> None:
+        number = threading.get_ident() % 10**6
+        for kind in KINDS:
+            threading.Thread(
+                target=swallow, args=(address, f"/v2/{EVIL}/{name}/{number}/{kind.format(number)}"), daemon=True
+            ).start()
+
+    return ask
+
+
+def measure(name: str, clients: int) -> Row:
+    with tempfile.TemporaryDirectory(prefix="hostile-") as folder, contextlib.ExitStack() as stack:
+        upstream = FakeUpstream()
+        stack.callback(upstream.stop)
+        url = stack.enter_context(closing_process(serve_hostile)).get(timeout=60)
+        cache = CacheServer(
+            Path(folder, "cache"), upstream.url, config={"upstreams": {EVIL: {"remoteurl": url}}}, workers=1
+        )
+        stack.callback(cache.close)
+        host, port = cache.address.split(":")
+        [worker] = cache.workers()
+        with Puller(cache.url) as puller:
+            attacks = of_client((host, int(port)), upstream, puller, clients)
+            attack = attacks.get(name) or of_upstream((host, int(port)), name)
+            before, cpu = resident(worker), _cpu(worker)
+            with Watchdog(cache.address, worker) as others, ThreadPoolExecutor(clients) as pool:
+                tasks = [pool.submit(attack) for _ in range(clients)]
+                most, end = before, time.monotonic() + ATTACK_SECONDS
+                while time.monotonic() < end:
+                    most = max(most, resident(worker))
+                    time.sleep(0.05)
+                for task in tasks:
+                    task.result()
+            image = upstream.add_blob(random_bytes(1 * MiB, seed="honest"), REPOSITORY)
+            failed = sum(puller.blob(image, REPOSITORY).status != 200 for _ in range(3))
+        return Row(name, others.longest, _cpu(worker) - cpu, most, most - before, failed)
+
+
+def _cpu(worker: int) -> float:
+    user, system = Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def rows(names: list[str], clients: int) -> Iterator[Row]:
+    for name in names:
+        yield measure(name, clients)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    every = [*ATTACKS, *(f"client: {name}" for name in ("drip", "pipeline", "leave", "stall", "miss"))]
+    parser.add_argument("--attacks", nargs="*", default=every)
+    parser.add_argument("--clients", type=int, default=20)
+    given = parser.parse_args()
+    print("| attack | longest wait for `/v2/` | CPU | memory | honest pulls that failed, of 3 |\n|---|---|---|---|---|")
+    for row in rows(given.attacks, given.clients):
+        print(row, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
