@@ -48,7 +48,9 @@ def _application(config: Config, services: Services) -> Flask:
     if services.guard is not None:
         auth.register(app, services.guard)
     app.register_blueprint(manifests.blueprint(services.upstreams, services.manifests))
-    app.register_blueprint(blobs.blueprint(services.upstreams, services.blobs, services.accel))
+    app.register_blueprint(
+        blobs.blueprint(services.upstreams, services.blobs, services.accel, redirects=config.redirects_to_bucket)
+    )
     app.register_blueprint(listings.blueprint(services.upstreams, services.listing))
     debug = config.http.debug.metrics if config.http.debug else None
     app.register_blueprint(

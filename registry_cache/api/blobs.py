@@ -34,8 +34,8 @@ Accel = Callable[[Digest], str] | None
 _T = TypeVar("_T")
 
 
-def blueprint(upstreams: Upstreams, blobs: BlobPull, accel: Accel = None) -> Blueprint:
-    """Return the routes of blobs."""
+def blueprint(upstreams: Upstreams, blobs: BlobPull, accel: Accel = None, *, redirects: bool = False) -> Blueprint:
+    """Return the routes of blobs. ``redirects``: clients are sent to the bucket for what is there and not here."""
     routes = Blueprint("blobs", __name__)
 
     @routes.get("/v2/<path:name>/blobs/<digest>")
@@ -44,12 +44,24 @@ def blueprint(upstreams: Upstreams, blobs: BlobPull, accel: Accel = None) -> Blu
         wanted = Digest.parse(digest)
         if request.method == "HEAD":
             return _head(blobs.head(target, wanted), wanted)
+        if redirects and access_log.current().peer is None and (url := blobs.redirect(target, wanted)):
+            return _redirect(url, wanted)
         part = responses.range_header(request, wanted) if "Range" in request.headers else None
         if access_log.current().peer is not None:
             return _get(blobs.get_held(target, wanted, part), wanted, None)
         return _get(blobs.get(target, wanted, access_log.current().client or "", part), wanted, accel)
 
     return routes
+
+
+def _redirect(url: str, digest: Digest) -> Response:
+    """Return the response that sends the client to the bucket, for whole and part alike: it repeats its headers."""
+    response = Response(status=307)
+    _add_headers(response, digest, Outcome.NEAR, 0)
+    response.headers["Location"] = url
+    # It ends after a while, and whoever has it can read the blob until then.
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 def _head(head: BlobHead, digest: Digest) -> Response:

@@ -103,6 +103,10 @@ class BlobPull:
             self._prefetch.begin(target, digest)
         return answer
 
+    def redirect(self, target: PullTarget, digest: Digest) -> str | None:
+        """Return a URL of the bucket for a blob that is not here; None where it is, or where the bucket has none."""
+        return None if self._find(target, digest) else self._shared.blob_url(target, digest)
+
     def get_held(self, target: PullTarget, digest: Digest, range_header: str | None = None) -> BlobAnswer:
         """Return the blob for another node: whole, or while it arrives here, or a range that it wants fetched here.
 

@@ -18,6 +18,9 @@ from registry_cache.store.record_format import TagRecord
 from registry_cache.upstream.bucket import BucketReader
 from registry_cache.upstream.client import ManifestBody
 
+# How long a client may take from the redirect to the bucket until it asks there; its download may last longer.
+URL_SECONDS = 20 * 60
+
 # Far more than a tag's record has.
 _MAX_RECORD_SIZE = 16 * 1024
 
@@ -43,6 +46,12 @@ class BucketImages:
         if not self.contains(target, digest):
             return None
         return _try(lambda: self._bucket.size(object_keys.blob(digest)))
+
+    def blob_url(self, target: PullTarget, digest: Digest) -> str | None:
+        # An address that leads nowhere would fail the pull.
+        if self.blob_size(target, digest) is None:
+            return None
+        return _try(lambda: self._bucket.signed_url(object_keys.blob(digest), URL_SECONDS))
 
     def manifest(self, target: PullTarget, digest: Digest) -> ManifestBody | None:
         key = object_keys.manifest(target.upstream.name, target.repository, digest)

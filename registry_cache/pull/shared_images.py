@@ -24,6 +24,9 @@ class SharedImages(Protocol):
     def blob_size(self, target: PullTarget, digest: Digest) -> int | None:
         """Return the size in bytes of a blob that the repository contains; None where that is not known."""
 
+    def blob_url(self, target: PullTarget, digest: Digest) -> str | None:
+        """Return where a client can read a blob that the repository contains; None where it is not to be had."""
+
     def manifest(self, target: PullTarget, digest: Digest) -> ManifestBody | None:
         """Return a manifest of the repository; its bytes are what ``digest`` names."""
 
@@ -49,6 +52,9 @@ class _Nothing:
         return False
 
     def blob_size(self, target: PullTarget, digest: Digest) -> int | None:
+        return None
+
+    def blob_url(self, target: PullTarget, digest: Digest) -> str | None:
         return None
 
     def manifest(self, target: PullTarget, digest: Digest) -> ManifestBody | None:
