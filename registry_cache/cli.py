@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from registry_cache import __version__
 from registry_cache.commands import (
+    bucket,
     check,
     cleanup,
     completion,
@@ -44,6 +45,7 @@ COMMANDS: tuple[Command, ...] = (
     stats.STATS,
     stats.PULLS,
     cleanup.COMMAND,
+    bucket.COMMAND,
     nginx.COMMAND,
     setup.COMMAND,
     list_.COMMAND,

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from registry_cache.bucket.settings import load
+from registry_cache.bucket.use import Renewable, hand_on, is_due
 from registry_cache.errors import StoreError
 from registry_cache.runtime import log
 from registry_cache.store import locks
@@ -141,6 +142,7 @@ def main() -> int:
 
         objects = Objects(settings, _tell)
         delivery = Delivery(objects, settings.part_size)
+        _hand_on(layout, objects, BucketAway, ObjectRefused)
         limit = int(str(more["limit"]))
         Sender(Outbox(layout), limit, delivery.send, BucketAway, ObjectRefused, is_over).run()
     except StoreError as error:
@@ -149,6 +151,18 @@ def main() -> int:
     finally:
         lock.release()
     return 0
+
+
+def _hand_on(layout: Layout, objects: Renewable, away: type[Exception], refused: type[Exception]) -> None:
+    """Tell the bucket what is used here, if that is due. While it is away, the next process does."""
+    now = time.time()
+    try:
+        told = hand_on(layout, objects, now, refused) if is_due(layout, now) else 0
+    except away as error:
+        _log.debug("could not hand on what is used", error=error)
+        return
+    if told:
+        _log.info("told the bucket what is used here", blobs=told)
 
 
 def _await_end(is_over: threading.Event) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from registry_cache.commands.command import (
     Command,
+    CommandError,
     add_force_argument,
     add_json_argument,
     add_max_time_argument,
@@ -16,12 +18,16 @@ from registry_cache.commands.command import (
 )
 from registry_cache.commands.progress import PassDisplay
 from registry_cache.commands.start import become_owner, become_owner_if_allowed, start
+from registry_cache.config import Config
 from registry_cache.upkeep.priority import step_back
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json_argument(parser)
     parser.add_argument("--dry-run", action="store_true", help="print what would go, and why; change nothing")
+    parser.add_argument(
+        "--shared", action="store_true", help="hold the bucket to cluster.max_size instead of the store"
+    )
     add_force_argument(parser)
     add_max_time_argument(parser, "10m", "stop after so long; the next goes on")
 
@@ -35,6 +41,8 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from registry_cache.wiring import bounds
 
     config = start(arguments, environ)
+    if arguments.shared:
+        return _clean_bucket(config, dry_run=arguments.dry_run, as_json=arguments.json)
     # First, as root: the owner may not write into a file of /proc that was root's.
     step_back()
     (become_owner_if_allowed if arguments.dry_run else become_owner)(config.root)
@@ -48,6 +56,24 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
             result = cleanup.dry_run() if arguments.dry_run else cleanup.run()
     report = CleanupReport(now.timestamp(), result, arguments.dry_run, now.tzinfo)
     return print_report(report, as_json=arguments.json)
+
+
+def _clean_bucket(config: Config, *, dry_run: bool, as_json: bool) -> int:
+    if config.s3 is None:
+        raise CommandError("there is no bucket: storage.s3 is not configured")
+    max_size = config.cluster.max_size.amount if config.cluster and not config.cluster.max_size.share else 0
+    if not max_size:
+        raise CommandError("cluster.max_size is not given in bytes: nothing says how much the bucket may hold")
+    # Only here: they import boto3.
+    from registry_cache.bucket.objects import BucketAway, ObjectRefused, Objects
+    from registry_cache.bucket.shared_cleanup import clean
+    from registry_cache.wiring.bucket import bucket_settings
+
+    try:
+        report = clean(Objects(bucket_settings(config.s3)), int(max_size), time.time(), dry_run=dry_run)
+    except (BucketAway, ObjectRefused) as error:
+        raise CommandError(f"the bucket cannot be cleaned: {error}; registry-cache check says more", 1) from error
+    return print_report(report, as_json=as_json)
 
 
 COMMAND = Command("cleanup", "evict what is over its time or over the store's size", run, add_arguments)

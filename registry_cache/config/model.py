@@ -140,6 +140,8 @@ class ClusterConfig:
     """What this node is called; the host's name where it is not given."""
     ca: Path | None = setting("cluster.ca", values.path)
     """Who vouches for the certificates of other nodes."""
+    max_size: Size = setting("cluster.max_size", values.size, "0")
+    """Of all blobs in the bucket; ``cleanup --shared`` holds it to that."""
     host: str
     port: int
 

@@ -9,7 +9,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository, Tag
 from registry_cache.store.layout import ALGORITHMS
 
-_ROOT = {"layout", "ledger", "survey", "last-cleanup", "last-verify", "pins.json", "rules.json"}
+_ROOT = {"layout", "ledger", "survey", "last-cleanup", "last-hand-on", "last-verify", "pins.json", "rules.json"}
 _ROOT |= {"blobs", "partial", "pieces", "locks", "upstreams", "repositories", "quarantine", "statistics", "outbox"}
 # Put there by a file system or its administrator.
 _ROOT |= {"lost+found"}
