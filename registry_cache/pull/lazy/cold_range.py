@@ -141,8 +141,11 @@ class ColdRange:
                 return self._follow
             except RegistryError as error:
                 raise Cut(error) from error
-            if flight or end == at or self._read(at, at + 1):
+            if flight or self._read(at, at + 1):
                 return None
+            if end == at:
+                # It is here, and the disk does not give it.
+                return self._pass_through
             # Another process is at it.
             if time.monotonic() - began > STALL_TIMEOUT_SECONDS:
                 raise Cut(UpstreamTimeout(f"a range of {self._digest} has not moved for {STALL_TIMEOUT_SECONDS:.0f} s"))

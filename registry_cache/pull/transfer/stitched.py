@@ -40,6 +40,7 @@ class PieceReuse:
         self.yield_to_readers = yield_to_readers
         self.took_pieces = False
         self._pieces = pieces
+        self._is_broken = False
 
     def open(self, start: int, again: bool, stop: int | None = None) -> RangeResponse:
         """Ask for bytes as ``source.open`` does, where they are not here. Raises what that raises."""
@@ -49,10 +50,12 @@ class PieceReuse:
         if file.owner != str(self.source.repository):
             # What is here was given to another repository: upstream must say that ours may have it.
             self.source.open(0, again, 1).close()
-        return _Stitched(self, file, None, start, None if stop is None else min(stop, file.size))
+        return _Stitched(self, file, None, start, None if stop is None else min(stop, file.size), again=again)
 
     def find(self) -> PieceFile | None:
-        """Return the pieces, if there are any by now."""
+        """Return the pieces, if there are any by now, and the disk has given those that were asked for."""
+        if self._is_broken:
+            return None
         try:
             return self._pieces.open(self.source.upstream, self.digest)
         except StoreError as error:
@@ -65,6 +68,7 @@ class PieceReuse:
             data = file.read(start, stop)
         except OSError as error:
             _log.debug("could not read pieces", digest=self.digest, error=error)
+            self._is_broken = True
             return b""
         self.took_pieces = self.took_pieces or bool(data)
         return data
@@ -90,7 +94,14 @@ class _Stitched:
     """A RangeResponse of what is here and what one request after another brings, from ``start`` on."""
 
     def __init__(
-        self, reuse: PieceReuse, file: PieceFile | None, body: RangeResponse | None, start: int, stop: int | None
+        self,
+        reuse: PieceReuse,
+        file: PieceFile | None,
+        body: RangeResponse | None,
+        start: int,
+        stop: int | None,
+        *,
+        again: bool = True,
     ) -> None:
         """``body``: upstream was asked already; otherwise there is a ``file``, to be read up to ``stop``."""
         self.start = self._at = start
@@ -99,6 +110,7 @@ class _Stitched:
         self._reuse = reuse
         self._file = file
         self._body = body
+        self._again = again
         self._looked_at = start
         self._meets_at: int | None = None
         self._claimed: PieceClaim | None = None
@@ -163,7 +175,8 @@ class _Stitched:
         if stop == self._at:
             yield from self._from_pieces(file, end)
             return
-        self._body = body = self._reuse.source.open(self._at, True, stop)
+        self._body = body = self._reuse.source.open(self._at, self._again, stop)
+        self._again = True
         if body.size is not None and body.size != file.size:
             self._reuse.discard()
             raise UpstreamUnavailable(f"upstream has {body.size} bytes of {self._reuse.digest}, had {file.size}")

@@ -1,0 +1,131 @@
+"""A download takes what is here in pieces, and asks for what is between them."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any
+
+import pytest
+
+from registry_cache.oci.digest import Digest
+from registry_cache.pull.transfer.progress import TransferProgress
+from registry_cache.pull.transfer.stitched import LOOK_EVERY, PieceReuse
+from registry_cache.pull.transfer.transfer import Transfer
+from registry_cache.store.piece_file import PIECE_SIZE, PieceFile
+from registry_cache.store.pieces import Pieces
+from tests.harness.images import MiB, random_bytes
+from tests.harness.pull_rig import Script, Try, hurry
+from tests.harness.store_rig import APP, HUB, OTHER, Store
+
+DATA = random_bytes(3 * MiB + 100, seed="stitched")
+DIGEST = Digest.of(DATA)
+
+
+@pytest.fixture
+def script() -> Script:
+    return Script(DATA, chunk=100_000)
+
+
+@pytest.fixture
+def file(store: Store) -> PieceFile:
+    found = Pieces(store.layout).make(HUB, DIGEST, len(DATA))
+    found.set_owner(str(APP))
+    return found
+
+
+def keep(file: PieceFile, first: int, last: int) -> None:
+    file.write(first * PIECE_SIZE, DATA[first * PIECE_SIZE : last * PIECE_SIZE])
+
+
+def download(store: Store, script: Script, **options: Any) -> TransferProgress:
+    progress = TransferProgress(DIGEST)
+    reuse = PieceReuse(DIGEST, script.source(), Pieces(store.layout), **options)
+    Transfer(progress, script.source(), store.blobs, store.partials, reuse=reuse).run(lambda: True)
+    return progress
+
+
+def test_it_asks_for_what_is_between_the_pieces(store: Store, script: Script, file: PieceFile) -> None:
+    keep(file, 10, 20)
+    keep(file, 0, 2)
+    assert download(store, script).committed
+    assert script.starts == [2 * PIECE_SIZE, 20 * PIECE_SIZE]
+    assert store.read(DIGEST) == DATA
+    assert not file.has_name()
+
+
+def test_what_is_all_here_is_asked_for_by_nobody(store: Store, script: Script, file: PieceFile) -> None:
+    file.write(0, DATA)
+    assert download(store, script).committed
+    assert script.starts == []
+
+
+def test_pieces_of_another_repository_cost_a_question(store: Store, script: Script) -> None:
+    file = Pieces(store.layout).make(HUB, DIGEST, len(DATA))
+    file.set_owner(str(OTHER))
+    file.write(0, DATA)
+    assert download(store, script).committed
+    assert script.starts == [0]
+    assert script.open_bodies == 0
+
+
+def test_pieces_that_come_ahead_of_a_request_without_an_end_stop_it(
+    store: Store, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pieces come when the download has its first bytes, as where a client begins to read ranges then."""
+    really = Pieces.open
+    looks = 0
+
+    def late(self: Pieces, upstream: str, digest: Digest) -> PieceFile | None:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            file = self.make(upstream, digest, len(DATA))
+            file.set_owner(str(APP))
+            keep(file, 200, 300)
+        return really(self, upstream, digest)
+
+    monkeypatch.setattr(Pieces, "open", late)
+    assert download(store, script).committed
+    assert script.starts == [0, 300 * PIECE_SIZE]
+    assert script.open_bodies == 0
+    assert looks * LOOK_EVERY <= 2 * len(DATA)
+    assert store.read(DIGEST) == DATA
+
+
+def test_wrong_pieces_go_and_do_not_count_against_upstream(
+    store: Store, script: Script, file: PieceFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hurry(monkeypatch)
+    file.write(0, bytes(PIECE_SIZE))
+    script.tries = [Try(), Try(flip=5)]
+    assert download(store, script).committed
+    assert script.starts == [PIECE_SIZE, 0, 0]
+
+
+def test_what_the_disk_does_not_give_comes_from_upstream(
+    store: Store, script: Script, file: PieceFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hurry(monkeypatch)
+    keep(file, 0, 100)
+    really = os.pread
+
+    def broken(descriptor: int, length: int, offset: int) -> bytes:
+        if length > 64 * 1024 and descriptor not in (file.fileno(),) and offset > 4096 and "pieces" in path(descriptor):
+            raise OSError(errno.EIO, "Input/output error")
+        return really(descriptor, length, offset)
+
+    monkeypatch.setattr(os, "pread", broken)
+    assert download(store, script).committed
+    assert script.starts[0] == 0
+
+
+def path(descriptor: int) -> str:
+    return os.readlink(f"/proc/self/fd/{descriptor}")
+
+
+def test_who_reads_nothing_lets_readers_of_ranges_go_first(store: Store, script: Script, file: PieceFile) -> None:
+    keep(file, 10, 20)
+    asked: list[int] = []
+    download(store, script, yield_to_readers=lambda: asked.append(len(script.starts)))
+    assert asked == [0, 1]
