@@ -16,8 +16,9 @@ from registry_cache.cluster.redis_address import Command, RedisAddress
 from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log
 
-# Until Redis must have connected, and until it must have answered. A pull waits for it.
-ANSWER_SECONDS = 0.5
+# Until Redis must have connected, and until it must have answered. A pull waits for it; half as long is not enough for
+# a worker that is busy itself.
+ANSWER_SECONDS = 1.0
 # After a failure it is not asked for so long: each pull would wait for it again.
 AWAY_SECONDS = 1.0
 # Connections of one worker. More requests at once wait for one.

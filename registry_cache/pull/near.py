@@ -15,6 +15,7 @@ from registry_cache.cluster.errors import RedisAway
 from registry_cache.cluster.keeper import LeaseKeeper, Led
 from registry_cache.cluster.leases import Leases, LookedUp
 from registry_cache.cluster.membership import Membership
+from registry_cache.cluster.notes import Notes
 from registry_cache.cluster.questions import Questions
 from registry_cache.errors import RegistryError, StoreError, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
@@ -64,6 +65,7 @@ class Cluster:
     peers: Peers
     membership: Membership
     questions: Questions
+    limits: Notes
 
 
 class NearBlob:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, fields
 
+from registry_cache.pull.near_limits import NearLimits
 from registry_cache.store.upstream_notes import UpstreamNote
 from registry_cache.upstream.limits import Limits
 
@@ -22,23 +23,40 @@ class SharedHealth:
     whether we go on anonymously although we have an account, which means other limits; None: they count in both cases.
     """
 
-    def __init__(self, note: UpstreamNote, owner: str, without_account: Callable[[], bool] | None = None) -> None:
+    def __init__(
+        self,
+        note: UpstreamNote,
+        owner: str,
+        without_account: Callable[[], bool] | None = None,
+        near: NearLimits | None = None,
+    ) -> None:
+        self._near = near
         self._note = note
         self._owner = owner
         self._without_account = without_account
 
     def limits(self) -> Limits:
-        return self._ours(self._note.read().get("limits"))
+        known = self._ours(self._note.read().get("limits"))
+        newer = self._near.newer(known, anonymous=self._is_anonymous()) if self._near else None
+        if newer is None:
+            return known
+        # For the other workers, and for when Redis is away.
+        return self._update(lambda _: newer)
 
     def update_limits(self, change: Callable[[Limits], Limits]) -> Limits:
+        updated = self._update(change)
+        if self._near:
+            self._near.publish(updated, anonymous=self._is_anonymous())
+        return updated
+
+    def _update(self, change: Callable[[Limits], Limits]) -> Limits:
         # The answer if the disk cannot take the note.
-        updated = self.limits()
+        updated = self._ours(self._note.read().get("limits"))
 
         def replace(values: object) -> object:
             nonlocal updated
             updated = change(self._ours(values))
-            anonymous = self._without_account is not None and self._without_account()
-            return {**asdict(updated), "owner": self._owner, "without_account": anonymous}
+            return {**asdict(updated), "owner": self._owner, "without_account": self._is_anonymous()}
 
         self._note.change("limits", replace)
         return updated
@@ -53,6 +71,9 @@ class SharedHealth:
         """Return since when and why the upstream is down; {} where it is not."""
         found = self._note.read().get("down")
         return found if isinstance(found, dict) else {}
+
+    def _is_anonymous(self) -> bool:
+        return self._without_account is not None and self._without_account()
 
     def _ours(self, values: object) -> Limits:
         if not isinstance(values, dict) or values.get("owner") != self._owner:

@@ -24,6 +24,7 @@ from registry_cache.cluster.errors import RedisAway
 from registry_cache.cluster.keeper import LeaseKeeper
 from registry_cache.cluster.leases import Leases
 from registry_cache.cluster.membership import Membership
+from registry_cache.cluster.notes import Notes
 from registry_cache.cluster.questions import Questions
 from registry_cache.cluster.redis_address import RedisAddress
 from registry_cache.config import Config, UpstreamConfig
@@ -43,6 +44,7 @@ from registry_cache.pull.lazy.pull import MAX_FILL_PAUSE_SECONDS, LazyPull
 from registry_cache.pull.listing import Listing
 from registry_cache.pull.manifest import ManifestPull
 from registry_cache.pull.near import Cluster, NearBlob
+from registry_cache.pull.near_limits import NearLimits
 from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.rests import Rests
 from registry_cache.pull.routing import ServedUpstream, Upstreams
@@ -167,7 +169,7 @@ def build(config: Config) -> Services:
     )
     guard, readiness = _guard(config), partial(_readiness, ReadinessProbe(layout), shared.reader)
     return Services(
-        upstreams=upstreams(config),
+        upstreams=upstreams(config, cluster),
         manifests=manifests,
         blobs=BlobPull(blobs, transfers, slots, layers, flights, lazy, shared.source_of, shared.images),
         listing=Listing(records, flights, manifests),
@@ -274,7 +276,14 @@ def cluster_of(config: Config) -> Cluster | None:
     leases = Leases(redis, seals, node, url)
     ca = str(config.cluster.ca) if config.cluster.ca else None
     membership = Membership(redis, seals, node, url, partial(_node_facts, config))
-    return Cluster(leases, LeaseKeeper(leases), Peers(node, seals, ca), membership, Questions(redis, seals, node))
+    return Cluster(
+        leases,
+        LeaseKeeper(leases),
+        Peers(node, seals, ca),
+        membership,
+        Questions(redis, seals, node),
+        Notes(redis, seals, "limits"),
+    )
 
 
 def _node_facts(config: Config) -> dict[str, object]:
@@ -401,30 +410,34 @@ def known_upstreams(config: Config, layout: Layout) -> list[KnownUpstream]:
     return [KnownUpstream(each.name, each.remote_url, found.limits(), found.down()) for each, found in healths]
 
 
-def upstreams(config: Config) -> Upstreams:
+def upstreams(config: Config, cluster: Cluster | None = None) -> Upstreams:
     """Return all upstreams by their names; opens neither the store nor a connection."""
     layout = Layout(config.root)
-    default, *others = (_serve(upstream, layout) for upstream in config.upstreams)
+    default, *others = (_serve(upstream, layout, cluster) for upstream in config.upstreams)
     return Upstreams(default, others)
 
 
 def shared_health(
-    config: UpstreamConfig, layout: Layout, without_account: Callable[[], bool] | None = None
+    config: UpstreamConfig,
+    layout: Layout,
+    without_account: Callable[[], bool] | None = None,
+    cluster: Cluster | None = None,
 ) -> SharedHealth:
     """Return what the workers have noted about an upstream; reads the note when it is asked."""
     owner = account_key(config.remote_url, config.username, config.credential_helper, config.credential_server)
-    return SharedHealth(UpstreamNote(layout, config.name), owner, without_account)
+    near = NearLimits(cluster.limits, config.name, owner) if cluster else None
+    return SharedHealth(UpstreamNote(layout, config.name), owner, without_account, near)
 
 
-def _serve(config: UpstreamConfig, layout: Layout) -> ServedUpstream:
+def _serve(config: UpstreamConfig, layout: Layout, cluster: Cluster | None) -> ServedUpstream:
     tags = TagPolicy(config.tag_max_age, config.tag_timeout.total_seconds())
-    return ServedUpstream(_upstream(config, layout), config.aliases, tags, config.pull_fallback)
+    return ServedUpstream(_upstream(config, layout, cluster), config.aliases, tags, config.pull_fallback)
 
 
-def _upstream(config: UpstreamConfig, layout: Layout) -> Upstream:
+def _upstream(config: UpstreamConfig, layout: Layout, cluster: Cluster | None) -> Upstream:
     http = session(config)
     auth = Authenticator(config.name, config.remote_url, http, account(config), config.token_realms)
-    shared = shared_health(config, layout, lambda: auth.account.is_missing)
+    shared = shared_health(config, layout, lambda: auth.account.is_missing, cluster)
     transport = Transport(
         config.name, config.remote_url, http, auth, Health(config.name, shared), config.http_redirects
     )

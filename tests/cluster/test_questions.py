@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from http.client import HTTPException
@@ -10,9 +11,11 @@ from typing import TypeVar
 import pytest
 
 from tests.harness.cluster_rig import Cluster
+from tests.harness.content import APP
 from tests.harness.images import make_image
 from tests.harness.pullers import Answer, Puller
 from tests.harness.upstream import FakeUpstream
+from tests.harness.waiting import eventually
 
 # See test_downloads.py.
 pytestmark = pytest.mark.needs_root
@@ -119,3 +122,26 @@ def test_an_asking_node_that_dies_is_waited_for_no_longer_than_a_moment(
 
     assert asking.result(60).headers["Docker-Content-Digest"] == image.digest
     assert isinstance(lost.exception(60), OSError | HTTPException)
+
+
+def test_a_limit_that_one_node_met_stops_the_others(cluster: Cluster, upstream: FakeUpstream) -> None:
+    """The registry counts all of them for one address."""
+    first, second = (make_image(upstream, tag=tag, seed=seed) for seed, tag in enumerate(("1", "2")))
+    make_image(upstream, tag="3", seed=7)
+    upstream.faults.rate_limit = 1
+    one, two, _ = cluster.pullers
+    assert one.manifest("1").headers["Docker-Content-Digest"] == first.digest
+    # By its HEAD the second node learns for whom it is counted.
+    assert two.head(f"/v2/{APP}/manifests/3").status == 200
+    assert one.manifest("2").status in (429, 503)
+
+    def knows() -> bool:
+        # Once a second it looks what the others have met, when it asks for something that is free.
+        two.head(f"/v2/{APP}/manifests/3")
+        status = json.loads(cluster.nodes[1].run("status", "--json").stdout)
+        return bool(status["upstreams"][0]["state"] == "limited")
+
+    eventually(knows)
+    upstream.forget()
+    assert two.manifest(second.digest).status in (429, 503)
+    assert upstream.requests("GET") == []

@@ -1,0 +1,32 @@
+"""Small sealed documents that nodes leave for each other in Redis, each under a name and for a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from registry_cache.cluster.leases import PREFIX, AsksRedis
+from registry_cache.runtime.seals import Seals
+
+
+class Notes:
+    """The notes of one ``kind``, ``rc:1:<kind>:<hash of name>``."""
+
+    def __init__(self, redis: AsksRedis, seals: Seals, kind: str) -> None:
+        self._redis = redis
+        self._seals = seals
+        self._kind = kind
+
+    def put(self, name: str, document: Mapping[str, object], seconds: float) -> None:
+        """Leave ``document`` for so many seconds. Raises RedisAway."""
+        key = self._key(name)
+        self._redis.ask(("SET", key, self._seals.seal(key, document), "PX", max(1, int(seconds * 1000))))
+
+    def get(self, name: str) -> dict[str, Any] | None:
+        """Return what any node has left last; None for nothing. Raises RedisAway."""
+        key = self._key(name)
+        return self._seals.open(key, self._redis.ask(("GET", key))[0])
+
+    def _key(self, name: str) -> str:
+        return f"{PREFIX}{self._kind}:{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:32]}"

@@ -1,0 +1,56 @@
+"""An upstream's rate limit as all nodes that it counts together know it: by account, and by the address it reports.
+
+Two nodes behind different addresses are counted apart, and so they are here: what one may not pull, the other may.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, fields
+
+from registry_cache.cluster.errors import RedisAway
+from registry_cache.cluster.notes import Notes
+from registry_cache.upstream.limits import Limits
+
+# So often a process looks what other nodes have met.
+_LOOK_SECONDS = 1.0
+# A limit whose window upstream does not tell is of no interest for longer.
+_LONGEST_SECONDS = 6 * 3600.0
+
+_FIELDS = {field.name for field in fields(Limits)}
+
+
+class NearLimits:
+    """The limits of one upstream and account, which ``owner`` stands for."""
+
+    def __init__(self, notes: Notes, upstream: str, owner: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._notes = notes
+        self._upstream = upstream
+        self._owner = owner
+        self._clock = clock
+        self._looked_at = float("-inf")
+
+    def publish(self, limits: Limits, *, anonymous: bool) -> None:
+        """Tell other nodes; not where upstream has never said for whom it counts."""
+        if limits.source is None:
+            return
+        try:
+            self._notes.put(self._name(limits, anonymous), asdict(limits), limits.window or _LONGEST_SECONDS)
+        except RedisAway:
+            return
+
+    def newer(self, known: Limits, *, anonymous: bool) -> Limits | None:
+        """Return what another node was told after ``known``; None for nothing, or where we have just looked."""
+        if known.source is None or self._clock() - self._looked_at < _LOOK_SECONDS:
+            return None
+        self._looked_at = self._clock()
+        try:
+            found = self._notes.get(self._name(known, anonymous))
+            limits = Limits(**{name: value for name, value in (found or {}).items() if name in _FIELDS})
+        except (RedisAway, TypeError):
+            return None
+        return limits if limits.seen_at > known.seen_at else None
+
+    def _name(self, limits: Limits, anonymous: bool) -> str:
+        return "\0".join((self._upstream, self._owner, str(anonymous), limits.source or ""))
