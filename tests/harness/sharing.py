@@ -1,6 +1,8 @@
 """What the tests of caches that share a bucket have in common."""
 
+import contextlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from registry_cache.store.layout import Layout
@@ -30,6 +32,18 @@ def pull_image(puller: Puller, image: Image, tag: str = "1") -> list[str]:
         assert (got.status, got.digest, got.complete) == (200, digest, True), got
         outcomes.append(str(got.headers["X-Cache"]))
     return outcomes
+
+
+def senders(cache: CacheServer) -> list[int]:
+    """The process ids of those that write to the bucket for this cache."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            if b"registry_cache.bucket.sender" in words and parent in cache.workers():
+                found.append(int(entry.name))
+    return found
 
 
 def all_is_sent(cache: CacheServer) -> bool:

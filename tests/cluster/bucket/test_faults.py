@@ -1,5 +1,7 @@
 """What becomes of pulls and of the outbox while the bucket is away, silent, full, wrong, or dies in the middle."""
 
+import os
+import signal
 import time
 from collections.abc import Callable
 
@@ -9,7 +11,7 @@ from tests.harness.ceph import TestBucket
 from tests.harness.content import APP
 from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import KiB, MiB, make_image, random_bytes
-from tests.harness.sharing import all_is_sent, outcome, pull_image, sharing, wait_until_sent
+from tests.harness.sharing import all_is_sent, outcome, pull_image, senders, sharing, wait_until_sent
 from tests.harness.upstream import FakeUpstream
 from tests.harness.valve import Valve
 from tests.harness.waiting import eventually
@@ -185,3 +187,26 @@ def test_wrong_keys_are_like_a_bucket_that_is_away(
 
     assert "403 SignatureDoesNotMatch" in one.log_text()
     assert bucket.all_keys() == []
+
+
+def test_a_sender_that_is_killed_loses_nothing(
+    bucket: TestBucket,
+    upstream: FakeUpstream,
+    make_cache: MakeCache,
+    make_puller: MakePuller,
+    make_valve: MakeValve,
+) -> None:
+    image = make_image(upstream)
+    valve = make_valve(bucket.ceph.url, hold_at=0)
+    one = make_cache(sharing({**bucket.settings, "regionendpoint": valve.url}))
+    assert set(pull_image(make_puller(one.url), image)) == {"miss"}
+    assert valve.reached.wait(40)
+    eventually(lambda: senders(one))
+
+    for pid in senders(one):
+        os.kill(pid, signal.SIGKILL)
+    assert not all_is_sent(one)
+    valve.open()
+    wait_until_sent(one)
+
+    assert {object_keys.blob(Digest.parse(digest)) for digest in image.blobs} <= set(bucket.all_keys())
