@@ -33,7 +33,7 @@ from tests.harness.watchdog import Watchdog
 Address = tuple[str, int]
 REPOSITORY = "library/app"
 # An attack that lasts is left alone after so long.
-ATTACK_SECONDS = 15.0
+ATTACK_SECONDS = 8.0
 KINDS = (
     "manifests/latest",
     "blobs/sha256:{0:064x}",

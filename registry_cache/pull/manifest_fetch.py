@@ -194,15 +194,17 @@ class ManifestFetch:
     def _keep(self, target: PullTarget, digest: Digest, body: ManifestBody) -> StoredManifest:
         if len(body.data) < LARGE_MANIFEST_SIZE:
             manifest = parse_manifest(body.data, body.media_type)
-        else:
-            # Forty thousand descriptors take seconds of others' time, and tens of megabytes: on a real thread, and one
-            # at a time.
-            with self._large:
-                manifest = threadpool.run(parse_manifest, body.data, body.media_type)
-        self._records.keep_manifest(target, digest, body.data, manifest)
-        kept = self._records.manifest(target, digest) if len(body.data) >= LARGE_MANIFEST_SIZE else None
-        # One that is large is sent from its file, if the disk has taken it.
-        return kept or StoredManifest(digest, manifest.media_type, body.data)
+            self._records.keep_manifest(target, digest, body.data, manifest)
+            return StoredManifest(digest, manifest.media_type, body.data)
+        # Forty thousand descriptors take seconds of others' time, and tens of megabytes: on a real thread, and one at a
+        # time until they are written.
+        with self._large:
+            manifest = threadpool.run(parse_manifest, body.data, body.media_type)
+            self._records.keep_manifest(target, digest, body.data, manifest)
+            media_type = manifest.media_type
+            del manifest
+        # It is sent from its file, if the disk has taken it.
+        return self._records.manifest(target, digest) or StoredManifest(digest, media_type, body.data)
 
 
 def _digest_of_manifest(upstream: str, body: ManifestBody) -> Digest:

@@ -7,7 +7,7 @@ import json
 import threading
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import requests
@@ -113,14 +113,26 @@ def _read_until(deadline: float, response: requests.Response, limit: int, turn: 
         wire, reads = wire + len(chunk), reads + 1
         if reads > _FREE_READS + wire // _BYTES_A_READ:
             raise UpstreamError("the body comes in pieces of a few bytes")
-        data += inflate(chunk, limit - len(data)) if inflate else chunk
-        if turn and len(data) > SMALL_SIZE:
-            turn.take()
+        # A few bytes may decode to all that is allowed: no more of it at once than is read at once.
+        pieces = _inflated(inflate, chunk) if inflate else (chunk,)
+        for piece in pieces:
+            data += piece
+            if turn and len(data) > SMALL_SIZE:
+                turn.take()
+            if len(data) >= limit:
+                return bytes(data[:limit])
         if now - began > _MAX_TURN_SECONDS:
             # Small chunks that are all there already make no read wait.
             time.sleep(0)
             began = time.monotonic()
     return bytes(data)
+
+
+def _inflated(inflate: Callable[[bytes, int], bytes], chunk: bytes) -> Iterator[bytes]:
+    piece = inflate(chunk, _MAX_READ)
+    while piece:
+        yield piece
+        piece = inflate(b"", _MAX_READ)
 
 
 def inflater(encoding: str) -> Callable[[bytes, int], bytes] | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+import threading
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from registry_cache.errors import UpstreamError
+from registry_cache.errors import TooManyRequests, UpstreamError
 from registry_cache.upstream.body import read_body
+from registry_cache.upstream.large_documents import LargeTurn
 
 SECONDS = 60.0
 LIMIT = 1024 * 1024
@@ -54,3 +57,17 @@ def test_a_large_one_in_pieces_of_a_few_bytes_is_not_read_to_its_end(piece: int)
     with pytest.raises(UpstreamError, match="pieces of a few bytes"):
         read(body)
     assert body.reads < 2000
+
+
+def test_what_decodes_to_megabytes_waits_for_its_turn_before_it_does() -> None:
+    """A kilobyte may be a megabyte: whoever has no turn must not hold it."""
+    taken: list[int] = []
+    body, zeros = Pieces(0, 1), gzip.compress(bytes(LIMIT), 9)
+    body.read1 = lambda most, *, decode_content: zeros if not taken else b""  # type: ignore[method-assign]
+    response: Any = SimpleNamespace(raw=body, headers={"Content-Encoding": "gzip"})
+    places = threading.BoundedSemaphore(1)
+    places.acquire()
+    with pytest.raises(TooManyRequests):
+        read_body("docker.io", "read it", response, LIMIT, SECONDS, LargeTurn(places, 0.01))
+    places.release()
+    assert read_body("docker.io", "read it", response, LIMIT, SECONDS, LargeTurn(places, 0.01)) == bytes(LIMIT)
