@@ -183,6 +183,8 @@ class ManifestFetch:
                     self._shared.add_manifest(target, wanted, kept.media_type)
                     return kept
             got = signed_manifest.digest_of(body.data, wanted.algorithm)
+            # The error below remembers this frame, and all who share it keep it for a while.
+            del body
             _log.error("upstream sent a wrong manifest", upstream=upstream, repository=target.repository, found=got)
         if self._rests:
             self._rests.begin(target.owner, reference)

@@ -76,6 +76,8 @@ def read_document(
     data = read_body(upstream, f"read {what}", response, limit + 1, timeout_seconds, turn)
     count(upstream, len(data))
     if len(data) > limit:
+        # An error remembers this frame, and all who share it keep it for a while.
+        del data
         raise UpstreamError(f"{what} is over {limit // 2**20} MiB at {upstream}: more than this cache takes")
     length = content_length(response)
     if length is not None and len(data) != length and not response.headers.get("Content-Encoding"):
