@@ -27,6 +27,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+# Of errors that led to each other.
+_LONGEST_CHAIN = 20
+
 
 class RegistryError(Exception):
     """The root; ``retry_after`` is in seconds, ``detail`` is any JSON value that helps a person."""
@@ -59,6 +62,20 @@ class RegistryError(Exception):
             detail=record.get("detail"),
             retry_after=float(wait) if isinstance(wait, int | float) else None,
         )
+
+
+def forget_frames(error: BaseException) -> None:
+    """Let ``error``, and what led to it, keep nothing alive of where they were raised.
+
+    An error that is kept for others remembers the frames that it came through, with megabytes of a body in them; and a
+    frame that keeps the error makes a circle, which stays until the collector comes.
+    """
+    each: BaseException | None = error
+    for _ in range(_LONGEST_CHAIN):
+        if each is None:
+            return
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
 
 
 class NameInvalid(RegistryError):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Iterator
 
 import pytest
 
 from registry_cache import errors
-from registry_cache.errors import RegistryError
+from registry_cache.errors import RegistryError, UpstreamCorrupt, forget_frames
 
 # distribution-spec, "Error Codes".
 CODES_OF_THE_SPEC = {
@@ -119,3 +120,27 @@ def test_a_record_of_an_unknown_kind_becomes_the_root(record: dict[str, object])
 def test_a_whole_number_of_seconds_reads_back_as_seconds() -> None:
     record = {"error": "TooManyRequests", "message": "m", "retry_after": 60}
     assert RegistryError.from_record(record).retry_after == 60.0
+
+
+def test_an_error_that_is_kept_keeps_nothing_of_where_it_was_raised() -> None:
+    class Body:
+        """Stands for megabytes."""
+
+    alive = []
+
+    def read() -> None:
+        body = Body()
+        alive.append(weakref.ref(body))
+        try:
+            raise OSError
+        except OSError as cause:
+            raise UpstreamCorrupt("wrong") from cause
+
+    with pytest.raises(UpstreamCorrupt) as raised:
+        read()
+    kept = raised.value
+    del raised
+    assert alive[0]() is not None
+    forget_frames(kept)
+    assert alive[0]() is None
+    assert isinstance(kept.__cause__, OSError)

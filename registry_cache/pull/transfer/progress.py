@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from enum import Enum
 
-from registry_cache.errors import RegistryError, StoreError, UpstreamTimeout
+from registry_cache.errors import RegistryError, StoreError, UpstreamTimeout, forget_frames
 from registry_cache.oci.digest import Digest
 from registry_cache.policy.near_verdict import ArrivalFacts, seconds_to_wait
 from registry_cache.pull.blob_body import Cut, FilePart
@@ -222,7 +222,8 @@ class TransferProgress:
         self.file, self.hashes = None, PrefixHashes(self.digest)
 
     def fail(self, error: RegistryError, owner: Owner | None) -> None:
-        """End the transfer with ``error``, which is ``owner``'s."""
+        """End the transfer with ``error``, which is ``owner``'s, and which forgets where it was raised."""
+        forget_frames(error)
         with self._changed:
             self._state, self._error, self.owner = _State.FAILED, error, owner or self.owner
             self._changed.notify_all()
