@@ -32,7 +32,7 @@ class JournalFile:
         self._files = files
         self._bounds = bounds
 
-    def append(self, day: int, end: tuple[int, int], lines: bytes) -> tuple[int, int]:
+    def append(self, day: int, end: tuple[int, int], lines: bytes, now: float) -> tuple[int, int]:
         """Write ``lines`` of one day behind ``end``, a piece and an offset in it, and return the new end.
 
         What lies behind ``end`` was not folded and is replaced. Raises OSError.
@@ -42,6 +42,8 @@ class JournalFile:
             return end
         if offset >= self._bounds.size // _PIECES:
             piece, offset = piece + 1, 0
+            # Within an hour a busy server could write many times what it may.
+            self.expire(now)
         return piece, append_at(self._files.journal_piece(day, piece), offset, lines)
 
     def expire(self, now: float) -> None:

@@ -130,7 +130,7 @@ class Keeper:
             fold.add(name, tally)
         self._note_state(day, fold)
         lines = b"".join(tally.journal for _, tally in new)
-        fold.journal = self._journal.append(day, fold.journal, lines)
+        fold.journal = self._journal.append(day, fold.journal, lines, self._now())
         data = fold.day(self._now()).encode()
         threadpool.run(write_whole, self._files.day(day), data, synced=True)
         if day == day_of(self._now()):

@@ -11,17 +11,18 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 
 from registry_cache.errors import RegistryError
 from registry_cache.oci.digest import Digest
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.tally import Answer
-from registry_cache.stats.days import DAY_SECONDS, day_of
+from registry_cache.stats.days import DAY_SECONDS, bucket_of, day_of
 from registry_cache.stats.tally import DayTally, Tally
 from registry_cache.store.log_file import LogFile, LogPosition
 
 # Half a millisecond's work, so that clients of this process do not wait for it.
-_SLICE_BYTES = 32 * 1024
+_SLICE_BYTES = 64 * 1024
 # Slices of one look: eight times as many lines a second as nginx writes on a fast machine.
 _SLICES = 200
 # Workers of nginx write what they have collected one after the other: some lines of a day come behind the next day's.
@@ -36,6 +37,12 @@ _LINE = re.compile(
     r' [^ \n]++ hit app=- id=([0-9]{1,12}+\.[0-9]{3})-[^"\n]*+"[^"\n]*+" ([^ /"\n]++)/([^ "\n]++) "([^"\n]*+)"$',
     re.MULTILINE,
 )
+# What many such lines have in common: client, request with status and size, repository and user.
+# Without an anchor it takes half the time; a line that fails from its first word on fails from each other as well.
+_LIKE = re.compile(
+    r'([^ \n]++) [^ \n]++ "([^"\n]++" 200 [0-9]++) [^ \n]++ hit app=- id=[^"\n]++"[^"\n]*+" (.++)',
+)
+_TIME = re.compile(r" id=([0-9]{1,12}\.[0-9]{3})-")
 # How nginx writes a byte that is no plain letter.
 _ESCAPE = re.compile(rb"\\x([0-9A-F]{2})")
 _KINDS = {"blobs": "blob", "manifests": "manifest"}
@@ -50,6 +57,25 @@ def read_lines(text: str) -> Iterator[tuple[int, Answer]]:
         kind = _KINDS[folder]
         of = (upstream, repository, digest, digest if kind == "manifest" else "")
         yield found.start(), Answer(float(at), client, _name(user), method, kind, *of, "hit", 200, int(size), "")
+
+
+def read_blobs(text: str) -> Iterator[tuple[Answer, int]]:
+    """Yield each blob's hit in ``text`` without its time, and how many there were: far cheaper than to read each."""
+    for (client, asked, tail), count in Counter(_LIKE.findall(text)).items():
+        answer = _read_like(client, asked, tail)
+        if answer is not None and answer.kind == "blob":
+            yield answer, count
+
+
+@lru_cache(maxsize=8192)
+def _read_like(client: str, asked: str, tail: str) -> Answer | None:
+    return next((answer for _, answer in read_lines(f'{client} - "{asked} 0 hit app=- id=0.000- "" {tail}')), None)
+
+
+def _moments(text: str) -> tuple[float, float] | None:
+    """Return the times of the first and of the last line; None where they have none."""
+    first, last = _TIME.search(text), _TIME.search(text, text.rfind(" id="))
+    return (float(first[1]), float(last[1])) if first and last else None
 
 
 def _name(user: str) -> str:
@@ -150,7 +176,13 @@ class NginxHits:
 
     def _count_lines(self, lines: bytes) -> bool:
         """Count ``lines``; True where one is of another day, and then it and those behind it are to be read again."""
-        for start, answer in read_lines(lines.decode("latin-1")):
+        text = lines.decode("latin-1")
+        moments = _moments(text)
+        is_short = moments is not None and bucket_of(moments[0]) == bucket_of(moments[1])
+        if is_short and moments and self._within_day(moments[0]) == moments[0]:
+            self._count_together(text, moments[0])
+            return False
+        for start, answer in read_lines(text):
             at = self._within_day(answer.at)
             if at is None:
                 if self._file:
@@ -158,6 +190,16 @@ class NginxHits:
                 return True
             self._add(answer if at == answer.at else answer._replace(at=at))
         return False
+
+    def _count_together(self, text: str, at: float) -> None:
+        """Count lines that are all of the same five minutes."""
+        for blob, count in read_blobs(text):
+            self._tally.add_alike(blob, at, count)
+            self._note(blob, at, count)
+        if "/manifests/" in text:
+            for _, answer in read_lines(text):
+                if answer.kind == "manifest":
+                    self._add(answer)
 
     def _within_day(self, at: float) -> float | None:
         """Return when to count what was ``at`` then, or None where that is another day than we are counting."""
@@ -170,9 +212,12 @@ class NginxHits:
 
     def _add(self, answer: Answer) -> None:
         self._tally.add(answer)
-        self._numbers[answer.kind] += 1
-        self._bytes[answer.kind] += answer.size
-        self._used[answer.reference] = answer.at
+        self._note(answer, answer.at, 1)
+
+    def _note(self, answer: Answer, at: float, count: int) -> None:
+        self._numbers[answer.kind] += count
+        self._bytes[answer.kind] += answer.size * count
+        self._used[answer.reference] = at
 
     def _warn(self, error: OSError) -> None:
         if time.monotonic() - self._warned_at > _WARN_SECONDS:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 
 from registry_cache.stats.journal import Pull
 
@@ -29,12 +30,22 @@ class Query:
         self._name, self._tag = (name, tag) if colon and "/" not in tag else (self._text, "")
         # A client's address may hold colons; its line has it as it is.
         last = self._name.rpartition("/")[2]
-        self._marks = () if self._digest else (_as_written(last), _as_written(self._text))
+        self._marks = () if self._digest or not last else {_as_written(last), _as_written(self._text)}
 
-    def may_concern(self, line: bytes) -> bool:
-        """Tell quickly whether a line of the journal may belong to a pull that is meant."""
+    def lines(self, journal: bytes) -> Iterable[bytes]:
+        """Return the lines of the journal that may belong to a pull that is meant, quickly, in their order."""
         # The digest may be that of a platform, whose line does not tell the tag: all others are needed.
-        return not self._marks or any(mark in line for mark in self._marks)
+        if not self._marks:
+            return journal.splitlines()
+        found: dict[int, bytes] = {}
+        for mark in self._marks:
+            at = journal.find(mark)
+            while at >= 0:
+                start, end = journal.rfind(b"\n", 0, at) + 1, journal.find(b"\n", at)
+                end = end if end >= 0 else len(journal)
+                found[start] = journal[start:end]
+                at = journal.find(mark, end)
+        return [line for _, line in sorted(found.items())]
 
     def means(self, pull: Pull) -> bool:
         """Tell whether the pull is meant."""

@@ -175,8 +175,8 @@ class Statistics:
     def _entries(self, wanted: Query, since: float) -> Iterator[Entry]:
         for day, _, path in self._files.journal_pieces():
             if day >= day_of(since):
-                for line in (disk.read_whole(path, limit=_MOST_PIECE_BYTES) or b"").splitlines():
-                    entry = Entry.decode(line) if wanted.may_concern(line) else None
+                for line in wanted.lines(disk.read_whole(path, limit=_MOST_PIECE_BYTES) or b""):
+                    entry = Entry.decode(line)
                     if entry and entry.at >= since:
                         yield entry
 

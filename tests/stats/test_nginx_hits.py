@@ -191,3 +191,20 @@ def test_a_log_that_may_not_be_read(layout: Layout, tmp_path: Path) -> None:
     rig.look()
     rig.look()
     assert rig.statistics.sums(0).requests == {"hit": 1}
+
+
+def test_many_lines_alike_count_as_each_would_by_itself(rig: Following) -> None:
+    lines = [line(f"blobs/{BLOB}", 1, NOON + number / 100) for number in range(40)]
+    lines += [line(f"blobs/{BLOB}", 10), line(f"manifests/{MANIFEST}", 100), line(f"blobs/{BLOB}").replace("hit", "-")]
+    lines += [line(f"blobs/{BLOB}", 1000).replace("10.0.0.7", "10.0.0.8")]
+    rig.write(*lines)
+    # Later, in other five minutes: each by itself.
+    rig.write(*(line(f"blobs/{BLOB}", 10_000, NOON + minutes * 60) for minutes in (1, 6, 11)))
+    rig.look()
+    sums = rig.statistics.sums(0)
+    assert (sums.requests, sums.served, sums.clients) == ({"hit": 46}, {"hit": 31_150}, 2)
+    rig.now = NOON + 900
+    assert [each.sums.requests for each in rig.statistics.series(NOON, 300)] == [
+        *({"hit": 44}, {"hit": 1}, {"hit": 1}, {}),
+    ]
+    assert len(rig.statistics.pulls()) == 1
