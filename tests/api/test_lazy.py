@@ -2,6 +2,7 @@
 
 import random
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -79,6 +80,18 @@ def test_forty_clients_of_overlapping_ranges_cost_each_byte_once(upstream: FakeU
         assert (answer.status, answer.body == DATA[at : at + 131072]) == (206, True)
     covered = {piece for at in starts for piece in range(at // PIECE, (at + 131071) // PIECE + 1)}
     assert upstream.bytes_sent(blob) == len(covered) * PIECE
+
+
+def test_two_servers_over_one_store_fetch_a_range_once(
+    upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller, tmp_path: Path
+) -> None:
+    pullers = [make_puller(make_cache(HOLD, root=tmp_path / "one", workers=1).url) for _ in range(2)]
+    blob = upstream.add_blob(DATA)
+    upstream.faults.rate = 2 * MiB
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda number: ranged(pullers[number % 2], blob, f"0-{MiB - 1}").body, range(8)))
+    assert all(answer == DATA[:MiB] for answer in answers)
+    assert upstream.bytes_sent(blob) == MiB
 
 
 def test_a_range_overtakes_the_download_and_is_not_fetched_again(upstream: FakeUpstream, puller: Puller) -> None:
