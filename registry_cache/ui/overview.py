@@ -10,12 +10,15 @@ from registry_cache.ui.changes import MOST_CHANGES, ChangeRow, change_rows
 from registry_cache.ui.facts import Facts
 from registry_cache.ui.lists import next_out
 from registry_cache.ui.numbers import DAY, History, NumberReader
+from registry_cache.ui.remembered import Remembered
 from registry_cache.ui.rows import Speeds, TransferRow, UpstreamRow, transfer_row, upstream_row
 from registry_cache.ui.sentence import Sentence, sentences
 from registry_cache.ui.tops import FEW, ON_FIRST_PAGE, GoneRow, TopTable, gone_rows, top_table
 
 # Rows of transfers: the interrupted ones may be thousands.
 MOST_TRANSFERS = 12
+# An average of a server's lifetime changes slowly.
+_ANSWER_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class Overviews:
         self._facts = facts
         self._numbers = NumberReader(facts.statistics)
         self._speeds = Speeds()
+        self._answers = Remembered(facts.answer_seconds, _ANSWER_SECONDS)
 
     def make(self, days: int) -> Overview:
         """Return the overview of this moment, with a chart of so many ``days``. Raises StoreError."""
@@ -53,14 +57,14 @@ class Overviews:
         if glance.stored is None and store is not None:
             glance = replace(glance, stored=store.survey.bytes)
         speeds = self._speeds.between(glance)
-        since = glance.now - DAY
+        since, answers = glance.now - DAY, self._answers.get()
         changes = change_rows(statistics.changes(since))
         gone = gone_rows(statistics, glance.now)
         return Overview(
             sentences(glance),
             boxes(self._numbers.numbers(), glance, self._facts.limits, next_out(store, glance.now)),
             self._numbers.history(days),
-            [upstream_row(each, glance) for each in glance.upstreams],
+            [upstream_row(each, glance, answers.get(each.name)) for each in glance.upstreams],
             [transfer_row(each, speeds, glance) for each in glance.transfers[:MOST_TRANSFERS]],
             max(0, len(glance.transfers) - MOST_TRANSFERS),
             changes[:MOST_CHANGES],

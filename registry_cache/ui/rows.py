@@ -38,9 +38,11 @@ class TransferRow:
     error: str = ""
 
 
-def upstream_row(each: UpstreamStatus, glance: Glance) -> UpstreamRow:
-    """Return the row of one upstream."""
+def upstream_row(each: UpstreamStatus, glance: Glance, answer_seconds: float | None = None) -> UpstreamRow:
+    """Return the row of one upstream, whose answers took so long on average; None where that is not known."""
     tone, state, why = _state(each, glance)
+    if not why and answer_seconds is not None:
+        why = f"in {answer_seconds * 1000:.0f} ms on average"
     pulls = each.pulls
     if pulls is None:
         return UpstreamRow(each.name, each.url, tone, state, why)

@@ -203,6 +203,7 @@ def _page(
     facts = Facts(
         version=__version__,
         glance=glance,
+        answer_seconds=metrics.answer_seconds,
         statistics=Statistics(layout),
         surveyor=Surveyor(layout),
         repository=partial(repository_details, layout),
