@@ -261,7 +261,8 @@ def warm(bench: Bench, folder: Path) -> str:
                 ratios.append(costs[alone] / costs[node])
             told.append(f"{what} {statistics.median(ratios):.2f}")
         memory = [statistics.mean(server.rss(pid) for pid in server.workers()) / MIB for server in (node, alone)]
-        return f"{', '.join(told)} times the hits without, a second of CPU; memory a worker {memory[0] - memory[1]:+.1f} MiB"
+        more = memory[0] - memory[1]
+        return f"{', '.join(told)} times the hits without, a second of CPU; memory a worker {more:+.1f} MiB"
     finally:
         alone.stop()
         node.stop()
