@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 def _by_upstream(config: Config, images: Sequence[str]) -> dict[str, _References]:
     """Return what to ask each upstream for. Raises RegistryError for an image that no upstream can have."""
-    from registry_cache.wiring import upstreams
+    from registry_cache.wiring.upstreams import upstreams
 
     known = upstreams(config)
     wanted: dict[str, _References] = {}
@@ -105,7 +105,7 @@ def _bucket_check(s3: S3Config) -> Iterator[Step]:
 def _upstream_check(config: Config, upstream: UpstreamConfig, keys: str) -> UpstreamCheck:
     from registry_cache.upstream.diagnose.check import UpstreamCheck
     from registry_cache.upstream.diagnose.steps import CheckTarget
-    from registry_cache.wiring import account, session
+    from registry_cache.wiring.upstreams import account, session
 
     target = CheckTarget(
         name=upstream.name,
@@ -125,7 +125,7 @@ def _lift_limit(root: Path, upstream: UpstreamConfig) -> bool:
     """Forget the rate limit that the server has noted for an upstream; return whether there was one."""
     from registry_cache.store.layout import Layout
     from registry_cache.upstream.limits import lifted
-    from registry_cache.wiring import shared_health
+    from registry_cache.wiring.upstreams import shared_health
 
     # What is wrong with the store is reported by a check of its own.
     with contextlib.suppress(RegistryError):

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from registry_cache.store.layout import Layout
     from registry_cache.upkeep.cleanup import Cleanup, CleanupResult
     from registry_cache.upkeep.cleanup_text import CleanupReport
-    from registry_cache.wiring import bounds
+    from registry_cache.wiring.storage import bounds
 
     config = start(arguments, environ)
     if arguments.shared:

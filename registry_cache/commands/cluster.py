@@ -101,6 +101,6 @@ def _way_back(cluster: Cluster, node: ClusterNode, trouble: str) -> Step:
 
 
 def _cluster(config: Config) -> Cluster | None:
-    from registry_cache.wiring import cluster_of
+    from registry_cache.wiring.nodes import cluster_of
 
     return cluster_of(config)

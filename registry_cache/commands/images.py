@@ -48,7 +48,7 @@ def wanted_platforms(arguments: argparse.Namespace) -> list[Platform] | None:
 def image_finder(config: Config) -> Callable[[str], Image]:
     """Return a function from a name such as ``ghcr.io/owner/app:1`` to its image, which raises RegistryError."""
     from registry_cache.pull.images.closure import Image
-    from registry_cache.wiring import upstreams
+    from registry_cache.wiring.upstreams import upstreams
 
     known = upstreams(config)
 

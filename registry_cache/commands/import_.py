@@ -72,7 +72,7 @@ def _import(
     """Return what was imported, and whether the import came to its end. Raises RegistryError, UnknownDestination."""
     from registry_cache.store.layout import Layout
     from registry_cache.upkeep.importer import ImportSession
-    from registry_cache.wiring import bounds
+    from registry_cache.wiring.storage import bounds
 
     with ProgressBar(arguments.source, shown=not arguments.json) as bar:
         session = ImportSession.open(
@@ -106,7 +106,7 @@ def _names(config: Config, upstream: str | None, wanted: str | None) -> ImportNa
     """
     from registry_cache.upkeep.import_layout import ImportNames
     from registry_cache.upkeep.importer import Destination
-    from registry_cache.wiring import upstreams
+    from registry_cache.wiring.upstreams import upstreams
 
     known = upstreams(config)
     default = known.named(upstream or config.default_upstream.name).upstream.name

@@ -44,7 +44,7 @@ def _change(
     from registry_cache.pull.images.pin_spec import pin_of
     from registry_cache.store.layout import Layout
     from registry_cache.store.pins import Pins
-    from registry_cache.wiring import upstreams
+    from registry_cache.wiring.upstreams import upstreams
 
     silence_log()
     config = start(arguments, environ, create=True)

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print what sets up a client; asks nobody, and writes nothing."""
-    from registry_cache.wiring import mirror
+    from registry_cache.wiring.page import mirror
 
     config = start(arguments, environ)
     found = mirror(config)

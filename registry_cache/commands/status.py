@@ -14,7 +14,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print the state of the cache, from what lies on the disk; makes no folder and connects to nothing."""
     from registry_cache.store.layout import Layout
     from registry_cache.upkeep.status_text import read_status
-    from registry_cache.wiring import known_upstreams
+    from registry_cache.wiring.upstreams import known_upstreams
 
     config = start(arguments, environ)
     if arguments.cluster:

@@ -8,7 +8,7 @@ import pytest
 
 from registry_cache.config import load_config
 from registry_cache.upstream.session import Session
-from registry_cache.wiring import session
+from registry_cache.wiring.upstreams import session
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,64 @@
+"""Build what gives clients blobs: whole, growing, or in ranges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from registry_cache.pull.blob import BlobPull
+from registry_cache.pull.images.manifest_lookup import Layers
+from registry_cache.pull.lazy.flights import PieceFlights
+from registry_cache.pull.lazy.near_ranges import NearRanges
+from registry_cache.pull.lazy.pull import MAX_FILL_PAUSE_SECONDS, LazyPull
+from registry_cache.pull.near import Cluster, NearBlob
+from registry_cache.pull.reader_slots import ReaderSlots
+from registry_cache.pull.rests import Rests
+from registry_cache.pull.single_flight import MachineFlights
+from registry_cache.pull.transfer.registry import Transfers
+from registry_cache.store.blobs import Blobs
+from registry_cache.store.layout import Layout
+from registry_cache.store.partials import Partials
+from registry_cache.store.pieces import Pieces
+from registry_cache.store.records import Records
+from registry_cache.upkeep.size_keeper import SizeKeeper
+from registry_cache.wiring.bucket import SharedParts
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What blobs and manifests are kept in, and how workers agree on who asks for them."""
+
+    layout: Layout
+    blobs: Blobs
+    records: Records
+    flights: MachineFlights
+    rests: Rests
+
+
+def blob_pull(kept: Kept, readers: int, keeper: SizeKeeper, cluster: Cluster | None, shared: SharedParts) -> BlobPull:
+    """Return what pulls blobs for at most so many ``readers`` at once."""
+    partials, pieces, piece_flights = Partials(kept.layout), Pieces(kept.layout), PieceFlights(keeper.kept)
+    slots, layers = ReaderSlots(readers), Layers(kept.records)
+    transfers = Transfers(
+        kept.blobs,
+        partials,
+        keeper,
+        kept.rests,
+        pieces,
+        lambda: piece_flights.wait_until_idle(MAX_FILL_PAUSE_SECONDS),
+        partial(NearBlob, cluster) if cluster else None,
+    )
+    lazy = LazyPull(
+        kept.blobs,
+        pieces,
+        piece_flights,
+        transfers,
+        partials,
+        slots,
+        layers,
+        kept.flights,
+        shared.source_of,
+        shared.images,
+        NearRanges(cluster) if cluster else None,
+    )
+    return BlobPull(kept.blobs, transfers, slots, layers, kept.flights, lazy, shared.source_of, shared.images)

@@ -1,0 +1,97 @@
+"""Build what makes this cache one of several nodes."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from registry_cache import __version__
+from registry_cache.api.peers import PeerGate
+from registry_cache.cluster.addresses import own_address
+from registry_cache.cluster.errors import RedisAway
+from registry_cache.cluster.keeper import LeaseKeeper
+from registry_cache.cluster.leases import Leases
+from registry_cache.cluster.membership import Membership
+from registry_cache.cluster.notes import Notes
+from registry_cache.cluster.questions import Questions
+from registry_cache.cluster.redis_address import RedisAddress
+from registry_cache.config import Config
+from registry_cache.config.model import RedisConfig
+from registry_cache.errors import StoreError
+from registry_cache.pull.near import Cluster
+from registry_cache.runtime.seals import Seals
+from registry_cache.store import inventory
+from registry_cache.upstream.peer import PeerFailed, PeerRefused, Peers, PeerSilent
+
+
+def cluster_of(config: Config) -> Cluster | None:
+    """Return what this node shares its downloads with; connects to nothing yet."""
+    if config.redis is None or config.http.secret is None:
+        return None
+    # Not before: it imports redis, which is installed by an extra.
+    from registry_cache.cluster.redis_client import RedisClient
+
+    seals, node = Seals(config.http.secret.reveal()), config.cluster.node or ""
+    redis, url = RedisClient(redis_address(config.redis)), _advertised(config, config.redis)
+    leases = Leases(redis, seals, node, url)
+    ca = str(config.cluster.ca) if config.cluster.ca else None
+    membership = Membership(redis, seals, node, url, partial(_node_facts, config))
+    return Cluster(
+        leases,
+        LeaseKeeper(leases),
+        Peers(node, seals, ca),
+        membership,
+        Questions(redis, seals, node),
+        Notes(redis, seals, "limits"),
+    )
+
+
+def _node_facts(config: Config) -> dict[str, object]:
+    """Return what this node tells of itself to whoever looks at the cluster."""
+    try:
+        free: int | None = inventory.disk_space(str(config.root)).free
+    except StoreError:
+        free = None
+    return {"version": __version__, "free": free}
+
+
+def redis_address(config: RedisConfig) -> RedisAddress:
+    """Return where Redis is."""
+    tls = config.tls
+    return RedisAddress(
+        host=config.host,
+        port=config.port,
+        username=config.username,
+        password=config.password.reveal() if config.password else None,
+        db=config.db,
+        tls=tls.enabled or bool(tls.certificate or tls.client_cas),
+        ca=str(tls.client_cas[0]) if tls.client_cas else None,
+        certificate=str(tls.certificate) if tls.certificate else None,
+        key=str(tls.key) if tls.key else None,
+    )
+
+
+def _advertised(config: Config, redis: RedisConfig) -> str:
+    """Return the URL by which other nodes reach this one."""
+    if config.cluster.advertise:
+        return config.cluster.advertise
+    scheme = "https" if config.http.tls else "http"
+    return f"{scheme}://{config.cluster.host or own_address(redis.host, redis.port)}:{config.cluster.port}"
+
+
+def peer_gate(config: Config, cluster: Cluster | None) -> PeerGate | None:
+    if cluster is None or config.http.secret is None:
+        return None
+    return PeerGate(Seals(config.http.secret.reveal()), cluster.leases.node, partial(_trouble_reaching, cluster))
+
+
+def _trouble_reaching(cluster: Cluster, name: str) -> str:
+    """Return why this node does not reach the one called ``name``; "" where it does."""
+    try:
+        nodes, _ = cluster.membership.look()
+        url = next((node.url for node in nodes if node.name == name), None)
+        if url is None:
+            return f"Redis knows no node called {name}"
+        cluster.peers.ping(url)
+    except (RedisAway, PeerFailed, PeerRefused, PeerSilent) as error:
+        return str(error) or type(error).__name__
+    return ""
