@@ -52,10 +52,11 @@ def pytest_configure(config: pytest.Config) -> None:
     load.DEFAULT_FILE = f"{os.devnull}/none"
 
 
-# What neither the user nor the dependencies' versions change: long searches by property, kills and power cuts at every
-# step, and real clients and nginx that an ordinary user can run. .ci/run has them in one of its two passes.
+# What neither the user nor the dependencies' versions change: decisions and texts, long searches by property, kills and
+# power cuts at every step, and real clients and nginx that an ordinary user can run. .ci/run has them in one of its two
+# passes.
 _ONCE = (
-    "property/",
+    *("bench/", "commands/", "config/", "harness_check/", "oci/", "policy/", "property/", "stats/", "ui/"),
     "pull/test_crash_points.py",
     "pull/test_power_cut.py",
     "upkeep/test_cleanup_crash.py",
