@@ -15,6 +15,8 @@ from registry_cache.upstream.limits import Limits
 
 # So often a process looks what other nodes have met.
 _LOOK_SECONDS = 1.0
+# A refusal outweighs an answer to a free question that came so shortly after it: these say little of what is counted.
+_REFUSAL_SECONDS = 5.0
 # A limit whose window upstream does not tell is of no interest for longer.
 _LONGEST_SECONDS = 6 * 3600.0
 
@@ -32,8 +34,11 @@ class NearLimits:
         self._looked_at = float("-inf")
 
     def publish(self, limits: Limits, *, anonymous: bool) -> None:
-        """Tell other nodes; not where upstream has never said for whom it counts."""
-        if limits.source is None:
+        """Tell other nodes that they are refused; not where upstream has never said for whom it counts.
+
+        What is no refusal would replace another node's: each finds out by itself that a limit was lifted.
+        """
+        if limits.source is None or not _is_refused(limits):
             return
         try:
             self._notes.put(self._name(limits, anonymous), asdict(limits), limits.window or _LONGEST_SECONDS)
@@ -50,7 +55,11 @@ class NearLimits:
             limits = Limits(**{name: value for name, value in (found or {}).items() if name in _FIELDS})
         except (RedisAway, TypeError):
             return None
-        return limits if limits.seen_at > known.seen_at else None
+        return limits if _is_refused(limits) and limits.seen_at > known.seen_at - _REFUSAL_SECONDS else None
 
     def _name(self, limits: Limits, anonymous: bool) -> str:
         return "\0".join((self._upstream, self._owner, str(anonymous), limits.source or ""))
+
+
+def _is_refused(limits: Limits) -> bool:
+    return limits.blocked_until(counted=True) > time.time()

@@ -39,9 +39,16 @@ def test_a_range_that_is_here_is_served_while_the_rest_arrives(
     assert upstream.gets(blob) == 1
 
 
-@pytest.mark.parametrize(("asked", "start"), [("bytes=3145728-", 3 * MiB), ("bytes=-1000", 4 * MiB - 1000)])
+@pytest.mark.parametrize(
+    ("asked", "start", "requests"),
+    [
+        ("bytes=3145728-", 3 * MiB, {1}),
+        # A small one may overtake the download, if that is slow.
+        ("bytes=-1000", 4 * MiB - 1000, {1, 2}),
+    ],
+)
 def test_a_range_that_is_not_here_yet_waits_for_it(
-    upstream: FakeUpstream, puller: Puller, asked: str, start: int
+    upstream: FakeUpstream, puller: Puller, asked: str, start: int, requests: set[int]
 ) -> None:
     blob = upstream.add_blob(DATA)
     upstream.faults.hold_at = 2 * MiB
@@ -51,7 +58,7 @@ def test_a_range_that_is_not_here_yet_waits_for_it(
     result = waiting.finish()
     assert (result.status, result.digest) == (206, digest_of(DATA[start:]))
     assert result.headers["Content-Range"] == f"bytes {start}-{4 * MiB - 1}/{4 * MiB}"
-    assert upstream.gets(blob) == 1
+    assert upstream.gets(blob) in requests
 
 
 def test_an_open_range_of_what_nobody_fetched_yet_fetches_the_whole(upstream: FakeUpstream, puller: Puller) -> None:

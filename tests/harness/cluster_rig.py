@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import socket
 from collections.abc import Mapping
@@ -16,10 +17,16 @@ from tests.harness.waiting import eventually
 SECRET = "the nodes know it"
 
 
+# Below what the kernel hands out to whoever asks for any port: other tests do so all the time.
+_PORTS = range(20000, 32000)
+
+
 def free_port() -> int:
-    """A port that nobody listens on just now; the kernel does not hand it out again soon."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on just now."""
+    while True:
+        port = random.choice(_PORTS)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class Node(CacheServer):
