@@ -40,17 +40,19 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     config = start(arguments, environ)
     become_owner_if_allowed(config.root)
     layout, now = Layout.find(config.root), datetime.now(UTC).astimezone()
-    counts = _pull_counts(config, layout, now) if layout and arguments.sort == "pulls" else None
+    counts = _pull_counts(config, layout, now) if arguments.sort == "pulls" else None
     images = list_images(layout, arguments.pattern, arguments.sort, counts) if layout else []
     return print_report(ImageListReport(images, now.timestamp(), now.tzinfo), as_json=arguments.json)
 
 
-def _pull_counts(config: Config, layout: Layout, now: datetime) -> PullCounts:
+def _pull_counts(config: Config, layout: Layout | None, now: datetime) -> PullCounts:
     """Return what the journal of pulls knows. Raises CommandError where none is kept, StoreError."""
     from registry_cache.stats.statistics import Statistics
 
     if not config.statistics.clients or not config.statistics.journal_days:
         raise CommandError("nobody counts pulls: statistics.journal.days is 0, or statistics.clients false")
+    if layout is None:
+        return Counter()
     pulls = Statistics(layout).pulls("", (now - PULLS_SINCE).timestamp(), limit=sys.maxsize)
     return Counter((f"{each.upstream}/{each.repository}", each.digest) for each in pulls)
 
