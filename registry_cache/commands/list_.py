@@ -49,7 +49,7 @@ def _pull_counts(config: Config, layout: Layout | None, now: datetime) -> PullCo
     """Return what the journal of pulls knows. Raises CommandError where none is kept, StoreError."""
     from registry_cache.stats.statistics import Statistics
 
-    if not config.statistics.clients or not config.statistics.journal_days:
+    if not config.statistics.has_journal:
         raise CommandError("nobody counts pulls: statistics.journal.days is 0, or statistics.clients false")
     if layout is None:
         return Counter()

@@ -53,8 +53,8 @@ def run_pulls(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
     statistics, config, now = _open(arguments, environ)
     pulls = statistics.pulls(arguments.query, (now - arguments.since).timestamp())
-    has_journal = config.statistics.clients and config.statistics.journal_days > 0
-    return print_report(PullsReport(pulls, now.timestamp(), has_journal, now.tzinfo), as_json=arguments.json)
+    report = PullsReport(pulls, now.timestamp(), config.statistics.has_journal, now.tzinfo)
+    return print_report(report, as_json=arguments.json)
 
 
 def _open(arguments: argparse.Namespace, environ: Mapping[str, str]) -> tuple[Statistics, Config, datetime]:

@@ -166,6 +166,11 @@ class StatisticsConfig:
     nginx_log: Path | None = setting("statistics.nginx_log", values.path)
     """The access log of the nginx in front, which answers hits itself."""
 
+    @property
+    def has_journal(self) -> bool:
+        """Whether requests for manifests are remembered one by one."""
+        return self.clients and self.journal_days > 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamConfig:

@@ -14,7 +14,7 @@ from registry_cache.runtime.tally import Change
 from registry_cache.stats.day import Day, TopList
 from registry_cache.stats.days import BUCKET_SECONDS
 from registry_cache.stats.space_saving import SpaceSaving
-from registry_cache.stats.sums import Sums, total
+from registry_cache.stats.sums import MAPS, NUMBERS, Sums, total
 from registry_cache.stats.tally import DayTally, LogMark, OpenBucket
 
 # A list's counters while its day lasts, and the names that stay.
@@ -118,8 +118,8 @@ def compact(day: Day) -> Day:
 
 def _sums_of(amounts: Mapping[tuple[str, str], int], digest_pulls: int) -> Sums:
     """Return the sums that a process's amounts are; an unknown field is a newer version's."""
-    maps: dict[str, dict[str, int]] = {name: {} for name in ("requests", "served", "fetched", "counted", "errors")}
-    numbers = {"pulls": digest_pulls, "evicted_blobs": 0, "evicted_bytes": 0}
+    maps: dict[str, dict[str, int]] = {name: {} for name in MAPS}
+    numbers = dict.fromkeys(NUMBERS, 0) | {"pulls": digest_pulls}
     for (name, key), amount in amounts.items():
         if name in maps:
             maps[name][key] = amount

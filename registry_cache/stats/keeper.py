@@ -93,10 +93,14 @@ class Keeper:
         marks: list[LogMark] = []
         with disk.store_errors("read the statistics"):
             for day in self._files.known_days():
-                mark = Day.read(self._files.day(day)).open.get("log")
+                mark = self._read_day(day).open.get("log")
                 if isinstance(mark, list) and len(mark) == 4:
                     marks.append(cast("LogMark", tuple(mark)))
         return LogPosition(*max(marks, key=lambda mark: mark[3])[:3]) if marks else None
+
+    def _read_day(self, day: int) -> Day:
+        # A full one takes milliseconds, which clients of this process must not wait for.
+        return threadpool.run(Day.read, self._files.day(day))
 
     def _read_counts(self) -> _Counts:
         counts: _Counts = defaultdict(list)
@@ -121,7 +125,7 @@ class Keeper:
             disk.remove(f"{self._files.incoming}/{name}")
 
     def _write_day(self, day: int, tallies: list[tuple[str, DayTally]]) -> None:
-        fold = self._folds.get(day) or DayFold(Day.read(self._files.day(day)))
+        fold = self._folds.get(day) or DayFold(self._read_day(day))
         # A failure below must not leave half of it in memory.
         self._folds.pop(day, None)
         fold.folded &= {name for name, _ in tallies}
@@ -165,7 +169,7 @@ class Keeper:
             if day <= today - ALL_DAYS:
                 disk.remove(path)
                 continue
-            found = Day.read(path) if day < today else Day()
+            found = self._read_day(day) if day < today else Day()
             if day <= today - RING_DAYS and found.buckets:
                 write_whole(path, compact(found).encode())
             elif "present" in found.open and self._now() > (day + 1) * DAY_SECONDS + _TIDY_SECONDS:

@@ -111,11 +111,15 @@ class NginxHits:
         self._used: dict[str, float] = {}
         self._warned_at = float("-inf")
 
-    def begin(self, position: LogPosition | None) -> None:
-        """Read on from ``position``; call it once what was counted until then is in the days' files."""
+    def begin(self, position: Callable[[], LogPosition | None]) -> None:
+        """Read on from ``position``; call it once what was counted until then is in the days' files.
+
+        ``position`` looks into all of them, so it is not called while the log cannot be read. What it raises passes.
+        """
         self._file = None
         try:
-            self._file = LogFile(self._path, position)
+            LogFile(self._path)
+            self._file = LogFile(self._path, position())
         except OSError as error:
             self._warn(error)
             return

@@ -14,8 +14,10 @@ SAVING = ("hit", "join", "revalidated", "stale")
 NO_OUTCOME = "none"
 
 # Those of the fields that map a name to a number.
-_MAPS = ("requests", "served", "fetched", "counted", "errors")
-_NUMBERS = ("pulls", "clients", "evicted_blobs", "evicted_bytes")
+MAPS = ("requests", "served", "fetched", "counted", "errors")
+# Those that are numbers, and of several spans the sum.
+NUMBERS = ("pulls", "evicted_blobs", "evicted_bytes")
+_ALL_NUMBERS = (*NUMBERS, "clients")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +78,13 @@ class Sums:
 
     def __add__(self, later: Sums) -> Sums:
         """Return the sums of both; ``later`` is, of the two, the one whose disk is still true."""
-        maps: dict[str, Any] = {name: _added(getattr(self, name), getattr(later, name).items()) for name in _MAPS}
-        return Sums(
-            **maps,
-            pulls=self.pulls + later.pulls,
-            clients=max(self.clients, later.clients),
-            evicted_blobs=self.evicted_blobs + later.evicted_blobs,
-            evicted_bytes=self.evicted_bytes + later.evicted_bytes,
-            disk=later.disk or self.disk,
-        )
+        return total((self, later))
 
     def document(self) -> dict[str, object]:
         """Return the JSON values of whatever is not nothing."""
-        values = {name: getattr(self, name) for name in (*_MAPS, *_NUMBERS)}
+        values = {name: getattr(self, name) for name in (*MAPS, *_ALL_NUMBERS)}
         found: dict[str, object] = {
-            name: dict(value) if name in _MAPS else value for name, value in values.items() if value
+            name: dict(value) if name in MAPS else value for name, value in values.items() if value
         }
         if self.disk:
             found["disk"] = [self.disk.used, self.disk.limit, self.disk.free]
@@ -102,22 +96,22 @@ class Sums:
         if not isinstance(document, dict):
             raise ValueError("sums are no JSON object")
         disk = document.get("disk")
-        values: dict[str, Any] = {name: counts_of(document.get(name, {})) for name in _MAPS}
-        values |= {name: int(document.get(name, 0)) for name in _NUMBERS}
+        values: dict[str, Any] = {name: counts_of(document.get(name, {})) for name in MAPS}
+        values |= {name: int(document.get(name, 0)) for name in _ALL_NUMBERS}
         use = DiskUse(*map(int, disk)) if isinstance(disk, list) and len(disk) == 3 else None
         return cls(**values, disk=use)
 
 
 def total(sums: Iterable[Sums]) -> Sums:
-    """Return the sums of all, the latest last; as ``+`` would, without a new object for each of thousands."""
-    maps: dict[str, dict[str, int]] = {name: {} for name in _MAPS}
-    numbers = dict.fromkeys(_NUMBERS, 0)
+    """Return the sums of all, the latest last; without a new object for each of thousands."""
+    maps: dict[str, dict[str, int]] = {name: {} for name in MAPS}
+    numbers = dict.fromkeys(_ALL_NUMBERS, 0)
     disk = None
     for each in sums:
         for name, found in maps.items():
             for key, count in getattr(each, name).items():
                 found[key] = found.get(key, 0) + count
-        for name in ("pulls", "evicted_blobs", "evicted_bytes"):
+        for name in NUMBERS:
             numbers[name] += getattr(each, name)
         numbers["clients"] = max(numbers["clients"], each.clients)
         disk = each.disk or disk

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from registry_cache.ui.facts import SizeLimits
-from registry_cache.ui.numbers import Numbers
+from registry_cache.ui.numbers import HOUR_SECONDS, Numbers
 from registry_cache.ui.words import clock, count, share, size
 from registry_cache.upkeep.glance import Glance
 from registry_cache.upkeep.status import PullCount
 
 # In the place of a number that nobody knows.
 NOTHING = "?"
-_HOUR = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ def _pace(pulls: PullCount, taken: int, glance: Glance) -> str:
     """Say when none are left if each hour takes as many as the last, unless the count begins anew before that."""
     if not taken:
         return "none were taken in the last hour"
-    ends = glance.now + pulls.left / taken * _HOUR
+    ends = glance.now + pulls.left / taken * HOUR_SECONDS
     if pulls.window and ends > pulls.seen_at + pulls.window:
         return f"{count(taken)} in the last hour: they last"
     return f"{count(taken)} in the last hour: they end at {clock(ends, glance.now, glance.zone)}"

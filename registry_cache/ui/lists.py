@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from registry_cache.errors import StoreError
 from registry_cache.runtime import threadpool
 from registry_cache.stats.day import TopKind
+from registry_cache.stats.days import DAY_SECONDS
 from registry_cache.stats.journal import Pull
 from registry_cache.ui.facts import Facts
-from registry_cache.ui.numbers import DAY
 from registry_cache.ui.words import span
 from registry_cache.upkeep.name_search import MOST_MATCHES, search
 from registry_cache.upkeep.survey import SurveyedStore
@@ -59,7 +59,7 @@ def pulls(facts: Facts, query: str, now: float) -> list[Pull] | None:
     if not facts.has_journal:
         return None
     # A day of a busy site takes a while to read, which no client of the registry should wait for.
-    return threadpool.run(facts.statistics.pulls, query, now - DAY, MOST_PULLS)
+    return threadpool.run(facts.statistics.pulls, query, now - DAY_SECONDS, MOST_PULLS)
 
 
 def next_out(store: SurveyedStore | None, now: float) -> str:

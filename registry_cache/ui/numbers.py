@@ -7,15 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from registry_cache.stats.days import DAY_SECONDS, day_of
 from registry_cache.stats.statistics import Bucket, Statistics
 from registry_cache.stats.sums import Sums, total
 from registry_cache.ui.chart import OUTCOMES, Chart, Column, draw
 from registry_cache.ui.remembered import Remembered
 
-DAY, MONTH_DAYS = 86_400, 30
+MONTH_DAYS = 30
 # A column of the day's chart: fine enough to see a burst, and few enough to be small.
 _COLUMN = 900
-_HOUR = 3600.0
+HOUR_SECONDS = 3600.0
 # A month changes slowly.
 _MONTH_SECONDS = 60.0
 
@@ -63,21 +64,21 @@ class NumberReader:
     def numbers(self) -> Numbers:
         """Return the numbers of this moment."""
         read, now = self._statistics, self._now()
-        month_clients = read.clients_since(now - MONTH_DAYS * DAY)
-        hour = read.sums(now - _HOUR).counted_by_upstream()
-        return Numbers(read.sums(now - DAY), self._month.get(), month_clients, hour)
+        month_clients = read.clients_since(now - MONTH_DAYS * DAY_SECONDS)
+        hour = read.sums(now - HOUR_SECONDS).counted_by_upstream()
+        return Numbers(read.sums(now - DAY_SECONDS), self._month.get(), month_clients, hour)
 
     def history(self, days: int) -> History:
         """Return the chart of the last ``days``: of one in quarters of an hour, of more in whole days."""
         if days == 1:
-            return _history(self._statistics.series(self._now() - DAY + _COLUMN, _COLUMN), _COLUMN, 1)
-        return _history(self._days(), DAY, days)
+            return _history(self._statistics.series(self._now() - DAY_SECONDS + _COLUMN, _COLUMN), _COLUMN, 1)
+        return _history(self._days(), DAY_SECONDS, days)
 
     def _days(self) -> list[Bucket]:
-        first = int(self._now() // DAY) - MONTH_DAYS + 1
-        known = {int(each.at // DAY): each for each in self._statistics.by_day(first * DAY)}
-        empty = partial(Bucket, seconds=DAY, sums=Sums())
-        return [known.get(day) or empty(at=float(day * DAY)) for day in range(first, first + MONTH_DAYS)]
+        first = day_of(self._now()) - MONTH_DAYS + 1
+        known = {day_of(each.at): each for each in self._statistics.by_day(first * DAY_SECONDS)}
+        empty = partial(Bucket, seconds=DAY_SECONDS, sums=Sums())
+        return [known.get(day) or empty(at=float(day * DAY_SECONDS)) for day in range(first, first + MONTH_DAYS)]
 
 
 def _history(buckets: list[Bucket], step: int, days: int) -> History:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from registry_cache.stats.days import DAY_SECONDS
 from registry_cache.ui.boxes import Box, boxes
 from registry_cache.ui.changes import MOST_CHANGES, ChangeRow, change_rows
 from registry_cache.ui.facts import Facts
 from registry_cache.ui.lists import next_out
-from registry_cache.ui.numbers import DAY, History, NumberReader
+from registry_cache.ui.numbers import History, NumberReader
 from registry_cache.ui.remembered import Remembered
 from registry_cache.ui.rows import Speeds, TransferRow, UpstreamRow, transfer_row, upstream_row
 from registry_cache.ui.sentence import Sentence, sentences
@@ -57,7 +58,7 @@ class Overviews:
         if glance.stored is None and store is not None:
             glance = replace(glance, stored=store.survey.bytes)
         speeds = self._speeds.between(glance)
-        since, answers = glance.now - DAY, self._answers.get()
+        since, answers = glance.now - DAY_SECONDS, self._answers.get()
         changes = change_rows(statistics.changes(since))
         gone = gone_rows(statistics, glance.now)
         return Overview(

@@ -11,9 +11,10 @@ from functools import partial
 from registry_cache.deployment.client_setup import CLIENTS, steps
 from registry_cache.errors import StoreError
 from registry_cache.runtime import threadpool
+from registry_cache.stats.days import DAY_SECONDS
 from registry_cache.ui import lists
 from registry_cache.ui.facts import Facts
-from registry_cache.ui.numbers import DAY, MONTH_DAYS, History
+from registry_cache.ui.numbers import MONTH_DAYS, History
 from registry_cache.ui.overview import Overviews
 from registry_cache.ui.remembered import Remembered
 from registry_cache.ui.rendering import Renderer
@@ -66,7 +67,7 @@ class Pages:
             more=found.more,
             orders=lists.ORDERS,
             by=order,
-            table=None if query else top_table(facts.statistics, order, now - MONTH_DAYS * DAY, MANY),
+            table=None if query else top_table(facts.statistics, order, now - MONTH_DAYS * DAY_SECONDS, MANY),
         )
 
     def image(self, name: str) -> bytes | None:
@@ -82,7 +83,7 @@ class Pages:
     def clients(self) -> bytes:
         """Return the clients that pulled most, and those that have stopped coming."""
         statistics, now = self._facts.statistics, time.time()
-        table = top_table(statistics, "clients", now - MONTH_DAYS * DAY, MANY)
+        table = top_table(statistics, "clients", now - MONTH_DAYS * DAY_SECONDS, MANY)
         return self._render("clients.html", "clients", table=table, gone=gone_rows(statistics, now)[:MANY])
 
     def client(self, name: str) -> bytes:

@@ -7,7 +7,8 @@ from datetime import datetime, tzinfo
 
 from registry_cache.upkeep.report import ago, printable, size
 
-__all__ = ["ago", "clock", "count", "cut", "day", "quoted", "share", "short", "size", "span"]
+# What the templates call.
+__all__ = ["clock", "count", "cut", "quoted", "short", "size"]
 
 # Of a text that a stranger wrote: a longer one would push everything else off a phone's screen.
 LONGEST = 120
@@ -49,10 +50,6 @@ def clock(moment: float, now: float, zone: tzinfo | None) -> str:
     """Return a time of today as HH:MM, and with its date where it is another day's."""
     then, today = datetime.fromtimestamp(moment, zone), datetime.fromtimestamp(now, zone).date()
     return then.strftime("%H:%M" if then.date() == today else "%Y-%m-%d %H:%M")
-
-
-def day(moment: float, zone: tzinfo | None) -> str:
-    return datetime.fromtimestamp(moment, zone).strftime("%Y-%m-%d")
 
 
 def span(seconds: float) -> str:

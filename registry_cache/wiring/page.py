@@ -56,7 +56,7 @@ def page_of(
         surveyor=Surveyor(layout),
         repository=partial(repository_details, layout),
         tags=partial(some_tags, layout),
-        has_journal=config.statistics.journal_days > 0,
+        has_journal=config.statistics.has_journal,
         limits=SizeLimits(limits.max_size, limits.min_free),
         mirror=mirror(config),
         is_address_known=config.http.url is not None,
@@ -76,7 +76,7 @@ def recorder_of(config: Config, layout: Layout) -> Recorder:
         return DiskUse(state.stored or 0, limit or 0, state.free) if state else None
 
     total = inventory.disk_space(layout.root).total
-    bounds = JournalBounds(kept.journal_days if kept.clients else 0, kept.journal_size.bytes_of(total) or total)
+    bounds = JournalBounds(kept.journal_days if kept.has_journal else 0, kept.journal_size.bytes_of(total) or total)
 
     def tally() -> Tally:
         return Tally(journal=bounds.is_on, clients=kept.clients)
