@@ -1,6 +1,6 @@
 """Check that names of a dependency which it does not promise are still there, and still used as we believe.
 
-Knows no dependency itself: ``gunicorn_internals`` has the list.
+Knows no dependency itself: who uses such names has the list, as ``server/internal_names.py`` does.
 """
 
 from __future__ import annotations

@@ -85,8 +85,7 @@ def use_new_config(master: Master) -> bool:
     try:
         config = active_config.read()
         bind.check_at_reload(master, active_config.current(), config)
-        for side in side_listeners.ALL:
-            side.reload(master, config)
+        side_listeners.reload(master, config)
     except ConfigError as error:
         _log.error(_KEPT, problems=len(error.problems))
         for problem in error.problems:

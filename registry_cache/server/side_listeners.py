@@ -6,6 +6,7 @@ treats its listeners by their configured addresses, and these have no such addre
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -44,19 +45,26 @@ class SideListener:
         if descriptor:
             # Otherwise clients would connect to it, and nobody would answer.
             os.close(int(descriptor))
-        self._replace(master, wanted)
+        self._hold(self._open(master, wanted) if wanted else None, wanted)
 
     def listen(self, master: Master) -> None:
         """Called when gunicorn has its own listeners, at the start and at each reload."""
         if self._listener is not None and self._listener not in master.listeners:
             master.listeners.append(self._listener)
 
-    def reload(self, master: Master, config: Config) -> None:
-        """Called before gunicorn reloads: it may close its listeners. Raises CannotListen; then nothing has changed."""
+    def open_if_new(self, master: Master, config: Config) -> Any:
+        """Return a listener where ``config`` wants another than there is, for ``take``. Raises CannotListen."""
         wanted = self._wanted(config)
-        if wanted is None or wanted != self._at:
-            self._replace(master, wanted)
+        return self._open(master, wanted) if wanted and wanted != self._at else None
+
+    def take(self, master: Master, listener: Any, config: Config) -> None:
+        """Have ``listener``, of ``open_if_new``, in the place of the one before, and set it apart."""
         self._set_apart(master)
+        wanted = self._wanted(config)
+        if wanted != self._at:
+            if self._listener is not None:
+                self._listener.close()
+            self._hold(listener, wanted)
 
     def hand_over(self, master: Master) -> None:
         """Called in the process that becomes the next master by USR2."""
@@ -77,14 +85,6 @@ class SideListener:
             return None
         host, port = self._listener.getsockname()[:2]
         return f"{f'[{host}]' if ':' in host else host}:{port}"
-
-    def _replace(self, master: Master, wanted: HostPort | None) -> None:
-        before = self._listener
-        listener = self._open(master, wanted) if wanted else None
-        if before is not None:
-            self._set_apart(master)
-            before.close()
-        self._hold(listener, wanted)
 
     def _hold(self, listener: Any, at: HostPort | None) -> None:
         self._listener, self._at = listener, at
@@ -114,6 +114,19 @@ def _peers_address(config: Config) -> HostPort | None:
 DEBUG = SideListener("http.debug.addr", "_CACHE_DEBUG_FD", _debug_address)
 PEERS = SideListener("cluster.addr", "_CACHE_PEERS_FD", _peers_address)
 ALL = (DEBUG, PEERS)
+
+
+def reload(master: Master, config: Config) -> None:
+    """Called before gunicorn reloads: it may close its listeners. Raises CannotListen; then nothing has changed."""
+    with contextlib.ExitStack() as opened:
+        new = []
+        for side in ALL:
+            new.append(side.open_if_new(master, config))
+            if new[-1] is not None:
+                opened.callback(new[-1].close)
+        opened.pop_all()
+    for side, listener in zip(ALL, new, strict=True):
+        side.take(master, listener, config)
 
 
 def main_listeners(master: Master) -> list[Any]:

@@ -9,7 +9,6 @@ import json
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import uuid
@@ -24,6 +23,7 @@ import botocore.config
 from botocore.exceptions import ClientError
 
 from tests.harness.components import require
+from tests.harness.ports import free_ports
 
 PROGRAMS = ("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "ceph", "ceph-authtool", "monmaptool")
 START_SECONDS = 120.0
@@ -286,10 +286,3 @@ def _await(is_ready: Any, what: str) -> None:
     while not is_ready():
         assert time.monotonic() < deadline, f"{what} did not start in {START_SECONDS} s"
         select.select([], [], [], POLL_SECONDS)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that the kernel has just given and taken back: Ceph's daemons cannot take over a socket."""
-    with contextlib.ExitStack() as stack:
-        found = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in found]

@@ -2,31 +2,17 @@
 
 import contextlib
 import os
-import random
 import signal
-import socket
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.harness.ports import free_ports
 from tests.harness.pullers import Puller
 from tests.harness.redis_server import RedisServer
-from tests.harness.server import CacheServer
+from tests.harness.server import CacheServer, merge
 from tests.harness.waiting import eventually
 
 SECRET = "the nodes know it"
-
-
-# Below what the kernel hands out to whoever asks for any port: other tests do so all the time.
-_PORTS = range(20000, 32000)
-
-
-def free_port() -> int:
-    """A port that nobody listens on just now."""
-    while True:
-        port = random.choice(_PORTS)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            return port
 
 
 class Node(CacheServer):
@@ -34,14 +20,13 @@ class Node(CacheServer):
 
     def __init__(self, name: str, folder: Path, upstream_url: str, redis: RedisServer, **options: Any) -> None:
         self.name = name
-        self.peers_port = free_port()
+        [self.peers_port] = free_ports(1)
         config: dict[str, Any] = {
             "redis": {"addr": redis.address},
             "http": {"secret": SECRET},
             "cluster": {"addr": f"127.0.0.1:{self.peers_port}", "node": name},
         }
-        for section, keys in dict(options.pop("config", {})).items():
-            config[section] = {**config.get(section, {}), **keys} if isinstance(keys, Mapping) else keys
+        config = merge(config, options.pop("config", {}))
         super().__init__(folder, upstream_url, config=config, **options)
 
     def lose_power(self) -> None:
@@ -55,9 +40,6 @@ class Node(CacheServer):
     def wake(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._arbiter.pid, signal.SIGCONT)
-
-    def pids(self) -> list[int]:
-        return [self._arbiter.pid, *self.workers()]
 
 
 class Cluster:

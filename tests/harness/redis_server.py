@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from tests.harness.components import require
+from tests.harness.ports import free_ports
 
 START_SECONDS = 20.0
 
@@ -20,8 +21,7 @@ class RedisServer:
         self._folder = folder
         self._program = require("redis-server")
         self._password = password
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = int(probe.getsockname()[1])
+        [self.port] = free_ports(1)
         self.address = f"127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
         self.start()

@@ -69,9 +69,9 @@ class CacheServer:
             "storage": {"filesystem": {"rootdirectory": str(self.root)}, "min_free": 0},
             "proxy": {"remoteurl": upstream_url, **PATIENCE},
         }
-        settings = _merge(settings, config or {})
+        settings = merge(settings, config or {})
         for name, upstream in settings.get("upstreams", {}).items():
-            settings["upstreams"][name] = _merge(PATIENCE, upstream)
+            settings["upstreams"][name] = merge(PATIENCE, upstream)
         self.config_file.write_text(yaml.safe_dump(settings), encoding="utf-8")
         # A home of its own: no .netrc, no .docker/config.json.
         self._environment = clean_environment(HOME=str(folder), REGISTRY_CACHE_CONFIG=str(self.config_file))
@@ -268,10 +268,10 @@ def _children(parent: int) -> list[int]:
     return found
 
 
-def _merge(base: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with the values of `extra`; nested mappings are merged."""
     merged = dict(base)
     for key, value in extra.items():
         old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
+        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
     return merged

@@ -18,6 +18,7 @@ from tests.harness.checkout import REPOSITORY
 from tests.harness.content import APP
 from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import MiB, random_bytes
+from tests.harness.ports import free_ports
 from tests.harness.server import STOP_SECONDS, CacheServer
 from tests.harness.serving import GUNICORN, SERVE, Command, Start
 from tests.harness.upstream import FakeUpstream
@@ -166,6 +167,29 @@ def test_another_address_is_listened_on_if_it_can_be(start: Start, make_puller: 
     assert urlsplit(after).hostname == "127.0.0.2"
     assert make_puller(after).get("/v2/").status == 200
     assert server.press_control_c() == 0, server.printed()
+
+
+def test_a_listener_that_cannot_be_opened_leaves_the_others_as_they_are(
+    start: Start, make_puller: MakePuller, tmp_path: Path
+) -> None:
+    [debug] = free_ports(1)
+    address = f"127.0.0.1:{debug}"
+    http = {"addr": "127.0.0.1:0", "secret": "the nodes know it", "debug": {"addr": address}}
+    settings = {"version": 0.1, "http": http, "storage": {"filesystem": {"rootdirectory": str(tmp_path / "store")}}}
+    server = start([*SERVE, "--", "--workers", "1"], settings)
+    server.url()
+    puller = make_puller(f"http://{address}")
+    assert puller.get("/debug/health").status == 200
+    [worker] = children(server)
+    with socket.create_server(("127.0.0.1", 0)) as somebodys:
+        taken = f"127.0.0.1:{somebodys.getsockname()[1]}"
+        hang_up(server, tmp_path, REFUSED, http=http, redis={"addr": "127.0.0.1:1"}, cluster={"addr": taken})
+
+    os.kill(worker, signal.SIGKILL)
+    eventually(lambda: children(server) not in ([], [worker]))
+
+    # By a worker that was forked after the refusal.
+    assert make_puller(f"http://{address}").get("/debug/health").status == 200
 
 
 def test_a_worker_that_hangs_is_replaced(start: Start, make_puller: MakePuller) -> None:

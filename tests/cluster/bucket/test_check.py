@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.harness.ceph import READER, TestBucket, free_ports
+from tests.harness.ceph import READER, TestBucket
 from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import make_image
+from tests.harness.ports import free_ports
 from tests.harness.server import CacheServer
 from tests.harness.sharing import pull_image, sharing, wait_until_sent
 from tests.harness.upstream import FakeUpstream
