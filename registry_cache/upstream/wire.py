@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import io
 import socket
+import sys
 import time
 from typing import Any
 
@@ -23,6 +24,10 @@ HEAD_TIMEOUT_SECONDS = 10.0
 
 class EndlessHead(http.client.HTTPException):
     """A head, or what follows a body, that is longer than any that makes sense."""
+
+
+class EndlessBody(http.client.HTTPException):
+    """A body that is said to be longer than any that can be."""
 
 
 class _Bytes(io.RawIOBase):
@@ -79,6 +84,9 @@ class BoundedReader(io.BufferedReader):
     def read(self, size: int | None = -1, /) -> bytes:
         self._lines = self._size = 0
         self._bytes.restart()
+        if size is not None and size > sys.maxsize:
+            # Otherwise an OverflowError, which nobody expects of a connection.
+            raise EndlessBody(f"a body, or a chunk of it, of {size} bytes")
         return super().read(size)
 
 

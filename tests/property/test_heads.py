@@ -74,6 +74,8 @@ class Wire(io.RawIOBase):
 @example([b"HTTP/1.1 100 Continue\r\n\r\n"] * 12, 1)
 @example([b"HTTP/1.1 200 OK\r\n", b"A: b\r\n" * 200], 8192)
 @example([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"A: b\r\n" * 200], 8192)
+@example([b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n"], 1)
+@example([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffffffff\r\n"], 1)
 def test_any_head_is_an_answer_or_an_error_within_its_bounds(pieces: list[bytes], size: int) -> None:
     wire = Wire(b"".join(pieces), size)
     response = BoundedResponse(wire)  # type: ignore[arg-type]
