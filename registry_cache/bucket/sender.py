@@ -42,7 +42,8 @@ _log = log.Log("registry_cache.bucket.sender")
 class Sender:
     """Sends what is in ``outbox`` by ``send``, until ``is_over``. ``limit``: bytes that only the outbox may hold.
 
-    ``send`` raises ``away`` where nothing can be sent now, ``refused`` where one entry never can.
+    ``send`` raises ``away`` where nothing can be sent now, ``refused`` where one entry never can. ``tell_use`` is
+    called whenever all was sent.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Sender:
         away: type[Exception],
         refused: type[Exception],
         is_over: threading.Event,
+        tell_use: Callable[[], None] = lambda: None,
     ) -> None:
         self._outbox = outbox
         self._limit = limit
@@ -60,6 +62,7 @@ class Sender:
         self._away = away
         self._refused = refused
         self._is_over = is_over
+        self._tell_use = tell_use
         self._pause = 0.0
 
     def run(self) -> None:
@@ -71,6 +74,9 @@ class Sender:
                 self._trim()
                 self._pass(entries)
                 idle_since = time.monotonic()
+                # Not at the start alone: where there is always something to send, this process lives for days.
+                if not self._pause:
+                    self._tell_use()
             wait = self._pause * random.uniform(0.7, 1.0)  # noqa: S311 — jitter
             self._is_over.wait(max(LOOK_SECONDS, wait))
 
@@ -142,9 +148,13 @@ def main() -> int:
 
         objects = Objects(settings, _tell)
         delivery = Delivery(objects, settings.part_size)
-        _hand_on(layout, objects, BucketAway, ObjectRefused)
         limit = int(str(more["limit"]))
-        Sender(Outbox(layout), limit, delivery.send, BucketAway, ObjectRefused, is_over).run()
+
+        def tell_use() -> None:
+            _hand_on(layout, objects, BucketAway, ObjectRefused)
+
+        tell_use()
+        Sender(Outbox(layout), limit, delivery.send, BucketAway, ObjectRefused, is_over, tell_use).run()
     except StoreError as error:
         _log.error("the sender failed", error=error)
         return 1
@@ -154,7 +164,7 @@ def main() -> int:
 
 
 def _hand_on(layout: Layout, objects: Renewable, away: type[Exception], refused: type[Exception]) -> None:
-    """Tell the bucket what is used here, if that is due. While it is away, the next process does."""
+    """Tell the bucket what is used here, if that is due. While it is away, a later try does."""
     now = time.time()
     try:
         told = hand_on(layout, objects, now, refused) if is_due(layout, now) else 0

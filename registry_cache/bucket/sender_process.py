@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from registry_cache.bucket.settings import BucketSettings, dump
-from registry_cache.bucket.use import is_due_quietly
+from registry_cache.bucket.use import is_due
 from registry_cache.errors import StoreError
 from registry_cache.runtime import log
 from registry_cache.store import disk, locks
@@ -70,7 +70,7 @@ class SenderProcess:
     def _is_needed(self) -> bool:
         try:
             with disk.store_errors("look for a sender"):
-                has_work = not Outbox(self.layout).is_empty() or is_due_quietly(self.layout, time.time())
+                has_work = not Outbox(self.layout).is_empty() or is_due(self.layout, time.time())
                 return has_work and not locks.is_locked(self.layout.sender_lock)
         except StoreError as error:
             _log.debug("could not look into the outbox", error=error)

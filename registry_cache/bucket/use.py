@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Protocol
 
-from registry_cache.errors import StoreError
 from registry_cache.oci import object_keys
 from registry_cache.store import atomic_write, disk
 from registry_cache.store.layout import Layout
@@ -47,11 +46,3 @@ def hand_on(layout: Layout, bucket: Renewable, now: float, refused: type[Excepti
     with disk.store_errors("note when use was handed on"):
         atomic_write.write_whole(layout.last_hand_on, b"", modified=int(now * 10**9))
     return told
-
-
-def is_due_quietly(layout: Layout, now: float) -> bool:
-    """As ``is_due``; a disk that does not tell has other troubles."""
-    try:
-        return is_due(layout, now)
-    except StoreError:
-        return False

@@ -4,7 +4,6 @@
     repositories/<upstream>/<name>/_blobs/sha256/<hex>     empty: this repository contains that blob
     repositories/<upstream>/<name>/_manifests/sha256/<hex> the manifest's bytes; its media type is the Content-Type
     repositories/<upstream>/<name>/_tags/<tag>             the tag's record, as JSON
-    pins.json                                              what is pinned on every node
 
 No component of a repository begins with ``_``, so no key can mean two things. An object is as good as a permission to
 read: whoever may write to the bucket may give any repository any blob.
@@ -19,7 +18,6 @@ from registry_cache.oci.names import Repository, Tag
 PREFIX = "registry-cache/1/"
 
 BLOBS, REPOSITORIES = "blobs/", "repositories/"
-PINS = "pins.json"
 
 
 def prefix(root_directory: str) -> str:
