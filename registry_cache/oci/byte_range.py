@@ -1,4 +1,4 @@
-"""``Range`` and ``Content-Range`` of one part, in bytes (RFC 9110 §14)."""
+"""``Range``, of one part or of several, and ``Content-Range``, in bytes (RFC 9110 §14)."""
 
 from __future__ import annotations
 

@@ -66,11 +66,6 @@ class Partials:
             lock = locks.try_lock(self._layout.lock(digest))
         return Claim(self._layout, digest, lock) if lock else None
 
-    def is_claimed(self, digest: Digest) -> bool:
-        """Return whether somebody leads ``digest`` now. Raises StoreError."""
-        with disk.store_errors(f"look at the lock of {digest}"):
-            return locks.is_locked(self._layout.lock(digest))
-
     def open(self, digest: Digest) -> ReadHandle | None:
         """Open an unfinished blob for a follower; None where there is none. Raises StoreError."""
         with disk.store_errors(f"open the partial of {digest}"):

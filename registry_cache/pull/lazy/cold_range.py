@@ -101,11 +101,11 @@ class ColdRange:
 
     def _ask_ahead(self, start: int) -> None:
         """Have the next parts fetched behind the one that begins at ``start``, so that none waits for its answer."""
-        starts = [part.start for part in self._wanted]
-        if start not in starts:
+        index = next((index for index, part in enumerate(self._wanted) if part.start == start), None)
+        if index is None:
             return
         # Each part is read once, in order; parts may begin at one place.
-        del self._wanted[: starts.index(start) + 1]
+        del self._wanted[: index + 1]
         for part in self._wanted[: self._width - 1]:
             try:
                 here = self._file.here_until(part.start, part.stop)

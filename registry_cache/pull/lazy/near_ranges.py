@@ -39,13 +39,16 @@ class NearRanges:
 
     def source(self, digest: Digest, registry: BlobSource) -> BlobSource:
         """Return where ranges of a blob come from: the node to ask, or ``registry``."""
+        came_near = False
 
         def ask(start: int, again: bool, stop: int | None = None) -> RangeResponse:
+            nonlocal came_near
             # A range that broke off, or has no end, is for the registry, which cannot be gone while we are here.
             near = None if again or stop is None else self._near(digest, registry, start, stop)
+            came_near = came_near or near is not None
             return near or registry.open(start, again, stop)
 
-        return replace(registry, open=ask)
+        return replace(registry, open=ask, was_near=lambda: came_near or registry.was_near())
 
     def _near(self, digest: Digest, registry: BlobSource, start: int, stop: int) -> RangeResponse | None:
         try:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from cachetools import LRUCache
 
 from registry_cache.errors import RangeNotSatisfiable, StoreError, TooManyRequests, UpstreamError
 from registry_cache.oci.byte_range import ByteRange, has_end, parse_ranges
@@ -86,7 +87,7 @@ class LazyPull:
         self._layers = layers
         self._flights = flights
         self._mutex = threading.Lock()
-        self._proven: OrderedDict[tuple[Owner, Digest], bool] = OrderedDict()
+        self._proven: LRUCache[tuple[Owner, Digest], bool] = LRUCache(_MOST_REMEMBERED)
         self._refused_until: dict[str, float] = {}
 
     def get(
@@ -169,15 +170,18 @@ class LazyPull:
     def _begin(self, wanted: _Wanted, file: PieceFile) -> Outcome:
         """Prove access, and have the first missing piece fetched. Raises what upstream says."""
         key = wanted.target.owner, wanted.digest
-        missing = [(part, file.here_until(part.start, part.stop)) for part in wanted.parts]
-        part, here = next(((part, here) for part, here in missing if here < part.stop), missing[0])
-        outcome, flight = Outcome.HIT, None
-        if here < part.stop:
-            end = file.gap_until(here, part.stop)
-            flight, is_new = self._piece_flights.join(
-                self._run(wanted, file), here, end, lambda: self._fill_behind(wanted, file)
-            )
-            outcome = Outcome.MISS if is_new else Outcome.JOIN
+        read = ((file.here_until(part.start, part.stop), part.stop) for part in wanted.parts)
+        missing = next(((here, stop) for here, stop in read if here < stop), None)
+        outcome = self._begin_at(wanted, file, *missing) if missing else Outcome.HIT
+        wanted.access.prove()
+        with self._mutex:
+            self._proven[key] = True
+        return outcome
+
+    def _begin_at(self, wanted: _Wanted, file: PieceFile, here: int, stop: int) -> Outcome:
+        """Have what is missing from ``here`` on fetched; prove access by the answer, where that comes first."""
+        run, end = self._run(wanted, file), file.gap_until(here, stop)
+        flight, is_new = self._piece_flights.join(run, here, end, lambda: self._fill_behind(wanted, file))
         if flight and here == wanted.parts[0].start and (wanted.access.proven or flight.owner == wanted.target.owner):
             try:
                 flight.wait_for_answer()
@@ -185,15 +189,9 @@ class LazyPull:
                 self._discard_empty(wanted, file)
                 raise
             wanted.access.proven = True
-        if outcome is Outcome.MISS and wanted.source.was_near():
-            outcome = Outcome.NEAR
-        wanted.access.prove()
-        with self._mutex:
-            self._proven[key] = True
-            self._proven.move_to_end(key)
-            if len(self._proven) > _MOST_REMEMBERED:
-                self._proven.popitem(last=False)
-        return outcome
+        if not is_new:
+            return Outcome.JOIN
+        return Outcome.NEAR if wanted.source.was_near() else Outcome.MISS
 
     def _run(self, wanted: _Wanted, file: PieceFile) -> MissingRun:
         def passed() -> int:
@@ -207,19 +205,14 @@ class LazyPull:
             self._pieces.discard(wanted.target.upstream.name, wanted.digest)
 
     def _is_proven(self, target: PullTarget, digest: Digest, file: PieceFile | None) -> bool:
-        return (file is not None and file.owner == str(target.repository)) or (
-            file is not None and (target.owner, digest) in self._proven
-        )
+        return file is not None and (file.owner == str(target.repository) or (target.owner, digest) in self._proven)
 
     def _way(self, target: PullTarget, digest: Digest, parts: list[ByteRange]) -> Way:
-        """Decide by the first part that is missing, and by all of them for how much is asked for."""
+        """Return PIECES where that is best for any part, by how much all of them ask for."""
         name, first, size = target.upstream.name, parts[0], parts[0].size
         running = self._running(name, digest, first.start)
-        answer_seconds = self._piece_flights.answer_seconds(name)
-        ways = [
-            choose(RangeFacts(part.start, part.stop, size, running, answer_seconds, sum(map(len, parts))))
-            for part in parts
-        ]
+        answer_seconds, asked = self._piece_flights.answer_seconds(name), sum(map(len, parts))
+        ways = (choose(RangeFacts(part.start, part.stop, size, running, answer_seconds, asked)) for part in parts)
         return Way.PIECES if Way.PIECES in ways else Way.DOWNLOAD
 
     def _running(self, upstream: str, digest: Digest, start: int) -> Running | None:
@@ -234,10 +227,10 @@ class LazyPull:
         status = self._partials.status(digest)
         if status is None or status.upstream != upstream or status.error:
             return None
-        file, is_led = self._partials.open(digest), self._partials.is_led(digest)
+        file = self._partials.open(digest)
         # Without a file the leader is at its commit, or has not begun.
         size = file.size() if file else status.size or 0
-        return Running(size) if is_led or start < size else None
+        return Running(size) if start < size or self._partials.is_led(digest) else None
 
     def _fill_behind(self, wanted: _Wanted, file: PieceFile) -> None:
         """Start the download of the whole, for nobody, where clients go on reading the blob."""

@@ -88,9 +88,7 @@ class Transfers:
 
     def is_under_way(self, digest: Digest) -> bool:
         """Return whether a process of this machine brings ``digest`` just now. Raises StoreError."""
-        with self._mutex:
-            progress = self._running.get(digest)
-        return (progress is not None and not progress.ended) or self._partials.is_claimed(digest)
+        return self.find(digest) is not None or self._partials.is_led(digest)
 
     def leave(self, progress: TransferProgress) -> None:
         """Stop being a reader."""
