@@ -90,7 +90,7 @@ class Leases:
 
     def look(self, digest: str, followed: str) -> LookedUp:
         """Return what is known; ``followed``: the lease whose leader's note and bids are wanted, "" for none."""
-        lead, have = _lead(digest), f"{PREFIX}have:{digest}"
+        lead, have = _lead(digest), _held(digest)
         commands: list[Command] = [("GET", lead), ("PTTL", lead), ("GET", have), EPOCH_COMMAND]
         if followed:
             commands.append(("GET", _failed(digest, followed)))
@@ -156,7 +156,7 @@ class Leases:
 
     def holder(self, digest: str) -> Holder | None:
         """Return a node that has the whole. Raises RedisAway."""
-        key = f"{PREFIX}have:{digest}"
+        key = _held(digest)
         return self._holder(key, self._redis.ask(("GET", key))[0])
 
     def announce(self, digest: str) -> None:
@@ -168,7 +168,7 @@ class Leases:
         self._redis.ask(_script(_BID, _bid(digest, followed), self.node, size, NOTE_SECONDS))
 
     def _have(self, digest: str) -> Command:
-        key = f"{PREFIX}have:{digest}"
+        key = _held(digest)
         return ("SET", key, self._seals.seal(key, {"node": self.node, "url": self.url}), "EX", HAVE_SECONDS)
 
     def _sealed(self, digest: str, lease: Lease) -> bytes:
@@ -206,6 +206,10 @@ class Leases:
             str(found.get("upstream")),
             str(found.get("repository")),
         )
+
+
+def _held(digest: str) -> str:
+    return f"{PREFIX}have:{digest}"
 
 
 def _lead(digest: str) -> str:

@@ -1,6 +1,7 @@
-"""An upstream's rate limit as all nodes that it counts together know it: by account, and by the address it reports.
+"""Refusals by an upstream's rate limit, as all nodes that it counts together know them.
 
-Two nodes behind different addresses are counted apart, and so they are here: what one may not pull, the other may.
+They are counted by account, and by the address that upstream reports. Two nodes behind different addresses are counted
+apart, and so they are here: what one may not pull, the other may.
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ from registry_cache.upstream.read_size import ReadSize
 
 # Until a peer must have connected, and until its answer must have begun. Its leader may still wait for the registry.
 HEAD_SECONDS = 2.0
+# A peer that is asked about a third may itself have to wait as long for that one.
+_PATIENT_SECONDS = 2 * HEAD_SECONDS
 # Silence of a peer's body while Redis cannot say whether its leader lives.
 SILENCE_SECONDS = 10.0
 
@@ -165,43 +167,34 @@ class Peers:
 
     def ping(self, url: str) -> None:
         """Return if the peer at ``url`` answers us. Raises as ``open_blob``."""
-        self._get(url, "/v2/")
+        self._get(url, "/v2/", _MAX_ANSWER, _PATIENT_SECONDS)
 
     def reaches(self, url: str, name: str) -> str:
         """Return why the peer at ``url`` does not reach the node called ``name``, "" where it does.
 
         Raises as ``open_blob``.
         """
-        document = json.loads(self._get(url, f"{REACH}{quote(name, safe='')}"))
+        data, _ = self._get(url, f"{REACH}{quote(name, safe='')}", _MAX_ANSWER, _PATIENT_SECONDS)
+        document = json.loads(data)
         return str(document.get("trouble")) if isinstance(document, dict) else "it answered nonsense"
-
-    def _get(self, url: str, target: str) -> bytes:
-        connection = self._connect(url)
-        try:
-            # It may have to wait as long for another node.
-            connection.sock.settimeout(2 * HEAD_SECONDS)
-            response = self._ask(connection, target, 0)
-            if response.status != 200:
-                raise PeerRefused(response.status)
-            return response.read(_MAX_ANSWER)
-        except (OSError, http.client.HTTPException) as error:
-            raise PeerFailed(str(error)) from error
-        finally:
-            connection.close()
 
     def get_manifest(self, url: str, manifest: ThingAtPeer) -> tuple[bytes, str]:
         """Return a manifest's bytes, not compared to anything yet, and its media type. Raises as ``open_blob``."""
+        return self._get(url, manifest.target, MAX_MANIFEST_SIZE + 1, HEAD_SECONDS)
+
+    def _get(self, url: str, target: str, most: int, seconds: float) -> tuple[bytes, str]:
+        """Return up to ``most`` bytes of an answer, and its media type; ``seconds`` bounds each wait for some."""
         connection = self._connect(url)
         try:
-            response = self._ask(connection, manifest.target, 0)
+            connection.sock.settimeout(seconds)
+            response = self._ask(connection, target, 0)
             if response.status != 200:
                 raise PeerRefused(response.status)
-            data = response.read(MAX_MANIFEST_SIZE + 1)
+            return response.read(most), response.headers.get("Content-Type", "")
         except (OSError, http.client.HTTPException) as error:
             raise PeerFailed(str(error)) from error
         finally:
             connection.close()
-        return data, response.headers.get("Content-Type", "")
 
     def _connect(self, url: str) -> http.client.HTTPConnection:
         parts = urlsplit(url)

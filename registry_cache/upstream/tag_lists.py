@@ -90,15 +90,18 @@ class TagLists:
         """Return all tags, none twice. Raises UpstreamError where a page brings nothing new and there is to be more."""
         page = first or self._ask(repository, questions.tags_query(WHOLE_PAGE, None), deadline, has_copy=has_copy)
         names = dict.fromkeys(page.names)
-        known = 0
+        known, size = 0, _size(names)
         while page.query is not None:
             if len(names) == known:
                 raise UpstreamError(f"{self._transport.name}'s list of the tags of {repository} does not end")
-            if _size(names) > MAX_NAMES_SIZE:
+            if size > MAX_NAMES_SIZE:
                 raise UpstreamError(f"{self._transport.name}'s list of the tags of {repository} is too long")
             known = len(names)
             page = self._ask(repository, page.query, deadline, has_copy=has_copy)
-            names |= dict.fromkeys(page.names)
+            new = dict.fromkeys(name for name in page.names if name not in names)
+            # Added up, and not anew for each page: a registry may send thousands of small ones.
+            size += _size(new)
+            names |= new
         return list(names)
 
     def _ask(self, repository: Repository, query: str, deadline: float, *, has_copy: bool) -> _Page:
