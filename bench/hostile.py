@@ -1,4 +1,4 @@
-"""What each attack costs a worker: the longest turn of its loop, its memory, what upstream is asked.
+"""What each attack costs a worker: the longest wait for `/v2/`, CPU and memory, and honest pulls that failed.
 
     python -m bench.hostile [--attacks NAME …] [--clients 20]
 
