@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 
 from flask import Flask
@@ -14,6 +15,7 @@ from registry_cache.runtime import log
 from registry_cache.runtime import metrics as runtime_metrics
 from registry_cache.runtime.trusted_proxies import Proxies
 from registry_cache.server import active_config
+from registry_cache.stats.recorder import Recorder
 from registry_cache.ui import blueprint as ui
 from registry_cache.wiring import Services, build
 
@@ -32,12 +34,19 @@ def from_environment() -> Flask:
     services.daily_pass.begin()
     services.recorder.begin()
     # What was counted since the last write; a worker that is killed loses that.
-    atexit.register(services.recorder.end)
+    atexit.register(_end, services.recorder)
     if services.membership is not None:
         services.membership.begin()
     if services.sender is not None:
         services.sender.begin()
     return _application(config, services)
+
+
+def _end(recorder: Recorder) -> None:
+    # gunicorn's QUIT exits from a greenlet, which may have its turn only while this waits for its own to fold: the log
+    # would have a traceback. What was counted is written before that wait, and another process folds it.
+    with contextlib.suppress(SystemExit):
+        recorder.end()
 
 
 def _application(config: Config, services: Services) -> Flask:
