@@ -8,16 +8,15 @@ Who finds an id waits for its note: that question was under way when theirs came
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from registry_cache.cluster.leases import PREFIX, AsksRedis
+from registry_cache.cluster.leases import PREFIX, REMOVE, AsksRedis, hashed_key, script
 from registry_cache.runtime.seals import Seals
 
-FLIGHT_SECONDS = 3
+FLIGHT_SECONDS = 5
 NOTE_SECONDS = 10
 
 # Take it, or return who has it.
@@ -26,7 +25,6 @@ _JOIN = (
     "redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2]) return ARGV[1]"
 )
 _RENEW = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('EXPIRE', KEYS[1], ARGV[2]) end return 0"
-_END = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +47,22 @@ class Questions:
 
     def join(self, question: str) -> Asked | None:
         """Begin to ask, or find who does; None where something stands there that no node wrote. Raises RedisAway."""
-        key = f"{PREFIX}flight:{hashlib.sha256(question.encode(errors='surrogatepass')).hexdigest()[:32]}"
+        key = hashed_key("flight", question)
         ours = self._seals.seal(key, {"id": secrets.token_hex(16), "node": self._node})
-        [value] = self._redis.ask(("EVAL", _JOIN, 1, key, ours, FLIGHT_SECONDS))
+        [value] = self._redis.ask(script(_JOIN, key, ours, FLIGHT_SECONDS))
         found = self._seals.open(key, value)
         return Asked(key, value, str(found.get("id")), value == ours) if found else None
 
     def renew(self, asked: Asked) -> None:
         """Say that the question is still under way. Raises RedisAway."""
-        self._redis.ask(("EVAL", _RENEW, 1, asked.key, asked.value, FLIGHT_SECONDS))
+        self._redis.ask(script(_RENEW, asked.key, asked.value, FLIGHT_SECONDS))
 
     def end(self, asked: Asked, outcome: Mapping[str, object]) -> None:
         """Leave the outcome for those who wait, and end the question. Raises RedisAway."""
         note = _note(asked)
         self._redis.ask(
             ("SET", note, self._seals.seal(note, outcome), "EX", NOTE_SECONDS),
-            ("EVAL", _END, 1, asked.key, asked.value),
+            script(REMOVE, asked.key, asked.value),
         )
 
     def look(self, asked: Asked) -> tuple[dict[str, Any] | None, bool]:

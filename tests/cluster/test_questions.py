@@ -16,6 +16,7 @@ from tests.harness.images import make_image
 from tests.harness.pullers import Answer, Puller
 from tests.harness.upstream import FakeUpstream
 from tests.harness.waiting import eventually
+from tests.harness.workers import Workers
 
 # See test_downloads.py.
 pytestmark = pytest.mark.needs_root
@@ -38,22 +39,29 @@ def at_once(cluster: Cluster, clients: int, ask: Callable[[Puller], Answer]) -> 
         return list(pool.map(ask, pullers))
 
 
-def held(cluster: Cluster, upstream: FakeUpstream, pattern: str, ask: Callable[[Puller], Answer]) -> list[Answer]:
-    """Let upstream hold the first question until both other nodes wait for its answer in Redis; then go on."""
-    upstream.faults.hold_before = pattern
+def held(cluster: Cluster, upstream: FakeUpstream, tag: str = "1") -> list[Answer]:
+    """What ten clients of each node get for a tag. Upstream's first answer is held until all of them have asked.
+
+    Who asks later asks anew, and rightly so.
+    """
+    upstream.faults.hold_before = f"HEAD .*/manifests/{tag}"
     upstream.faults.gate.clear()
+    path = f"/v2/{APP}/manifests/{tag}"
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(cluster.redis.wait_for_clients, b"rc:1:note:", 2)
-        asking = pool_of_one(lambda: at_once(cluster, 10, ask))
+        requests = []
+        for node in cluster.nodes:
+            workers = Workers(node)
+            requests += workers.send(workers.first, path, count=5) + workers.send(workers.second, path, count=5)
         waiting.result(60)
         upstream.faults.gate.set()
-        return asking.result(60)
+        return [request.answer() for request in requests]
 
 
 def test_a_tag_that_thirty_clients_want_costs_one_head_and_one_get(cluster: Cluster, upstream: FakeUpstream) -> None:
     image = make_image(upstream, tag="1")
 
-    answers = held(cluster, upstream, "HEAD .*/manifests/1", lambda puller: puller.manifest("1"))
+    answers = held(cluster, upstream)
 
     assert [answer.headers["Docker-Content-Digest"] for answer in answers] == [image.digest] * 30
     assert len(upstream.requests("HEAD", "/manifests/1")) == 1
@@ -65,7 +73,7 @@ def test_a_known_tag_costs_one_head(cluster: Cluster, upstream: FakeUpstream) ->
     at_once(cluster, 1, lambda puller: puller.manifest("1"))
     upstream.forget()
 
-    answers = held(cluster, upstream, "HEAD .*/manifests/1", lambda puller: puller.manifest("1"))
+    answers = held(cluster, upstream)
 
     assert {answer.headers["X-Cache"] for answer in answers} == {"revalidated"}
     assert len(upstream.requests("HEAD", "/manifests/1")) == 1
@@ -74,7 +82,7 @@ def test_a_known_tag_costs_one_head(cluster: Cluster, upstream: FakeUpstream) ->
 
 def test_what_every_node_shared_every_node_serves_at_an_outage(cluster: Cluster, upstream: FakeUpstream) -> None:
     image = make_image(upstream, tag="1")
-    held(cluster, upstream, "HEAD .*/manifests/1", lambda puller: puller.manifest("1"))
+    held(cluster, upstream)
     upstream.stop()
 
     answers = at_once(cluster, 1, lambda puller: puller.manifest("1"))
@@ -88,7 +96,7 @@ def test_what_every_node_shared_every_node_serves_at_an_outage(cluster: Cluster,
 def test_a_tag_that_nobody_has_is_asked_for_once(cluster: Cluster, upstream: FakeUpstream) -> None:
     make_image(upstream, tag="other")
 
-    answers = held(cluster, upstream, "HEAD .*/manifests/1", lambda puller: puller.manifest("1"))
+    answers = held(cluster, upstream)
 
     assert {answer.status for answer in answers} == {404}
     assert len(upstream.requests("HEAD", "/manifests/1")) == 1
