@@ -12,6 +12,7 @@ verify by the cluster's secret counts as not there.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +41,8 @@ _RENEW = (
     "if now and now ~= ARGV[1] then return now end "
     "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return ARGV[1]"
 )
-_RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+# Remove it where it is still what we put there.
+REMOVE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 # Seconds since Redis was last found empty.
 _EPOCH_AGE = (
     "local time = redis.call('TIME') local now = time[1] + time[2] / 1000000 "
@@ -54,6 +56,11 @@ _BID = "redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1]) redis.call('EXPIRE', KEYS[
 EPOCH_COMMAND: Command = ("EVAL", _EPOCH_AGE, 1, f"{PREFIX}epoch")
 
 _LIFE_MS = int(LEASE_SECONDS * 1000)
+
+
+def hashed_key(kind: str, name: str) -> str:
+    """Return the key of something of a ``kind`` whose ``name`` may have any length and any letters."""
+    return f"{PREFIX}{kind}:{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:32]}"
 
 
 class AsksRedis(Protocol):
@@ -107,13 +114,13 @@ class Leases:
 
     def take(self, digest: str, raw: bytes, lease: Lease) -> bool:
         """Put ``lease`` in the place of ``raw``, as it was looked up; False where something else is there by now."""
-        [taken] = self._redis.ask(_script(_TAKE, _lead(digest), raw, self._sealed(digest, lease), _LIFE_MS))
+        [taken] = self._redis.ask(script(_TAKE, _lead(digest), raw, self._sealed(digest, lease), _LIFE_MS))
         return bool(taken)
 
     def renew(self, leases: Sequence[tuple[str, Lease]]) -> list[bool]:
         """Extend each lease of a digest, or put it back; False for each that is another's by now."""
         values = [(_lead(digest), self._sealed(digest, lease)) for digest, lease in leases]
-        found = self._redis.ask(*(_script(_RENEW, key, value, _LIFE_MS) for key, value in values))
+        found = self._redis.ask(*(script(_RENEW, key, value, _LIFE_MS) for key, value in values))
         return [there == value for there, (_, value) in zip(found, values, strict=True)]
 
     def read(self, digests: Sequence[str]) -> list[Lease | None]:
@@ -145,13 +152,13 @@ class Leases:
             commands.append(self._have(digest))
         if note:
             commands.append(self._leave(digest, lease, note))
-        commands.append(_script(_RELEASE, _lead(digest), self._sealed(digest, lease)))
+        commands.append(script(REMOVE, _lead(digest), self._sealed(digest, lease)))
         self._redis.ask(*commands)
 
     def replace_after_wrong_bytes(self, digest: str, old: Lease, new: Lease) -> bool:
         """Say that the bytes brought under ``old`` were wrong, and go on under ``new``; False where it is lost."""
         note = self._leave(digest, old, LeaderNote(wrong_bytes=True, successor=new.id))
-        take = _script(_TAKE, _lead(digest), self._sealed(digest, old), self._sealed(digest, new), _LIFE_MS)
+        take = script(_TAKE, _lead(digest), self._sealed(digest, old), self._sealed(digest, new), _LIFE_MS)
         return bool(self._redis.ask(note, take)[1])
 
     def holder(self, digest: str) -> Holder | None:
@@ -165,7 +172,7 @@ class Leases:
 
     def bid(self, digest: str, followed: str, size: int) -> None:
         """Say that ``size`` bytes are here, for who takes the place of the leader of ``followed``."""
-        self._redis.ask(_script(_BID, _bid(digest, followed), self.node, size, NOTE_SECONDS))
+        self._redis.ask(script(_BID, _bid(digest, followed), self.node, size, NOTE_SECONDS))
 
     def _have(self, digest: str) -> Command:
         key = _held(digest)
@@ -224,7 +231,8 @@ def _bid(digest: str, lease_id: str) -> str:
     return f"{PREFIX}bid:{digest}:{lease_id}"
 
 
-def _script(text: str, key: str, *arguments: str | bytes | float) -> Command:
+def script(text: str, key: str, *arguments: str | bytes | float) -> Command:
+    """Return the command that runs a script of one key."""
     return ("EVAL", text, 1, key, *arguments)
 
 

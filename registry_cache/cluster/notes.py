@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from registry_cache.cluster.leases import PREFIX, AsksRedis
+from registry_cache.cluster.leases import AsksRedis, hashed_key
 from registry_cache.runtime.seals import Seals
 
 
@@ -20,13 +19,10 @@ class Notes:
 
     def put(self, name: str, document: Mapping[str, object], seconds: float) -> None:
         """Leave ``document`` for so many seconds. Raises RedisAway."""
-        key = self._key(name)
+        key = hashed_key(self._kind, name)
         self._redis.ask(("SET", key, self._seals.seal(key, document), "PX", max(1, int(seconds * 1000))))
 
     def get(self, name: str) -> dict[str, Any] | None:
         """Return what any node has left last; None for nothing. Raises RedisAway."""
-        key = self._key(name)
+        key = hashed_key(self._kind, name)
         return self._seals.open(key, self._redis.ask(("GET", key))[0])
-
-    def _key(self, name: str) -> str:
-        return f"{PREFIX}{self._kind}:{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:32]}"
