@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from datetime import datetime, tzinfo
 
-from registry_cache.upkeep.report import ago, printable, size
+from registry_cache.upkeep.report import ago, printable, short, size
 
 # What the templates call.
 __all__ = ["clock", "count", "cut", "quoted", "short", "size"]
@@ -18,12 +18,6 @@ def cut(text: object, most: int = LONGEST) -> str:
     """Return ``text`` without what moves a reader's cursor, and not longer than ``most`` letters."""
     found = printable(str(text))
     return found if len(found) <= most else f"{found[: most - 1]}…"
-
-
-def short(digest: object) -> str:
-    """Return the beginning of a digest, which tells it from others as a person compares them."""
-    algorithm, _, hex = str(digest).partition(":")
-    return f"{algorithm}:{hex[:12]}"
 
 
 def quoted(text: object) -> str:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from registry_cache.policy.eviction import SECOND
 from registry_cache.upkeep.cleanup import Candidate, CleanupResult
-from registry_cache.upkeep.report import MOST_NAMED, clock, counted, iso, size
+from registry_cache.upkeep.report import MOST_NAMED, clock, counted, iso, short, size, table
 
 State = Literal["done", "planned", "running", "stopped", "over"]
 _EXIT_STATUS: dict[State, int] = {"done": 0, "planned": 0, "running": 0, "stopped": 3, "over": 3}
@@ -48,7 +48,7 @@ class CleanupReport:
             yield "another cleanup is running: nothing to do"
             return
         if result.candidates:
-            yield from self._table(result.candidates)
+            yield from table([("WHAT", "SIZE", "LAST USED", "WHY"), *map(self._row, result.candidates)], right={1})
         if self.dry_run and result.evicted > len(result.candidates):
             yield f"and {result.evicted - len(result.candidates)} more: these are the {MOST_NAMED} used longest ago"
         yield "; ".join(self._summary(result))
@@ -86,14 +86,8 @@ class CleanupReport:
         elif not result.complete:
             yield "stopped by --max-time before it was known what must go: give it longer"
 
-    def _table(self, candidates: list[Candidate]) -> Iterator[str]:
-        rows = [("WHAT", "SIZE", "LAST USED", "WHY"), *map(self._row, candidates)]
-        widths = [max(len(row[column]) for row in rows) for column in range(3)]
-        for what, size_, used, why in rows:
-            yield f"{what:{widths[0]}}  {size_:>{widths[1]}}  {used:{widths[2]}}  {why}"
-
     def _row(self, each: Candidate) -> tuple[str, str, str, str]:
-        name = f"{each.digest.algorithm}:{each.digest.hex[:12]} {each.what}"
+        name = f"{short(each.digest)} {each.what}"
         return name, size(each.size), clock(each.used / SECOND, self.now, self.zone), each.why
 
 

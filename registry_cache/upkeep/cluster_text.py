@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Protocol
 
-from registry_cache.upkeep.report import ago, clock, counted, iso, size
+from registry_cache.upkeep.report import ago, clock, counted, iso, short, size, table
 
 # A node that has said nothing for so long is not seen: it speaks every five seconds.
 UNSEEN_SECONDS = 15.0
@@ -50,17 +50,13 @@ class ClusterReport:
 
     def lines(self) -> Iterator[str]:
         yield f"nodes, as Redis at {self.redis} knows them"
-        widths = [
-            max((len(text) for text in column), default=0) for column in zip(*map(_names, self.nodes), strict=True)
-        ]
-        for node in self.nodes:
-            named = "  ".join(text.ljust(width) for text, width in zip(_names(node), widths, strict=True))
-            yield f"  {named}  {self._state(node)}"
+        for row in table([(*_names(node), self._state(node)) for node in self.nodes]):
+            yield f"  {row}"
         if not self.nodes:
             yield "  none has said that it is there: start registry-cache on one"
         yield "downloads"
         for digest, lease in sorted(self.leases.items()):
-            yield f"  {digest[:19]} of {lease.repository} from {lease.upstream}, led by {lease.node}"
+            yield f"  {short(digest)} of {lease.repository} from {lease.upstream}, led by {lease.node}"
         if not self.leases:
             yield "  none"
 

@@ -16,7 +16,7 @@ from registry_cache.store import disk
 from registry_cache.store.image_graph import read_graph
 from registry_cache.store.layout import Layout
 from registry_cache.store.repositories import RepositoryFolder, repositories
-from registry_cache.upkeep.report import clock, iso, size
+from registry_cache.upkeep.report import clock, iso, size, table
 
 Sort = Literal["name", "size", "used", "pulls"]
 
@@ -63,10 +63,10 @@ class ImageListReport:
             yield "no image is here"
             return
         rows = [("PULLS", "SIZE", "SHARED", "LAST USED", "IMAGE"), *map(self._row, self.images)]
-        widths = [max(len(row[column]) for row in rows) for column in range(4)]
-        for pulls, size_, shared, used, name in rows:
-            counted = f"{pulls:>{widths[0]}}  " if self.images[0].pulls is not None else ""
-            yield f"{counted}{size_:>{widths[1]}}  {shared:>{widths[2]}}  {used:{widths[3]}}  {name}"
+        if self.images[0].pulls is None:
+            yield from table([row[1:] for row in rows], right={0, 1})
+        else:
+            yield from table(rows, right={0, 1, 2})
 
     def document(self) -> dict[str, object]:
         """docs/reference.md explains each value."""

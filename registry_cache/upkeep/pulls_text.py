@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from datetime import tzinfo
 
 from registry_cache.stats.journal import Pull
-from registry_cache.upkeep.report import clock, iso
-
-# Letters of a digest that tell it from others.
-_SHORT = 19
+from registry_cache.upkeep.report import clock, iso, short, table
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +28,8 @@ class PullsReport:
             yield "nobody writes down who pulls: statistics.journal.days is 0, or statistics.clients false"
         elif not self.pulls:
             yield "no pull is known"
-        rows = [("WHEN", "CLIENT", "USER", "OUTCOME", "IMAGE", "DIGEST"), *map(self._row, self.pulls)]
-        if self.pulls:
-            widths = [max(len(row[column]) for row in rows) for column in range(5)]
-            for row in rows:
-                cells = [f"{cell:{width}}" for cell, width in zip(row, widths, strict=False)]
-                yield "  ".join([*cells, row[5]]).rstrip()
+        else:
+            yield from table([("WHEN", "CLIENT", "USER", "OUTCOME", "IMAGE", "DIGEST"), *map(self._row, self.pulls)])
 
     def document(self) -> dict[str, object]:
         """docs/reference.md explains each value."""
@@ -61,4 +54,4 @@ class PullsReport:
     def _row(self, each: Pull) -> tuple[str, ...]:
         name = f"{each.upstream}/{each.repository}" + (f":{each.tag}" if each.tag else "")
         when = clock(each.at, self.now, self.zone)
-        return when, each.client, each.user or "-", each.outcome, name, each.digest[:_SHORT]
+        return when, each.client, each.user or "-", each.outcome, name, short(each.digest)

@@ -6,7 +6,7 @@ work is not finished.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Protocol
 
@@ -16,6 +16,8 @@ VERSION = 1
 BAR = 20
 # A report names this many things; it counts them all. The list of all would not fit into memory for a large store.
 MOST_NAMED = 1000
+# Letters of a digest with its algorithm.
+_SHORT = 19
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -48,6 +50,22 @@ def printable(text: str) -> str:
 def iso(moment: float) -> str:
     """Return seconds since the epoch as a document has them."""
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> Iterator[str]:
+    """Yield rows of cells with their columns under each other; those whose numbers are in ``right`` end there."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [
+            cell.rjust(width) if number in right else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()
+
+
+def short(digest: object) -> str:
+    """Return as much of a digest as tells it from others."""
+    return str(digest)[:_SHORT]
 
 
 def counted(number: int, one: str, many: str = "") -> str:

@@ -11,7 +11,7 @@ from registry_cache.store import inventory
 from registry_cache.store.inventory import DiskSpace, StoreCounts, Unfinished
 from registry_cache.store.last_use import StoredBlob
 from registry_cache.store.layout import Layout
-from registry_cache.upkeep.report import BAR, ago, bar, clock, iso, size
+from registry_cache.upkeep.report import BAR, ago, bar, clock, iso, short, size
 from registry_cache.upkeep.status import KnownUpstream, PullCount, UpstreamStatus, upstream_status
 
 
@@ -129,7 +129,7 @@ def _pulls(pulls: PullCount, now: float) -> str:
 
 def _transfer_line(each: Unfinished) -> str:
     where = f" of {each.repository} from {each.upstream}" if each.repository else ""
-    name = f"{each.digest.algorithm}:{each.digest.hex[:12]}{where}"
+    name = short(each.digest) + where
     total = f" of {size(each.size)}" if each.size is not None else ""
     if not each.running:
         cause = f" ({each.error})" if each.error else ""
