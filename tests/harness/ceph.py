@@ -262,7 +262,7 @@ class Ceph:
             daemon.wait(STOP_SECONDS)
 
     def _answers(self) -> bool:
-        assert self._daemons["rgw"].poll() is None, "the S3 gateway ended"
+        assert self._daemons["rgw"].poll() is None, (self._folder / "log").read_text(errors="replace")[-4000:]
         try:
             with contextlib.closing(HTTPConnection(self.url.removeprefix("http://"), timeout=5)) as connection:
                 connection.request("GET", "/")
