@@ -68,8 +68,11 @@ class Sender:
     def run(self) -> None:
         """Return when nothing has come for a while, or when it is over. Raises StoreError."""
         idle_since = time.monotonic()
-        while not self._is_over.is_set() and time.monotonic() < idle_since + IDLE_SECONDS:
+        while not self._is_over.is_set():
             entries = self._outbox.entries()
+            # Only an empty outbox ends it: a pause, or a machine that stood still, may be longer than it may be empty.
+            if not entries and time.monotonic() >= idle_since + IDLE_SECONDS:
+                return
             if entries:
                 self._trim()
                 self._pass(entries)
