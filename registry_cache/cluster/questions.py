@@ -18,6 +18,8 @@ from registry_cache.runtime.seals import Seals
 
 FLIGHT_SECONDS = 5
 NOTE_SECONDS = 10
+# A longer answer, such as a list of thousands, is not left: Redis has a few megabytes, and others then ask themselves.
+MAX_NOTE_SIZE = 256 * 1024
 
 # Take it, or return who has it.
 _JOIN = (
@@ -60,8 +62,11 @@ class Questions:
     def end(self, asked: Asked, outcome: Mapping[str, object]) -> None:
         """Leave the outcome for those who wait, and end the question. Raises RedisAway."""
         note = _note(asked)
+        sealed = self._seals.seal(note, outcome)
+        if len(sealed) > MAX_NOTE_SIZE:
+            sealed = self._seals.seal(note, {})
         self._redis.ask(
-            ("SET", note, self._seals.seal(note, outcome), "EX", NOTE_SECONDS),
+            ("SET", note, sealed, "EX", NOTE_SECONDS),
             script(REMOVE, asked.key, asked.value),
         )
 

@@ -11,6 +11,7 @@ from contextlib import closing
 from registry_cache.errors import UpstreamCorrupt
 from registry_cache.oci.digest import Digest
 from registry_cache.policy.proof import proof_range
+from registry_cache.pull.near_questions import ALONE, NearQuestions
 from registry_cache.pull.shared_images import NOTHING_SHARED, SharedImages
 from registry_cache.pull.single_flight import MachineFlights, NoteFormat
 from registry_cache.pull.target import PullTarget
@@ -33,26 +34,35 @@ class Access:
     """
 
     def __init__(
-        self, target: PullTarget, digest: Digest, flights: MachineFlights, shared: SharedImages = NOTHING_SHARED
+        self,
+        target: PullTarget,
+        digest: Digest,
+        flights: MachineFlights,
+        shared: SharedImages = NOTHING_SHARED,
+        near: NearQuestions = ALONE,
     ) -> None:
-        """``shared``: what other nodes have proven."""
+        """``shared``: what other nodes have proven; ``near``: what they ask just now."""
         self.proven = self.shown = self.waits_for_bytes = self.is_shared = False
         self.size: int | None = None
         self._target = target
         self._digest = digest
         self._flights = flights
         self._shared = shared
+        self._near = near
 
     def prove(self) -> None:
         """Ask upstream, once, whether the repository contains the blob.
 
-        Those who ask at once for the same blob of the same repository share the answer. Raises BlobUnknown, Denied,
-        TooManyRequests, UpstreamError.
+        Those who ask at once for the same blob of the same repository share the answer, on all nodes. Raises
+        BlobUnknown, Denied, TooManyRequests, UpstreamError.
         """
         if not self.proven and self._is_shared():
             self.proven = True
         if not self.proven:
-            self.size = self._flights.run(f"blob {self._target}@{self._digest}", self._ask, _SIZE_NOTE)
+            question = f"blob {self._target}@{self._digest}"
+            self.size = self._flights.run(
+                question, lambda: self._near.ask(question, self._ask, _SIZE_NOTE).value, _SIZE_NOTE
+            )
             self.proven = True
 
     def prove_bytes(self, blob: OpenBlob) -> None:

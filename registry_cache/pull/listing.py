@@ -14,6 +14,7 @@ from registry_cache.oci import media_types
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import fallback_tag
 from registry_cache.pull.manifest import ManifestAnswer, ManifestPull
+from registry_cache.pull.near_questions import ALONE, NearQuestions
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.single_flight import MachineFlights, NoteFormat, TimeLimit
 from registry_cache.pull.target import PullTarget
@@ -62,7 +63,11 @@ class ReferrersAnswer:
 class Listing:
     """Lists, for every upstream over one store."""
 
-    def __init__(self, records: Records, flights: MachineFlights, manifests: ManifestPull) -> None:
+    def __init__(
+        self, records: Records, flights: MachineFlights, manifests: ManifestPull, near: NearQuestions = ALONE
+    ) -> None:
+        """``near``: what other nodes ask just now."""
+        self._near = near
         self._records = records
         self._tolerant = TolerantRecords(records)
         self._flights = flights
@@ -104,6 +109,11 @@ class Listing:
                 found, reason = target.upstream.referrers(target.repository, digest, has_copy=cached is not None), None
             if found is None:
                 found, reason = self._by_tag(target, digest)
+            return found, reason
+
+        def ask_once() -> _Referrers:
+            found, reason = self._near.ask(f"referrers {target}@{digest}", ask, _REFERRERS_NOTE).value
+            # On every node that shared the answer, or it would have none at the next outage.
             if reason is None:
                 self._keep_referrers(target, digest, found)
             return found, reason
@@ -111,7 +121,7 @@ class Listing:
         what = f"asked {target.upstream.name} for the referrers of {digest} in {target.repository}"
         limit = None if cached is None else TimeLimit(target.tags.timeout_seconds, what)
         try:
-            found, reason = self._flights.run(f"referrers {target}@{digest}", ask, _REFERRERS_NOTE, limit)
+            found, reason = self._flights.run(f"referrers {target}@{digest}", ask_once, _REFERRERS_NOTE, limit)
         except (TooManyRequests, UpstreamError) as error:
             if cached is None:
                 raise

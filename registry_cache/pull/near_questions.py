@@ -112,6 +112,10 @@ class NearQuestions:
             return
 
 
+# A node that has no others.
+ALONE = NearQuestions()
+
+
 def _end(questions: Questions, asked: Asked, outcome: dict[str, object]) -> None:
     try:
         questions.end(asked, outcome)

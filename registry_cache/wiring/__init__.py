@@ -40,7 +40,7 @@ from registry_cache.ui.facts import Facts
 from registry_cache.upkeep.daily_pass import DailyPass
 from registry_cache.wiring.blobs import Kept, blob_pull
 from registry_cache.wiring.bucket import shared_parts
-from registry_cache.wiring.nodes import cluster_of, peer_gate
+from registry_cache.wiring.nodes import cluster_of, peer_gate, questions_of
 from registry_cache.wiring.page import page_of, recorder_of
 from registry_cache.wiring.storage import keeper_of, nginx_name, readiness_of, scraped_state
 from registry_cache.wiring.upstreams import upstream_state, upstreams
@@ -94,7 +94,7 @@ def build(config: Config) -> Services:
         upstreams=upstreams(config, cluster),
         manifests=manifests,
         blobs=blob_pull(kept, config.readers, keeper, cluster, shared),
-        listing=Listing(kept.records, kept.flights, manifests),
+        listing=Listing(kept.records, kept.flights, manifests, questions_of(cluster)),
         upstream_states=lambda: [upstream_state(each, layout) for each in config.upstreams],
         store_state=partial(scraped_state, layout, SizeLedger(layout), Statistics(layout)),
         readiness=readiness,

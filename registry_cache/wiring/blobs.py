@@ -22,6 +22,7 @@ from registry_cache.store.pieces import Pieces
 from registry_cache.store.records import Records
 from registry_cache.upkeep.size_keeper import SizeKeeper
 from registry_cache.wiring.bucket import SharedParts
+from registry_cache.wiring.nodes import questions_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Kept:
 def blob_pull(kept: Kept, readers: int, keeper: SizeKeeper, cluster: Cluster | None, shared: SharedParts) -> BlobPull:
     """Return what pulls blobs for at most so many ``readers`` at once."""
     partials, pieces, piece_flights = Partials(kept.layout), Pieces(kept.layout), PieceFlights(keeper.kept)
-    slots, layers = ReaderSlots(readers), Layers(kept.records)
+    slots, layers, questions = ReaderSlots(readers), Layers(kept.records), questions_of(cluster)
     transfers = Transfers(
         kept.blobs,
         partials,
@@ -60,5 +61,8 @@ def blob_pull(kept: Kept, readers: int, keeper: SizeKeeper, cluster: Cluster | N
         shared.source_of,
         shared.images,
         NearRanges(cluster) if cluster else None,
+        questions,
     )
-    return BlobPull(kept.blobs, transfers, slots, layers, kept.flights, lazy, shared.source_of, shared.images)
+    return BlobPull(
+        kept.blobs, transfers, slots, layers, kept.flights, lazy, shared.source_of, shared.images, questions
+    )

@@ -18,6 +18,7 @@ from registry_cache.config import Config
 from registry_cache.config.model import RedisConfig
 from registry_cache.errors import StoreError
 from registry_cache.pull.near import Cluster
+from registry_cache.pull.near_questions import NearQuestions
 from registry_cache.runtime.seals import Seals
 from registry_cache.store import inventory
 from registry_cache.upstream.peer import PeerFailed, PeerRefused, Peers, PeerSilent
@@ -43,6 +44,11 @@ def cluster_of(config: Config) -> Cluster | None:
         Questions(redis, seals, node),
         Notes(redis, seals, "limits"),
     )
+
+
+def questions_of(cluster: Cluster | None) -> NearQuestions:
+    """Return what asks each question once for all nodes."""
+    return NearQuestions(cluster.questions if cluster else None)
 
 
 def _node_facts(config: Config) -> dict[str, object]:

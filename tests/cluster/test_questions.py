@@ -12,7 +12,7 @@ import pytest
 
 from tests.harness.cluster_rig import Cluster
 from tests.harness.content import APP
-from tests.harness.images import make_image
+from tests.harness.images import make_artifact, make_image
 from tests.harness.pullers import Answer, Puller
 from tests.harness.upstream import FakeUpstream
 from tests.harness.waiting import eventually
@@ -39,29 +39,33 @@ def at_once(cluster: Cluster, clients: int, ask: Callable[[Puller], Answer]) -> 
         return list(pool.map(ask, pullers))
 
 
-def held(cluster: Cluster, upstream: FakeUpstream, tag: str = "1") -> list[Answer]:
-    """What ten clients of each node get for a tag. Upstream's first answer is held until all of them have asked.
+def held(cluster: Cluster, upstream: FakeUpstream, path: str, question: str, method: str = "GET") -> list[Answer]:
+    """What ten clients of each node get. Upstream's answer to the `question` is held until all of them have asked.
 
     Who asks later asks anew, and rightly so.
     """
-    upstream.faults.hold_before = f"HEAD .*/manifests/{tag}"
+    upstream.faults.hold_before = question
     upstream.faults.gate.clear()
-    path = f"/v2/{APP}/manifests/{tag}"
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(cluster.redis.wait_for_clients, b"rc:1:note:", 2)
         requests = []
         for node in cluster.nodes:
             workers = Workers(node)
-            requests += workers.send(workers.first, path, count=5) + workers.send(workers.second, path, count=5)
+            for worker in (workers.first, workers.second):
+                requests += workers.send(worker, path, method=method, count=5)
         waiting.result(60)
         upstream.faults.gate.set()
         return [request.answer() for request in requests]
 
 
+def tag_held(cluster: Cluster, upstream: FakeUpstream, tag: str = "1") -> list[Answer]:
+    return held(cluster, upstream, f"/v2/{APP}/manifests/{tag}", f"HEAD .*/manifests/{tag}")
+
+
 def test_a_tag_that_thirty_clients_want_costs_one_head_and_one_get(cluster: Cluster, upstream: FakeUpstream) -> None:
     image = make_image(upstream, tag="1")
 
-    answers = held(cluster, upstream)
+    answers = tag_held(cluster, upstream)
 
     assert [answer.headers["Docker-Content-Digest"] for answer in answers] == [image.digest] * 30
     assert len(upstream.requests("HEAD", "/manifests/1")) == 1
@@ -73,7 +77,7 @@ def test_a_known_tag_costs_one_head(cluster: Cluster, upstream: FakeUpstream) ->
     at_once(cluster, 1, lambda puller: puller.manifest("1"))
     upstream.forget()
 
-    answers = held(cluster, upstream)
+    answers = tag_held(cluster, upstream)
 
     assert {answer.headers["X-Cache"] for answer in answers} == {"revalidated"}
     assert len(upstream.requests("HEAD", "/manifests/1")) == 1
@@ -82,7 +86,7 @@ def test_a_known_tag_costs_one_head(cluster: Cluster, upstream: FakeUpstream) ->
 
 def test_what_every_node_shared_every_node_serves_at_an_outage(cluster: Cluster, upstream: FakeUpstream) -> None:
     image = make_image(upstream, tag="1")
-    held(cluster, upstream)
+    tag_held(cluster, upstream)
     upstream.stop()
 
     answers = at_once(cluster, 1, lambda puller: puller.manifest("1"))
@@ -96,10 +100,32 @@ def test_what_every_node_shared_every_node_serves_at_an_outage(cluster: Cluster,
 def test_a_tag_that_nobody_has_is_asked_for_once(cluster: Cluster, upstream: FakeUpstream) -> None:
     make_image(upstream, tag="other")
 
-    answers = held(cluster, upstream)
+    answers = tag_held(cluster, upstream)
 
     assert {answer.status for answer in answers} == {404}
     assert len(upstream.requests("HEAD", "/manifests/1")) == 1
+
+
+def test_referrers_and_the_size_of_a_blob_are_asked_for_once(cluster: Cluster, upstream: FakeUpstream) -> None:
+    image = make_image(upstream, tag="1")
+    artifact = make_artifact(upstream, subject=image.digest)
+    layer = image.layers[0]
+    path = f"/v2/{APP}/referrers/{image.digest}"
+
+    listed = held(cluster, upstream, path, "GET .*/referrers/")
+    sized = held(cluster, upstream, f"/v2/{APP}/blobs/{layer}", "HEAD .*/blobs/", method="HEAD")
+
+    assert [[each["digest"] for each in json.loads(answer.body)["manifests"]] for answer in listed] == [[artifact]] * 30
+    assert len(upstream.requests("GET", "/referrers/")) == 1
+    size = str(len(upstream.blob(APP, layer) or b""))
+    assert [(answer.status, answer.headers["Content-Length"]) for answer in sized] == [(200, size)] * 30
+    assert len(upstream.requests("HEAD", f"/blobs/{layer}")) == 1
+
+    # What every node shared, every node serves at an outage.
+    upstream.stop()
+    answers = at_once(cluster, 1, lambda puller: puller.get(path))
+    assert [answer.headers["X-Cache"] for answer in answers] == ["stale"] * 3
+    upstream.start()
 
 
 def test_a_manifest_by_digest_is_fetched_from_the_node_that_has_it(cluster: Cluster, upstream: FakeUpstream) -> None:

@@ -19,6 +19,7 @@ from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.lazy.cold_range import ColdRange
 from registry_cache.pull.lazy.flights import MissingRun, PieceFlights, RangeIgnored
 from registry_cache.pull.lazy.near_ranges import NearRanges
+from registry_cache.pull.near_questions import ALONE, NearQuestions
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.shared_images import NOTHING_SHARED, SharedImages
@@ -70,14 +71,16 @@ class LazyPull:
         source_of: SourceOf = source_of,
         shared: SharedImages = NOTHING_SHARED,
         near: NearRanges | None = None,
+        questions: NearQuestions = ALONE,
     ) -> None:
         """``source_of`` tells where blobs come from; ``shared`` what other nodes know of them.
 
-        ``near``: the other nodes of a cluster, which are asked before that.
+        ``near``: the other nodes of a cluster, which are asked before that; ``questions``: what they ask just now.
         """
         self._source_of = source_of
         self._shared = shared
         self._near = near
+        self._questions = questions
         self._blobs = blobs
         self._pieces = pieces
         self._piece_flights = piece_flights
@@ -122,7 +125,7 @@ class LazyPull:
         self, target: PullTarget, digest: Digest, header: str, follow: Callable[[], PulledBlob], for_peer: bool
     ) -> tuple[Outcome, PulledBlob] | None:
         file = self._pieces.open(target.upstream.name, digest)
-        access = Access(target, digest, self._flights, self._shared)
+        access = Access(target, digest, self._flights, self._shared, self._questions)
         access.proven = self._is_proven(target, digest, file)
         parts = self._parts(target, digest, header, file, access)
         if not parts or self._way(target, digest, parts) is Way.DOWNLOAD:
