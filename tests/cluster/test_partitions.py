@@ -121,6 +121,7 @@ def test_a_full_disk_of_one_node_costs_its_clients_nothing(
     cluster: Cluster, upstream: FakeUpstream, small_disk: Path, tmp_path: Path
 ) -> None:
     blob = upstream.add_blob(Random(2).randbytes(12 * MiB))
+    cluster.has_strangers = True
     full = Node("full", tmp_path / "full", upstream.url, cluster.redis, root=small_disk / "store")
     try:
         with Puller(full.url) as puller:

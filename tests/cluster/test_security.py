@@ -59,6 +59,7 @@ def test_a_node_with_another_secret_shares_nothing_and_harms_nobody(
     cluster: Cluster, upstream: FakeUpstream, tmp_path: Path
 ) -> None:
     blob = upstream.add_blob(b"bytes" * 20_000)
+    cluster.has_strangers = True
     stranger = Node("node1", tmp_path / "stranger", upstream.url, cluster.redis, config={"http": {"secret": "other"}})
     try:
         with Puller(stranger.url) as puller:
@@ -72,6 +73,7 @@ def test_a_node_with_another_secret_shares_nothing_and_harms_nobody(
 
 
 def test_two_nodes_of_one_name_are_told_so(cluster: Cluster, upstream: FakeUpstream, tmp_path: Path) -> None:
+    cluster.has_strangers = True
     namesake = Node("node1", tmp_path / "namesake", upstream.url, cluster.redis)
     try:
         eventually(lambda: "another node has our name" in namesake.log_text() + cluster.nodes[0].log_text())

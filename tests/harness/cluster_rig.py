@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,14 @@ from tests.harness.ports import free_ports
 from tests.harness.pullers import Puller
 from tests.harness.redis_server import RedisServer
 from tests.harness.server import CacheServer, merge
+from tests.harness.shared_cache import empty
 from tests.harness.waiting import eventually
 
 SECRET = "the nodes know it"
+_FORGET = (
+    "for _, key in ipairs(redis.call('KEYS', 'rc:1:*')) do "
+    "if key ~= 'rc:1:epoch' and key:sub(1, 9) ~= 'rc:1:node' then redis.call('DEL', key) end end return 1"
+)
 
 
 class Node(CacheServer):
@@ -21,6 +27,7 @@ class Node(CacheServer):
     def __init__(self, name: str, folder: Path, upstream_url: str, redis: RedisServer, **options: Any) -> None:
         self.name = name
         [self.peers_port] = free_ports(1)
+        self.is_spoiled = False
         config: dict[str, Any] = {
             "redis": {"addr": redis.address},
             "http": {"secret": SECRET},
@@ -31,10 +38,12 @@ class Node(CacheServer):
 
     def lose_power(self) -> None:
         """SIGKILL all processes at once, with the port for clients and that for peers."""
+        self.is_spoiled = True
         self.kill_all()
 
     def stand_still(self) -> None:
         """SIGSTOP all its processes: ports accept, and nothing answers."""
+        self.is_spoiled = True
         os.killpg(self._arbiter.pid, signal.SIGSTOP)
 
     def wake(self) -> None:
@@ -52,6 +61,8 @@ class Cluster:
             for number in range(1, nodes + 1)
         ]
         self.pullers = [Puller(node.url) for node in self.nodes]
+        # A test that starts a further node says so.
+        self.has_strangers = False
 
     def wait_until_ready(self) -> None:
         """Return when each node has told Redis that it is there."""
@@ -64,13 +75,29 @@ class Cluster:
         answer = self.redis.ask("GET", f"rc:1:lead:{digest}").decode(errors="replace")
         return next((node for node in self.nodes if f'"node":"{node.name}"' in answer), None)
 
+    @property
+    def is_spoiled(self) -> bool:
+        """Whether something was stopped, or others were let in."""
+        return self.has_strangers or self.redis.is_spoiled or any(node.is_spoiled for node in self.nodes)
+
+    def processes(self) -> list[list[int]]:
+        """The ids of each node's processes, as they are now."""
+        return [node.processes() for node in self.nodes]
+
+    def empty(self) -> None:
+        """Once nothing is transferred, empty the stores, and Redis but for who is there."""
+        for node in self.nodes:
+            empty(node)
+        self.redis.ask("EVAL", _FORGET, "0")
+
     def stop(self) -> None:
         for puller in self.pullers:
             puller.close()
         try:
             for node in self.nodes:
                 node.wake()
-                node.stop()
+            with ThreadPoolExecutor(len(self.nodes)) as pool:
+                list(pool.map(Node.stop, self.nodes))
         finally:
             for node in self.nodes:
                 node.close()

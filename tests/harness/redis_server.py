@@ -24,6 +24,7 @@ class RedisServer:
         [self.port] = free_ports(1)
         self.address = f"127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
+        self.is_spoiled = False
         self.start()
 
     def start(self) -> None:
@@ -41,6 +42,7 @@ class RedisServer:
 
     def stop(self) -> None:
         """SIGKILL it: what it knew is gone, and its port refuses."""
+        self.is_spoiled = True
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -48,6 +50,7 @@ class RedisServer:
 
     def pause(self) -> None:
         """Let it accept, and answer nothing."""
+        self.is_spoiled = True
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGSTOP)
 

@@ -137,6 +137,10 @@ class CacheServer:
             time.sleep(FORK_POLL_SECONDS)  # /proc does not notify
         return found
 
+    def processes(self) -> list[int]:
+        """The ids of the arbiter and its children, as they are now."""
+        return [self._arbiter.pid, *sorted(_children(self._arbiter.pid))]
+
     def kill_worker(self, pid: int) -> None:
         """SIGKILL one worker and wait until it is dead. The arbiter starts another."""
         assert pid in _children(self._arbiter.pid), f"{pid} is no worker of this server"

@@ -61,7 +61,7 @@ def upstream(shared_upstream: FakeUpstream, upstreams: list[FakeUpstream]) -> It
 @pytest.fixture
 def cache(upstream: FakeUpstream, shared_cache: CacheServer) -> Iterator[CacheServer]:
     """The product in front of `upstream`, with two workers, the default configuration and an empty store."""
-    _empty(shared_cache)
+    empty(shared_cache)
     before = len(shared_cache.log_text())
     yield shared_cache
     upstream.faults.release()
@@ -96,7 +96,7 @@ def _await_the_end_of_transfers(cache: CacheServer) -> None:
     eventually(lambda: not any(locks.is_locked(str(path)) for path in cache.root.glob("locks/sha*/*")))
 
 
-def _empty(cache: CacheServer) -> None:
+def empty(cache: CacheServer) -> None:
     """Once no transfer runs, empty the store, except for the folders that the server makes when it starts."""
     _await_the_end_of_transfers(cache)
     for kept in ("blobs/*", "repositories", "partial/*", "pieces", "locks/sha*", "upstreams", "quarantine"):
