@@ -9,8 +9,9 @@ LOWEST := .venv-lowest
 QUICK := $(addprefix tests/,api auth commands config contract oci policy property pull runtime server store upkeep upstream)
 
 # Most tests wait for servers to start, so more processes than cores are faster. The tests of a file stay in one process,
-# because they share servers. The time-out is for tests that hang, with room for a busy machine.
-PARALLEL := -n 6 --dist loadfile --timeout 180
+# because they share servers, and files run in the order of tests/conftest.py. The time-out is for tests that hang, with
+# room for a busy machine.
+PARALLEL := -n 6 --dist loadfile --no-loadscope-reorder --timeout 180
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-lowest fuzz lint format coverage bench bench-cluster dist clean

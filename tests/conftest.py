@@ -52,11 +52,13 @@ def pytest_configure(config: pytest.Config) -> None:
     load.DEFAULT_FILE = f"{os.devnull}/none"
 
 
-# What neither the user nor the dependencies' versions change: decisions and texts, long searches by property, kills and
-# power cuts at every step, and real clients and nginx that an ordinary user can run. .ci/run has them in one of its two
-# passes.
+# What neither the user nor the dependencies' versions change: decisions and texts, long searches by
+# property, outages, kills and power cuts at every step, and real clients and nginx that an ordinary user can run.
+# .ci/run has them in one of its two passes.
 _ONCE = (
     *("bench/", "commands/", "config/", "harness_check/", "oci/", "policy/", "property/", "stats/", "ui/"),
+    "faults/test_outages.py",
+    "faults/test_rate_limits.py",
     "pull/test_crash_points.py",
     "pull/test_power_cut.py",
     "upkeep/test_cleanup_crash.py",
@@ -66,8 +68,14 @@ _ONCE = (
 )
 
 
+# Stories with many processes. Side by side, or last, they would wait for each other.
+_HEAVY = ("browser/", "clients/", "cluster/", "deployment/setup/", "server/test_re", "server/test_st")
+# Other files between two of them.
+_BETWEEN = 3
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what only root can run; `pytest_terminal_summary` says so."""
+    """Spread the heavy files, and leave out what only root can run; `pytest_terminal_summary` says so."""
     for item in items:
         path = item.path.relative_to(Path(__file__).parent).as_posix()
         if path.startswith(_ONCE) and not item.get_closest_marker("needs_root"):
@@ -76,6 +84,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if item.get_closest_marker("needs_root")]
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
+    places = _places(list(dict.fromkeys(item.path.relative_to(Path(__file__).parent).as_posix() for item in items)))
+    items.sort(key=lambda item: places[item.path.relative_to(Path(__file__).parent).as_posix()])
+
+
+def _places(files: list[str]) -> dict[str, float]:
+    """Where each file comes: a heavy one, some others, a heavy one …"""
+    heavy = [file for file in files if file.startswith(_HEAVY)]
+    light = [file for file in files if not file.startswith(_HEAVY)]
+    return {file: (_BETWEEN + 1) * place for place, file in enumerate(heavy)} | {
+        file: place * (_BETWEEN + 1) / _BETWEEN + 0.5 for place, file in enumerate(light)
+    }
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
