@@ -65,7 +65,6 @@ mon_data = {folder}/mon
 [osd.0]
 osd_data = {folder}/osd
 [client.rgw.a]
-rgw_frontends = beast endpoint=127.0.0.1:{gateway}
 rgw_data = {folder}/rgw
 rgw_enable_usage_log = false
 rgw_thread_pool_size = 64
@@ -123,6 +122,10 @@ class TestBucket:
         self.client.put_object(Bucket=self.name, Key=f"registry-cache/1/{key}", Body=data)
 
 
+class Ended(AssertionError):
+    """The gateway ended by itself; with its status and what it had said."""
+
+
 class Ceph:
     """The daemons, as processes of this one. Everything lives under `folder`."""
 
@@ -134,15 +137,14 @@ class Ceph:
         self._log = (folder / "log").open("wb")
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
         self._names = itertools.count(1)
-        v1, v2, gateway = free_ports(3)
-        self.url = f"http://127.0.0.1:{gateway}"
+        v1, v2 = free_ports(2)
         for name in ("mon", "osd", "run", "rgw"):
             (folder / name).mkdir(parents=True)
         fsid = str(uuid.uuid4())
-        self._config.write_text(CONFIG.format(fsid=fsid, v1=v1, v2=v2, gateway=gateway, folder=folder))
+        self._config.write_text(CONFIG.format(fsid=fsid, v1=v1, v2=v2, folder=folder))
         try:
             self._start_cluster(fsid, f"[v2:127.0.0.1:{v2},v1:127.0.0.1:{v1}]")
-            self.start_gateway()
+            self._start_first_gateway()
             for number, (key, secret) in enumerate((OWNER, READER)):
                 self._admin(
                     "user",
@@ -199,7 +201,8 @@ class Ceph:
     # The gateway: what clients see of it all. The data stay where they are.
 
     def start_gateway(self) -> None:
-        self._spawn("rgw", "radosgw", "-n", "client.rgw.a", "-f")
+        frontends = f"--rgw-frontends=beast endpoint=127.0.0.1:{self._port}"
+        self._spawn("rgw", "radosgw", "-n", "client.rgw.a", "-f", frontends)
         _await(self._answers, "the S3 gateway")
 
     def kill_gateway(self) -> None:
@@ -218,6 +221,18 @@ class Ceph:
             self._end(name, signal.SIGKILL)
         self._log.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _start_first_gateway(self) -> None:
+        """On another port where it has ended by itself: another program may have taken that meanwhile."""
+        for tries_left in (2, 1, 0):
+            [self._port] = free_ports(1)
+            self.url = f"http://127.0.0.1:{self._port}"
+            try:
+                self.start_gateway()
+                break
+            except Ended:
+                if not tries_left:
+                    raise
 
     def _start_cluster(self, fsid: str, address: str) -> None:
         folder = self._folder
@@ -262,7 +277,10 @@ class Ceph:
             daemon.wait(STOP_SECONDS)
 
     def _answers(self) -> bool:
-        assert self._daemons["rgw"].poll() is None, (self._folder / "log").read_text(errors="replace")[-4000:]
+        status = self._daemons["rgw"].poll()
+        if status is not None:
+            log = (self._folder / "log").read_text(errors="replace")
+            raise Ended(f"the S3 gateway ended with {status}: {log[-4000:]}")
         try:
             with contextlib.closing(HTTPConnection(self.url.removeprefix("http://"), timeout=5)) as connection:
                 connection.request("GET", "/")
