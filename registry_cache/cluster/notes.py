@@ -26,3 +26,13 @@ class Notes:
         """Return what any node has left last; None for nothing. Raises RedisAway."""
         key = hashed_key(self._kind, name)
         return self._seals.open(key, self._redis.ask(("GET", key))[0])
+
+    def get_with_life(self, name: str) -> tuple[dict[str, Any] | None, float]:
+        """Return as ``get``, and the seconds until it is forgotten. Raises RedisAway."""
+        key = hashed_key(self._kind, name)
+        data, left = self._redis.ask(("GET", key), ("PTTL", key))
+        return self._seals.open(key, data), max(0, int(left)) / 1000
+
+    def forget(self, name: str) -> None:
+        """Forget what was left, whoever did it. Raises RedisAway."""
+        self._redis.ask(("DEL", hashed_key(self._kind, name)))

@@ -1,6 +1,6 @@
 """The pull of a manifest: by digest, which never changes, or by tag, which upstream is asked about.
 
-TAG     fresh (tag_max_age)                      → HIT           upstream is not asked
+TAG     fresh (tag_max_age), here or on any node → HIT           upstream is not asked
         HEAD: the digest that we have            → REVALIDATED   at no counted pull
         HEAD: another digest                     → MISS          GET that digest, never the tag again (P28)
         404                                      → the tag is forgotten; STALE if it is pinned
@@ -38,6 +38,7 @@ from registry_cache.pull.manifest_fetch import ManifestFetch
 from registry_cache.pull.near import Cluster
 from registry_cache.pull.near_manifests import NearManifests
 from registry_cache.pull.near_questions import NearQuestions
+from registry_cache.pull.near_tags import NearTags
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.rests import Rests
 from registry_cache.pull.shared_images import NOTHING_SHARED, SharedImages
@@ -99,7 +100,8 @@ class ManifestPull:
         self._flights = flights
         self._clock = clock
         self._fetch = ManifestFetch(self._records, flights, pause, shared, rests, near, NearManifests(cluster))
-        self._tags = TagLookup(self._records, self._fetch, clock, shared, pins, near)
+        confirmed = NearTags(cluster.tags if cluster else None)
+        self._tags = TagLookup(self._records, self._fetch, clock, shared, pins, near, confirmed)
 
     def get(self, target: PullTarget, reference: Reference, *, head: bool = False) -> ManifestAnswer:
         """Return the manifest with its bytes; for a ``head`` what is known of it, and nothing is downloaded for that.
@@ -126,6 +128,8 @@ class ManifestPull:
             return self._unknown_tag(target, tag, head)
         if stored and decide(record.checked_at, self._clock(), target.tags.max_age) is Freshness.FRESH:
             return replace(_answer(Outcome.HIT, stored), checked_at=record.checked_at)
+        if near := self._confirmed_near(target, tag, head):
+            return near
 
         upstream = target.upstream.name
         try:
@@ -144,8 +148,32 @@ class ManifestPull:
         metrics.count_revalidation(upstream, "same" if answer.outcome is Outcome.REVALIDATED else "moved")
         return answer
 
+    def _confirmed_near(self, target: PullTarget, tag: Tag, head: bool) -> ManifestAnswer | None:
+        """Answer for a tag that another node has asked about within ``tag_max_age``; None where upstream must be.
+
+        Raises Denied.
+        """
+        found = self._tags.confirmed_near(target, tag)
+        if found is None:
+            return None
+        stored = self._records.manifest(target, found.digest)
+        if stored:
+            return replace(_answer(Outcome.HIT, stored), checked_at=found.checked_at)
+        what = f"fetched what another node was told that {target}:{tag} means"
+        try:
+            answer = run_with_timeout(
+                target.tags.timeout_seconds, what, lambda: self._absent(target, found.digest, found, head)
+            )
+        except (NotFound, TooManyRequests, UpstreamError) as error:
+            # The tag has moved on, or something else that asking for it will tell.
+            _log.debug("another node's word on a tag was of no use", repository=target.repository, tag=tag, error=error)
+            return None
+        return replace(answer, checked_at=found.checked_at)
+
     def _unknown_tag(self, target: PullTarget, tag: Tag, head: bool) -> ManifestAnswer:
         """Answer for a tag of which there is no copy here; where upstream does not, by the copy of another node."""
+        if near := self._confirmed_near(target, tag, head):
+            return near
         try:
             found = self._flights.run(_key(target, tag), lambda: self._tags.ask(target, tag, has_copy=False), TAG_NOTE)
             return self._changed(target, tag, found, head)

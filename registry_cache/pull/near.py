@@ -66,6 +66,7 @@ class Cluster:
     membership: Membership
     questions: Questions
     limits: Notes
+    tags: Notes
 
 
 class NearBlob:

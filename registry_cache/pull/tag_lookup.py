@@ -12,6 +12,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Tag
 from registry_cache.pull.manifest_fetch import ManifestFetch
 from registry_cache.pull.near_questions import NearQuestions
+from registry_cache.pull.near_tags import NearTags
 from registry_cache.pull.shared_images import SharedImages
 from registry_cache.pull.single_flight import NoteFormat
 from registry_cache.pull.target import PullTarget
@@ -41,7 +42,9 @@ class TagLookup:
         shared: SharedImages,
         pins: Pins | None = None,
         near: NearQuestions | None = None,
+        confirmed: NearTags | None = None,
     ) -> None:
+        self._confirmed = confirmed or NearTags()
         self._near = near or NearQuestions()
         self._records = records
         self._pins = pins
@@ -57,6 +60,7 @@ class TagLookup:
         try:
             shared = self._near.ask(f"tag {target}:{tag}", lambda: self._ask(target, tag, has_copy=has_copy), TAG_NOTE)
         except NotFound:
+            self._confirmed.forget(target, tag)
             if not self.is_pinned(target, tag):
                 self._records.forget_tag(target, tag)
             raise
@@ -69,7 +73,16 @@ class TagLookup:
             return target.upstream.head_manifest(target.repository, tag, has_copy=has_copy, is_retry=is_retry)
 
         head = ask(False) if has_copy else self._fetch.ask_twice(ask)
-        return self.keep(target, tag, *self._facts(target, tag, head, has_copy=has_copy))
+        record = self.keep(target, tag, *self._facts(target, tag, head, has_copy=has_copy))
+        self._confirmed.publish(target, tag, record)
+        return record
+
+    def confirmed_near(self, target: PullTarget, tag: Tag) -> TagRecord | None:
+        """Return what another node was told of the tag within ``tag_max_age``, and keep that; None for nothing."""
+        found = self._confirmed.find(target, tag, self._clock())
+        if found is None:
+            return None
+        return self.keep(target, tag, found.digest, found.media_type, found.size, at=found.checked_at)
 
     def _facts(self, target: PullTarget, tag: Tag, head: ManifestHead, *, has_copy: bool) -> tuple[Digest, str, int]:
         """Return digest, media type and size of what ``tag`` means, fetched where ``head`` says too little (P33).
@@ -99,13 +112,21 @@ class TagLookup:
             _log.error("cannot tell what is pinned; keeping a tag", tag=tag, repository=target.repository, error=error)
             return True
 
-    def keep(self, target: PullTarget, tag: Tag, digest: Digest, media_type: str, size: int) -> TagRecord:
-        """Keep what upstream has just said of the tag, and return it.
+    def keep(
+        self,
+        target: PullTarget,
+        tag: Tag,
+        digest: Digest,
+        media_type: str,
+        size: int,
+        at: datetime | None = None,
+    ) -> TagRecord:
+        """Keep what upstream has said of the tag ``at`` that moment, just now without it, and return it.
 
         Before its manifest is here: containerd asks by HEAD and then for the digest, and no later request would tell
         us what the tag was. What it meant before stays known, because the manifest may not be had for a while.
         """
-        now = self._clock()
+        now = at or self._clock()
         known = self._records.tag(target, tag)
         if known and known.digest == digest:
             if not timedelta(0) <= now - known.checked_at < _CONFIRM_EVERY:

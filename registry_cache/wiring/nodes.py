@@ -43,6 +43,7 @@ def cluster_of(config: Config) -> Cluster | None:
         membership,
         Questions(redis, seals, node),
         Notes(redis, seals, "limits"),
+        Notes(redis, seals, "tag"),
     )
 
 

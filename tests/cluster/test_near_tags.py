@@ -1,0 +1,127 @@
+"""Tags under `tag_max_age` on several nodes: one word of the registry is good for all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from registry_cache.errors import ManifestUnknown
+from registry_cache.oci.digest import Digest
+from registry_cache.pull.outcome import Outcome
+from tests.harness.near_rig import NearNode, three_nodes
+from tests.harness.redis_server import RedisServer
+from tests.harness.store_rig import APP
+from tests.harness.upstream import FakeUpstream
+
+pytestmark = pytest.mark.once
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    started = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def nodes(tmp_path: Path, server: RedisServer, upstream: FakeUpstream) -> list[NearNode]:
+    server.ask("FLUSHALL")
+    return three_nodes(tmp_path, server, upstream.url)
+
+
+def publish(upstream: FakeUpstream, number: int) -> Digest:
+    document = json.dumps({"schemaVersion": 2, "layers": [], "annotations": {"number": str(number)}}).encode()
+    return Digest.parse(upstream.add_manifest(document, tag="latest"))
+
+
+def test_a_tag_that_one_node_has_asked_about_costs_the_others_nothing(
+    nodes: list[NearNode], upstream: FakeUpstream
+) -> None:
+    first = publish(upstream, 1)
+    one, two, _ = nodes
+    answers = [node.get(max_age=HOUR) for node in nodes]
+    assert [answer.digest for answer in answers] == [first] * 3
+    assert len(upstream.requests()) == 2, "a HEAD and a GET"
+
+    # It has moved; one node finds out, as its own word has become too old, and then no other serves the old one.
+    second = publish(upstream, 2)
+    for node in nodes:
+        node.ahead += 2 * HOUR
+    one.redis.ask(("FLUSHALL",))
+    assert one.get(max_age=HOUR).digest == second
+    upstream.forget()
+    upstream.stop()
+    answers = [node.get(max_age=HOUR) for node in nodes]
+    assert [answer.digest for answer in answers] == [second] * 3
+    # What it has been told a node keeps: from now on it is a hit, and Redis is not asked.
+    asked = two.redis.asked
+    again = two.get(max_age=HOUR)
+    assert (again.outcome, again.digest, again.reason) == (Outcome.HIT, second, None)
+    assert two.redis.asked == asked
+    assert again.checked_at
+    assert again.checked_at <= two.now()
+
+
+def test_a_word_ages_on_its_way(nodes: list[NearNode], upstream: FakeUpstream) -> None:
+    publish(upstream, 1)
+    one, two, three = nodes
+    one.get(max_age=HOUR)
+    [key] = one.redis.ask(("KEYS", "rc:1:tag:*"))[0]
+    one.redis.ask(("PEXPIRE", key, 20 * 60_000))
+    upstream.forget()
+
+    # Forty minutes old by Redis' clock: too old for who wants half an hour.
+    assert two.get(max_age=HOUR / 2).outcome is Outcome.MISS
+    assert len(upstream.requests("HEAD")) == 1
+    assert three.get().outcome is Outcome.MISS, "tag_max_age is 0 for this one"
+    assert len(upstream.requests("HEAD")) == 2
+
+
+@pytest.mark.parametrize("minutes", [-10, 10])
+def test_clocks_that_are_apart_cost_a_question(nodes: list[NearNode], upstream: FakeUpstream, minutes: int) -> None:
+    """A word that somebody without the secret has put back into Redis looks the same."""
+    digest = publish(upstream, 1)
+    one, two, _ = nodes
+    one.get(max_age=timedelta(seconds=60))
+    two.ahead = timedelta(minutes=minutes)
+    assert two.get(max_age=timedelta(seconds=60)).digest == digest
+    assert len(upstream.requests("HEAD")) == 2
+    assert upstream.counted_pulls == 1
+
+
+def test_a_tag_that_is_gone_is_gone_for_all(nodes: list[NearNode], upstream: FakeUpstream) -> None:
+    publish(upstream, 1)
+    one, two, three = nodes
+    one.get(max_age=HOUR)
+    two.get(max_age=HOUR)
+    upstream.untag(str(APP), "latest")
+    with pytest.raises(ManifestUnknown):
+        two.get(max_age=timedelta(microseconds=1))
+    with pytest.raises(ManifestUnknown):
+        three.get(max_age=HOUR)
+
+
+def test_without_redis_each_node_asks(nodes: list[NearNode], upstream: FakeUpstream) -> None:
+    digest = publish(upstream, 1)
+    for node in nodes:
+        node.redis.is_away = True
+    assert [node.get(max_age=HOUR).digest for node in nodes] == [digest] * 3
+    assert len(upstream.requests("HEAD")) == 3
+
+
+@pytest.mark.parametrize("document", [{}, {"digest": "sha256:no"}, {"digest": 1, "life": "x"}])
+def test_a_word_that_is_not_understood_is_none(
+    nodes: list[NearNode], upstream: FakeUpstream, document: dict[str, object]
+) -> None:
+    digest = publish(upstream, 1)
+    one, *_ = nodes
+    good = {"digest": str(digest), "media_type": "a", "size": 1, "at": one.now().timestamp(), "life": 3600}
+    one.cluster.tags.put(f"docker.io/{APP}:latest", {**good, **document} if document else {}, 3600)
+    assert one.get(max_age=HOUR).outcome is Outcome.MISS
+    assert len(upstream.requests("HEAD")) == 1
