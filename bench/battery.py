@@ -93,7 +93,7 @@ def run(folder: Path, seconds: float, crowd: int = 200, abandoned: int = 1000, h
             lambda over: _pull_honestly(cache, upstream, numbers, over),
             lambda over: _ping((host, int(port)), numbers, over),
             lambda over: _abandon((host, int(port)), upstream, numbers, abandoned / seconds, over),
-            lambda over: _watch_memory(workers, numbers, over),
+            lambda over: _watch_memory(cache, workers, numbers, over),
         ]
         bad = stack.enter_context(closing_process(ask_hostile, (host, int(port)), hostile_rate, seconds))
         threads = [threading.Thread(target=task, args=(ended,)) for task in tasks]
@@ -187,18 +187,9 @@ def swallow(address: tuple[str, int], path: str) -> int:
     return received
 
 
-def _watch_memory(workers: list[int], numbers: Numbers, over: threading.Event) -> None:
+def _watch_memory(cache: CacheServer, workers: list[int], numbers: Numbers, over: threading.Event) -> None:
     while not over.wait(0.5):
-        numbers.memory = max([numbers.memory, *map(resident, workers)])
-
-
-def resident(worker: int) -> int:
-    """Bytes of memory that a process has; 0 where it has ended."""
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{worker}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-    return 0
+        numbers.memory = max([numbers.memory, *map(cache.rss, workers)])
 
 
 def main() -> int:

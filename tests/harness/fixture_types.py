@@ -27,6 +27,7 @@ class MakeCache(Protocol):
         environment: Mapping[str, str] | None = None,
         root: Path | None = None,
         workers: int = 2,
+        application: str = "wsgi:app",
     ) -> CacheServer: ...
 
 
