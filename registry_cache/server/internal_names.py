@@ -61,6 +61,10 @@ INTERNALS = (
         "gunicorn.http.parser:Parser.__init__",
     ),
     Internal(f"{_UNREADER}SocketUnreader.__init__", "heads in any number of pieces", ("self", "sock", "max_chunk")),
+    Internal(
+        f"{_UNREADER}Unreader.read", "heads in any number of pieces", None, "gunicorn.http.message:Request.get_data"
+    ),
+    Internal(f"{_UNREADER}SocketUnreader.chunk", "heads in any number of pieces", None, f"{_UNREADER}Unreader.read"),
     Internal(f"{_UNREADER}Unreader.buf", "heads in any number of pieces", None, "read", instance=True),
     Internal(f"{_MESSAGE}.version", "requests without Host", None, "should_close", instance=True),
     # Answers.

@@ -34,6 +34,7 @@ COMMON = {
     "close",
     "handle",
     "headers",
+    "read",
     "notify",
     "patch",
     "run",
