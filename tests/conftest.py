@@ -52,13 +52,13 @@ def pytest_configure(config: pytest.Config) -> None:
     load.DEFAULT_FILE = f"{os.devnull}/none"
 
 
-# What neither the user nor the dependencies' versions change: decisions and texts, long searches by
-# property, outages, kills and power cuts at every step, and real clients and nginx that an ordinary user can run.
-# .ci/run has them in one of its two passes.
+# What neither the user nor the dependencies' versions change: decisions and texts, long searches by property, outages,
+# kills and power cuts at every step, and real clients and nginx that an ordinary user can run. .ci/run has them in one
+# of its two passes.
 _ONCE = (
     *("bench/", "commands/", "config/", "harness_check/", "oci/", "policy/", "property/", "stats/", "ui/"),
-    "faults/test_outages.py",
-    "faults/test_rate_limits.py",
+    *("api/test_layers_ahead.py", "api/test_lazy.py", "api/test_membership.py", "api/test_room.py"),
+    *("api/test_uncached.py", "api/test_unreadable.py", "faults/test_outages.py", "faults/test_rate_limits.py"),
     "pull/test_crash_points.py",
     "pull/test_power_cut.py",
     "upkeep/test_cleanup_crash.py",
