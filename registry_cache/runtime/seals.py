@@ -8,12 +8,13 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 # Seconds that the clocks of two nodes may be apart. A request that somebody recorded is of no use for longer; it reads.
 CLOCK_SKEW_SECONDS = 300.0
 
-# The header of a peer's request: ``node;via;time;mac``.
+# The header of a peer's request: ``node;time;mac``.
 HEADER = "Registry-Cache-Peer"
 
 _MAC_LENGTH = 64
@@ -44,21 +45,21 @@ class Seals:
 
     def sign(self, asked: AskedOfPeer, now: float) -> str:
         """Return the header's value for a request that is sent ``now``, in seconds since the epoch."""
-        head = f"{asked.node};{asked.via};{now:.0f}"
+        head = f"{asked.node};{now:.0f}"
         return f"{head};{self._mac('request', head, asked.method, asked.target, asked.range)}"
 
     def verify(self, header: str, asked: AskedOfPeer, now: float) -> AskedOfPeer | None:
-        """Return ``asked`` with the names that the header has; None where it does not prove itself, or is old."""
+        """Return ``asked`` with the node that the header names; None where it does not prove itself, or is old."""
         head, _, mac = header.rpartition(";")
         parts = head.split(";")
-        if len(parts) != 3 or not parts[2].isdecimal() or len(parts[2]) > 12:
+        if len(parts) != 2 or not parts[1].isdecimal() or len(parts[1]) > 12:
             return None
         expected = self._mac("request", head, asked.method, asked.target, asked.range)
         if not hmac.compare_digest(mac.encode(errors="replace"), expected.encode()):
             return None
-        if abs(now - int(parts[2])) > CLOCK_SKEW_SECONDS:
+        if abs(now - int(parts[1])) > CLOCK_SKEW_SECONDS:
             return None
-        return AskedOfPeer(asked.method, asked.target, asked.range, parts[0], parts[1])
+        return AskedOfPeer(asked.method, asked.target, asked.range, parts[0])
 
     def _mac(self, *parts: str) -> str:
         # Lengths first: two lists of parts never make the same bytes.
@@ -66,21 +67,11 @@ class Seals:
         return hmac.new(self._key, message.encode(errors="surrogatepass"), "sha256").hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
 class AskedOfPeer:
-    """A request between nodes: ``target`` is path and query as they are sent, ``range`` the header or "".
+    """A request of ``node``'s: ``target`` is path and query as they are sent, ``range`` the header or ""."""
 
-    ``node`` asks, on behalf of those that ``via`` names, joined by commas.
-    """
-
-    __slots__ = ("method", "node", "range", "target", "via")
-
-    def __init__(self, method: str, target: str, range_: str, node: str = "", via: str = "") -> None:
-        self.method = method
-        self.target = target
-        self.range = range_
-        self.node = node
-        self.via = via
-
-    def passed(self, node: str) -> bool:
-        """Whether the request came from or through ``node``: answering it would make a loop."""
-        return node == self.node or node in self.via.split(",")
+    method: str
+    target: str
+    range: str
+    node: str = ""

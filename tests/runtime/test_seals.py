@@ -8,7 +8,7 @@ from registry_cache.runtime.seals import AskedOfPeer, Seals
 
 SEALS = Seals("secret")
 NOW = 1_800_000_000.0
-ASKED = AskedOfPeer("GET", "/v2/a/blobs/sha256:1?ns=x", "bytes=5-", "node1", "node3")
+ASKED = AskedOfPeer("GET", "/v2/a/blobs/sha256:1?ns=x", "bytes=5-", "node1")
 
 
 def test_a_note_opens_under_its_own_name_and_secret_alone() -> None:
@@ -27,9 +27,7 @@ def test_what_nobody_sealed_is_not_there(data: bytes | None) -> None:
 def test_a_request_names_its_node() -> None:
     found = SEALS.verify(SEALS.sign(ASKED, NOW), AskedOfPeer("GET", ASKED.target, "bytes=5-"), NOW + 299)
 
-    assert found is not None
-    assert (found.node, found.via) == ("node1", "node3")
-    assert [found.passed(name) for name in ("node1", "node2", "node3")] == [True, False, True]
+    assert found == ASKED
 
 
 @pytest.mark.parametrize(
@@ -46,8 +44,6 @@ def test_a_signature_is_of_one_request_at_one_time(method: str, target: str, ran
     assert SEALS.verify(SEALS.sign(ASKED, NOW), AskedOfPeer(method, target, range_), NOW + later) is None
 
 
-@pytest.mark.parametrize(
-    "header", ["", ";;;", "a;b;1800000000;", "a;b;9999999999999999;00", "a;b;c;d", "é;;1800000000;é"]
-)
+@pytest.mark.parametrize("header", ["", ";;", "a;1800000000;", "a;9999999999999999;00", "a;b;c", "é;1800000000;é"])
 def test_what_nobody_signed_is_refused(header: str) -> None:
     assert SEALS.verify(header, ASKED, NOW) is None
