@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -203,11 +202,3 @@ def holding(pid: int, path: str) -> int:
         with contextlib.suppress(FileNotFoundError):
             found += os.readlink(f"{folder}/{name}") == path
     return found
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    """Return when ``condition()`` is true; AssertionError where it never is."""
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)

@@ -29,10 +29,11 @@ from registry_cache.pull.target import PullTarget
 from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.pull.uncached.body import UncachedBlob
 from tests.harness.images import random_bytes
-from tests.harness.pull_rig import SECONDS, chunks, eventually, flying, holding
+from tests.harness.pull_rig import SECONDS, chunks, flying, holding
 from tests.harness.store_rig import APP, HUB, OTHER, Store, fail_at, open_store
 from tests.harness.upstream import FakeUpstream
 from tests.harness.upstream_rig import connect
+from tests.harness.waiting import eventually
 
 DATA = random_bytes(400_000, seed=5)
 DIGEST = Digest.of(DATA)

@@ -28,10 +28,11 @@ from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.store.disk import ReadHandle
 from tests.harness.content import OCI_MANIFEST
 from tests.harness.images import random_bytes
-from tests.harness.pull_rig import chunks, eventually
+from tests.harness.pull_rig import chunks
 from tests.harness.store_rig import APP, Store
 from tests.harness.upstream import FakeUpstream
 from tests.harness.upstream_rig import connect
+from tests.harness.waiting import eventually
 
 CALLS = (
     *("open", "stat", "fstat", "read", "pread", "write", "pwrite", "ftruncate"),

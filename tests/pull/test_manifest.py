@@ -34,11 +34,12 @@ from registry_cache.store.locks import LockFile
 from registry_cache.store.pins import ANY_UPSTREAM, Pin, Pins
 from registry_cache.upstream import heads, transport
 from tests.harness.content import DOCKER_INDEX, OCI_MANIFEST
-from tests.harness.pull_rig import ALWAYS_ASK, SECONDS, eventually, flying, holding
+from tests.harness.pull_rig import ALWAYS_ASK, SECONDS, flying, holding
 from tests.harness.schema_1 import signed
 from tests.harness.store_rig import APP, HUB, LATEST, OTHER, Store, open_store
 from tests.harness.upstream import FakeUpstream
 from tests.harness.upstream_rig import connect
+from tests.harness.waiting import eventually
 
 OTHER_TAG = Tag("other")
 

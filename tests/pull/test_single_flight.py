@@ -18,8 +18,9 @@ from registry_cache.pull import single_flight
 from registry_cache.pull.single_flight import MachineFlights, NoteFormat, TimeLimit
 from registry_cache.store import locks
 from registry_cache.store.layout import Layout
-from tests.harness.pull_rig import SECONDS, Question, eventually, flying, holding
+from tests.harness.pull_rig import SECONDS, Question, flying, holding
 from tests.harness.store_rig import children, descriptors
+from tests.harness.waiting import eventually
 
 KEY = "tag docker.io/library/app:latest"
 

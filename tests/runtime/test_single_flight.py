@@ -10,7 +10,8 @@ import pytest
 
 from registry_cache.errors import RegistryError, TooManyRequests
 from registry_cache.runtime.single_flight import SingleFlight
-from tests.harness.pull_rig import SECONDS, Question, eventually, flying
+from tests.harness.pull_rig import SECONDS, Question, flying
+from tests.harness.waiting import eventually
 
 OUTCOMES = [5, TooManyRequests("later", retry_after=3), ZeroDivisionError("a defect")]
 

@@ -19,7 +19,8 @@ from registry_cache.store.layout import Layout
 from registry_cache.store.size_ledger import SizeLedger
 from registry_cache.upkeep import size_keeper
 from registry_cache.upkeep.size_keeper import SizeKeeper, SpaceNeeded
-from tests.harness.pull_rig import Clock, eventually
+from tests.harness.pull_rig import Clock
+from tests.harness.waiting import eventually
 
 SECONDS = 20.0
 BLOB = Digest.of(b"new")

@@ -18,10 +18,11 @@ from registry_cache.oci.names import Repository, Tag
 from registry_cache.upstream import credential_helper
 from registry_cache.upstream.account import Credentials
 from registry_cache.upstream.credential_helper import DEFAULT_LIFETIME, CredentialHelper
-from tests.harness.pull_rig import SECONDS, Clock, eventually
+from tests.harness.pull_rig import SECONDS, Clock
 from tests.harness.store_rig import APP
 from tests.harness.upstream import FakeUpstream
 from tests.harness.upstream_rig import ask_head, connect
+from tests.harness.waiting import eventually
 
 SECRET = "hunter2-from-the-cloud"
 SERVER = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"

@@ -10,7 +10,8 @@ import pytest
 
 from registry_cache.errors import UpstreamTimeout
 from registry_cache.upstream.deadline import run_with_timeout
-from tests.harness.pull_rig import SECONDS, eventually
+from tests.harness.pull_rig import SECONDS
+from tests.harness.waiting import eventually
 
 SOON = 0.05
 

@@ -13,8 +13,9 @@ from registry_cache.store.layout import Layout
 from registry_cache.store.piece_file import PIECE_SIZE
 from registry_cache.store.pieces import Pieces
 from tests.harness.images import MiB, random_bytes
-from tests.harness.pull_rig import SECONDS, Body, Script, Try, eventually
+from tests.harness.pull_rig import SECONDS, Body, Script, Try
 from tests.harness.store_rig import APP, HUB
+from tests.harness.waiting import eventually
 
 DATA = random_bytes(6 * MiB + 5, seed="flights")
 DIGEST = Digest.of(DATA)

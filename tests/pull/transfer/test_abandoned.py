@@ -16,8 +16,9 @@ from registry_cache.pull.transfer.abandoned import MAX_PER_CLIENT, MAX_PER_UPSTR
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.registry import Transfers
 from tests.harness.images import random_bytes
-from tests.harness.pull_rig import SECONDS, Body, drain, eventually
+from tests.harness.pull_rig import SECONDS, Body, drain
 from tests.harness.store_rig import APP, HUB, Store
+from tests.harness.waiting import eventually
 
 SIZE = 200_000
 GUESSER, OTHER = "192.0.2.1", "192.0.2.2"

@@ -11,8 +11,9 @@ from registry_cache.oci.digest import Digest
 from registry_cache.pull.transfer import failures
 from registry_cache.pull.transfer.failures import KEEP_SECONDS, RecentFailures
 from registry_cache.store.partials import failed_status
-from tests.harness.pull_rig import Clock, eventually
+from tests.harness.pull_rig import Clock
 from tests.harness.store_rig import APP, HUB, Store
+from tests.harness.waiting import eventually
 
 
 def fail(store: Store, number: int, data: bytes = b"") -> Digest:

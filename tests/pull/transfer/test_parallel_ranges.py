@@ -20,8 +20,9 @@ from registry_cache.pull.source import BlobSource
 from registry_cache.pull.transfer import concurrency, parallel_ranges
 from registry_cache.pull.transfer.parallel_ranges import ParallelRanges, PartBudget
 from tests.harness.images import random_bytes
-from tests.harness.pull_rig import Body, eventually
+from tests.harness.pull_rig import Body
 from tests.harness.store_rig import APP, HUB
+from tests.harness.waiting import eventually
 
 PART = 1000
 DATA = random_bytes(24 * PART - 7, seed=1)

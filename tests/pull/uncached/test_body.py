@@ -9,7 +9,8 @@ from registry_cache.oci.digest import Digest
 from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.uncached.body import UncachedBlob
 from registry_cache.pull.uncached.registry import SharedStreams
-from tests.harness.pull_rig import Script, Try, eventually
+from tests.harness.pull_rig import Script, Try
+from tests.harness.waiting import eventually
 
 DATA = bytes(range(256)) * 10
 DIGEST = Digest.of(DATA)

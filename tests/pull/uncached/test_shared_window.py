@@ -28,8 +28,9 @@ from registry_cache.pull.uncached import shared_window as stream_module
 from registry_cache.pull.uncached.body import UncachedBlob
 from registry_cache.pull.uncached.registry import SharedStreams
 from registry_cache.store.disk import ReadHandle
-from tests.harness.pull_rig import SECONDS, Body, Script, Try, eventually
+from tests.harness.pull_rig import SECONDS, Body, Script, Try
 from tests.harness.store_rig import APP, HUB, OTHER
+from tests.harness.waiting import eventually
 
 DATA = bytes(range(256)) * 100
 DIGEST = Digest.of(DATA)
