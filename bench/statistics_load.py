@@ -5,7 +5,8 @@
 1. 2,000 clients and 20,000 images for a week on a clock of its own, counted by two processes' tallies and folded as a
    server folds them, with a kill of everything each day: every sum to the byte against the load's own count, the names
    of the top lists against the true ones, bytes on the disk, memory, and seconds of the process that folds.
-2. Real servers, and ``wrk``: CPU of a warm hit with the numbers and without, in turn; gunicorn alone, and behind nginx
+2. nginx' log followed: CPU of a line, where lines are alike and where no two are.
+3. Real servers, and ``wrk``: CPU of a warm hit with the numbers and without, in turn; gunicorn alone, and behind nginx
    with its log followed.
 """
 
@@ -33,6 +34,7 @@ from registry_cache.stats.days import DAY_SECONDS
 from registry_cache.stats.files import StatisticsFiles
 from registry_cache.stats.journal_file import JournalBounds
 from registry_cache.stats.keeper import Keeper
+from registry_cache.stats.nginx_hits import NginxHits
 from registry_cache.stats.recorder import WRITE_SECONDS
 from registry_cache.stats.statistics import Statistics
 from registry_cache.stats.sums import SAVING, DiskUse
@@ -198,6 +200,29 @@ def compare(layout: Layout, server: Server, truth: Truth) -> Iterator[str]:
     yield f"pulls of one image: {_milliseconds(lambda: numbers.pulls('image-0')):.0f} ms"
 
 
+def measure_following(lines: int) -> Iterator[str]:
+    """Yield what a line of nginx' log costs, by how many different ones there are: client, blob and size."""
+    costs = []
+    for kinds in (1, 1000, lines):
+        with tempfile.TemporaryDirectory(prefix="bench-") as name:
+            log = Path(name) / "access.log"
+            log.write_text("".join(_log_line(number, kinds) for number in range(lines)), encoding="utf-8")
+            hits = NginxHits(str(log), Tally(journal=True), pause=lambda seconds: None)
+            hits.begin(lambda: None)
+            began = time.process_time()
+            while hits.look() or hits.take():
+                hits.written()
+            costs.append(f"{(time.process_time() - began) / lines * 1e6:.2f} where {kinds} are different")
+    yield f"following nginx' log, µs of CPU a line, of {lines} within four seconds: {', '.join(costs)}"
+
+
+def _log_line(number: int, kinds: int) -> str:
+    at, kind = BEGIN + number / 50_000, number % kinds
+    asked = f"GET /v2/library/app/blobs/sha256:{kind:064x} HTTP/1.1"
+    tail = f'hit app=- id={at:.3f}-{number % 32}-{number} "docker/27.1" docker.io/library/app "-"'
+    return f'10.0.0.{kind % 256} 2024-10-04T00:00:{number // 50_000:02}+00:00 "{asked}" 200 2048 0.000 {tail}\n'
+
+
 def _size(path: Path) -> int:
     return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
 
@@ -292,6 +317,7 @@ def main() -> None:
     pulls, rounds = (PULLS_A_DAY // 10, 3) if arguments.quick else (PULLS_A_DAY, _ROUNDS)
     for lines in (
         measure_week(arguments.days, pulls, arguments.folder),
+        measure_following(20_000 if arguments.quick else 200_000),
         measure_alone(rounds, arguments.folder),
         measure_behind_nginx(rounds),
     ):

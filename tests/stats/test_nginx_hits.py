@@ -11,6 +11,7 @@ import pytest
 from registry_cache.oci.digest import Digest
 from registry_cache.runtime import tally as queue
 from registry_cache.runtime.tally import Answer
+from registry_cache.stats import nginx_hits
 from registry_cache.stats.days import DAY_SECONDS
 from registry_cache.stats.nginx_hits import NginxHits, read_lines
 from registry_cache.stats.recorder import Recorder
@@ -108,14 +109,15 @@ def rig(layout: Layout, tmp_path: Path) -> Following:
 
 
 def test_hits_count_like_all_others(rig: Following) -> None:
-    rig.write(line(f"blobs/{BLOB}", 1000), line(f"manifests/{MANIFEST}", 30), line("manifests/1.27"))
+    rig.write(line(f"blobs/{BLOB}", 1000, NOON + 60), line(f"manifests/{MANIFEST}", 30, NOON + 60))
+    rig.write(line("manifests/1.27", at=NOON + 60))
     rig.look()
     sums = rig.statistics.sums(0)
     assert (sums.requests, sums.saved_bytes, sums.clients, sums.pulls) == ({"hit": 2}, 1030, 1, 1)
     assert [each.name for each in rig.statistics.top("saved", 0)] == ["docker.io/library/nginx"]
     assert [pull.digest for pull in rig.statistics.pulls()] == [MANIFEST]
     assert rig.counted == [{"blob": (1, 1000), "manifest": (1, 30)}]
-    assert rig.used == {BLOB: NOON * 1e9, MANIFEST: NOON * 1e9}
+    assert rig.used == {BLOB: (NOON + 60) * 1e9, MANIFEST: (NOON + 60) * 1e9}
 
 
 def test_whoever_is_killed_counts_each_line_once(rig: Following) -> None:
@@ -208,3 +210,25 @@ def test_many_lines_alike_count_as_each_would_by_itself(rig: Following) -> None:
         *({"hit": 44}, {"hit": 1}, {"hit": 1}, {}),
     ]
     assert len(rig.statistics.pulls()) == 1
+
+
+def test_hits_whose_words_look_like_something_else(rig: Following) -> None:
+    named = line(f"blobs/{BLOB}", 1).replace("library/nginx", "team/manifests/id.000-1-2")
+    rig.write(named, named.replace("docker/27", "/manifests/ id=1.000-1-2 hit app=- "))
+    rig.write(line(f"manifests/{MANIFEST}", 10).replace("library/nginx", "team/blobs"))
+    # One of ours, whose client calls itself by nginx' words.
+    rig.write(line(f"blobs/{BLOB}", 100).replace("app=-", "app=200").replace("docker/27", "x hit app=- id=1.000-1-2"))
+    rig.look()
+    assert rig.statistics.sums(0).served == {"hit": 12}
+    assert {each.name: each.at_most for each in rig.statistics.top("saved", 0)} == {
+        "docker.io/team/manifests/id.000-1-2": 2,
+        "docker.io/team/blobs": 10,
+    }
+
+
+def test_nothing_grows_while_no_two_lines_are_alike(rig: Following, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nginx_hits, "_MOST_DIFFERENT", 10)
+    monkeypatch.setattr(nginx_hits, "_SLICE_BYTES", 2000)
+    rig.write(*(line(f"blobs/{BLOB}", size) for size in range(100)))
+    rig.look()
+    assert rig.statistics.sums(0).served == {"hit": sum(range(100))}
