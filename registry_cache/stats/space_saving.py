@@ -50,11 +50,11 @@ class SpaceSaving:
             counter = (self.floor, self.floor)
         self._set(name, counter[0] + amount, counter[1])
 
-    def entries(self, count: int | None = None) -> list[TopEntry]:
-        """Return the names with the largest amounts, largest first; all of them without a ``count``."""
+    def entries(self) -> list[TopEntry]:
+        """Return the names with their amounts, largest first."""
         found = [TopEntry(name, at_most - error, at_most) for name, (at_most, error) in self._counters.items()]
         found.sort(key=lambda each: (-each.at_most, each.name))
-        return found[:count]
+        return found
 
     def _set(self, name: str, at_most: int, error: int) -> None:
         self._counters[name] = at_most, error
@@ -72,7 +72,7 @@ class SpaceSaving:
                 return
 
 
-def merged(lists: Iterable[tuple[list[TopEntry], int]], count: int | None = None) -> list[TopEntry]:
+def merged(lists: Iterable[tuple[list[TopEntry], int]]) -> list[TopEntry]:
     """Return the top of several spans: of each its entries and its floor. By what is certain, largest first.
 
     A name that one of them does not count may have had as much there as its floor.
@@ -87,4 +87,4 @@ def merged(lists: Iterable[tuple[list[TopEntry], int]], count: int | None = None
             most[each.name] = most.get(each.name, floors) + each.at_most - floor
     found = [TopEntry(name, amount, most[name]) for name, amount in least.items()]
     found.sort(key=lambda each: (-each.at_least, -each.at_most, each.name))
-    return found[:count]
+    return found
