@@ -1,6 +1,8 @@
 """All that is known of one day, and the file that it lies in.
 
 <root>/statistics/days/<YYYY-MM-DD>.json      five-minute sums, top lists, changes; after 30 days only the day's sums
+
+The first line has the day's sums, so that who needs no more of a month reads no more.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from registry_cache.runtime.tally import Change
 from registry_cache.stats.space_saving import TopEntry
 from registry_cache.stats.sums import Sums, total
 from registry_cache.store import disk
+from registry_cache.store.disk import ReadHandle
 
 # Images by bytes that they saved, by blobs and manifests that had to be fetched, and by requests for their manifests;
 # clients by these requests; tags by how often they moved.
@@ -25,6 +28,8 @@ TOP_KINDS: tuple[TopKind, ...] = get_args(TopKind)
 ChangeKind = Literal["moved", "stale", "refused", "corrupt", "gone"]
 
 VERSION = 1
+# A first line has a name for each upstream, account and kind of error; of a longer one the whole day is read.
+_MOST_HEAD = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,19 +56,16 @@ class Day:
 
     def encode(self) -> bytes:
         """Return the file's bytes."""
-        values: dict[str, object] = {"version": VERSION}
-        if self.buckets:
-            values["buckets"] = {str(start): sums.document() for start, sums in self.buckets.items()}
-            values["clients"] = self.sums.clients
-        else:
-            values["sums"] = self.sums.document()
+        head = json.dumps({"version": VERSION, "sums": self.sums.document()}, separators=(",", ":"))
+        values: dict[str, object] = {"buckets": {str(start): sums.document() for start, sums in self.buckets.items()}}
         values["tops"] = {
             kind: {"floor": each.floor, "entries": [[one.name, one.at_least, one.at_most] for one in each.entries]}
             for kind, each in self.tops.items()
             if each.entries
         }
         values |= {"changes": self.changes, "folded": self.folded, "open": self.open}
-        return json.dumps({name: value for name, value in values.items() if value}, separators=(",", ":")).encode()
+        rest = json.dumps({name: value for name, value in values.items() if value}, separators=(",", ":"))
+        return (f"{head[:-1]},\n{rest[1:]}" if len(rest) > 2 else head).encode()
 
     @classmethod
     def decode(cls, data: bytes) -> Day:
@@ -83,14 +85,28 @@ class Day:
             return cls()
 
     @classmethod
+    def read_sums(cls, path: str) -> Sums:
+        """Return the sums of the day at ``path``, and look no further than needed. Raises OSError."""
+        try:
+            head, comma, _ = ReadHandle(disk.open_file(path)).read_at(0, _MOST_HEAD).partition(b",\n")
+            document = json.loads(head + b"}") if comma else {}
+            return Sums.of(document["sums"]) if document["version"] == VERSION else Sums()
+        except FileNotFoundError:
+            return Sums()
+        except (ValueError, TypeError, KeyError, RecursionError):
+            # Of a day that an earlier version wrote, or that is over for a month.
+            return cls.read(path).sums
+
+    @classmethod
     def _of(cls, document: Any) -> Day:
         if document["version"] != VERSION:
             raise ValueError("a day's file of another version")
         buckets = {int(start): Sums.of(each) for start, each in document.get("buckets", {}).items()}
-        sums = total(each for _, each in sorted(buckets.items())) if buckets else Sums.of(document.get("sums", {}))
+        whole = Sums.of(document.get("sums", {}))
+        sums = total(each for _, each in sorted(buckets.items())) if buckets else whole
         return cls(
             buckets=buckets,
-            sums=replace(sums, clients=max(sums.clients, int(document.get("clients", 0)))),
+            sums=replace(sums, clients=max(sums.clients, whole.clients, int(document.get("clients", 0)))),
             tops={kind: _top_list(each) for kind, each in document.get("tops", {}).items()},
             changes=tuple(Change(*each) for each in document.get("changes", ())),
             folded=tuple(document.get("folded", ())),

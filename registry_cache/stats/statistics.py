@@ -25,6 +25,7 @@ from registry_cache.stats.journal import Entry, Pull, joined
 from registry_cache.stats.query import Query
 from registry_cache.stats.space_saving import TopEntry, merged
 from registry_cache.stats.sums import Sums, total
+from registry_cache.stats.unchanged import UnchangedFiles
 from registry_cache.store import disk, record_format
 from registry_cache.store.layout import Layout
 
@@ -53,11 +54,12 @@ class Statistics:
         self._layout = layout
         self._files = StatisticsFiles(layout)
         self._now = now
-        # By path: the file's inode, mtime and size when it was read, and what was in it.
-        self._days: dict[str, tuple[tuple[int, int, int], Day]] = {}
+        # A day takes milliseconds to read, which clients of this process must not wait for; its sums alone do not.
+        self._days = UnchangedFiles(lambda path: threadpool.run(Day.read, path))
+        self._day_sums = UnchangedFiles(Day.read_sums)
         # By day and step: the day that it was worked out from, and each span's sums.
         self._spans: dict[tuple[int, int], tuple[Day, dict[int, Sums]]] = {}
-        self._clients: tuple[tuple[int, int, int], Clients] | None = None
+        self._clients = UnchangedFiles(lambda path: self._files.read_clients())
 
     def sums(self, since: float) -> Sums:
         """Return what was counted from ``since`` until now, to five minutes; of days over a month old, whole days.
@@ -88,9 +90,11 @@ class Statistics:
     def by_day(self, since: float) -> list[Bucket]:
         """Return the sums of each day from that of ``since`` on, oldest first; without days of which nothing is known.
 
-        Adds up no five minutes: it costs a hundredth of ``series``.
+        Reads no five minutes: it costs a hundredth of ``series``.
         """
-        return [Bucket(float(number * DAY_SECONDS), DAY_SECONDS, day.sums) for number, day in self._all_days(since)]
+        with disk.store_errors("read the statistics"):
+            found = [(number, self._day_sums.get(self._files.day(number))) for number in self._known_days(since)]
+        return [Bucket(float(number * DAY_SECONDS), DAY_SECONDS, sums) for number, sums in found]
 
     def top(self, kind: TopKind, since: float, count: int = 100) -> list[TopEntry]:
         """Return the top names of the days from that of ``since`` on, largest certain amount first.
@@ -114,10 +118,6 @@ class Statistics:
             if change.at >= since and (not kinds or change.kind in kinds)
         ]
         return sorted(found, key=lambda change: change.at, reverse=True)
-
-    def moved_tags(self, since: float) -> list[Change]:
-        """Return the tags that have moved, newest first."""
-        return self.changes(since, ("moved",))
 
     def pulls(self, query: str = "", since: float = 0.0, limit: int = MOST_PULLS) -> list[Pull]:
         """Return the last pulls that a ``query`` means, newest first: an image, a client or user, a digest; "" all.
@@ -150,27 +150,17 @@ class Statistics:
             known = self._spans[number, step] = (day, {slot: total(sums) for slot, sums in slots.items()})
         return known[1]
 
+    def _known_days(self, since: float) -> list[int]:
+        return [number for number in self._files.known_days() if number >= day_of(since)]
+
     def _all_days(self, since: float) -> Iterator[tuple[int, Day]]:
         with disk.store_errors("read the statistics"):
-            for number in self._files.known_days():
-                if number >= day_of(since):
-                    yield number, self._day(self._files.day(number))
-
-    def _day(self, path: str) -> Day:
-        stamp = _stamp(path)
-        known = self._days.get(path)
-        if known is None or known[0] != stamp:
-            # A day takes milliseconds to read, and a month of them is read before the first page.
-            known = self._days[path] = (stamp, threadpool.run(Day.read, path))
-        return known[1]
+            for number in self._known_days(since):
+                yield number, self._days.get(self._files.day(number))
 
     def _known_clients(self) -> Clients:
         with disk.store_errors("read the statistics"):
-            stamp = _stamp(self._files.clients)
-            known = self._clients
-            if known is None or known[0] != stamp:
-                known = self._clients = (stamp, self._files.read_clients())
-            return known[1]
+            return self._clients.get(self._files.clients)
 
     def _entries(self, wanted: Query, since: float) -> Iterator[Entry]:
         for day, _, path in self._files.journal_pieces():
@@ -199,8 +189,3 @@ def _since(day: Day, since: float) -> Sums:
 
 # A piece of the journal is far smaller; a larger file there is not ours.
 _MOST_PIECE_BYTES = 1 << 28
-
-
-def _stamp(path: str) -> tuple[int, int, int]:
-    found = disk.stat(path)
-    return (found.st_ino, found.st_mtime_ns, found.st_size) if found else (0, 0, 0)

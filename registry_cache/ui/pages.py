@@ -39,13 +39,14 @@ class Pages:
         }
 
     def warm(self) -> None:
-        """Make the first page once, in the background: a month of statistics is read and templates are compiled."""
+        """Make pages once, in the background: a month of statistics is read and templates are compiled."""
         threading.Thread(target=self._warm, name="warm the page", daemon=True).start()
 
     def _warm(self) -> None:
         # Whoever looks will be told.
         with contextlib.suppress(StoreError):
             self.overview(1)
+            self.clients()
 
     def overview(self, days: int) -> bytes:
         """Return the first page, with a chart of one day or of ``MONTH_DAYS``."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from registry_cache.stats import statistics as statistics_module
@@ -12,6 +14,7 @@ from registry_cache.stats.statistics import Statistics
 from registry_cache.stats.sums import Sums, total
 from registry_cache.store.atomic_write import write_whole
 from registry_cache.store.layout import Layout
+from tests.harness.month import write_month
 
 DAYS = 30
 NOW = (20_000 + DAYS) * DAY_SECONDS - 1.0
@@ -38,3 +41,21 @@ def test_a_month_is_added_up_by_days(layout: Layout, monkeypatch: pytest.MonkeyP
     assert statistics.sums(NOW - DAYS * DAY_SECONDS + DAY_SECONDS / 2).pulls == DAYS * 288 - 143
     # Spans of the series, days, and half a day's five minutes.
     assert added <= DAYS * 6 + DAYS + 145
+
+
+def test_a_months_days_are_read_by_their_first_lines(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_month(Path(layout.root))
+    files = StatisticsFiles(layout)
+    expected = [Day.read(files.day(day)).sums for day in files.known_days()]
+    assert all(each.requests and each.clients for each in expected)
+    monkeypatch.setattr(Day, "decode", lambda data: pytest.fail("a whole day was read"))
+    assert [each.sums for each in Statistics(layout).by_day(0)] == expected
+
+
+def test_sums_of_a_day_that_an_earlier_version_wrote(layout: Layout) -> None:
+    path = StatisticsFiles(layout).day(20_000)
+    for text in ('{"version":1,"sums":{"pulls":3}}', '{"version":1,"buckets":{"1728000000":{"pulls":3}},"clients":1}'):
+        write_whole(path, text.encode())
+        assert [each.sums.pulls for each in Statistics(layout).by_day(0)] == [3]
+    write_whole(path, b'{"version":2,"sums":{"pulls":3},\n"new":1}')
+    assert [each.sums.pulls for each in Statistics(layout).by_day(0)] == [0]

@@ -98,8 +98,8 @@ def test_what_changed_the_newest_first(layout: Layout) -> None:
     write_day(layout, NOW, Day(changes=(moved, stale)))
     statistics = Statistics(layout, lambda: NOW)
     assert statistics.changes(NOW - 100) == [stale, moved]
-    assert statistics.moved_tags(NOW - 100) == [moved]
-    assert statistics.moved_tags(NOW - 10) == []
+    assert statistics.changes(NOW - 100, ("moved",)) == [moved]
+    assert statistics.changes(NOW - 10, ("moved",)) == []
 
 
 def test_a_file_that_was_replaced_is_read_again(layout: Layout) -> None:
