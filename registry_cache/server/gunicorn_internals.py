@@ -26,7 +26,7 @@ from prometheus_client import values
 
 from registry_cache.runtime.connection import ENVIRON_KEY
 from registry_cache.runtime.dependency_check import check
-from registry_cache.server import bad_request, request_caches, request_head, send_timeout
+from registry_cache.server import bad_request, half_sent, request_caches, request_head, send_timeout
 from registry_cache.server.internal_names import INTERNALS
 from registry_cache.server.response import HeadBuffer
 
@@ -232,7 +232,7 @@ class HeadUnreader(unreader.SocketUnreader):
             return data
         held, self.buf = self.buf.getvalue(), io.BytesIO()
         try:
-            return request_head.read_head(held, self.chunk)
+            return request_head.read_head(held, self.chunk, lambda: half_sent.heads.waiting(self.sock))
         except request_head.LineTooLong as error:
             raise errors.LimitRequestLine(error.size, request_head.LONGEST_LINE) from error
         except request_head.HeadTooLarge as error:
@@ -294,6 +294,10 @@ class SendWaits:
     def cancel_send(self: Any, error: OSError) -> None:
         """Let the wait to send raise ``error``."""
         socket.cancel_wait(self._write_event, error)
+
+    def cancel_receive(self: Any, error: OSError) -> None:
+        """Let the wait to receive raise ``error``."""
+        socket.cancel_wait(self._read_event, error)
 
 
 def write_error(sock: Any, status: int, _reason: str, why: str) -> None:

@@ -84,6 +84,8 @@ INTERNALS = (
     Internal(f"{_TLS_SOCKET}._wait", "clients that read nothing", None, "send"),
     Internal(f"{_SOCKET}._write_event", "clients that read nothing", None, "send", instance=True),
     Internal(f"{_TLS_SOCKET}._write_event", "clients that read nothing", None, "send", instance=True),
+    Internal(f"{_SOCKET}._read_event", "clients that send no request", None, "recv", instance=True),
+    Internal(f"{_TLS_SOCKET}._read_event", "clients that send no request", None, "read", instance=True),
     Internal(f"{_TLS_SOCKET}.__init__", "renewed certificates", None, "gevent.ssl:SSLContext.wrap_socket", "_context"),
     # Metrics.
     Internal(f"{_VALUES}:ValueClass", "metrics by slots", None, "prometheus_client.metrics:Counter._metric_init"),

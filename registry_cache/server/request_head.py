@@ -7,6 +7,7 @@ byte costs it minutes. Here each byte is looked at once, and the parser gets the
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 # All of a head. A client sends some hundred bytes, and perhaps a token of some kilobytes; three thousand connections
 # that are sent such heads without an end take 50 MB.
@@ -73,13 +74,19 @@ class RequestHead:
             at = self._data.find(b"\n", at + 1)
 
 
-def read_head(held: bytes, receive: Callable[[], bytes]) -> bytes:
+def read_head(
+    held: bytes, receive: Callable[[], bytes], rest: Callable[[], AbstractContextManager[None]] = nullcontext
+) -> bytes:
     """Return a head, and perhaps more: ``held`` came before, ``receive`` waits for the next piece, b"" at the end.
 
-    What ends before the head does is returned as it is. Raises BadHead, and what ``receive`` does.
+    ``rest`` is entered while the rest of a head is waited for. What ends before the head does is returned as it is.
+    Raises BadHead, and what ``receive`` does.
     """
     head = RequestHead()
     piece = held or receive()
-    while piece and not head.add(piece):
-        piece = receive()
+    if not piece or head.add(piece):
+        return head.data()
+    with rest():
+        while (piece := receive()) and not head.add(piece):
+            pass
     return head.data()

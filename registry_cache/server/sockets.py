@@ -43,6 +43,8 @@ class ClientConnection(SendWaits):
     peers = False
     # A body may yield parts of files: ``sendfile`` is the kernel's.
     sends_parts = False
+    # Where the client is; "" on a unix socket.
+    client_address = ""
     _end_reason: str | None = None
 
     def connection(self) -> Connection:
@@ -70,6 +72,10 @@ class ClientConnection(SendWaits):
         self._end_reason = "the client reads nothing"
         # The one error that gunicorn takes for an end of the connection without a traceback.
         self.cancel_send(ConnectionResetError(errno.ECONNRESET, self._end_reason))
+
+    def end_half_sent(self) -> None:
+        """End the wait for a head by an error."""
+        self.cancel_receive(ConnectionResetError(errno.ECONNRESET, "too many of this client's address send no request"))
 
 
 class TlsSocket(ClientConnection, gevent.ssl.SSLSocket):

@@ -16,7 +16,7 @@ import gevent
 from gevent import socket
 
 from registry_cache.runtime.log import Log
-from registry_cache.server import reload
+from registry_cache.server import half_sent, reload
 from registry_cache.server.acceptor import Acceptor, Listener, TurnQueue
 from registry_cache.server.bad_request import refuse_plainly
 from registry_cache.server.gunicorn_internals import GunicornWorker
@@ -122,12 +122,15 @@ class Worker(GunicornWorker):
             secure: TlsSocket | None = self._handshakes.wrap(client, address)
             if secure is not None:
                 secure.peers = listener.peers
+                secure.client_address = address[0]
             return secure
         plain = Socket(client.family, client.type, client.proto, fileno=client.detach())
         plain.debug = listener.debug
         plain.peers = listener.peers
         if plain.is_behind_nginx:
             plain.slot = self._slots.slot()
+        else:
+            plain.client_address = address[0]
         first = self._first_bytes(plain)
         if not first:
             plain.close()
@@ -144,7 +147,8 @@ class Worker(GunicornWorker):
         """
         client.settimeout(self.cfg.keepalive)
         try:
-            first: bytes = client.recv(_PEEKED_BYTES, socket.MSG_PEEK)
+            with half_sent.heads.waiting(client):
+                first: bytes = client.recv(_PEEKED_BYTES, socket.MSG_PEEK)
             if first.startswith(TLS_HELLO):
                 refuse_plainly(client, PLAIN_ONLY)
                 return b""

@@ -1,5 +1,6 @@
 """A request that is half sent holds its connection for a bounded time, however its bytes drip in; no others wait."""
 
+import contextlib
 import select
 import socket
 from collections.abc import Iterator
@@ -63,6 +64,34 @@ def test_a_head_that_goes_on_is_refused_where_all_heads_are_bounded(hasty: Cache
             b"GET /v2/ HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X-%d: %s\r\n" % (n, b"a" * 4000) for n in range(5))
         )
         assert connection.recv(4096).startswith(b"HTTP/1.1 431 ")
+
+
+@pytest.mark.parametrize("sent", [HALF, b"", b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n" + HALF])
+def test_of_one_address_so_many_may_be_half_sent(
+    sent: bytes, shared_upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The oldest of more are ended; who comes from elsewhere stays, and so do the others."""
+    options = {"workers": 1, "application": "tests.server.crowded:app"}
+    with (
+        running_cache(tmp_path_factory.mktemp("crowded"), shared_upstream, **options) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        host, port = server.address.split(":")
+
+        def begin(address: str) -> socket.socket:
+            begun = stack.enter_context(socket.create_connection((host, int(port)), SECONDS, (address, 0)))
+            begun.sendall(sent)
+            if sent.startswith(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n"):
+                assert begun.recv(4096).endswith(b"{}")
+            return begun
+
+        elsewhere = begin("127.0.0.2")
+        here = [begin("127.0.0.1") for _ in range(6)]
+        assert [over(each) for each in here[:2]] == [True, True]
+        for each in (elsewhere, *here[2:]):
+            each.sendall(b"y\r\n\r\n" if sent else b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert each.recv(4096).startswith(b"HTTP/1.1 200 ")
+        assert "let connections go that send no request address=127.0.0.1 connections=" in server.log_text()
 
 
 def test_programs_on_this_machine_need_not_name_a_host(
