@@ -55,6 +55,12 @@ class Objects:
         self._takes_conditions = True
         self._put_options = _put_options(settings)
 
+    def create_bucket(self, location: str | None) -> None:
+        """Make the bucket, in Amazon's region ``location``, unless this account has it already."""
+        where = {"CreateBucketConfiguration": {"LocationConstraint": location}} if location else {}
+        with contextlib.suppress(KeyError):
+            self._call("create", lambda: self._client.create_bucket(Bucket=self._settings.name, **where), absent=(409,))
+
     def put(self, key: str, body: bytes | IO[bytes], size: int, media_type: str = "") -> bool:
         """Put an object of ``size`` bytes; return False where it is there already, and stays as it is."""
         return self._put(key, body, size, media_type, only_new=True)
@@ -187,8 +193,8 @@ class Objects:
         return answer
 
 
-# Of 403, 404 and 501: this one is not there, or that cannot be done.
-_ABSENT_CODES = ("NoSuchKey", "NotFound", "AccessDenied", "Forbidden", "NotImplemented")
+# Of 403, 404 and 501: this one is not there, or that cannot be done. Of 409: there is nothing to do.
+_ABSENT_CODES = ("NoSuchKey", "NotFound", "AccessDenied", "Forbidden", "NotImplemented", "BucketAlreadyOwnedByYou")
 # Of 400: what is wrong with us, and not with an object.
 _ABOUT_ALL = ("ExpiredToken", "InvalidToken", "AuthorizationHeaderMalformed", "RequestTimeout", "InvalidRequest")
 

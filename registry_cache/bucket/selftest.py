@@ -17,7 +17,7 @@ _AT = 9
 _CHECK_KEYS = "check storage.s3.accesskey and secretkey"
 # What to do about S3's own words, and boto3's for no answer.
 _REMEDIES = {
-    "NoSuchBucket": "make the bucket, or correct storage.s3.bucket and regionendpoint",
+    "NoSuchBucket": "make it: registry-cache bucket create; or correct storage.s3.bucket and regionendpoint",
     "InvalidAccessKeyId": _CHECK_KEYS,
     "SignatureDoesNotMatch": _CHECK_KEYS,
     "AccessDenied": "let the account do s3:GetObject, s3:PutObject and s3:DeleteObject in this bucket",

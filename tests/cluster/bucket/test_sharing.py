@@ -332,7 +332,7 @@ def test_a_good_bucket_is_all_ok_and_left_empty(bucket: TestBucket, make_cache: 
     [
         ({"secretkey": "another"}, "SignatureDoesNotMatch", "check storage.s3.accesskey and secretkey"),
         ({"accesskey": "nobody"}, "InvalidAccessKeyId", "check storage.s3.accesskey and secretkey"),
-        ({"bucket": "no-such-bucket"}, "NoSuchBucket", "make the bucket"),
+        ({"bucket": "no-such-bucket"}, "NoSuchBucket", "registry-cache bucket create"),
         ({"regionendpoint": "http://127.0.0.1:1"}, "EndpointConnectionError", "check storage.s3.regionendpoint"),
         ({"accesskey": READER[0], "secretkey": READER[1]}, "AccessDenied", "s3:PutObject"),
     ],
@@ -347,6 +347,15 @@ def test_what_is_wrong_is_named_with_what_to_do(
     assert (step["step"], step["state"]) == ("write", "failed")
     assert reason in step["message"]
     assert remedy in step["remedy"]
+
+
+def test_the_bucket_can_be_made_by_a_command(bucket: TestBucket, make_cache: MakeCache) -> None:
+    cache = make_cache(sharing({**bucket.settings, "bucket": f"{bucket.name}-new"}))
+
+    made, again = (cache.run("bucket", "create").stdout for _ in range(2))
+
+    assert made == again == f"the bucket {bucket.name}-new is there: {bucket.ceph.url}/{bucket.name}-new/\n"
+    assert {step["state"] for step in steps(cache).values()} == {"ok"}
 
 
 def test_a_configuration_of_registry_2_starts_serves_and_shares(
