@@ -10,6 +10,7 @@ from registry_cache.ui.boxes import Box, boxes
 from registry_cache.ui.changes import MOST_CHANGES, ChangeRow, change_rows
 from registry_cache.ui.facts import Facts
 from registry_cache.ui.lists import next_out
+from registry_cache.ui.nodes import NodeTable, node_table
 from registry_cache.ui.numbers import History, NumberReader
 from registry_cache.ui.remembered import Remembered
 from registry_cache.ui.rows import Speeds, TransferRow, UpstreamRow, transfer_row, upstream_row
@@ -26,12 +27,13 @@ _ANSWER_SECONDS = 10.0
 class Overview:
     """The sections of the page, in their order; ``more_…``: how many rows of a section are not shown.
 
-    ``quarantined``: damaged files that wait for a person.
+    ``quarantined``: damaged files that wait for a person. ``nodes``: None where this cache is none of a cluster.
     """
 
     sentences: Sequence[Sentence]
     boxes: Sequence[Box]
     history: History
+    nodes: NodeTable | None
     upstreams: Sequence[UpstreamRow]
     transfers: Sequence[TransferRow]
     more_transfers: int
@@ -65,6 +67,7 @@ class Overviews:
             sentences(glance),
             boxes(self._numbers.numbers(), glance, self._facts.limits, next_out(store, glance.now)),
             self._numbers.history(days),
+            node_table(self._facts.cluster, glance.now),
             [upstream_row(each, glance, answers.get(each.name)) for each in glance.upstreams],
             [transfer_row(each, speeds, glance) for each in glance.transfers[:MOST_TRANSFERS]],
             max(0, len(glance.transfers) - MOST_TRANSFERS),

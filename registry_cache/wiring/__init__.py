@@ -40,7 +40,7 @@ from registry_cache.ui.facts import Facts
 from registry_cache.upkeep.daily_pass import DailyPass
 from registry_cache.wiring.blobs import Kept, blob_pull
 from registry_cache.wiring.bucket import shared_parts
-from registry_cache.wiring.nodes import cluster_of, peer_gate, questions_of
+from registry_cache.wiring.nodes import cluster_facts, cluster_of, peer_gate, questions_of
 from registry_cache.wiring.page import page_of, recorder_of
 from registry_cache.wiring.storage import keeper_of, nginx_name, readiness_of, scraped_state
 from registry_cache.wiring.upstreams import upstream_state, upstreams
@@ -103,7 +103,7 @@ def build(config: Config) -> Services:
         membership=cluster.membership if cluster else None,
         peer_gate=peer_gate(config, cluster),
         daily_pass=DailyPass(layout, keeper.start_pass),
-        page=page_of(config, layout, guard, readiness),
+        page=page_of(config, layout, guard, readiness, cluster_facts(cluster)),
         recorder=recorder_of(config, layout),
         bucket_state=shared.state,
         sender=shared.sender,

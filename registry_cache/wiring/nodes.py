@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 
 from registry_cache import __version__
@@ -10,7 +11,7 @@ from registry_cache.cluster.addresses import own_address
 from registry_cache.cluster.errors import RedisAway
 from registry_cache.cluster.keeper import LeaseKeeper
 from registry_cache.cluster.leases import Leases
-from registry_cache.cluster.membership import Membership
+from registry_cache.cluster.membership import BEAT_SECONDS, ClusterNode, Membership
 from registry_cache.cluster.notes import Notes
 from registry_cache.cluster.questions import Questions
 from registry_cache.cluster.redis_address import RedisAddress
@@ -20,8 +21,16 @@ from registry_cache.errors import StoreError
 from registry_cache.pull.near import Cluster
 from registry_cache.pull.near_questions import NearQuestions
 from registry_cache.runtime.seals import Seals
+from registry_cache.stats.node_numbers import node_numbers
+from registry_cache.stats.statistics import Statistics
 from registry_cache.store import inventory
+from registry_cache.store.layout import Layout
+from registry_cache.ui.nodes import ClusterFacts
+from registry_cache.ui.remembered import Remembered
 from registry_cache.upstream.peer import PeerFailed, PeerRefused, Peers, PeerSilent
+
+# A node says every few seconds that it is there; what it saved is added up more rarely.
+_NUMBERS_SECONDS = 60.0
 
 
 def cluster_of(config: Config) -> Cluster | None:
@@ -35,7 +44,8 @@ def cluster_of(config: Config) -> Cluster | None:
     redis, url = RedisClient(redis_address(config.redis)), _advertised(config, config.redis)
     leases = Leases(redis, seals, node, url)
     ca = str(config.cluster.ca) if config.cluster.ca else None
-    membership = Membership(redis, seals, node, url, partial(_node_facts, config))
+    numbers = Remembered(partial(_numbers, Statistics(Layout(config.root))), _NUMBERS_SECONDS)
+    membership = Membership(redis, seals, node, url, partial(_node_facts, config, numbers))
     return Cluster(
         leases,
         LeaseKeeper(leases),
@@ -52,13 +62,34 @@ def questions_of(cluster: Cluster | None) -> NearQuestions:
     return NearQuestions(cluster.questions if cluster else None)
 
 
-def _node_facts(config: Config) -> dict[str, object]:
+def cluster_facts(cluster: Cluster | None) -> ClusterFacts | None:
+    """Return what the page shows of all nodes; None where there is no cluster."""
+    if cluster is None:
+        return None
+
+    def look() -> list[ClusterNode] | None:
+        try:
+            return cluster.membership.look()[0]
+        except RedisAway:
+            return None
+
+    return ClusterFacts(cluster.leases.node, Remembered(look, BEAT_SECONDS).get)
+
+
+def _numbers(statistics: Statistics) -> dict[str, int] | None:
+    try:
+        return node_numbers(statistics, time.time()).document()
+    except StoreError:
+        return None
+
+
+def _node_facts(config: Config, numbers: Remembered[dict[str, int] | None]) -> dict[str, object]:
     """Return what this node tells of itself to whoever looks at the cluster."""
     try:
         free: int | None = inventory.disk_space(str(config.root)).free
     except StoreError:
         free = None
-    return {"version": __version__, "free": free}
+    return {"version": __version__, "free": free, "numbers": numbers.get()}
 
 
 def redis_address(config: RedisConfig) -> RedisAddress:

@@ -29,6 +29,7 @@ from registry_cache.store.layout import Layout
 from registry_cache.store.size_ledger import SizeLedger
 from registry_cache.ui.blueprint import Door
 from registry_cache.ui.facts import Facts, Key, SizeLimits
+from registry_cache.ui.nodes import ClusterFacts
 from registry_cache.upkeep.glance import Glance, Watcher
 from registry_cache.upkeep.repository_details import repository_details, some_tags
 from registry_cache.upkeep.survey import Surveyor
@@ -37,7 +38,11 @@ from registry_cache.wiring.upstreams import known_upstreams
 
 
 def page_of(
-    config: Config, layout: Layout, guard: Guard | None, readiness: Callable[[], Readiness]
+    config: Config,
+    layout: Layout,
+    guard: Guard | None,
+    readiness: Callable[[], Readiness],
+    cluster: ClusterFacts | None = None,
 ) -> tuple[Facts, Door] | None:
     debug = config.http.debug
     if debug is None or not config.has_page:
@@ -61,6 +66,7 @@ def page_of(
         mirror=mirror(config),
         is_address_known=config.http.url is not None,
         configuration=[Key(each.path, each.value, each.origin) for each in config.in_force],
+        cluster=cluster,
     )
     url = config.http.url
     names = {*debug.hosts, *([url.name.rpartition(":")[0] or url.name] if url else [])}
