@@ -1,4 +1,4 @@
-"""nginx as deploy/docker/nginx.conf has it, in front of the cache by TCP."""
+"""nginx as the files in deploy/docker have it, in front of one cache by TCP."""
 
 import http.client
 import json
@@ -13,13 +13,19 @@ from tests.harness.nginx import Nginx
 from tests.harness.nginx_rig import Behind, Secure
 from tests.harness.tls import make_certificate
 
-SHIPPED = DEPLOY / "docker" / "nginx.conf"
+# Where the caches are: in the second file, two nodes of three are gone.
+ALONE = {"http://cache:5000": "http://{}"}
+NODES = {"172.30.50.11:5000": "127.0.0.1:1", "172.30.50.12:5000": "127.0.0.1:1", "172.30.50.13:5000": "{}"}
 SECONDS = 60.0
 
 
-@pytest.fixture(scope="module")
-def composed(shared_behind: Behind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
+@pytest.fixture(scope="module", params=[("nginx.conf", ALONE), ("nginx.cluster.conf", NODES)], ids=["alone", "nodes"])
+def composed(
+    request: pytest.FixtureRequest, shared_behind: Behind, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Secure]:
     """One more nginx in front of the same cache; of the file only names and places are changed."""
+    file: str = request.param[0]
+    caches: dict[str, str] = request.param[1]
     folder = tmp_path_factory.mktemp("composed")
     _, certificate = make_certificate(folder)
 
@@ -28,9 +34,9 @@ def composed(shared_behind: Behind, tmp_path_factory: pytest.TempPathFactory) ->
             "listen 443 ssl;": f"listen {address} ssl;",
             "/etc/nginx/tls/fullchain.pem": str(certificate),
             "/etc/nginx/tls/privkey.pem": str(folder / "key.pem"),
-            "http://cache:5000": f"http://{shared_behind.cache.address}",
+            **{shipped: ours.format(shared_behind.cache.address) for shipped, ours in caches.items()},
         }
-        text = SHIPPED.read_text(encoding="utf-8")
+        text = (DEPLOY / "docker" / file).read_text(encoding="utf-8")
         for shipped, ours in places.items():
             assert shipped in text
             text = text.replace(shipped, ours)
@@ -54,7 +60,8 @@ def ask(
 
 
 def test_a_miss_and_a_hit(behind: Behind, composed: Secure) -> None:
-    name, data = behind.repository(), random_bytes(300 * KiB, seed=30)
+    # Another blob for each of the two.
+    name, data = behind.repository(), random_bytes(300 * KiB, seed=int(composed.server.address.partition(":")[2]))
     blob = behind.upstream.add_blob(data, name)
     for outcome in ("miss", "hit"):
         status, headers, body = ask(composed, f"/v2/{name}/blobs/{blob}")
