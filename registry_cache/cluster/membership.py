@@ -48,7 +48,10 @@ class Membership:
         facts: Callable[[], Mapping[str, object]] = dict,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], object] = time.sleep,
+        exchange: Callable[[], None] = lambda: None,
     ) -> None:
+        """``exchange``: called after each beat, for what nodes tell each other as often. May raise RedisAway."""
+        self._exchange = exchange
         self._redis = redis
         self._seals = seals
         self._name = name
@@ -104,6 +107,7 @@ class Membership:
         while True:
             try:
                 self.beat()
+                self._exchange()
             except RedisAway as away:
                 _log.debug("could not say that this node is there", error=away)
             except Exception:  # noqa: BLE001 — without this thread the node would seem gone

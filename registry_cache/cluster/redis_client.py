@@ -53,6 +53,10 @@ class RedisClient:
             self._note_answered()
         return answers
 
+    def close(self) -> None:
+        """Close all connections; the next command opens one."""
+        self._redis.connection_pool.disconnect()
+
     def _send(self, commands: Sequence[Command]) -> list[Any]:
         try:
             return self._send_once(commands)

@@ -38,6 +38,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from registry_cache.store.layout import Layout
     from registry_cache.upkeep.cleanup import Cleanup, CleanupResult
     from registry_cache.upkeep.cleanup_text import CleanupReport
+    from registry_cache.wiring.nodes import exchange_pins
     from registry_cache.wiring.storage import bounds
 
     config = start(arguments, environ)
@@ -52,6 +53,9 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         result: CleanupResult | None = CleanupResult()
         if layout is not None:
             require_same_rules(arguments, config, layout)
+            if not arguments.dry_run:
+                # What was pinned on another node may not have come here yet, if no server runs.
+                exchange_pins(config)
             cleanup = Cleanup(layout, bounds(config, layout), now.timestamp(), in_time, display.progress)
             result = cleanup.dry_run() if arguments.dry_run else cleanup.run()
     report = CleanupReport(now.timestamp(), result, arguments.dry_run, now.tzinfo)

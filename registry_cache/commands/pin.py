@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -44,6 +45,7 @@ def _change(
     from registry_cache.pull.images.pin_spec import pin_of
     from registry_cache.store.layout import Layout
     from registry_cache.store.pins import Pins
+    from registry_cache.wiring.nodes import exchange_pins
     from registry_cache.wiring.upstreams import upstreams
 
     silence_log()
@@ -54,9 +56,13 @@ def _change(
     except RegistryError as error:
         raise CommandError(error.message) from error
     become_owner(config.root)
+    # Before: what was pinned on another node can be taken back here.
+    exchange_pins(config)
     changed = {each.key for each in change(Pins(Layout.open(config.root)), named)}
     for each in named:
         print(f"{each.upstream}/{each.image} {done if each.key in changed else otherwise}")
+    if trouble := exchange_pins(config):
+        print(f"the other nodes will learn of it from this one's server: {trouble}", file=sys.stderr)
     return 0
 
 

@@ -21,6 +21,7 @@ from registry_cache.errors import RegistryError, StoreError, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.policy import leading
 from registry_cache.policy.leading import Follow, LeaderNote, Lease, Signs, Situation
+from registry_cache.pull.near_pins import NearPins
 from registry_cache.pull.source import BlobSource, RangeResponse
 from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log
@@ -67,6 +68,7 @@ class Cluster:
     questions: Questions
     limits: Notes
     tags: Notes
+    pins: NearPins
 
 
 class NearBlob:

@@ -2,7 +2,7 @@
 
 If this file cannot be read, cleanup aborts instead of evicting pinned images.
 
-<root>/pins.json      {"version": 1, "pins": [{"upstream", "image", "pinned_at"}]}
+<root>/pins.json      {"version": 1, "pins": [{"upstream", "image", "pinned_at"}], "unpinned": [the same]}
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from registry_cache.errors import RegistryError, StoreError
@@ -20,25 +21,13 @@ from registry_cache.oci.pattern import ImagePattern
 from registry_cache.store import atomic_write, disk, locks, record_format
 from registry_cache.store.last_use import Tick
 from registry_cache.store.layout import Layout
+from registry_cache.store.pin_list import Pin, PinList, parse_pins
 from registry_cache.store.repositories import RepositoryFolder, repositories
 
-_VERSION = 1
+__all__ = ["ANY_UPSTREAM", "Pin", "PinnedManifest", "Pins"]
 
 # A pin with this as its upstream holds for all of them.
 ANY_UPSTREAM = "*"
-
-
-@dataclass(frozen=True, slots=True)
-class Pin:
-    """A pin of ``image`` at ``upstream``; ``pinned_at`` in seconds since the epoch. Equal whenever it was made."""
-
-    upstream: str
-    image: ImagePattern
-    pinned_at: float = 0.0
-
-    @property
-    def key(self) -> tuple[str, str]:
-        return self.upstream, str(self.image)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +42,22 @@ class PinnedManifest:
 class Pins:
     """The pins of one store."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, clock: Callable[[], float] = time.time) -> None:
         self._layout = layout
+        self._clock = clock
 
     def all(self) -> list[Pin]:
         """Return every pin, oldest first. Raises StoreError, also for a file that is no list of pins."""
+        return list(self.read().pins)
+
+    def read(self) -> PinList:
+        """Return every pin, and what was unpinned of late. Raises StoreError, as ``all`` does."""
         with disk.store_errors("read the pins"):
             data = disk.read_whole(self._layout.pins)
         if data is None:
-            return []
+            return PinList()
         try:
-            return [_parse(record) for record in json.loads(data)["pins"]]
+            return parse_pins(json.loads(data))
         except (ValueError, KeyError, TypeError, RecursionError, RegistryError) as error:
             raise StoreError(
                 f"{self._layout.pins} is damaged, and what was pinned would be evicted: repair or remove it"
@@ -81,22 +75,23 @@ class Pins:
     def add(self, pins: list[Pin]) -> list[Pin]:
         """Keep ``pins``; return those that are new. Raises StoreError."""
         with self._changing():
-            known = self.all()
-            keys = {pin.key for pin in known}
-            new = []
-            for pin in pins:
-                if pin.key not in keys:
-                    keys.add(pin.key)
-                    new.append(pin)
-            self._write([*known, *new])
+            changed, new = self.read().with_pins(pins)
+            self._write(changed)
             return new
 
     def remove(self, pins: list[Pin]) -> list[Pin]:
         """Forget ``pins``; return those that existed. Raises StoreError."""
         with self._changing():
-            known, keys = self.all(), {pin.key for pin in pins}
-            self._write([pin for pin in known if pin.key not in keys])
-            return [pin for pin in known if pin.key in keys]
+            changed, gone = self.read().without_pins({pin.key for pin in pins}, self._clock())
+            self._write(changed)
+            return gone
+
+    def merge(self, theirs: PinList) -> PinList:
+        """Take over what another node knows; return what is known now. Raises StoreError."""
+        with self._changing():
+            merged = self.read().merged(theirs).without_old(self._clock())
+            self._write(merged)
+            return merged
 
     def pinned_by(self, pin: Pin, tick: Tick = lambda: None) -> Iterator[PinnedManifest]:
         """Yield the manifests that are here now and that ``pin`` holds. Raises OSError."""
@@ -117,19 +112,10 @@ class Pins:
                 raise StoreError("somebody else is changing the pins right now: try again")
             yield
 
-    def _write(self, pins: list[Pin]) -> None:
-        records = [{"upstream": pin.upstream, "image": str(pin.image), "pinned_at": pin.pinned_at} for pin in pins]
-        data = json.dumps({"version": _VERSION, "pins": records}, indent=1).encode()
+    def _write(self, pins: PinList) -> None:
+        data = json.dumps(pins.document(), indent=1).encode()
         with disk.store_errors("write the pins"):
             atomic_write.write_whole(self._layout.pins, data, synced=True)
-
-
-def _parse(record: dict[str, object]) -> Pin:
-    upstream = str(record["upstream"])
-    if "/" in upstream or upstream.startswith("."):
-        # It becomes a part of a path.
-        raise ValueError(upstream)
-    return Pin(upstream, ImagePattern.parse(str(record["image"])), float(str(record["pinned_at"])))
 
 
 def _pinned(repository: str, folder: RepositoryFolder, image: ImagePattern) -> Iterator[PinnedManifest]:

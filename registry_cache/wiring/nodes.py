@@ -19,12 +19,14 @@ from registry_cache.config import Config
 from registry_cache.config.model import RedisConfig
 from registry_cache.errors import StoreError
 from registry_cache.pull.near import Cluster
+from registry_cache.pull.near_pins import NearPins
 from registry_cache.pull.near_questions import NearQuestions
 from registry_cache.runtime.seals import Seals
 from registry_cache.stats.node_numbers import node_numbers
 from registry_cache.stats.statistics import Statistics
 from registry_cache.store import inventory
 from registry_cache.store.layout import Layout
+from registry_cache.store.pins import Pins
 from registry_cache.ui.nodes import ClusterFacts
 from registry_cache.ui.remembered import Remembered
 from registry_cache.upstream.peer import PeerFailed, PeerRefused, Peers, PeerSilent
@@ -45,7 +47,8 @@ def cluster_of(config: Config) -> Cluster | None:
     leases = Leases(redis, seals, node, url)
     ca = str(config.cluster.ca) if config.cluster.ca else None
     numbers = Remembered(partial(_numbers, Statistics(Layout(config.root))), _NUMBERS_SECONDS)
-    membership = Membership(redis, seals, node, url, partial(_node_facts, config, numbers))
+    near_pins = NearPins(Notes(redis, seals, "pins"), Pins(Layout(config.root)))
+    membership = Membership(redis, seals, node, url, partial(_node_facts, config, numbers), exchange=near_pins.exchange)
     return Cluster(
         leases,
         LeaseKeeper(leases),
@@ -54,6 +57,7 @@ def cluster_of(config: Config) -> Cluster | None:
         Questions(redis, seals, node),
         Notes(redis, seals, "limits"),
         Notes(redis, seals, "tag"),
+        near_pins,
     )
 
 
@@ -81,6 +85,17 @@ def _numbers(statistics: Statistics) -> dict[str, int] | None:
         return node_numbers(statistics, time.time()).document()
     except StoreError:
         return None
+
+
+def exchange_pins(config: Config) -> str:
+    """Exchange pins with the other nodes, if there are any; return why that was not possible, "" where it was."""
+    cluster = cluster_of(config)
+    try:
+        if cluster:
+            cluster.pins.exchange()
+    except RedisAway as away:
+        return str(away)
+    return ""
 
 
 def _node_facts(config: Config, numbers: Remembered[dict[str, int] | None]) -> dict[str, object]:

@@ -53,8 +53,17 @@ def test_check_says_which_node_is_out_of_reach(cluster: Cluster) -> None:
     assert f"failed  node2: we do not reach http://127.0.0.1:{cluster.nodes[1].peers_port}" in done.stdout
 
 
-def test_without_redis_check_says_so_and_status_ends(cluster: Cluster) -> None:
+def test_what_one_node_pins_holds_on_all_and_without_redis_check_says_so_and_status_ends(cluster: Cluster) -> None:
+    def is_pinned(image: str) -> bool:
+        return all(image in node.run("pins").stdout for node in cluster.nodes)
+
+    first, second, _ = cluster.nodes
+    assert first.run("pin", f"{APP}:1").returncode == 0
+    eventually(lambda: is_pinned(f"{APP}:1"))
     cluster.redis.stop()
+    done = second.run("pin", f"{APP}:2")
+    assert (done.returncode, "is away" in done.stderr) == (0, True)
+    assert f"{APP}:1" in second.run("pins").stdout
 
     assert "failed  redis: Redis at 127.0.0.1" in cluster.nodes[0].run("check").stdout
     done = cluster.nodes[0].run("status", "--cluster")

@@ -69,6 +69,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
     yield found
     found.registry.gate.set()
     found.pool.shutdown()
+    for each in found.redis:
+        each.close()
     found.server.stop()
 
 

@@ -30,9 +30,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def nodes(tmp_path: Path, server: RedisServer, upstream: FakeUpstream) -> list[NearNode]:
+def nodes(tmp_path: Path, server: RedisServer, upstream: FakeUpstream) -> Iterator[list[NearNode]]:
     server.ask("FLUSHALL")
-    return three_nodes(tmp_path, server, upstream.url)
+    found = three_nodes(tmp_path, server, upstream.url)
+    yield found
+    for node in found:
+        node.redis.close()
 
 
 def publish(upstream: FakeUpstream, number: int) -> Digest:

@@ -18,6 +18,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Reference, Repository
 from registry_cache.pull.manifest import ManifestAnswer, ManifestPull
 from registry_cache.pull.near import Cluster
+from registry_cache.pull.near_pins import NearPins
 from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.target import PullTarget
 from registry_cache.runtime.seals import Seals
@@ -32,7 +33,7 @@ SEALS = Seals("the nodes know it")
 
 
 class SharedRedis:
-    """Redis as one node reaches it. `asked`: how often it was; `is_away`: it is, for this node."""
+    """Redis as one node reaches it. `asked`: how often it was; `is_away`: it is, for this node. Close it."""
 
     def __init__(self, server: RedisServer) -> None:
         self._client = RedisClient(RedisAddress(host="127.0.0.1", port=server.port))
@@ -44,6 +45,9 @@ class SharedRedis:
         if self.is_away:
             raise RedisAway("away, for this node")
         return self._client.ask(*commands)
+
+    def close(self) -> None:
+        self._client.close()
 
     def questions(self, node: str) -> Questions:
         return Questions(self, SEALS, node)
@@ -59,9 +63,9 @@ class NearNode:
         self.store = open_store(folder)
         self.registry = connect(upstream_url)
         self.flights = MachineFlights(self.store.layout)
+        self.pins = Pins(self.store.layout)
         self.cluster = self._cluster(PeersHere(name, nodes))
-        pins = Pins(self.store.layout)
-        self.manifests = ManifestPull(self.store.records, self.flights, self.now, pins=pins, cluster=self.cluster)
+        self.manifests = ManifestPull(self.store.records, self.flights, self.now, pins=self.pins, cluster=self.cluster)
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self.ahead
@@ -81,6 +85,7 @@ class NearNode:
             self.redis.questions(self.name),
             Notes(self.redis, SEALS, "limits"),
             Notes(self.redis, SEALS, "tag"),
+            NearPins(Notes(self.redis, SEALS, "pins"), self.pins),
         )
 
 
