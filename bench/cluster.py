@@ -5,6 +5,7 @@
 Real nodes of two workers on loopback, a real Redis, a fake upstream in Python; every body is hashed. Beside it, in the
 same run, three CNCF Distribution proxies over one folder, where `docker-registry` is installed. A line a row, and the
 goal it is held to. Ratios hold for any machine; seconds are this machine's, on that day. Needs redis-server and wrk.
+`--simulate` starts nothing: it prints what many nodes would cost, by bench/cluster_model.py.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
+from bench import cluster_model
 from bench.systems import DISTRIBUTION, distribution
 from tests.harness.cluster_rig import Cluster, Node
 from tests.harness.content import APP
@@ -338,6 +340,14 @@ HITS = "hits with and without a cluster"
 OTHERS = "30 cold clients over 3 CNCF Distribution proxies"
 
 
+def simulate(out: Path | None) -> None:
+    """Print what many nodes would cost, and write it down with the command that did."""
+    lines = ["python -m bench.cluster --simulate", "", *cluster_model.lines()]
+    print("\n".join(lines))
+    if out:
+        out.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     """Print a line per row, and write all of them down."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -345,7 +355,11 @@ def main() -> None:
     parser.add_argument("--row", help="only rows with these words")
     parser.add_argument("--folder", help="on which disk; else TMPDIR's")
     parser.add_argument("--out", type=Path, help="also write the lines there")
+    parser.add_argument("--simulate", action="store_true", help="of 10, 100 and 1,000 nodes, by arithmetic")
     given = parser.parse_args()
+    if given.simulate:
+        simulate(given.out)
+        return
     if missing := [program for program in ("redis-server", "wrk") if shutil.which(program) is None]:
         sys.exit(f"not installed: {', '.join(missing)}")
     lines = [f"three nodes of two workers, one blob of {given.size} MiB a row; {datetime.now(UTC):%Y-%m-%d}"]
