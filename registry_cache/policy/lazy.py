@@ -26,6 +26,10 @@ FILL_AFTER_SECONDS = 10.0
 # ... or have asked for this share of it. Then the rest costs little more.
 FILL_PERCENT = 25
 
+# How long a request of a download lasts that is followed by the next without a gap, or with one; and its bytes at most.
+OVERLAPPING_SECONDS, SINGLE_SECONDS = 0.4, 2.0
+MAX_SPAN = 16 * MIB
+
 
 class Way(Enum):
     """PIECES: by a request of its own, in pieces that are kept. DOWNLOAD: by the download of the whole."""
@@ -83,6 +87,16 @@ def _is_far(facts: RangeFacts, running: Running) -> bool:
 def is_worth_filling(here: int, size: int, asked_seconds: float) -> bool:
     """Tell whether to fetch the rest of a blob of which ``here`` bytes are here, and which was asked for so long."""
     return asked_seconds >= FILL_AFTER_SECONDS or here * 100 >= size * FILL_PERCENT
+
+
+def span_size(bytes_per_second: float, *, overlaps: bool) -> int:
+    """Return how many bytes a download asks for at once, where readers of ranges may overtake it.
+
+    They wait for what it has asked for, so a request should be over soon. ``overlaps``: the next is made before it is,
+    and costs no time; otherwise each costs a round trip.
+    """
+    seconds = OVERLAPPING_SECONDS if overlaps else SINGLE_SECONDS
+    return int(min(max(bytes_per_second * seconds, MAX_RANGE), MAX_SPAN))
 
 
 def home_of(hex: str, nodes: Iterable[str]) -> str | None:

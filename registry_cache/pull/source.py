@@ -60,7 +60,8 @@ class BlobSource:
 
     ``requests``: so many at once at most. ``expected``: what a manifest of the repository says of the size in bytes,
     None where none does; a hint and no more. ``inside_error``: once bytes came from a network that clients may not see,
-    the error that hides which; nothing of them is for clients then before it is proven.
+    the error that hides which; nothing of them is for clients then before it is proven. ``can_be_overtaken``: readers
+    of ranges may fetch some of the blob ahead of its download.
 
     Sources compose by wrapping. One that is nearer than upstream also tells: ``was_near``, whether it and not upstream
     gave the first answer; ``on_wrong``, called when all bytes were there and wrong, with whether all of them came from
@@ -77,6 +78,7 @@ class BlobSource:
     was_near: Callable[[], bool] = lambda: False
     on_wrong: Callable[[bool], bool] = lambda came_from_here: True
     on_commit: Callable[[], None] = lambda: None
+    can_be_overtaken: bool = False
 
     @property
     def owner(self) -> Owner:
@@ -131,6 +133,7 @@ def source_of(
         target.upstream.blob_requests,
         expected,
         lambda: next(iter(inside), None),
+        can_be_overtaken=target.upstream.lazy != "off",
     )
 
 

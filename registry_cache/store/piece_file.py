@@ -200,6 +200,13 @@ class PieceClaim:
         self.stop = stop
         self._descriptor = descriptor
 
+    def shorten(self, stop: int) -> None:
+        """Free the pieces from the one on that begins at ``stop``, or behind it."""
+        first, last = -(-stop // PIECE_SIZE), -(-self.stop // PIECE_SIZE)
+        if first < last:
+            fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, first, last))
+            self.stop = stop
+
     def close(self) -> None:
         """Free the pieces; twice does no harm."""
         if self._descriptor >= 0:

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from registry_cache.policy.lazy import MIB, RangeFacts, Running, Way, choose, home_of, is_worth_filling
+from registry_cache.policy.lazy import MIB, RangeFacts, Running, Way, choose, home_of, is_worth_filling, span_size
 
 SIZE = 200 * MIB
 # At 10 MiB a second.
@@ -48,6 +48,20 @@ def test_a_slow_upstream_is_not_asked_for_what_comes_before_its_answer() -> None
 )
 def test_what_is_asked_for_long_or_in_large_part_is_worth_having_whole(here: int, seconds: float, filled: bool) -> None:
     assert is_worth_filling(here, SIZE, seconds) is filled
+
+
+@pytest.mark.parametrize(
+    ("speed", "overlaps", "size"),
+    [
+        (0.0, True, 4 * MIB),
+        (1e6, False, 4 * MIB),
+        (20e6, True, 8_000_000),
+        (20e6, False, 16 * MIB),
+        (1e9, True, 16 * MIB),
+    ],
+)
+def test_a_request_of_a_download_is_over_soon(speed: float, overlaps: bool, size: int) -> None:
+    assert span_size(speed, overlaps=overlaps) == size
 
 
 def test_each_blob_has_one_node_and_a_node_that_goes_takes_its_own_along() -> None:

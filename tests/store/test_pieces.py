@@ -135,6 +135,21 @@ def test_who_claims_has_the_pieces_before_the_first_that_is_claimed(pieces: Piec
     assert not file.is_claimed()
 
 
+def test_a_claim_that_is_shortened_leaves_the_rest_to_others(pieces: Pieces) -> None:
+    file = pieces.make(HUB, DIGEST, SIZE)
+    claim = file.claim(0, SIZE)
+    assert claim
+    claim.shorten(SIZE)
+    assert file.claim(SIZE - 1, SIZE) is None
+    claim.shorten(3 * PIECE_SIZE - 1)
+    assert file.claim(2 * PIECE_SIZE, SIZE) is None
+    other = file.claim(3 * PIECE_SIZE, SIZE)
+    assert other
+    assert (other.start, other.stop) == (3 * PIECE_SIZE, SIZE)
+    claim.close()
+    other.close()
+
+
 def test_a_claim_goes_with_the_process_that_has_it(pieces: Pieces, layout: Layout) -> None:
     file = pieces.make(HUB, DIGEST, SIZE)
     source = f"""

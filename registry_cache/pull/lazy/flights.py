@@ -197,6 +197,7 @@ def _claim(run: MissingRun, start: int, stop: int) -> tuple[PieceClaim | None, i
         # A second look, with the claim: whoever had it before may have brought them, or a download has passed here.
         end = run.file.gap_until(claim.start, claim.stop)
         if end > claim.start >= run.passed():
+            claim.shorten(end)
             return claim, end
     except BaseException:
         claim.close()

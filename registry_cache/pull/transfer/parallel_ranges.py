@@ -19,7 +19,8 @@ from registry_cache.pull.source import STALL_TIMEOUT_SECONDS, BlobSource, BlobSt
 from registry_cache.pull.transfer.concurrency import RequestPace
 from registry_cache.runtime.log import Log
 
-# Bytes of one request. Smaller ones cost more round trips; larger ones more memory, which holds each one ahead.
+# Bytes of one request. Smaller ones cost more round trips; larger ones more memory, which holds each one ahead. All end
+# at a multiple of it: where a part ended within a piece (`store/piece_file.py`), two would wait for each other's claim.
 PART_SIZE = 4 * 1024 * 1024
 # A smaller blob has arrived before we know whether a second request helps.
 MIN_SPLIT_SIZE = 4 * PART_SIZE
@@ -60,7 +61,8 @@ class ParallelRanges:
         """Ask for the bytes from ``start`` on, as ``source.open`` does. Raises what that raises."""
         if self.most == 1 or (self.source.expected() or 0) - start < MIN_SPLIT_SIZE:
             return self.source.open(start, again, stop)
-        first = ResumingFetch.begin(self.digest, self.source.open, start, start + PART_SIZE, again=again)
+        end = (start + PART_SIZE + PART_SIZE // 2) // PART_SIZE * PART_SIZE
+        first = ResumingFetch.begin(self.digest, self.source.open, start, end, again=again)
         if first.bounded and first.size is None:
             # ``Content-Range: bytes 0-4194303/*``: nobody could tell the part's end from the blob's.
             first.close()
@@ -97,7 +99,7 @@ class _Parts:
         self._source = ranges.source
         self._pace = RequestPace(ranges.most, ranges.clock())
         self._current: BlobStream = first
-        self._next = min(first.start + PART_SIZE, size)
+        self._next = min(first.stop or size, size)
         self._ahead: deque[_Part] = deque()
         self._changed = threading.Condition()
         self._closed = False

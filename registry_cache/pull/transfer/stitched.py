@@ -1,7 +1,7 @@
 """What a download reads: pieces of the blob that are here already, and from upstream what is between them.
 
-Upstream is asked for nothing twice. Who reads ranges meanwhile may fetch pieces ahead of the download, which then ends
-its request where they begin; requests are short from there on, so that the next pieces cost no broken one.
+Upstream is asked for nothing twice. A download claims what it asks for, in spans that have an end, since readers of
+ranges may overtake it: what they fetch ahead of it is never on its own line, and what is on its line they wait for.
 """
 
 from __future__ import annotations
@@ -11,19 +11,23 @@ from collections.abc import Callable, Iterator
 
 from registry_cache.errors import StoreError, UpstreamTimeout, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
+from registry_cache.policy.lazy import NEAR_SIZE, SMALL_BLOB, span_size
 from registry_cache.pull.source import STALL_TIMEOUT_SECONDS, BlobSource, RangeResponse
+from registry_cache.pull.transfer.span import Span, SpanAhead
 from registry_cache.runtime.log import Log
-from registry_cache.store.piece_file import PieceClaim, PieceFile
+from registry_cache.store.piece_file import PIECE_SIZE, PieceClaim, PieceFile
 from registry_cache.store.pieces import Pieces
 
-# Bytes of one request beside readers of ranges, who wait for those that are claimed for it.
-SPAN = 4 * 1024 * 1024
-# After how many bytes to look for pieces that somebody fetches ahead, and how far ahead.
+# Where nothing is claimed: after how many bytes to look for pieces that somebody fetches ahead, and how far ahead.
 LOOK_EVERY, LOOK_AHEAD = 1024 * 1024, 16 * 1024 * 1024
 _READ_SIZE = 256 * 1024
 _POLL_SECONDS = 0.01
 
 _log = Log(__name__)
+
+
+class _OtherSize(UpstreamUnavailable):
+    """Upstream has a blob of another size than the pieces are of, which are gone."""
 
 
 class PieceReuse:
@@ -44,13 +48,22 @@ class PieceReuse:
 
     def open(self, start: int, again: bool, stop: int | None = None) -> RangeResponse:
         """Ask for bytes as ``source.open`` does, where they are not here. Raises what that raises."""
-        file = self.find()
+        file = self.find() or self.make(self.source.expected() if self.source.can_be_overtaken else None)
         if file is None or not start < file.size:
-            return _Stitched(self, None, self.source.open(start, again, stop), start, stop)
-        if file.owner != str(self.source.repository):
-            # What is here was given to another repository: upstream must say that ours may have it.
-            self.source.open(0, again, 1).close()
-        return _Stitched(self, file, None, start, None if stop is None else min(stop, file.size), again=again)
+            return self._open_unclaimed(start, again, stop)
+        stitched = _Stitched(self, file, start, stop, again=again)
+        if file.owner == str(self.source.repository):
+            return stitched
+        try:
+            if not stitched.begin():
+                # What is here was given to another repository: upstream must say that ours may have it.
+                self.source.open(0, again, 1).close()
+        except _OtherSize:
+            return self._open_unclaimed(start, again, stop)
+        except BaseException:
+            self._discard_empty(file)
+            raise
+        return stitched
 
     def find(self) -> PieceFile | None:
         """Return the pieces, if there are any by now, and the disk has given those that were asked for."""
@@ -60,6 +73,17 @@ class PieceReuse:
             return self._pieces.open(self.source.upstream, self.digest)
         except StoreError as error:
             _log.debug("could not open pieces", digest=self.digest, error=error)
+            return None
+
+    def make(self, size: int | None) -> PieceFile | None:
+        """Return a file for pieces of a blob of ``size`` bytes; None where nobody would overtake its download."""
+        if self._is_broken or not self.source.can_be_overtaken or size is None or size <= SMALL_BLOB:
+            return None
+        try:
+            return self._pieces.make(self.source.upstream, self.digest, size)
+        except StoreError as error:
+            # Then nothing can be claimed, and a reader of ranges has some bytes sent twice.
+            _log.debug("could not make room for pieces", digest=self.digest, error=error)
             return None
 
     def read(self, file: PieceFile, start: int, stop: int) -> bytes:
@@ -72,6 +96,22 @@ class PieceReuse:
             return b""
         self.took_pieces = self.took_pieces or bool(data)
         return data
+
+    def answered(self, file: PieceFile, size: int | None) -> bool:
+        """Note that upstream has given our repository bytes of a blob of ``size``.
+
+        False where the pieces are of another size: then they are gone, and no others are made.
+        """
+        if size != file.size and (size is not None or not file.owner):
+            self._is_broken = True
+            self.discard()
+            return False
+        if not file.owner and self.source.inside_error() is None:
+            try:
+                file.set_owner(str(self.source.repository))
+            except OSError as error:
+                _log.debug("could not name the owner of pieces", digest=self.digest, error=error)
+        return True
 
     def discard(self) -> bool:
         """Remove the pieces: the whole is wrong. Return whether it was made of any since this was asked last."""
@@ -89,67 +129,140 @@ class PieceReuse:
         except StoreError as error:
             _log.debug("could not discard pieces", digest=self.digest, error=error)
 
+    def _open_unclaimed(self, start: int, again: bool, stop: int | None) -> RangeResponse:
+        """Ask for what there are no pieces of. Once its size is known, the spans behind the first are claimed."""
+        asked = stop
+        if stop is None and self.source.can_be_overtaken and not self._is_broken and self.source.expected() is None:
+            asked = start + span_size(0.0, overlaps=False)
+        body = self.source.open(start, again, asked)
+        if stop is None and asked is not None and body.stop is not None and body.size is None:
+            # Nobody could tell the span's end from the blob's.
+            body.close()
+            body, asked = self.source.open(start, True, None), None
+        stitched = _Stitched(self, None, start, stop, again=True)
+        stitched.take(Span(body, start, asked, None))
+        return stitched
+
+    def _discard_empty(self, file: PieceFile) -> None:
+        """Remove what was made for a blob that upstream then did not give."""
+        try:
+            if not file.owner and file.gap_until(0, file.size) == file.size and not file.is_claimed():
+                self._pieces.discard(self.source.upstream, self.digest)
+        except (OSError, StoreError) as error:
+            _log.debug("could not discard pieces", digest=self.digest, error=error)
+
 
 class _Stitched:
     """A RangeResponse of what is here and what one request after another brings, from ``start`` on."""
 
-    def __init__(
-        self,
-        reuse: PieceReuse,
-        file: PieceFile | None,
-        body: RangeResponse | None,
-        start: int,
-        stop: int | None,
-        *,
-        again: bool = True,
-    ) -> None:
-        """``body``: upstream was asked already; otherwise there is a ``file``, to be read up to ``stop``."""
+    def __init__(self, reuse: PieceReuse, file: PieceFile | None, start: int, stop: int | None, *, again: bool) -> None:
         self.start = self._at = start
-        self.size = body.size if body else file.size if file else None
-        self.stop = body.stop if body else stop
+        self.size = file.size if file else None
+        self.stop = stop if stop is None or file is None else min(stop, file.size)
         self._reuse = reuse
         self._file = file
-        self._body = body
+        # A part waits in memory for its turn, whoever reads it: others must not fetch it meanwhile.
+        self._is_part = stop is not None
         self._again = again
+        self._span: Span | None = None
+        self._ahead: SpanAhead | None = None
+        self._read_spans: list[Span] = []
         self._looked_at = start
         self._meets_at: int | None = None
-        self._claimed: PieceClaim | None = None
+        self._arrived, self._began = 0, time.monotonic()
+
+    def begin(self) -> bool:
+        """Ask for what is missing at ``start``, now; False where that is here by now. Raises what requests raise."""
+        self._span = self._next_span(self._file, self._end(self._file.size)) if self._file else None
+        if self._span and self._span.end is None and self._is_part:
+            self.stop = self._span.body.stop
+        return self._span is not None
+
+    def take(self, span: Span) -> None:
+        """Begin with the answer to a request that was made without a file of pieces."""
+        self._span, self.size = span, span.body.size
+        self.stop = span.body.stop if self._is_part else None
+        if self.size is None or span.end is None or self._is_part:
+            return
+        self._file = file = self._reuse.make(self.size)
+        if file and self._reuse.answered(file, self.size):
+            # What others have claimed in the same moment ends it.
+            span.claim = file.claim(span.start, span.end)
+            span.stop = span.claim.stop if span.claim else span.end
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the bytes in order. Raises what requests raise."""
-        if self._body:
-            yield from self._read(self._body)
-        end = self.size if self.stop is None else self.stop
-        while self._file and end is not None and self._at < end:
-            before = self._at
-            yield from self._from_pieces(self._file, end)
-            if self._at < end:
-                yield from self._from_upstream(self._file, end)
-            if self._at == before:
-                # Upstream ended too early: who asked resumes.
+        while True:
+            before, end = self._at, self._end(self.size)
+            if self._span is None and self._file:
+                yield from self._from_pieces(self._file, end)
+                self._span = self._next_span(self._file, end) if self._at < end else None
+            elif self._span is None and before < end:
+                self._span = Span(self._reuse.source.open(before, True, self.stop), before, self.stop, None)
+            if self._span:
+                span, self._span = self._span, None
+                self._read_spans.append(span)
+                yield from self._read(span)
+                self._end_span(span)
+                if not self._goes_on(span):
+                    return
+            if self._at == before or self._at >= end:
                 return
 
     def close(self) -> None:
-        """End the request, and free what was claimed for it: whoever read the bytes has put them where they belong."""
-        body, self._body = self._body, None
-        if body:
-            body.close()
-        claim, self._claimed = self._claimed, None
-        if claim:
-            claim.close()
+        """End the request, and free what was claimed: whoever read the bytes has put them where they belong."""
+        ahead, self._ahead = self._ahead, None
+        if ahead:
+            ahead.close()
+        spans, self._read_spans = self._read_spans, []
+        if self._span:
+            spans.append(self._span)
+            self._span = None
+        for span in spans:
+            span.close()
 
-    def _read(self, body: RangeResponse) -> Iterator[bytes]:
-        """Yield what ``body`` brings, up to where it meets pieces that somebody else has fetched, or is at."""
-        for chunk in body:
-            self._at += len(chunk)
-            yield chunk
-            if self._at - self._looked_at >= LOOK_EVERY:
-                self._look_ahead()
-            if self._meets_at is not None and self._at >= self._meets_at:
-                self.close()
+    def _end(self, size: int | None) -> int:
+        """Return where the bytes that were asked for end, as far as anybody knows."""
+        ends = [each for each in (self.stop, size) if each is not None]
+        return min(ends, default=1 << 62)
+
+    def _goes_on(self, span: Span) -> bool:
+        """Tell whether what follows is to be asked for here; who asked resumes what broke off."""
+        if self._meets_at is not None and self._at >= self._meets_at:
+            self._meets_at = None
+            return True
+        return span.end is not None and self._at >= min(span.end, self._end(self.size))
+
+    def _end_span(self, span: Span) -> None:
+        """Close what was read to its end. The claim of a part stays until ``close``."""
+        span.body.close()
+        if not self._is_part:
+            span.free()
+            self._read_spans.remove(span)
+
+    def _read(self, span: Span) -> Iterator[bytes]:
+        """Yield what one request brings: to its end, or to where it meets what somebody else is at."""
+        end = span.end
+        if end is None and span.stop is not None:
+            # It goes on behind what was claimed, as one whom nobody was told of.
+            span.free()
+        for chunk in span.body:
+            piece = chunk if end is None else chunk[: end - self._at]
+            self._at += len(piece)
+            self._arrived += len(piece)
+            if piece:
+                yield piece
+            if end is not None and self._at >= end:
                 return
-        # It has ended of itself, whatever lengths say.
-        self._file = None
+            if end is not None:
+                self._ask_ahead(span, end)
+            elif span.claim is None and self._meets():
+                return
+
+    def _meets(self) -> bool:
+        if self._at - self._looked_at >= LOOK_EVERY:
+            self._look_ahead()
+        return self._meets_at is not None and self._at >= self._meets_at
 
     def _look_ahead(self) -> None:
         self._looked_at = self._at
@@ -166,34 +279,65 @@ class _Stitched:
             self._at += len(data)
             yield data
 
-    def _from_upstream(self, file: PieceFile, end: int) -> Iterator[bytes]:
-        """Yield what is missing here, up to the next piece; nothing where somebody else has just brought it."""
-        self._reuse.yield_to_readers()
-        self.close()
-        self._claimed = claim = self._claim(file, end)
-        stop = min(end, file.gap_until(self._at, claim.stop)) if claim else self._at
-        if stop == self._at:
-            yield from self._from_pieces(file, end)
+    def _ask_ahead(self, span: Span, end: int) -> None:
+        """Ask for the next span when half of this one is here: its answer's round trip then costs no time."""
+        file, whole_end = self._file, self._end(self.size)
+        if self._ahead or self._is_part or file is None or self._reuse.source.requests == 1 or end >= whole_end:
             return
-        self._body = body = self._reuse.source.open(self._at, self._again, stop)
-        self._again = True
-        if body.size is not None and body.size != file.size:
-            self._reuse.discard()
-            raise UpstreamUnavailable(f"upstream has {body.size} bytes of {self._reuse.digest}, had {file.size}")
-        for chunk in body:
-            # Who ignores where a range ends sends all of it, and does so again if it is cut.
-            piece = chunk if body.stop is None else chunk[: stop - self._at]
-            self._at += len(piece)
-            if piece:
-                yield piece
-            if body.stop is not None and self._at >= stop:
-                break
+        if 2 * (self._at - span.start) < end - span.start:
+            return
+
+        def ask() -> Span | None:
+            self._reuse.yield_to_readers()
+            claim = file.claim(end, self._span_stop(end, whole_end))
+            return self._open(file, end, claim, again=True) if claim else None
+
+        self._ahead = SpanAhead(f"next span of {self._reuse.digest}", ask)
+
+    def _next_span(self, file: PieceFile, end: int) -> Span | None:
+        """Return the answer to a request for what is missing here; None where somebody else has just brought it."""
+        ahead, self._ahead = self._ahead, None
+        span = ahead.take() if ahead else None
+        if span:
+            return span
+        self._reuse.yield_to_readers()
+        claim = self._claim(file, end)
+        again, self._again = self._again, True
+        return self._open(file, self._at, claim, again=again) if claim else None
+
+    def _open(self, file: PieceFile, at: int, claim: PieceClaim, *, again: bool) -> Span | None:
+        """Ask for what is missing from ``at`` on, and claimed; None for nothing. Raises what requests raise."""
+        body: RangeResponse | None = None
+        try:
+            # A second look, with the claim: whoever had it before may have brought them.
+            stop = file.gap_until(at, claim.stop)
+            if stop > at:
+                # What is behind them may be for us to claim again, when we get there.
+                claim.shorten(stop)
+                is_open = stop == file.size and not self._is_part
+                body = self._reuse.source.open(at, again, None if is_open else stop)
+                if not self._reuse.answered(file, body.size):
+                    raise _OtherSize(f"upstream has {body.size} bytes of {self._reuse.digest}, not {file.size}")
+                return Span(body, at, None if is_open else stop, claim)
+        except BaseException:
+            if body:
+                body.close()
+            claim.close()
+            raise
+        claim.close()
+        return None
+
+    def _span_stop(self, at: int, end: int) -> int:
+        """Return where a request from ``at`` on is to end: at ``end``, if that is not far behind."""
+        speed = self._arrived / max(time.monotonic() - self._began, 1e-3)
+        size = span_size(speed, overlaps=self._reuse.source.requests > 1)
+        return end if end - at <= size + NEAR_SIZE else (at + size) // PIECE_SIZE * PIECE_SIZE
 
     def _claim(self, file: PieceFile, end: int) -> PieceClaim | None:
         """Claim what is missing; None where it has come while somebody else was at it."""
         until = time.monotonic() + STALL_TIMEOUT_SECONDS
         while file.here_until(self._at, self._at + 1) == self._at:
-            claim = file.claim(self._at, min(end, self._at + SPAN))
+            claim = file.claim(self._at, self._span_stop(self._at, end))
             if claim or not file.has_name():
                 return claim
             if time.monotonic() > until:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import closing
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from registry_cache.errors import NotFound
 from registry_cache.oci.digest import Digest
+from registry_cache.policy import lazy
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.stitched import LOOK_EVERY, PieceReuse
 from registry_cache.pull.transfer.transfer import Transfer
 from registry_cache.store.piece_file import PIECE_SIZE, PieceFile
 from registry_cache.store.pieces import Pieces
 from tests.harness.images import MiB, random_bytes
-from tests.harness.pull_rig import Script, Try, hurry
+from tests.harness.pull_rig import Body, Script, Try, hurry
 from tests.harness.store_rig import APP, HUB, OTHER, Store
+from tests.harness.waiting import eventually
 
 DATA = random_bytes(3 * MiB + 100, seed="stitched")
 DIGEST = Digest.of(DATA)
@@ -129,3 +134,53 @@ def test_who_reads_nothing_lets_readers_of_ranges_go_first(store: Store, script:
     asked: list[int] = []
     download(store, script, yield_to_readers=lambda: asked.append(len(script.starts)))
     assert asked == [0, 1]
+
+
+LARGE = random_bytes(14 * MiB + 5, seed="spans")
+
+
+@pytest.mark.parametrize(("requests", "peak"), [(1, 1), (4, 2)])
+def test_spans_are_claimed_before_they_are_asked_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch, requests: int, peak: int
+) -> None:
+    """While one is read, the next is asked for, where more than one request at once may be."""
+    monkeypatch.setattr(lazy, "MAX_SPAN", 4 * MiB)
+    script, digest = Script(LARGE, chunk=1 * MiB), Digest.of(LARGE)
+    was_free: list[int] = []
+
+    def ask(start: int, again: bool, stop: int | None = None) -> Body:
+        file = Pieces(store.layout).open(HUB, digest)
+        assert file
+        was_free.append(file.free_until(start, start + PIECE_SIZE) - start)
+        return script.open(start, again, stop)
+
+    source = replace(script.source(), open=ask, requests=requests, expected=lambda: len(LARGE), can_be_overtaken=True)
+    reuse = PieceReuse(digest, source, Pieces(store.layout))
+    with closing(reuse.open(0, False)) as body:
+        assert (body.size, body.stop) == (len(LARGE), None)
+        got = b""
+        for chunk in body:
+            got += chunk
+            if len(got) == 3 * MiB:
+                eventually(lambda: script.peak == peak)
+        assert got == LARGE
+    assert script.starts == [0, 4 * MiB, 8 * MiB, 12 * MiB][: len(script.starts)]
+    assert (was_free, script.peak, script.open_bodies) == ([0] * len(script.starts), peak, 0)
+
+
+def test_a_manifest_that_tells_another_size_is_not_believed(store: Store) -> None:
+    script, digest = Script(LARGE, chunk=1 * MiB), Digest.of(LARGE)
+    source = replace(script.source(), expected=lambda: len(LARGE) - 5, can_be_overtaken=True)
+    with closing(PieceReuse(digest, source, Pieces(store.layout)).open(0, False)) as body:
+        assert body.size == len(LARGE)
+        assert b"".join(body) == LARGE
+    assert script.open_bodies == 0
+    assert Pieces(store.layout).open(HUB, digest) is None
+
+
+def test_what_upstream_refuses_leaves_no_pieces(store: Store) -> None:
+    script, digest = Script(LARGE, [Try(refuse=NotFound("gone"))]), Digest.of(LARGE)
+    source = replace(script.source(), expected=lambda: len(LARGE), can_be_overtaken=True)
+    with pytest.raises(NotFound):
+        PieceReuse(digest, source, Pieces(store.layout)).open(0, False)
+    assert Pieces(store.layout).open(HUB, digest) is None
