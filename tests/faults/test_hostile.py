@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from registry_cache.api.held_bodies import MAX_HELD
 from registry_cache.pull.listing import MAX_LISTS
 from registry_cache.upstream.client import MAX_REFERRERS_SIZE
 from tests.harness.content import APP, digest_of
@@ -16,6 +17,7 @@ from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import MiB
 from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
+from tests.harness.waiting import SECONDS
 from tests.harness.watchdog import LONGEST_SECONDS, WATCHED, Watchdog
 
 MAX_MEMORY = 200 * MiB
@@ -76,6 +78,31 @@ def test_lists_of_eight_mib_are_asked_for_few_at_a_time(
     assert [answer.body for answer in answers if answer.status not in (200, 429)] == []
     assert [answer.status for answer in answers].count(200) >= MAX_LISTS
     assert memory(cache) < MAX_MEMORY
+
+
+def test_who_asks_for_long_lists_and_reads_nothing_holds_little(
+    upstream: FakeUpstream, cache: CacheServer, make_puller: MakePuller
+) -> None:
+    """Each list of theirs had eight megabytes of the worker, or sixteen, for a minute."""
+    upstream.faults.answer("tags/list", 200, json.dumps({"tags": [f"t{n:09d}" for n in range(500_000)]}).encode())
+    host, port = cache.address.split(":")
+    with contextlib.ExitStack() as stack:
+
+        def stall(number: int) -> bytes:
+            source = (f"127.0.1.{1 + number // 2}", 0)
+            client = stack.enter_context(socket.create_connection((host, int(port)), SECONDS, source))
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.sendall(f"GET /v2/library/app{number}/tags/list HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            return client.recv(len(b"HTTP/1.1 200"))
+
+        with ThreadPoolExecutor(24) as pool:
+            answers = list(pool.map(stall, range(24)))
+        assert set(answers) == {b"HTTP/1.1 200", b"HTTP/1.1 503"}
+        # Each has more than 6 MiB.
+        assert 0 < answers.count(b"HTTP/1.1 200") * 6 * MiB < MAX_HELD
+        assert memory(cache) < MAX_MEMORY
+        small = make_puller(cache.url).get("/v2/library/app0/tags/list?n=10")
+        assert (small.status, len(small.json()["tags"])) == (200, 10)
 
 
 def test_pages_of_referrers_of_a_digest_that_nobody_has(
