@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.battery import EVIL, closing_process, serve_hostile, swallow
+from bench.battery import BAD, EVIL, closing_process, serve_hostile, swallow
 from bench.hostile_registry import ATTACKS
 from bench.processes import cpu_seconds
 from tests.harness.images import MiB, random_bytes
@@ -68,7 +68,7 @@ def of_client(address: Address, upstream: FakeUpstream, puller: Puller, clients:
     large = upstream.add_blob(random_bytes(16 * MiB, seed="large"), REPOSITORY)
 
     def send(data: bytes, *, reads: bool = False) -> None:
-        with contextlib.suppress(OSError), socket.create_connection(address, timeout=10) as client:
+        with contextlib.suppress(OSError), socket.create_connection(address, 10, BAD) as client:
             for at in range(0, len(data), 100):
                 client.sendall(data[at : at + 100])
             if reads:
