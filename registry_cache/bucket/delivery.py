@@ -10,7 +10,8 @@ import os
 from collections.abc import Callable, Iterator
 from typing import IO
 
-from registry_cache.bucket.objects import ObjectRefused, Objects
+from registry_cache.bucket.errors import ObjectRefused
+from registry_cache.bucket.objects import Objects
 from registry_cache.errors import RegistryError
 from registry_cache.oci import object_keys, signed_manifest
 from registry_cache.oci.digest import Digest, Hasher

@@ -16,24 +16,14 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from registry_cache.bucket.settings import BucketSettings
+from registry_cache.bucket.errors import BucketAway, ObjectRefused
+from registry_cache.bucket.settings import BucketSettings, Count
 
 CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS = 5.0, 60.0
 
 # These are about one object. All others, the lack of room and of rights among them, would meet the next one, too.
 _ABOUT_ONE = {400, 405, 409, 411, 413, 414, 416}
 _DELETED_AT_ONCE = 1000
-
-# Told of each request: the operation, the status or None without an answer, and bytes that were written.
-Count = Callable[[str, int | None, int], None]
-
-
-class BucketAway(Exception):
-    """The bucket cannot be reached, or takes nothing: try again later."""
-
-
-class ObjectRefused(Exception):
-    """The bucket does not take this object, and never will."""
 
 
 @dataclass(frozen=True, slots=True)

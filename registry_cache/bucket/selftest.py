@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from registry_cache.bucket.objects import BucketAway, ObjectRefused, Objects
+from registry_cache.bucket.errors import BucketAway, ObjectRefused
+from registry_cache.bucket.objects import Objects
 from registry_cache.errors import RegistryError
 
 SAMPLE = b"registry-cache check"

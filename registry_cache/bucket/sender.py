@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from registry_cache.bucket.errors import BucketAway, ObjectRefused
 from registry_cache.bucket.settings import load
 from registry_cache.bucket.use import Renewable, hand_on, is_due
 from registry_cache.errors import StoreError
@@ -42,7 +43,7 @@ _log = log.Log("registry_cache.bucket.sender")
 class Sender:
     """Sends what is in ``outbox`` by ``send``, until ``is_over``. ``limit``: bytes that only the outbox may hold.
 
-    ``send`` raises ``away`` where nothing can be sent now, ``refused`` where one entry never can. ``tell_use`` is
+    ``send`` raises BucketAway where nothing can be sent now, ObjectRefused where one entry never can. ``tell_use`` is
     called whenever all was sent.
     """
 
@@ -51,16 +52,12 @@ class Sender:
         outbox: Outbox,
         limit: int,
         send: Callable[[OutboxEntry], None],
-        away: type[Exception],
-        refused: type[Exception],
         is_over: threading.Event,
         tell_use: Callable[[], None] = lambda: None,
     ) -> None:
         self._outbox = outbox
         self._limit = limit
         self._send = send
-        self._away = away
-        self._refused = refused
         self._is_over = is_over
         self._tell_use = tell_use
         self._pause = 0.0
@@ -94,7 +91,7 @@ class Sender:
             with ThreadPoolExecutor(_UPLOADS) as pool:
                 for kind in ORDER:
                     self._send_all(pool, [entry for entry in entries if entry.kind == kind])
-        except self._away as error:
+        except BucketAway as error:
             if not self._pause:
                 _log.warning("the bucket takes nothing; what it is to get waits in the outbox", error=error)
             self._pause = min(LAST_PAUSE_SECONDS, self._pause * 2) or FIRST_PAUSE_SECONDS
@@ -121,7 +118,7 @@ class Sender:
     def _send_one(self, entry: OutboxEntry) -> None:
         try:
             self._send(entry)
-        except self._refused as error:
+        except ObjectRefused as error:
             _log.error("the bucket does not get what it never takes", name=entry.name, error=error)
         except FileNotFoundError:
             # Trimmed meanwhile.
@@ -147,17 +144,17 @@ def main() -> int:
     try:
         # Not before the lock: most of the processes that are started find it taken, and this takes half a second.
         from registry_cache.bucket.delivery import Delivery
-        from registry_cache.bucket.objects import BucketAway, ObjectRefused, Objects
+        from registry_cache.bucket.objects import Objects
 
         objects = Objects(settings, _tell)
         delivery = Delivery(objects, settings.part_size)
         limit = int(str(more["limit"]))
 
         def tell_use() -> None:
-            _hand_on(layout, objects, BucketAway, ObjectRefused)
+            _hand_on(layout, objects)
 
         tell_use()
-        Sender(Outbox(layout), limit, delivery.send, BucketAway, ObjectRefused, is_over, tell_use).run()
+        Sender(Outbox(layout), limit, delivery.send, is_over, tell_use).run()
     except StoreError as error:
         _log.error("the sender failed", error=error)
         return 1
@@ -166,12 +163,12 @@ def main() -> int:
     return 0
 
 
-def _hand_on(layout: Layout, objects: Renewable, away: type[Exception], refused: type[Exception]) -> None:
+def _hand_on(layout: Layout, objects: Renewable) -> None:
     """Tell the bucket what is used here, if that is due. While it is away, a later try does."""
     now = time.time()
     try:
-        told = hand_on(layout, objects, now, refused) if is_due(layout, now) else 0
-    except away as error:
+        told = hand_on(layout, objects, now) if is_due(layout, now) else 0
+    except BucketAway as error:
         _log.debug("could not hand on what is used", error=error)
         return
     if told:

@@ -13,10 +13,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from registry_cache.bucket.settings import BucketSettings, dump
+from registry_cache.bucket.settings import BucketSettings, Count, dump
 from registry_cache.bucket.use import is_due
 from registry_cache.errors import StoreError
 from registry_cache.runtime import log
@@ -31,9 +30,6 @@ _SOON_SECONDS = 2.0
 _FIRST_PAUSE, _LAST_PAUSE = 2.0, 60.0
 
 _log = log.Log(__name__)
-
-# Told of each request of the process: the operation, the status or None, and bytes that were written.
-Count = Callable[[str, int | None, int], None]
 
 
 @dataclass(slots=True)

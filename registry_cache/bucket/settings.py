@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+
+# Told of each request: the operation, the status or None without an answer, and bytes that were written.
+Count = Callable[[str, int | None, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Protocol
 
+from registry_cache.bucket.errors import ObjectRefused
 from registry_cache.oci import object_keys
 from registry_cache.store import atomic_write, disk
 from registry_cache.store.layout import Layout
@@ -27,11 +28,10 @@ def is_due(layout: Layout, now: float) -> bool:
     return found is None or found.st_mtime < now - DAY_SECONDS
 
 
-def hand_on(layout: Layout, bucket: Renewable, now: float, refused: type[Exception]) -> int:
+def hand_on(layout: Layout, bucket: Renewable, now: float) -> int:
     """Let blobs that were used within a day count as used in the bucket, too; return how many had to be told.
 
-    One that is ``refused``, as one too large to be copied is, stays as it was. Raises StoreError, and what ``bucket``
-    raises.
+    One that is refused, as one too large to be copied is, stays as it was. Raises StoreError, BucketAway.
     """
     told = 0
     for digest in used_since(layout, now - DAY_SECONDS):
@@ -41,7 +41,7 @@ def hand_on(layout: Layout, bucket: Renewable, now: float, refused: type[Excepti
             if modified and modified.timestamp() < now - DAY_SECONDS:
                 bucket.renew(key)
                 told += 1
-        except refused:
+        except ObjectRefused:
             continue
     with disk.store_errors("note when use was handed on"):
         atomic_write.write_whole(layout.last_hand_on, b"", modified=int(now * 10**9))

@@ -38,7 +38,8 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 def _create(s3: S3Config) -> int:
     # Only here: it imports boto3.
-    from registry_cache.bucket.objects import BucketAway, ObjectRefused, Objects
+    from registry_cache.bucket.errors import BucketAway, ObjectRefused
+    from registry_cache.bucket.objects import Objects
     from registry_cache.wiring.bucket import bucket_settings
 
     # Amazon wants its region named, unless it is its first; other stores call theirs by names of their own.

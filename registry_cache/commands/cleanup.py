@@ -69,7 +69,8 @@ def _clean_bucket(config: Config, *, dry_run: bool, as_json: bool) -> int:
     if not max_size:
         raise CommandError("cluster.max_size is not given in bytes: nothing says how much the bucket may hold")
     # Only here: they import boto3.
-    from registry_cache.bucket.objects import BucketAway, ObjectRefused, Objects
+    from registry_cache.bucket.errors import BucketAway, ObjectRefused
+    from registry_cache.bucket.objects import Objects
     from registry_cache.bucket.shared_cleanup import clean
     from registry_cache.wiring.bucket import bucket_settings
 

@@ -95,9 +95,7 @@ class Outbox:
     def remove(self, entry: OutboxEntry) -> None:
         """Forget an entry that was sent. Raises StoreError."""
         with disk.store_errors("remove from the outbox"):
-            # The note first: bytes without one are swept, a note without bytes would be tried.
-            disk.remove(entry.stem + _NOTE)
-            disk.remove(entry.bytes_path)
+            _remove(entry.stem)
 
     def state(self) -> OutboxState:
         """Return how much waits; opens no entry. Raises StoreError."""
@@ -121,8 +119,7 @@ class Outbox:
             for stem, size in sorted(held.items()):
                 if total <= limit:
                     break
-                disk.remove(stem + _NOTE)
-                disk.remove(stem + _BYTES)
+                _remove(stem)
                 total -= size
                 gone += 1
             return gone
@@ -216,6 +213,11 @@ def _read(stem: str) -> OutboxEntry | None:
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         pass
     # A power cut left it, or another version.
+    _remove(stem)
+    return None
+
+
+def _remove(stem: str) -> None:
+    # The note first: bytes without one are swept, a note without bytes would be tried.
     disk.remove(stem + _NOTE)
     disk.remove(stem + _BYTES)
-    return None

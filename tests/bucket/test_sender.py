@@ -7,19 +7,12 @@ from datetime import UTC, datetime
 import pytest
 
 from registry_cache.bucket import sender
+from registry_cache.bucket.errors import BucketAway, ObjectRefused
 from registry_cache.bucket.sender import Sender
 from registry_cache.oci.names import Tag
 from registry_cache.store.outbox import Outbox, OutboxEntry
 from registry_cache.store.record_format import TagRecord
 from tests.harness.store_rig import APP, HUB, Store
-
-
-class Away(Exception):
-    pass
-
-
-class Refused(Exception):
-    pass
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +36,7 @@ def outbox(store: Store) -> Outbox:
 
 
 def run(outbox: Outbox, send: Callable[[OutboxEntry], None]) -> None:
-    Sender(outbox, 10**9, send, Away, Refused, threading.Event()).run()
+    Sender(outbox, 10**9, send, threading.Event()).run()
 
 
 def test_what_is_named_goes_before_what_names_it(outbox: Outbox) -> None:
@@ -57,7 +50,7 @@ def test_what_is_named_goes_before_what_names_it(outbox: Outbox) -> None:
 
 def test_while_the_bucket_is_away_all_stays_and_is_sent_once_it_is_back(outbox: Outbox) -> None:
     sent: list[str] = []
-    failures = iter([Away(), Away(), Away()])
+    failures = iter([BucketAway(), BucketAway(), BucketAway()])
 
     def send(entry: OutboxEntry) -> None:
         for failure in failures:
@@ -76,7 +69,7 @@ def test_what_can_never_be_sent_is_in_nobodys_way(outbox: Outbox) -> None:
 
     def send(entry: OutboxEntry) -> None:
         if entry.kind == "manifest":
-            raise Refused("too large")
+            raise ObjectRefused("too large")
         sent.append(entry.kind)
 
     run(outbox, send)
@@ -88,6 +81,6 @@ def test_what_can_never_be_sent_is_in_nobodys_way(outbox: Outbox) -> None:
 def test_when_it_is_over_the_rest_is_for_the_next_one(outbox: Outbox) -> None:
     over = threading.Event()
 
-    Sender(outbox, 10**9, lambda _: over.set(), Away, Refused, over).run()
+    Sender(outbox, 10**9, lambda _: over.set(), over).run()
 
     assert len(outbox.entries()) in (2, 3)

@@ -3,15 +3,12 @@
 import os
 from datetime import UTC, datetime
 
+from registry_cache.bucket.errors import ObjectRefused
 from registry_cache.bucket.use import DAY_SECONDS, hand_on, is_due
 from registry_cache.oci import object_keys
 from tests.harness.store_rig import Store
 
 NOW = 2_000_000_000.0
-
-
-class Refused(Exception):
-    pass
 
 
 class Shelf:
@@ -27,7 +24,7 @@ class Shelf:
 
     def renew(self, key: str) -> None:
         if key == self.too_large:
-            raise Refused
+            raise ObjectRefused
         self.renewed.append(key)
 
 
@@ -41,7 +38,7 @@ def test_only_what_was_used_here_and_is_old_there_is_renewed(store: Store) -> No
     shelf = Shelf({keys[used]: old, keys[unused]: old, keys[fresh]: NOW - 10, keys[large]: old}, keys[large])
 
     assert is_due(store.layout, NOW)
-    assert hand_on(store.layout, shelf, NOW, Refused) == 1
+    assert hand_on(store.layout, shelf, NOW) == 1
 
     assert shelf.renewed == [keys[used]]
     assert not is_due(store.layout, NOW + DAY_SECONDS - 1)
