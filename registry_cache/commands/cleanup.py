@@ -6,6 +6,7 @@ import argparse
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from registry_cache.commands.command import (
     Command,
@@ -19,7 +20,12 @@ from registry_cache.commands.command import (
 from registry_cache.commands.progress import PassDisplay
 from registry_cache.commands.start import become_owner, become_owner_if_allowed, start
 from registry_cache.config import Config
+from registry_cache.runtime import tally
 from registry_cache.upkeep.priority import step_back
+
+if TYPE_CHECKING:
+    from registry_cache.store.layout import Layout
+    from registry_cache.upkeep.cleanup import Cleanup, CleanupResult
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,9 +63,19 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
                 # What was pinned on another node may not have come here yet, if no server runs.
                 exchange_pins(config)
             cleanup = Cleanup(layout, bounds(config, layout), now.timestamp(), in_time, display.progress)
-            result = cleanup.dry_run() if arguments.dry_run else cleanup.run()
+            result = cleanup.dry_run() if arguments.dry_run else _evict(config, layout, cleanup)
     report = CleanupReport(now.timestamp(), result, arguments.dry_run, now.tzinfo)
     return print_report(report, as_json=arguments.json)
+
+
+def _evict(config: Config, layout: Layout, cleanup: Cleanup) -> CleanupResult | None:
+    from registry_cache.wiring.statistics import command_recorder
+
+    with command_recorder(config, layout):
+        try:
+            return cleanup.run()
+        finally:
+            tally.add_evictions(cleanup.result.evicted, cleanup.result.evicted_bytes)
 
 
 def _clean_bucket(config: Config, *, dry_run: bool, as_json: bool) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from registry_cache.commands.images import (
     listed_images,
     make_warm,
     print_line,
+    recorded,
     wanted_platforms,
 )
 from registry_cache.commands.progress import ProgressBar
@@ -91,7 +93,7 @@ def _export(
         with ProgressBar(name, shown=not arguments.json) as bar:
             return export.find(find_image(name), wanted, bar)
 
-    with as_owner(config.root):
+    with as_owner(config.root), recorded(config) if fetches else contextlib.nullcontext():
         found = _find_all(listed, find)
     with ProgressBar(arguments.to, shown=not arguments.json) as bar:
         if arguments.to == STANDARD_OUTPUT:

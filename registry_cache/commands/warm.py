@@ -15,6 +15,7 @@ from registry_cache.commands.images import (
     listed_images,
     make_warm,
     print_line,
+    recorded,
     wanted_platforms,
 )
 from registry_cache.commands.progress import ProgressBar
@@ -41,14 +42,15 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     try:
         become_owner(config.root)
         find_image, warm = image_finder(config), make_warm(config)
-        for name in listed:
-            began = time.monotonic()
-            try:
-                with ProgressBar(name, shown=not arguments.json) as bar:
-                    done = warm.image(find_image(name), [this_machine()] if wanted is None else wanted, bar)
-                report.add(done, time.monotonic() - began)
-            except RegistryError as error:
-                report.add_failure(name, error)
+        with recorded(config):
+            for name in listed:
+                began = time.monotonic()
+                try:
+                    with ProgressBar(name, shown=not arguments.json) as bar:
+                        done = warm.image(find_image(name), [this_machine()] if wanted is None else wanted, bar)
+                    report.add(done, time.monotonic() - began)
+                except RegistryError as error:
+                    report.add_failure(name, error)
     except KeyboardInterrupt:
         report.interrupted = True
     return print_report(report, as_json=arguments.json, file=sys.stderr)

@@ -239,8 +239,7 @@ def count_evictions(blobs: int, size: int) -> None:
     """The server's own pass has evicted ``blobs``, ``size`` bytes together."""
     _evicted.inc(blobs)
     _evicted_bytes.inc(size)
-    tally.add_amount("evicted_blobs", "", blobs)
-    tally.add_amount("evicted_bytes", "", size)
+    tally.add_evictions(blobs, size)
 
 
 def count_store_failure(errno_name: str) -> None:

@@ -92,6 +92,13 @@ def add_amount(field: str, name: str, amount: int) -> None:
         events.append(Amount(time.time(), field, name, amount))
 
 
+def add_evictions(blobs: int, size: int) -> None:
+    """So many blobs, of ``size`` bytes together, were evicted."""
+    if blobs:
+        add_amount("evicted_blobs", "", blobs)
+        add_amount("evicted_bytes", "", size)
+
+
 def add_change(kind: str, upstream: str, repository: str, reference: str, old: str = "", new: str = "") -> None:
     """Something has changed that needs a look."""
     if _switch.is_on:

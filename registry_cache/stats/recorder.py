@@ -22,7 +22,7 @@ from registry_cache.store.atomic_write import write_whole
 
 WRITE_SECONDS = 20.0
 # How often the queue is emptied, and how much of it in a turn: half a millisecond.
-_LOOK_SECONDS, _TURN = 0.5, 200
+LOOK_SECONDS, _TURN = 0.5, 200
 # Requests one by one that are written at once, before there are more.
 _MOST_ENTRIES = 10_000
 # How long the last process that ends waits for another to let go of the lock.
@@ -65,7 +65,7 @@ class Recorder:
         self._written_at = float("-inf")
         while not self._ended:
             self.look()
-            self._sleep(_LOOK_SECONDS)
+            self._sleep(LOOK_SECONDS)
 
     def look(self) -> None:
         """Count what has happened, and write it where that is due."""

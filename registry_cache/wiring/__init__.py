@@ -41,7 +41,8 @@ from registry_cache.upkeep.daily_pass import DailyPass
 from registry_cache.wiring.blobs import Kept, blob_pull
 from registry_cache.wiring.bucket import shared_parts
 from registry_cache.wiring.nodes import cluster_facts, cluster_of, peer_gate, questions_of
-from registry_cache.wiring.page import page_of, recorder_of
+from registry_cache.wiring.page import page_of
+from registry_cache.wiring.statistics import recorder_of
 from registry_cache.wiring.storage import keeper_of, nginx_name, readiness_of, scraped_state
 from registry_cache.wiring.upstreams import upstream_state, upstreams
 

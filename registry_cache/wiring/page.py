@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from socket import gethostname
@@ -15,25 +15,15 @@ from registry_cache.config.banner import ANY_TO_LOOPBACK
 from registry_cache.config.hosts import DEFAULT_PORTS, HUB
 from registry_cache.deployment.client_setup import Mirror
 from registry_cache.runtime import metrics
-from registry_cache.stats.files import StatisticsFiles
-from registry_cache.stats.journal_file import JournalBounds
-from registry_cache.stats.keeper import Keeper
-from registry_cache.stats.nginx_hits import NginxHits
-from registry_cache.stats.recorder import Recorder
 from registry_cache.stats.statistics import Statistics
-from registry_cache.stats.sums import DiskUse
-from registry_cache.stats.tally import Tally
-from registry_cache.store import inventory
-from registry_cache.store.last_use import UseSpreader
 from registry_cache.store.layout import Layout
-from registry_cache.store.size_ledger import SizeLedger
 from registry_cache.ui.blueprint import Door
 from registry_cache.ui.facts import Facts, Key, SizeLimits
 from registry_cache.ui.nodes import ClusterFacts
 from registry_cache.upkeep.glance import Glance, Watcher
 from registry_cache.upkeep.repository_details import repository_details, some_tags
 from registry_cache.upkeep.survey import Surveyor
-from registry_cache.wiring.storage import bounds, store_state
+from registry_cache.wiring.storage import bounds
 from registry_cache.wiring.upstreams import known_upstreams
 
 
@@ -71,28 +61,6 @@ def page_of(
     url = config.http.url
     names = {*debug.hosts, *([url.name.rpartition(":")[0] or url.name] if url else [])}
     return facts, Door(names, guard.admit if guard and not debug.is_loopback else None)
-
-
-def recorder_of(config: Config, layout: Layout) -> Recorder:
-    kept, files, ledger = config.statistics, StatisticsFiles(layout), SizeLedger(layout)
-
-    def disk_use() -> DiskUse | None:
-        state = store_state(layout, ledger)
-        limit = config.max_size.bytes_of(state.size) if state else None
-        return DiskUse(state.stored or 0, limit or 0, state.free) if state else None
-
-    total = inventory.disk_space(layout.root).total
-    bounds = JournalBounds(kept.journal_days if kept.has_journal else 0, kept.journal_size.bytes_of(total) or total)
-
-    def tally() -> Tally:
-        return Tally(journal=bounds.is_on, clients=kept.clients)
-
-    def count(hits: Mapping[str, tuple[int, int]]) -> None:
-        for kind, (number, size) in hits.items():
-            metrics.count_nginx_hits(kind, number, size)
-
-    hits = NginxHits(str(kept.nginx_log), tally(), count, UseSpreader(layout).note_use) if kept.nginx_log else None
-    return Recorder(files, Keeper(files, bounds, disk_use), tally(), hits)
 
 
 def mirror(config: Config) -> Mirror:
