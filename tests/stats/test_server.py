@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from registry_cache.stats.recorder import WRITE_SECONDS
 from registry_cache.stats.statistics import Statistics
 from registry_cache.store.layout import Layout
 from tests.harness.content import APP
@@ -11,6 +12,7 @@ from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import make_image, random_bytes
 from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
+from tests.harness.waiting import eventually
 
 
 def numbers(server: CacheServer) -> Statistics:
@@ -48,6 +50,29 @@ def test_every_request_and_byte_is_there_after_a_stop(
     ]
     assert [(each.name, each.at_most) for each in statistics.top("clients", began)] == [("127.0.0.1", 5)]
     assert len(statistics.pulls(APP)) == 5
+
+
+def test_a_kill_of_all_processes_loses_only_what_was_not_written_yet(
+    upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller
+) -> None:
+    # With a look twice a second: at most the last minute, and half of that by far.
+    assert WRITE_SECONDS <= 20
+    server = make_cache(application="tests.harness.hasty_statistics:app")
+    sizes = [1000, 20_000, 400_000]
+    early, late, after = (f"/v2/{APP}/blobs/{upstream.add_blob(random_bytes(size))}" for size in sizes)
+    for _ in range(3):
+        assert make_puller(server.url).get(early).status == 200
+
+    def served() -> int:
+        return numbers(server).sums(0).served_bytes
+
+    eventually(lambda: served() == 3 * 1000)
+    assert make_puller(server.url).get(late).status == 200
+    server.kill_all()
+    server.restart()
+    assert make_puller(server.url).get(after).status == 200
+    server.restart()
+    assert served() in (3 * 1000 + 400_000, 3 * 1000 + 20_000 + 400_000)
 
 
 def server_name(upstream: FakeUpstream) -> str:
