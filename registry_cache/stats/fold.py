@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from registry_cache.runtime.tally import Change
-from registry_cache.stats.day import Day, TopList
+from registry_cache.stats.day import Day, TopKind, TopList
 from registry_cache.stats.days import BUCKET_SECONDS
 from registry_cache.stats.space_saving import SpaceSaving
 from registry_cache.stats.sums import MAPS, NUMBERS, Sums, total
@@ -92,7 +92,7 @@ class DayFold:
         present = self._present.setdefault(start, _Presence())
         before = len(present.asked - present.tagged)
         for name in ("clients", "asked", "tagged"):
-            hashes = {_hash(each) for each in getattr(bucket, name)}
+            hashes = {hash_of(each) for each in getattr(bucket, name)}
             known: set[str] = getattr(present, name)
             if len(known) + len(hashes) < _MOST_PRESENT:
                 known |= hashes
@@ -114,6 +114,12 @@ class DayFold:
 def compact(day: Day) -> Day:
     """Return what stays of a day that is over a month old."""
     return Day(sums=day.sums)
+
+
+def without_clients(day: Day) -> Day:
+    """Return what is known of a day beside who came."""
+    tops: dict[TopKind, TopList] = {kind: each for kind, each in day.tops.items() if kind != "clients"}
+    return replace(day, tops=tops, open={name: each for name, each in day.open.items() if name != "present"})
 
 
 def _sums_of(amounts: Mapping[tuple[str, str], int], digest_pulls: int) -> Sums:
@@ -142,5 +148,6 @@ def _presence(document: Iterable[Iterable[str]]) -> _Presence:
     return _Presence(*map(set, document))
 
 
-def _hash(text: str) -> str:
+def hash_of(text: str) -> str:
+    """Return what stands for a client, or for a client and an image, in a day that is not over."""
     return hashlib.blake2b(text.encode(errors="replace"), digest_size=8).hexdigest()

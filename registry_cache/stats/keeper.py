@@ -18,7 +18,7 @@ from registry_cache.stats.clients import Clients
 from registry_cache.stats.day import Day
 from registry_cache.stats.days import DAY_SECONDS, bucket_of, day_named, day_of
 from registry_cache.stats.files import StatisticsFiles
-from registry_cache.stats.fold import DayFold, compact
+from registry_cache.stats.fold import DayFold, compact, without_clients
 from registry_cache.stats.journal_file import JournalBounds, JournalFile
 from registry_cache.stats.sums import DiskUse, Sums
 from registry_cache.stats.tally import DayTally, LogMark
@@ -41,7 +41,10 @@ _Counts = dict[int, list[tuple[str, DayTally]]]
 
 
 class Keeper:
-    """The one that folds. ``disk_use`` tells how full the store is, None where it cannot."""
+    """The one that folds. ``disk_use`` tells how full the store is, None where it cannot.
+
+    Without ``clients`` it forgets all that was remembered of them.
+    """
 
     def __init__(
         self,
@@ -49,8 +52,12 @@ class Keeper:
         journal: JournalBounds,
         disk_use: Callable[[], DiskUse | None] = lambda: None,
         now: Callable[[], float] = time.time,
+        *,
+        clients: bool = True,
     ) -> None:
         self._files = files
+        self._knows_clients = clients
+        self._has_forgotten = False
         self._journal = JournalFile(files, journal)
         self._disk_use = disk_use
         self._now = now
@@ -80,7 +87,7 @@ class Keeper:
         """Fold all that was written until now; call it while we hold. Raises StoreError, and then nothing is lost."""
         with disk.store_errors("write the statistics"):
             counts = self._read_counts()
-            if counts:
+            if counts and self._knows_clients:
                 self._fold_clients(counts)
             for day, tallies in sorted(counts.items()):
                 self._fold_day(day, tallies)
@@ -110,7 +117,11 @@ class Keeper:
             if day is None or data is None:
                 continue
             try:
-                counts[day].append((entry.name, DayTally.decode(data)))
+                tally = DayTally.decode(data)
+                if not self._knows_clients:
+                    # A process that was killed may have known them.
+                    tally.forget_clients()
+                counts[day].append((entry.name, tally))
             except ValueError as error:
                 # A power cut; synced it is not, for that would cost each worker a wait.
                 _log.warning("lost some statistics", file=entry.name, error=error)
@@ -164,6 +175,9 @@ class Keeper:
     def _tidy(self) -> None:
         """Shorten the days that are over, and remove those and the pieces of the journal that are too old."""
         today = day_of(self._now())
+        if not self._knows_clients and not self._has_forgotten:
+            self._forget_clients()
+            self._has_forgotten = True
         for day in self._files.known_days():
             path = self._files.day(day)
             if day <= today - ALL_DAYS:
@@ -175,3 +189,11 @@ class Keeper:
             elif "present" in found.open and self._now() > (day + 1) * DAY_SECONDS + _TIDY_SECONDS:
                 write_whole(path, DayFold(found).day(self._now(), finished=True).encode())
         self._journal.expire(self._now())
+
+    def _forget_clients(self) -> None:
+        disk.remove(self._files.clients)
+        self._clients, self._folds = None, {}
+        for number in self._files.known_days():
+            day = self._read_day(number)
+            if "clients" in day.tops or "present" in day.open:
+                write_whole(self._files.day(number), without_clients(day).encode())

@@ -74,6 +74,18 @@ class DayTally:
         document |= {"log": self.log_position}
         return json.dumps(document, separators=(",", ":")).encode() + b"\n" + self.journal
 
+    def forget_clients(self) -> None:
+        """Forget who it was, and keep what happened."""
+        self.clients.clear()
+        self.tops.pop("clients", None)
+        self.journal = b""
+        for bucket in self.buckets.values():
+            bucket.clients.clear()
+            for pairs in (bucket.asked, bucket.tagged):
+                images = {f" {pair.partition(' ')[2]}" for pair in pairs}
+                pairs.clear()
+                pairs.update(images)
+
     @classmethod
     def decode(cls, data: bytes) -> DayTally:
         """Return what a file holds. Raises ValueError."""

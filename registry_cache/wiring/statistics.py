@@ -54,4 +54,4 @@ def _keeper(config: Config, layout: Layout, bounds: JournalBounds) -> Keeper:
         limit = config.max_size.bytes_of(state.size) if state else None
         return DiskUse(state.stored or 0, limit or 0, state.free) if state else None
 
-    return Keeper(StatisticsFiles(layout), bounds, disk_use)
+    return Keeper(StatisticsFiles(layout), bounds, disk_use, clients=config.statistics.clients)

@@ -38,8 +38,14 @@ class StatisticsRig:
         self.statistics = Statistics(layout, lambda: self.now)
         self.keeper = self.new_keeper()
 
-    def new_keeper(self, bounds: JournalBounds = BOUNDS, disk: Callable[[], DiskUse | None] = lambda: None) -> Keeper:
-        self.keeper = Keeper(self.files, bounds, disk, lambda: self.now)
+    def new_keeper(
+        self,
+        bounds: JournalBounds = BOUNDS,
+        disk: Callable[[], DiskUse | None] = lambda: None,
+        *,
+        clients: bool = True,
+    ) -> Keeper:
+        self.keeper = Keeper(self.files, bounds, disk, lambda: self.now, clients=clients)
         return self.keeper
 
     def count(self, *events: Answer | Amount | Change, clients: bool = True) -> None:

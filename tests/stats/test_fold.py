@@ -14,6 +14,7 @@ from registry_cache.runtime.tally import Amount, Change
 from registry_cache.stats import fold as fold_module
 from registry_cache.stats.days import DAY_SECONDS, day_of
 from registry_cache.stats.files import StatisticsFiles
+from registry_cache.stats.fold import hash_of
 from registry_cache.stats.journal_file import JournalBounds
 from registry_cache.stats.keeper import Keeper
 from registry_cache.stats.statistics import Statistics
@@ -203,6 +204,37 @@ def test_without_clients_there_are_numbers_alone(rig: StatisticsRig) -> None:
     for path in Path(rig.files.folder).rglob("*.json"):
         assert b"10.0.0.7" not in path.read_bytes()
         assert b"alice" not in path.read_bytes()
+
+
+def test_what_was_remembered_of_clients_is_erased_where_they_are_not_wanted(rig: StatisticsRig) -> None:
+    for ago in (3, 0):
+        rig.now = NOON - ago * DAY_SECONDS
+        rig.count(answer(rig.now, user="alice"), answer(rig.now, reference=DIGEST), answer(rig.now, kind="blob"))
+        rig.fold()
+    before = rig.statistics.sums(0)
+    assert traces(rig) == {"days", "clients.json", "journal"}
+    # Of a process that was killed, and that knew them.
+    rig.count(answer(reference=DIGEST, user="alice", repository="library/redis"))
+    assert "incoming" in traces(rig)
+
+    rig.keeper.release()
+    rig.new_keeper(JournalBounds(0, 0), clients=False)
+    rig.fold()
+    assert traces(rig) == set()
+    after = rig.statistics.sums(0)
+    assert (after.requests, after.pulls) == ({"hit": before.requests["hit"] + 1}, before.pulls + 1)
+    assert rig.statistics.clients_gone() == []
+    # Nothing is counted twice afterwards.
+    rig.fold_as_another()
+    assert rig.statistics.sums(0) == after
+
+
+def traces(rig: StatisticsRig) -> set[str]:
+    """Which parts of the statistics tell of a client, as it is or by what it hashes to."""
+    whole = Path(rig.files.folder)
+    texts = {b"10.0.0.7", b"alice", hash_of("10.0.0.7").encode(), hash_of("10.0.0.7 docker.io/library/nginx").encode()}
+    paths = [path for path in whole.rglob("*") if path.is_file() and any(text in path.read_bytes() for text in texts)]
+    return {path.relative_to(whole).parts[0] for path in paths}
 
 
 def test_what_needs_a_look(rig: StatisticsRig) -> None:
