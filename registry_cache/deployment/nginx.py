@@ -28,18 +28,18 @@ _RESUMPTIONS = 20
 
 # In the operator's words, because docker prints them.
 _ERRORS = {
-    400: ("UNSUPPORTED", "this is no request that a registry can read"),
+    400: ("UNSUPPORTED", "this is no request that a registry can read, or its headers are larger than 8 kB"),
     404: ("NAME_UNKNOWN", "no such URL: this is a registry's pull API, under /v2/"),
     405: ("UNSUPPORTED", "$registry_cache_method is not for a cache: push to the registry itself, and pull here"),
     413: ("SIZE_INVALID", "a pull has no body: push to the registry itself, and pull here"),
     414: ("NAME_INVALID", "this URL is longer than any of a registry's"),
-    431: ("UNSUPPORTED", "the headers of this request are larger than 8 kB"),
     500: ("UNKNOWN", "this cache failed to answer; nginx' error log says why"),
     503: ("UNAVAILABLE", "the cache behind this server is not running or is restarting: try again"),
     504: ("UNAVAILABLE", "the cache behind this server did not answer: try again"),
 }
 # The statuses of nginx' that we answer with another one: 494 to 497 are its own; without the application it says 502.
-_NGINX_STATUSES = {400: (400, 495, 496, 497), 431: (494,), 500: (500, 501, 505), 503: (502, 503)}
+# 494 is a header that is too large, for which podman wants a 400 (P82).
+_NGINX_STATUSES = {400: (400, 494, 495, 496, 497), 500: (500, 501, 505), 503: (502, 503)}
 _ERROR_HEADERS = {405: {"Allow": "GET, HEAD"}, 503: {"Retry-After": "2"}, 504: {"Retry-After": "10"}}
 
 _API = {

@@ -6,6 +6,7 @@ byte costs it minutes. Here each byte is looked at once, and the parser gets the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
@@ -16,7 +17,11 @@ MAX_HEAD_SIZE = 16 * 1024
 # A name (255), a digest (135), `ns` and `last`, with room; what is longer is no pull.
 LONGEST_LINE = 4094
 
+# A header's line, its end included.
+LONGEST_HEADER = 8190
+
 _END = b"\r\n\r\n"
+_RANGE = re.compile(rb"\r\nrange[ \t]*:[^\r\n]*", re.IGNORECASE)
 
 
 class BadHead(Exception):
@@ -35,6 +40,10 @@ class HeadTooLarge(BadHead):
     """A head of more than MAX_HEAD_SIZE bytes."""
 
 
+class RangeTooLong(BadHead):
+    """A Range of more than LONGEST_HEADER bytes, which is a 400 (P82)."""
+
+
 class LoneFeed(BadHead):
     """A line that ends by LF alone (RFC 9112 §2.2): the head may never end as it is read here."""
 
@@ -51,7 +60,10 @@ class RequestHead:
         new = len(self._data)
         self._data += data
         # The end may have begun in the piece before.
-        if self._data.find(_END, max(0, new - len(_END) + 1)) >= 0:
+        end = self._data.find(_END, max(0, new - len(_END) + 1))
+        if end > LONGEST_HEADER or (end < 0 and len(self._data) > MAX_HEAD_SIZE):
+            self._refuse_long_range(end if end > 0 else len(self._data))
+        if end >= 0:
             return True
         self._look_at_lines(new)
         if not self._has_line and len(self._data) > LONGEST_LINE + len(_END):
@@ -63,6 +75,11 @@ class RequestHead:
     def data(self) -> bytes:
         """Return all that has come."""
         return bytes(self._data)
+
+    def _refuse_long_range(self, end: int) -> None:
+        found = _RANGE.search(self._data, 0, end)
+        if found and len(found[0]) > LONGEST_HEADER:
+            raise RangeTooLong(f"a Range of more than {LONGEST_HEADER} bytes: ask for fewer parts")
 
     def _look_at_lines(self, start: int) -> None:
         at = self._data.find(b"\n", start)

@@ -81,7 +81,7 @@ def _settings(config: Config) -> dict[str, object]:
         # A client sends ten; a proxy adds a few.
         "limit_request_fields": 64,
         # A bearer token that someone sends along may be long.
-        "limit_request_field_size": 8190,
+        "limit_request_field_size": request_head.LONGEST_HEADER,
         # Whose X-Forwarded-Proto is believed: a proxy on this machine, unless gunicorn's own variable names others.
         "forwarded_allow_ips": os.environ.get(trusted_proxies.VARIABLE, trusted_proxies.DEFAULT),
         # By default such a proxy may also set SCRIPT_NAME, though few take that header out of what a client sends.

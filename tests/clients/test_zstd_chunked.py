@@ -104,3 +104,23 @@ def test_chunks_that_podman_lacks_are_all_that_upstream_sends(
     mounted = Path(client.run("image", "mount", f"{cache.address}/{APP}:2"))
     assert (mounted / "data7").read_bytes() == changed
     assert (mounted / "data8").read_bytes() == files["data8"]
+
+
+def test_more_chunks_than_a_head_has_room_for_are_asked_for_in_fewer_parts(
+    upstream: FakeUpstream, make_cache: MakeCache, short_path: Path, disk: Path
+) -> None:
+    """Every other file is new; podman asks for each by itself, then for fewer, and never for the whole layer."""
+    cache = make_cache()
+    files = {f"data{number:04}": random_bytes(2 * KiB, number) for number in range(2000)}
+    new = {name: random_bytes(2 * KiB, f"new {name}") for name in list(files)[400:1600:2]}
+    maker, client = (PartialPodman(short_path, disk, name) for name in ("maker", "client"))
+    maker.publish(files, upstream, "1")
+    second = maker.publish({**files, **new}, upstream, "2")
+
+    client.pull(f"{cache.address}/{APP}:1")
+    client.pull(f"{cache.address}/{APP}:2")
+
+    assert "a Range of more than" in cache.log_text()
+    assert upstream.bytes_sent(second) < 0.8 * len(upstream.blob(APP, second) or b"")
+    mounted = Path(client.run("image", "mount", f"{cache.address}/{APP}:2"))
+    assert all((mounted / name).read_bytes() == data for name, data in {**files, **new}.items())

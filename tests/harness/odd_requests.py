@@ -42,6 +42,7 @@ TABLE: dict[str, tuple[bytes, list[int]]] = {
     "a name of 3 kB": (LAST.replace(b"/v2/", b"/v2/" + b"a" * 3000 + b"/manifests/x"), [400]),
     "a tag of 3 kB": (LAST.replace(b"/v2/", b"/v2/a/manifests/" + b"a" * 3000), [404]),
     "a header of 9 kB": (GET + b"X: " + b"a" * 9000 + b"\r\n\r\n", [431]),
+    "a range of 9 kB": (GET + b"Range: bytes=" + b"1-2," * 2250 + b"\r\n\r\n", [400]),
     "65 headers": (GET + b"".join(b"X-%d: a\r\n" % number for number in range(65)) + b"\r\n", [431]),
     "a folded header": (GET + b"X: a\r\n b\r\n\r\n", [400]),
     "LF alone": (b"GET /v2/ HTTP/1.1\nHost: x\n\n", [400]),
@@ -86,5 +87,6 @@ OLDER: dict[str, list[int]] = {
 TOO_MUCH = {
     "a line without an end": (b"GET /v2/" + b"a" * 500_000, 414),
     "a header without an end": (GET + b"X: " + b"a" * 900_000, 431),
+    "a range without an end": (GET + b"Range: bytes=" + b"1-2," * 200_000, 400),
     "10,000 headers": (GET + b"".join(b"X-%d: a\r\n" % number for number in range(10_000)) + b"\r\n", 431),
 }

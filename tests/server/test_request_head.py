@@ -14,11 +14,15 @@ from registry_cache.server.request_head import (
     HeadTooLarge,
     LineTooLong,
     LoneFeed,
+    RangeTooLong,
     RequestHead,
     read_head,
 )
 
 HEAD = b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n"
+
+# As long as one may be, in a head that has more.
+LONG_RANGE = b"GET / HTTP/1.1\r\nRange: bytes=" + b"1-2," * 2043 + b"3-4\r\nX: " + b"a" * 4000 + b"\r\n\r\n"
 
 
 def pieces_of(data: bytes, size: int) -> list[bytes]:
@@ -48,6 +52,9 @@ def read(data: bytes, size: int) -> bytes | type[BadHead]:
         (b"\r\nGET /" + b"a" * LONGEST_LINE, LineTooLong),
         (b"GET / HTTP/1.1\r\nX: " + b"a" * MAX_HEAD_SIZE, HeadTooLarge),
         (b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * MAX_HEAD_SIZE, HeadTooLarge),
+        (b"GET / HTTP/1.1\r\nrange: bytes=" + b"1-2," * 2048 + b"\r\n\r\n", RangeTooLong),
+        (b"GET / HTTP/1.1\r\nRange: bytes=" + b"1-2," * MAX_HEAD_SIZE, RangeTooLong),
+        (LONG_RANGE, LONG_RANGE),
     ],
 )
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 8192])

@@ -16,7 +16,7 @@ DIGEST = f"sha256:{'0' * 64}"
         (b"GET /v2/ HTTP/1.1", b"", 400, "UNSUPPORTED"),
         (b"GET /v2/ HTTP/1.1", b"Host: a b\r\n", 400, "UNSUPPORTED"),
         (b"GET /v2/" + b"a" * 9000 + b" HTTP/1.1", b"Host: x\r\n", 414, "NAME_INVALID"),
-        (b"GET /v2/ HTTP/1.1", b"Host: x\r\nX-Long: " + b"a" * 9000 + b"\r\n", 431, "UNSUPPORTED"),
+        (b"GET /v2/ HTTP/1.1", b"Host: x\r\nX-Long: " + b"a" * 9000 + b"\r\n", 400, "UNSUPPORTED"),
         (b"GET /v2/ HTTP/1.1", b"Host: x\r\nContent-Length: 5000\r\n", 413, "SIZE_INVALID"),
         (b"GET /v2/ HTTP/1.1", b"Host: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n", 400, "UNSUPPORTED"),
         (b"GET /v2/%00 HTTP/1.1", b"Host: x\r\n", 400, "UNSUPPORTED"),
