@@ -21,6 +21,7 @@ from registry_cache.pull.manifest_body import ManifestFile
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.routing import Upstreams
 from registry_cache.runtime import metrics
+from registry_cache.runtime.seals import WANTED
 
 # Up to this size a read, and one send together with the head, cost less than the calls around a sendfile.
 _SMALL = 32 * 1024
@@ -48,7 +49,7 @@ def blueprint(upstreams: Upstreams, blobs: BlobPull, accel: Accel = None, *, red
             return _redirect(url, wanted)
         part = responses.range_header(request, wanted) if "Range" in request.headers else None
         if access_log.current().peer is not None:
-            return _get(blobs.get_held(target, wanted, part), wanted, None)
+            return _get(blobs.get_held(target, wanted, part, fetches=WANTED in request.args), wanted, None)
         return _get(blobs.get(target, wanted, access_log.current().client or "", part), wanted, accel)
 
     return routes

@@ -6,6 +6,7 @@ rc:1:nodes          set of names; one that says nothing for long is still listed
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +21,8 @@ BEAT_SECONDS = 5.0
 # A node that has said nothing for so long is shown as not seen; after MEMORY_SECONDS it is forgotten.
 MEMBER_SECONDS = 15.0
 MEMORY_SECONDS = 24 * 3600
+# After its first minute a node looks only once a minute who the others are, for when Redis is away.
+_FIRST_BEATS = _BEATS_A_LOOK = 12
 
 _TIME = "local time = redis.call('TIME') return time[1] .. '.' .. string.format('%06d', time[2])"
 
@@ -28,7 +31,7 @@ _log = Log(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ClusterNode:
-    """A node as it described itself at ``seen_at`` by its own clock; ``facts`` are for people."""
+    """A node as it described itself at ``seen_at``, by our clock; ``facts`` are for people."""
 
     name: str
     url: str
@@ -60,6 +63,7 @@ class Membership:
         self._now = now
         self._sleep = sleep
         self._has_namesake = False
+        self._known: list[ClusterNode] = []
 
     def begin(self) -> None:
         """Say it from now on, for as long as the process lives."""
@@ -68,16 +72,17 @@ class Membership:
     def beat(self) -> None:
         """Say it once, and look whether another node has our name. Raises RedisAway."""
         key = _key(self._name)
-        document = {"url": self._url, "at": self._now(), "facts": dict(self._facts())}
+        document = {"url": self._url, "facts": dict(self._facts())}
         sealed = self._seals.seal(key, document)
         # The epoch as well: where the cluster starts, nobody waits for it later.
-        before, *_ = self._redis.ask(
+        before, left, *_ = self._redis.ask(
             ("GET", key),
+            ("PTTL", key),
             ("SET", key, sealed, "EX", MEMORY_SECONDS),
             ("SADD", f"{PREFIX}nodes", self._name),
             EPOCH_COMMAND,
         )
-        found = self._member(self._name, before)
+        found = self._member(self._name, before, left)
         is_namesake = found is not None and found.url != self._url and self._now() - found.seen_at < MEMBER_SECONDS
         if is_namesake and not self._has_namesake and found:
             _log.error("another node has our name: give each its own cluster.node", node=self._name, url=found.url)
@@ -92,21 +97,39 @@ class Membership:
         """Return all nodes, by name, and the names that nobody with our secret vouches for. Raises RedisAway."""
         [found] = self._redis.ask(("SMEMBERS", f"{PREFIX}nodes"))
         names = sorted(name.decode(errors="replace") for name in found)
-        values = self._redis.ask(*(("GET", _key(name)) for name in names)) if names else []
-        there = [(name, self._member(name, value), value) for name, value in zip(names, values, strict=True)]
+        asked = [command for name in names for command in (("GET", _key(name)), ("PTTL", _key(name)))]
+        found = self._redis.ask(*asked) if asked else []
+        there = [
+            (name, self._member(name, value, left), value)
+            for name, value, left in zip(names, found[::2], found[1::2], strict=True)
+        ]
         return [node for _, node, _ in there if node], [name for name, node, value in there if value and not node]
 
-    def _member(self, name: str, value: bytes | None) -> ClusterNode | None:
+    def known(self) -> list[ClusterNode]:
+        """Return the other nodes that were there when Redis last answered; asks nobody."""
+        return self._known
+
+    def remember(self) -> None:
+        """Look for ``known``. Raises RedisAway."""
+        now = self._now()
+        others = (node for node in self.look()[0] if node.name != self._name)
+        self._known = [node for node in others if now - node.seen_at < MEMBER_SECONDS]
+
+    def _member(self, name: str, value: bytes | None, left: int) -> ClusterNode | None:
         found = self._seals.open(_key(name), value)
+        # By Redis' clock, which is the same for all: a node's own may be minutes off.
+        seen_at = self._now() - (MEMORY_SECONDS - left / 1000)
         try:
-            return ClusterNode(name, str(found["url"]), float(found["at"]), found["facts"]) if found else None
-        except (KeyError, TypeError, ValueError):
+            return ClusterNode(name, str(found["url"]), seen_at, found["facts"]) if found else None
+        except (KeyError, TypeError):
             return None
 
     def _run(self) -> None:
-        while True:
+        for beat in itertools.count():
             try:
                 self.beat()
+                if beat < _FIRST_BEATS or beat % _BEATS_A_LOOK == 0:
+                    self.remember()
                 self._exchange()
             except RedisAway as away:
                 _log.debug("could not say that this node is there", error=away)

@@ -54,6 +54,10 @@ def cluster_config(given: Given, http: HttpConfig) -> ClusterConfig:
     if cluster.advertise is not None and not _URL.fullmatch(cluster.advertise):
         what = f"{cluster.advertise[:80]!r} is no address of this node"
         given.refuse("cluster.advertise", what, "write one such as http://10.0.0.1:5050")
+    for peer in cluster.peers:
+        if not _URL.fullmatch(peer):
+            what = f"{peer[:80]!r} is no address of a node"
+            given.refuse("cluster.peers", what, "write each as its cluster.advertise, such as http://10.0.0.1:5050")
     if cluster.ca:
         check_ca(given, "cluster.ca", cluster.ca)
     return replace(cluster, host=host, port=port, node=cluster.node or socket.gethostname() or "node")

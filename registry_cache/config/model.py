@@ -138,6 +138,8 @@ class ClusterConfig:
     """The URL by which other nodes reach ``addr``; None: by the address that this machine reaches Redis from."""
     node: str | None = setting("cluster.node", values.line)
     """What this node is called; the host's name where it is not given."""
+    peers: tuple[str, ...] = list_setting("cluster.peers", values.line)
+    """URLs of nodes that are asked while Redis is away, beside those that it knew."""
     ca: Path | None = setting("cluster.ca", values.path)
     """Who vouches for the certificates of other nodes."""
     max_size: Size = setting("cluster.max_size", values.size, "0")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -97,11 +95,3 @@ def span_size(bytes_per_second: float, *, overlaps: bool) -> int:
     """
     seconds = OVERLAPPING_SECONDS if overlaps else SINGLE_SECONDS
     return int(min(max(bytes_per_second * seconds, MAX_RANGE), MAX_SPAN))
-
-
-def home_of(hex: str, nodes: Iterable[str]) -> str | None:
-    """Return the node that fetches ranges of the blob with this digest for all ``nodes``; None where there are none.
-
-    Each node finds the same one, and blobs are spread evenly. When a node comes or goes, only its own blobs move.
-    """
-    return max(nodes, key=lambda node: hashlib.sha256(f"{node} {hex}".encode()).digest(), default=None)

@@ -4,7 +4,8 @@ Pure. The lease saves work and guards no bytes: where a decision is wrong, a blo
 here without an end, and what cannot be decided is decided for asking the registry.
 
     finds                                      does
-    Redis away                                 Alone: asks the registry; the lease is put back when Redis is
+    Redis away, and a node that all ask then   Follow, and that node asks the registry; refused or silent: the next
+    Redis away otherwise                       Alone: asks the registry; the lease is put back when Redis is
     a lease of ours                            Take: the disk's lock says that no worker of this node leads
     a lease of another upstream's pull         Alone: its bytes are not proven for ours
     a lease of a node that refused us          Alone
@@ -88,8 +89,8 @@ class Situation:
 
     ``followed``: the id of the lease that it followed last, "" for none; ``note``: what that leader left. ``dead``: ids
     of leases whose leaders were found dead. ``refused``: nodes that gave us nothing and will not. ``displaced``:
-    another took the lease from us. ``bid_age``: seconds since it bid for the place of ``followed``, None for not yet.
-    ``best``: the node with the highest bid.
+    another took the lease from us. ``home``: whom all ask for this blob while Redis is away, None for us. ``bid_age``:
+    seconds since it bid for the place of ``followed``, None for not yet. ``best``: the node with the highest bid.
     """
 
     me: str
@@ -105,6 +106,7 @@ class Situation:
     dead: Set[str] = frozenset()
     refused: Set[str] = frozenset()
     displaced: bool = False
+    home: Holder | None = None
     bid_age: float | None = None
     best: str | None = None
 
@@ -123,11 +125,12 @@ class Take:
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """Ask ``node`` at ``url``; ``lease``: its lease, None where it has the whole."""
+    """Ask ``node`` at ``url``; ``lease``: its lease, None where it has the whole. ``fetches``: it is to get it."""
 
     node: str
     url: str
     lease: Lease | None
+    fetches: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,9 @@ Action: TypeAlias = Alone | Take | Follow | Bid | Wait | Adopt | Anew
 def decide(situation: Situation) -> Action:
     """Return what to do next."""
     if situation.is_away:
+        home = situation.home
+        if home and home.node not in situation.refused:
+            return Follow(home.node, home.url, None, fetches=True)
         return Alone(claims=True)
     lease = situation.lease
     if situation.note and (left := _left_behind(situation, situation.note)):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from registry_cache.errors import NotHeld, RegistryError, StoreError
 from registry_cache.oci.digest import Digest
@@ -110,8 +110,12 @@ class BlobPull:
         """Return a URL of the bucket for a blob that is not here; None where it is, or where the bucket has none."""
         return None if self._find(target, digest) else self._shared.blob_url(target, digest)
 
-    def get_held(self, target: PullTarget, digest: Digest, range_header: str | None = None) -> BlobAnswer:
+    def get_held(
+        self, target: PullTarget, digest: Digest, range_header: str | None = None, *, fetches: bool = False
+    ) -> BlobAnswer:
         """Return the blob for another node: whole, or while it arrives here, or a range that it wants fetched here.
+
+        ``fetches``: it wants the whole fetched, too.
 
         Raises NotHeld, and as ``get`` does.
         """
@@ -122,13 +126,13 @@ class BlobPull:
             is_whole = is_held = False
         if range_header and self._lazy and not is_whole:
             found = self._lazy.get(
-                target, digest, range_header, lambda: self.get_held(target, digest).body, for_peer=True
+                target, digest, range_header, lambda: self.get_held(target, digest, fetches=fetches).body, for_peer=True
             )
             if found:
                 return BlobAnswer(*found)
-        if not is_held:
+        if not is_held and not fetches:
             raise NotHeld(f"{digest} is neither here nor on its way here")
-        return self._get_absent(target, digest)
+        return self._get_absent(target, digest, is_for_peer=True)
 
     def head(self, target: PullTarget, digest: Digest) -> BlobHead:
         """Return the size of a blob; asks upstream for what is not here, and downloads nothing."""
@@ -174,7 +178,9 @@ class BlobPull:
     def _access(self, target: PullTarget, digest: Digest) -> Access:
         return Access(target, digest, self._flights, self._shared, self._near)
 
-    def _get_absent(self, target: PullTarget, digest: Digest, client: str = "") -> BlobAnswer:
+    def _get_absent(
+        self, target: PullTarget, digest: Digest, client: str = "", *, is_for_peer: bool = False
+    ) -> BlobAnswer:
         """Return a blob that was not here, or not known to the repository, a moment ago."""
         access = self._access(target, digest)
         until = time.monotonic() + OTHERS_TIMEOUT_SECONDS
@@ -191,7 +197,7 @@ class BlobPull:
             if waited or self._streams.was_refused(digest):
                 return self._uncached(target, digest, access)
             try:
-                answer = self._follow(target, digest, access, client)
+                answer = self._follow(target, digest, access, client, is_for_peer)
             except StoreError as error:
                 _log.info("streaming a blob through, uncached", digest=digest, error=error)
                 return self._uncached(target, digest, access)
@@ -202,12 +208,15 @@ class BlobPull:
                 return answer
             self._slots.give_back()
 
-    def _follow(self, target: PullTarget, digest: Digest, access: Access, client: str) -> BlobAnswer | None:
+    def _follow(
+        self, target: PullTarget, digest: Digest, access: Access, client: str, is_for_peer: bool
+    ) -> BlobAnswer | None:
         """Follow the blob's transfer, for a caller that has a slot.
 
         None where the transfer's end says nothing about this repository.
         """
         source = self._source_of(target, digest, self._layers, is_stored=True)
+        source = replace(source, is_for_peer=is_for_peer)
         progress, started = self._transfers.join(digest, source, client)
         growing = None
         try:

@@ -22,6 +22,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.policy import leading
 from registry_cache.policy.leading import Follow, LeaderNote, Lease, Signs, Situation
 from registry_cache.pull.near_pins import NearPins
+from registry_cache.pull.near_placement import Placement
 from registry_cache.pull.source import BlobSource, RangeResponse
 from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log
@@ -69,6 +70,7 @@ class Cluster:
     limits: Notes
     tags: Notes
     pins: NearPins
+    placement: Placement
 
 
 class NearBlob:
@@ -89,7 +91,7 @@ class NearBlob:
         self.is_near = False
         self._registry = source
         self._cluster = cluster
-        self._digest = str(digest)
+        self._digest, self._hex = str(digest), digest.hex
         self._blob = ThingAtPeer("blobs", source.upstream, str(source.repository), self._digest)
         self._clock = clock
         self._pause = pause
@@ -208,7 +210,8 @@ class NearBlob:
             bid_age=None if self._bid_at is None else self._clock() - self._bid_at,
         )
         if found is None:
-            return known
+            is_ours = self._registry.is_for_peer
+            return replace(known, home=None if is_ours else self._cluster.placement.home(self._hex, self._refused))
         return replace(
             known,
             epoch_age=found.epoch_age,
@@ -252,11 +255,14 @@ class NearBlob:
         if leader.lease:
             self._followed, self._bid_at = leader.lease, None
         try:
-            body = self._cluster.peers.open_blob(leader.url, self._blob, start)
+            wanted = replace(self._blob, is_wanted=leader.fetches)
+            body = self._cluster.peers.open_blob(leader.url, wanted, start)
         except PeerFailed:
             signs.failed_connections += 1
+            self._cluster.placement.rest(leader.url)
         except PeerSilent:
             signs.was_silent = True
+            self._cluster.placement.rest(leader.url)
             if leader.lease is None:
                 self._refused.add(leader.node)
             return None

@@ -16,6 +16,8 @@ CLOCK_SKEW_SECONDS = 300.0
 
 # The header of a peer's request: ``node;time;mac``.
 HEADER = "Registry-Cache-Peer"
+# The name in a query by which a peer is asked to get a blob that it lacks.
+WANTED = "wanted"
 
 _MAC_LENGTH = 64
 

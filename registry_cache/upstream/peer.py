@@ -20,12 +20,12 @@ from registry_cache.errors import NotHeld, UpstreamUnavailable
 from registry_cache.oci.byte_range import parse_content_range
 from registry_cache.oci.manifest import MAX_MANIFEST_SIZE
 from registry_cache.runtime import metrics
-from registry_cache.runtime.seals import HEADER, AskedOfPeer, Seals
+from registry_cache.runtime.seals import HEADER, WANTED, AskedOfPeer, Seals
 from registry_cache.upstream.read_size import ReadSize
 
 # Until a peer must have connected, and until its answer must have begun. Its leader may still wait for the registry.
 HEAD_SECONDS = 2.0
-# A peer that is asked about a third may itself have to wait as long for that one.
+# A peer that is asked about a third may itself have to wait as long for that one, or for Redis before the registry.
 _PATIENT_SECONDS = 2 * HEAD_SECONDS
 # Silence of a peer's body while Redis cannot say whether its leader lives.
 SILENCE_SECONDS = 10.0
@@ -62,19 +62,21 @@ class PeerRefused(Exception):
 @dataclass(frozen=True, slots=True)
 class ThingAtPeer:
     """What is asked for: one of the ``kind`` "blobs" or "manifests", for a repository of the upstream that all nodes
-    call by this name.
+    call by this name. ``is_wanted``: the peer is to get a blob that it lacks.
     """
 
     kind: str
     upstream: str
     repository: str
     digest: str
+    is_wanted: bool = False
 
     @property
     def target(self) -> str:
         """The path and the query, as they are sent."""
         name = quote(self.repository, safe="/")
-        return f"/v2/{name}/{self.kind}/{quote(self.digest, safe=':')}?ns={quote(self.upstream, safe='')}"
+        wanted = f"&{WANTED}=1" if self.is_wanted else ""
+        return f"/v2/{name}/{self.kind}/{quote(self.digest, safe=':')}?ns={quote(self.upstream, safe='')}{wanted}"
 
 
 class PeerBody:
@@ -155,6 +157,8 @@ class Peers:
         # Kept here: http.client lets go of it as soon as it knows that the peer will close.
         connected: socket.socket = connection.sock
         try:
+            if blob.is_wanted:
+                connected.settimeout(_PATIENT_SECONDS)
             response = self._ask(connection, blob.target, start, stop)
             connected.settimeout(None)
             found = _found(response, start, stop)

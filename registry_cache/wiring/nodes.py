@@ -20,6 +20,7 @@ from registry_cache.config.model import RedisConfig
 from registry_cache.errors import StoreError
 from registry_cache.pull.near import Cluster
 from registry_cache.pull.near_pins import NearPins
+from registry_cache.pull.near_placement import Placement
 from registry_cache.pull.near_questions import NearQuestions
 from registry_cache.runtime.seals import Seals
 from registry_cache.stats.node_numbers import node_numbers
@@ -58,6 +59,7 @@ def cluster_of(config: Config) -> Cluster | None:
         Notes(redis, seals, "limits"),
         Notes(redis, seals, "tag"),
         near_pins,
+        Placement(url, membership, config.cluster.peers),
     )
 
 

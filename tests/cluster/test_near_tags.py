@@ -35,7 +35,7 @@ def nodes(tmp_path: Path, server: RedisServer, upstream: FakeUpstream) -> Iterat
     found = three_nodes(tmp_path, server, upstream.url)
     yield found
     for node in found:
-        node.redis.close()
+        node.close()
 
 
 def publish(upstream: FakeUpstream, number: int) -> Digest:

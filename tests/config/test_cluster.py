@@ -37,6 +37,13 @@ def test_without_a_secret_nothing_is_shared_and_a_warning_says_so(loader: Loader
     )
 
 
+def test_peers_are_addresses_of_nodes(loader: Loader) -> None:
+    config = loader.load("cluster: {peers: ['http://10.0.0.1:5050', 'https://[fd00::1]:5050']}")
+    assert config.cluster.peers == ("http://10.0.0.1:5050", "https://[fd00::1]:5050")
+    with pytest.raises(ConfigError, match=r"cluster\.peers .*'10\.0\.0\.1' is no address of a node"):
+        loader.load("cluster: {peers: [10.0.0.1]}")
+
+
 def test_without_redis_nothing_is_shared(loader: Loader) -> None:
     config = loader.load("http: {secret: s}\ncluster: {node: a}")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from registry_cache.policy import leading
 from registry_cache.policy.leading import EPOCH_SECONDS, LEASE_SECONDS, LOOK_SECONDS, Holder, Lease, Signs, Situation
+from registry_cache.policy.placement import home_of
 
 WHOLE = 30
 STEP_SECONDS = 0.1
@@ -144,9 +145,14 @@ class LeaseModel:
             dead=node.dead,
             refused=node.refused,
             displaced=node.displaced,
+            home=self._home(node),
             bid_age=None if node.bid_at is None else self.now - node.bid_at,
             best=max(bids, key=lambda name: bids[name], default=None),
         )
+
+    def _home(self, node: ModelNode) -> Holder | None:
+        home = home_of("a blob", [each.name for each in self.nodes if each.name not in node.refused])
+        return None if home in (node.name, None) else Holder(str(home), str(home))
 
     def _take(self, node: ModelNode) -> None:
         # A compare-and-set right after the look: nothing comes between in one step.
@@ -161,6 +167,9 @@ class LeaseModel:
         signs = node.signs.setdefault(key, Signs())
         if action.lease:
             node.followed, node.bid_at = action.lease.id, None
+        if action.fetches and peer.answers and not peer.is_done and not peer.is_leading:
+            # Asked by us, it asks nobody else.
+            peer.is_leading, peer.lease, peer.renewed_at = True, self._new_lease(peer), self.now
         if peer.answers and (peer.is_done or (peer.is_leading and peer.size > node.size)):
             node.size = peer.size if peer.is_done else max(node.size, peer.size - 1)
             signs.failed_connections = signs.denied = 0
@@ -173,7 +182,7 @@ class LeaseModel:
             signs.failed_connections += 1
         elif not peer.is_leading:
             signs.denied += 1
-        if action.lease is None and not (peer.answers and peer.is_done):
+        if action.lease is None and not (peer.answers and (peer.is_done or action.fetches)):
             node.refused.add(action.node)
 
     def _new_lease(self, node: ModelNode) -> Lease:

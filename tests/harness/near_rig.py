@@ -1,9 +1,13 @@
 """Nodes in this process, each with a store of its own, that share a real Redis and reach each other without sockets."""
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from registry_cache.cluster.errors import RedisAway
 from registry_cache.cluster.keeper import LeaseKeeper
@@ -13,21 +17,29 @@ from registry_cache.cluster.notes import Notes
 from registry_cache.cluster.questions import Questions
 from registry_cache.cluster.redis_address import Command, RedisAddress
 from registry_cache.cluster.redis_client import RedisClient
-from registry_cache.errors import RegistryError
+from registry_cache.errors import RegistryError, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Reference, Repository
+from registry_cache.pull.blob import BlobPull
+from registry_cache.pull.blob_body import Cut, PulledBlob
+from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.manifest import ManifestAnswer, ManifestPull
-from registry_cache.pull.near import Cluster
+from registry_cache.pull.near import Cluster, NearBlob
 from registry_cache.pull.near_pins import NearPins
+from registry_cache.pull.near_placement import Placement
+from registry_cache.pull.near_questions import NearQuestions
+from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.target import PullTarget
+from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.runtime.seals import Seals
 from registry_cache.store.pins import Pins
-from registry_cache.upstream.peer import PeerFailed, PeerRefused, Peers, ThingAtPeer
-from tests.harness.pull_rig import ALWAYS_ASK
+from registry_cache.upstream.peer import PeerBody, PeerFailed, PeerRefused, Peers, ThingAtPeer
+from tests.harness.pull_rig import ALWAYS_ASK, chunks
 from tests.harness.redis_server import RedisServer
 from tests.harness.store_rig import APP, LATEST, open_store
 from tests.harness.upstream_rig import connect
+from tests.harness.waiting import eventually
 
 SEALS = Seals("the nodes know it")
 
@@ -54,18 +66,25 @@ class SharedRedis:
 
 
 class NearNode:
-    """A node called `name`, which finds others by their names in `nodes`; its clock is ahead of ours by `ahead`."""
+    """A node called `name`, which finds others by their names in `nodes`; its clock is ahead of ours by `ahead`.
+
+    `is_lost`: no other node reaches it, nor it any other. Close it.
+    """
 
     def __init__(self, name: str, folder: Path, server: RedisServer, upstream_url: str, nodes: "NearNodes") -> None:
         self.name = name
         self.redis = SharedRedis(server)
         self.ahead = timedelta(0)
+        self.is_lost = False
         self.store = open_store(folder)
         self.registry = connect(upstream_url)
-        self.flights = MachineFlights(self.store.layout)
+        flights = MachineFlights(self.store.layout)
         self.pins = Pins(self.store.layout)
         self.cluster = self._cluster(PeersHere(name, nodes))
-        self.manifests = ManifestPull(self.store.records, self.flights, self.now, pins=self.pins, cluster=self.cluster)
+        self.transfers = Transfers(self.store.blobs, self.store.partials, share=partial(NearBlob, self.cluster))
+        layers, near = Layers(self.store.records), NearQuestions(self.cluster.questions)
+        self.blobs = BlobPull(self.store.blobs, self.transfers, ReaderSlots(100), layers, flights, near=near)
+        self.manifests = ManifestPull(self.store.records, flights, self.now, pins=self.pins, cluster=self.cluster)
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self.ahead
@@ -75,21 +94,62 @@ class NearNode:
         target = PullTarget(self.registry, repository, replace(ALWAYS_ASK, **policy))  # type: ignore[arg-type]
         return self.manifests.get(target, reference)
 
+    def blob(self, digest: Digest, repository: Repository = APP) -> bytes:
+        """What a client gets for a blob. Raises Cut, and what refuses it."""
+        answer = self.blobs.get(PullTarget(self.registry, repository), digest)
+        with closing(answer.body) as body:
+            return b"".join(chunks(body, 0, body.size))
+
+    def close(self) -> None:
+        """Return when no transfer is under way, and no connection open."""
+        eventually(lambda: not self.transfers._running)
+        self.redis.close()
+
     def _cluster(self, peers: Peers) -> Cluster:
         leases = Leases(self.redis, SEALS, self.name, self.name)
+        membership = Membership(self.redis, SEALS, self.name, self.name)
         return Cluster(
             leases,
             LeaseKeeper(leases),
             peers,
-            Membership(self.redis, SEALS, self.name, self.name),
+            membership,
             self.redis.questions(self.name),
             Notes(self.redis, SEALS, "limits"),
             Notes(self.redis, SEALS, "tag"),
             NearPins(Notes(self.redis, SEALS, "pins"), self.pins),
+            Placement(self.name, membership),
         )
 
 
 NearNodes = dict[str, NearNode]
+
+
+class BodyHere:
+    """A blob as another node gives it, for as long as that is `reached`; as PeerBody."""
+
+    stop: int | None = None
+
+    def __init__(self, body: PulledBlob, start: int, reached: Callable[[], bool]) -> None:
+        self.start, self.size = start, body.size
+        self.read_at = time.monotonic()
+        self._body = body
+        self._reached = reached
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            for chunk in chunks(self._body, self.start, self._body.size):
+                if not self._reached():
+                    raise UpstreamUnavailable("the connection broke")
+                self.read_at = time.monotonic()
+                yield chunk
+        except Cut as cut:
+            raise UpstreamUnavailable("it was cut") from cut
+
+    def abort(self) -> None:
+        self._reached = lambda: False
+
+    def close(self) -> None:
+        self._body.close()
 
 
 class PeersHere(Peers):
@@ -97,18 +157,35 @@ class PeersHere(Peers):
 
     def __init__(self, node: str, nodes: NearNodes) -> None:
         super().__init__(node, SEALS)
+        self._name = node
         self._nodes = nodes
 
+    def open_blob(self, url: str, blob: ThingAtPeer, start: int, stop: int | None = None) -> PeerBody:
+        node, target = self._found(url, blob)
+        try:
+            answer = node.blobs.get_held(target, Digest.parse(blob.digest), fetches=blob.is_wanted)
+        except Cut as cut:
+            raise PeerRefused(cut.error.status) from cut
+        except RegistryError as error:
+            raise PeerRefused(error.status) from error
+        return cast("PeerBody", BodyHere(answer.body, start, partial(self._reaches, url)))
+
     def get_manifest(self, url: str, manifest: ThingAtPeer) -> tuple[bytes, str]:
-        node = self._nodes.get(url)
-        if node is None:
-            raise PeerFailed(f"there is no node called {url}")
-        target = PullTarget(node.registry, Repository.parse(manifest.repository))
+        node, target = self._found(url, manifest)
         try:
             answer = node.manifests.get_held(target, Digest.parse(manifest.digest))
         except RegistryError as error:
             raise PeerRefused(error.status) from error
         return answer.data or b"", answer.media_type
+
+    def _reaches(self, url: str) -> bool:
+        return url in self._nodes and not self._nodes[url].is_lost and not self._nodes[self._name].is_lost
+
+    def _found(self, url: str, thing: ThingAtPeer) -> tuple[NearNode, PullTarget]:
+        if not self._reaches(url):
+            raise PeerFailed(f"{url} is not reached")
+        node = self._nodes[url]
+        return node, PullTarget(node.registry, Repository.parse(thing.repository))
 
 
 def three_nodes(folder: Path, server: RedisServer, upstream_url: str) -> list[NearNode]:
@@ -116,4 +193,8 @@ def three_nodes(folder: Path, server: RedisServer, upstream_url: str) -> list[Ne
     nodes: NearNodes = {}
     for name in ("one", "two", "three"):
         nodes[name] = NearNode(name, folder / name, server, upstream_url, nodes)
+    for node in nodes.values():
+        node.cluster.membership.beat()
+    for node in nodes.values():
+        node.cluster.membership.remember()
     return list(nodes.values())

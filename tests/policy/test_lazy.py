@@ -1,10 +1,8 @@
 """Which ranges of cold blobs are fetched by themselves."""
 
-from collections import Counter
-
 import pytest
 
-from registry_cache.policy.lazy import MIB, RangeFacts, Running, Way, choose, home_of, is_worth_filling, span_size
+from registry_cache.policy.lazy import MIB, RangeFacts, Running, Way, choose, is_worth_filling, span_size
 
 SIZE = 200 * MIB
 # At 10 MiB a second.
@@ -62,12 +60,3 @@ def test_what_is_asked_for_long_or_in_large_part_is_worth_having_whole(here: int
 )
 def test_a_request_of_a_download_is_over_soon(speed: float, overlaps: bool, size: int) -> None:
     assert span_size(speed, overlaps=overlaps) == size
-
-
-def test_each_blob_has_one_node_and_a_node_that_goes_takes_its_own_along() -> None:
-    nodes = ["a", "b", "c"]
-    before = {str(number): home_of(str(number), nodes) for number in range(300)}
-    after = {blob: home_of(blob, ["c", "a"]) for blob in before}
-    assert min(Counter(before.values()).values()) > 60
-    assert all(after[blob] == node for blob, node in before.items() if node != "b")
-    assert home_of("1", []) is None

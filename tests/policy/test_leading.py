@@ -32,6 +32,7 @@ HOLDER = Holder("c", "http://c")
 NOTHING = Situation(me="a", upstream="docker.io", repository="library/app", size=0)
 ERROR = BlobUnknown("no")
 NOTE = LeaderNote(ERROR, upstream="docker.io", repository="library/app")
+AWAY = replace(NOTHING, is_away=True, home=HOLDER)
 FOLLOWED = replace(NOTHING, followed="1", size=5)
 
 
@@ -40,6 +41,8 @@ FOLLOWED = replace(NOTHING, followed="1", size=5)
     [
         (NOTHING, Take()),
         (replace(NOTHING, is_away=True, lease=LEASE), Alone(claims=True)),
+        (AWAY, Follow("c", "http://c", None, fetches=True)),
+        (replace(AWAY, refused={"c"}), Alone(claims=True)),
         (replace(NOTHING, epoch_age=1.0), Wait(2.0)),
         (replace(NOTHING, epoch_age=-50.0), Wait(3.0)),
         (replace(NOTHING, lease=LEASE), Follow("b", "http://b", LEASE)),
@@ -144,9 +147,13 @@ def test_nobody_leads_beside_another_while_redis_is_well(nodes: int, program: li
             assert len(model.leaders()) <= 1, model.nodes
 
 
-@given(st.integers(2, 4), st.lists(NODE, min_size=1, max_size=60))
-def test_without_a_fault_the_registry_sends_each_byte_once(nodes: int, order: list[int]) -> None:
+@given(st.integers(2, 4), st.lists(NODE, min_size=1, max_size=60), st.booleans())
+def test_while_nodes_see_each_other_the_registry_sends_each_byte_once(
+    nodes: int, order: list[int], is_away: bool
+) -> None:
+    """With Redis and without."""
     model = LeaseModel(nodes)
+    model.redis.is_away = is_away
     for number in order:
         model.step(model.nodes[number % nodes])
     while not all(node.is_done for node in model.nodes):

@@ -14,7 +14,7 @@ from dataclasses import replace
 from registry_cache.cluster.errors import RedisAway
 from registry_cache.cluster.membership import MEMBER_SECONDS, ClusterNode
 from registry_cache.oci.digest import Digest
-from registry_cache.policy.lazy import home_of
+from registry_cache.policy.placement import home_of
 from registry_cache.pull.near import Cluster
 from registry_cache.pull.source import BlobSource, RangeResponse
 from registry_cache.runtime.log import Log
@@ -54,7 +54,8 @@ class NearRanges:
         try:
             found = self._node(digest, registry.upstream)
         except RedisAway:
-            return None
+            home = self._cluster.placement.home(digest.hex, set())
+            found = (home.node, home.url) if home else None
         if found is None:
             return None
         node, url = found
@@ -67,6 +68,7 @@ class NearRanges:
         except (PeerFailed, PeerSilent) as failure:
             _log.info("asking the registry for a range, and not another node", digest=digest, node=node, error=failure)
             self._resting[node] = self._clock() + _REST_SECONDS
+            self._cluster.placement.rest(url)
         return None
 
     def _node(self, digest: Digest, upstream: str) -> tuple[str, str] | None:

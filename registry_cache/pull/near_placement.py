@@ -1,0 +1,52 @@
+"""Whom to ask for a blob while Redis says nothing: the node that all others ask as well, and which asks the registry.
+
+Known are the nodes that were there when Redis last answered, and those that the configuration names. Nodes that know
+different ones ask different ones, and a blob is then transferred more than once: nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence, Set
+
+from registry_cache.cluster.membership import Membership
+from registry_cache.policy.leading import Holder
+from registry_cache.policy.placement import ranked
+
+# A node that did not answer is asked for no blob for so long: each pull would wait for it anew.
+REST_SECONDS = 10.0
+# So many nodes are tried for one blob: each may take two seconds to be found silent.
+_MOST_TRIED = 2
+
+
+class Placement:
+    """The places of blobs as the node at ``url`` sees them; ``peers``: URLs that the configuration names."""
+
+    def __init__(
+        self,
+        url: str,
+        membership: Membership,
+        peers: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._url = url
+        self._membership = membership
+        self._peers = peers
+        self._clock = clock
+        self._resting: dict[str, float] = {}
+
+    def home(self, hex: str, tried: Set[str]) -> Holder | None:
+        """Return the node to ask for the blob with this digest; None where that is us. ``tried``: nodes that failed."""
+        if len(tried) >= _MOST_TRIED:
+            return None
+        names = {url: url for url in self._peers} | {node.url: node.name for node in self._membership.known()}
+        for url in ranked(hex, {*names, self._url}):
+            if url == self._url:
+                return None
+            if names[url] not in tried and self._clock() >= self._resting.get(url, 0.0):
+                return Holder(names[url], url)
+        return None
+
+    def rest(self, url: str) -> None:
+        """Ask this node for nothing for a while: it did not answer."""
+        self._resting[url] = self._clock() + REST_SECONDS

@@ -1,0 +1,108 @@
+"""Blobs while Redis is away: nodes that reach each other agree who asks the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from registry_cache.cluster.membership import Membership
+from registry_cache.errors import BlobUnknown
+from registry_cache.oci.digest import Digest
+from registry_cache.policy.leading import Holder
+from registry_cache.policy.placement import ranked
+from registry_cache.pull.blob_body import Cut
+from registry_cache.pull.near_placement import REST_SECONDS, Placement
+from tests.harness.images import random_bytes
+from tests.harness.near_rig import SEALS, NearNodes, three_nodes
+from tests.harness.redis_server import RedisServer
+from tests.harness.store_rig import OTHER
+from tests.harness.upstream import FakeUpstream
+
+pytestmark = pytest.mark.once
+
+DATA = random_bytes(300_000, seed=4)
+DIGEST = Digest.of(DATA)
+RANKED = ranked(DIGEST.hex, ["one", "two", "three"])
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    started = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def nodes(tmp_path: Path, server: RedisServer, upstream: FakeUpstream) -> Iterator[NearNodes]:
+    """Three that have seen each other, and no Redis since."""
+    server.ask("FLUSHALL")
+    upstream.add_blob(DATA)
+    found = three_nodes(tmp_path, server, upstream.url)
+    for node in found:
+        node.redis.is_away = True
+    yield {node.name: node for node in found}
+    for node in found:
+        node.close()
+
+
+def everywhere(nodes: NearNodes) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        assert set(pool.map(lambda node: node.blob(DIGEST), [*nodes.values()] * 2)) == {DATA}
+
+
+def test_a_blob_that_all_nodes_want_is_transferred_once(nodes: NearNodes, upstream: FakeUpstream) -> None:
+    everywhere(nodes)
+    assert upstream.bytes_sent(str(DIGEST)) == len(DATA)
+
+
+def test_where_the_first_is_gone_the_second_brings_it(nodes: NearNodes, upstream: FakeUpstream) -> None:
+    nodes.pop(RANKED[0]).is_lost = True
+    everywhere(nodes)
+    assert upstream.bytes_sent(str(DIGEST)) == len(DATA)
+
+
+def test_a_repository_that_lacks_it_gets_nothing(nodes: NearNodes) -> None:
+    everywhere(nodes)
+    for node in nodes.values():
+        with pytest.raises(BlobUnknown):
+            node.blob(DIGEST, OTHER)
+
+
+def test_nodes_that_do_not_agree_bring_it_all_the_same(nodes: NearNodes, upstream: FakeUpstream) -> None:
+    """The first knows nobody, and the second asks the third: nobody is sent round in a circle."""
+    nodes[RANKED[0]].cluster.membership._known = []
+    second = nodes[RANKED[1]].cluster.membership
+    second._known = [node for node in second.known() if node.name != RANKED[0]]
+    everywhere(nodes)
+    assert upstream.bytes_sent(str(DIGEST)) <= 2 * len(DATA)
+
+
+def test_wrong_bytes_that_another_node_was_sent_are_cut_and_fetched_anew(
+    nodes: NearNodes, upstream: FakeUpstream
+) -> None:
+    upstream.faults.corrupt_at, upstream.faults.corrupt_times = 1000, 1
+    with pytest.raises(Cut):
+        nodes[RANKED[1]].blob(DIGEST)
+    everywhere(nodes)
+    assert len(upstream.asked("GET", str(DIGEST))) <= 3
+
+
+def test_configured_nodes_are_known_without_redis_and_those_that_fail_rest(nodes: NearNodes) -> None:
+    now = 0.0
+    x, y, z = urls = ["http://x:1", "http://y:1", "http://z:1"]
+    membership = Membership(nodes["one"].redis, SEALS, "x", x)
+    placement = Placement(x, membership, [z, y, x], lambda: now)
+    hex = next(hex for hex in map(str, range(99)) if ranked(hex, urls) == [y, z, x])
+
+    assert placement.home(hex, set()) == Holder(y, y)
+    assert placement.home(hex, {y}) == Holder(z, z)
+    placement.rest(y)
+    assert placement.home(hex, set()) == Holder(z, z)
+    assert placement.home(hex, {z}) is None
+    assert placement.home(hex, {"two", "silent"}) is None, "that is long enough to wait"
+    now = REST_SECONDS
+    assert placement.home(hex, set()) == Holder(y, y)
+    assert Placement(x, membership).home(hex, set()) is None
