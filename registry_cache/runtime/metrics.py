@@ -7,15 +7,12 @@ read off the disk at a scrape is not counted here: see ``api.metrics``.
 
 from __future__ import annotations
 
-import glob
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.multiprocess import MultiProcessCollector
 
 from registry_cache.runtime import tally
 
@@ -52,9 +49,8 @@ _errors = Counter(
     "registry_cache_errors", "Errors that clients got, and bodies cut short, by class", ["error"], registry=REGISTRY
 )
 _logins_failed = Counter("registry_cache_failed_logins", "Logins with a wrong user name or password", registry=REGISTRY)
-_ASKED = "registry_cache_upstream_request_duration_seconds"
 _asked = Histogram(
-    _ASKED,
+    "registry_cache_upstream_request_duration_seconds",
     "From a request to upstream until its answer's headers, token and redirects included",
     ["upstream"],
     registry=REGISTRY,
@@ -186,27 +182,14 @@ def count_upstream_request(upstream: str, method: str, status: int | None, secon
     """Upstream was asked and has answered after ``seconds``; ``status`` None where it has not."""
     _of(_asked, upstream).observe(seconds)
     _of(_answers, upstream, method, f"{status // 100}xx" if status else "error").inc()
+    if status:
+        tally.add_amount("answered", upstream, 1)
+        tally.add_amount("answer_ms", upstream, round(seconds * 1000))
 
 
 def count_limited_request(upstream: str, account: str) -> None:
     """Upstream has answered a request that its limit counts, for ``account``; "" is none."""
     tally.add_amount("counted", f"{upstream} {account or 'anonymous'}", 1)
-
-
-def answer_seconds() -> dict[str, float]:
-    """Return how long answers of each upstream took on average since the server's start, by its name.
-
-    Reads the files of all workers, which takes milliseconds.
-    """
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    # Only the histograms': there are a dozen other files.
-    files = glob.glob(f"{folder}/histogram_*.db") if folder else []
-    families = MultiProcessCollector.merge(files) if folder else _asked.collect()  # type: ignore[no-untyped-call]
-    samples = [each for family in families if family.name == _ASKED for each in family.samples]
-    found = {(each.name, each.labels["upstream"]): each.value for each in samples if "le" not in each.labels}
-    names = {name for _, name in found}
-    counts = {name: found.get((f"{_ASKED}_count", name), 0.0) for name in names}
-    return {name: found[f"{_ASKED}_sum", name] / count for name, count in counts.items() if count}
 
 
 def count_fetched_bytes(upstream: str, size: int) -> None:

@@ -14,7 +14,7 @@ SAVING = ("hit", "join", "revalidated", "stale")
 NO_OUTCOME = "none"
 
 # Those of the fields that map a name to a number.
-MAPS = ("requests", "served", "fetched", "counted", "errors")
+MAPS = ("requests", "served", "fetched", "counted", "errors", "answered", "answer_ms")
 # Those that are numbers, and of several spans the sum.
 NUMBERS = ("pulls", "evicted_blobs", "evicted_bytes")
 _ALL_NUMBERS = (*NUMBERS, "clients")
@@ -35,8 +35,9 @@ class Sums:
 
     ``requests`` and ``served`` (bytes of bodies to clients) by outcome word, ``fetched`` (bytes from upstream) by
     upstream, ``counted`` (requests that upstream's limit counts) by upstream and account with a blank between,
-    ``errors`` by class. ``pulls``: images asked for, see docs/reference.md. ``clients``: different ones; of several
-    spans, those of the busiest. ``disk``: as it was at the end; None where nobody looked.
+    ``errors`` by class, ``answered`` (requests that upstream answered, whatever it said) and ``answer_ms`` (how many
+    milliseconds these took together) by upstream. ``pulls``: images asked for, see docs/reference.md. ``clients``:
+    different ones; of several spans, those of the busiest. ``disk``: as it was at the end; None where nobody looked.
     """
 
     requests: Counts = field(default_factory=dict)
@@ -44,6 +45,8 @@ class Sums:
     fetched: Counts = field(default_factory=dict)
     counted: Counts = field(default_factory=dict)
     errors: Counts = field(default_factory=dict)
+    answered: Counts = field(default_factory=dict)
+    answer_ms: Counts = field(default_factory=dict)
     pulls: int = 0
     clients: int = 0
     evicted_blobs: int = 0
@@ -71,6 +74,10 @@ class Sums:
     def saved_share(self) -> float | None:
         """Return the saved part of what was served, 0 to 1; None where nothing was."""
         return self.saved_bytes / self.served_bytes if self.served_bytes else None
+
+    def answer_seconds(self) -> dict[str, float]:
+        """Return how long the answers of each upstream took on average."""
+        return {name: self.answer_ms.get(name, 0) / 1000 / count for name, count in self.answered.items() if count}
 
     def counted_by_upstream(self) -> Counts:
         """Return the counted requests of each upstream, whatever the account."""

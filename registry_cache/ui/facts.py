@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from registry_cache.deployment.client_setup import Mirror
@@ -34,14 +34,13 @@ class SizeLimits:
 class Facts:
     """``glance`` is asked for what is going on, at most once a second. The rest does not change while we serve.
 
-    ``answer_seconds``: of each upstream that was asked, on average; it takes milliseconds. ``repository`` tells of one,
+    ``repository`` tells of one,
     by its name, and ``tags`` some of its tags; both raise StoreError. ``has_journal``: who pulled what is kept.
     ``is_address_known``: an operator has said by which URL clients reach ``mirror``; otherwise it is a guess.
     """
 
     version: str
     glance: Callable[[], Glance]
-    answer_seconds: Callable[[], Mapping[str, float]]
     statistics: Statistics
     surveyor: Surveyor
     repository: Callable[[str], RepositoryDetails | None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from registry_cache.stats.days import DAY_SECONDS, day_of
@@ -23,12 +23,16 @@ _MONTH_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """Sums of the last ``day`` and ``month``; ``hour``: by upstream, how many counted pulls the last one took."""
+    """Sums of the last ``day`` and ``month``; ``hour``: by upstream, how many counted pulls the last one took.
+
+    ``answers``: by upstream, how many seconds its answers took on average in the last hour, or else in the last day.
+    """
 
     day: Sums
     month: Sums
     month_clients: int
     hour: Mapping[str, int]
+    answers: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +69,9 @@ class NumberReader:
         """Return the numbers of this moment."""
         read, now = self._statistics, self._now()
         month_clients = read.clients_since(now - MONTH_DAYS * DAY_SECONDS)
-        hour = read.sums(now - HOUR_SECONDS).counted_by_upstream()
-        return Numbers(read.sums(now - DAY_SECONDS), self._month.get(), month_clients, hour)
+        hour, day = read.sums(now - HOUR_SECONDS), read.sums(now - DAY_SECONDS)
+        answers = {**day.answer_seconds(), **hour.answer_seconds()}
+        return Numbers(day, self._month.get(), month_clients, hour.counted_by_upstream(), answers)
 
     def history(self, days: int) -> History:
         """Return the chart of the last ``days``: of one in quarters of an hour, of more in whole days."""

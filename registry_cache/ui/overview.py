@@ -12,15 +12,12 @@ from registry_cache.ui.facts import Facts
 from registry_cache.ui.lists import next_out
 from registry_cache.ui.nodes import NodeTable, node_table
 from registry_cache.ui.numbers import History, NumberReader
-from registry_cache.ui.remembered import Remembered
 from registry_cache.ui.rows import Speeds, TransferRow, UpstreamRow, transfer_row, upstream_row
 from registry_cache.ui.sentence import Sentence, sentences
 from registry_cache.ui.tops import FEW, ON_FIRST_PAGE, GoneRow, TopTable, gone_rows, top_table
 
 # Rows of transfers: the interrupted ones may be thousands.
 MOST_TRANSFERS = 12
-# An average of a server's lifetime changes slowly.
-_ANSWER_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +49,6 @@ class Overviews:
         self._facts = facts
         self._numbers = NumberReader(facts.statistics)
         self._speeds = Speeds()
-        self._answers = Remembered(facts.answer_seconds, _ANSWER_SECONDS)
 
     def make(self, days: int) -> Overview:
         """Return the overview of this moment, with a chart of so many ``days``. Raises StoreError."""
@@ -60,15 +56,15 @@ class Overviews:
         if glance.stored is None and store is not None:
             glance = replace(glance, stored=store.survey.bytes)
         speeds = self._speeds.between(glance)
-        since, answers = glance.now - DAY_SECONDS, self._answers.get()
+        since, numbers = glance.now - DAY_SECONDS, self._numbers.numbers()
         changes = change_rows(statistics.changes(since))
         gone = gone_rows(statistics, glance.now)
         return Overview(
             sentences(glance),
-            boxes(self._numbers.numbers(), glance, self._facts.limits, next_out(store, glance.now)),
+            boxes(numbers, glance, self._facts.limits, next_out(store, glance.now)),
             self._numbers.history(days),
             node_table(self._facts.cluster, glance.now),
-            [upstream_row(each, glance, answers.get(each.name)) for each in glance.upstreams],
+            [upstream_row(each, glance, numbers.answers.get(each.name)) for each in glance.upstreams],
             [transfer_row(each, speeds, glance) for each in glance.transfers[:MOST_TRANSFERS]],
             max(0, len(glance.transfers) - MOST_TRANSFERS),
             changes[:MOST_CHANGES],

@@ -39,7 +39,7 @@ class TransferRow:
 
 
 def upstream_row(each: UpstreamStatus, glance: Glance, answer_seconds: float | None = None) -> UpstreamRow:
-    """Return the row of one upstream, whose answers took so long on average; None where that is not known."""
+    """Return the row of one upstream, whose answers took so long on average; None where none came lately."""
     tone, state, why = _state(each, glance)
     if not why and answer_seconds is not None:
         why = f"in {answer_seconds * 1000:.0f} ms on average"

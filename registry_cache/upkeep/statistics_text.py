@@ -137,6 +137,7 @@ def _sums_document(sums: Sums) -> dict[str, object]:
         "fetched": dict(sums.fetched),
         "counted": dict(sums.counted),
         "errors": dict(sums.errors),
+        "answer_seconds": {name: round(each, 3) for name, each in sums.answer_seconds().items()},
         "pulls": sums.pulls,
         "clients": sums.clients,
         "evicted_blobs": sums.evicted_blobs,

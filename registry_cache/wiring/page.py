@@ -14,7 +14,6 @@ from registry_cache.config import Config
 from registry_cache.config.banner import ANY_TO_LOOPBACK
 from registry_cache.config.hosts import DEFAULT_PORTS, HUB
 from registry_cache.deployment.client_setup import Mirror
-from registry_cache.runtime import metrics
 from registry_cache.stats.statistics import Statistics
 from registry_cache.store.layout import Layout
 from registry_cache.ui.blueprint import Door
@@ -46,7 +45,6 @@ def page_of(
     facts = Facts(
         version=__version__,
         glance=glance,
-        answer_seconds=metrics.answer_seconds,
         statistics=Statistics(layout),
         surveyor=Surveyor(layout),
         repository=partial(repository_details, layout),

@@ -16,12 +16,13 @@ from tests.harness.waiting import eventually
 
 # A browser beside the newest dependencies is enough: it takes a second to start, and more to draw.
 pytestmark = pytest.mark.needs_root
+HASTY = "tests.harness.hasty_statistics:app"
 
 
 def test_what_is_going_on(
     upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller, browser: Chromium
 ) -> None:
-    cache = watched_cache(make_cache, {"storage": {"max_size": "1GB"}})
+    cache = watched_cache(make_cache, {"storage": {"max_size": "1GB"}}, application=HASTY)
     upstream.faults.rate_limit = 10
     make_image(upstream, tag="1")
     puller = make_puller(cache.url)
@@ -32,7 +33,7 @@ def test_what_is_going_on(
     pull.wait_for(2 * MiB - 1)
 
     visit = browser.visit(f"{debug_url(cache)}/ui/")
-    # What was read for somebody a moment ago is shown for a second, and an average for ten.
+    # What was read for somebody a moment ago is shown for a second, and what was counted is written meanwhile.
     shown = ("pulls left", "50 %", "on average")
     eventually(lambda: visit.page.reload() and all(words in visit.text() for words in shown))
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
+from registry_cache.stats.day import Day
+from registry_cache.stats.days import day_of
+from registry_cache.stats.files import StatisticsFiles
 from registry_cache.stats.statistics import Statistics
+from registry_cache.stats.sums import Sums, total
+from registry_cache.store.atomic_write import write_whole
 from registry_cache.store.layout import Layout
 from registry_cache.ui.numbers import MONTH_DAYS, NumberReader
 from registry_cache.ui.tops import gone_rows, top_table
@@ -25,6 +31,21 @@ def test_a_month(tmp_path: Path) -> None:
     assert month.fetched == written.fetched_bytes
     assert {name: month.total(name) for name in month.outcomes} == written.served
     assert 0 < sum(column.total for column in day.columns) <= numbers.day.served_bytes
+
+
+def test_answers_of_the_last_hour_count_and_older_ones_where_there_are_none(layout: Layout) -> None:
+    now = time.time()
+    slot = int(now) // 300 * 300
+    old = {"quiet.example": 2, "busy.example": 1}
+    early = Sums(answered=old, answer_ms={"quiet.example": 3000, "busy.example": 9000})
+    late = Sums(answered={"busy.example": 4}, answer_ms={"busy.example": 1000})
+    files = StatisticsFiles(layout)
+    for at, sums in ((slot - 7200, early), (slot, late)):
+        day = Day.read(files.day(day_of(at)))
+        buckets = {**day.buckets, at: sums}
+        write_whole(files.day(day_of(at)), Day(buckets=buckets, sums=total(buckets.values())).encode())
+    numbers = NumberReader(Statistics(layout)).numbers()
+    assert numbers.answers == {"quiet.example": 1.5, "busy.example": 0.25}
 
 
 def test_lists(tmp_path: Path) -> None:
