@@ -167,6 +167,12 @@ def count_nginx_hits(kind: str, number: int, size: int) -> None:
         _of(_served, "hit").inc(size)
 
 
+def hit_durations(kind: str) -> Histogram:
+    """Return the histogram of how long hits of one kind took."""
+    found: Histogram = _of(_duration, kind, "hit")
+    return found
+
+
 def count_error(error: Exception) -> None:
     """A client got ``error``, or its body was cut short by it."""
     _errors.labels(type(error).__name__).inc()

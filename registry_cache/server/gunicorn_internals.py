@@ -11,7 +11,8 @@ import gc
 import io
 import os
 import signal
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
@@ -22,7 +23,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.http import errors, message, parser, unreader, wsgi
 from gunicorn.sock import TCP6Socket, TCPSocket
 from gunicorn.workers import ggevent
-from prometheus_client import values
+from prometheus_client import Histogram, values
 
 from registry_cache.runtime.connection import ENVIRON_KEY
 from registry_cache.runtime.dependency_check import check
@@ -334,6 +335,13 @@ def begin_tls(socket_class: type[Any], client: Any, context: Any) -> Any:
 def count_in_slot(slot: int) -> None:
     """Let metrics that are imported from now on be kept in the files of ``slot`` (``metrics_file``)."""
     values.ValueClass = values.MultiProcessValue(lambda: slot)  # type: ignore[no-untyped-call]
+
+
+def observe_many(histogram: Histogram, amounts: Mapping[float, int]) -> None:
+    """Observe each amount so many times: one by one it would take a microsecond for each."""
+    for amount, count in amounts.items():
+        histogram._sum.inc(amount * count)
+        histogram._buckets[bisect_left(histogram._upper_bounds, amount)].inc(count)
 
 
 def metrics_file(kind: str, slot: int) -> str:

@@ -14,6 +14,7 @@ _UNREADER = "gunicorn.http.unreader:"
 _SOCKET = "gevent._socketcommon:SocketMixin"
 _TLS_SOCKET = "gevent.ssl:SSLSocket"
 _VALUES = "prometheus_client.values"
+_HISTOGRAM = "prometheus_client.metrics:Histogram"
 
 _SIGNAL = ("self", "sig", "frame")
 _HANDLE = ("self", "listener", "client", "addr")
@@ -88,6 +89,9 @@ INTERNALS = (
     Internal(f"{_TLS_SOCKET}._read_event", "clients that send no request", None, "read", instance=True),
     Internal(f"{_TLS_SOCKET}.__init__", "renewed certificates", None, "gevent.ssl:SSLContext.wrap_socket", "_context"),
     # Metrics.
+    Internal(f"{_HISTOGRAM}._sum", "many durations at once", None, "observe", instance=True),
+    Internal(f"{_HISTOGRAM}._buckets", "many durations at once", None, "observe", instance=True),
+    Internal(f"{_HISTOGRAM}._upper_bounds", "many durations at once", None, "observe", instance=True),
     Internal(f"{_VALUES}:ValueClass", "metrics by slots", None, "prometheus_client.metrics:Counter._metric_init"),
     Internal(
         f"{_VALUES}:MultiProcessValue", "metrics by slots", ("process_identifier",), "MultiProcessValue", "{}_{}.db"

@@ -11,7 +11,8 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
 
 from registry_cache.errors import RegistryError
 from registry_cache.oci.digest import Digest
@@ -36,7 +37,8 @@ _WARN_SECONDS = 3600.0
 # Possessive (++): otherwise a line of something else would be read ten times over.
 _LINE = re.compile(
     r'^([^ \n]++) [^ \n]++ "(GET|HEAD) [^ "?\n]*/(blobs|manifests)/(sha(?:256|512):[0-9a-f]++)[^"\n]*+" 200 ([0-9]++)'
-    r' [^ \n]++ hit app=- id=([0-9]{1,12}+\.[0-9]{3})-[^"\n]*+"[^"\n]*+" ([^ /"\n]++)/([^ "\n]++) "([^"\n]*+)"$',
+    r' ([0-9]++\.[0-9]++) hit app=- id=([0-9]{1,12}+\.[0-9]{3})-[^"\n]*+"[^"\n]*+" '
+    r'([^ /"\n]++)/([^ "\n]++) "([^"\n]*+)"$',
     re.MULTILINE,
 )
 # What makes each line another: without it, lines that are alike are the same.
@@ -53,13 +55,31 @@ _T = TypeVar("_T")
 _log = Log(__name__)
 
 
-def read_lines(text: str) -> Iterator[tuple[int, Answer]]:
-    """Yield of each line that tells of one of nginx' own hits where it begins, and what it says."""
+class Hit(NamedTuple):
+    """One of nginx' own answers, which took so many ``seconds``; its line began ``start`` characters into the text."""
+
+    answer: Answer
+    seconds: float
+    start: int
+
+
+@dataclass(slots=True)
+class HitCounts:
+    """How many answers of one kind there were, their bytes together, and how many took so many seconds."""
+
+    number: int = 0
+    size: int = 0
+    seconds: Counter[float] = field(default_factory=Counter)
+
+
+def read_lines(text: str) -> Iterator[Hit]:
+    """Yield what each line tells that is of one of nginx' own hits."""
     for found in _LINE.finditer(text):
-        client, method, folder, digest, size, at, upstream, repository, user = found.groups()
+        client, method, folder, digest, size, seconds, at, upstream, repository, user = found.groups()
         kind = _KINDS[folder]
         of = (upstream, repository, digest, digest if kind == "manifest" else "")
-        yield found.start(), Answer(float(at), client, _name(user), method, kind, *of, "hit", 200, int(size), "")
+        answer = Answer(float(at), client, _name(user), method, kind, *of, "hit", 200, int(size), "")
+        yield Hit(answer, float(seconds), found.start())
 
 
 def without_ids(text: str) -> list[str]:
@@ -67,20 +87,20 @@ def without_ids(text: str) -> list[str]:
     return _ID.sub(" ", text).split("\n")
 
 
-def read_blob(line: str) -> Answer | None:
+def read_blob(line: str) -> Hit | None:
     """Return the blob's hit that a line ``without_ids`` tells of, but for its time; None where it is no such line."""
     if _HIT not in line:
         return None
     whole = line.replace(_HIT, f"{_HIT}id=0.000- ", 1)
-    return next((answer for _, answer in read_lines(whole) if answer.kind == "blob"), None)
+    return next((hit for hit in read_lines(whole) if hit.answer.kind == "blob"), None)
 
 
-def read_manifests(text: str) -> Iterator[Answer]:
+def read_manifests(text: str) -> Iterator[Hit]:
     """Yield each manifest's hit in ``text``."""
     if _MANIFEST in text:
         lines = (line for line in text.split("\n") if _HIT in line and _MANIFEST in line)
         for line in lines:
-            yield from (answer for _, answer in read_lines(line) if answer.kind == "manifest")
+            yield from (hit for hit in read_lines(line) if hit.answer.kind == "manifest")
 
 
 def _moments(text: str) -> tuple[float, float] | None:
@@ -98,15 +118,15 @@ def _name(user: str) -> str:
 class NginxHits:
     """Follows nginx' log at ``path`` and counts into a ``tally`` of its own.
 
-    ``count`` is told how many answers of (kind, bytes) there were since it was told last, ``use`` what was used, and
-    when, in nanoseconds since the epoch.
+    ``count`` is told how many answers of each kind there were since it was told last, ``use`` what was used, and when,
+    in nanoseconds since the epoch.
     """
 
     def __init__(
         self,
         path: str,
         tally: Tally,
-        count: Callable[[Mapping[str, tuple[int, int]]], None] = lambda counts: None,
+        count: Callable[[Mapping[str, HitCounts]], None] = lambda counts: None,
         use: Callable[[Digest, int], object] = lambda digest, moment: None,
         pause: Callable[[float], object] = time.sleep,
     ) -> None:
@@ -120,8 +140,7 @@ class NginxHits:
         # Lines of the same five minutes, which are read when all that are like them are there, and when the last was.
         self._alike: Counter[str] = Counter()
         self._alike_at = 0.0
-        self._numbers: Counter[str] = Counter()
-        self._bytes: Counter[str] = Counter()
+        self._counts: dict[str, HitCounts] = {}
         self._used: dict[str, float] = {}
         self._warned_at = float("-inf")
 
@@ -180,7 +199,7 @@ class NginxHits:
 
     def written(self) -> None:
         """What was taken is on the disk."""
-        self._count({kind: (number, self._bytes[kind]) for kind, number in self._numbers.items()})
+        self._count(self._counts)
         for digest, moment in self._used.items():
             try:
                 self._use(Digest.parse(digest), int(moment) * 1_000_000_000)
@@ -190,8 +209,7 @@ class NginxHits:
         self._forget()
 
     def _forget(self) -> None:
-        self._numbers.clear()
-        self._bytes.clear()
+        self._counts = {}
         self._used.clear()
 
     def _count_lines(self, lines: bytes) -> bool:
@@ -202,13 +220,13 @@ class NginxHits:
         if is_short and moments and self._within_day(moments[0]) == moments[0]:
             self._count_together(text, moments[1])
             return False
-        for start, answer in read_lines(text):
-            at = self._within_day(answer.at)
+        for hit in read_lines(text):
+            at = self._within_day(hit.answer.at)
             if at is None:
                 if self._file:
-                    self._file.step_back(len(lines) - start)
+                    self._file.step_back(len(lines) - hit.start)
                 return True
-            self._add(answer if at == answer.at else answer._replace(at=at))
+            self._add(hit, at)
         return False
 
     def _count_together(self, text: str, at: float) -> None:
@@ -218,13 +236,13 @@ class NginxHits:
         self._alike_at = at
         self._alike.update(without_ids(text))
         for manifest in self._in_turns(read_manifests(text)):
-            self._add(manifest)
+            self._add(manifest, manifest.answer.at)
 
     def _count_alike(self) -> None:
         for line, count in self._in_turns(self._alike.items()):
             blob = read_blob(line)
             if blob is not None:
-                self._tally.add_alike(blob, self._alike_at, count)
+                self._tally.add_alike(blob.answer, self._alike_at, count)
                 self._note(blob, self._alike_at, count)
         self._alike.clear()
 
@@ -243,14 +261,16 @@ class NginxHits:
             return at
         return float(begin) if begin - _LATE_SECONDS <= at < begin else None
 
-    def _add(self, answer: Answer) -> None:
-        self._tally.add(answer)
-        self._note(answer, answer.at, 1)
+    def _add(self, hit: Hit, at: float) -> None:
+        self._tally.add(hit.answer if at == hit.answer.at else hit.answer._replace(at=at))
+        self._note(hit, at, 1)
 
-    def _note(self, answer: Answer, at: float, count: int) -> None:
-        self._numbers[answer.kind] += count
-        self._bytes[answer.kind] += answer.size * count
-        self._used[answer.reference] = at
+    def _note(self, hit: Hit, at: float, count: int) -> None:
+        counts = self._counts.setdefault(hit.answer.kind, HitCounts())
+        counts.number += count
+        counts.size += hit.answer.size * count
+        counts.seconds[hit.seconds] += count
+        self._used[hit.answer.reference] = at
 
     def _warn(self, error: OSError) -> None:
         if time.monotonic() - self._warned_at > _WARN_SECONDS:

@@ -34,9 +34,9 @@ class SizeLimits:
 class Facts:
     """``glance`` is asked for what is going on, at most once a second. The rest does not change while we serve.
 
-    ``repository`` tells of one,
-    by its name, and ``tags`` some of its tags; both raise StoreError. ``has_journal``: who pulled what is kept.
-    ``is_address_known``: an operator has said by which URL clients reach ``mirror``; otherwise it is a guess.
+    ``repository`` tells of one, by its name, and ``tags`` some of its tags; both raise StoreError. ``has_journal``: who
+    pulled what is kept. ``is_address_known``: an operator has said by which URL clients reach ``mirror``; otherwise it
+    is a guess.
     """
 
     version: str

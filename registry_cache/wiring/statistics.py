@@ -10,7 +10,7 @@ from registry_cache.stats.command_recorder import CommandRecorder
 from registry_cache.stats.files import StatisticsFiles
 from registry_cache.stats.journal_file import JournalBounds
 from registry_cache.stats.keeper import Keeper
-from registry_cache.stats.nginx_hits import NginxHits
+from registry_cache.stats.nginx_hits import HitCounts, NginxHits
 from registry_cache.stats.recorder import Recorder
 from registry_cache.stats.sums import DiskUse
 from registry_cache.stats.tally import Tally
@@ -24,14 +24,11 @@ from registry_cache.wiring.storage import store_state
 def recorder_of(config: Config, layout: Layout) -> Recorder:
     kept, bounds = config.statistics, _bounds(config, layout)
 
-    def count(hits: Mapping[str, tuple[int, int]]) -> None:
-        for kind, (number, size) in hits.items():
-            metrics.count_nginx_hits(kind, number, size)
-
     def tally() -> Tally:
         return Tally(journal=bounds.is_on, clients=kept.clients)
 
-    hits = NginxHits(str(kept.nginx_log), tally(), count, UseSpreader(layout).note_use) if kept.nginx_log else None
+    note_use = UseSpreader(layout).note_use
+    hits = NginxHits(str(kept.nginx_log), tally(), _count_hits, note_use) if kept.nginx_log else None
     return Recorder(StatisticsFiles(layout), _keeper(config, layout, bounds), tally(), hits)
 
 
@@ -39,6 +36,15 @@ def command_recorder(config: Config, layout: Layout) -> CommandRecorder:
     """Return what counts a command's evictions and fetches. Raises StoreError."""
     keeper = _keeper(config, layout, _bounds(config, layout))
     return CommandRecorder(StatisticsFiles(layout), keeper, Tally(journal=False, clients=False))
+
+
+def _count_hits(hits: Mapping[str, HitCounts]) -> None:
+    # Not before: gunicorn is none of a command's.
+    from registry_cache.server.gunicorn_internals import observe_many
+
+    for kind, found in hits.items():
+        metrics.count_nginx_hits(kind, found.number, found.size)
+        observe_many(metrics.hit_durations(kind), found.seconds)
 
 
 def _bounds(config: Config, layout: Layout) -> JournalBounds:

@@ -18,11 +18,12 @@ from gunicorn import util
 from gunicorn.config import Config
 from gunicorn.http import message, wsgi
 from gunicorn.workers.ggevent import GeventWorker
+from prometheus_client import CollectorRegistry, Histogram
 
 import registry_cache
 from registry_cache.commands import serve
 from registry_cache.runtime.dependency_check import DependencyChanged, Internal, check, find
-from registry_cache.server.gunicorn_internals import Response, cache_per_request_work, remember_settings
+from registry_cache.server.gunicorn_internals import Response, cache_per_request_work, observe_many, remember_settings
 from registry_cache.server.internal_names import INTERNALS
 from registry_cache.server.worker import Worker
 from tests.harness.checkout import REPOSITORY
@@ -229,3 +230,21 @@ def test_a_head_leaves_with_the_first_part_of_its_body(settings: Config) -> None
 def test_a_package_whose_insides_we_use_has_an_upper_bound(package: str) -> None:
     setup = (REPOSITORY / "setup.cfg").read_text(encoding="utf-8")
     assert re.search(rf"^    {package}(\[[\w,]+\])? >= [\d.]+, < [\d.]+$", setup, re.MULTILINE)
+
+
+def test_many_durations_at_once_count_as_each_by_itself() -> None:
+    registry = CollectorRegistry()
+    each, together = (Histogram(name, "?", registry=registry, buckets=(0.005, 1, 60)) for name in ("each", "together"))
+    amounts = {0.0: 3, 0.005: 2, 0.006: 5, 60.0: 1, 61.0: 4}
+    for amount, count in amounts.items():
+        for _ in range(count):
+            each.observe(amount)
+    observe_many(together, amounts)
+
+    def found(histogram: Histogram) -> list[tuple[str, str, float]]:
+        [family] = histogram.collect()
+        samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+        return [(one.name.rpartition("_")[2], one.labels.get("le", ""), round(one.value, 9)) for one in samples]
+
+    assert found(together) == found(each)
+    assert ("count", "", 15.0) in found(together)

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from registry_cache.config import load_config
 from registry_cache.oci.digest import Digest
+from registry_cache.runtime import metrics
 from registry_cache.runtime import tally as queue
 from registry_cache.runtime.tally import Answer
 from registry_cache.stats import nginx_hits
 from registry_cache.stats.days import DAY_SECONDS
-from registry_cache.stats.nginx_hits import NginxHits, read_lines
+from registry_cache.stats.nginx_hits import HitCounts, NginxHits, read_lines
 from registry_cache.stats.recorder import Recorder
 from registry_cache.stats.tally import Tally
 from registry_cache.store.layout import Layout
+from registry_cache.wiring.statistics import recorder_of
 from tests.harness.statistics_rig import NOON, StatisticsRig
 
+DURATION = "registry_cache_request_duration_seconds"
 BLOB, MANIFEST = f"sha256:{'b' * 64}", f"sha256:{'c' * 64}"
 LINE = (
     '10.0.0.7 2024-10-04T12:00:00+00:00 "GET /v2/library/nginx/{what} HTTP/1.1" 200 {size} 0.001 '
@@ -31,8 +36,8 @@ def line(what: str, size: int = 0, at: float = NOON, user: str = "-") -> str:
 
 
 def read_line(text: str) -> Answer | None:
-    found = [answer for _, answer in read_lines(f"something else\n{text}\n")]
-    return found[0] if found else None
+    found = list(read_lines(f"something else\n{text}\n"))
+    return found[0].answer if found else None
 
 
 def test_a_hit() -> None:
@@ -76,7 +81,7 @@ class Following(StatisticsRig):
     def __init__(self, layout: Layout, log: Path) -> None:
         super().__init__(layout)
         self.log = log
-        self.counted: list[Mapping[str, tuple[int, int]]] = []
+        self.counted: list[Mapping[str, HitCounts]] = []
         self.used: dict[str, int] = {}
         self.start()
 
@@ -116,7 +121,8 @@ def test_hits_count_like_all_others(rig: Following) -> None:
     assert (sums.requests, sums.saved_bytes, sums.clients, sums.pulls) == ({"hit": 2}, 1030, 1, 1)
     assert [each.name for each in rig.statistics.top("saved", 0)] == ["docker.io/library/nginx"]
     assert [pull.digest for pull in rig.statistics.pulls()] == [MANIFEST]
-    assert rig.counted == [{"blob": (1, 1000), "manifest": (1, 30)}]
+    quick = Counter({0.001: 1})
+    assert rig.counted == [{"blob": HitCounts(1, 1000, quick), "manifest": HitCounts(1, 30, quick)}]
     assert rig.used == {BLOB: (NOON + 60) * 1e9, MANIFEST: (NOON + 60) * 1e9}
 
 
@@ -130,7 +136,7 @@ def test_whoever_is_killed_counts_each_line_once(rig: Following) -> None:
         rig.start()
     rig.look()
     assert rig.statistics.sums(0).served == {"hit": 5}
-    assert sum(each["blob"][0] for each in rig.counted) == 5
+    assert sum(each["blob"].number for each in rig.counted) == 5
 
 
 def test_nothing_is_lost_at_a_rotation_while_nobody_follows(rig: Following) -> None:
@@ -232,3 +238,18 @@ def test_nothing_grows_while_no_two_lines_are_alike(rig: Following, monkeypatch:
     rig.write(*(line(f"blobs/{BLOB}", size) for size in range(100)))
     rig.look()
     assert rig.statistics.sums(0).served == {"hit": sum(range(100))}
+
+
+def test_metrics_have_nginx_hits_and_how_long_they_took(layout: Layout, tmp_path: Path) -> None:
+    log, labels = tmp_path / "access.log", {"kind": "blob", "outcome": "hit"}
+    environ = {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": layout.root, "REGISTRY_STATISTICS_NGINX_LOG": str(log)}
+    recorder = recorder_of(load_config(environ), layout)
+    recorder.write()
+    total, bucket = (f"{DURATION}_sum", labels), (f"{DURATION}_bucket", {**labels, "le": "0.25"})
+    before = [metrics.REGISTRY.get_sample_value(*each) or 0.0 for each in (total, bucket)]
+    slow = line(f"blobs/{BLOB}", 1).replace(" 0.001 ", " 0.250 ")
+    log.write_text(f"{slow}\n" * 4, encoding="utf-8")
+    recorder.look()
+    recorder.end()
+    assert metrics.REGISTRY.get_sample_value(*total) == before[0] + 1.0
+    assert metrics.REGISTRY.get_sample_value(*bucket) == before[1] + 4
