@@ -124,6 +124,10 @@ def source_of(
                 raise inside[0]
         return body
 
+    def wrong(came_from_here: bool) -> bool:
+        target.upstream.forget_address(target.repository, digest)
+        return True
+
     def expected() -> int | None:
         return layers.size(target, digest) if layers else None
 
@@ -134,6 +138,7 @@ def source_of(
         target.upstream.blob_requests,
         expected,
         lambda: next(iter(inside), None),
+        on_wrong=wrong,
         can_be_overtaken=target.upstream.lazy != "off",
     )
 

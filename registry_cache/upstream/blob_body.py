@@ -23,7 +23,8 @@ class BlobBody:
 
     Close it; iterate it once. The bytes may end early, and may be wrong. ``skip`` bytes of the response come before
     ``start``; without a response there are no bytes. ``stop``: where the response says that it ends. ``is_inside``: it
-    is from a network that clients may not see, so no byte of it is for them before all are proven.
+    is from a network that clients may not see, so no byte of it is for them before all are proven. ``on_broken`` is
+    called where it breaks.
     """
 
     upstream: str
@@ -33,6 +34,7 @@ class BlobBody:
     skip: int = 0
     stop: int | None = None
     is_inside: bool = False
+    on_broken: Callable[[], None] = lambda: None
     count: Callable[[str, int], None] = metrics.count_fetched_bytes
     _read_size: ReadSize = field(default_factory=ReadSize)
     _reads_ahead: bool = False
@@ -58,8 +60,12 @@ class BlobBody:
         if self._reads_ahead:
             acknowledge_unread(self.response, 1)
         # read1 returns what is there; read would wait for all it asked for while a client waits for the first byte.
-        with translate_http_errors(self.upstream, "read a blob"):
-            data = bytes(self.response.raw.read1(self._read_size.size, decode_content=False))
+        try:
+            with translate_http_errors(self.upstream, "read a blob"):
+                data = bytes(self.response.raw.read1(self._read_size.size, decode_content=False))
+        except UpstreamError:
+            self.on_broken()
+            raise
         self._read_size.record(len(data))
         self._reads_ahead = bool(data) and self._read_size.size > MIN_READ
         if self._reads_ahead:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import requests
@@ -20,6 +21,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import MAX_MANIFEST_SIZE, is_manifest
 from registry_cache.oci.names import Reference, Repository, Tag
 from registry_cache.upstream import questions, transport
+from registry_cache.upstream.blob_addresses import Blob, BlobAddresses
 from registry_cache.upstream.blob_body import BlobBody, blob_body, serves_range
 from registry_cache.upstream.body import content_length, json_object, read_document, timed_out
 from registry_cache.upstream.heads import HeadMemory
@@ -82,6 +84,7 @@ class Upstream:
         self.layers_ahead = layers_ahead
         self.lazy: Lazy = lazy
         self.heads = HeadMemory(transport.name)
+        self.addresses = BlobAddresses()
         self.large = LargeDocuments()
         # One at a time: parsed, a list of 8 MiB takes some times that.
         self._large_lists = LargeDocuments(1)
@@ -184,10 +187,10 @@ class Upstream:
     ) -> BlobBody:
         """Start to fetch a blob from byte ``start`` on (P36), up to ``stop`` if upstream minds. Close what is returned.
 
-        Always asks the registry, never the place that it last redirected to: that address may have expired.
+        A blob's beginning is always asked of the registry; what follows, for a while, where that sent us.
         """
-        asked = start
-        response = self.transport.ask(questions.get_blob(repository, digest, start, stop, is_retry=is_retry))
+        asked, question = start, questions.get_blob(repository, digest, start, stop, is_retry=is_retry)
+        response = self._ask_known_address(repository, digest, question, start) or self.transport.ask(question)
         if not serves_range(response, start):
             # The whole, skipped up to ``start``, can always be used.
             response.close()
@@ -195,7 +198,35 @@ class Upstream:
             response = self.transport.ask(questions.get_blob(repository, digest, is_retry=is_retry))
         body = blob_body(self.name, digest, response, start, asked, stop)
         body.is_inside = self.transport.session.is_inside(response)
+        body.on_broken = partial(self.forget_address, repository, digest)
+        self._note_address(repository, digest, response)
         return body
+
+    def forget_address(self, repository: Repository, digest: Digest) -> None:
+        """Ask the registry for the next range of a blob, wherever it sent us before."""
+        self.addresses.forget(self._blob(repository, digest))
+
+    def _blob(self, repository: Repository, digest: Digest) -> Blob:
+        return self.transport.auth.account.name, repository, digest
+
+    def _ask_known_address(
+        self, repository: Repository, digest: Digest, question: questions.Question, start: int
+    ) -> requests.Response | None:
+        blob = self._blob(repository, digest)
+        address = self.addresses.find(blob) if start else None
+        response = self.transport.ask_at(question, address) if address else None
+        if response and serves_range(response, start):
+            return response
+        if response:
+            response.close()
+        if address:
+            self.addresses.refuse(blob)
+        return None
+
+    def _note_address(self, repository: Repository, digest: Digest, response: requests.Response) -> None:
+        address = self.transport.session.address_of(response) if response.status_code == 206 else None
+        if address:
+            self.addresses.note(self._blob(repository, digest), address)
 
     def list_tags(
         self, repository: Repository, count: int | None, last: str | None, *, has_copy: bool = False

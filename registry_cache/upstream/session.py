@@ -15,12 +15,13 @@ import urllib3
 from registry_cache import __version__
 from registry_cache.errors import UpstreamElsewhere, UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from registry_cache.runtime.log import Log
+from registry_cache.upstream.blob_addresses import BlobAddress
 from registry_cache.upstream.body import content_length
 from registry_cache.upstream.deadline import abandon, start
 from registry_cache.upstream.errors import translate_http_errors
 from registry_cache.upstream.pool import IDLE_SECONDS, Adapter, Attempt, OtherAnswered, using
 from registry_cache.upstream.url import Origin, origin, parse_url
-from registry_cache.upstream.zones import EVERYWHERE, Reach, Zone, reach_from, zone_of_name
+from registry_cache.upstream.zones import EVERYWHERE, PUBLIC_ONLY, Reach, Zone, reach_from, zone_of_name
 
 USER_AGENT = f"registry-cache/{__version__}"
 
@@ -69,7 +70,8 @@ class HttpRequest:
     ``what`` completes "… while we" in messages. ``read_timeout_seconds``: of silence, where that is less than the
     session's. ``on_redirect`` is called before another origin is asked. ``authorizations``: by origin, the
     Authorization header that it may see. ``allow_http``: whether to follow a redirect from https to http.
-    ``reach``: on which networks the host may be.
+    ``reach``: on which networks the host may be. ``home``: the origin that sent us to ``url`` before, where that is
+    another one: then nothing that is for it alone goes along.
     """
 
     method: str
@@ -81,14 +83,19 @@ class HttpRequest:
     authorizations: Mapping[Origin, str] = field(default_factory=dict)
     allow_http: bool = False
     reach: Reach = EVERYWHERE
+    home: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Sender:
-    """Who sent a response: in which zone it stands, and whether it is who was asked, and not where that redirected."""
+    """Who sent a response: in which zone it stands, and whether it is who was asked, and not where that redirected.
+
+    ``reach``: where it might have been.
+    """
 
     zone: Zone
     is_home: bool
+    reach: Reach = PUBLIC_ONLY
 
 
 _STRANGER = _Sender(Zone.PUBLIC, is_home=False)
@@ -127,7 +134,9 @@ class Session:
 
     def send(self, request: HttpRequest) -> requests.Response:
         """Return the response, redirects followed, its body unread: close it. Raises UpstreamError and its kinds."""
-        home = origin(request.url)
+        home = request.home or origin(request.url)
+        if origin(request.url) != home:
+            request = _for_strangers(request)
         for hops in range(MAX_REDIRECTS + 1):
             is_home = origin(request.url) == home
             try:
@@ -159,6 +168,16 @@ class Session:
         """
         sender = self._senders.get(response, _STRANGER)
         return not self._private_redirects and not sender.is_home and sender.zone is not Zone.PUBLIC
+
+    def address_of(self, response: requests.Response) -> BlobAddress | None:
+        """Return where ``response`` came from, if who was asked has sent us there, and the address alone opens it.
+
+        None as well where it is inside a network that not everybody can reach: nothing of that is remembered.
+        """
+        sender = self._senders.get(response, _STRANGER)
+        is_open = "Authorization" not in response.request.headers
+        is_elsewhere = not sender.is_home and not self.is_inside(response)
+        return BlobAddress(response.url, sender.reach) if is_open and is_elsewhere else None
 
     def elsewhere(self, what: str) -> UpstreamElsewhere:
         """Return the one error for all that may go wrong where we were redirected to: more would tell a stranger which
@@ -213,7 +232,7 @@ class Session:
             )
             # requests has written it anew.
             response.url = str(attempt.url)
-            self._senders[response] = _Sender(attempt.zone or Zone.RESERVED, is_home)
+            self._senders[response] = _Sender(attempt.zone or Zone.RESERVED, is_home, request.reach)
             if request.method == "HEAD":
                 # There is no body, and reading that gives the connection back to the pool.
                 response.raw.read()
@@ -229,10 +248,13 @@ class Session:
         if home[0] == "https" and url.scheme != "https" and not request.allow_http:
             redirect = f"{self._name} redirected from https to {url.scheme}://{url.host} while we {what}"
             raise UpstreamError(f"{redirect}; the key http_redirects allows that for blobs, which their digest proves")
-        if url.origin == home:
-            return replace(request, url=str(url))
-        headers = {name: value for name, value in request.headers.items() if name in _FORWARDED}
-        return replace(request, url=str(url), headers=headers)
+        request = replace(request, url=str(url))
+        return request if url.origin == home else _for_strangers(request)
+
+
+def _for_strangers(request: HttpRequest) -> HttpRequest:
+    """Return the request without the headers that only its home may see."""
+    return replace(request, headers={name: value for name, value in request.headers.items() if name in _FORWARDED})
 
 
 def _give_back(response: requests.Response) -> None:

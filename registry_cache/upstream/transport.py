@@ -24,6 +24,7 @@ from registry_cache.errors import (
 from registry_cache.runtime import metrics
 from registry_cache.upstream.account import is_account
 from registry_cache.upstream.auth import Authenticator
+from registry_cache.upstream.blob_addresses import BlobAddress
 from registry_cache.upstream.conversation import Conversation
 from registry_cache.upstream.deadline import run_with_timeout
 from registry_cache.upstream.errors import is_unreachable
@@ -35,6 +36,8 @@ from registry_cache.upstream.url import Origin, origin
 
 # Until an answer must have begun, token and redirects included; clients give up after ten seconds or more.
 ANSWER_TIMEOUT_SECONDS = 8.0
+# The same of a place where we were sent before; if it says nothing, the registry is asked.
+KNOWN_ADDRESS_TIMEOUT_SECONDS = 3.0
 
 
 class HeadRefused(Exception):
@@ -93,6 +96,38 @@ class Transport:
             account = self.auth.account
             metrics.count_limited_request(self.name, "" if account.is_missing else account.name)
         return self._answer(question, response)
+
+    def ask_at(self, question: Question, address: BlobAddress) -> requests.Response | None:
+        """Return what the place that the registry sent us to before says; None unless that is a part of a blob.
+
+        It says nothing of the registry's health. No authorization goes there.
+        """
+        began, status, what = time.monotonic(), None, _asking(question)
+        request = HttpRequest(
+            question.method,
+            address.url,
+            question.headers,
+            what,
+            allow_http=self.http_redirects,
+            reach=address.reach,
+            home=self._home,
+        )
+        try:
+            response = run_with_timeout(
+                KNOWN_ADDRESS_TIMEOUT_SECONDS,
+                what,
+                lambda: self.session.send(request),
+                requests.Response.close,
+            )
+            status = response.status_code
+        except RegistryError:
+            return None
+        finally:
+            metrics.count_upstream_request(self.name, question.method, status, time.monotonic() - began)
+        if status == 206:
+            return response
+        response.close()
+        return None
 
     def refuse_inside(self, question: Question, response: requests.Response, *, is_list: bool = False) -> None:
         """Raise UpstreamElsewhere where nothing shows that ``response`` is for clients, who may not see its network.

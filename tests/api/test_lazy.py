@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.cdn import FakeCdn
 from tests.harness.content import APP, OCI_MANIFEST, digest_of
 from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import KiB, MiB, random_bytes
@@ -314,6 +315,20 @@ def test_several_ranges_cost_what_they_name(upstream: FakeUpstream, puller: Pull
     assert upstream.peak_in_flight(blob) <= 4
     again = ranged(puller, blob, ",".join(f"{at}-{at + 9}" for at in starts))
     assert (again.headers["X-Cache"], upstream.gets(blob)) == ("hit", len(starts))
+
+
+def test_ranges_of_a_blob_that_is_elsewhere_cost_the_registry_one_request(
+    upstream: FakeUpstream, cdn: FakeCdn, make_cache: MakeCache, make_puller: MakePuller
+) -> None:
+    puller = make_puller(make_cache({"proxy": {"private_redirects": True}}, workers=1).url)
+    upstream.faults.redirect_blobs_to, upstream.faults.require_token = cdn, True
+    blob = known_layer(upstream, puller)
+    for at in range(MiB, 11 * MiB, MiB):
+        assert ranged(puller, blob, f"{at}-{at + 99}").body == DATA[at : at + 100]
+    assert (upstream.gets(blob), cdn.gets(blob)) == (1, 10)
+    cdn.expire()
+    assert ranged(puller, blob, "-47").body == DATA[-47:]
+    assert upstream.gets(blob) == 2
 
 
 def test_what_a_killed_worker_had_fetched_is_not_fetched_again(
