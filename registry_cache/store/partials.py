@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from weakref import WeakSet
 
 from registry_cache.errors import RegistryError
 from registry_cache.oci.digest import Digest, Hasher
@@ -31,6 +32,9 @@ _SYNC_FILE_RANGE_WRITE = 2
 
 # Bytes that are hashed in one go: enough that handing them to another thread costs little in comparison.
 _BATCH = 1024 * 1024
+# What all partials of a process hold until they hash it, but for a chunk each: else an upstream that falls silent in
+# the middle of hundreds of blobs has a worker keep hundreds of MiB.
+_BATCHES = 16 * 1024 * 1024
 
 # Seconds between two requests to the disk to start writing, so that little is left to write at the commit.
 _WRITEBACK_SECONDS = 1.0
@@ -161,6 +165,7 @@ class Partial:
         self.size = 0
         self._batch: list[bytes] = []
         self._batched = 0
+        _open.add(self)
         self._hashed: Callable[[], None] | None = None
         self._written_back = 0
         self._written_back_at = time.monotonic()
@@ -179,7 +184,7 @@ class Partial:
         self.size += len(chunk)
         self._batch.append(chunk)
         self._batched += len(chunk)
-        if self._batched >= _BATCH:
+        if self._batched >= min(_BATCH, _BATCHES // len(_open)):
             self._hash_batch()
             self._start_writeback()
 
@@ -209,6 +214,7 @@ class Partial:
             return ReadHandle(os.dup(self._descriptor))
 
     def close(self) -> None:
+        _open.discard(self)
         if self._descriptor >= 0:
             # Other threads still use the descriptor.
             self._wait_for_hash()
@@ -254,6 +260,10 @@ class Partial:
         atomic_write.make_folder(folder)
         os.rename(self._path, self._target)
         atomic_write.sync_folder(folder)
+
+
+# Those of this process that are being filled.
+_open: WeakSet[Partial] = WeakSet()
 
 
 def _hash(hasher: Hasher, batch: list[bytes]) -> None:

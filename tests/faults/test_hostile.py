@@ -14,10 +14,11 @@ from registry_cache.pull.listing import MAX_LISTS
 from registry_cache.upstream.client import MAX_REFERRERS_SIZE
 from tests.harness.content import APP, digest_of
 from tests.harness.fixture_types import MakeCache, MakePuller
-from tests.harness.images import MiB
+from tests.harness.images import MiB, random_bytes
+from tests.harness.raw_client import connect
 from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
-from tests.harness.waiting import SECONDS
+from tests.harness.waiting import SECONDS, eventually
 from tests.harness.watchdog import LONGEST_SECONDS, WATCHED, Watchdog
 
 MAX_MEMORY = 200 * MiB
@@ -78,6 +79,27 @@ def test_lists_of_eight_mib_are_asked_for_few_at_a_time(
     assert [answer.body for answer in answers if answer.status not in (200, 429)] == []
     assert [answer.status for answer in answers].count(200) >= MAX_LISTS
     assert memory(cache) < MAX_MEMORY
+
+
+def test_an_upstream_that_falls_silent_in_the_middle_of_many_blobs_holds_little(
+    upstream: FakeUpstream, cache: CacheServer
+) -> None:
+    """What has come is on the disk. Up to a megabyte of each was kept until it was hashed."""
+    come = upstream.faults.hold_at = 1_000_000
+    blobs = [upstream.add_blob(random_bytes(1 * MiB, seed=number)) for number in range(120)]
+    before = memory(cache)
+    with contextlib.ExitStack() as stack:
+        for blob in blobs:
+            client = stack.enter_context(connect(cache.address))
+            client.sendall(f"GET /v2/{APP}/blobs/{blob} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+
+        def have_come() -> bool:
+            sizes = [each.stat().st_size for each in cache.root.glob("partial/*/*") if "." not in each.name]
+            return len(sizes) == len(blobs) and min(sizes) >= come
+
+        eventually(have_come)
+        assert memory(cache) - before < len(blobs) * MiB / 2
+    upstream.faults.release()
 
 
 def test_who_asks_for_long_lists_and_reads_nothing_holds_little(
