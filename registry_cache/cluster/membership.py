@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from registry_cache.cluster.errors import RedisAway
@@ -23,8 +23,6 @@ MEMBER_SECONDS = 15.0
 MEMORY_SECONDS = 24 * 3600
 # After its first minute a node looks only once a minute who the others are, for when Redis is away.
 _FIRST_BEATS = _BEATS_A_LOOK = 12
-
-_TIME = "local time = redis.call('TIME') return time[1] .. '.' .. string.format('%06d', time[2])"
 
 _log = Log(__name__)
 
@@ -64,6 +62,8 @@ class Membership:
         self._sleep = sleep
         self._has_namesake = False
         self._known: list[ClusterNode] = []
+        # Of Redis' clock, before ours.
+        self._ahead = 0.0
 
     def begin(self) -> None:
         """Say it from now on, for as long as the process lives."""
@@ -75,13 +75,15 @@ class Membership:
         document = {"url": self._url, "facts": dict(self._facts())}
         sealed = self._seals.seal(key, document)
         # The epoch as well: where the cluster starts, nobody waits for it later.
-        before, left, *_ = self._redis.ask(
+        before, left, time_there, *_ = self._redis.ask(
             ("GET", key),
             ("PTTL", key),
+            ("TIME",),
             ("SET", key, sealed, "EX", MEMORY_SECONDS),
             ("SADD", f"{PREFIX}nodes", self._name),
             EPOCH_COMMAND,
         )
+        self._set_clock(time_there)
         found = self._member(self._name, before, left)
         is_namesake = found is not None and found.url != self._url and self._now() - found.seen_at < MEMBER_SECONDS
         if is_namesake and not self._has_namesake and found:
@@ -90,8 +92,16 @@ class Membership:
 
     def redis_time(self) -> float:
         """Return Redis' clock, in seconds since the epoch. Raises RedisAway."""
-        [found] = self._redis.ask(("EVAL", _TIME, 0))
-        return float(found)
+        [found] = self._redis.ask(("TIME",))
+        self._set_clock(found)
+        return self.clock()
+
+    def clock(self) -> float:
+        """Return the time on which all nodes agree, in seconds since the epoch: Redis', as it was when last asked."""
+        return self._now() + self._ahead
+
+    def _set_clock(self, time_there: Sequence[int | bytes]) -> None:
+        self._ahead = int(time_there[0]) + int(time_there[1]) / 1_000_000 - self._now()
 
     def look(self) -> tuple[list[ClusterNode], list[str]]:
         """Return all nodes, by name, and the names that nobody with our secret vouches for. Raises RedisAway."""

@@ -57,7 +57,7 @@ def check_cluster(config: Config) -> Iterator[Step]:
         words = f"{name} has another http.secret, or none of ours wrote its name"
         yield Step("secret", "warning", words, "give all nodes the same http.secret")
     for node in nodes:
-        yield from _node(cluster, node, now)
+        yield from _node(cluster, node, time.time())
 
 
 def _clock(skew: float) -> Step:

@@ -100,7 +100,7 @@ class ManifestPull:
         self._flights = flights
         self._clock = clock
         self._fetch = ManifestFetch(self._records, flights, pause, shared, rests, near, NearManifests(cluster))
-        confirmed = NearTags(cluster.tags if cluster else None)
+        confirmed = NearTags(cluster.tags, cluster.membership.clock) if cluster else NearTags()
         self._tags = TagLookup(self._records, self._fetch, clock, shared, pins, near, confirmed)
 
     def get(self, target: PullTarget, reference: Reference, *, head: bool = False) -> ManifestAnswer:

@@ -7,6 +7,8 @@ of 0, the default.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from registry_cache.cluster.errors import RedisAway
@@ -26,8 +28,10 @@ _log = Log(__name__)
 class NearTags:
     """The words of all nodes on tags; without ``notes`` there are none."""
 
-    def __init__(self, notes: Notes | None = None) -> None:
+    def __init__(self, notes: Notes | None = None, clock: Callable[[], float] = time.time) -> None:
+        """``clock``: the one on which all nodes agree, in seconds since the epoch."""
         self._notes = notes
+        self._clock = clock
         self._here: SingleFlight[str, TagRecord | None] = SingleFlight()
 
     def publish(self, target: PullTarget, tag: Tag, record: TagRecord) -> None:
@@ -39,7 +43,7 @@ class NearTags:
             "digest": str(record.digest),
             "media_type": record.media_type,
             "size": record.size,
-            "at": record.checked_at.timestamp(),
+            "at": self._clock(),
             "life": life,
         }
         try:
@@ -76,7 +80,7 @@ class NearTags:
             record = TagRecord(
                 Digest.parse(found["digest"]), str(found["media_type"]), int(found["size"]), now - age, now - age, None
             )
-            apart = timedelta(seconds=abs(now.timestamp() - float(found["at"])))
+            apart = timedelta(seconds=abs(self._clock() - float(found["at"])))
         except (ValueError, KeyError, TypeError, OverflowError, RegistryError) as error:
             _log.debug("another node's word on a tag was not understood", tag=tag, error=error)
             return None

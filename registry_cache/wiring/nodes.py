@@ -53,7 +53,7 @@ def cluster_of(config: Config) -> Cluster | None:
     return Cluster(
         leases,
         LeaseKeeper(leases),
-        Peers(node, seals, ca),
+        Peers(node, seals, ca, membership.clock),
         membership,
         Questions(redis, seals, node),
         Notes(redis, seals, "limits"),
@@ -136,7 +136,8 @@ def _advertised(config: Config, redis: RedisConfig) -> str:
 def peer_gate(config: Config, cluster: Cluster | None) -> PeerGate | None:
     if cluster is None or config.http.secret is None:
         return None
-    return PeerGate(Seals(config.http.secret.reveal()), cluster.leases.node, partial(_trouble_reaching, cluster))
+    reach = partial(_trouble_reaching, cluster)
+    return PeerGate(Seals(config.http.secret.reveal()), cluster.leases.node, reach, cluster.membership.clock)
 
 
 def _trouble_reaching(cluster: Cluster, name: str) -> str:

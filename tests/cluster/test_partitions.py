@@ -8,9 +8,11 @@ from random import Random
 
 import pytest
 
+from tests.harness.clocks import clock_ahead
 from tests.harness.cluster_rig import Cluster, Node
 from tests.harness.content import APP
 from tests.harness.firewall import Firewall
+from tests.harness.images import make_image
 from tests.harness.network import own_network
 from tests.harness.pullers import Puller
 from tests.harness.upstream import FakeUpstream
@@ -152,3 +154,26 @@ def test_an_upgrade_of_one_node_after_the_other_cuts_nobody(cluster: Cluster, up
         node.restart()
 
         assert [pull.finish().digest for pull in pulls] == [blob] * 3
+
+
+def test_a_node_whose_clock_is_ten_minutes_fast_shares_both_ways(
+    cluster: Cluster, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    cluster.has_strangers = True
+    environment = clock_ahead(tmp_path / "clock", minutes=10)
+    early = Node("early", tmp_path / "early", upstream.url, cluster.redis, environment=environment)
+    try:
+        # Each worker of it has seen Redis, and with that the time.
+        cluster.redis.wait_for_clients(b"rc:1:pins:", 8)
+        with Puller(early.url) as puller:
+            image = make_image(upstream, tag="1")
+            for number, order in enumerate(([puller, *cluster.pullers], [*cluster.pullers, puller])):
+                blob = upstream.add_blob(Random(20 + number).randbytes(1 * MiB))
+                answers = [each.blob(blob) for each in order]
+                assert [answer.headers["X-Cache"] for answer in answers] == ["miss", "near", "near", "near"]
+                assert upstream.gets(blob) == 1
+                assert {each.manifest("1").headers["Docker-Content-Digest"] for each in order} == {image.digest}
+            assert upstream.counted_pulls == 1
+        assert "set them by NTP" in early.run("check").stdout
+    finally:
+        early.stop()

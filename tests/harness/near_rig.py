@@ -107,7 +107,7 @@ class NearNode:
 
     def _cluster(self, peers: Peers) -> Cluster:
         leases = Leases(self.redis, SEALS, self.name, self.name)
-        membership = Membership(self.redis, SEALS, self.name, self.name)
+        membership = Membership(self.redis, SEALS, self.name, self.name, now=lambda: self.now().timestamp())
         return Cluster(
             leases,
             LeaseKeeper(leases),
