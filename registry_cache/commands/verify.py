@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -15,6 +16,7 @@ from registry_cache.commands.command import (
     print_report,
     silence_log,
 )
+from registry_cache.commands.images import recorded
 from registry_cache.commands.progress import PassDisplay
 from registry_cache.commands.start import become_owner, become_owner_if_allowed, start
 from registry_cache.config.sizes import parse_size
@@ -65,7 +67,10 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         layout = Layout.find(config.root)
         if layout and arguments.repair:
             require_same_rules(arguments, config, layout)
-        result = Verify(layout, task, in_time, display.progress).run() if layout else VerifyResult()
+        result: VerifyResult | None = VerifyResult()
+        if layout:
+            with recorded(config) if arguments.repair else contextlib.nullcontext():
+                result = Verify(layout, task, in_time, display.progress).run()
         if layout and result:
             note_verify(layout, task.now, result.left)
     return print_report(VerifyReport(task, result), as_json=arguments.json)

@@ -24,8 +24,8 @@ TopKind = Literal["saved", "missed", "pulled", "clients", "moved"]
 TOP_KINDS: tuple[TopKind, ...] = get_args(TopKind)
 
 # The kind of a Change: a tag means another digest; was served though upstream did not confirm it; upstream refused;
-# sent wrong bytes; does not have it any more.
-ChangeKind = Literal["moved", "stale", "refused", "corrupt", "gone"]
+# sent wrong bytes; does not have it any more; our own bytes were damaged.
+ChangeKind = Literal["moved", "stale", "refused", "corrupt", "gone", "quarantined"]
 
 VERSION = 1
 # A first line has a name for each upstream, account and kind of error; of a longer one the whole day is read.

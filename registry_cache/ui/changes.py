@@ -15,6 +15,7 @@ MOST_CHANGES = 12
 # A ``stats.day.ChangeKind`` in words, and what to type: the image's name follows. The worst comes first.
 _KINDS: Mapping[str, tuple[str, Tone, str]] = {
     "corrupt": ("wrong bytes from upstream", "bad", "registry-cache check"),
+    "quarantined": ("was damaged here, and is in quarantine", "bad", "registry-cache pulls"),
     "refused": ("refused by upstream", "warn", "registry-cache check"),
     "gone": ("gone upstream, and still here", "warn", "registry-cache pin"),
     "stale": ("served stale: upstream did not confirm it", "warn", "registry-cache check"),
@@ -54,4 +55,6 @@ def _row(change: Change, times: int) -> ChangeRow:
     colon = "@" if ":" in change.reference else ":"
     image = f"{page}{colon}{change.reference}"
     old, new = (short(each) if each else "" for each in (change.old, change.new))
-    return ChangeRow(what, tone, cut(image), page, change.at, times, f"{command} {quoted(image)}", old, new)
+    # Who pulled an image is known by its name and its tags, and not by its layers.
+    asked = page if change.kind == "quarantined" else image
+    return ChangeRow(what, tone, cut(image), page, change.at, times, f"{command} {quoted(asked)}", old, new)

@@ -12,6 +12,7 @@ import yaml
 from registry_cache.stats.statistics import Statistics
 from registry_cache.stats.sums import Sums
 from registry_cache.store.layout import Layout
+from registry_cache.ui.changes import change_rows
 from tests.harness.images import MiB, make_image
 from tests.harness.running import running_cache
 from tests.harness.server import CacheServer
@@ -48,3 +49,19 @@ def test_what_commands_fetch_and_evict_counts(upstream: FakeUpstream, tmp_path: 
     before = sums(cache)
     assert cache.run("cleanup", "--force", "--dry-run").returncode == 0
     assert sums(cache) == before
+
+
+def test_what_verify_puts_into_quarantine_needs_a_look(upstream: FakeUpstream, tmp_path: Path) -> None:
+    image = make_image(upstream, layers=1)
+    with running_cache(tmp_path, upstream) as cache:
+        assert cache.run("warm", "library/app:1").returncode == 0
+        damaged = cache.blob_file(image.layers[0])
+        damaged.chmod(0o644)
+        damaged.write_bytes(b"x" * damaged.stat().st_size)
+        cache.run("verify", "--repair", "--rate", "0")
+    [change] = Statistics(Layout(cache.root)).changes(0, ["quarantined"])
+    assert (change.upstream, change.repository, change.reference) == (
+        *(upstream.url.removeprefix("http://"), "library/app", image.layers[0]),
+    )
+    [row] = change_rows([change])
+    assert row.command == f"registry-cache pulls {change.upstream}/library/app"

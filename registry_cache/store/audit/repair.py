@@ -7,10 +7,11 @@ it leaves a smaller store, or a fault that the next verify finds. A reader keeps
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.media_types import KINDS
+from registry_cache.runtime import tally
 from registry_cache.store import disk, locks, modes, quarantine
 from registry_cache.store.audit.fault import Fault
 from registry_cache.store.disk import ReadHandle
@@ -28,6 +29,9 @@ _REMEDIES = {
     "owner": "give it to the server's user",
     "unreadable": "look at the disk, and at who may read it",
 }
+
+# Repositories of one blob that are told one by one; a base layer is in thousands.
+_MOST_CHANGES = 20
 
 _READABLE = modes.SEALED
 
@@ -73,6 +77,15 @@ class Repairs:
         if is_kept:
             known = [os.path.relpath(name, self._layout.root) for name in names]
             quarantine.write_note(target, digest, f"{fault.kind}: {fault.detail}", known)
+            self._note_change(digest, names)
+
+    def _note_change(self, digest: Digest, names: Iterable[str]) -> None:
+        """Let the statistics tell in which repositories these bytes were."""
+        inside = f"{self._layout.repositories}/"
+        owners = {name.removeprefix(inside).partition("/_")[0] for name in names if name.startswith(inside)}
+        for owner in sorted(owners)[:_MOST_CHANGES]:
+            upstream, _, repository = owner.partition("/")
+            tally.add_change("quarantined", upstream, repository, str(digest))
 
     def _remove_names(self, digest: Digest, file: ReadHandle, left: int) -> Iterator[str]:
         """Unlink names of the file until it has ``left`` links; yield each. Raises OSError."""
