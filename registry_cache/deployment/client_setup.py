@@ -1,6 +1,7 @@
 """The lines that set up a client to pull through this cache: which file holds what, and what to type. Pure.
 
-docs/clients.md has the same with its reasons, and tests/clients pulls by these lines with the real programs.
+docs/clients.md has the same with its reasons, and says which of them were tried with the real programs: tests/clients
+pulls by these lines with docker, containerd, podman and skopeo.
 """
 
 from __future__ import annotations
@@ -109,7 +110,12 @@ def _k3s(mirror: Mirror) -> list[SetupStep]:
     lines = ["mirrors:"]
     for name in mirror.registries:
         lines += [f"  {json.dumps(name)}:", "    endpoint:", f"      - {json.dumps(mirror.url)}"]
-    return [SetupStep("On each node", "\n".join(lines), "/etc/rancher/k3s/registries.yaml", "systemctl restart k3s")]
+    if mirror.needs_login:
+        lines += ["configs:", f"  {json.dumps(mirror.address)}:", "    auth:", "      username: NAME"]
+        lines += ["      password: PASSWORD"]
+    # A node that runs no control plane has a unit of its own.
+    restart = "systemctl restart k3s || systemctl restart k3s-agent"
+    return [SetupStep("On each node", "\n".join(lines), "/etc/rancher/k3s/registries.yaml", restart)]
 
 
 def _registries_conf(mirror: Mirror) -> str:
@@ -147,6 +153,8 @@ def _buildkit(mirror: Mirror) -> list[SetupStep]:
         sections.append(f'[registry."{mirror.address}"]\n  http = true')
     create = "docker buildx create --use --name mirrored --driver docker-container"
     return [
+        # The builder takes the login from who builds.
+        *_login("docker", mirror),
         SetupStep("For a builder", "\n\n".join(sections), "/etc/buildkit/buildkitd.toml"),
         SetupStep("Make one by it", f"{create} --buildkitd-config /etc/buildkit/buildkitd.toml"),
     ]

@@ -67,3 +67,20 @@ def test_containerd_goes_on_to_the_registry_itself() -> None:
     assert hub["server"] == "https://registry-1.docker.io"
     assert hub["host"] == {"http://mirror.example.com:5000": {"capabilities": ["pull", "resolve"]}}
     assert found["/etc/containerd/certs.d/ghcr.io/hosts.toml"]["server"] == "https://ghcr.io"
+
+
+def test_k3s_has_a_place_for_the_login_and_names_both_units() -> None:
+    [plain] = steps("k3s", PLAIN)
+    assert yaml.safe_load(plain.text) == {
+        "mirrors": {name: {"endpoint": [PLAIN.url]} for name in ("docker.io", "ghcr.io")},
+    }
+    assert plain.then == "systemctl restart k3s || systemctl restart k3s-agent"
+    [asked] = steps("k3s", Mirror("https://mirror.example.com:444", ["docker.io"], needs_login=True))
+    login = {"username": "NAME", "password": "PASSWORD"}
+    assert yaml.safe_load(asked.text)["configs"] == {"mirror.example.com:444": {"auth": login}}
+
+
+def test_a_builder_uses_the_login_of_who_builds() -> None:
+    first, *_ = steps("buildkit", Mirror("https://mirror.example.com", ["docker.io"], needs_login=True))
+    assert first.text == "docker login mirror.example.com"
+    assert [step.title for step in steps("buildkit", PLAIN)] == ["For a builder", "Make one by it"]
