@@ -29,6 +29,7 @@ from registry_cache.pull.target import Owner, PullTarget
 from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.runtime import upstream_wait
 from registry_cache.runtime.log import Log
+from registry_cache.store import disk
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.partials import Partials
 from registry_cache.store.piece_file import PieceFile
@@ -113,7 +114,7 @@ class LazyPull:
         try:
             if self._transfers.rests:
                 self._transfers.rests.check(target.owner, digest)
-            with upstream_wait.waiting():
+            with upstream_wait.waiting(), disk.store_errors(f"use the pieces of {digest}"):
                 return self._get(target, digest, header, follow, for_peer)
         except (StoreError, UpstreamError, TooManyRequests) as error:
             # A download tries again, does without the disk, and says what is wrong.

@@ -97,6 +97,11 @@ class PieceReuse:
         self.took_pieces = self.took_pieces or bool(data)
         return data
 
+    def give_up_pieces(self, error: OSError) -> None:
+        """Do without them from here: the disk fails, or cannot lock a part of a file."""
+        _log.info("downloading without pieces", digest=self.digest, error=error)
+        self._is_broken = True
+
     def answered(self, file: PieceFile, size: int | None) -> bool:
         """Note that upstream has given our repository bytes of a blob of ``size``.
 
@@ -186,8 +191,12 @@ class _Stitched:
             return
         self._file = file = self._reuse.make(self.size)
         if file and self._reuse.answered(file, self.size):
+            try:
+                span.claim = file.claim(span.start, span.end)
+            except OSError as error:
+                self._reuse.give_up_pieces(error)
+                self._file = None
             # What others have claimed in the same moment ends it.
-            span.claim = file.claim(span.start, span.end)
             span.stop = span.claim.stop if span.claim else span.end
 
     def __iter__(self) -> Iterator[bytes]:
@@ -271,7 +280,11 @@ class _Stitched:
             return
         self._file = file
         ahead = min(file.size, self._at + LOOK_AHEAD)
-        free = file.free_until(self._at, ahead) if self._at < ahead else ahead
+        try:
+            free = file.free_until(self._at, ahead) if self._at < ahead else ahead
+        except OSError as error:
+            self._reuse.give_up_pieces(error)
+            return
         self._meets_at = free if free < ahead else None
 
     def _from_pieces(self, file: PieceFile, end: int) -> Iterator[bytes]:
@@ -301,9 +314,17 @@ class _Stitched:
         if span:
             return span
         self._reuse.yield_to_readers()
-        claim = self._claim(file, end)
         again, self._again = self._again, True
-        return self._open(file, self._at, claim, again=again) if claim else None
+        try:
+            claim = self._claim(file, end)
+            return self._open(file, self._at, claim, again=again) if claim else None
+        except OSError as error:
+            self._reuse.give_up_pieces(error)
+        self._file = None
+        span = Span(self._reuse.source.open(self._at, again, self.stop), self._at, self.stop, None)
+        if self._at == self.start:
+            self.size = span.body.size
+        return span
 
     def _open(self, file: PieceFile, at: int, claim: PieceClaim, *, again: bool) -> Span | None:
         """Ask for what is missing from ``at`` on, and claimed; None for nothing. Raises what requests raise."""

@@ -184,3 +184,27 @@ def test_what_upstream_refuses_leaves_no_pieces(store: Store) -> None:
     with pytest.raises(NotFound):
         PieceReuse(digest, source, Pieces(store.layout)).open(0, False)
     assert Pieces(store.layout).open(HUB, digest) is None
+
+
+@pytest.mark.parametrize("call", ["claim", "gap_until", "free_until", "here_until", "set_owner"])
+@pytest.mark.parametrize("after", [0, 1])
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_disk_that_fails_or_cannot_lock_costs_no_download(
+    store: Store, monkeypatch: pytest.MonkeyPatch, call: str, after: int, is_known: bool
+) -> None:
+    script, digest = Script(LARGE, chunk=1 * MiB), Digest.of(LARGE)
+    really, calls = getattr(PieceFile, call), []
+
+    def fail(self: PieceFile, *arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) > after:
+            raise OSError(errno.ENOLCK, "No locks available")
+        return really(self, *arguments)
+
+    monkeypatch.setattr(PieceFile, call, fail)
+    expected = len(LARGE) if is_known else None
+    source = replace(script.source(), requests=4, expected=lambda: expected, can_be_overtaken=True)
+    with closing(PieceReuse(digest, source, Pieces(store.layout)).open(0, False)) as body:
+        assert body.size == len(LARGE)
+        assert b"".join(body) == LARGE
+    eventually(lambda: script.open_bodies == 0)
