@@ -70,7 +70,7 @@ class PieceFile:
 
     def read(self, start: int, stop: int) -> bytes:
         """Return the bytes from ``start`` on that are here without a gap, up to ``stop``; b"" for none."""
-        first, last = start // PIECE_SIZE, -(-min(stop, self.size) // PIECE_SIZE)
+        first, last = self._span(start, stop)
         entries = self._entries(first, last)
         here = _leading(entries, first)
         if not here:
@@ -82,13 +82,13 @@ class PieceFile:
 
     def here_until(self, start: int, stop: int) -> int:
         """Return the offset up to which, from ``start`` on, everything is here; ``start`` where the first is not."""
-        first, last = start // PIECE_SIZE, -(-min(stop, self.size) // PIECE_SIZE)
+        first, last = self._span(start, stop)
         here = _leading(self._entries(first, last), first)
         return max(start, min(stop, self.end_of(first + here - 1))) if here else start
 
     def gap_until(self, start: int, stop: int) -> int:
         """Return the offset up to which, from the missing piece at ``start`` on, nothing is here; ``stop`` at most."""
-        first, last = start // PIECE_SIZE, -(-min(stop, self.size) // PIECE_SIZE)
+        first, last = self._span(start, stop)
         while first < last:
             look = self._entries(first, min(first + _LOOK, last))
             missing = (len(look) - len(look.lstrip(b"\0"))) // _ENTRY.size
@@ -127,7 +127,7 @@ class PieceFile:
             return None
         try:
             if os.path.samestat(os.fstat(descriptor), os.fstat(self._descriptor)):
-                claimed = self._lock(descriptor, start // PIECE_SIZE, -(-stop // PIECE_SIZE))
+                claimed = self._lock(descriptor, *self._span(start, stop))
                 if claimed:
                     return PieceClaim(descriptor, claimed[0] * PIECE_SIZE, min(claimed[1] * PIECE_SIZE, self.size))
         except BaseException:
@@ -143,12 +143,16 @@ class PieceFile:
     def free_until(self, start: int, stop: int) -> int:
         """Return the offset up to which, from ``start`` on, nothing is here nor claimed; ``stop`` at most."""
         stop = self.gap_until(start, stop)
-        first, last = start // PIECE_SIZE, -(-stop // PIECE_SIZE)
+        first, last = self._span(start, stop)
         return max(start, min(stop, self._unclaimed(first, last) * PIECE_SIZE))
 
     def bytes_here(self) -> int:
         """Return about how many bytes are here: what the disk has allocated, and no more than all."""
         return min(self.size, os.fstat(self._descriptor).st_blocks * disk.BLOCK)
+
+    def _span(self, start: int, stop: int) -> tuple[int, int]:
+        """Return the pieces from the first that these bytes touch up to, not including, the one behind the last."""
+        return start // PIECE_SIZE, -(-min(stop, self.size) // PIECE_SIZE)
 
     def __del__(self) -> None:
         os.close(self._descriptor)
