@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.battery import BAD, EVIL, closing_process, serve_hostile, swallow
-from bench.hostile_registry import ATTACKS
+from bench.hostile_registry import ASKED, ATTACKS
 from bench.processes import cpu_seconds
 from tests.harness.images import MiB, random_bytes
 from tests.harness.pullers import Puller
@@ -46,7 +46,10 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Row:
-    """What one attack cost; turn, wait and CPU in seconds, memory in bytes; ``where`` says where that turn ended."""
+    """What one attack cost; turn, wait and CPU in seconds, memory in bytes; ``where`` says where that turn ended.
+
+    ``asked``: requests to the registry that it is about.
+    """
 
     name: str
     turn: float
@@ -55,12 +58,13 @@ class Row:
     cpu: float
     memory: int
     grown: int
+    asked: int
     failed: int
 
     def __str__(self) -> str:
         memory = f"{self.memory / MiB:.0f} MiB (+{self.grown / MiB:.0f})"
         times = f"{self.turn * 1000:.0f} ms | {self.wait * 1000:.0f} ms | {self.cpu:.1f} s"
-        return f"| {self.name} | {times} | {memory} | {self.failed} |"
+        return f"| {self.name} | {times} | {memory} | {self.asked} | {self.failed} |"
 
 
 def of_client(address: Address, upstream: FakeUpstream, puller: Puller, clients: int) -> dict[str, Callable[[], None]]:
@@ -136,10 +140,16 @@ def measure(name: str, clients: int) -> Row:
                     time.sleep(0.05)
                 for task in tasks:
                     task.result()
+            asked = len(upstream.exchanges) if name in attacks else _asked(url, name)
             image = upstream.add_blob(random_bytes(1 * MiB, seed="honest"), REPOSITORY)
             failed = sum(puller.blob(image, REPOSITORY).status != 200 for _ in range(3))
         wait, spent = max(others.waits), cpu_seconds([worker]) - cpu
-        return Row(name, others.longest, others.where, wait, spent, most, most - before, failed)
+        return Row(name, others.longest, others.where, wait, spent, most, most - before, asked, failed)
+
+
+def _asked(url: str, name: str) -> int:
+    with Puller(url) as puller:
+        return int(puller.get(ASKED).json().get(name, 0))
 
 
 def rows(names: list[str], clients: int) -> Iterator[Row]:
@@ -153,7 +163,7 @@ def main() -> int:
     parser.add_argument("--attacks", nargs="*", default=every)
     parser.add_argument("--clients", type=int, default=20)
     given = parser.parse_args()
-    print("| attack | longest turn | longest wait | CPU | memory | failed |\n|---|---|---|---|---|---|")
+    print("| attack | longest turn | longest wait | CPU | memory | asked | failed |\n|---|---|---|---|---|---|---|")
     for row in rows(given.attacks, given.clients):
         print(row, flush=True)
         print(row.name, row.where, file=sys.stderr)

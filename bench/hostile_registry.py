@@ -19,6 +19,8 @@ from typing import Any
 MOST_SECONDS = 30.0
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INSIDE = "http://169.254.169.254/latest/meta-data/"
+# Where it says how often which attack was asked for.
+ASKED = "/asked"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -30,6 +32,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Answer by the attack that the path names: ``/v2/<attack>/…``."""
         name = self.path.split("/")[2] if self.path.count("/") > 1 else ""
         asked = getattr(self.server, "asked", Counter())
+        if self.path == ASKED:
+            self.say(200, json.dumps(asked).encode())
+            return
         asked[name] += 1
         self.close_connection = True
         with contextlib.suppress(OSError):
