@@ -39,18 +39,25 @@ _ZONES = [
     }.items()
     for network in networks
 ]
-# IPv6 networks whose last four bytes are an IPv4 address: mapped, translated, compatible, and NAT64 in two forms.
-_EMBEDDING = [
-    ipaddress.ip_network(each)
-    for each in ("::ffff:0:0/96", "::ffff:0:0:0/96", "::/96", "64:ff9b::/96", "64:ff9b:1::/48")
-]
+# IPv6 networks whose last four bytes are an IPv4 address: mapped, translated, compatible, and NAT64.
+_EMBEDDING = [ipaddress.ip_network(each) for each in ("::ffff:0:0/96", "::ffff:0:0:0/96", "::/96", "64:ff9b::/96")]
+# Of a network's own NAT64 (RFC 8215) nobody else knows how long its prefix is, and so which bytes are the address
+# (RFC 6052 §2.2).
+_LOCAL_NAT64 = ipaddress.ip_network("64:ff9b:1::/48")
+_PLACES = ((6, 7, 9, 10), (7, 9, 10, 11), (9, 10, 11, 12), (12, 13, 14, 15))
+_NOWHERE = ipaddress.ip_network("0.0.0.0/8")
 # Names that no public host has (RFC 6761, 6762, 8375, and ICANN's .internal), or that are private by habit.
 _PRIVATE_SUFFIXES = frozenset(("local", "internal", "intranet", "lan", "private", "corp", "home", "arpa"))
 
 
 def zone_of(address: str) -> Zone:
     """Return the zone of an IP address as the resolver or a socket writes it."""
-    parsed = _without_envelope(ipaddress.ip_address(address.partition("%")[0]))
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    zones = [_zone(each) for each in (_local_nat64(parsed) if parsed in _LOCAL_NAT64 else [_without_envelope(parsed)])]
+    return next((each for each in zones if each is not Zone.PUBLIC), Zone.PUBLIC)
+
+
+def _zone(parsed: IPAddress) -> Zone:
     for network, zone in _ZONES:
         if parsed in network:
             return zone
@@ -71,6 +78,13 @@ def zone_of_name(host: str) -> Zone:
 def reach_from(zone: Zone) -> Reach:
     """Return where somebody who stands in ``zone`` may send us."""
     return PUBLIC_ONLY | {zone}
+
+
+def _local_nat64(address: IPAddress) -> list[IPAddress]:
+    """Return all the IPv4 addresses that one of a network's own NAT64 may lead to."""
+    found = [ipaddress.IPv4Address(bytes(address.packed[at] for at in place)) for place in _PLACES]
+    # Where the prefix ends elsewhere, its zeros look like an address.
+    return [each for each in found if each not in _NOWHERE] or [found[-1]]
 
 
 def _without_envelope(address: IPAddress) -> IPAddress:

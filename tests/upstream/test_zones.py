@@ -17,6 +17,10 @@ from registry_cache.upstream.zones import Zone, reach_from, zone_of, zone_of_nam
         (Zone.LOOPBACK, "::ffff:0.0.0.0 2002:7f00:1::"),
         (Zone.LINK_LOCAL, "169.254.169.254 fe80::1 fe80::1%eth0 ::ffff:169.254.169.254 64:ff9b::a9fe:a9fe"),
         (Zone.LINK_LOCAL, "2001:0:808:808::5601:5601"),
+        # NAT64 of one's own: the address is where the prefix ends, which may be in four places.
+        (Zone.LINK_LOCAL, "64:ff9b:1:a9fe:a9:fe00:: 64:ff9b:1:a9fe:a9:fe00:808:808 64:ff9b:1:8a9:fe:a9fe:808:808"),
+        (Zone.LINK_LOCAL, "64:ff9b:1:808:a9:fea9:fe08:808 64:ff9b:1:808:8:808:a9fe:a9fe"),
+        (Zone.PUBLIC, "64:ff9b:1::808:808 64:ff9b:1:808:8:800:: 64:ff9b:1:8:8:808::"),
         (Zone.RESERVED, "240.0.0.1 255.255.255.255 224.0.0.1 ff02::1 198.18.0.1 192.0.2.1 2001:db8::1 100::1"),
         (Zone.RESERVED, "::ffff:224.0.0.1"),
     ],
