@@ -24,6 +24,7 @@ from registry_cache.bucket.use import Renewable, hand_on, is_due
 from registry_cache.errors import StoreError
 from registry_cache.runtime import log
 from registry_cache.store import locks
+from registry_cache.store.bucket_note import BucketNote
 from registry_cache.store.layout import Layout
 from registry_cache.store.outbox import ORDER, Outbox, OutboxEntry
 
@@ -53,12 +54,14 @@ class Sender:
         limit: int,
         send: Callable[[OutboxEntry], None],
         is_over: threading.Event,
+        note: BucketNote,
         tell_use: Callable[[], None] = lambda: None,
     ) -> None:
         self._outbox = outbox
         self._limit = limit
         self._send = send
         self._is_over = is_over
+        self._note = note
         self._tell_use = tell_use
         self._pause = 0.0
 
@@ -94,8 +97,13 @@ class Sender:
         except BucketAway as error:
             if not self._pause:
                 _log.warning("the bucket takes nothing; what it is to get waits in the outbox", error=error)
+            self._note.write(str(error))
             self._pause = min(LAST_PAUSE_SECONDS, self._pause * 2) or FIRST_PAUSE_SECONDS
             return
+        if self._is_over.is_set():
+            return
+        # Whoever wrote it: a process before this one may have.
+        self._note.clear()
         if self._pause:
             _log.info("the bucket takes again what waits in the outbox", entries=len(entries))
         self._pause = 0.0
@@ -154,7 +162,7 @@ def main() -> int:
             _hand_on(layout, objects)
 
         tell_use()
-        Sender(Outbox(layout), limit, delivery.send, is_over, tell_use).run()
+        Sender(Outbox(layout), limit, delivery.send, is_over, BucketNote(layout), tell_use).run()
     except StoreError as error:
         _log.error("the sender failed", error=error)
         return 1

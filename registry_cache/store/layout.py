@@ -18,6 +18,7 @@
       locks/verify.lock                         flock target of the verify that repairs
       locks/sender.lock                         flock target of the process that writes to the bucket
       last-hand-on                              empty; its mtime is when the bucket was last told what is used here
+      bucket-away.json                          since when the bucket takes nothing, and why
       outbox/<when>-<random>.json (+ .bytes)    what the bucket has yet to get; see ``outbox``
       quarantine/<day>/<what>  (+ .json)        damaged bytes for a person to look at, kept for a week; what they were
       upstreams/<upstream>.json                 what workers know of an upstream's limits and outages
@@ -88,6 +89,7 @@ class Layout:
         self.rules = f"{self.root}/rules.json"
         self.pins = f"{self.root}/pins.json"
         self.outbox = f"{self.root}/outbox"
+        self.bucket_away = f"{self.root}/bucket-away.json"
         self.last_hand_on = f"{self.root}/last-hand-on"
         self.sender_lock = f"{self.locks}/sender.lock"
         self.cleanup_lock = f"{self.locks}/cleanup.lock"

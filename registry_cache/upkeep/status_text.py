@@ -11,6 +11,7 @@ from registry_cache.store import inventory
 from registry_cache.store.inventory import DiskSpace, StoreCounts, Unfinished
 from registry_cache.store.last_use import StoredBlob
 from registry_cache.store.layout import Layout
+from registry_cache.upkeep.bucket_text import BucketStatus, read_bucket
 from registry_cache.upkeep.report import BAR, ago, bar, clock, iso, short, size
 from registry_cache.upkeep.status import KnownUpstream, PullCount, UpstreamStatus, upstream_status
 
@@ -31,6 +32,7 @@ class StatusReport:
     space: DiskSpace
     zone: tzinfo | None = None
     in_pieces: Sequence[StoredBlob] = ()
+    bucket: BucketStatus | None = None
 
     @property
     def exit_status(self) -> int:
@@ -67,6 +69,9 @@ class StatusReport:
         yield from (f"  {_transfer_line(each)}" for each in self.transfers)
         if not self.transfers:
             yield "  none"
+        if self.bucket:
+            yield "bucket"
+            yield f"  {self.bucket.line(self.now, self.zone)}"
         yield "disk"
         store = f"uses {size(self.used)}" if self.exists else "holds no store yet: serve makes it"
         yield f"  {self.root} {store}"
@@ -81,6 +86,7 @@ class StatusReport:
             "cached": cached,
             "in_pieces": {"blobs": len(self.in_pieces), "bytes": self._piece_bytes},
             "transfers": [_transfer_document(each) for each in self.transfers],
+            "bucket": self.bucket and self.bucket.document(),
             "store": {
                 "root": self.root,
                 "exists": self.exists,
@@ -103,14 +109,20 @@ class StatusReport:
         return f"ok; {pulls}" if pulls else "ok"
 
 
-def read_status(root: Path, upstreams: Iterable[KnownUpstream], now: float, zone: tzinfo | None) -> StatusReport:
-    """Return the state of the cache at ``now``; creates nothing on the disk. Raises StoreError."""
+def read_status(
+    root: Path, upstreams: Iterable[KnownUpstream], now: float, zone: tzinfo | None, bucket: str | None = None
+) -> StatusReport:
+    """Return the state of the cache at ``now``; creates nothing on the disk. Raises StoreError.
+
+    ``bucket``: the name of the one that it shares with others, if any.
+    """
     layout = Layout(root)
     exists = Layout.find(root) is not None
     found = [upstream_status(each, now) for each in upstreams]
     cached, transfers = inventory.count(layout), inventory.unfinished(layout)
     space, in_pieces = inventory.disk_space(layout.root), inventory.blobs_in_pieces(layout)
-    return StatusReport(now, found, cached, transfers, str(root), exists, space, zone, in_pieces)
+    shared = read_bucket(layout, bucket) if bucket else None
+    return StatusReport(now, found, cached, transfers, str(root), exists, space, zone, in_pieces, shared)
 
 
 def _percent(transfer: Unfinished) -> int | None:

@@ -10,6 +10,7 @@ from registry_cache.bucket import sender
 from registry_cache.bucket.errors import BucketAway, ObjectRefused
 from registry_cache.bucket.sender import Sender
 from registry_cache.oci.names import Tag
+from registry_cache.store.bucket_note import BucketNote, BucketTrouble
 from registry_cache.store.outbox import Outbox, OutboxEntry
 from registry_cache.store.record_format import TagRecord
 from tests.harness.store_rig import APP, HUB, Store
@@ -35,20 +36,25 @@ def outbox(store: Store) -> Outbox:
     return found
 
 
-def run(outbox: Outbox, send: Callable[[OutboxEntry], None]) -> None:
-    Sender(outbox, 10**9, send, threading.Event()).run()
+@pytest.fixture
+def note(store: Store) -> BucketNote:
+    return BucketNote(store.layout)
 
 
-def test_what_is_named_goes_before_what_names_it(outbox: Outbox) -> None:
+def run(outbox: Outbox, note: BucketNote, send: Callable[[OutboxEntry], None]) -> None:
+    Sender(outbox, 10**9, send, threading.Event(), note).run()
+
+
+def test_what_is_named_goes_before_what_names_it(outbox: Outbox, note: BucketNote) -> None:
     sent: list[str] = []
 
-    run(outbox, lambda entry: sent.append(entry.kind))
+    run(outbox, note, lambda entry: sent.append(entry.kind))
 
     assert sent == ["blob", "blob", "manifest", "tag"]
     assert outbox.is_empty()
 
 
-def test_while_the_bucket_is_away_all_stays_and_is_sent_once_it_is_back(outbox: Outbox) -> None:
+def test_while_the_bucket_is_away_all_stays_and_is_sent_once_it_is_back(outbox: Outbox, note: BucketNote) -> None:
     sent: list[str] = []
     failures = iter([BucketAway(), BucketAway(), BucketAway()])
 
@@ -58,13 +64,13 @@ def test_while_the_bucket_is_away_all_stays_and_is_sent_once_it_is_back(outbox: 
             raise failure
         sent.append(entry.kind)
 
-    run(outbox, send)
+    run(outbox, note, send)
 
     assert sent == ["blob", "blob", "manifest", "tag"]
     assert outbox.is_empty()
 
 
-def test_what_can_never_be_sent_is_in_nobodys_way(outbox: Outbox) -> None:
+def test_what_can_never_be_sent_is_in_nobodys_way(outbox: Outbox, note: BucketNote) -> None:
     sent: list[str] = []
 
     def send(entry: OutboxEntry) -> None:
@@ -72,15 +78,44 @@ def test_what_can_never_be_sent_is_in_nobodys_way(outbox: Outbox) -> None:
             raise ObjectRefused("too large")
         sent.append(entry.kind)
 
-    run(outbox, send)
+    run(outbox, note, send)
 
     assert sent == ["blob", "blob", "tag"]
     assert outbox.is_empty()
 
 
-def test_when_it_is_over_the_rest_is_for_the_next_one(outbox: Outbox) -> None:
+def test_since_when_it_is_away_is_noted_until_it_takes_something(outbox: Outbox, note: BucketNote) -> None:
+    noted: list[BucketTrouble | None] = []
+    failures = iter([BucketAway("503 SlowDown")] * 3)
+
+    def send(_: OutboxEntry) -> None:
+        noted.append(note.read())
+        for failure in failures:
+            raise failure
+
+    run(outbox, note, send)
+
+    [trouble] = {each for each in noted if each}
+    assert trouble.cause == "503 SlowDown"
+    assert noted[0] is None
+    assert note.read() is None
+
+
+def test_another_reason_is_no_other_outage(note: BucketNote) -> None:
+    note.write("503 SlowDown")
+    first = note.read()
+    note.write("403 AccessDenied")
+    second = note.read()
+
+    assert first
+    assert second == BucketTrouble(first.since, "403 AccessDenied")
+
+
+def test_when_it_is_over_the_rest_is_for_the_next_one(outbox: Outbox, note: BucketNote) -> None:
+    note.write("503 SlowDown")
     over = threading.Event()
 
-    Sender(outbox, 10**9, lambda _: over.set(), over).run()
+    Sender(outbox, 10**9, lambda _: over.set(), over, note).run()
 
+    assert note.read(), "nobody has seen that it takes everything"
     assert len(outbox.entries()) in (2, 3)

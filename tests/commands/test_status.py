@@ -38,6 +38,7 @@ def test_what_a_pull_left(upstream: FakeUpstream, cache: CacheServer, puller: Pu
     assert before["cached"] == {"repositories": 0, "tags": 0, "manifests": 0, "blobs": 0, "bytes": 0}
     assert after["cached"] == {"repositories": 1, "tags": 1, "manifests": 1, "blobs": 3, "bytes": size}
     assert after["transfers"] == []
+    assert after["bucket"] is None
     assert after["upstreams"][0]["state"] == "ok"
     assert after["store"]["used"] >= size
     assert 0 < after["store"]["free"] <= after["store"]["total"]

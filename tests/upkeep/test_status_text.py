@@ -189,5 +189,6 @@ def test_the_document() -> None:
                 "error": None,
             }
         ],
+        "bucket": None,
         "store": {"root": "/store", "exists": True, "used": 13 * MiB + 6, "free": 5 * MiB, "total": 10 * MiB},
     }

@@ -11,6 +11,7 @@ from registry_cache.store.layout import ALGORITHMS
 
 _ROOT = {"layout", "ledger", "survey", "last-cleanup", "last-hand-on", "last-verify", "pins.json", "rules.json"}
 _ROOT |= {"blobs", "partial", "pieces", "locks", "upstreams", "repositories", "quarantine", "statistics", "outbox"}
+_ROOT |= {"bucket-away.json"}
 # Put there by a file system or its administrator.
 _ROOT |= {"lost+found"}
 

@@ -1,9 +1,11 @@
 """What becomes of pulls and of the outbox while the bucket is away, silent, full, wrong, or dies in the middle."""
 
+import json
 import os
 import signal
 import time
 from collections.abc import Callable
+from typing import Any
 
 from registry_cache.oci import object_keys
 from registry_cache.oci.digest import Digest
@@ -11,12 +13,18 @@ from tests.harness.ceph import TestBucket
 from tests.harness.content import APP
 from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import KiB, MiB, make_image, random_bytes
+from tests.harness.server import CacheServer
 from tests.harness.sharing import all_is_sent, outcome, pull_image, senders, sharing, wait_until_sent
 from tests.harness.upstream import FakeUpstream
 from tests.harness.valve import Valve
 from tests.harness.waiting import eventually
 
 MakeValve = Callable[..., Valve]
+
+
+def status(cache: CacheServer) -> Any:
+    """What `status` says of the bucket."""
+    return json.loads(cache.run("status", "--json").stdout)["bucket"]
 
 
 def test_away_and_back(
@@ -31,6 +39,8 @@ def test_away_and_back(
         ready = make_puller(one.url).get("/readyz")
         assert (ready.status, ready.json()["status"]) == (200, "ok")
         assert not all_is_sent(one)
+        away = status(one)
+        assert (away["state"], away["outbox"]["entries"]) == ("away", 5)
     finally:
         bucket.ceph.start_gateway()
     began = time.monotonic()
@@ -39,6 +49,8 @@ def test_away_and_back(
 
     assert time.monotonic() - began < 60
     assert object_keys.blob(Digest.parse(image.layers[0])) in bucket.all_keys()
+    eventually(lambda: status(one)["state"] == "ok")
+    assert status(one)["outbox"] == {"entries": 0, "oldest_at": None}
     assert one.log_text().count("the bucket takes nothing") == one.log_text().count("the bucket takes again") == 1
 
 
