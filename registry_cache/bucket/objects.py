@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, Any
 
@@ -18,21 +17,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from registry_cache.bucket.errors import BucketAway, ObjectRefused
 from registry_cache.bucket.settings import BucketSettings, Count
+from registry_cache.bucket.stored_object import StoredObject
 
 CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS = 5.0, 60.0
 
 # These are about one object. All others, the lack of room and of rights among them, would meet the next one, too.
 _ABOUT_ONE = {400, 405, 409, 411, 413, 414, 416}
 _DELETED_AT_ONCE = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """An object: ``key`` without the bucket's prefix, ``size`` in bytes, and when it was put or copied last."""
-
-    key: str
-    size: int
-    modified: datetime
 
 
 class Objects:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from registry_cache.bucket.objects import StoredObject
+from registry_cache.bucket.stored_object import StoredObject
 from registry_cache.policy.shared_eviction import SharedObject, SharedPlan, plan
 
 
@@ -46,6 +46,23 @@ class SharedCleanupReport:
             "evicted_bytes": self.plan.evicted,
             "over_bytes": self.plan.over,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class LeftToAnother:
+    """Nothing was done: ``node`` does it now, or has done it some minutes ago."""
+
+    node: str
+
+    @property
+    def exit_status(self) -> int:
+        return 0
+
+    def lines(self) -> Iterator[str]:
+        yield f"{self.node} holds the bucket to its size, or has just done so; nothing was done here"
+
+    def document(self) -> dict[str, object]:
+        return {"left_to": self.node}
 
 
 def clean(shelf: Shelf, max_size: int, now: float, *, dry_run: bool) -> SharedCleanupReport:

@@ -31,7 +31,7 @@ HAVE_SECONDS = 24 * 3600
 MOST_LISTED = 1000
 
 # Compare and set: ARGV holds what is there ("" for nothing), the new value, its life in milliseconds.
-_TAKE = (
+TAKE = (
     "if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end "
     "redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1"
 )
@@ -114,7 +114,7 @@ class Leases:
 
     def take(self, digest: str, raw: bytes, lease: Lease) -> bool:
         """Put ``lease`` in the place of ``raw``, as it was looked up; False where something else is there by now."""
-        [taken] = self._redis.ask(script(_TAKE, _lead(digest), raw, self._sealed(digest, lease), _LIFE_MS))
+        [taken] = self._redis.ask(script(TAKE, _lead(digest), raw, self._sealed(digest, lease), _LIFE_MS))
         return bool(taken)
 
     def renew(self, leases: Sequence[tuple[str, Lease]]) -> list[bool]:
@@ -158,7 +158,7 @@ class Leases:
     def replace_after_wrong_bytes(self, digest: str, old: Lease, new: Lease) -> bool:
         """Say that the bytes brought under ``old`` were wrong, and go on under ``new``; False where it is lost."""
         note = self._leave(digest, old, LeaderNote(wrong_bytes=True, successor=new.id))
-        take = script(_TAKE, _lead(digest), self._sealed(digest, old), self._sealed(digest, new), _LIFE_MS)
+        take = script(TAKE, _lead(digest), self._sealed(digest, old), self._sealed(digest, new), _LIFE_MS)
         return bool(self._redis.ask(note, take)[1])
 
     def holder(self, digest: str) -> Holder | None:

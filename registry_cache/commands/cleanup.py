@@ -20,10 +20,13 @@ from registry_cache.commands.command import (
 from registry_cache.commands.progress import PassDisplay
 from registry_cache.commands.start import become_owner, become_owner_if_allowed, start
 from registry_cache.config import Config
+from registry_cache.config.bucket import S3Config
 from registry_cache.runtime import tally
 from registry_cache.upkeep.priority import step_back
 
 if TYPE_CHECKING:
+    from registry_cache.bucket.shared_cleanup import SharedCleanupReport
+    from registry_cache.cluster.bucket_turn import BucketTurn
     from registry_cache.store.layout import Layout
     from registry_cache.upkeep.cleanup import Cleanup, CleanupResult
 
@@ -84,6 +87,31 @@ def _clean_bucket(config: Config, *, dry_run: bool, as_json: bool) -> int:
     max_size = config.cluster.max_size.amount if config.cluster and not config.cluster.max_size.share else 0
     if not max_size:
         raise CommandError("cluster.max_size is not given in bytes: nothing says how much the bucket may hold")
+    from registry_cache.bucket.shared_cleanup import LeftToAnother
+    from registry_cache.wiring.nodes import bucket_turn
+
+    # A dry run keeps nobody from it.
+    turn = None if dry_run else bucket_turn(config)
+    if turn is None:
+        return print_report(_hold_to_size(config.s3, int(max_size), dry_run=dry_run), as_json=as_json)
+    if node := _taken_by(turn):
+        return print_report(LeftToAnother(node), as_json=as_json)
+    with turn.held():
+        report = _hold_to_size(config.s3, int(max_size), dry_run=False)
+    return print_report(report, as_json=as_json)
+
+
+def _taken_by(turn: BucketTurn) -> str:
+    """Return whose turn it is; "" for ours, and where nobody can be asked: two at once do no harm."""
+    from registry_cache.cluster.errors import RedisAway
+
+    try:
+        return turn.take()
+    except RedisAway:
+        return ""
+
+
+def _hold_to_size(s3: S3Config, max_size: int, *, dry_run: bool) -> SharedCleanupReport:
     # Only here: they import boto3.
     from registry_cache.bucket.errors import BucketAway, ObjectRefused
     from registry_cache.bucket.objects import Objects
@@ -91,10 +119,9 @@ def _clean_bucket(config: Config, *, dry_run: bool, as_json: bool) -> int:
     from registry_cache.wiring.bucket import bucket_settings
 
     try:
-        report = clean(Objects(bucket_settings(config.s3)), int(max_size), time.time(), dry_run=dry_run)
+        return clean(Objects(bucket_settings(s3)), max_size, time.time(), dry_run=dry_run)
     except (BucketAway, ObjectRefused) as error:
         raise CommandError(f"the bucket cannot be cleaned: {error}; registry-cache check says more", 1) from error
-    return print_report(report, as_json=as_json)
 
 
 COMMAND = Command("cleanup", "evict what is over its time or over the store's size", run, add_arguments)

@@ -8,6 +8,7 @@ from functools import partial
 from registry_cache import __version__
 from registry_cache.api.peers import PeerGate
 from registry_cache.cluster.addresses import own_address
+from registry_cache.cluster.bucket_turn import BucketTurn
 from registry_cache.cluster.errors import RedisAway
 from registry_cache.cluster.keeper import LeaseKeeper
 from registry_cache.cluster.leases import Leases
@@ -61,6 +62,17 @@ def cluster_of(config: Config) -> Cluster | None:
         near_pins,
         Placement(url, membership, config.cluster.peers),
     )
+
+
+def bucket_turn(config: Config) -> BucketTurn | None:
+    """Return what lets one node at a time hold the bucket to its size; None where this one knows of no others."""
+    if config.redis is None or config.http.secret is None:
+        return None
+    # Not before: it imports redis, which is installed by an extra.
+    from registry_cache.cluster.redis_client import RedisClient
+
+    seals = Seals(config.http.secret.reveal())
+    return BucketTurn(RedisClient(redis_address(config.redis)), seals, config.cluster.node or "")
 
 
 def questions_of(cluster: Cluster | None) -> NearQuestions:

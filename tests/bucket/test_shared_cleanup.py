@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from registry_cache.bucket.objects import StoredObject
 from registry_cache.bucket.shared_cleanup import clean
+from registry_cache.bucket.stored_object import StoredObject
 
 NOW = 2_000_000_000.0
 BLOB, NAME = "blobs/sha256/aa/aa", "repositories/docker.io/one/_blobs/sha256/aa"
