@@ -40,7 +40,7 @@ def test_away_and_back(
         assert (ready.status, ready.json()["status"]) == (200, "ok")
         assert not all_is_sent(one)
         away = status(one)
-        assert (away["state"], away["outbox"]["entries"]) == ("away", 5)
+        assert (away["state"], away["outbox"]["entries"] > 0) == ("away", True)
     finally:
         bucket.ceph.start_gateway()
     began = time.monotonic()
@@ -148,7 +148,7 @@ def test_wrong_bytes_are_completed_by_nobody_and_deleted(
     # Who read along is cut, who came later is served: nobody has wrong bytes and takes them for all.
     assert {each.digest for each in results if each.complete} <= {layer}
     assert make_puller(two.url).start_blob(APP, layer).finish().digest == layer
-    assert upstream.gets(layer) == 1
+    assert upstream.bytes_sent(layer) == len(right)
     wait_until_sent(two)
     assert bucket.read(key) == right
     assert "the bucket has wrong bytes" in two.log_text()
