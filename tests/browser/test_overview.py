@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.harness.browser import DESK, PHONE, TABLET, Chromium
+from tests.harness.browser import ALL_LOOKS, Chromium
 from tests.harness.content import APP
 from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import MiB, make_image, random_bytes
@@ -62,17 +62,16 @@ def test_everything_comes_from_here_and_nothing_complains(page_url: str, browser
     assert visit.bytes_loaded() < 60_000
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [PHONE, TABLET, DESK])
-def test_it_is_for_all_eyes_and_screens(page_url: str, browser: Chromium, width: int, dark: bool) -> None:
-    visit = browser.visit(page_url, width=width, dark=dark)
+def test_it_is_for_all_eyes_and_screens(page_url: str, browser: Chromium) -> None:
+    visit = browser.visit(page_url)
     for closed in visit.page.locator("summary").all():
         closed.click()
 
-    assert visit.axe_violations() == []
-    assert visit.overflow() <= 0
-    background = visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert (background == "rgb(19, 21, 20)") is dark
+    for look in visit.looks(*ALL_LOOKS):
+        assert visit.axe_violations() == [], look
+        assert visit.overflow() <= 0, look
+        background = visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (background == "rgb(19, 21, 20)") is look.endswith("dark")
 
 
 def test_it_works_without_script(page_url: str, browser: Chromium) -> None:

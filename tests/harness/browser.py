@@ -15,6 +15,8 @@ from tests.harness.components import require
 
 # The three widths at which pages are looked at: a phone, a tablet, a desk.
 PHONE, TABLET, DESK = 390, 820, 1360
+# Each of them light and dark.
+ALL_LOOKS = tuple((width, dark) for width in (PHONE, TABLET, DESK) for dark in (False, True))
 HEIGHT = 900
 # Of one step in the browser, on a busy machine.
 STEP_MILLISECONDS = 20_000.0
@@ -44,9 +46,17 @@ class Visit:
         entries = "[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]"
         return int(self.page.evaluate(f"{entries}.reduce((sum, each) => sum + each.encodedBodySize, 0)"))
 
+    def looks(self, *looks: tuple[int, bool]) -> Iterator[str]:
+        """Show the page at each width, dark or light, one after the other, without loading it again; name each."""
+        for width, dark in looks:
+            self.page.set_viewport_size({"width": width, "height": HEIGHT})
+            self.page.emulate_media(color_scheme="dark" if dark else "light")
+            yield f"{width} px, {'dark' if dark else 'light'}"
+
     def axe_violations(self) -> list[str]:
         """What axe-core, of Deque, holds against the page."""
-        self.page.evaluate(_axe())
+        if not self.page.evaluate("'axe' in window"):
+            self.page.evaluate(_axe())
         found = self.page.evaluate("axe.run().then(found => found.violations)")
         return [f"{each['id']}: {node['html'][:120]}" for each in found for node in each["nodes"]]
 
