@@ -30,6 +30,7 @@ START_SECONDS = 120.0
 STOP_SECONDS = 30.0
 POLL_SECONDS = 0.1  # none of Ceph's daemons tells when it is ready
 OWNER, READER = ("AKTEST", "SKTEST12SKTEST12"), ("AKOTHER", "SKOTHER1SKOTHER1")
+SMALL = ("AKSMALL", "SKSMALL1SKSMALL1")
 
 CONFIG = """\
 [global]
@@ -118,6 +119,9 @@ class TestBucket:
             return bool(error.response["ResponseMetadata"]["HTTPStatusCode"] == 403)
         return False
 
+    def remove(self, key: str) -> None:
+        self.client.delete_object(Bucket=self.name, Key=f"registry-cache/1/{key}")
+
     def write(self, key: str, data: bytes) -> None:
         self.client.put_object(Bucket=self.name, Key=f"registry-cache/1/{key}", Body=data)
 
@@ -145,27 +149,22 @@ class Ceph:
         try:
             self._start_cluster(fsid, f"[v2:127.0.0.1:{v2},v1:127.0.0.1:{v1}]")
             self._start_first_gateway()
-            for number, (key, secret) in enumerate((OWNER, READER)):
-                self._admin(
-                    "user",
-                    "create",
-                    f"--uid=u{number}",
-                    "--display-name=u",
-                    "--access-key",
-                    key,
-                    "--secret-key",
-                    secret,
-                )
+            for number, account in enumerate((OWNER, READER)):
+                self._make_account(number, account)
         except BaseException:
             self.close()
             raise
 
     def bucket(self) -> TestBucket:
         """Make a bucket."""
-        client = self.client(OWNER)
-        name = f"bucket-{next(self._names)}"
-        client.create_bucket(Bucket=name)
-        return TestBucket(name, self, client, self.settings(name, OWNER))
+        return self._bucket(OWNER)
+
+    def small_bucket(self, most: int) -> TestBucket:
+        """Make the one bucket that holds `most` bytes at most: the gateway reads an account's bound once."""
+        self._make_account(2, SMALL)
+        for words in (("set", f"--max-size={most}"), ("enable",)):
+            self._admin("quota", *words, "--quota-scope=bucket", "--uid=u2")
+        return self._bucket(SMALL)
 
     def settings(self, bucket: str, account: tuple[str, str]) -> dict[str, str]:
         return {
@@ -188,15 +187,6 @@ class Ceph:
                 request_checksum_calculation="when_required", s3={"addressing_style": "path"}, proxies={}
             ),
         )
-
-    def set_quota(self, bytes_: int | None) -> None:
-        """Let the owner of the buckets have so many bytes at most; None: without a bound."""
-        if bytes_ is not None:
-            self._admin("quota", "set", "--quota-scope=user", "--uid=u0", f"--max-size={bytes_}")
-        self._admin("quota", "enable" if bytes_ is not None else "disable", "--quota-scope=user", "--uid=u0")
-        # The gateway has read the account's quota already.
-        self.kill_gateway()
-        self.start_gateway()
 
     # The gateway: what clients see of it all. The data stay where they are.
 
@@ -233,6 +223,15 @@ class Ceph:
             except Ended:
                 if not tries_left:
                     raise
+
+    def _bucket(self, account: tuple[str, str]) -> TestBucket:
+        client, name = self.client(account), f"bucket-{next(self._names)}"
+        client.create_bucket(Bucket=name)
+        return TestBucket(name, self, client, self.settings(name, account))
+
+    def _make_account(self, number: int, account: tuple[str, str]) -> None:
+        keys = ("--access-key", account[0], "--secret-key", account[1])
+        self._admin("user", "create", f"--uid=u{number}", "--display-name=u", *keys)
 
     def _start_cluster(self, fsid: str, address: str) -> None:
         folder = self._folder

@@ -9,7 +9,10 @@ from typing import Any
 
 from registry_cache.oci import object_keys
 from registry_cache.oci.digest import Digest
-from tests.harness.ceph import TestBucket
+from registry_cache.store.layout import Layout
+from registry_cache.store.outbox import OutboxState
+from registry_cache.upkeep.bucket_text import BucketStatus, read_bucket
+from tests.harness.ceph import Ceph, TestBucket
 from tests.harness.content import APP
 from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import KiB, MiB, make_image, random_bytes
@@ -49,8 +52,7 @@ def test_away_and_back(
 
     assert time.monotonic() - began < 60
     assert object_keys.blob(Digest.parse(image.layers[0])) in bucket.all_keys()
-    eventually(lambda: status(one)["state"] == "ok")
-    assert status(one)["outbox"] == {"entries": 0, "oldest_at": None}
+    eventually(lambda: read_bucket(Layout(one.root), "") == BucketStatus("", OutboxState(0, None), None))
     assert one.log_text().count("the bucket takes nothing") == one.log_text().count("the bucket takes again") == 1
 
 
@@ -173,17 +175,17 @@ def test_a_wrong_manifest_is_deleted_and_fetched(
 
 
 def test_a_full_bucket_costs_no_pull_and_gets_everything_once_there_is_room(
-    bucket: TestBucket, upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller
+    object_store: Ceph, upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller
 ) -> None:
     image = make_image(upstream, layer_size=900 * KiB)
-    bucket.ceph.set_quota(1)
-    try:
-        one = make_cache(sharing(bucket.settings))
-        assert set(pull_image(make_puller(one.url), image)) == {"miss"}
-        eventually(lambda: "QuotaExceeded" in one.log_text())
-        assert not all_is_sent(one)
-    finally:
-        bucket.ceph.set_quota(None)
+    bucket = object_store.small_bucket(4 * MiB)
+    bucket.write("of somebody else", bytes(4 * MiB))
+    one = make_cache(sharing(bucket.settings))
+
+    assert set(pull_image(make_puller(one.url), image)) == {"miss"}
+    eventually(lambda: "QuotaExceeded" in one.log_text())
+    assert not all_is_sent(one)
+    bucket.remove("of somebody else")
 
     wait_until_sent(one)
     assert set(pull_image(make_puller(make_cache(sharing(bucket.settings)).url), image)) == {"near"}
