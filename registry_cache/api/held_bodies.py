@@ -7,6 +7,7 @@ last byte of it is sent, for a client that reads nothing for a minute.
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 
@@ -49,6 +50,8 @@ class HeldBodies:
                 data = b""
                 response.set_data(data)
                 raise TooManyRequests("too many long lists are being sent; try again", retry_after=1)
+            # To write a list of megabytes has taken a while, in which nobody else had a turn.
+            time.sleep(0)
             response.call_on_close(lambda: self._give_back(client, size))
             response.response = _pieces(data)
             response.content_length = size

@@ -121,6 +121,8 @@ class TagLists:
         document = json_object(read_document(self._transport.name, what, response, MAX_LIST_SIZE, left, turn=turn))
         if document is None:
             raise UpstreamError(f"{self._transport.name}'s answer for {what} is no JSON object")
+        # Half a million names are parsed, looked at and written in three turns of the loop and not in one.
+        time.sleep(0)
         listed = document.get("tags")
         # JSON can hold half a character; the URL of a next page cannot.
         tags = [tag for tag in listed if isinstance(tag, str) and tag.isprintable()] if isinstance(listed, list) else []
