@@ -70,14 +70,14 @@ def _pace(pulls: PullCount, taken: int, glance: Glance) -> str:
         return "none were taken in the last hour"
     ends = glance.now + pulls.left / taken * HOUR_SECONDS
     if pulls.window and ends > pulls.seen_at + pulls.window:
-        return f"{count(taken)} in the last hour: they last"
+        return f"{count(taken)} in the last hour: enough until the count begins anew"
     return f"{count(taken)} in the last hour: they end at {clock(ends, glance.now, glance.zone)}"
 
 
 def _disk(glance: Glance, limits: SizeLimits, next_out: str) -> Box:
     title, href = "Disk used", "/ui/images"
     if glance.stored is None or glance.space is None:
-        return Box(title, NOTHING, "", ["nobody has counted yet: the next cleanup does"], href)
+        return Box(title, NOTHING, "", ["not counted yet: the next cleanup does that"], href)
     number, _, unit = size(glance.stored).partition(" ")
     room = limits.max_size or glance.stored + max(0, glance.space.free - (limits.min_free or 0))
     bound = f"of {size(limits.max_size)}" if limits.max_size else f"{size(glance.space.free)} are free on its disk"

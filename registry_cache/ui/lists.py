@@ -43,7 +43,7 @@ def find(facts: Facts, store: SurveyedStore | None, text: str) -> Found:
         return Found((), "")
     matches = search(store.names, text)
     left = len(matches.names) - MOST_FOUND
-    more = "" if left <= 0 else f"{left:,}" if matches.complete else f"{MOST_MATCHES - MOST_FOUND:,} and"
+    more = "" if left <= 0 else f"{left:,}" if matches.complete else f"more than {MOST_MATCHES - MOST_FOUND:,}"
     return Found([(name, _tags(facts, name)) for name in matches.names[:MOST_FOUND]], more)
 
 

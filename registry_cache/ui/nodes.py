@@ -56,7 +56,7 @@ def node_table(cluster: ClusterFacts | None, now: float) -> NodeTable | None:
         there += [numbers] if numbers else []
         note = "this node" if node.name == cluster.node else ""
         rows.append(NodeRow(cut(node.name, 60), note, "good", _cells(numbers) if numbers else ()))
-    return NodeTable(rows, NodeRow("All that are here", "", "good", _cells(all_nodes(there))))
+    return NodeTable(rows, NodeRow("All nodes seen", "", "good", _cells(all_nodes(there))))
 
 
 def _cells(numbers: NodeNumbers) -> list[str]:

@@ -69,7 +69,7 @@ def transfer_row(each: Transfer, speeds: Mapping[str, float], glance: Glance) ->
     speed = speeds.get(str(each.digest)) if each.running else None
     pace = f" · {size(int(speed))}/s" if speed else ""
     since = f"since {clock(each.since, glance.now, glance.zone)}" if each.since is not None else ""
-    image = f"{each.upstream}/{each.repository}" if each.repository else "no longer known for which image"
+    image = f"{each.upstream}/{each.repository}" if each.repository else "of an image that is no longer known"
     error = cut(each.error, 200)
     return TransferRow(
         short(each.digest), cut(image), each.running, percent, f"{size(each.bytes)}{total}{pace}", since, error

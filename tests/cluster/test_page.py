@@ -34,7 +34,7 @@ def test_each_nodes_page_shows_the_nodes_and_the_sum(tmp_path: Path, upstream: F
                 return {"node1 this node", "node2"} <= rows.keys() and all(len(row) == 5 for row in rows.values())
 
             eventually(all_are_there)
-            mine, other, together = (rows[name] for name in ("node1 this node", "node2", "All that are here"))
+            mine, other, together = (rows[name] for name in ("node1 this node", "node2", "All nodes seen"))
             assert mine == other
             assert pulls(together) == 2 * pulls(mine) > 0
             assert together[1] == mine[1]

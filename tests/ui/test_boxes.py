@@ -39,7 +39,7 @@ def test_the_pace_at_which_pulls_are_used_up() -> None:
     # 93 of them, at 31 an hour, are three hours; the window is six.
     assert left.lines == ["at docker.io", "31 in the last hour: they end at 14:06"]
     slow = boxes(replace(NUMBERS, hour={"docker.io": 3}), GLANCE, LIMITS, "")[2]
-    assert slow.lines[1] == "3 in the last hour: they last"
+    assert slow.lines[1] == "3 in the last hour: enough until the count begins anew"
     none = boxes(replace(NUMBERS, hour={}), GLANCE, LIMITS, "")[2]
     assert none.lines[1] == "none were taken in the last hour"
 
