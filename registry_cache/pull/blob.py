@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from registry_cache.errors import NotHeld, RegistryError, StoreError
+from registry_cache.oci.byte_range import has_end
 from registry_cache.oci.digest import Digest
 from registry_cache.policy.proof import Proof, needed_proof
 from registry_cache.pull.access import Access
@@ -57,6 +58,15 @@ class BlobHead:
     size: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Asker:
+    """Who wants a blob: the ``client`` at an address, "" for nobody, or another node; or parts of it alone."""
+
+    client: str = ""
+    is_peer: bool = False
+    reads_ranges: bool = False
+
+
 class BlobPull:
     """Pulls of blobs, for every upstream over one store."""
 
@@ -101,7 +111,8 @@ class BlobPull:
             found = self._lazy.get(target, digest, range_header, lambda: self.get(target, digest, client).body)
             if found:
                 return BlobAnswer(*found)
-        answer = self._get_absent(target, digest, client)
+        reads_ranges = range_header is not None and self._may_overtake(target, range_header)
+        answer = self._get_absent(target, digest, _Asker(client, reads_ranges=reads_ranges))
         if answer.outcome in (Outcome.MISS, Outcome.NEAR) and target.upstream.layers_ahead:
             self._prefetch.begin(target, digest)
         return answer
@@ -132,7 +143,7 @@ class BlobPull:
                 return BlobAnswer(*found)
         if not is_held and not fetches:
             raise NotHeld(f"{digest} is neither here nor on its way here")
-        return self._get_absent(target, digest, is_for_peer=True)
+        return self._get_absent(target, digest, _Asker(is_peer=True))
 
     def head(self, target: PullTarget, digest: Digest) -> BlobHead:
         """Return the size of a blob; asks upstream for what is not here, and downloads nothing."""
@@ -178,9 +189,7 @@ class BlobPull:
     def _access(self, target: PullTarget, digest: Digest) -> Access:
         return Access(target, digest, self._flights, self._shared, self._near)
 
-    def _get_absent(
-        self, target: PullTarget, digest: Digest, client: str = "", *, is_for_peer: bool = False
-    ) -> BlobAnswer:
+    def _get_absent(self, target: PullTarget, digest: Digest, asker: _Asker) -> BlobAnswer:
         """Return a blob that was not here, or not known to the repository, a moment ago."""
         access = self._access(target, digest)
         until = time.monotonic() + OTHERS_TIMEOUT_SECONDS
@@ -197,7 +206,7 @@ class BlobPull:
             if waited or self._streams.was_refused(digest):
                 return self._uncached(target, digest, access)
             try:
-                answer = self._follow(target, digest, access, client, is_for_peer)
+                answer = self._follow(target, digest, access, asker)
             except StoreError as error:
                 _log.info("streaming a blob through, uncached", digest=digest, error=error)
                 return self._uncached(target, digest, access)
@@ -208,16 +217,14 @@ class BlobPull:
                 return answer
             self._slots.give_back()
 
-    def _follow(
-        self, target: PullTarget, digest: Digest, access: Access, client: str, is_for_peer: bool
-    ) -> BlobAnswer | None:
+    def _follow(self, target: PullTarget, digest: Digest, access: Access, asker: _Asker) -> BlobAnswer | None:
         """Follow the blob's transfer, for a caller that has a slot.
 
         None where the transfer's end says nothing about this repository.
         """
         source = self._source_of(target, digest, self._layers, is_stored=True)
-        source = replace(source, is_for_peer=is_for_peer)
-        progress, started = self._transfers.join(digest, source, client)
+        source = replace(source, is_for_peer=asker.is_peer, can_be_overtaken=asker.reads_ranges)
+        progress, started = self._transfers.join(digest, source, asker.client)
         growing = None
         try:
             with upstream_wait.waiting():
@@ -266,11 +273,15 @@ class BlobPull:
             return BlobAnswer(Outcome.JOIN, blob)
         return BlobAnswer(Outcome.NEAR if source.was_near() else Outcome.MISS, blob)
 
+    def _may_overtake(self, target: PullTarget, range_header: str) -> bool:
+        """Tell whether more ranges may follow, which are fetched ahead of a download that begins with this one."""
+        return self._lazy is not None and self._lazy.is_for(target) and has_end(range_header)
+
     def _bring(self, target: PullTarget, digest: Digest) -> None:
         """Return when the blob is here, for no client. Raises as ``get`` does, Cut."""
         whole = self._find(target, digest)
         if not whole:
-            body = self._get_absent(target, digest).body
+            body = self._get_absent(target, digest, _Asker()).body
             try:
                 body.wait_until_stored()
             finally:

@@ -100,6 +100,7 @@ class ManifestPull:
         self._flights = flights
         self._clock = clock
         self._fetch = ManifestFetch(self._records, flights, pause, shared, rests, near, NearManifests(cluster))
+        self._has_nodes = cluster is not None
         confirmed = NearTags(cluster.tags, cluster.membership.clock) if cluster else NearTags()
         self._tags = TagLookup(self._records, self._fetch, clock, shared, pins, near, confirmed)
 
@@ -153,7 +154,7 @@ class ManifestPull:
 
         Raises Denied.
         """
-        found = self._tags.confirmed_near(target, tag)
+        found = self._tags.confirmed_near(target, tag) if self._has_nodes and target.tags.max_age else None
         if found is None:
             return None
         stored = self._records.manifest(target, found.digest)

@@ -60,8 +60,8 @@ class BlobSource:
 
     ``requests``: so many at once at most. ``expected``: what a manifest of the repository says of the size in bytes,
     None where none does; a hint and no more. ``inside_error``: once bytes came from a network that clients may not see,
-    the error that hides which; nothing of them is for clients then before it is proven. ``can_be_overtaken``: readers
-    of ranges may fetch some of the blob ahead of its download.
+    the error that hides which; nothing of them is for clients then before it is proven. ``can_be_overtaken``: its
+    download begins because somebody reads ranges, who may fetch some of the blob ahead of it.
 
     Sources compose by wrapping. One that is nearer than upstream also tells: ``was_near``, whether it and not upstream
     gave the first answer; ``on_wrong``, called when all bytes were there and wrong, with whether all of them came from
@@ -139,7 +139,6 @@ def source_of(
         expected,
         lambda: next(iter(inside), None),
         on_wrong=wrong,
-        can_be_overtaken=target.upstream.lazy != "off",
     )
 
 

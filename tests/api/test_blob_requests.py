@@ -51,14 +51,6 @@ def test_every_byte_comes_once_by_more_than_one_connection(
 def test_it_can_be_switched_off(upstream: FakeUpstream, make_cache: MakeCache, image: Image) -> None:
     (layer,) = image.layers
     pull(make_cache({"proxy": {"blob_requests": 1}}).url, image)
-    assert upstream.peak_in_flight(layer) == 1
-
-
-def test_what_no_reader_of_ranges_may_overtake_costs_one_request(
-    upstream: FakeUpstream, make_cache: MakeCache, image: Image
-) -> None:
-    (layer,) = image.layers
-    pull(make_cache({"proxy": {"blob_requests": 1, "lazy": "off"}}).url, image)
     assert upstream.gets(layer) == 1
     assert upstream.requests("GET", layer)[0].headers.get("Range") is None
 

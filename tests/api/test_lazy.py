@@ -112,10 +112,10 @@ def test_a_range_overtakes_the_download_and_is_not_fetched_again(upstream: FakeU
 
 @pytest.mark.parametrize("requests", [1, 4])
 @pytest.mark.parametrize("is_known", [True, False])
-def test_ranges_beside_a_download_cost_each_byte_once(
+def test_ranges_beside_a_download_cost_what_was_on_its_line_at_most(
     upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller, requests: int, is_known: bool
 ) -> None:
-    """However the download asks, and whether anybody knew how large the blob is."""
+    """However it asks, and whether anybody knew how large the blob is: it began for the whole, and is cut once."""
     puller = make_puller(make_cache({"proxy": {"blob_requests": requests}}).url)
     blob = known_layer(upstream, puller) if is_known else upstream.add_blob(DATA)
     upstream.faults.of(blob).rate = 8 * MiB
@@ -127,7 +127,7 @@ def test_ranges_beside_a_download_cost_each_byte_once(
         answers = list(pool.map(lambda at: ranged(puller, blob, f"{at}-{at + 99_999}").body, starts))
     assert answers == [DATA[at : at + 100_000] for at in starts]
     assert whole.finish().digest == blob
-    assert upstream.bytes_sent(blob) == SIZE
+    assert SIZE <= upstream.bytes_sent(blob) <= SIZE + MiB
 
 
 def test_a_range_overtakes_a_download_of_unknown_size(upstream: FakeUpstream, puller: Puller) -> None:
@@ -139,7 +139,7 @@ def test_a_range_overtakes_a_download_of_unknown_size(upstream: FakeUpstream, pu
     assert ranged(puller, blob, "-47").body == DATA[-47:]
     upstream.faults.of(blob).gate.set()
     assert whole.finish().digest == blob
-    assert upstream.bytes_sent(blob) == SIZE
+    assert SIZE <= upstream.bytes_sent(blob) <= SIZE + MiB
 
 
 def test_a_range_overtakes_the_download_of_another_worker(
@@ -198,11 +198,10 @@ def test_an_upstream_that_ignores_ranges_is_asked_for_the_whole(
     first, second = upstream.add_blob(DATA), upstream.add_blob(DATA[1:])
     upstream.faults.no_range = True
     assert (ranged(puller, first, "-47").body, digest_of(puller.blob(first).body)) == (DATA[-47:], first)
-    begins = f"bytes=0-{4 * MiB - 1}"
-    assert asked(upstream, first) == [f"bytes={SIZE - PIECE}-{SIZE - 1}", begins]
+    assert asked(upstream, first) == [f"bytes={SIZE - PIECE}-{SIZE - 1}", None]
     # It is not tried again with every blob.
     assert ranged(puller, second, "-47").body == DATA[-47:]
-    assert asked(upstream, second) == [begins]
+    assert asked(upstream, second) == [None]
 
 
 def test_an_upstream_that_refuses_ranges_is_asked_for_the_whole(

@@ -38,13 +38,13 @@ def test_a_blob_that_is_larger_than_the_store_costs_one_transfer_a_worker(
                 pulls.append(puller.start_blob(APP, blob))
                 pulls[-1].wait_for(1 * MiB - 256 * KiB)
 
-    # The first has asked once, and told both that the disk does not take it; then each asked for all its clients.
-    assert upstream.gets(blob) == 3
+    # Each worker has asked once whether the disk takes it, and once more for all its clients.
+    assert upstream.gets(blob) == 4
     upstream.faults.gate.set()
 
     assert all_right(pulls, blob)
-    assert upstream.gets(blob) == 3
-    # What only told the size ends at the gate, or soon after.
+    assert upstream.gets(blob) == 4
+    # The two that were only asked end at the gate, or soon after.
     assert upstream.bytes_sent(blob) <= 3 * SIZE
     assert not list(cache.root.glob("blobs/*/*/*"))
 
@@ -53,8 +53,7 @@ def test_a_blob_that_is_larger_than_the_store_costs_one_transfer_a_worker(
 def test_a_disk_that_fills_in_mid_body_costs_one_more_transfer_a_worker_and_no_client(
     small_disk: Path, upstream: FakeUpstream, make_cache: MakeCache, make_puller: Any
 ) -> None:
-    # What readers of ranges may overtake is asked for by several requests.
-    cache = make_cache({"proxy": {"lazy": "off"}}, root=small_disk / "store")
+    cache = make_cache(root=small_disk / "store")
     workers, puller = Workers(cache), make_puller(cache.url)
     blob = upstream.add_blob(random_bytes(3 * SIZE, seed="a disk and more"))
     upstream.faults.hold_at = 4 * MiB

@@ -144,7 +144,7 @@ def test_wrong_bytes_reach_no_client_of_any_node_and_cost_two_requests(
 
     results = [pull.finish() for pull in pulls]
     assert not any(result.complete for result in results)
-    assert upstream.downloads(blob) == 2
+    assert upstream.gets(blob) == 2
 
 
 def test_bytes_that_were_wrong_once_are_right_for_who_asks_again(cluster: Cluster, upstream: FakeUpstream) -> None:
@@ -156,7 +156,7 @@ def test_bytes_that_were_wrong_once_are_right_for_who_asks_again(cluster: Cluste
     results = [pull.finish() for pull in pull_everywhere(cluster, blob)]
 
     assert [result.digest for result in results] == [blob] * 3
-    assert upstream.downloads(blob) == 2
+    assert upstream.gets(blob) == 2
 
 
 def test_the_error_of_the_leader_is_that_of_all(cluster: Cluster, upstream: FakeUpstream) -> None:
@@ -177,4 +177,4 @@ def test_what_a_node_has_is_not_downloaded_again(cluster: Cluster, upstream: Fak
     answers = [puller.blob(blob) for puller in cluster.pullers[1:]]
 
     assert [answer.headers["X-Cache"] for answer in answers] == ["near", "near"]
-    assert upstream.downloads(blob) == 1
+    assert upstream.gets(blob) == 1

@@ -11,8 +11,6 @@ from tests.harness.story import Story
 from tests.harness.telling import code, message, told, within
 
 SIZE = 4 * MiB
-# How a download begins of a blob whose size no manifest has told.
-BEGINNING = f"bytes=0-{4 * MiB - 1}"
 
 
 def ranges(story: Story, digest: str) -> list[str | None]:
@@ -36,7 +34,7 @@ def test_three_clients_of_a_blob_that_is_cut_three_times_see_one_blob(story: Sto
     assert story.upstream.peak_in_flight(blob) == 1
     # A reset may take along what was on the wire.
     assert SIZE <= story.upstream.bytes_sent(blob) <= SIZE * (1.6 if reset else 1.0)
-    assert ranges(story, blob)[0] == BEGINNING
+    assert ranges(story, blob)[0] is None
     assert all(each and each.startswith("bytes=") for each in ranges(story, blob)[1:])
 
 
@@ -50,7 +48,7 @@ def test_an_address_that_expired_meanwhile_is_asked_for_again_at_the_registry(st
     story.upstream.faults.gate.set()
 
     assert (pull.finish().digest, pull.finish().complete) == (blob, True)
-    assert [each.status for each in cdn.exchanges] == [206, 206]
+    assert [each.status for each in cdn.exchanges] == [200, 206]
     assert story.upstream.gets(blob) == 2
     assert cdn.bytes_sent(blob) == SIZE
 
@@ -62,7 +60,7 @@ def test_a_5xx_before_the_first_byte_is_asked_again(story: Story) -> None:
     story.upstream.faults.answer("GET .*/blobs/", 502, times=1)
     result = story.start_blob(blob).finish()
     assert (result.status, result.digest) == (200, blob)
-    assert [each.status for each in story.upstream.exchanges] == [503, 500, 502, 206]
+    assert [each.status for each in story.upstream.exchanges] == [503, 500, 502, 200]
     # The breaker that those three would have opened was closed by the answer.
     assert story.puller.head(f"/v2/{story.app}/blobs/{'sha256:' + '0' * 64}").status == 404
 
@@ -75,7 +73,7 @@ def test_a_stall_is_given_up_and_resumed(brisk: Story) -> None:
         brisk.upstream.wait_until(lambda: any(each.held for each in brisk.upstream.exchanges))
         brisk.upstream.faults.hold_at = None  # what is held stays so; the next request is not
         assert (pull.finish().digest, pull.finish().complete) == (blob, True)
-    assert ranges(brisk, blob) == [BEGINNING, f"bytes={1 * MiB}-"]
+    assert ranges(brisk, blob) == [None, f"bytes={1 * MiB}-"]
     assert brisk.upstream.bytes_sent(blob) == SIZE
     assert brisk.upstream.peak_in_flight(blob) == 1
 

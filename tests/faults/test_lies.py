@@ -28,7 +28,7 @@ def wrong(upstream: FakeUpstream) -> None:
 
 
 def too_short(upstream: FakeUpstream) -> None:
-    upstream.faults.length_lie, upstream.faults.no_range = -100, True
+    upstream.faults.length_lie = -100
 
 
 def zipped(upstream: FakeUpstream) -> None:

@@ -94,11 +94,6 @@ class Journal:
         """How many GETs of this digest or tag; a redirected one counts, a 401 does not."""
         return len(self.asked("GET", name))
 
-    def downloads(self, name: str) -> int:
-        """How many of them begin at the first byte: the spans behind it are of the same download."""
-        ranges = [each.headers["Range"] or "" for each in self.asked("GET", name)]
-        return sum(not each or each.startswith("bytes=0-") for each in ranges)
-
     def heads(self, name: str) -> int:
         """How many HEADs of this digest or tag."""
         return len(self.asked("HEAD", name))

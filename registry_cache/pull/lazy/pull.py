@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cachetools import LRUCache
 
@@ -108,8 +108,7 @@ class LazyPull:
         ``follow`` returns the whole. ``for_peer``: another node asks, so none is asked in turn. Raises NotFound,
         Denied, RangeNotSatisfiable, Busy.
         """
-        name = target.upstream.name
-        if target.upstream.lazy == "off" or time.monotonic() < self._refused_until.get(name, 0.0):
+        if not self.is_for(target):
             return None
         try:
             if self._transfers.rests:
@@ -118,9 +117,13 @@ class LazyPull:
                 return self._get(target, digest, header, follow, for_peer)
         except (StoreError, UpstreamError, TooManyRequests) as error:
             # A download tries again, does without the disk, and says what is wrong.
-            self._note_refusal(name, error)
+            self._note_refusal(target.upstream.name, error)
             _log.info("downloading a blob instead of a range", digest=digest, error=error)
             return None
+
+    def is_for(self, target: PullTarget) -> bool:
+        """Return whether ranges may be asked of the target's upstream: as configured, and while it refuses none."""
+        return target.upstream.lazy != "off" and time.monotonic() >= self._refused_until.get(target.upstream.name, 0.0)
 
     def _get(
         self, target: PullTarget, digest: Digest, header: str, follow: Callable[[], PulledBlob], for_peer: bool
@@ -242,6 +245,7 @@ class LazyPull:
             return
         if is_worth_filling(file.bytes_here(), file.size, time.time() - file.made):
             source = self._source_of(wanted.target, wanted.digest, self._layers, is_stored=True)
+            source = replace(source, can_be_overtaken=True)
             progress, _ = self._transfers.join(wanted.digest, source)
             self._transfers.leave(progress)
 
