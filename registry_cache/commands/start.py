@@ -61,7 +61,13 @@ def become_owner_if_allowed(root: Path) -> None:
             _become(root, owner)
 
 
+def _load_all() -> None:
+    """Import what commands import when they need it: the owner may not be able to read where Python lies."""
+    import registry_cache.wiring.statistics  # noqa: F401
+
+
 def _become(root: Path, owner: os.stat_result) -> None:
+    _load_all()
     with _refusals(root, owner):
         os.setgroups([owner.st_gid])
         os.setgid(owner.st_gid)
@@ -81,6 +87,7 @@ def as_owner(root: Path) -> Iterator[None]:
     if owner is None:
         yield
         return
+    _load_all()
     group, groups = os.getegid(), os.getgroups()
     with _refusals(root, owner):
         os.setgroups([owner.st_gid])

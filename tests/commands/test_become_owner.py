@@ -33,7 +33,15 @@ def typed(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.needs_root
 @pytest.mark.parametrize(
     "arguments",
-    [("cleanup",), ("verify", "--repair"), ("pin", "library/app:1"), ("status",), ("pins",), ("import", "ARCHIVE")],
+    [
+        ("cleanup",),
+        ("verify", "--repair"),
+        ("pin", "library/app:1"),
+        ("status",),
+        ("pins",),
+        ("import", "ARCHIVE"),
+        ("list",),
+    ],
 )
 def test_what_root_types_belongs_to_the_stores_owner(root: Path, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     Layout.open(root)
