@@ -57,8 +57,11 @@ def pytest_configure(config: pytest.Config) -> None:
 # of its two passes.
 _ONCE = (
     *("bench/", "commands/", "config/", "harness_check/", "oci/", "policy/", "property/", "stats/", "ui/"),
-    *("api/test_layers_ahead.py", "api/test_lazy.py", "api/test_membership.py", "api/test_room.py"),
-    *("api/test_uncached.py", "api/test_unreadable.py", "faults/test_outages.py", "faults/test_rate_limits.py"),
+    *("api/test_blob_requests.py", "api/test_layers_ahead.py", "api/test_lazy.py", "api/test_listings.py"),
+    *("api/test_membership.py", "api/test_metrics.py", "api/test_room.py", "api/test_uncached.py"),
+    *("api/test_unreadable.py", "faults/test_cuts.py", "faults/test_inside.py", "faults/test_lies.py"),
+    *("faults/test_many_upstreams.py", "faults/test_outages.py", "faults/test_private.py"),
+    *("faults/test_rate_limits.py", "server/test_log.py", "server/test_worker_death.py"),
     "pull/test_crash_points.py",
     "pull/test_power_cut.py",
     "upkeep/test_cleanup_crash.py",
