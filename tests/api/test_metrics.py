@@ -121,7 +121,7 @@ def test_a_killed_worker_leaves_its_counts_and_takes_what_it_did_at_that_moment(
     told = scrape(puller)
     assert (told["transfers_in_progress"], told["readers_in_progress"]) == (1, 1)
 
-    upstream.faults.hold_at = None
+    upstream.hold_no_more()
     cache.kill_worker(workers.first)
 
     # Until the master has noticed, and the next worker has loaded.

@@ -70,8 +70,7 @@ def test_a_stall_is_given_up_and_resumed(brisk: Story) -> None:
     brisk.upstream.faults.hold_at = 1 * MiB
     with within(20):
         pull = brisk.start_blob(blob)
-        brisk.upstream.wait_until(lambda: any(each.held for each in brisk.upstream.exchanges))
-        brisk.upstream.faults.hold_at = None  # what is held stays so; the next request is not
+        brisk.upstream.hold_no_more()
         assert (pull.finish().digest, pull.finish().complete) == (blob, True)
     assert ranges(brisk, blob) == [None, f"bytes={1 * MiB}-"]
     assert brisk.upstream.bytes_sent(blob) == SIZE

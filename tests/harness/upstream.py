@@ -66,6 +66,11 @@ class FakeUpstream(Content, Loopback):
         Content.__init__(self)
         Loopback.__init__(self, tls=tls)
 
+    def hold_no_more(self) -> None:
+        """Once a body is held, hold no other one; what is held stays so."""
+        self.wait_until(lambda: any(each.held for each in self.exchanges))
+        self.faults.hold_at = None
+
     def reset_faults(self) -> None:
         """Behave from now on; the content, the journal and the tokens stay."""
         self.faults.release()

@@ -33,7 +33,7 @@ def test_followers_finish_what_a_killed_leader_began(
     led = start(puller, workers, workers.first, blob)
     followers = start(puller, workers, workers.second, blob, 6)
 
-    upstream.faults.hold_at = None
+    upstream.hold_no_more()
     cache.kill_worker(workers.first)
 
     assert [follower.finish().digest for follower in followers] == [blob] * 6
@@ -86,7 +86,7 @@ def test_the_next_pull_resumes_what_nobody_waited_for(
     upstream.faults.hold_at = HELD_AT
     start(puller, workers, workers.first, blob)
     cache.kill_worker(workers.first)
-    upstream.faults.hold_at = None
+    upstream.hold_no_more()
 
     assert digest_of(puller.blob(blob).body) == blob
     assert resumed_at(upstream, blob) == [None, f"bytes={HELD_AT}-"]
@@ -100,7 +100,7 @@ def test_after_a_power_cut_the_next_pull_resumes(
     upstream.faults.hold_at = HELD_AT
     pulls = start(puller, workers, workers.first, blob) + start(puller, workers, workers.second, blob)
     cache.kill_all()
-    upstream.faults.hold_at = None
+    upstream.hold_no_more()
     cache.restart()
 
     assert digest_of(puller.blob(blob).body) == blob
@@ -116,6 +116,6 @@ def test_an_upstream_without_ranges_is_read_anew_and_the_clients_do_not_notice(
     upstream.faults.hold_at, upstream.faults.no_range = HELD_AT, True
     start(puller, workers, workers.first, blob)
     followers = start(puller, workers, workers.second, blob, 2)
-    upstream.faults.hold_at = None
+    upstream.hold_no_more()
     cache.kill_worker(workers.first)
     assert [follower.finish().digest for follower in followers] == [blob] * 2
