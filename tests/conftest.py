@@ -205,9 +205,9 @@ def keep_priority(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("registry_cache.commands.cleanup.step_back", lambda: None)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def logging_as_before() -> Iterator[None]:
-    """Restore the logging of this process, which creating the application changes."""
+    """Restore the logging of this process, which creating the application and some commands change."""
     logger = logging.getLogger("registry_cache")
     before = (logger.handlers[:], logger.level, logger.propagate)
     yield

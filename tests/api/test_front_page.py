@@ -8,8 +8,6 @@ import pytest
 
 from tests.harness.application import make_application
 
-pytestmark = pytest.mark.usefixtures("logging_as_before")
-
 
 @pytest.mark.parametrize("guarded", [False, True])
 def test_a_probe_of_the_front_page_finds_a_server(tmp_path: Path, guarded: bool) -> None:

@@ -14,7 +14,6 @@ from tests.harness.content import APP
 BLOB = f"/v2/{APP}/blobs/sha256:" + "0" * 64
 
 # Else who reads the log in this process after us would find nothing in it.
-pytestmark = pytest.mark.usefixtures("logging_as_before")
 
 
 @pytest.fixture

@@ -23,8 +23,6 @@ from registry_cache import __version__
 from tests.harness.application import DIGEST, HTPASSWD, PASSWORD, ROOT, STATUSES, make_application
 
 # The application sends the log of the whole process where it wants it.
-pytestmark = pytest.mark.usefixtures("logging_as_before")
-
 # None of them is anybody's business.
 SECRETS = (ROOT, PASSWORD, HTPASSWD, __version__, "Traceback", "/registry_cache/", "Python", "Werkzeug", "$2b$")
 

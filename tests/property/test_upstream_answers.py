@@ -23,8 +23,6 @@ from tests.harness.application import DIGEST, PASSWORD, ROOT, STATUSES, make_app
 from tests.harness.raw import RawServer
 
 # The application configures the logging of the whole process.
-pytestmark = pytest.mark.usefixtures("logging_as_before")
-
 PATHS = st.sampled_from(
     [
         "manifests/latest",

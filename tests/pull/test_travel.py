@@ -26,8 +26,6 @@ STEP = re.compile(r"^\d+\. `([\w/]+\.py)` `([\w.<>]+)`", re.MULTILINE)
 # Names, parsed at the door, and the tools of every room: nobody opens these to follow a pull.
 VOCABULARY = ("oci/", "runtime/")
 
-pytestmark = pytest.mark.usefixtures("logging_as_before")
-
 
 @pytest.fixture
 def get(upstream: FakeUpstream, tmp_path: Path) -> Callable[[str], TestResponse]:
