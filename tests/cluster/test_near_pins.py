@@ -37,13 +37,6 @@ class Node:
 Nodes = list[Node]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    started = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield started
-    started.stop()
-
-
 @pytest.fixture
 def nodes(server: RedisServer, tmp_path: Path) -> Iterator[Nodes]:
     """Three of them, with clocks ten minutes apart."""

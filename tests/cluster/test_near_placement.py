@@ -28,13 +28,6 @@ DIGEST = Digest.of(DATA)
 RANKED = ranked(DIGEST.hex, ["one", "two", "three"])
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    started = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield started
-    started.stop()
-
-
 @pytest.fixture
 def nodes(tmp_path: Path, server: RedisServer, upstream: FakeUpstream) -> Iterator[NearNodes]:
     """Three that have seen each other, and no Redis since."""

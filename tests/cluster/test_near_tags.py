@@ -22,13 +22,6 @@ pytestmark = pytest.mark.once
 HOUR = timedelta(hours=1)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    started = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield started
-    started.stop()
-
-
 @pytest.fixture
 def nodes(tmp_path: Path, server: RedisServer, upstream: FakeUpstream) -> Iterator[list[NearNode]]:
     server.ask("FLUSHALL")

@@ -103,13 +103,6 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    started = RedisServer(tmp_path_factory.mktemp("redis"))
-    yield started
-    started.stop()
-
-
-@pytest.fixture(scope="module")
 def registry() -> Iterator[FakeUpstream]:
     with running(FakeUpstream()) as started:
         yield started
