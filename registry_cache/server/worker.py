@@ -122,7 +122,8 @@ class Worker(GunicornWorker):
             secure: TlsSocket | None = self._handshakes.wrap(client, address)
             if secure is not None:
                 secure.peers = listener.peers
-                secure.client_address = address[0]
+                # By a socket's file there is none.
+                secure.client_address = address[0] if address else ""
             return secure
         plain = Socket(client.family, client.type, client.proto, fileno=client.detach())
         plain.debug = listener.debug

@@ -129,6 +129,22 @@ def test_files_that_do_not_belong_together_stop_the_start(pair: Pair, tmp_path: 
     assert "Traceback" not in result.stderr
 
 
+def test_a_socket_in_the_file_system_speaks_tls_too(
+    pair: Pair, shared_upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Who comes by it has no address."""
+    folder = tmp_path_factory.mktemp("unix")
+    with (
+        running_cache(folder, shared_upstream, config=pair.settings(), workers=1, unix=folder / "s"),
+        socket.socket(socket.AF_UNIX) as plain,
+    ):
+        plain.settimeout(SECONDS)
+        plain.connect(str(folder / "s"))
+        with pair.trust().wrap_socket(plain, server_hostname="127.0.0.1") as secure:
+            secure.sendall(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert secure.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """Whom the strict server lets in; its own certificate as well."""
