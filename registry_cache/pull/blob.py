@@ -60,7 +60,10 @@ class BlobHead:
 
 @dataclass(frozen=True, slots=True)
 class _Asker:
-    """Who wants a blob: the ``client`` at an address, "" for nobody, or another node; or parts of it alone."""
+    """Who wants a blob. ``client``: its address, "" for nobody. ``is_peer``: another node asks.
+
+    ``reads_ranges``: it may go on to ask for ranges ahead of the download.
+    """
 
     client: str = ""
     is_peer: bool = False
@@ -126,9 +129,7 @@ class BlobPull:
     ) -> BlobAnswer:
         """Return the blob for another node: whole, or while it arrives here, or a range that it wants fetched here.
 
-        ``fetches``: it wants the whole fetched, too.
-
-        Raises NotHeld, and as ``get`` does.
+        ``fetches``: it wants the whole fetched, too. Raises NotHeld, and as ``get`` does.
         """
         try:
             is_whole = self._blobs.open_any(digest) is not None

@@ -210,8 +210,8 @@ class NearBlob:
             bid_age=None if self._bid_at is None else self._clock() - self._bid_at,
         )
         if found is None:
-            is_ours = self._registry.is_for_peer
-            return replace(known, home=None if is_ours else self._cluster.placement.home(self._hex, self._refused))
+            is_for_peer = self._registry.is_for_peer
+            return replace(known, home=None if is_for_peer else self._cluster.placement.home(self._hex, self._refused))
         return replace(
             known,
             epoch_age=found.epoch_age,

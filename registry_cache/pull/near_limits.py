@@ -47,7 +47,10 @@ class NearLimits:
             return
 
     def newer(self, known: Limits, *, anonymous: bool) -> Limits | None:
-        """Return what another node was told after ``known``; None for nothing, or where we have just looked."""
+        """Return what another node was told after ``known``, or shortly before; None for nothing new.
+
+        Redis is looked at once a second at most.
+        """
         if known.source is None or self._clock() - self._looked_at < _LOOK_SECONDS:
             return None
         self._looked_at = self._clock()
@@ -55,6 +58,8 @@ class NearLimits:
             found = self._notes.get(self._name(known, anonymous))
             limits = Limits(**{name: value for name, value in (found or {}).items() if name in _FIELDS})
         except (RedisAway, TypeError):
+            return None
+        if limits == known:
             return None
         return limits if _is_refused(limits) and limits.seen_at > known.seen_at - _REFUSAL_SECONDS else None
 

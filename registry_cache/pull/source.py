@@ -66,7 +66,8 @@ class BlobSource:
     Sources compose by wrapping. One that is nearer than upstream also tells: ``was_near``, whether it and not upstream
     gave the first answer; ``on_wrong``, called when all bytes were there and wrong, with whether all of them came from
     this source, returns whether upstream may be to blame; ``on_commit``, called when the blob is here and the
-    repository known to contain it. ``is_for_peer``: another node wants it from us, and is not to be asked in turn.
+    repository known to contain it. ``is_for_peer``: another node wants it from us; then we ask no other one while Redis
+    is away.
     """
 
     upstream: str

@@ -27,7 +27,7 @@ _log = Log(__name__)
 
 
 class NearRanges:
-    """The ranges that this node asks others for. ``clock`` is time.time, as the nodes' own."""
+    """The ranges that this node asks others for. ``clock`` is time.time, by which ``ClusterNode.seen_at`` is told."""
 
     def __init__(self, cluster: Cluster, clock: Callable[[], float] = time.time) -> None:
         self._cluster = cluster

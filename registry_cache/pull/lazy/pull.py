@@ -176,13 +176,12 @@ class LazyPull:
 
     def _begin(self, wanted: _Wanted, file: PieceFile) -> Outcome:
         """Prove access, and have the first missing piece fetched. Raises what upstream says."""
-        key = wanted.target.owner, wanted.digest
         read = ((file.here_until(part.start, part.stop), part.stop) for part in wanted.parts)
         missing = next(((here, stop) for here, stop in read if here < stop), None)
         outcome = self._begin_at(wanted, file, *missing) if missing else Outcome.HIT
         wanted.access.prove()
         with self._mutex:
-            self._proven[key] = True
+            self._proven[wanted.target.owner, wanted.digest] = True
         return outcome
 
     def _begin_at(self, wanted: _Wanted, file: PieceFile, here: int, stop: int) -> Outcome:

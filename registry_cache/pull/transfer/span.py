@@ -29,9 +29,8 @@ class Span:
     @property
     def end(self) -> int | None:
         """Where it ends, as asked; None where upstream goes on as far as it likes."""
-        return (
-            self.stop if self.stop is not None and self.body.stop is not None and self.body.stop <= self.stop else None
-        )
+        stop = self.body.stop
+        return self.stop if self.stop is not None and stop is not None and stop <= self.stop else None
 
     def free(self) -> None:
         """Let others have what was claimed."""
@@ -58,19 +57,19 @@ class SpanAhead:
     def take(self) -> Span | None:
         """Wait for the answer and return it; None where there is none, whose reason is to be asked for again."""
         self._done.wait(STALL_TIMEOUT_SECONDS)
-        with self._mutex:
-            # Whatever comes later nobody will close.
-            self._is_dropped = True
-            span, self._span = self._span, None
-        return span
+        return self._drop()
 
     def close(self) -> None:
         """Drop the answer, now or when it comes."""
+        if span := self._drop():
+            span.close()
+
+    def _drop(self) -> Span | None:
+        """Return what has come; `_run` closes what comes later."""
         with self._mutex:
             self._is_dropped = True
             span, self._span = self._span, None
-        if span:
-            span.close()
+        return span
 
     def _run(self) -> None:
         span = None

@@ -1,7 +1,8 @@
 """What a download reads: pieces of the blob that are here already, and from upstream what is between them.
 
-Upstream is asked for nothing twice. A download claims what it asks for, in spans that have an end, since readers of
-ranges may overtake it: what they fetch ahead of it is never on its own line, and what is on its line they wait for.
+Where somebody reads ranges, a download claims what it asks for, in spans that have an end: what readers fetch ahead of
+it is never on its own line, and what is on its line they wait for. Any other download asks for all of it at once, looks
+now and then for pieces that were fetched ahead, and ends its request where they begin.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from registry_cache.errors import StoreError, UpstreamTimeout, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
-from registry_cache.policy.lazy import NEAR_SIZE, SMALL_BLOB, span_size
+from registry_cache.policy.lazy import MAX_RANGE, NEAR_SIZE, SMALL_BLOB, span_size
 from registry_cache.pull.source import STALL_TIMEOUT_SECONDS, BlobSource, RangeResponse
 from registry_cache.pull.transfer.span import Span, SpanAhead
 from registry_cache.runtime.log import Log
@@ -135,10 +136,14 @@ class PieceReuse:
             _log.debug("could not discard pieces", digest=self.digest, error=error)
 
     def _open_unclaimed(self, start: int, again: bool, stop: int | None) -> RangeResponse:
-        """Ask for what there are no pieces of. Once its size is known, the spans behind the first are claimed."""
+        """Ask for what there are no pieces of: to the end, or for a first span where readers may overtake it.
+
+        Once its size is known, the spans behind the first are claimed.
+        """
         asked = stop
         if stop is None and self.source.can_be_overtaken and not self._is_broken and self.source.expected() is None:
-            asked = start + span_size(0.0, overlaps=False)
+            # To the end of a piece: what is claimed there must be what was asked for.
+            asked = (start + MAX_RANGE) // PIECE_SIZE * PIECE_SIZE
         body = self.source.open(start, again, asked)
         if stop is None and asked is not None and body.stop is not None and body.size is None:
             # Nobody could tell the span's end from the blob's.
@@ -186,18 +191,21 @@ class _Stitched:
     def take(self, span: Span) -> None:
         """Begin with the answer to a request that was made without a file of pieces."""
         self._span, self.size = span, span.body.size
-        self.stop = span.body.stop if self._is_part else None
-        if self.size is None or span.end is None or self._is_part:
+        if self._is_part:
+            self.stop = span.body.stop
+        if span.end is None or self._is_part:
             return
-        self._file = file = self._reuse.make(self.size)
-        if file and self._reuse.answered(file, self.size):
-            try:
-                span.claim = file.claim(span.start, span.end)
-            except OSError as error:
-                self._reuse.give_up_pieces(error)
-                self._file = None
-            # What others have claimed in the same moment ends it.
-            span.stop = span.claim.stop if span.claim else span.end
+        file = self._reuse.make(self.size)
+        if file is None or not self._reuse.answered(file, self.size):
+            return
+        try:
+            span.claim = file.claim(span.start, span.end)
+        except OSError as error:
+            self._reuse.give_up_pieces(error)
+            return
+        self._file = file
+        # What others have claimed in the same moment ends it.
+        span.stop = span.claim.stop if span.claim else span.end
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the bytes in order. Raises what requests raise."""

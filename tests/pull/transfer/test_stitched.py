@@ -164,8 +164,28 @@ def test_spans_are_claimed_before_they_are_asked_for(
             if len(got) == 3 * MiB:
                 eventually(lambda: script.peak == peak)
         assert got == LARGE
-    assert script.starts == [0, 4 * MiB, 8 * MiB, 12 * MiB][: len(script.starts)]
-    assert (was_free, script.peak, script.open_bodies) == ([0] * len(script.starts), peak, 0)
+    assert script.starts == [0, 4 * MiB, 8 * MiB, 12 * MiB]
+    assert (was_free, script.peak, script.open_bodies) == ([0] * 4, peak, 0)
+
+
+def test_a_download_of_unknown_size_goes_on_within_a_piece(store: Store) -> None:
+    script, digest, start = Script(LARGE, chunk=1 * MiB), Digest.of(LARGE), 1_000_001
+    source = replace(script.source(), can_be_overtaken=True)
+    with closing(PieceReuse(digest, source, Pieces(store.layout)).open(start, False)) as body:
+        assert body.size == len(LARGE)
+        assert b"".join(body) == LARGE[start:]
+    assert script.open_bodies == 0
+
+
+def test_pieces_of_another_size_are_given_up(store: Store) -> None:
+    """They are found before anybody knows the size, by a download that goes on behind their end."""
+    script, digest, start = Script(LARGE, chunk=1 * MiB), Digest.of(LARGE), 2 * MiB
+    Pieces(store.layout).make(HUB, digest, 1 * MiB)
+    source = replace(script.source(), can_be_overtaken=True)
+    with closing(PieceReuse(digest, source, Pieces(store.layout)).open(start, False)) as body:
+        assert b"".join(body) == LARGE[start:]
+    assert script.open_bodies == 0
+    assert Pieces(store.layout).open(HUB, digest) is None
 
 
 def test_a_manifest_that_tells_another_size_is_not_believed(store: Store) -> None:
