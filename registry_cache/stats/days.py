@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 
 DAY_SECONDS = 86_400
+# What is called a month: so many days, of which today is the last.
+MONTH_DAYS = 30
 BUCKET_SECONDS = 300
 
 _EPOCH = date(1970, 1, 1).toordinal()

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 
-from registry_cache.stats.days import DAY_SECONDS
+from registry_cache.stats.days import DAY_SECONDS, MONTH_DAYS
 from registry_cache.stats.statistics import Statistics
 from registry_cache.stats.sums import total
-
-_MONTH_SECONDS = 30 * DAY_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class NodeNumbers:
 def node_numbers(statistics: Statistics, now: float) -> NodeNumbers:
     """Return the numbers of this node. Raises StoreError."""
     day = statistics.sums(now - DAY_SECONDS)
-    month = total(each.sums for each in statistics.by_day(now - _MONTH_SECONDS))
+    month = total(each.sums for each in statistics.by_day(now - (MONTH_DAYS - 1) * DAY_SECONDS))
     return NodeNumbers(day.served_bytes, day.saved_bytes, day.fetched_bytes, day.pulls, month.saved_bytes)
 
 

@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from registry_cache.stats.days import DAY_SECONDS, day_of
+from registry_cache.stats.days import DAY_SECONDS, MONTH_DAYS, day_of
 from registry_cache.stats.statistics import Bucket, Statistics
 from registry_cache.stats.sums import Sums, total
 from registry_cache.ui.chart import OUTCOMES, Chart, Column, draw
 from registry_cache.ui.remembered import Remembered
 
-MONTH_DAYS = 30
 # A column of the day's chart: fine enough to see a burst, and few enough to be small.
 _COLUMN = 900
 HOUR_SECONDS = 3600.0

@@ -11,10 +11,10 @@ from functools import partial
 from registry_cache.deployment.client_setup import CLIENTS, steps
 from registry_cache.errors import StoreError
 from registry_cache.runtime import threadpool
-from registry_cache.stats.days import DAY_SECONDS
+from registry_cache.stats.days import DAY_SECONDS, MONTH_DAYS
 from registry_cache.ui import lists
 from registry_cache.ui.facts import Facts
-from registry_cache.ui.numbers import MONTH_DAYS, History
+from registry_cache.ui.numbers import History
 from registry_cache.ui.overview import Overviews
 from registry_cache.ui.remembered import Remembered
 from registry_cache.ui.rendering import Renderer

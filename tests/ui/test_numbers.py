@@ -6,13 +6,13 @@ import time
 from pathlib import Path
 
 from registry_cache.stats.day import Day
-from registry_cache.stats.days import day_of
+from registry_cache.stats.days import MONTH_DAYS, day_of
 from registry_cache.stats.files import StatisticsFiles
 from registry_cache.stats.statistics import Statistics
 from registry_cache.stats.sums import Sums, total
 from registry_cache.store.atomic_write import write_whole
 from registry_cache.store.layout import Layout
-from registry_cache.ui.numbers import MONTH_DAYS, NumberReader
+from registry_cache.ui.numbers import NumberReader
 from registry_cache.ui.tops import gone_rows, top_table
 from tests.harness.month import CLIENTS, DAYS, GONE, IMAGES, write_month
 
