@@ -14,7 +14,7 @@ from registry_cache.commands.start import become_owner_if_allowed, start
 from registry_cache.config import Config
 
 if TYPE_CHECKING:
-    from registry_cache.store.layout import Layout
+    from registry_cache.stats.statistics import Statistics
     from registry_cache.upkeep.image_list import PullCounts
 
 # Of the pulls that are counted for --sort pulls.
@@ -34,26 +34,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print the images that are stored; reads every repository's records, and asks no upstream."""
+    # Before we become the owner, who may not be able to read where Python lies.
+    from registry_cache.stats.statistics import Statistics
     from registry_cache.store.layout import Layout
     from registry_cache.upkeep.image_list import ImageListReport, list_images
 
     config = start(arguments, environ)
     become_owner_if_allowed(config.root)
     layout, now = Layout.find(config.root), datetime.now(UTC).astimezone()
-    counts = _pull_counts(config, layout, now) if arguments.sort == "pulls" else None
+    statistics = Statistics(layout) if layout else None
+    counts = _pull_counts(config, statistics, now) if arguments.sort == "pulls" else None
     images = list_images(layout, arguments.pattern, arguments.sort, counts) if layout else []
     return print_report(ImageListReport(images, now.timestamp(), now.tzinfo), as_json=arguments.json)
 
 
-def _pull_counts(config: Config, layout: Layout | None, now: datetime) -> PullCounts:
+def _pull_counts(config: Config, statistics: Statistics | None, now: datetime) -> PullCounts:
     """Return what the journal of pulls knows. Raises CommandError where none is kept, StoreError."""
-    from registry_cache.stats.statistics import Statistics
-
     if not config.statistics.has_journal:
         raise CommandError("nobody counts pulls: statistics.journal.days is 0, or statistics.clients false")
-    if layout is None:
+    if statistics is None:
         return Counter()
-    pulls = Statistics(layout).pulls("", (now - PULLS_SINCE).timestamp(), limit=sys.maxsize)
+    pulls = statistics.pulls("", (now - PULLS_SINCE).timestamp(), limit=sys.maxsize)
     return Counter((f"{each.upstream}/{each.repository}", each.digest) for each in pulls)
 
 

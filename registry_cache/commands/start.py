@@ -48,6 +48,7 @@ def become_owner(root: Path) -> None:
     Raises StoreError where we may not, or where whoever we are may not write there.
     """
     if owner := _owner(root):
+        _load_all()
         _become(root, owner)
     if root.exists() and not os.access(root, os.W_OK | os.X_OK):
         owns = f"user {root.stat().st_uid}, who owns it"
@@ -62,12 +63,11 @@ def become_owner_if_allowed(root: Path) -> None:
 
 
 def _load_all() -> None:
-    """Import what commands import when they need it: the owner may not be able to read where Python lies."""
+    """Import what verbs that write import late: the owner may not be able to read where Python lies."""
     import registry_cache.wiring.statistics  # noqa: F401
 
 
 def _become(root: Path, owner: os.stat_result) -> None:
-    _load_all()
     with _refusals(root, owner):
         os.setgroups([owner.st_gid])
         os.setgid(owner.st_gid)

@@ -11,7 +11,7 @@ from registry_cache.cluster.addresses import own_address
 from registry_cache.cluster.bucket_turn import BucketTurn
 from registry_cache.cluster.errors import RedisAway
 from registry_cache.cluster.keeper import LeaseKeeper
-from registry_cache.cluster.leases import Leases
+from registry_cache.cluster.leases import AsksRedis, Leases
 from registry_cache.cluster.membership import BEAT_SECONDS, ClusterNode, Membership
 from registry_cache.cluster.notes import Notes
 from registry_cache.cluster.questions import Questions
@@ -39,17 +39,14 @@ _NUMBERS_SECONDS = 60.0
 
 def cluster_of(config: Config) -> Cluster | None:
     """Return what this node shares its downloads with; connects to nothing yet."""
-    if config.redis is None or config.http.secret is None:
+    shared = _redis(config)
+    if config.redis is None or shared is None:
         return None
-    # Not before: it imports redis, which is installed by an extra.
-    from registry_cache.cluster.redis_client import RedisClient
-
-    seals, node = Seals(config.http.secret.reveal()), config.cluster.node or ""
-    redis, url = RedisClient(redis_address(config.redis)), _advertised(config, config.redis)
+    (redis, seals), node, url = shared, config.cluster.node or "", _advertised(config, config.redis)
     leases = Leases(redis, seals, node, url)
     ca = str(config.cluster.ca) if config.cluster.ca else None
     numbers = Remembered(partial(_numbers, Statistics(Layout(config.root))), _NUMBERS_SECONDS)
-    near_pins = NearPins(Notes(redis, seals, "pins"), Pins(Layout(config.root)))
+    near_pins = _near_pins(config, redis, seals)
     membership = Membership(redis, seals, node, url, partial(_node_facts, config, numbers), exchange=near_pins.exchange)
     return Cluster(
         leases,
@@ -66,13 +63,8 @@ def cluster_of(config: Config) -> Cluster | None:
 
 def bucket_turn(config: Config) -> BucketTurn | None:
     """Return what lets one node at a time hold the bucket to its size; None where this one knows of no others."""
-    if config.redis is None or config.http.secret is None:
-        return None
-    # Not before: it imports redis, which is installed by an extra.
-    from registry_cache.cluster.redis_client import RedisClient
-
-    seals = Seals(config.http.secret.reveal())
-    return BucketTurn(RedisClient(redis_address(config.redis)), seals, config.cluster.node or "")
+    shared = _redis(config)
+    return BucketTurn(*shared, config.cluster.node or "") if shared else None
 
 
 def questions_of(cluster: Cluster | None) -> NearQuestions:
@@ -103,13 +95,27 @@ def _numbers(statistics: Statistics) -> dict[str, int] | None:
 
 def exchange_pins(config: Config) -> str:
     """Exchange pins with the other nodes, if there are any; return why that was not possible, "" where it was."""
-    cluster = cluster_of(config)
+    shared = _redis(config)
     try:
-        if cluster:
-            cluster.pins.exchange()
+        if shared:
+            _near_pins(config, *shared).exchange()
     except RedisAway as away:
         return str(away)
     return ""
+
+
+def _redis(config: Config) -> tuple[AsksRedis, Seals] | None:
+    """Return what the nodes share; None where there are no others. Connects to nothing yet."""
+    if config.redis is None or config.http.secret is None:
+        return None
+    # Not before: it imports redis, which is installed by an extra.
+    from registry_cache.cluster.redis_client import RedisClient
+
+    return RedisClient(redis_address(config.redis)), Seals(config.http.secret.reveal())
+
+
+def _near_pins(config: Config, redis: AsksRedis, seals: Seals) -> NearPins:
+    return NearPins(Notes(redis, seals, "pins"), Pins(Layout(config.root)))
 
 
 def _node_facts(config: Config, numbers: Remembered[dict[str, int] | None]) -> dict[str, object]:
