@@ -50,7 +50,7 @@ class HeldBodies:
                 data = b""
                 response.set_data(data)
                 raise TooManyRequests("too many long lists are being sent; try again", retry_after=1)
-            # To write a list of megabytes has taken a while, in which nobody else had a turn.
+            # Encoding a list of megabytes took a while, and nobody else had a turn.
             time.sleep(0)
             response.call_on_close(lambda: self._give_back(client, size))
             response.response = _pieces(data)

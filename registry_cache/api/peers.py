@@ -1,8 +1,8 @@
 """What other nodes of the cluster may ask, on the port that is theirs: blobs and manifests that are here, and a ping.
 
 A request is believed because it is signed with the cluster's secret and came by ``cluster.addr``; no header makes it a
-peer's on another port. It needs no login. It changes nothing, but that a node which does not see Redis may have us
-download a blob, as any client may.
+peer's on another port. It needs no login. It changes nothing, with one exception: a node that does not see Redis may
+have us download a blob, as any client may.
 """
 
 from __future__ import annotations

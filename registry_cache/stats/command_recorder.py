@@ -38,9 +38,7 @@ class CommandRecorder:
     ) -> None:
         self._ending.set()
         self._thread.join()
-        self._recorder.look()
-        self._recorder.write()
-        self._release()
+        self._recorder.end(0.0)
         queue.end()
 
     def _run(self) -> None:

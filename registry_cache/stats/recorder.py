@@ -94,12 +94,12 @@ class Recorder:
                 # What was not written is read once more.
                 self._hits.stop()
 
-    def end(self) -> None:
-        """Write the rest, in a process that ends."""
+    def end(self, timeout: float = _END_SECONDS) -> None:
+        """Write the rest, in a process that ends. Whoever folds meanwhile is waited for, up to ``timeout`` seconds."""
         if not self._ended:
             self._ended = True
             self.look()
-            self.write(_END_SECONDS)
+            self.write(timeout)
             with contextlib.suppress(OSError):
                 self._keeper.release()
 

@@ -61,7 +61,7 @@ class PinList:
 
     def merged(self, other: PinList) -> PinList:
         """Return what both know."""
-        words = {**self._words()}
+        words = self._words()
         for key, word in other._words().items():
             if key not in words or word[:2] > words[key][:2]:
                 words[key] = word

@@ -8,7 +8,7 @@ from datetime import tzinfo
 from registry_cache.store.bucket_note import BucketNote, BucketTrouble
 from registry_cache.store.layout import Layout
 from registry_cache.store.outbox import Outbox, OutboxState
-from registry_cache.upkeep.report import ago, clock, iso
+from registry_cache.upkeep.report import ago, clock, counted, iso
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class BucketStatus:
     def _outbox(self, now: float, zone: tzinfo | None) -> str:
         if self.waits.oldest is None:
             return "the outbox is empty"
-        number = f"{self.waits.entries} {'entry' if self.waits.entries == 1 else 'entries'}"
+        number = counted(self.waits.entries, "entry", "entries")
         return f"{number} in the outbox, the oldest since {clock(self.waits.oldest, now, zone)}"
 
 

@@ -14,7 +14,7 @@ UNSEEN_SECONDS = 15.0
 
 
 class NodeFacts(Protocol):
-    """A node as it described itself at ``seen_at``, in seconds since the epoch by its own clock."""
+    """A node as it described itself at ``seen_at``, in seconds since the epoch by our clock."""
 
     @property
     def name(self) -> str: ...

@@ -13,8 +13,6 @@ from tests.harness.content import APP
 
 BLOB = f"/v2/{APP}/blobs/sha256:" + "0" * 64
 
-# Else who reads the log in this process after us would find nothing in it.
-
 
 @pytest.fixture
 def client(tmp_path: Path) -> FlaskClient:

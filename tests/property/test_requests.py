@@ -22,7 +22,6 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 from registry_cache import __version__
 from tests.harness.application import DIGEST, HTPASSWD, PASSWORD, ROOT, STATUSES, make_application
 
-# The application sends the log of the whole process where it wants it.
 # None of them is anybody's business.
 SECRETS = (ROOT, PASSWORD, HTPASSWD, __version__, "Traceback", "/registry_cache/", "Python", "Werkzeug", "$2b$")
 

@@ -22,7 +22,6 @@ from hypothesis import strategies as st
 from tests.harness.application import DIGEST, PASSWORD, ROOT, STATUSES, make_application
 from tests.harness.raw import RawServer
 
-# The application configures the logging of the whole process.
 PATHS = st.sampled_from(
     [
         "manifests/latest",
