@@ -54,8 +54,10 @@ def test_one_that_failed_gives_it_back(redis: RedisServer) -> None:
 def test_one_that_died_is_waited_for_no_longer_than_a_minute(
     redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert bucket_turn.LIFE_SECONDS <= 60
     monkeypatch.setattr(bucket_turn, "LIFE_SECONDS", 0.05)
     assert turn_of("node1", redis).take() == ""
+    assert int(redis.ask("PTTL", KEY)[1:]) <= 50
 
     eventually(lambda: turn_of("node2", redis).take() == "")
 

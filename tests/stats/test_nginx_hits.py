@@ -235,9 +235,18 @@ def test_hits_whose_words_look_like_something_else(rig: Following) -> None:
 def test_nothing_grows_while_no_two_lines_are_alike(rig: Following, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nginx_hits, "_MOST_DIFFERENT", 10)
     monkeypatch.setattr(nginx_hits, "_SLICE_BYTES", 2000)
+    count_alike, held = NginxHits._count_alike, []
+
+    def note(hits: NginxHits) -> None:
+        held.append(len(hits._alike))
+        count_alike(hits)
+
+    monkeypatch.setattr(NginxHits, "_count_alike", note)
     rig.write(*(line(f"blobs/{BLOB}", size) for size in range(100)))
     rig.look()
     assert rig.statistics.sums(0).served == {"hit": sum(range(100))}
+    # Those, and a slice's: a line has over a hundred bytes.
+    assert 10 < max(held) <= 10 + 2000 // 100
 
 
 def test_metrics_have_nginx_hits_and_how_long_they_took(layout: Layout, tmp_path: Path) -> None:
