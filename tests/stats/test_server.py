@@ -55,7 +55,7 @@ def test_every_request_and_byte_is_there_after_a_stop(
 def test_a_kill_of_all_processes_loses_only_what_was_not_written_yet(
     upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller
 ) -> None:
-    # With a look twice a second: at most the last minute, and half of that by far.
+    # A kill loses what was not written yet: less than half of the minute that is allowed.
     assert WRITE_SECONDS <= 20
     server = make_cache(application="tests.harness.hasty_statistics:app")
     sizes = [1000, 20_000, 400_000]
