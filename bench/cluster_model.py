@@ -3,9 +3,9 @@
     python -m bench.cluster --simulate [--out bench/results/cluster-simulation.txt]
 
 Nothing here has run with a thousand nodes. Redis' commands for a blob, a tag and a hit are counted on three
-(tests/bench/test_cluster_model.py holds them to it); those of beats and renewals, and the bucket's requests, are read from
-the code; and the rest is lines, round trips and processor time that `Machines` names: change them there. The table says
-which of the bounds comes first, and at how many nodes.
+(tests/bench/test_cluster_model.py holds them to it); those of beats and renewals, and the bucket's requests, are read
+from the code; and the rest is lines, round trips and processor time that `Machines` names: change them there. The table
+says which of the bounds comes first, and at how many nodes.
 """
 
 from __future__ import annotations
