@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,12 @@ from registry_cache.policy.leading import Holder
 from registry_cache.policy.placement import ranked
 from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.near_placement import REST_SECONDS, Placement
+from registry_cache.pull.target import PullTarget
 from tests.harness.images import random_bytes
 from tests.harness.near_rig import SEALS, NearNodes, three_nodes
+from tests.harness.pull_rig import chunks
 from tests.harness.redis_server import RedisServer
-from tests.harness.store_rig import OTHER
+from tests.harness.store_rig import APP, OTHER
 from tests.harness.upstream import FakeUpstream
 
 pytestmark = pytest.mark.once
@@ -77,8 +80,14 @@ def test_wrong_bytes_that_another_node_was_sent_are_cut_and_fetched_anew(
     nodes: NearNodes, upstream: FakeUpstream
 ) -> None:
     upstream.faults.corrupt_at, upstream.faults.corrupt_times = 1000, 1
-    with pytest.raises(Cut):
-        nodes[RANKED[1]].blob(DIGEST)
+    upstream.faults.hold_at = 200_000
+    second = nodes[RANKED[1]]
+    with closing(second.blobs.get(PullTarget(second.registry, APP), DIGEST).body) as body:
+        reading = chunks(body, 0, body.size)
+        next(reading)
+        upstream.faults.release()
+        with pytest.raises(Cut):
+            list(reading)
     everywhere(nodes)
     assert len(upstream.asked("GET", str(DIGEST))) <= 3
 
