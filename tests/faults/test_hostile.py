@@ -84,9 +84,10 @@ def test_lists_of_eight_mib_are_asked_for_few_at_a_time(
 
 
 def test_an_upstream_that_falls_silent_in_the_middle_of_many_blobs_holds_little(
-    upstream: FakeUpstream, cache: CacheServer
+    upstream: FakeUpstream, cache: CacheServer, make_puller: MakePuller
 ) -> None:
     """What has come is on the disk. Up to a megabyte of each was kept until it was hashed."""
+    assert make_puller(cache.url).get("/v2/").status == 200  # the worker has loaded what it needs to serve
     come = upstream.faults.hold_at = 1_000_000
     blobs = [upstream.add_blob(random_bytes(1 * MiB, seed=number)) for number in range(120)]
     before = memory(cache)
