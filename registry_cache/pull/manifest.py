@@ -129,11 +129,10 @@ class ManifestPull:
             return self._unknown_tag(target, tag, head)
         if stored and decide(record.checked_at, self._clock(), target.tags.max_age) is Freshness.FRESH:
             return replace(_answer(Outcome.HIT, stored), checked_at=record.checked_at)
-        if near := self._confirmed_near(target, tag, head):
-            return near
-
         upstream = target.upstream.name
         try:
+            if near := self._confirmed_near(target, tag, head, has_copy=True):
+                return near
             answer = self._revalidate(target, tag, stored, head)
         except (NotFound, Denied) as error:
             metrics.count_revalidation(upstream, "gone" if isinstance(error, NotFound) else "denied")
@@ -149,10 +148,12 @@ class ManifestPull:
         metrics.count_revalidation(upstream, "same" if answer.outcome is Outcome.REVALIDATED else "moved")
         return answer
 
-    def _confirmed_near(self, target: PullTarget, tag: Tag, head: bool) -> ManifestAnswer | None:
+    def _confirmed_near(
+        self, target: PullTarget, tag: Tag, head: bool, *, has_copy: bool = False
+    ) -> ManifestAnswer | None:
         """Answer for a tag that another node has asked about within ``tag_max_age``; None where upstream must be.
 
-        Raises Denied.
+        Raises Denied; where there is a copy UpstreamTimeout, for its owner has waited long enough.
         """
         found = self._tags.confirmed_near(target, tag) if self._has_nodes and target.tags.max_age else None
         if found is None:
@@ -160,12 +161,17 @@ class ManifestPull:
         stored = self._records.manifest(target, found.digest)
         if stored:
             return replace(_answer(Outcome.HIT, stored), checked_at=found.checked_at)
+        if has_copy and target.upstream.health.outage(manifest_subject(target.repository, tag)):
+            return None
         what = f"fetched what another node was told that {target}:{tag} means"
         try:
             answer = run_with_timeout(
                 target.tags.timeout_seconds, what, lambda: self._absent(target, found.digest, found, head)
             )
         except (NotFound, TooManyRequests, UpstreamError) as error:
+            if has_copy and isinstance(error, UpstreamTimeout):
+                target.upstream.health.record_late_answer(error)
+                raise
             # The tag has moved on, or something else that asking for it will tell.
             _log.debug("another node's word on a tag was of no use", repository=target.repository, tag=tag, error=error)
             return None

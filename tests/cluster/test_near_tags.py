@@ -16,6 +16,7 @@ from tests.harness.near_rig import NearNode, three_nodes
 from tests.harness.redis_server import RedisServer
 from tests.harness.store_rig import APP
 from tests.harness.upstream import FakeUpstream
+from tests.harness.waiting import eventually
 
 pytestmark = pytest.mark.once
 
@@ -62,6 +63,29 @@ def test_a_tag_that_one_node_has_asked_about_costs_the_others_nothing(
     assert two.redis.asked == asked
     assert again.checked_at
     assert again.checked_at <= two.now()
+
+
+def test_who_has_a_copy_waits_once_for_what_a_tag_has_moved_to(nodes: list[NearNode], upstream: FakeUpstream) -> None:
+    first = publish(upstream, 1)
+    one, two, _ = nodes
+    for node in nodes:
+        node.get(max_age=HOUR)
+        node.ahead += 2 * HOUR
+    one.redis.ask(("FLUSHALL",))
+    second = publish(upstream, 2)
+    one.get(max_age=HOUR)
+    upstream.forget()
+
+    # The manifest that it means now comes from nowhere in time.
+    two.is_lost = True
+    upstream.faults.hold_before = ".*/manifests/"
+    upstream.faults.gate.clear()
+    stale = two.get(max_age=HOUR, timeout_seconds=0.2)
+    assert (stale.outcome, stale.digest) == (Outcome.STALE, first)
+    assert upstream.requests("HEAD") == [], "it has waited for the manifest, and not for the tag as well"
+
+    upstream.faults.release()
+    eventually(lambda: two.get(max_age=HOUR).digest == second)
 
 
 def test_a_word_ages_on_its_way(nodes: list[NearNode], upstream: FakeUpstream) -> None:
