@@ -27,7 +27,6 @@ from registry_cache.upkeep.priority import step_back
 if TYPE_CHECKING:
     from registry_cache.bucket.shared_cleanup import SharedCleanupReport
     from registry_cache.cluster.bucket_turn import BucketTurn
-    from registry_cache.store.layout import Layout
     from registry_cache.upkeep.cleanup import Cleanup, CleanupResult
 
 
@@ -66,15 +65,15 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
                 # What was pinned on another node may not have come here yet, if no server runs.
                 exchange_pins(config)
             cleanup = Cleanup(layout, bounds(config, layout), now.timestamp(), in_time, display.progress)
-            result = cleanup.dry_run() if arguments.dry_run else _evict(config, layout, cleanup)
+            result = cleanup.dry_run() if arguments.dry_run else _evict(config, cleanup)
     report = CleanupReport(now.timestamp(), result, arguments.dry_run, now.tzinfo)
     return print_report(report, as_json=arguments.json)
 
 
-def _evict(config: Config, layout: Layout, cleanup: Cleanup) -> CleanupResult | None:
+def _evict(config: Config, cleanup: Cleanup) -> CleanupResult | None:
     from registry_cache.wiring.statistics import command_recorder
 
-    with command_recorder(config, layout):
+    with command_recorder(config):
         try:
             return cleanup.run()
         finally:

@@ -18,7 +18,6 @@ from registry_cache.commands.images import (
     listed_images,
     make_warm,
     print_line,
-    recorded,
     wanted_platforms,
 )
 from registry_cache.commands.progress import ProgressBar
@@ -80,6 +79,7 @@ def _export(
     from registry_cache.store.interchange.archive import ArchiveWriter, write_file_whole
     from registry_cache.store.layout import Layout
     from registry_cache.store.records import Records
+    from registry_cache.wiring.statistics import command_recorder
 
     with as_owner(config.root):
         warm = make_warm(config) if fetches else None
@@ -93,7 +93,7 @@ def _export(
         with ProgressBar(name, shown=not arguments.json) as bar:
             return export.find(find_image(name), wanted, bar)
 
-    with as_owner(config.root), recorded(config) if fetches else contextlib.nullcontext():
+    with as_owner(config.root), command_recorder(config) if fetches else contextlib.nullcontext():
         found = _find_all(listed, find)
     with ProgressBar(arguments.to, shown=not arguments.json) as bar:
         if arguments.to == STANDARD_OUTPUT:

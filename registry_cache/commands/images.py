@@ -17,7 +17,6 @@ from registry_cache.upkeep.report import printable
 if TYPE_CHECKING:
     from registry_cache.pull.images.closure import Image
     from registry_cache.pull.images.warm import Warm
-    from registry_cache.stats.command_recorder import CommandRecorder
 
 ALL = "all"
 
@@ -72,14 +71,6 @@ def make_warm(config: Config) -> Warm:
     services, layout = build(config), Layout(config.root)
     threads = min(THREADS, config.readers)
     return Warm(services.manifests, services.blobs, Records(layout, Blobs(layout)), Partials(layout), threads)
-
-
-def recorded(config: Config) -> CommandRecorder:
-    """Return what counts, inside of ``with``, what a command fetches. Raises StoreError."""
-    from registry_cache.store.layout import Layout
-    from registry_cache.wiring.statistics import command_recorder
-
-    return command_recorder(config, Layout(config.root))
 
 
 def print_line(line: str, file: TextIO) -> None:

@@ -16,7 +16,6 @@ from registry_cache.commands.command import (
     print_report,
     silence_log,
 )
-from registry_cache.commands.images import recorded
 from registry_cache.commands.progress import PassDisplay
 from registry_cache.commands.start import become_owner, become_owner_if_allowed, start
 from registry_cache.config.sizes import parse_size
@@ -56,6 +55,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from registry_cache.store.layout import Layout
     from registry_cache.upkeep.verify import Verify, VerifyResult, VerifyTask
     from registry_cache.upkeep.verify_text import VerifyReport
+    from registry_cache.wiring.statistics import command_recorder
 
     silence_log()
     config = start(arguments, environ)
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
             require_same_rules(arguments, config, layout)
         result: VerifyResult | None = VerifyResult()
         if layout:
-            with recorded(config) if arguments.repair else contextlib.nullcontext():
+            with command_recorder(config) if arguments.repair else contextlib.nullcontext():
                 result = Verify(layout, task, in_time, display.progress).run()
         if layout and result:
             note_verify(layout, task.now, result.left)

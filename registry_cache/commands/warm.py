@@ -15,7 +15,6 @@ from registry_cache.commands.images import (
     listed_images,
     make_warm,
     print_line,
-    recorded,
     wanted_platforms,
 )
 from registry_cache.commands.progress import ProgressBar
@@ -35,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Pull images into the cache, one after the other; safe beside a running server, and never a second download."""
+    from registry_cache.wiring.statistics import command_recorder
+
     silence_log()
     listed, wanted = listed_images(arguments), wanted_platforms(arguments)
     config = start(arguments, environ, create=True, asks_upstream=True)
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     try:
         become_owner(config.root)
         find_image, warm = image_finder(config), make_warm(config)
-        with recorded(config):
+        with command_recorder(config):
             for name in listed:
                 began = time.monotonic()
                 try:

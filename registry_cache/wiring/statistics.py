@@ -32,8 +32,9 @@ def recorder_of(config: Config, layout: Layout) -> Recorder:
     return Recorder(StatisticsFiles(layout), _keeper(config, layout, bounds), tally(), hits)
 
 
-def command_recorder(config: Config, layout: Layout) -> CommandRecorder:
-    """Return what counts a command's evictions and fetches. Raises StoreError."""
+def command_recorder(config: Config) -> CommandRecorder:
+    """Return what counts, inside of ``with``, a command's evictions and fetches. Raises StoreError."""
+    layout = Layout(config.root)
     keeper = _keeper(config, layout, _bounds(config, layout))
     return CommandRecorder(StatisticsFiles(layout), keeper, Tally(journal=False, clients=False))
 
