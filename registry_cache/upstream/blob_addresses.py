@@ -36,6 +36,9 @@ class BlobAddress:
     reach: Reach
 
 
+_UNKNOWN = BlobAddress("", frozenset())
+
+
 class BlobAddresses:
     """The addresses that one upstream gave. Safe to share between threads. ``clock``: time.monotonic, but in tests."""
 
@@ -50,14 +53,14 @@ class BlobAddresses:
         with self._mutex:
             return self._known.get(blob)
 
-    def note(self, blob: Blob, address: BlobAddress) -> None:
+    def remember(self, blob: Blob, address: BlobAddress) -> None:
         """Remember an address that has brought bytes. Its minute begins when it was given, not when it is used."""
         with self._mutex:
-            known = self._known.get(blob, address)
-            if blob not in self._known or known not in (None, address):
-                self._known[blob] = address
-            elif known:
+            known = self._known.get(blob, _UNKNOWN)
+            if known == address:
                 self._worked[blob] = True
+            elif known is not None:
+                self._known[blob] = address
 
     def refuse(self, blob: Blob) -> None:
         """Note that an address was refused. Where it never worked, no other is remembered for a minute."""

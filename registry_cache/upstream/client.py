@@ -226,7 +226,7 @@ class Upstream:
     def _note_address(self, repository: Repository, digest: Digest, response: requests.Response) -> None:
         address = self.transport.session.address_of(response) if response.status_code == 206 else None
         if address:
-            self.addresses.note(self._blob(repository, digest), address)
+            self.addresses.remember(self._blob(repository, digest), address)
 
     def list_tags(
         self, repository: Repository, count: int | None, last: str | None, *, has_copy: bool = False

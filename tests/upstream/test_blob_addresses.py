@@ -148,5 +148,5 @@ def test_only_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     address = blob_addresses.BlobAddress("https://cdn.example.com/x", frozenset())
     digests = [Digest.of(bytes([number])) for number in range(3)]
     for digest in digests:
-        known.note(("", APP, digest), address)
+        known.remember(("", APP, digest), address)
     assert [known.find(("", APP, digest)) for digest in digests] == [None, address, address]
