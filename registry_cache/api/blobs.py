@@ -45,8 +45,12 @@ def blueprint(upstreams: Upstreams, blobs: BlobPull, accel: Accel = None, *, red
         wanted = Digest.parse(digest)
         if request.method == "HEAD":
             return _head(blobs.head(target, wanted), wanted)
-        if redirects and access_log.current().peer is None and (url := blobs.redirect(target, wanted)):
-            return _redirect(url, wanted)
+        if redirects and access_log.current().peer is None:
+            stored = blobs.get_stored(target, wanted)
+            if stored:
+                return _get(stored, wanted, accel)
+            if url := blobs.bucket_url(target, wanted):
+                return _redirect(url, wanted)
         part = responses.range_header(request, wanted) if "Range" in request.headers else None
         if access_log.current().peer is not None:
             return _get(blobs.get_held(target, wanted, part, fetches=WANTED in request.args), wanted, None)

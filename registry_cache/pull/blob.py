@@ -107,9 +107,9 @@ class BlobPull:
         ``range_header``: the Range to obey. The body may then have nothing else. Raises every kind of RegistryError
         that upstream's answer may mean.
         """
-        whole = self._find(target, digest)
+        whole = self.get_stored(target, digest)
         if whole:
-            return BlobAnswer(Outcome.HIT, WholeBlob(self, target, digest, whole.file, whole.size))
+            return whole
         if range_header and self._lazy:
             found = self._lazy.get(target, digest, range_header, lambda: self.get(target, digest, client).body)
             if found:
@@ -120,9 +120,14 @@ class BlobPull:
             self._prefetch.begin(target, digest)
         return answer
 
-    def redirect(self, target: PullTarget, digest: Digest) -> str | None:
-        """Return a URL of the bucket for a blob that is not here; None where it is, or where the bucket has none."""
-        return None if self._find(target, digest) else self._shared.blob_url(target, digest)
+    def get_stored(self, target: PullTarget, digest: Digest) -> BlobAnswer | None:
+        """Return the blob if it is here and known to the repository."""
+        whole = self._find(target, digest)
+        return BlobAnswer(Outcome.HIT, WholeBlob(self, target, digest, whole.file, whole.size)) if whole else None
+
+    def bucket_url(self, target: PullTarget, digest: Digest) -> str | None:
+        """Return a URL of the bucket for a blob that is not here; None where the bucket has none."""
+        return self._shared.blob_url(target, digest)
 
     def get_held(
         self, target: PullTarget, digest: Digest, range_header: str | None = None, *, fetches: bool = False
