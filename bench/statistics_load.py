@@ -122,8 +122,8 @@ class Server:
         self._start()
 
     def _start(self) -> None:
-        self.tallies = [Tally(journal=True) for _ in range(2)]
-        self.keeper = Keeper(self.files, JOURNAL, lambda: DiskUse(1, 2, 3), lambda: self.now)
+        self.tallies = [Tally(journal=True, clients=True) for _ in range(2)]
+        self.keeper = Keeper(self.files, JOURNAL, lambda: DiskUse(1, 2, 3), lambda: self.now, clients=True)
         assert self.keeper.hold()
 
     def write(self) -> None:
@@ -207,7 +207,7 @@ def measure_following(lines: int) -> Iterator[str]:
         with tempfile.TemporaryDirectory(prefix="bench-") as name:
             log = Path(name) / "access.log"
             log.write_text("".join(_log_line(number, kinds) for number in range(lines)), encoding="utf-8")
-            hits = NginxHits(str(log), Tally(journal=True), pause=lambda seconds: None)
+            hits = NginxHits(str(log), Tally(journal=True, clients=True), pause=lambda seconds: None)
             hits.begin(lambda: None)
             began = time.process_time()
             while hits.look() or hits.take():

@@ -55,7 +55,7 @@ class Sender:
         send: Callable[[OutboxEntry], None],
         is_over: threading.Event,
         note: BucketNote,
-        tell_use: Callable[[], None] = lambda: None,
+        tell_use: Callable[[], None],
     ) -> None:
         self._outbox = outbox
         self._limit = limit

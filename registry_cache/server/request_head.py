@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 
 # All of a head. A client sends some hundred bytes, and perhaps a token of some kilobytes; three thousand connections
 # that are sent such heads without an end take 50 MB.
@@ -91,9 +91,7 @@ class RequestHead:
             at = self._data.find(b"\n", at + 1)
 
 
-def read_head(
-    held: bytes, receive: Callable[[], bytes], rest: Callable[[], AbstractContextManager[None]] = nullcontext
-) -> bytes:
+def read_head(held: bytes, receive: Callable[[], bytes], rest: Callable[[], AbstractContextManager[None]]) -> bytes:
     """Return a head, and perhaps more: ``held`` came before, ``receive`` waits for the next piece, b"" at the end.
 
     ``rest`` is entered while the rest of a head is waited for. What ends before the head does is returned as it is.

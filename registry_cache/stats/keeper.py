@@ -53,7 +53,7 @@ class Keeper:
         disk_use: Callable[[], DiskUse | None] = lambda: None,
         now: Callable[[], float] = time.time,
         *,
-        clients: bool = True,
+        clients: bool,
     ) -> None:
         self._files = files
         self._knows_clients = clients

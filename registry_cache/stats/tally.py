@@ -116,7 +116,7 @@ class Tally:
     For one thread.
     """
 
-    def __init__(self, *, journal: bool, clients: bool = True) -> None:
+    def __init__(self, *, journal: bool, clients: bool) -> None:
         self._has_journal = journal and clients
         self._knows_clients = clients
         # Like answers together, how many there were, their bytes and when the last one was: most are like another, and

@@ -50,4 +50,4 @@ class Facts:
     mirror: Mirror
     is_address_known: bool
     configuration: Sequence[Key]
-    cluster: ClusterFacts | None = None
+    cluster: ClusterFacts | None

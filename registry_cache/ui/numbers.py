@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from registry_cache.stats.days import DAY_SECONDS, MONTH_DAYS, day_of
@@ -31,7 +31,7 @@ class Numbers:
     month: Sums
     month_clients: int
     hour: Mapping[str, int]
-    answers: Mapping[str, float] = field(default_factory=dict)
+    answers: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,7 @@ class StatusReport:
 
 
 def read_status(
-    root: Path, upstreams: Iterable[KnownUpstream], now: float, zone: tzinfo | None, bucket: str | None = None
+    root: Path, upstreams: Iterable[KnownUpstream], now: float, zone: tzinfo | None, bucket: str | None
 ) -> StatusReport:
     """Return the state of the cache at ``now``; creates nothing on the disk. Raises StoreError.
 

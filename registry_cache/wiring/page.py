@@ -31,7 +31,7 @@ def page_of(
     layout: Layout,
     guard: Guard | None,
     readiness: Callable[[], Readiness],
-    cluster: ClusterFacts | None = None,
+    cluster: ClusterFacts | None,
 ) -> tuple[Facts, Door] | None:
     debug = config.http.debug
     if debug is None or not config.has_page:

@@ -42,7 +42,7 @@ def note(store: Store) -> BucketNote:
 
 
 def run(outbox: Outbox, note: BucketNote, send: Callable[[OutboxEntry], None]) -> None:
-    Sender(outbox, 10**9, send, threading.Event(), note).run()
+    Sender(outbox, 10**9, send, threading.Event(), note, lambda: None).run()
 
 
 def test_what_is_named_goes_before_what_names_it(outbox: Outbox, note: BucketNote) -> None:
@@ -115,7 +115,7 @@ def test_when_it_is_over_the_rest_is_for_the_next_one(outbox: Outbox, note: Buck
     note.write("503 SlowDown")
     over = threading.Event()
 
-    Sender(outbox, 10**9, lambda _: over.set(), over, note).run()
+    Sender(outbox, 10**9, lambda _: over.set(), over, note, lambda: None).run()
 
     assert note.read(), "nobody has seen that it takes everything"
     assert len(outbox.entries()) in (2, 3)

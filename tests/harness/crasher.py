@@ -56,7 +56,7 @@ def manifest(store: Store) -> None:
 def statistics(store: Store) -> None:
     """Three processes write what they counted, one after the other, and each time it is folded."""
     files = StatisticsFiles(store.layout)
-    keeper = Keeper(files, JournalBounds(days=7, size=1 << 20), now=lambda: COUNTED_AT)
+    keeper = Keeper(files, JournalBounds(days=7, size=1 << 20), now=lambda: COUNTED_AT, clients=True)
     assert keeper.hold()
     for tally in map(counted, COUNTED):
         for day, found in tally.take():
@@ -66,7 +66,7 @@ def statistics(store: Store) -> None:
 
 def counted(number: int) -> Tally:
     """So many pulls by tag."""
-    tally = Tally(journal=True)
+    tally = Tally(journal=True, clients=True)
     who, what = (COUNTED_AT, "10.0.0.7", "", "HEAD"), ("manifest", HUB, str(APP), f"v{number}")
     for _ in range(number):
         tally.add(Answer(*who, *what, str(Digest.of(MANIFEST)), "hit", 200, 0, ""))

@@ -76,7 +76,7 @@ def test_a_crash_at_any_change_counts_nothing_twice_and_loses_nothing_that_was_w
     whole = 0
     for number in range(1, count + 1):
         layout = open_store(tmp_path / str(number)).layout
-        keeper = Keeper(StatisticsFiles(layout), BOUNDS, now=lambda: crasher.COUNTED_AT)
+        keeper = Keeper(StatisticsFiles(layout), BOUNDS, now=lambda: crasher.COUNTED_AT, clients=True)
         assert keeper.hold()
         keeper.fold()
         statistics = Statistics(layout, lambda: crasher.COUNTED_AT)

@@ -91,8 +91,12 @@ class Following(StatisticsRig):
         def use(digest: Digest, moment: int) -> None:
             self.used[str(digest)] = moment
 
-        hits = NginxHits(str(self.log), Tally(journal=True), self.counted.append, use, lambda seconds: None)
-        self.recorder = Recorder(self.files, self.new_keeper(), Tally(journal=True), hits, lambda seconds: None)
+        hits = NginxHits(
+            str(self.log), Tally(journal=True, clients=True), self.counted.append, use, lambda seconds: None
+        )
+        self.recorder = Recorder(
+            self.files, self.new_keeper(), Tally(journal=True, clients=True), hits, lambda seconds: None
+        )
         self.recorder.write()
 
     def write(self, *lines: str) -> None:

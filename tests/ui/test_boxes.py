@@ -15,7 +15,7 @@ from registry_cache.upkeep.status import PullCount, UpstreamStatus
 
 GIB, NOW = 1024**3, 40_000.0
 DAY = Sums(served={"hit": 9 * GIB, "miss": 1 * GIB}, pulls=1234, clients=7)
-NUMBERS = Numbers(DAY, Sums(served={"hit": 90 * GIB}, pulls=56_789), 31, {"docker.io": 31})
+NUMBERS = Numbers(DAY, Sums(served={"hit": 90 * GIB}, pulls=56_789), 31, {"docker.io": 31}, {})
 PULLS = PullCount(93, 100, 21_600, None, NOW - 60, current=True)
 HUB = UpstreamStatus("docker.io", "https://registry-1.docker.io", "ok", PULLS)
 OTHER = UpstreamStatus("ghcr.io", "https://ghcr.io", "ok", replace(PULLS, left=5000, limit=5000))

@@ -71,8 +71,10 @@ def rotate(log: Path, folder: Path) -> None:
 def follow(layout: Layout, log: Path) -> None:
     """As a server that is started, for some looks."""
     files = StatisticsFiles(layout)
-    hits = NginxHits(str(log), Tally(journal=True))
-    recorder = Recorder(files, Keeper(files, JournalBounds(7, 1 << 20)), Tally(journal=True), hits)
+    hits = NginxHits(str(log), Tally(journal=True, clients=True))
+    recorder = Recorder(
+        files, Keeper(files, JournalBounds(7, 1 << 20), clients=True), Tally(journal=True, clients=True), hits
+    )
     recorder.write()
     for _ in range(4):
         recorder.look()
