@@ -18,7 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from registry_cache.errors import (
     Denied,
@@ -32,7 +32,6 @@ from registry_cache.errors import (
 )
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Reference, Tag
-from registry_cache.policy.freshness import Freshness, decide
 from registry_cache.pull.manifest_body import ManifestFile
 from registry_cache.pull.manifest_fetch import ManifestFetch
 from registry_cache.pull.near import Cluster
@@ -52,8 +51,8 @@ from registry_cache.store.blobs import OpenBlob
 from registry_cache.store.pins import Pins
 from registry_cache.store.record_format import TagRecord
 from registry_cache.store.records import Records, StoredManifest, read_content
+from registry_cache.upstream.breakers import Subject
 from registry_cache.upstream.deadline import run_with_timeout
-from registry_cache.upstream.questions import manifest_subject
 
 _log = Log(__name__)
 
@@ -79,6 +78,15 @@ class ManifestAnswer:
     def data(self) -> bytes | None:
         """The bytes; None where only a HEAD was wanted. Raises StoreError."""
         return read_content(self.body.content) if isinstance(self.body, ManifestFile) else self.body
+
+
+def is_fresh(checked_at: datetime, now: datetime, max_age: timedelta) -> bool:
+    """Decide whether a tag last checked at ``checked_at`` may be served without asking.
+
+    A record from the future (the clock went back) is not fresh: trusting it could serve an old tag for as long as the
+    clock was wrong.
+    """
+    return timedelta(0) <= now - checked_at < max_age
 
 
 class ManifestPull:
@@ -127,7 +135,7 @@ class ManifestPull:
         copy = stored or self._records.previous(target, record)
         if record is None or copy is None:
             return self._unknown_tag(target, tag, head)
-        if stored and decide(record.checked_at, self._clock(), target.tags.max_age) is Freshness.FRESH:
+        if stored and is_fresh(record.checked_at, self._clock(), target.tags.max_age):
             return replace(_answer(Outcome.HIT, stored), checked_at=record.checked_at)
         upstream = target.upstream.name
         try:
@@ -161,7 +169,7 @@ class ManifestPull:
         stored = self._records.manifest(target, found.digest)
         if stored:
             return replace(_answer(Outcome.HIT, stored), checked_at=found.checked_at)
-        if has_copy and target.upstream.health.outage(manifest_subject(target.repository, tag)):
+        if has_copy and target.upstream.health.outage(Subject.manifest(target.repository, tag)):
             return None
         what = f"fetched what another node was told that {target}:{tag} means"
         try:
@@ -205,7 +213,7 @@ class ManifestPull:
         raises.
         """
         upstream, timeout = target.upstream, target.tags.timeout_seconds
-        outage = upstream.health.outage(manifest_subject(target.repository, tag))
+        outage = upstream.health.outage(Subject.manifest(target.repository, tag))
         if outage:
             if outage.retry_after is None:
                 self._flights.start(_key(target, tag), lambda: self._ask_in_background(target, tag), TAG_NOTE)

@@ -15,9 +15,8 @@ import requests
 
 from registry_cache.errors import RegistryError, TooManyRequests, UpstreamDown, UpstreamError
 from registry_cache.runtime.log import Log
-from registry_cache.upstream.breaker import Breaker, Outage
+from registry_cache.upstream.breakers import Breaker, NameBreakers, Outage, Subject
 from registry_cache.upstream.limits import Limits, answered, read_limits, refused
-from registry_cache.upstream.name_breakers import NameBreakers, Subject
 from registry_cache.upstream.refusal import retry_after
 
 # Names alone that fail are reported as an outage once nothing was answered for so long.

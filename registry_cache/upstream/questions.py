@@ -11,7 +11,7 @@ from registry_cache.errors import BlobUnknown, ManifestUnknown, NameUnknown, Not
 from registry_cache.oci import media_types
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Reference, Repository, Tag
-from registry_cache.upstream.name_breakers import Subject
+from registry_cache.upstream.breakers import Subject
 from registry_cache.upstream.url import parse_url
 
 _API_PATH = re.compile(r".*?/v2/(.+)/(?:manifests|blobs|tags|referrers)/")
@@ -48,11 +48,6 @@ class Question:
         return Subject(str(self.repository), self.path)
 
 
-def manifest_subject(repository: Repository, reference: Reference) -> Subject:
-    """Return what questions about a manifest are about."""
-    return Subject(str(repository), f"{repository}/manifests/{reference}")
-
-
 def about_manifest(
     method: str,
     repository: Repository,
@@ -66,7 +61,7 @@ def about_manifest(
     return Question(
         method,
         repository,
-        f"{repository}/manifests/{reference}",
+        Subject.manifest(repository, reference).name,
         f"{repository}:{reference}" if isinstance(reference, Tag) else f"{repository}@{reference}",
         ManifestUnknown,
         headers={"Accept": media_types.ACCEPT_MANIFEST},

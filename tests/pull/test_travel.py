@@ -23,8 +23,8 @@ from tests.harness.upstream import FakeUpstream
 
 PAGE = REPOSITORY / "docs" / "how-a-pull-travels.md"
 STEP = re.compile(r"^\d+\. `([\w/]+\.py)` `([\w.<>]+)`", re.MULTILINE)
-# Names, parsed at the door, and the tools of every room: nobody opens these to follow a pull.
-VOCABULARY = ("oci/", "runtime/")
+# Names, parsed at the door: nobody opens these to follow a pull.
+VOCABULARY = "oci/"
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from registry_cache.upstream.breaker import FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS, Breaker, Outage
+from registry_cache.upstream.breakers import FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS, Breaker, Outage
 from tests.harness.pull_rig import SECONDS, Clock
 
 

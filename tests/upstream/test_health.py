@@ -18,12 +18,10 @@ from registry_cache.errors import (
 )
 from registry_cache.oci.names import Tag
 from registry_cache.upstream import health
-from registry_cache.upstream.breaker import Breaker
+from registry_cache.upstream.breakers import Breaker, NameBreakers, Subject
 from registry_cache.upstream.errors import is_unreachable
 from registry_cache.upstream.health import Health, PrivateHealth
 from registry_cache.upstream.limits import Limits
-from registry_cache.upstream.name_breakers import NameBreakers
-from registry_cache.upstream.questions import manifest_subject
 from tests.harness.pull_rig import Clock
 from tests.harness.store_rig import APP, LATEST
 from tests.harness.upstream import FakeUpstream
@@ -122,7 +120,7 @@ def test_an_answer_in_time_is_waited_for_again(worker: Health) -> None:
 
 
 def test_what_fails_for_one_name_stops_neither_others_nor_connections(worker: Health, board: Board) -> None:
-    bad, good = manifest_subject(APP, LATEST), manifest_subject(APP, Tag.parse("good"))
+    bad, good = Subject.manifest(APP, LATEST), Subject.manifest(APP, Tag.parse("good"))
     worker.record_answer(good)
     for _ in range(9):
         worker.record_failure(REFUSED, bad)
@@ -138,7 +136,7 @@ def test_what_fails_for_one_name_stops_neither_others_nor_connections(worker: He
 def test_a_registry_that_answers_nothing_is_reported_as_down(worker: Health, board: Board, clock: Clock) -> None:
     clock.pause(health.DOWN_AFTER_SECONDS)
     for _ in range(3):
-        worker.record_failure(REFUSED, manifest_subject(APP, LATEST))
+        worker.record_failure(REFUSED, Subject.manifest(APP, LATEST))
     assert board.down == [(clock.now, "connection refused")]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from registry_cache.upstream.name_breakers import ANSWERED_SECONDS, MIN_NAMES, NameBreakers, Subject, is_widespread
+from registry_cache.upstream.breakers import ANSWERED_SECONDS, MIN_NAMES, NameBreakers, Subject, is_widespread
 from tests.harness.pull_rig import Clock
 
 GOOD, OTHER = Subject("good/app", "good/app/manifests/1"), Subject("good/app", "good/app/manifests/2")

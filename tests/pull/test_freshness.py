@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from registry_cache.policy.freshness import Freshness, decide
+from registry_cache.pull.manifest import is_fresh
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 MINUTE = timedelta(minutes=1)
 NEVER = timedelta(0)
-FRESH, STALE = Freshness.FRESH, Freshness.STALE
+FRESH, STALE = True, False
 
 
 @pytest.mark.parametrize(
@@ -34,5 +34,5 @@ FRESH, STALE = Freshness.FRESH, Freshness.STALE
         (NOW.astimezone(timezone(timedelta(hours=5, minutes=30))), MINUTE, FRESH),
     ],
 )
-def test_freshness(checked_at: datetime, max_age: timedelta, expected: Freshness) -> None:
-    assert decide(checked_at, NOW, max_age) is expected
+def test_freshness(checked_at: datetime, max_age: timedelta, expected: bool) -> None:
+    assert is_fresh(checked_at, NOW, max_age) is expected
