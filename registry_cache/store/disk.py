@@ -69,6 +69,12 @@ class NoFile(FileNotFoundError):
     """There is something of that name, but it is no file of the store."""
 
 
+def is_full(error: BaseException) -> bool:
+    """Tell whether ``store_errors`` found the disk full: for one that is broken or read-only nothing is evicted."""
+    cause = error.__cause__
+    return isinstance(error, StoreFull) and isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 def open_file(path: str, flags: int = os.O_RDONLY, mode: int = 0o640) -> int:
     """Return a descriptor of the file at ``path``, which the caller closes; never waits. Raises OSError, NoFile."""
     return open_found(path, flags, mode)[0]

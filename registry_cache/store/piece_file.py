@@ -91,9 +91,9 @@ class PieceFile:
         first, last = self._span(start, stop)
         while first < last:
             look = self._entries(first, min(first + _LOOK, last))
-            missing = (len(look) - len(look.lstrip(b"\0"))) // _ENTRY.size
+            missing = _missing(look, first)
             if missing * _ENTRY.size < len(look):
-                return min(stop, (first + missing) * PIECE_SIZE)
+                return max(start, min(stop, (first + missing) * PIECE_SIZE))
             first += missing
         return stop
 
@@ -249,6 +249,17 @@ def _leading(entries: bytes, first: int) -> int:
             break
         here += 1
     return here
+
+
+def _missing(entries: bytes, first: int) -> int:
+    """Return how many pieces are not here from the first of ``entries`` on; an entry that is torn is none."""
+    missing = 0
+    while rest := entries[missing * _ENTRY.size :].lstrip(b"\0"):
+        missing = (len(entries) - len(rest)) // _ENTRY.size
+        if _ENTRY.unpack_from(entries, missing * _ENTRY.size)[1] == first + missing + 1:
+            return missing
+        missing += 1
+    return len(entries) // _ENTRY.size
 
 
 def _flock(kind: int, first: int, last: int) -> bytes:

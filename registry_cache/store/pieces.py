@@ -53,6 +53,13 @@ class Pieces:
         with disk.store_errors(f"discard the pieces of {digest}"):
             disk.remove(self._layout.pieces_of(upstream, digest))
 
+    def discard_empty(self, upstream: str, digest: Digest, file: PieceFile) -> None:
+        """Remove ``file`` where nobody has brought pieces, or is about to. Raises StoreError."""
+        with disk.store_errors(f"look for pieces of {digest}"):
+            is_empty = file.gap_until(0, file.size) == file.size and not file.is_claimed()
+        if is_empty:
+            self.discard(upstream, digest)
+
     def discard_all(self, digest: Digest) -> None:
         """Remove a blob's pieces, whoever gave them, and count them no more. Raises StoreError."""
         freed = 0

@@ -38,7 +38,7 @@ class Kept:
 
 def blob_pull(kept: Kept, readers: int, keeper: SizeKeeper, cluster: Cluster | None, shared: SharedParts) -> BlobPull:
     """Return what pulls blobs for at most so many ``readers`` at once."""
-    partials, pieces, piece_flights = Partials(kept.layout), Pieces(kept.layout), PieceFlights(keeper.kept)
+    partials, pieces, piece_flights = Partials(kept.layout), Pieces(kept.layout), PieceFlights(keeper.kept, keeper.full)
     slots, layers, questions = ReaderSlots(readers), Layers(kept.records), questions_of(cluster)
     transfers = Transfers(
         kept.blobs,

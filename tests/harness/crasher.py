@@ -17,18 +17,27 @@ from typing import Any
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import parse_manifest
 from registry_cache.oci.media_types import OCI_MANIFEST
+from registry_cache.pull.lazy.flights import MissingRun, PieceFlights
+from registry_cache.pull.transfer.progress import TransferProgress
+from registry_cache.pull.transfer.stitched import PieceReuse
+from registry_cache.pull.transfer.transfer import Transfer
 from registry_cache.runtime.tally import Answer
 from registry_cache.stats.files import StatisticsFiles
 from registry_cache.stats.journal_file import JournalBounds
 from registry_cache.stats.keeper import Keeper
 from registry_cache.stats.tally import Tally
 from registry_cache.store.atomic_write import write_whole
+from registry_cache.store.pieces import Pieces
 from registry_cache.store.record_format import TagRecord
-from tests.harness.pull_rig import Script, Try, transfer
+from tests.harness.images import random_bytes
+from tests.harness.pull_rig import SECONDS, Script, Try, transfer
 from tests.harness.store_rig import APP, CHANGES, HUB, LATEST, Store, open_store
 
 DATA = bytes(range(256)) * 400
 MANIFEST = b'{"layers": []}'
+# Nothing of it is like another part of it, or bytes in a wrong place would look right.
+PIECED = random_bytes(100_000, seed="pieced")
+RANGES = ((30_000, 60_000), (99_000, 100_000), (25_000, 30_010))
 DIED, LIVED = 9, 0
 # What three processes counted, and when: each can be told from the sum.
 COUNTED, COUNTED_AT = (1, 10, 100), 1_800_000_000.0
@@ -44,6 +53,35 @@ def second_try(store: Store) -> None:
     """A blob whose bytes are wrong at first."""
     feed = transfer(store, Script(DATA, [Try(flip=50_000)], chunk=50_000))
     assert feed.committed
+
+
+def ranges(store: Store) -> None:
+    """Ranges of a blob, some of them where others were, then the whole, which takes them over."""
+    read_ranges(store, Script(PIECED, [Try(), Try(cut=20_000)], chunk=15_000))
+    assert pull_whole(store, Script(PIECED, chunk=20_000)).committed
+
+
+def read_ranges(store: Store, script: Script) -> None:
+    """Have what ``RANGES`` lack fetched, one after the other."""
+    pieces, flights = Pieces(store.layout), PieceFlights()
+    for start, stop in RANGES:
+        file = pieces.make(HUB, Digest.of(PIECED), len(PIECED))
+        run = MissingRun(file, Digest.of(PIECED), script.source())
+        while (at := file.here_until(start, stop)) < stop:
+            flight, _ = flights.join(run, at, file.gap_until(at, stop))
+            if flight:
+                flight.wait_past(at)
+        # Nothing else changes the disk when the next one begins.
+        flights.wait_until_idle(SECONDS)
+
+
+def pull_whole(store: Store, script: Script) -> TransferProgress:
+    """The whole of that blob, as a process of its own downloads it."""
+    digest = Digest.of(PIECED)
+    progress = TransferProgress(digest)
+    reuse = PieceReuse(digest, script.source(), Pieces(store.layout))
+    Transfer(progress, script.source(), store.blobs, store.partials, reuse=reuse).run(lambda: True)
+    return progress
 
 
 def manifest(store: Store) -> None:
@@ -76,6 +114,7 @@ def counted(number: int) -> Tally:
 STORIES: dict[str, Callable[[Store], None]] = {
     "download": download,
     "second_try": second_try,
+    "ranges": ranges,
     "manifest": manifest,
     "statistics": statistics,
 }

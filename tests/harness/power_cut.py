@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,12 +113,14 @@ class Disk:
         for descriptor in self._holds:
             os.close(descriptor)
 
-    def cuts(self, keeps: dict[str, Callable[[str], bool]]) -> Iterator[tuple[Cut, bool]]:
+    def cuts(
+        self, keeps: dict[str, Callable[[str], bool]], losses: Sequence[Callable[[bytes], bytes]] = LOSSES
+    ) -> Iterator[tuple[Cut, bool]]:
         """Yield every different thing that a cut may leave, and whether the story had ended by then."""
         seen: list[Cut] = []
         for moment in self.moments:
             for kept in keeps.values():
-                for loss in LOSSES:
+                for loss in losses:
                     cut = moment.cut(kept, loss)
                     last = moment is self.moments[-1]
                     if last or cut not in seen:

@@ -16,11 +16,13 @@ import pytest
 from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.policy.eviction import Bounds
+from registry_cache.store.piece_file import PIECE_SIZE
+from registry_cache.store.pieces import Pieces
 from registry_cache.upkeep.cleanup import Cleanup
 from tests.harness import crasher
-from tests.harness.crasher import DATA, MANIFEST
+from tests.harness.crasher import DATA, MANIFEST, PIECED
 from tests.harness.programs import succeed
-from tests.harness.pull_rig import Script, Try, drain, transfer
+from tests.harness.pull_rig import Body, Script, Try, drain, transfer
 from tests.harness.store_rig import APP, CHANGES, HUB, LATEST, Store, obey_modes, open_store
 
 DIGEST = Digest.of(DATA)
@@ -66,6 +68,61 @@ def test_of_a_download(tmp_path: Path, story: str, monkeypatch: pytest.MonkeyPat
         assert not store.wrong_blobs()
     assert resumed > 3
     assert stores[-1].read(DIGEST) == DATA
+
+
+def test_of_ranges_and_of_the_whole_that_takes_them_over(tmp_path: Path) -> None:
+    """Between a piece's bytes and its entry in the map, too: no piece is believed to be here that is not."""
+    digest, kept = Digest.of(PIECED), set[int]()
+    for number, store in enumerate(crashed(tmp_path, "ranges", at_least=25)):
+        assert not store.wrong_blobs()
+        here = pieces_here(store)
+        kept.add(sum(here))
+        whole = store.blobs.open_any(digest)
+        sent = Sent(PIECED, chunk=15_000)
+        if not whole:
+            crasher.read_ranges(store, sent)
+            for start, stop in crasher.RANGES:
+                file = Pieces(store.layout).open(HUB, digest)
+                assert file
+                assert file.read(start, stop) == PIECED[start:stop]
+        progress = crasher.pull_whole(store, sent)
+        assert progress.committed
+        assert drain(progress) == PIECED
+        # What is here, in pieces or at the beginning of the partial, is not fetched again.
+        assert not any(times > 1 for times in sent.times)
+        assert not any(times and is_here for times, is_here in zip(sent.times, here, strict=True))
+        # A file of pieces that never had its name is litter; where the commit was the last thing, the pieces are, too.
+        assert whole or all("/." in path for path in store.files("pieces"))
+        if number % 5 == 0:
+            clean(store, LATER[-1])
+            clean(store, 2 * LATER[-1])
+            assert store.files() <= {"layout", "ledger", "last-cleanup"}
+    assert len(kept) > 3
+
+
+class Sent(Script):
+    """Counts how often each piece was sent, in whole or in part."""
+
+    def __init__(self, data: bytes, chunk: int) -> None:
+        super().__init__(data, chunk=chunk)
+        self.times = [0] * -(-len(data) // PIECE_SIZE)
+
+    def open(self, start: int, again: bool = False, stop: int | None = None) -> Body:
+        end = len(self.data) if stop is None else stop
+        for index in range(start // PIECE_SIZE, -(-end // PIECE_SIZE)) if start < end else ():
+            self.times[index] += 1
+        return super().open(start, again, stop)
+
+
+def pieces_here(store: Store) -> list[bool]:
+    """Which pieces a reader would be given, all of which are right."""
+    digest = Digest.of(PIECED)
+    file, here = Pieces(store.layout).open(HUB, digest), []
+    for start in range(0, len(PIECED), PIECE_SIZE):
+        data = file.read(start, start + PIECE_SIZE) if file else b""
+        assert data in (b"", PIECED[start : start + PIECE_SIZE])
+        here.append(bool(data))
+    return here
 
 
 def test_of_keeping_a_manifest_and_its_tag(tmp_path: Path) -> None:

@@ -14,11 +14,13 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.pattern import ImagePattern
 from registry_cache.policy.eviction import Bounds
 from registry_cache.store.layout import Layout
+from registry_cache.store.piece_file import PIECE_SIZE
+from registry_cache.store.pieces import Pieces
 from registry_cache.store.pins import Pin, Pins
 from registry_cache.store.size_ledger import SizeLedger
 from registry_cache.upkeep.cleanup import Cleanup
 from tests.harness import crasher
-from tests.harness.crasher import DATA, MANIFEST
+from tests.harness.crasher import DATA, MANIFEST, PIECED
 from tests.harness.power_cut import Cut, Disk
 from tests.harness.pull_rig import Script, drain, transfer
 from tests.harness.store_rig import APP, HUB, LATEST, Store, obey_modes, open_store
@@ -110,6 +112,51 @@ def test_of_a_pull(tmp_path: Path, story: Callable[[Store], None], monkeypatch: 
         assert store.files() <= {"layout", "ledger", "last-cleanup"}
     assert resumed > 3
     assert damaged > 3
+
+
+PAGE = 4096
+# What is left of a file of pieces, none of which is ever synced: any page of it. The first two are its header and map.
+PAGES: tuple[Callable[[int], bool], ...] = (
+    lambda number: True,
+    lambda number: number != 0,
+    lambda number: number != 1,
+    lambda number: number < 2,
+    lambda number: number < 12,
+    lambda number: number < 2 or number // 2 % 2 == 0,
+    lambda number: number % 5 != 3,
+)
+
+
+def lose_pages(kept: Callable[[int], bool], data: bytes) -> bytes:
+    pages = (data[at : at + PAGE] for at in range(0, len(data), PAGE))
+    return b"".join(page if kept(number) else bytes(len(page)) for number, page in enumerate(pages))
+
+
+def test_of_ranges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever pages of it reach the disk: a piece is right, or missing and fetched again."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    digest, disk = Digest.of(PIECED), Disk(tmp_path / "store")
+    store = open_store(tmp_path / "store")
+    with disk.watched():
+        crasher.read_ranges(store, Script(PIECED, chunk=15_000))
+    losses = [partial(lose_pages, kept) for kept in PAGES]
+    kept = set()
+    for number, (cut, _) in enumerate(disk.cuts({"everything": lambda folder: True}, losses)):
+        left = open_store(cut.lay_out(tmp_path / str(number)))
+        file, here = Pieces(left.layout).open(HUB, digest), 0
+        for start in range(0, len(PIECED), PIECE_SIZE):
+            data = file.read(start, start + PIECE_SIZE) if file else b""
+            assert data in (b"", PIECED[start : start + PIECE_SIZE])
+            here += len(data)
+        kept.add(here)
+        script = Script(PIECED)
+        crasher.read_ranges(left, script)
+        # No wrong byte came into the whole, or it would have been asked for once more.
+        assert crasher.pull_whole(left, script).committed
+        assert len(script.starts) == len(set(script.starts))
+        assert left.blobs.open_any(digest)
+        assert not left.wrong_blobs()
+    assert len(kept) > 4
 
 
 def test_of_a_first_start(tmp_path: Path) -> None:

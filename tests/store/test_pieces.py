@@ -118,6 +118,28 @@ def test_a_map_of_zeros_says_that_nothing_is_here(pieces: Pieces) -> None:
     assert file.gap_until(0, SIZE) == SIZE
 
 
+def test_an_entry_that_is_torn_is_a_missing_piece(pieces: Pieces) -> None:
+    """As of a write that a full disk ended, or a kill; those beside it are good."""
+    file = pieces.make(HUB, DIGEST, SIZE)
+    keep(file, 0, 4 * PIECE_SIZE)
+    lose(file.path, HEADER + 8 + 4, 4)
+    assert file.here_until(0, SIZE) == PIECE_SIZE
+    assert file.gap_until(PIECE_SIZE + 5, SIZE) == 2 * PIECE_SIZE
+    assert file.read(2 * PIECE_SIZE, 3 * PIECE_SIZE) == DATA[2 * PIECE_SIZE : 3 * PIECE_SIZE]
+    lose(file.path, HEADER + 2 * 8 + 4, 10 * 8)
+    assert file.gap_until(PIECE_SIZE, SIZE) == SIZE
+    claim = file.claim(PIECE_SIZE, SIZE)
+    assert claim
+    claim.close()
+
+
+def test_a_gap_does_not_end_before_it_begins(pieces: Pieces) -> None:
+    """Where the middle of a piece is here, and the disk does not give it."""
+    file = pieces.make(HUB, DIGEST, SIZE)
+    keep(file, 0, PIECE_SIZE)
+    assert file.gap_until(100, SIZE) == 100
+
+
 def test_who_claims_has_the_pieces_before_the_first_that_is_claimed(pieces: Pieces) -> None:
     file = pieces.make(HUB, DIGEST, SIZE)
     first = file.claim(1 * MiB, 2 * MiB)

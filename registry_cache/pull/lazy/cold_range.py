@@ -31,6 +31,9 @@ class WholePull(Protocol):
     def follow(self) -> PulledBlob:
         """Return the whole blob, here or on its way. Raises every RegistryError."""
 
+    def is_here(self) -> bool:
+        """Tell whether the whole is here. Raises StoreError."""
+
     def way(self, start: int, stop: int) -> Way:
         """Return how these bytes, which are missing, come soonest."""
 
@@ -65,6 +68,7 @@ class ColdRange:
         self._wanted = list(wanted)
         self._width = width
         self._open = True
+        self._has_given = False
 
     def parts(self, start: int, stop: int | None, *, from_file: bool) -> Iterator[bytes | FilePart]:
         at, stop = start, self._end if stop is None else stop
@@ -73,6 +77,7 @@ class ColdRange:
             data = self._read(at, min(stop, at + self._slots.chunk_size()))
             if data:
                 at += len(data)
+                self._has_given = True
                 yield data
                 # A reader that its socket never holds up would hold up all others of a gevent worker.
                 time.sleep(0)
@@ -151,7 +156,20 @@ class ColdRange:
                 raise Cut(UpstreamTimeout(f"a range of {self._digest} has not moved for {STALL_TIMEOUT_SECONDS:.0f} s"))
             time.sleep(pause)
             pause = min(2 * pause, _LAST_POLL)
+        self._refuse_lost_pieces()
         return self._follow
+
+    def _refuse_lost_pieces(self) -> None:
+        """Raise Cut where our client has bytes of pieces that are gone, and the whole is not here.
+
+        They were wrong, and must not be continued; or they were evicted, and nobody has asked for the whole.
+        """
+        try:
+            if not self._has_given or self._file.has_name() or self._whole.is_here():
+                return
+        except StoreError as error:
+            raise Cut(error) from error
+        raise Cut(UpstreamTimeout(f"the pieces of {self._digest} are gone; they are fetched again"))
 
     def _follow(self, at: int, stop: int) -> Iterator[bytes | FilePart]:
         """Yield the rest from the whole blob, which takes over what is here in pieces."""
@@ -162,9 +180,9 @@ class ColdRange:
         try:
             if body.size != self._end:
                 raise Cut(UpstreamError(f"{self._digest} had {self._end} bytes, now {body.size}"))
-            if not self._file.has_name() and not body.stored:
-                # The blob is not whole, so its pieces were wrong: what our client has of them must not be continued.
-                raise Cut(UpstreamTimeout(f"the bytes of {self._digest} were wrong; they are fetched again"))
+            if not body.stored:
+                # It may have been found to be wrong by now.
+                self._refuse_lost_pieces()
             yield from body.parts(at, stop, from_file=False)
         finally:
             body.close()

@@ -95,10 +95,18 @@ class PieceFlight:
 
 
 class PieceFlights:
-    """The pieces that this process fetches; ``count`` hears how many bytes were kept."""
+    """The pieces that this process fetches.
 
-    def __init__(self, count: Callable[[int], None] = lambda size: None) -> None:
+    ``count`` hears how many bytes were kept; ``make_room`` of which blob's pieces a full disk refused so many bytes.
+    """
+
+    def __init__(
+        self,
+        count: Callable[[int], None] = lambda size: None,
+        make_room: Callable[[Digest, int], None] = lambda digest, size: None,
+    ) -> None:
         self._count = count
+        self._make_room = make_room
         self._mutex = threading.Lock()
         self._idle = threading.Condition(self._mutex)
         self._running: dict[tuple[str, Digest], list[PieceFlight]] = {}
@@ -156,8 +164,10 @@ class PieceFlights:
             self._idle.notify_all()
         flight.end(error)
         self._count(flight.at - flight.start)
-        if not error:
+        if error is None:
             landed()
+        elif disk.is_full(error):
+            self._make_room(run.digest, flight.stop - flight.at)
 
     def _fetch(self, run: MissingRun, flight: PieceFlight) -> None:
         began, source, what = time.monotonic(), run.source, f"keep pieces of {run.digest}"

@@ -192,7 +192,7 @@ class LazyPull:
             try:
                 flight.wait_for_answer()
             except BaseException:
-                self._discard_empty(wanted, file)
+                self._pieces.discard_empty(wanted.target.upstream.name, wanted.digest, file)
                 raise
             wanted.access.proven = True
         if not is_new:
@@ -205,10 +205,6 @@ class LazyPull:
             return running.position if running else 0
 
         return MissingRun(file, wanted.digest, wanted.source, passed)
-
-    def _discard_empty(self, wanted: _Wanted, file: PieceFile) -> None:
-        if file.gap_until(0, file.size) == file.size and not file.is_claimed():
-            self._pieces.discard(wanted.target.upstream.name, wanted.digest)
 
     def _is_proven(self, target: PullTarget, digest: Digest, file: PieceFile | None) -> bool:
         return file is not None and (file.owner == str(target.repository) or (target.owner, digest) in self._proven)
@@ -267,6 +263,9 @@ class _Whole:
     digest: Digest
     size: int
     follow: Callable[[], PulledBlob]
+
+    def is_here(self) -> bool:
+        return self.pull._blobs.open_any(self.digest) is not None
 
     def way(self, start: int, stop: int) -> Way:
         return self.pull._way(self.target, self.digest, [ByteRange(start, stop, self.size)])

@@ -156,9 +156,8 @@ class PieceReuse:
     def _discard_empty(self, file: PieceFile) -> None:
         """Remove what was made for a blob that upstream then did not give."""
         try:
-            if not file.owner and file.gap_until(0, file.size) == file.size and not file.is_claimed():
-                self._pieces.discard(self.source.upstream, self.digest)
-        except (OSError, StoreError) as error:
+            self._pieces.discard_empty(self.source.upstream, self.digest, file)
+        except StoreError as error:
             _log.debug("could not discard pieces", digest=self.digest, error=error)
 
 

@@ -6,13 +6,12 @@ whichever transfer gets the claim goes on behind its last byte.
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-from registry_cache.errors import RegistryError, StoreError, StoreFull, UpstreamCorrupt, UpstreamError
+from registry_cache.errors import RegistryError, StoreError, UpstreamCorrupt, UpstreamError
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.near import LeaderFailed, NearBlob
 from registry_cache.pull.rests import Rests
@@ -23,6 +22,7 @@ from registry_cache.pull.transfer.progress import COMMIT_FIRST_SIZE, TransferPro
 from registry_cache.pull.transfer.stitched import PieceReuse
 from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log
+from registry_cache.store import disk
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.disk import ReadHandle
 from registry_cache.store.partials import Claim, DownloadStatus, Partial, Partials, failed_status
@@ -312,7 +312,7 @@ class _Leader:
         if self._incoming:
             # On a full disk the bytes so far are discarded below.
             self._incoming.ended(0 if isinstance(error, StoreError) else self._size)
-        if self._room and isinstance(error, StoreFull) and _is_full(error.__cause__):
+        if self._room and disk.is_full(error):
             self._room.full(self._progress.digest, self._size)
         # Before the bytes are removed: if they vanish without a status, watchers take them for wrong and cut readers.
         published = self._publish(status)
@@ -333,11 +333,6 @@ class _Leader:
             _log.debug("could not tell other processes", digest=self._progress.digest, error=failure)
             return False
         return True
-
-
-def _is_full(cause: BaseException | None) -> bool:
-    """Return whether the disk is full: for one that is broken or read-only nothing is evicted."""
-    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _reuse_handle(progress: TransferProgress, file: ReadHandle) -> ReadHandle:
