@@ -13,6 +13,9 @@ QUICK := $(addprefix tests/,api auth commands config contract oci policy propert
 # room for a busy machine.
 PARALLEL := -n 6 --dist loadfile --no-loadscope-reorder --timeout 180
 
+# Where this is set, every process of the tests compiles every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run test test-lowest fuzz lint format coverage bench bench-cluster dist clean
 
