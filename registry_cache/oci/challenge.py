@@ -7,11 +7,13 @@ and escapes, so it is read token by token and never split.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
-# No registry sends a longer one; the bound keeps a hostile header from costing time.
+# No registry sends a longer one, nor as many; the bounds keep hostile headers from costing time.
 MAX_CHALLENGE_LENGTH = 16 * 1024
+MAX_CHALLENGES = 64
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 # A name with "=" behind it is a parameter, never a scheme.
@@ -35,15 +37,14 @@ def parse_challenges(values: Iterable[str]) -> list[Challenge]:
 
     A break of the grammar ends its own header instance; what stood before it is kept.
     """
-    return [challenge for value in values for challenge in _parse(value[:MAX_CHALLENGE_LENGTH])]
+    found = (challenge for value in values for challenge in _parse(value[:MAX_CHALLENGE_LENGTH]))
+    return list(islice(found, MAX_CHALLENGES))
 
 
-def _parse(text: str) -> list[Challenge]:
-    found: list[Challenge] = []
+def _parse(text: str) -> Iterator[Challenge]:
     at = _skip_commas(text, 0)
     while match := _SCHEME.match(text, at):
         challenge = Challenge(match[1].lower())
-        found.append(challenge)
         at = match.end()
         token68 = _TOKEN68.match(text, at)
         # Commas may stand before the first parameter too: a list may begin with empty elements (§5.6.1).
@@ -55,10 +56,10 @@ def _parse(text: str) -> list[Challenge]:
             challenge.parameters.setdefault(name, value)
             following = _skip_commas(text, at)
             parameter = _parameter(text, following) if following > at else None
+        yield challenge
         end, at = at, _skip_commas(text, at)
         if "," not in text[end:at]:
             break
-    return found
 
 
 def _parameter(text: str, at: int) -> tuple[str, str, int] | None:

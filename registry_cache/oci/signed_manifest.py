@@ -21,7 +21,8 @@ UNSIGNED = "application/vnd.docker.distribution.manifest.v1+json"
 MAX_SIZE = 512 * 1024
 
 # What hostile bytes may make the parsers raise.
-_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError, binascii.Error)
+# JSON has numbers that no integer is: 1e999.
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError, binascii.Error)
 
 
 def digest_of(data: bytes, algorithm: str = "sha256") -> Digest:

@@ -13,7 +13,8 @@ import os
 import signal
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from typing import Any
 
 import gevent
@@ -232,8 +233,11 @@ class HeadUnreader(unreader.SocketUnreader):
             data: bytes = super().read(size, *args, **kwargs)
             return data
         held, self.buf = self.buf.getvalue(), io.BytesIO()
+        waiting = partial(half_sent.heads.waiting, self.sock)
+        begin = waiting if self.sock.is_silent else nullcontext
+        self.sock.is_silent = False
         try:
-            return request_head.read_head(held, self.chunk, lambda: half_sent.heads.waiting(self.sock))
+            return request_head.read_head(held, self.chunk, begin, waiting)
         except request_head.LineTooLong as error:
             raise errors.LimitRequestLine(error.size, request_head.LONGEST_LINE) from error
         except request_head.HeadTooLarge as error:

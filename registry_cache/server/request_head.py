@@ -91,14 +91,22 @@ class RequestHead:
             at = self._data.find(b"\n", at + 1)
 
 
-def read_head(held: bytes, receive: Callable[[], bytes], rest: Callable[[], AbstractContextManager[None]]) -> bytes:
+def read_head(
+    held: bytes,
+    receive: Callable[[], bytes],
+    begin: Callable[[], AbstractContextManager[None]],
+    rest: Callable[[], AbstractContextManager[None]],
+) -> bytes:
     """Return a head, and perhaps more: ``held`` came before, ``receive`` waits for the next piece, b"" at the end.
 
-    ``rest`` is entered while the rest of a head is waited for. What ends before the head does is returned as it is.
-    Raises BadHead, and what ``receive`` does.
+    ``begin`` and ``rest`` are entered while the first piece and the others are waited for. What ends before the head
+    does is returned as it is. Raises BadHead, and what ``receive`` does.
     """
     head = RequestHead()
-    piece = held or receive()
+    piece = held
+    if not piece:
+        with begin():
+            piece = receive()
     if not piece or head.add(piece):
         return head.data()
     with rest():

@@ -45,6 +45,8 @@ class ClientConnection(SendWaits):
     sends_parts = False
     # Where the client is; "" on a unix socket.
     client_address = ""
+    # No byte of a request has come yet, nor was waited for where that is counted (``half_sent``).
+    is_silent = False
     _end_reason: str | None = None
 
     def connection(self) -> Connection:
@@ -80,6 +82,9 @@ class ClientConnection(SendWaits):
 
 class TlsSocket(ClientConnection, gevent.ssl.SSLSocket):
     """A client's connection by TLS."""
+
+    # A plain one has sent something when it is served. Here that was the handshake.
+    is_silent = True
 
 
 class Socket(ClientConnection, socket.socket):

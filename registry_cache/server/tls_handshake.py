@@ -17,6 +17,7 @@ from gevent import socket
 from registry_cache.runtime.log import Log
 from registry_cache.server.bad_request import linger, refuse_plainly
 from registry_cache.server.gunicorn_internals import begin_tls
+from registry_cache.server.half_sent import heads
 
 # How long a whole handshake may take: a client does its part in one round trip or two, and one that sends nothing, or a
 # byte a second, holds a connection that long.
@@ -51,13 +52,16 @@ class Handshakes:
         self._socket_class, self._context = socket_class, context
         self._logged: TTLCache[tuple[str, str], bool] = TTLCache(_MOST_REASONS, _REPEAT_SECONDS)
 
-    def wrap(self, client: Any, address: Any) -> Any | None:
-        """Return the client's connection by TLS, for the caller to close; None if there is none. Ends ``client``."""
+    def wrap(self, client: Any) -> Any | None:
+        """Return the client's connection by TLS, for the caller to close; None if there is none.
+
+        ``client`` is a plain connection of ours, and is ended.
+        """
         try:
             with gevent.Timeout(HANDSHAKE_TIMEOUT_SECONDS, TimeoutError("not done in time")):
                 return self._shake(client) if _speaks_tls(client) else None
         except OSError as error:
-            self._log_failure(address, error)
+            self._log_failure(client.client_address, error)
             return None
         finally:
             # Without effect on a connection that took the descriptor over.
@@ -68,8 +72,10 @@ class Handshakes:
         with ExitStack() as failed:
             # Also when the time is up, or the worker stops.
             failed.callback(secure.close)
+            secure.client_address = client.client_address
             try:
-                secure.do_handshake()
+                with heads.waiting(secure):
+                    secure.do_handshake()
             except ssl.SSLError:
                 # The alert is out; a client of TLS 1.3 has sent its request behind its part of the handshake.
                 with suppress(OSError):
@@ -78,9 +84,7 @@ class Handshakes:
             failed.pop_all()
         return secure
 
-    def _log_failure(self, address: Any, error: OSError) -> None:
-        # A peer on a socket's file has no address.
-        client = str(address[0]) if address else ""
+    def _log_failure(self, client: str, error: OSError) -> None:
         said = (getattr(error, "reason", None) or error.strerror or str(error)).replace("_", " ").lower()
         reason = _REASONS.get(said, said)
         # A client that connects and leaves, as probes of a port do every second, did not fail.
@@ -93,7 +97,8 @@ class Handshakes:
 
 def _speaks_tls(client: Any) -> bool:
     """Look at the first byte; answer plain HTTP, whose clients would take an alert for garbage. Raises OSError."""
-    first = client.recv(1, socket.MSG_PEEK)
+    with heads.waiting(client):
+        first = client.recv(1, socket.MSG_PEEK)
     if first.isalpha():
         refuse_plainly(client, TLS_ONLY)
     return bool(first == TLS_HELLO)

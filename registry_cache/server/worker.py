@@ -117,21 +117,18 @@ class Worker(GunicornWorker):
 
     def connect(self, listener: Listener, client: Any, address: Any) -> Socket | TlsSocket | None:
         """Return the connection to serve in place of ``client``; None if it is over already."""
+        plain = Socket(client.family, client.type, client.proto, fileno=client.detach())
+        plain.client_address = "" if plain.is_behind_nginx else address[0]
         # Plain on the debug address, always: what scrapes and probes has no certificate to trust.
         if self._handshakes is not None and not listener.debug:
-            secure: TlsSocket | None = self._handshakes.wrap(client, address)
+            secure: TlsSocket | None = self._handshakes.wrap(plain)
             if secure is not None:
                 secure.peers = listener.peers
-                # By a socket's file there is none.
-                secure.client_address = address[0] if address else ""
             return secure
-        plain = Socket(client.family, client.type, client.proto, fileno=client.detach())
         plain.debug = listener.debug
         plain.peers = listener.peers
         if plain.is_behind_nginx:
             plain.slot = self._slots.slot()
-        else:
-            plain.client_address = address[0]
         first = self._first_bytes(plain)
         if not first:
             plain.close()

@@ -14,7 +14,8 @@ from registry_cache.oci.names import Reference, Repository, Tag
 from registry_cache.upstream.breakers import Subject
 from registry_cache.upstream.url import parse_url
 
-_API_PATH = re.compile(r".*?/v2/(.+)/(?:manifests|blobs|tags|referrers)/")
+# Behind the first /v2/. Looked for by the pattern as well, a path of nothing else would take half a second.
+_API_PATH = re.compile(r"(.+)/(?:manifests|blobs|tags|referrers)/")
 # How registries without a referrers API answer; the spec has 404 alone.
 NO_REFERRERS_API = (400, 404, 405, 406, 501)
 
@@ -134,5 +135,5 @@ def list_referrers(
 
 def api_repository(url: str) -> str | None:
     """Return the repository that ``url`` is about, if it is one of a registry's API; None for any other."""
-    match = _API_PATH.match(parse_url(url).path)
+    match = _API_PATH.match(parse_url(url).path.partition("/v2/")[2])
     return match[1] if match else None

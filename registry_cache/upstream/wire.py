@@ -20,6 +20,11 @@ MAX_HEAD_LINES = 128
 # From the first byte of a head to its last. Nobody waits for one any longer (ANSWER_TIMEOUT_SECONDS), but the thread
 # that reads it, and its connection, would.
 HEAD_TIMEOUT_SECONDS = 10.0
+# Of what comes, lines may be MAX_HEAD_SIZE and so many times the bytes of a body. Chunks of a byte have lines of three,
+# and what a line says besides a chunk's length is nothing that anybody reads (RFC 9112 §7.1.1).
+MAX_LINES_SHARE = 16
+# Bytes of lines after which others have their turn: where more is there already, no read waits.
+_TURN_SIZE = 8 * 1024
 
 
 class EndlessHead(http.client.HTTPException):
@@ -31,18 +36,23 @@ class EndlessBody(http.client.HTTPException):
 
 
 class _Bytes(io.RawIOBase):
-    """What comes out of a socket's unbuffered file ``raw``. ``is_line``: a line is being read, which has its time."""
+    """What comes out of a socket's unbuffered file ``raw``. ``is_line``: a line is being read, which has its time.
+
+    ``received``: bytes of all kinds so far.
+    """
 
     def __init__(self, raw: io.RawIOBase) -> None:
         self._raw = raw
         self._began: float | None = None
         self.is_line = False
+        self.received = 0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
         size = self._raw.readinto(buffer)
+        self.received += size or 0
         if self.is_line:
             now = time.monotonic()
             self._began = self._began or now
@@ -61,13 +71,13 @@ class _Bytes(io.RawIOBase):
 class BoundedReader(io.BufferedReader):
     """Bounds lines that follow each other, in number, bytes and time: a head, or trailers.
 
-    The length of a chunk is a line as well, but is always followed by bytes.
+    The length of a chunk is a line as well, but is always followed by bytes. All lines together are bounded by these.
     """
 
     def __init__(self, raw: io.RawIOBase) -> None:
         self._bytes = _Bytes(raw)
         super().__init__(self._bytes)
-        self._lines = self._size = 0
+        self._lines = self._size = self._all = self._since_turn = 0
 
     def readline(self, size: int | None = -1, /) -> bytes:
         self._bytes.is_line = True
@@ -79,7 +89,17 @@ class BoundedReader(io.BufferedReader):
         self._size += len(line)
         if self._lines > MAX_HEAD_LINES or self._size > MAX_HEAD_SIZE:
             raise EndlessHead(f"a head of more than {MAX_HEAD_LINES} lines or {MAX_HEAD_SIZE // 1024} KiB")
+        self._bound_all(len(line))
         return line
+
+    def _bound_all(self, size: int) -> None:
+        self._all += size
+        if self._all > MAX_HEAD_SIZE + MAX_LINES_SHARE * (self._bytes.received - self._all):
+            raise EndlessHead("a body whose chunks are little beside their lines")
+        self._since_turn += size
+        if self._since_turn > _TURN_SIZE:
+            self._since_turn = 0
+            time.sleep(0)
 
     def read(self, size: int | None = -1, /) -> bytes:
         self._lines = self._size = 0

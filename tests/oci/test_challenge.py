@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from registry_cache.oci.challenge import MAX_CHALLENGE_LENGTH, Challenge, parse_challenges
+from registry_cache.oci.challenge import MAX_CHALLENGE_LENGTH, MAX_CHALLENGES, Challenge, parse_challenges
 
 HUB = 'Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:library/nginx:pull"'
 
@@ -113,6 +113,10 @@ def test_every_header_instance_is_read_by_itself() -> None:
 def test_nothing_behind_the_bound_is_read() -> None:
     assert parsed("," * MAX_CHALLENGE_LENGTH + "Basic realm=x") == []
     assert parsed("," * (MAX_CHALLENGE_LENGTH - 13) + "Basic realm=x") == [("basic", {"realm": "x"})]
+
+
+def test_so_many_challenges_are_read_of_all_headers() -> None:
+    assert len(parsed("a," * MAX_CHALLENGES, "b," * 1000)) == MAX_CHALLENGES
 
 
 def test_challenges_do_not_share_their_parameters() -> None:

@@ -51,6 +51,7 @@ def changed(**protected: Any) -> bytes:
         pytest.param(changed(), id="says nothing"),
         pytest.param(changed(formatLength="all", formatTail=""), id="no number"),
         pytest.param(changed(formatLength=10**9, formatTail=encoded(b"\n}")), id="longer than it is"),
+        pytest.param(changed(formatLength=float("inf"), formatTail=encoded(b"\n}")), id="no integer"),
         pytest.param(changed(formatLength=-5, formatTail=encoded(b"\n}")), id="negative"),
         pytest.param(changed(formatLength=9, formatTail="*"), id="no base64"),
         pytest.param(changed(formatLength=9, formatTail=7), id="no text"),

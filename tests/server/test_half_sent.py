@@ -3,6 +3,7 @@
 import contextlib
 import select
 import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from tests.harness.pullers import Puller
 from tests.harness.raw_client import connect
 from tests.harness.running import running_cache
 from tests.harness.server import CacheServer
+from tests.harness.tls import make_certificate
 from tests.harness.upstream import FakeUpstream
+from tests.harness.waiting import eventually
 
 # Shorter than the wait for a next request (`keepalive`), which would end these, too.
 SECONDS = 40.0
@@ -92,6 +95,47 @@ def test_of_one_address_so_many_may_be_half_sent(
             each.sendall(b"y\r\n\r\n" if sent else b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
             assert each.recv(4096).startswith(b"HTTP/1.1 200 ")
         assert "let connections go that send no request address=127.0.0.1 connections=" in server.log_text()
+
+
+def test_of_one_address_so_many_may_be_silent_by_tls(
+    shared_upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    """Before their hello, in the midst of it, and behind the handshake."""
+    _, certificate = make_certificate(tmp_path)
+    tls = {"certificate": str(certificate), "key": str(tmp_path / "key.pem")}
+    trust = ssl.create_default_context(cafile=certificate)
+    options = {"workers": 1, "application": "tests.server.crowded:app", "config": {"http": {"tls": tls}}}
+    folder = tmp_path_factory.mktemp("silent")
+    with running_cache(folder, shared_upstream, **options) as server, contextlib.ExitStack() as stack:
+
+        def begin(sent: bytes | None) -> socket.socket:
+            begun = stack.enter_context(connect(server.address, SECONDS))
+            if sent is None:
+                return stack.enter_context(trust.wrap_socket(begun, server_hostname="127.0.0.1"))
+            begun.sendall(sent)
+            return begun
+
+        for sent in (b"", b"\x16\x03\x01", None):
+            here = [begin(sent) for _ in range(6)]
+            # Of the oldest two; which these are the server alone knows, who was busy with several handshakes.
+            eventually(lambda here=here: [is_over(each) for each in here].count(True) == 2)  # type: ignore[misc]
+            for each in here:
+                if sent is None and not is_over(each):
+                    each.setblocking(True)
+                    each.sendall(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n")
+                    assert each.recv(4096).startswith(b"HTTP/1.1 200 ")
+                each.close()
+
+
+def is_over(connection: socket.socket) -> bool:
+    """At this moment."""
+    connection.setblocking(False)
+    try:
+        return connection.recv(1) == b""
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return False
+    except OSError:
+        return True
 
 
 def test_programs_on_this_machine_need_not_name_a_host(

@@ -35,7 +35,7 @@ def read(data: bytes, size: int) -> bytes | type[BadHead]:
     """What comes of ``data`` in pieces of ``size`` bytes, and then the end."""
     pieces = iter(pieces_of(data, size))
     try:
-        return read_head(b"", lambda: next(pieces, b""), nullcontext)
+        return read_head(b"", lambda: next(pieces, b""), nullcontext, nullcontext)
     except BadHead as refused:
         return type(refused)
 
@@ -67,14 +67,14 @@ def test_what_comes_of_a_head(data: bytes, expected: bytes | type[BadHead], size
 def test_what_has_come_of_the_next_head_is_gone_on_with() -> None:
     """It may end in the middle of the end of the head."""
     rest = iter([b"\n"])
-    assert read_head(HEAD[:-1], lambda: next(rest), nullcontext) == HEAD
+    assert read_head(HEAD[:-1], lambda: next(rest), nullcontext, nullcontext) == HEAD
 
 
 def test_nothing_is_waited_for_where_the_head_is_here() -> None:
     def receive() -> bytes:
         raise AssertionError("waited for more")
 
-    assert read_head(HEAD + HEAD, receive, nullcontext) == HEAD + HEAD
+    assert read_head(HEAD + HEAD, receive, nullcontext, nullcontext) == HEAD + HEAD
 
 
 @given(st.lists(st.sampled_from([b"\r\n", b"\r", b"\n", b"GET / HTTP/1.1", b"a: b", b"x"])), st.integers(1, 7))

@@ -16,10 +16,10 @@ from typing import Any
 
 import gevent
 import gevent.socket
-import gevent.ssl
 import pytest
 
 from registry_cache.server import tls_handshake
+from registry_cache.server.sockets import Socket, TlsSocket
 from tests.harness.components import require
 from tests.harness.fixture_types import MakeCache
 from tests.harness.images import MiB, make_image, random_bytes
@@ -242,13 +242,14 @@ def test_a_handshake_has_its_time(monkeypatch: pytest.MonkeyPatch, pair: Pair, s
     monkeypatch.setattr(tls_handshake, "HANDSHAKE_TIMEOUT_SECONDS", 0.2)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.certificate, pair.key)
-    ours, theirs = gevent.socket.socketpair()
+    accepted, theirs = gevent.socket.socketpair()
+    ours = Socket(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
     theirs.sendall(say)
 
     # However often it says a byte more.
     trickle = gevent.spawn(_trickle, theirs) if len(say) > 1 else None
     with gevent.Timeout(SECONDS):
-        assert tls_handshake.Handshakes(gevent.ssl.SSLSocket, lambda: context).wrap(ours, ("192.0.2.1", 1)) is None
+        assert tls_handshake.Handshakes(TlsSocket, lambda: context).wrap(ours) is None
         with contextlib.suppress(OSError):
             while theirs.recv(4096):
                 pass

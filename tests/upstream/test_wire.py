@@ -87,6 +87,7 @@ BODIES = [
     pytest.param(CHUNKED + b"2\r\n{}\r\n0\r\nX: ", b"y" * 10_000, id="one trailer"),
     pytest.param(CHUNKED + b"2", b"0" * 10_000, id="length"),
     pytest.param(CHUNKED + b"2;", b"x" * 10_000, id="extension"),
+    pytest.param(CHUNKED, b"1;" + b"x" * 10_000 + b"\r\n \r\n", id="an extension for each byte"),
 ]
 
 
