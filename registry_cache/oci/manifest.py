@@ -38,7 +38,9 @@ class Manifest:
 
 
 def parse_manifest(data: bytes, content_type: str = "") -> Manifest:
-    """Read ``data``; ``content_type`` is upstream's header and wins over the document's own ``mediaType``."""
+    """Read ``data``; ``content_type`` is upstream's header, and wins over the document's own ``mediaType`` if
+    it is a manifest's by the specs.
+    """
     document = _object(data) or {}
     media_type = _media_type(document, content_type)
     config = _descriptor(document.get("config"))
@@ -51,21 +53,23 @@ def parse_manifest(data: bytes, content_type: str = "") -> Manifest:
     )
 
 
-def is_object(data: bytes) -> bool:
-    """Tell whether ``data`` is a JSON object, as every manifest is that the specs know."""
-    return _object(data) is not None
+def is_manifest(data: bytes, content_type: str = "") -> bool:
+    """Tell whether ``data`` is a manifest by its form, or by upstream's ``content_type`` and a JSON object.
 
-
-def is_manifest(data: bytes) -> bool:
-    """Tell whether ``data`` is a document of one of the forms that the specs know, and nothing that is merely JSON."""
-    document = _object(data) or {}
+    What is merely JSON is not: a registry under maintenance may answer anything with 200 and ``{"status": …}``.
+    """
+    document = _object(data)
+    if document is None:
+        return False
+    if media_types.of_manifest(content_type):
+        return True
     lists = {key for key in ("manifests", "layers", "fsLayers", "blobs") if isinstance(document.get(key), list)}
     match document.get("schemaVersion"):
         case 1:
             return "fsLayers" in lists
         case 2:
             return bool(lists & {"manifests", "layers"})
-    return "blobs" in lists and document.get("mediaType") == "application/vnd.oci.artifact.manifest.v1+json"
+    return "blobs" in lists and document.get("mediaType") == media_types.OCI_ARTIFACT
 
 
 def _object(data: bytes) -> dict[str, object] | None:
@@ -77,11 +81,15 @@ def _object(data: bytes) -> dict[str, object] | None:
 
 
 def _media_type(document: dict[str, object], content_type: str) -> str:
-    if declared := media_types.of_manifest(content_type):
+    declared = media_types.of_manifest(content_type)
+    if media_types.is_known(declared):
         return declared
     own = document.get("mediaType")
     if isinstance(own, str) and (own := media_types.of_manifest(own)):
         return own
+    if declared:
+        # Of a vendor that neither we nor the document know better.
+        return declared
     if schema_1 := signed_manifest.media_type_of(document):
         return schema_1
     if "manifests" in document:

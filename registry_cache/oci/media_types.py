@@ -9,6 +9,11 @@ OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
+SIGNED_SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+UNSIGNED_SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+json"
+SCHEMA_1 = (SIGNED_SCHEMA_1, UNSIGNED_SCHEMA_1)
+OCI_ARTIFACT = "application/vnd.oci.artifact.manifest.v1+json"
+
 # Sent upstream whatever the client accepts: a registry that does not see indexes accepted may answer with one
 # platform's manifest instead, under the same tag (P26). Old schema 1 is left out: today's clients do not take it.
 ACCEPT_MANIFEST = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST, "*/*;q=0.1"))
@@ -20,6 +25,7 @@ _KINDS = {
     DOCKER_INDEX: "docker-index",
     DOCKER_MANIFEST: "docker-manifest",
 }
+_KNOWN = frozenset((*_KINDS, *SCHEMA_1, OCI_ARTIFACT))
 OTHER_KIND = "other"
 KINDS = (*_KINDS.values(), OTHER_KIND)
 
@@ -32,6 +38,11 @@ _MANIFEST_TYPE = re.compile(
 )
 # A manifest that neither upstream nor its own words say anything of.
 UNKNOWN = "application/json"
+
+
+def is_known(media_type: str) -> bool:
+    """Tell whether ``media_type`` is one of manifests that the specs know."""
+    return media_type in _KNOWN
 
 
 def kind_of(media_type: str) -> str:

@@ -12,10 +12,10 @@ import binascii
 import json
 from typing import Any
 
+from registry_cache.oci import media_types
 from registry_cache.oci.digest import Digest
 
-SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"
-UNSIGNED = "application/vnd.docker.distribution.manifest.v1+json"
+SIGNED, UNSIGNED = media_types.SCHEMA_1
 
 # Schema 1 has a few kilobytes for each layer. Parsing one of megabytes would hold up all clients.
 MAX_SIZE = 512 * 1024

@@ -244,6 +244,7 @@ class ManifestPull:
         except ManifestUnknown:
             # The tag moved on between HEAD and GET and took its manifest with it, or this registry serves no digests.
             fetched = self._fetch.by_tag(target, tag, has_copy=False)
+            target.upstream.heads.record_vain_claim(target.repository, tag, found.digest)
             self._tags.keep(target, tag, fetched.digest, fetched.media_type, fetched.size)
             return _answer(Outcome.MISS, fetched)
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 from registry_cache.errors import UpstreamCorrupt, UpstreamDown, UpstreamError, UpstreamUnavailable
 from registry_cache.oci import media_types, signed_manifest
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.manifest import is_object, parse_manifest
+from registry_cache.oci.manifest import is_manifest, parse_manifest
 from registry_cache.oci.names import Reference, Tag
 from registry_cache.pull.near_manifests import NearManifests
 from registry_cache.pull.near_questions import NearQuestions
@@ -95,16 +95,24 @@ class ManifestFetch:
         found = self._flights.run(f"bucket {target}@{digest}", bring, _NOTE)
         return found or self._records.manifest(target, digest)
 
-    def by_tag(self, target: PullTarget, tag: Tag, *, has_copy: bool) -> StoredManifest:
-        """Fetch by tag, which is a counted pull and the last resort; the bytes say what the digest is."""
+    def by_tag(self, target: PullTarget, tag: Tag, *, has_copy: bool, follows_head: bool = False) -> StoredManifest:
+        """Fetch by tag, which is a counted pull and the last resort; the bytes say what the digest is.
+
+        ``follows_head``: a HEAD for it has just failed, and this is the one more try that there is.
+        """
 
         def fetch(turn: LargeTurn) -> ManifestBody:
             def ask(is_retry: bool) -> ManifestBody:
                 return target.upstream.get_manifest(
-                    target.repository, tag, has_copy=has_copy, is_retry=is_retry, turn=turn
+                    target.repository,
+                    tag,
+                    has_copy=has_copy,
+                    is_retry=is_retry,
+                    follows_head=follows_head,
+                    turn=turn,
                 )
 
-            return ask(False) if has_copy else self.ask_twice(ask)
+            return ask(False) if has_copy or follows_head else self.ask_twice(ask)
 
         return self._compare_and_keep(target, tag, fetch)
 
@@ -211,6 +219,6 @@ class ManifestFetch:
 
 def _digest_of_manifest(upstream: str, body: ManifestBody) -> Digest:
     """Return the digest of bytes that nothing vouches for. Raises UpstreamError where they are no manifest."""
-    if media_types.without_parameters(body.media_type) == WEB_PAGE or not is_object(body.data):
+    if media_types.without_parameters(body.media_type) == WEB_PAGE or not is_manifest(body.data, body.media_type):
         raise UpstreamError(f"{upstream} sent a web page, or something else that is no manifest")
     return signed_manifest.digest_of(body.data)

@@ -69,11 +69,15 @@ class TagLookup:
         return found if shared.is_ours else self.keep(target, tag, found.digest, found.media_type, found.size)
 
     def _ask(self, target: PullTarget, tag: Tag, *, has_copy: bool) -> TagRecord:
-        def ask(is_retry: bool) -> ManifestHead:
-            return target.upstream.head_manifest(target.repository, tag, has_copy=has_copy, is_retry=is_retry)
+        def ask(is_retry: bool) -> ManifestHead | StoredManifest:
+            if is_retry:
+                # HEADs may be all that fails there (P72).
+                return self._fetch.by_tag(target, tag, has_copy=False, follows_head=True)
+            return target.upstream.head_manifest(target.repository, tag, has_copy=has_copy)
 
-        head = ask(False) if has_copy else self._fetch.ask_twice(ask)
-        record = self.keep(target, tag, *self._facts(target, tag, head, has_copy=has_copy))
+        said = ask(False) if has_copy else self._fetch.ask_twice(ask)
+        facts = self._facts(target, tag, said, has_copy=has_copy) if isinstance(said, ManifestHead) else _facts_of(said)
+        record = self.keep(target, tag, *facts)
         self._confirmed.publish(target, tag, record)
         return record
 
@@ -101,6 +105,7 @@ class TagLookup:
         except ManifestUnknown:
             # The tag has moved on, or this registry serves no digests.
             stored = self._fetch.by_tag(target, tag, has_copy=has_copy)
+            target.upstream.heads.record_vain_claim(target.repository, tag, head.digest)
         return _facts_of(stored)
 
     def is_pinned(self, target: PullTarget, tag: Tag) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import requests
 from cachetools import LRUCache
 
-from registry_cache.errors import Denied
+from registry_cache.errors import Denied, UpstreamError
 from registry_cache.oci.challenge import Challenge, parse_challenges
 from registry_cache.oci.names import Repository
 from registry_cache.runtime.log import Log
@@ -22,7 +22,7 @@ from registry_cache.upstream.questions import api_repository
 from registry_cache.upstream.realm import RealmRules
 from registry_cache.upstream.session import Session
 from registry_cache.upstream.tokens import MAX_TOKENS, Scope, Tokens
-from registry_cache.upstream.url import Origin, origin
+from registry_cache.upstream.url import Origin, origin, parse_url
 from registry_cache.upstream.zones import EVERYWHERE
 
 _log = Log(__name__)
@@ -115,6 +115,13 @@ class Authenticator:
     def _account_refused(self) -> Denied:
         return Denied(f"{self.name} refused the account of this cache; its operator can check username and password")
 
+    def _realm(self, response: requests.Response, realm: str) -> str:
+        """Return the URL of the token server that ``realm`` names; some registries name it as a link on a page does."""
+        try:
+            return str(parse_url(response.url).join(realm.strip()))
+        except UpstreamError as error:
+            raise UpstreamError(f"{self.name} names a token server at {error.message}") from None
+
     def _meet_basic(self, sent: str | None) -> str | None:
         if self.account.is_suspended:
             raise self._account_refused()
@@ -129,7 +136,7 @@ class Authenticator:
     def _meet_bearer(
         self, repository: Repository | None, challenge: Challenge, response: requests.Response, sent: str | None
     ) -> str | None:
-        place, realm = origin(response.url), challenge.parameters["realm"]
+        place, realm = origin(response.url), self._realm(response, challenge.parameters["realm"])
         is_home = place == self.home
         reach = EVERYWHERE if self._realms.is_listed(realm) else self._session.reach_from(response)
         trust = self._realms.trust(place, realm, reach, has_account=lambda: is_home and self.account.is_configured)

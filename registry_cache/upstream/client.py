@@ -111,14 +111,16 @@ class Upstream:
         try:
             with self.transport.ask(question) as response:
                 etag = response.headers.get("ETag", "")
-                claimed = _claimed_digest(response)
-                # No manifest is empty, and a type that any file may have says nothing.
+                claimed = self.heads.unless_vain(repository, reference, _claimed_digest(response))
+                # A type that any file may have says nothing.
                 media_type = media_types.of_manifest(response.headers.get("Content-Type"))
-                size = content_length(response) or None
+                media_type = media_type if media_types.is_known(media_type) else ""
+                size = _size_of_body(response)
         except HeadRefused as refused:
             self.heads.record_refusal("manifests", question.path, is_trouble=_is_trouble(refused))
             digest = self._remembered(repository, reference, "", has_copy=has_copy)
             return ManifestHead(digest, refusal=refused.error)
+        self.heads.record_etag(repository, reference, etag)
         return ManifestHead(
             claimed or self._remembered(repository, reference, etag, has_copy=has_copy), media_type, size
         )
@@ -134,15 +136,20 @@ class Upstream:
         *,
         has_copy: bool = False,
         is_retry: bool = False,
+        follows_head: bool = False,
         turn: LargeTurn | None = None,
     ) -> ManifestBody:
-        """Fetch a manifest; Docker Hub counts it. UpstreamError for one over 4 MiB. A large one takes its ``turn``."""
+        """Fetch a manifest; Docker Hub counts it. UpstreamError for one over 4 MiB. A large one takes its ``turn``.
+
+        ``follows_head``: a HEAD for it has just failed.
+        """
         if self.health.claim_look():
             # It costs nothing, and its answer may end a limit that would stop the GET.
             with contextlib.suppress(RegistryError):
                 self.head_manifest(repository, reference, is_retry=True)
         question = questions.about_manifest("GET", repository, reference, has_copy=has_copy, is_retry=is_retry)
-        question = replace(question, follows_head=self.heads.was_refused("manifests", question.path))
+        follows_head = follows_head or self.heads.was_refused("manifests", question.path)
+        question = replace(question, follows_head=follows_head)
         with self.transport.ask(question) as response:
             what = f"the manifest {question.what}"
             data = read_document(self.name, what, response, MAX_MANIFEST_SIZE, DOCUMENT_TIMEOUT_SECONDS, turn=turn)
@@ -150,9 +157,8 @@ class Upstream:
             self.heads.record_get("manifests", question.path)
             if not _is_proven(reference, data):
                 self.transport.refuse_inside(question, response)
-            if isinstance(reference, Tag) and not is_page(response, data):
-                etag = response.headers.get("ETag", "")
-                self.heads.record_tag(repository, reference, body.claimed or signed_manifest.digest_of(data), etag)
+            if isinstance(reference, Tag) and (digest := _vouched_digest(body)):
+                self.heads.record_tag(repository, reference, digest, response.headers.get("ETag", ""))
             return body
 
     def head_blob(self, repository: Repository, digest: Digest) -> int | None:
@@ -160,8 +166,7 @@ class Upstream:
         if not self.heads.are_useless("blobs"):
             try:
                 with self.transport.ask(questions.head_blob(repository, digest)) as response:
-                    # A length of nothing is what a HEAD has that was not thought of.
-                    size = content_length(response) or (0 if digest == EMPTY else None)
+                    size = 0 if digest == EMPTY else _size_of_body(response)
                     return None if self.transport.session.is_inside(response) else size
             except HeadRefused as refused:
                 self.heads.record_refusal("blobs", digest, is_trouble=_is_trouble(refused))
@@ -297,6 +302,24 @@ def _is_proven(reference: Reference, data: bytes) -> bool:
 
 def _claimed_digest(response: requests.Response) -> Digest | None:
     try:
-        return Digest.parse(response.headers.get("Docker-Content-Digest", ""))
+        digest = Digest.parse(response.headers.get("Docker-Content-Digest", ""))
     except DigestInvalid:
         return None
+    # What an answer to a HEAD has for a body, which is no manifest.
+    return digest if digest != EMPTY else None
+
+
+def _vouched_digest(body: ManifestBody) -> Digest | None:
+    """Return the digest of what a GET brought, if it is what upstream says, or a manifest by itself; None otherwise."""
+    if body.claimed:
+        return body.claimed if signed_manifest.is_named(body.data, body.claimed) else None
+    return signed_manifest.digest_of(body.data) if is_manifest(body.data, body.media_type) else None
+
+
+def _size_of_body(response: requests.Response) -> int | None:
+    """Return the size of what a HEAD is about; None where the length is of something else.
+
+    A HEAD that was not thought of has a length of nothing, and one that is encoded has that of what is sent.
+    """
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    return (content_length(response) or None) if encoding in ("", "identity") else None

@@ -6,6 +6,7 @@ instead costs a counted pull, so what one has told is remembered for a while.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -31,14 +32,20 @@ TAG_SECONDS = 60.0
 
 _MAX_REMEMBERED = 4096
 
+_COMPRESSED = re.compile("[-;]+(?:gzip|br|zstd|deflate)$")
+
 
 @dataclass(frozen=True, slots=True)
 class SeenTag:
-    """What a GET said of a tag, by the monotonic clock ``at`` that time; ``etag`` "" where there was none."""
+    """What a GET said of a tag, by the monotonic clock ``at`` that time; ``etag`` "" where there was none.
+
+    ``tells_moves``: a HEAD has had the same ETag, and no other ETag since then that meant the same manifest.
+    """
 
     digest: Digest
     etag: str
     at: float
+    tells_moves: bool = False
 
 
 class HeadMemory:
@@ -51,6 +58,8 @@ class HeadMemory:
         self._mutex = threading.Lock()
         self._refused: LRUCache[Hashable, float] = LRUCache(_MAX_REMEMBERED)
         self._tags: LRUCache[tuple[Repository, Reference], SeenTag] = LRUCache(_MAX_REMEMBERED)
+        self._etags: LRUCache[tuple[Repository, Reference], str] = LRUCache(_MAX_REMEMBERED)
+        self._vain: LRUCache[tuple[Repository, Reference], Digest] = LRUCache(_MAX_REMEMBERED)
         self._useless_until: dict[Kind, float] = {}
 
     def are_useless(self, kind: Kind) -> bool:
@@ -75,16 +84,46 @@ class HeadMemory:
             self._useless_until[kind] = self._clock() + seconds
         _log.info("asking by GET: HEADs are refused", upstream=self._upstream, kind=kind, seconds=seconds)
 
+    def record_etag(self, repository: Repository, reference: Reference, etag: str) -> None:
+        """A HEAD for ``reference`` had this ETag."""
+        with self._mutex:
+            self._etags[repository, reference] = _comparable(etag)
+
     def record_tag(self, repository: Repository, reference: Reference, digest: Digest, etag: str) -> None:
         """A GET has told what ``reference`` means."""
+        etag, key = _comparable(etag), (repository, reference)
         with self._mutex:
-            self._tags[repository, reference] = SeenTag(digest, etag, self._clock())
+            before = self._tags.get(key)
+            is_of_head = bool(etag) and etag == self._etags.get(key)
+            was_same = before is not None and before.digest == digest and before.etag != etag
+            self._tags[key] = SeenTag(digest, etag, self._clock(), tells_moves=is_of_head and not was_same)
+
+    def record_vain_claim(self, repository: Repository, reference: Reference, claimed: Digest) -> None:
+        """A HEAD has ``claimed`` a digest for ``reference`` under which there is nothing, and a GET brought another."""
+        with self._mutex:
+            self._vain[repository, reference] = claimed
+
+    def unless_vain(self, repository: Repository, reference: Reference, claimed: Digest | None) -> Digest | None:
+        """Return the digest that a HEAD has ``claimed``, unless it is known to name nothing."""
+        with self._mutex:
+            return claimed if claimed != self._vain.get((repository, reference)) else None
 
     def digest_of(self, repository: Repository, reference: Reference, etag: str) -> Digest | None:
-        """Return what ``reference`` means by its ``etag``, or by a GET of less than a minute ago; None if unknown."""
+        """Return what ``reference`` means by its ``etag``, or by a GET of less than a minute ago; None if unknown.
+
+        Another ``etag`` than that GET's is a move at once, if this registry's ETags tell moves.
+        """
         with self._mutex:
             seen = self._tags.get((repository, reference))
         if seen is None:
             return None
-        is_same = bool(etag) and etag == seen.etag
-        return seen.digest if is_same or self._clock() - seen.at < TAG_SECONDS else None
+        etag = _comparable(etag)
+        if etag and etag == seen.etag:
+            return seen.digest
+        has_moved = bool(etag) and seen.tells_moves
+        return seen.digest if not has_moved and self._clock() - seen.at < TAG_SECONDS else None
+
+
+def _comparable(etag: str) -> str:
+    """Return an ETag without what a server that compresses puts around it."""
+    return _COMPRESSED.sub("", etag.strip().removeprefix("W/").strip('"'))

@@ -6,6 +6,7 @@ what we asked for, so such an answer is none (P71): what is cached is served, an
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import re
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from email.utils import parsedate_to_datetime
 import requests
 
 from registry_cache.errors import Denied, RegistryError, TooManyRequests, UpstreamError, UpstreamUnavailable
-from registry_cache.upstream.body import read_body
+from registry_cache.upstream.body import json_object, read_body
 
 # Clients that obey a Retry-After of more than a day would sleep for good.
 MAX_RETRY_AFTER_SECONDS = 86_400.0
@@ -81,7 +82,7 @@ def speaks_api(response: requests.Response, body: bytes) -> bool:
     if response.status_code == 401:
         return "WWW-Authenticate" in response.headers
     if body:
-        return re.match(rb'\s*\{.*"errors"\s*:\s*\[', body, re.DOTALL) is not None
+        return _lists_errors(body)
     return API_VERSION in response.headers and not is_page(response, body)
 
 
@@ -94,7 +95,7 @@ def says_nothing(response: requests.Response, *, is_registry: bool) -> bool:
     """
     status = response.status_code
     if 200 <= status < 300:
-        return is_page(response)
+        return status == 204 or is_page(response)
     if not is_registry:
         return True
     return not speaks_api(response, b"") if status == 404 else status not in (408, 429, 502, 503, 504)
@@ -104,6 +105,16 @@ def is_page(response: requests.Response, body: bytes = b"") -> bool:
     """Whether it is a web page, which no registry sends."""
     kind = response.headers.get("Content-Type", "").lower()
     return kind.startswith("text/html") or body.lstrip()[:1] == b"<"
+
+
+def _lists_errors(body: bytes) -> bool:
+    """Whether it is an error of the API: a list of errors, each with a code or a message. ``body`` may be cut."""
+    if len(body) < _MAX_REASON_BODY:
+        errors = (json_object(body.removeprefix(codecs.BOM_UTF8)) or {}).get("errors")
+        return isinstance(errors, list) and any(
+            isinstance(each, dict) and each.keys() & {"code", "message"} for each in errors
+        )
+    return re.match(rb'\s*\{.*?"errors"\s*:\s*\[\s*\{.*?"(?:code|message)"', body, re.DOTALL) is not None
 
 
 def _beginning(response: requests.Response) -> bytes:

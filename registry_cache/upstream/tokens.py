@@ -158,7 +158,7 @@ class Tokens:
         if response.status_code == 404:
             # It says nothing about what we want to read; a denial would end access to copies.
             raise UpstreamElsewhere(f"{server} answered 404 for {what}")
-        if response.status_code != 200:
+        if not response.ok:
             raise refusal(server, what, response, Denied, is_registry=False)
         return _parse_token(
             server, read_body(server, f"read {what}", response, MAX_TOKEN_ANSWER + 1, TOKEN_TIMEOUT_SECONDS)
@@ -171,7 +171,8 @@ def _parse_token(server: str, body: bytes) -> tuple[str, float]:
     if answer is None:
         raise UpstreamError(f"{server} answered no JSON object of a reasonable size")
     value = answer.get("token") or answer.get("access_token")
-    if not isinstance(value, str) or not value.isascii() or not value.isprintable() or len(value) > MAX_TOKEN_LENGTH:
+    value = value.strip() if isinstance(value, str) else ""
+    if not value or not value.isascii() or not value.isprintable() or len(value) > MAX_TOKEN_LENGTH:
         raise UpstreamError(f"{server} answered without a token that can be sent")
     lifetime = answer.get("expires_in")
     if not isinstance(lifetime, int | float) or not 0 < lifetime < 10**9:

@@ -15,6 +15,9 @@ def parsed(*values: str) -> Parsed:
     return [(challenge.scheme, challenge.parameters) for challenge in parse_challenges(values)]
 
 
+URL_WITHOUT_QUOTES = ("bearer", {"realm": "https://a.b/token?c=d", "scope": "e:f:pull"})
+
+
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
@@ -62,6 +65,7 @@ def parsed(*values: str) -> Parsed:
         (' , ,Bearer  realm="x",, ,service="y", ', [("bearer", {"realm": "x", "service": "y"})]),
         ('Bearer , realm="x"', [("bearer", {"realm": "x"})]),
         # Not the grammar, but what it means is plain.
+        ("Bearer realm=https://a.b/token?c=d, scope=e:f:pull", [URL_WITHOUT_QUOTES]),
         ('Bearer realm="x" service="y"', [("bearer", {"realm": "x", "service": "y"})]),
         ('Bearer realm="x", realm="z"', [("bearer", {"realm": "x"})]),
     ],

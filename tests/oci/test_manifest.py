@@ -121,7 +121,9 @@ def test_what_a_manifest_names(document: object, content_type: str, expected: Ma
         ({"manifests": []}, media_types.OCI_MANIFEST, media_types.OCI_MANIFEST),
         ({}, f"{media_types.OCI_INDEX}; charset=utf-8", media_types.OCI_INDEX),
         ({}, "application/vnd.example+json", "application/vnd.example+json"),
-        # A header that says nothing does not win.
+        # A header that says nothing does not win, nor does one of another kind of thing.
+        ({"mediaType": media_types.OCI_INDEX}, "application/vnd.ms-excel", media_types.OCI_INDEX),
+        ({"mediaType": media_types.OCI_INDEX}, "application/vnd.api+json", media_types.OCI_INDEX),
         ({"mediaType": media_types.DOCKER_MANIFEST}, "", media_types.DOCKER_MANIFEST),
         ({"mediaType": media_types.DOCKER_MANIFEST}, "application/json", media_types.DOCKER_MANIFEST),
         ({"mediaType": media_types.DOCKER_MANIFEST}, "text/plain; charset=utf-8", media_types.DOCKER_MANIFEST),

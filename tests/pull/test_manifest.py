@@ -436,6 +436,30 @@ def test_a_head_that_is_refused_costs_one_request_in_all(upstream: FakeUpstream,
     assert len(upstream.requests("HEAD", "/manifests/")) == 1
 
 
+@pytest.mark.parametrize("status", [408, 502, 503, 504])
+def test_a_head_that_fails_is_followed_by_a_get_where_there_is_no_copy(
+    upstream: FakeUpstream, worker: Worker, status: int
+) -> None:
+    publish(upstream, 1)
+    upstream.faults.answer("HEAD .*/manifests/", status)
+    assert worker.get().data == document(1)
+    assert asked(upstream) == ["HEAD latest", "GET latest"]
+    # What is here costs no counted pull for an outage.
+    assert worker.get().outcome is Outcome.STALE
+    assert upstream.counted_pulls == 1
+
+
+def test_a_digest_that_names_nothing_costs_one_get_a_minute(upstream: FakeUpstream, worker: Worker) -> None:
+    digest = publish(upstream, 1)
+    upstream.faults.answer(
+        "HEAD .*/manifests/", 200, document(2), Docker_Content_Digest=str(Digest.of(b"else")), Content_Type=OCI_MANIFEST
+    )
+    for _ in range(3):
+        assert worker.get().digest == digest
+    assert len(upstream.requests("GET", str(digest)[:12])) == 0
+    assert len(upstream.requests("GET", "/latest")) == 1
+
+
 @pytest.mark.parametrize(
     "says",
     [
@@ -462,6 +486,9 @@ def test_what_is_in_front_of_a_registry_ends_no_tag(upstream: FakeUpstream, work
     worker.get()
     page = {"Content_Type": "text/html"}
     for status, body, headers in (
+        (404, b'{"errors": []}', {"Content_Type": "application/json"}),
+        (404, b'{"detail": {"errors": [{"code": "x"}]}}', {"Content_Type": "application/json"}),
+        (200, b'{"status": "maintenance"}', {"Content_Type": "application/json"}),
         (404, b"404 page not found\n", {"Content_Type": "text/plain"}),
         (404, b'{"message":"no Route matched"}', {"Content_Type": "application/json"}),
         (403, b"<!DOCTYPE html><title>Just a moment...</title>", page),

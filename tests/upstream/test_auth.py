@@ -234,6 +234,16 @@ def test_a_long_token_is_sent(guarded: FakeUpstream) -> None:
     assert pull(connect(guarded.url)) == DATA
 
 
+@pytest.mark.parametrize("body", [b'{"token": "token-1\\n"}', b'{"access_token": "token-1", "token": null}'])
+@pytest.mark.parametrize("status", [200, 201])
+def test_a_token_is_taken_however_it_is_wrapped(guarded: FakeUpstream, status: int, body: bytes) -> None:
+    guarded.faults.require_token = False
+    guarded.faults.answer("HEAD .*/blobs/", 401, b"", 1, WWW_Authenticate=f'Bearer realm="{guarded.url}/token"')
+    guarded.faults.answer("GET /token", status, body)
+    assert connect(guarded.url).head_blob(APP, DIGEST) == len(DATA)
+    assert guarded.requests("HEAD")[-1].headers["Authorization"] == "Bearer token-1"
+
+
 BODIES = [
     *(b"", b"null", b"[]", b"<html>", b"[" * 100_000, '{"token": "ü"}'.encode()),
     *(b'{"token": 5}', b'{"token": ""}', b'{"token": "a\\nX-Evil: 1"}'),
@@ -260,6 +270,8 @@ def challenge(upstream: FakeUpstream, *lines: str) -> None:
         ('Basic realm="a, b", Bearer realm="TOKEN",scope="repository:library/app:pull"',),
         ('Negotiate, Bearer realm="TOKEN", error="invalid_token"',),
         ('Bearer realm="TOKEN"',),
+        ("Bearer realm=TOKEN, service=x",),
+        ('Bearer realm=" /token "',),
     ],
 )
 def test_challenges_as_registries_write_them(guarded: FakeUpstream, lines: tuple[str, ...]) -> None:
@@ -347,7 +359,7 @@ def test_credentials_are_never_shown() -> None:
 FOREIGN = [
     *(f"http://{host}/token" for host in ("127.0.0.2:1", "localhost:1", "[::1]:1", "127.0.0.1:99999", "[broken")),
     *("http://127.0.0.1@127.0.0.2/token", "http://169.254.169.254/latest", "ftp://127.0.0.1/token"),
-    *("file:///etc/passwd", "/token", "//127.0.0.2/token"),
+    *("file:///etc/passwd", "//127.0.0.2/token"),
 ]
 
 

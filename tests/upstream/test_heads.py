@@ -16,6 +16,7 @@ from tests.harness.upstream_rig import connect
 DATA = b"layer" * 100
 DIGEST = Digest.of(DATA)
 NAME = str(DIGEST)
+EMPTY_INDEX = b'{"schemaVersion": 2, "manifests": []}'
 
 
 @pytest.fixture
@@ -77,16 +78,57 @@ def test_a_length_of_nothing_is_believed_of_nothing_alone(upstream: FakeUpstream
 def test_an_etag_that_is_the_same_is_the_same_manifest(upstream: FakeUpstream) -> None:
     registry, clock = connect(upstream.url), Clock()
     registry.heads._clock = clock
-    digest = Digest.of(b"{}")
-    for method in ("GET", "HEAD"):
-        upstream.faults.answer(f"{method} .*/manifests/", 200, b"{}", times=3, ETag='"v1"')
+    digest = Digest.of(EMPTY_INDEX)
+    upstream.faults.answer("GET .*/manifests/", 200, EMPTY_INDEX, ETag='"v1"')
+    upstream.faults.answer("HEAD .*/manifests/", 200, EMPTY_INDEX, times=3, ETag='W/"v1-gzip"')
+    assert registry.head_manifest(APP, LATEST).digest is None
     registry.get_manifest(APP, LATEST)
     clock.now += TAG_SECONDS
     assert registry.head_manifest(APP, LATEST, has_copy=True).digest == digest
     assert registry.head_manifest(APP, LATEST).digest is None
-    upstream.reset_faults()
-    upstream.faults.answer("HEAD .*/manifests/", 200, b"{}", ETag='"v2"')
+    upstream.faults.answer("HEAD .*/manifests/", 200, EMPTY_INDEX, ETag='"v2"')
     assert registry.head_manifest(APP, LATEST, has_copy=True).digest is None
+
+
+def test_another_etag_is_a_move_at_once_where_etags_tell_moves() -> None:
+    memory = HeadMemory(clock=Clock())
+    memory.record_etag(APP, LATEST, '"v1"')
+    memory.record_tag(APP, LATEST, DIGEST, '"v1"')
+    assert memory.digest_of(APP, LATEST, '"v1"') == DIGEST
+    assert memory.digest_of(APP, LATEST, '"v2"') is None
+    # The GET that follows brings the same: one machine of several has its own ETags, and each would cost a GET.
+    memory.record_etag(APP, LATEST, '"v2"')
+    memory.record_tag(APP, LATEST, DIGEST, '"v2"')
+    assert memory.digest_of(APP, LATEST, '"v1"') == DIGEST
+
+
+def test_etags_of_heads_that_no_get_has_tell_nothing() -> None:
+    memory = HeadMemory(clock=Clock())
+    memory.record_etag(APP, LATEST, '"h1"')
+    memory.record_tag(APP, LATEST, DIGEST, '"g1"')
+    assert memory.digest_of(APP, LATEST, '"h2"') == DIGEST
+
+
+def test_what_is_no_manifest_says_nothing_of_a_tag(upstream: FakeUpstream) -> None:
+    registry = connect(upstream.url)
+    for body in (b"", b"OK", b'{"status": "maintenance"}'):
+        upstream.faults.answer("/manifests/", 200, body, times=2, Content_Type="application/json")
+        registry.get_manifest(APP, LATEST)
+        assert registry.head_manifest(APP, LATEST, has_copy=True).digest is None
+
+
+def test_the_length_of_what_is_compressed_is_not_the_size(upstream: FakeUpstream) -> None:
+    registry = connect(upstream.url)
+    upstream.faults.answer("HEAD ", 200, b"short", Content_Encoding="gzip")
+    assert (registry.head_manifest(APP, LATEST).size, registry.head_blob(APP, DIGEST)) == (None, None)
+    upstream.reset_faults()
+    upstream.faults.answer("HEAD ", 200, b"short", Content_Encoding="identity")
+    assert (registry.head_manifest(APP, LATEST).size, registry.head_blob(APP, DIGEST)) == (5, 5)
+
+
+def test_the_digest_of_nothing_names_no_manifest(upstream: FakeUpstream) -> None:
+    upstream.faults.answer("HEAD .*/manifests/", 200, Docker_Content_Digest=str(Digest.of(b"")))
+    assert connect(upstream.url).head_manifest(APP, LATEST).digest is None
 
 
 def test_how_long_it_is_remembered() -> None:
