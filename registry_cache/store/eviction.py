@@ -105,7 +105,7 @@ def sweep(layout: Layout, now: int, tick: Tick) -> Iterator[str]:
         # Whoever made the blob whole in another way than by a download has left them.
         if os.path.exists(layout.blob(digest)):
             yield from _remove(path)
-    for name in (*ALGORITHMS, "flights"):
+    for name in (*ALGORITHMS, "flights", "readers"):
         for entry in entries(f"{layout.locks}/{name}"):
             tick()
             if _is_older(entry, before):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from registry_cache.errors import DigestInvalid
 from registry_cache.oci.digest import Digest
@@ -19,6 +19,7 @@ from registry_cache.store.last_use import StoredBlob, stored_blobs
 from registry_cache.store.layout import ALGORITHMS, Layout
 from registry_cache.store.partials import Partials
 from registry_cache.store.pieces import stored_pieces
+from registry_cache.store.reader_notes import readers_by_digest
 from registry_cache.store.repositories import repositories
 
 
@@ -40,6 +41,7 @@ class Unfinished:
 
     ``upstream`` and ``repository`` are the last leader's, "" where its status does not say; ``error`` is what ended it,
     and ``since`` when it began, in seconds since the epoch. Last ``used`` then, in nanoseconds since the epoch.
+    ``readers``: clients that are sent it as it comes, of all processes; up to a second old.
     """
 
     digest: Digest
@@ -52,6 +54,7 @@ class Unfinished:
     # Two that differ only in these are equal.
     used: int = field(default=0, compare=False)
     since: float | None = field(default=None, compare=False)
+    readers: int = field(default=0, compare=False)
 
     @property
     def stored(self) -> StoredBlob:
@@ -87,8 +90,10 @@ def count(layout: Layout) -> StoreCounts:
 def unfinished(layout: Layout) -> list[Unfinished]:
     """Return the transfers that run and those that were interrupted, largest first. Raises StoreError."""
     with disk.store_errors("look for transfers"):
-        found = [_unfinished(layout, digest) for digest in _partials(layout.partials)]
-    return sorted((each for each in found if each), key=lambda each: (not each.running, -each.bytes, each.digest.hex))
+        found = [each for digest in _partials(layout.partials) if (each := _unfinished(layout, digest))]
+        readers = readers_by_digest(layout) if found else {}
+    found = [replace(each, readers=readers.get(str(each.digest), 0)) for each in found]
+    return sorted(found, key=lambda each: (not each.running, -each.bytes, each.digest.hex))
 
 
 def blobs_in_pieces(layout: Layout) -> list[StoredBlob]:

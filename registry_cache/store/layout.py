@@ -12,6 +12,7 @@
       pieces/<upstream>/sha256/ab12…            ranges of a blob that is not whole: a sparse file, a map before it
       locks/sha256/ab12….lock                   flock target of a digest's leader
       locks/flights/<hex>.lock                  flock target of one question to upstream
+      locks/readers/<hex>.lock                  held by a process that has downloads: how many readers each has
       locks/cleanup.lock                        flock target of the cleanup that evicts
       locks/pins.lock                           flock target of whoever changes the pins
       locks/survey.lock                         flock target of the survey under way
@@ -68,7 +69,8 @@ class Layout:
     """The paths under one root, as strings. ``Layout.open`` makes or checks the folder; the rest only computes.
 
     Folders: ``blobs`` has algorithm, two letters and hex; ``partials`` algorithm and hex, with statuses beside them;
-    ``pieces`` upstream, algorithm and hex; ``locks`` algorithm or ``flights``; ``quarantine`` a folder a day.
+    ``pieces`` upstream, algorithm and hex; ``locks`` algorithm, ``flights`` or ``readers``; ``quarantine`` a folder a
+    day.
     """
 
     def __init__(self, root: Path) -> None:
@@ -78,6 +80,7 @@ class Layout:
         self.partials = f"{self.root}/partial"
         self.pieces = f"{self.root}/pieces"
         self.locks = f"{self.root}/locks"
+        self.reader_notes = f"{self.locks}/readers"
         self.quarantine = f"{self.root}/quarantine"
         self.upstreams = f"{self.root}/upstreams"
         self.survey = f"{self.root}/survey"

@@ -147,9 +147,10 @@ def _transfer_line(each: Unfinished) -> str:
         cause = f" ({each.error})" if each.error else ""
         return f"interrupted at {size(each.bytes)}{total}, resumed by the next pull: {name}{cause}"
     done = _percent(each)
+    readers = f", {each.readers} reader{'' if each.readers == 1 else 's'}" if each.readers else ""
     if done is None:
-        return f"[{'?' * BAR}]        {size(each.bytes)} of unknown size  {name}"
-    return f"{bar(done)}  {size(each.bytes)}{total}  {name}"
+        return f"[{'?' * BAR}]        {size(each.bytes)} of unknown size  {name}{readers}"
+    return f"{bar(done)}  {size(each.bytes)}{total}  {name}{readers}"
 
 
 def _upstream_document(each: UpstreamStatus) -> dict[str, object]:
@@ -185,5 +186,7 @@ def _transfer_document(each: Unfinished) -> dict[str, object]:
         "bytes": each.bytes,
         "size": each.size,
         "percent": _percent(each),
+        "readers": each.readers,
+        "since": None if each.since is None else iso(each.since),
         "error": each.error or None,
     }

@@ -19,6 +19,7 @@ from registry_cache.store.blobs import Blobs
 from registry_cache.store.layout import Layout
 from registry_cache.store.partials import Partials
 from registry_cache.store.pieces import Pieces
+from registry_cache.store.reader_notes import ReaderNote
 from registry_cache.store.records import Records
 from registry_cache.upkeep.size_keeper import SizeKeeper
 from registry_cache.wiring.bucket import SharedParts
@@ -48,6 +49,7 @@ def blob_pull(kept: Kept, readers: int, keeper: SizeKeeper, cluster: Cluster | N
         pieces,
         lambda: piece_flights.wait_until_idle(MAX_FILL_PAUSE_SECONDS),
         partial(NearBlob, cluster) if cluster else None,
+        ReaderNote(kept.layout),
     )
     lazy = LazyPull(
         kept.blobs,

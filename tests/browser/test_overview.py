@@ -34,7 +34,7 @@ def test_what_is_going_on(
 
     visit = browser.visit(f"{debug_url(cache)}/ui/")
     # What was read for somebody a moment ago is shown for a second, and what was counted is written meanwhile.
-    shown = ("pulls left", "50 %", "on average")
+    shown = ("pulls left", "50 %", "on average", "1 reader ")
     eventually(lambda: visit.page.reload() and all(words in visit.text() for words in shown))
 
     assert visit.text("#says").startswith(f"Serving. {upstream.address}: 9 of 10 pulls left")
@@ -44,7 +44,7 @@ def test_what_is_going_on(
     assert int(answers[1]) < 5000
     transfers = visit.text("#transfers")
     assert f"{upstream.address}/{APP}" in transfers
-    assert "50 % · 2.0 MiB of 4.0 MiB" in transfers
+    assert "50 % · 2.0 MiB of 4.0 MiB · 1 reader · since" in transfers
     assert visit.page.locator("#transfers .fill").get_attribute("width") == "50"
     assert "storage.max_size" in (visit.page.text_content("footer") or "")
     assert visit.complaints == []

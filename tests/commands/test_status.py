@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
+from datetime import datetime
 from typing import Any
 
+from registry_cache.store.layout import Layout
+from registry_cache.store.reader_notes import readers_by_digest
 from tests.harness.content import APP
-from tests.harness.fixture_types import MakeCache
+from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import MiB, make_image, random_bytes
 from tests.harness.pullers import Puller
 from tests.harness.server import CacheServer
@@ -46,18 +50,28 @@ def test_what_a_pull_left(upstream: FakeUpstream, cache: CacheServer, puller: Pu
     assert upstream.exchanges == []
 
 
-def test_a_held_transfer_has_a_bar(upstream: FakeUpstream, cache: CacheServer, puller: Puller) -> None:
+def test_a_held_transfer_has_a_bar_and_readers(
+    upstream: FakeUpstream, cache: CacheServer, make_puller: MakePuller
+) -> None:
     blob = upstream.add_blob(random_bytes(4 * MiB))
     upstream.faults.hold_at = 2 * MiB
-    pull = puller.start_blob(APP, blob)
-    pull.wait_for(2 * MiB - 1)  # what a client has is on the disk, and so is what was told of it before
+    start = time.time()
+    # By whichever worker they come.
+    pulls = [make_puller(cache.url).start_blob(APP, blob) for _ in range(2)]
+    for pull in pulls:
+        pull.wait_for(2 * MiB - 1)  # what a client has is on the disk, and so is what was told of it before
 
+    # Each worker tells its readers once a second.
+    eventually(lambda: readers_by_digest(Layout(cache.root)).get(blob) == 2)
     [transfer] = status(cache)["transfers"]
     shown = text(cache)
     upstream.faults.release()
 
-    assert pull.finish().digest == blob
+    assert [pull.finish().digest for pull in pulls] == [blob, blob]
+    began = datetime.fromisoformat(transfer.pop("since")).timestamp()
+    assert start - 1 <= began <= time.time()
     assert transfer == {
+        "readers": 2,
         "digest": blob,
         "upstream": upstream.address,
         "repository": APP,
@@ -68,7 +82,8 @@ def test_a_held_transfer_has_a_bar(upstream: FakeUpstream, cache: CacheServer, p
         "error": None,
     }
     assert (
-        f"  [##########----------]  50 %  2.0 MiB of 4.0 MiB  {blob[:19]} of {APP} from {upstream.address}\n" in shown
+        f"  [##########----------]  50 %  2.0 MiB of 4.0 MiB  {blob[:19]} of {APP} from {upstream.address}, 2 readers\n"
+        in shown
     )
     assert status(cache)["transfers"] == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import time
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from registry_cache.store.audit import selftest
 from registry_cache.store.inventory import StoreCounts, Unfinished
 from registry_cache.store.layout import Layout
 from registry_cache.store.partials import DownloadStatus, failed_status
+from registry_cache.store.reader_notes import ReaderNote, readers_by_digest
 from registry_cache.store.record_format import TagRecord
 from tests.harness.store_rig import APP, HUB, LATEST, OTHER, Store, fail_at
 
@@ -65,6 +67,34 @@ def test_a_transfer_runs_while_its_lock_is_held(store: Store) -> None:
         claim.publish(DownloadStatus(HUB, APP, time.time(), 10))
         assert inventory.unfinished(store.layout) == [Unfinished(BLOB, 5, True, 10, HUB, APP)]
     assert inventory.unfinished(store.layout) == [Unfinished(BLOB, 5, False, 10, HUB, APP)]
+
+
+def test_the_readers_of_all_processes_are_added(store: Store) -> None:
+    here, there = ReaderNote(store.layout), ReaderNote(store.layout)
+    claim = store.partials.claim(BLOB)
+    assert claim
+    with claim, claim.partial():
+        assert [each.readers for each in inventory.unfinished(store.layout)] == [0]
+        here.write({str(BLOB): 12, "sha256:other": 1})
+        here.write({str(BLOB): 2})
+        there.write({str(BLOB): 3})
+        assert [each.readers for each in inventory.unfinished(store.layout)] == [5]
+        there.remove()
+        # A process that was killed has freed its lock, and left its file.
+        Path(store.layout.reader_notes, "dead.lock").write_text(json.dumps({str(BLOB): 7}), encoding="utf-8")
+        assert [each.readers for each in inventory.unfinished(store.layout)] == [2]
+    here.remove()
+    assert store.files("locks/readers") == {"locks/readers/dead.lock"}
+
+
+def test_a_note_of_readers_that_is_half_written_says_nothing(store: Store) -> None:
+    note = ReaderNote(store.layout)
+    note.write({str(BLOB): 1})
+    [path] = store.files("locks/readers")
+    for half in (b'{"sha', b"[1]", b'{"a": "b"}', b"[" * 5000):
+        (Path(store.layout.root) / path).write_bytes(half)
+        assert readers_by_digest(store.layout) == {}
+    note.remove()
 
 
 def test_an_interrupted_transfer_tells_why(store: Store) -> None:

@@ -20,7 +20,7 @@ MiB = 1024**2
 NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC).timestamp()
 DIGEST = Digest("sha256", "ab12" * 16)
 SEEN = Limits(limit=100, window=21600, remaining=7, source="203.0.113.7", seen_at=NOW - 300)
-HELD = Unfinished(DIGEST, 12 * MiB, True, 24 * MiB, "docker.io", "library/app")
+HELD = Unfinished(DIGEST, 12 * MiB, True, 24 * MiB, "docker.io", "library/app", since=NOW - 60, readers=1)
 EMPTY = StatusReport(NOW, [], StoreCounts(), [], "/store", True, DiskSpace(10 * MiB, 5 * MiB), UTC)
 
 
@@ -89,7 +89,13 @@ def test_times_are_those_of_the_reader() -> None:
     [
         (
             HELD,
-            "[##########----------]  50 %  12.0 MiB of 24.0 MiB  sha256:ab12ab12ab12 of library/app from docker.io",
+            "[##########----------]  50 %  12.0 MiB of 24.0 MiB  sha256:ab12ab12ab12 of library/app from docker.io, "
+            "1 reader",
+        ),
+        (
+            replace(HELD, bytes=9 * MiB, readers=24),
+            "[#######-------------]  37 %  9.0 MiB of 24.0 MiB  sha256:ab12ab12ab12 of library/app from docker.io, "
+            "24 readers",
         ),
         (replace(HELD, bytes=0), "[--------------------]   0 %  0 B of 24.0 MiB"),
         (replace(HELD, bytes=24 * MiB - 1), "[###################-]  99 %"),
@@ -186,6 +192,8 @@ def test_the_document() -> None:
                 "bytes": 12 * MiB,
                 "size": 24 * MiB,
                 "percent": 50,
+                "readers": 1,
+                "since": "2026-01-31T11:59:00Z",
                 "error": None,
             }
         ],

@@ -15,6 +15,7 @@ from registry_cache.pull.transfer.abandoned import MAX_ENDING_PER_CLIENT, Abando
 from registry_cache.pull.transfer.failures import RecentFailures
 from registry_cache.pull.transfer.parallel_ranges import PartBudget
 from registry_cache.pull.transfer.progress import TransferProgress
+from registry_cache.pull.transfer.reader_counts import Note, ReaderCounts
 from registry_cache.pull.transfer.stitched import PieceReuse
 from registry_cache.pull.transfer.transfer import RoomKeeper, Share, Transfer
 from registry_cache.runtime.log import Log
@@ -38,8 +39,12 @@ class Transfers:
         pieces: Pieces | None = None,
         wait_for_readers: Callable[[], None] = lambda: None,
         share: Share | None = None,
+        note: Note | None = None,
     ) -> None:
-        """``wait_for_readers``: called before each request of a download that nobody reads and that has ``pieces``."""
+        """``wait_for_readers``: called before each request of a download that nobody reads and that has ``pieces``.
+
+        ``note``: where other processes read how many readers there are.
+        """
         self._pieces = pieces
         self._wait_for_readers = wait_for_readers
         self._blobs = blobs
@@ -54,6 +59,7 @@ class Transfers:
         # Those that nobody reads, and those that were told to end and have not yet.
         self._abandoned: dict[TransferProgress, Abandoned] = {}
         self._ending: dict[TransferProgress, Abandoned] = {}
+        self._counts = ReaderCounts(note, self._readers) if note else None
 
     def join(self, digest: Digest, source: BlobSource, client: str = "") -> tuple[TransferProgress, bool]:
         """Become a reader of the transfer of ``digest``; True where it was started for us, from ``source``.
@@ -77,6 +83,8 @@ class Transfers:
                 threading.Thread(target=self._run, args=(progress, transfer), name=name, daemon=True).start()
                 # Not before: progress that no thread makes would hold up everybody who asks for this blob.
                 self._running[digest] = progress
+                if self._counts:
+                    self._counts.begin()
             progress.readers += 1
             self._abandoned.pop(progress, None)
             return progress, started
@@ -98,6 +106,9 @@ class Transfers:
             if not progress.readers and self._running.get(progress.digest) is progress and progress.begun_for:
                 self._abandoned[progress] = progress.begun_for
                 self._end_some()
+
+    def _readers(self) -> dict[str, int]:
+        return {str(digest): progress.readers for digest, progress in list(self._running.items())}
 
     def _transfer(self, progress: TransferProgress, source: BlobSource) -> Transfer:
         def yield_to_readers() -> None:

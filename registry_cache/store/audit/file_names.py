@@ -28,7 +28,7 @@ def is_algorithm(name: str) -> bool:
 
 
 def holds_locks(name: str) -> bool:
-    return name in (*ALGORITHMS, "flights")
+    return name in (*ALGORITHMS, "flights", "readers")
 
 
 def is_lock(name: str) -> bool:
