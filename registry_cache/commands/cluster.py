@@ -101,6 +101,8 @@ def _way_back(cluster: Cluster, node: ClusterNode, trouble: str) -> Step:
 
 
 def _cluster(config: Config) -> Cluster | None:
+    from registry_cache.stats.statistics import Statistics
+    from registry_cache.store.layout import Layout
     from registry_cache.wiring.nodes import cluster_of
 
-    return cluster_of(config)
+    return cluster_of(config, Statistics(Layout(config.root)))

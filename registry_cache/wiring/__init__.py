@@ -85,7 +85,9 @@ def build(config: Config) -> Services:
     disk_error_log.on_error = lambda error: metrics.count_store_failure(
         errno.errorcode.get(error.errno or 0, "unknown")
     )
-    keeper, cluster, shared = keeper_of(config, layout), cluster_of(config), shared_parts(config, layout)
+    # One for all who look: what it has read of the days' files is read once.
+    statistics = Statistics(layout)
+    keeper, cluster, shared = keeper_of(config, layout), cluster_of(config, statistics), shared_parts(config, layout)
     now = partial(datetime.now, UTC)
     manifests = ManifestPull(
         kept.records, kept.flights, now, pins=Pins(layout), rests=kept.rests, cluster=cluster, shared=shared.images
@@ -97,14 +99,14 @@ def build(config: Config) -> Services:
         blobs=blob_pull(kept, config.readers, keeper, cluster, shared),
         listing=Listing(kept.records, kept.flights, manifests, questions_of(cluster)),
         upstream_states=lambda: [upstream_state(each, layout) for each in config.upstreams],
-        store_state=partial(scraped_state, layout, SizeLedger(layout), Statistics(layout)),
+        store_state=partial(scraped_state, layout, SizeLedger(layout), statistics),
         readiness=readiness,
         accel=partial(nginx_name, layout) if config.http.accel else None,
         guard=guard,
         membership=cluster.membership if cluster else None,
         peer_gate=peer_gate(config, cluster),
         daily_pass=DailyPass(layout, keeper.start_pass),
-        page=page_of(config, layout, guard, readiness, cluster_facts(cluster)),
+        page=page_of(config, layout, statistics, guard, readiness, cluster_facts(cluster)),
         recorder=recorder_of(config, layout),
         bucket_state=shared.state,
         sender=shared.sender,

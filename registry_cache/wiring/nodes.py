@@ -37,15 +37,15 @@ from registry_cache.upstream.peer import PeerFailed, PeerRefused, Peers, PeerSil
 _NUMBERS_SECONDS = 60.0
 
 
-def cluster_of(config: Config) -> Cluster | None:
-    """Return what this node shares its downloads with; connects to nothing yet."""
+def cluster_of(config: Config, statistics: Statistics) -> Cluster | None:
+    """Return what this node shares its downloads with, and tells its ``statistics``; connects to nothing yet."""
     shared = _redis(config)
     if config.redis is None or shared is None:
         return None
     (redis, seals), node, url = shared, config.cluster.node or "", _advertised(config, config.redis)
     leases = Leases(redis, seals, node, url)
     ca = str(config.cluster.ca) if config.cluster.ca else None
-    numbers = Remembered(partial(_numbers, Statistics(Layout(config.root))), _NUMBERS_SECONDS)
+    numbers = Remembered(partial(_numbers, statistics), _NUMBERS_SECONDS)
     near_pins = _near_pins(config, redis, seals)
     membership = Membership(redis, seals, node, url, partial(_node_facts, config, numbers), exchange=near_pins.exchange)
     return Cluster(

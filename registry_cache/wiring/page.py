@@ -29,6 +29,7 @@ from registry_cache.wiring.upstreams import known_upstreams
 def page_of(
     config: Config,
     layout: Layout,
+    statistics: Statistics,
     guard: Guard | None,
     readiness: Callable[[], Readiness],
     cluster: ClusterFacts | None,
@@ -45,7 +46,7 @@ def page_of(
     facts = Facts(
         version=__version__,
         glance=glance,
-        statistics=Statistics(layout),
+        statistics=statistics,
         surveyor=Surveyor(layout),
         repository=partial(repository_details, layout),
         tags=partial(some_tags, layout),
