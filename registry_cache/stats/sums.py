@@ -9,7 +9,7 @@ from typing import Any
 Counts = Mapping[str, int]
 
 # Bytes of an answer with one of these outcomes did not have to come from upstream for it.
-SAVING = ("hit", "join", "revalidated", "stale")
+SAVING = ("hit", "join", "near", "revalidated", "stale")
 # The outcome of a request that has none: an error, a ping, a list.
 NO_OUTCOME = "none"
 

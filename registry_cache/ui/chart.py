@@ -12,7 +12,7 @@ from dataclasses import dataclass
 HEIGHT = 400
 
 # From the bottom up: what saved most lies lowest, where areas are compared most easily.
-OUTCOMES = ("hit", "revalidated", "join", "stale", "miss")
+OUTCOMES = ("hit", "revalidated", "join", "near", "stale", "miss")
 
 # A scale's top is the first of these, times a power of 1024, that holds the highest point: its halves are round, too.
 _ROUND = (1, 2, 4, 10, 20, 40, 100, 200, 400, 1024)

@@ -25,7 +25,7 @@ MOST_PULLS = 100
 ORDERS: tuple[tuple[TopKind, str], ...] = (
     ("saved", "Saved most"),
     ("missed", "Fetched most"),
-    ("pulled", "Pulled most"),
+    ("pulled", "Asked for most"),
 )
 
 

@@ -11,13 +11,10 @@ from registry_cache.stats.days import DAY_SECONDS, MONTH_DAYS, day_of
 from registry_cache.stats.statistics import Bucket, Statistics
 from registry_cache.stats.sums import Sums, total
 from registry_cache.ui.chart import OUTCOMES, Chart, Column, draw
-from registry_cache.ui.remembered import Remembered
 
 # A column of the day's chart: fine enough to see a burst, and few enough to be small.
 _COLUMN = 900
 HOUR_SECONDS = 3600.0
-# A month changes slowly.
-_MONTH_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,6 @@ class NumberReader:
 
     def __init__(self, statistics: Statistics, now: Callable[[], float] = time.time) -> None:
         self._statistics, self._now = statistics, now
-        self._month = Remembered(lambda: total(each.sums for each in self._days()), _MONTH_SECONDS)
 
     def numbers(self) -> Numbers:
         """Return the numbers of this moment."""
@@ -70,7 +66,9 @@ class NumberReader:
         month_clients = read.clients_since(now - MONTH_DAYS * DAY_SECONDS)
         hour, day = read.sums(now - HOUR_SECONDS), read.sums(now - DAY_SECONDS)
         answers = {**day.answer_seconds(), **hour.answer_seconds()}
-        return Numbers(day, self._month.get(), month_clients, hour.counted_by_upstream(), answers)
+        # Made anew each time: a month of less than its last day would be no sum.
+        month = total(each.sums for each in self._days())
+        return Numbers(day, month, month_clients, hour.counted_by_upstream(), answers)
 
     def history(self, days: int) -> History:
         """Return the chart of the last ``days``: of one in quarters of an hour, of more in whole days."""

@@ -82,7 +82,7 @@ class Pages:
         return self._render("image.html", "images", found=found, example=example, pulled=pulled)
 
     def clients(self) -> bytes:
-        """Return the clients that pulled most, and those that have stopped coming."""
+        """Return the clients that asked most, and those that have stopped coming."""
         statistics, now = self._facts.statistics, time.time()
         table = top_table(statistics, "clients", now - MONTH_DAYS * DAY_SECONDS, MANY)
         return self._render("clients.html", "clients", table=table, gone=gone_rows(statistics, now)[:MANY])

@@ -41,11 +41,20 @@ class _Kind:
     words: Callable[[int], str]
 
 
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{count(number)} times"
+
+
+def _requests(number: int) -> str:
+    return f"{count(number)} request{'' if number == 1 else 's'}"
+
+
 _KINDS: dict[TopKind, _Kind] = {
     "saved": _Kind("Images that saved most", "bytes that did not have to be fetched", "images", size),
-    "missed": _Kind("Fetched most often", "manifests and blobs that had to be fetched", "images", count),
-    "pulled": _Kind("Images pulled most", "pulls", "images", count),
-    "clients": _Kind("Clients that pulled most", "pulls", "clients", count),
+    "missed": _Kind("Fetched most often", "manifests and blobs that had to be fetched", "images", _times),
+    "pulled": _Kind("Images asked for most", "requests for their manifests", "images", _requests),
+    # A pull is up to three of them: pulls themselves are counted for all clients together.
+    "clients": _Kind("Clients that asked most", "requests for manifests", "clients", _requests),
 }
 ON_FIRST_PAGE: tuple[TopKind, ...] = ("saved", "missed", "clients")
 

@@ -13,7 +13,7 @@ from registry_cache.stats.days import BUCKET_SECONDS, DAY_SECONDS
 from registry_cache.stats.space_saving import TopEntry
 from registry_cache.stats.statistics import Bucket, Statistics
 from registry_cache.stats.sums import Sums
-from registry_cache.upkeep.report import ago, bar, clock, iso, size
+from registry_cache.upkeep.report import ago, bar, clock, iso, short, size
 
 # Letters of a sparkline, lowest first; the second for a terminal that has no others.
 BLOCKS, PLAIN_BLOCKS = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
@@ -21,6 +21,8 @@ BLOCKS, PLAIN_BLOCKS = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
 _WIDTH = 72
 # Names that a person reads of a list, and a program.
 _SHOWN, _LISTED = 5, 100
+# Changes that a person reads: of an outage there are hundreds.
+_SHOWN_CHANGES = 20
 
 _TITLES: dict[TopKind, str] = {
     "saved": "images that saved most",
@@ -55,16 +57,16 @@ class StatisticsReport:
         if not sums.request_count:
             yield "  nothing was asked for"
             return
-        yield f"  served   {size(sums.served_bytes)}, {sums.request_count:,} answers"
+        yield f"  served   {size(sums.served_bytes)}, {_number(sums.request_count, 'answer')}"
         yield f"           {spark([each.sums.served_bytes for each in self.series], self.blocks)}"
         yield f"  saved    {size(sums.saved_bytes)}  {bar(int(100 * (sums.saved_share or 0)))}"
         yield f"  fetched  {size(sums.fetched_bytes)}{_after(_sizes(sums.fetched))}"
-        yield f"  pulls    {sums.pulls:,} by {sums.clients:,} clients"
+        yield f"  pulls    {sums.pulls:,} by {_number(sums.clients, 'client')}"
         yield f"  counted  {sum(sums.counted.values()):,}{_after(_counts(sums.counted))}"
         yield f"  answers  {_counts(sums.requests)}"
         yield f"  errors   {_counts(sums.errors) or 'none'}"
         if sums.evicted_blobs:
-            yield f"  evicted  {sums.evicted_blobs:,} blobs, {size(sums.evicted_bytes)}"
+            yield f"  evicted  {_number(sums.evicted_blobs, 'blob')}, {size(sums.evicted_bytes)}"
         if sums.disk:
             limit = f" of {size(sums.disk.limit)}" if sums.disk.limit else ""
             yield f"  disk     {size(sums.disk.used)}{limit} used, {size(sums.disk.free)} free"
@@ -96,10 +98,21 @@ class StatisticsReport:
                 shown = [(_amount(each, kind), each.name) for each in entries[:_SHOWN]]
                 width = max(len(amount) for amount, _ in shown)
                 yield from (f"  {amount:>{width}}  {name}" for amount, name in shown)
+        yield from self._changes()
         if self.gone:
             yield "clients that used to come and are gone"
             for each in self.gone[:_SHOWN]:
                 yield f"  {each.client}  last seen {clock(each.last_seen, self.now, self.zone)}"
+
+    def _changes(self) -> Iterator[str]:
+        if self.changes:
+            yield "what changed and needs a look"
+        for each in self.changes[:_SHOWN_CHANGES]:
+            name = f"{each.upstream}/{each.repository}{'@' if ':' in each.reference else ':'}{each.reference}"
+            moved = f"  from {short(each.old)} to {short(each.new)}" if each.old and each.new else ""
+            yield f"  {clock(each.at, self.now, self.zone)}  {each.kind:11}  {name}{moved}"
+        if len(self.changes) > _SHOWN_CHANGES:
+            yield f"  and {len(self.changes) - _SHOWN_CHANGES:,} more: --json has them"
 
 
 def read_statistics(statistics: Statistics, since: float, now: float) -> StatisticsReport:
@@ -144,6 +157,10 @@ def _sums_document(sums: Sums) -> dict[str, object]:
         "evicted_bytes": sums.evicted_bytes,
         "disk": {"used": sums.disk.used, "limit": sums.disk.limit, "free": sums.disk.free} if sums.disk else None,
     }
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _amount(entry: TopEntry, kind: TopKind) -> str:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from datetime import UTC
 
 import pytest
 
 from registry_cache.commands import stats
+from registry_cache.runtime.tally import Change
 from registry_cache.stats.day import Day
 from registry_cache.stats.days import bucket_of, day_of
 from registry_cache.stats.files import StatisticsFiles
 from registry_cache.stats.sums import Sums
 from registry_cache.store.atomic_write import write_whole
 from registry_cache.store.layout import Layout
-from registry_cache.upkeep.statistics_text import PLAIN_BLOCKS, spark
+from registry_cache.upkeep.statistics_text import PLAIN_BLOCKS, StatisticsReport, spark
 from tests.harness.content import APP
 from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import make_index, random_bytes
@@ -94,3 +96,19 @@ def test_a_sparkline() -> None:
     assert spark([0, 1, 500, 1000], PLAIN_BLOCKS) == " .=@"
     assert spark([0, 0]) == "  "
     assert spark([]) == ""
+
+
+def test_numbers_of_one_and_what_needs_a_look() -> None:
+    now = time.time()
+    moved = Change(now, "moved", "docker.io", "library/nginx", "1.27", f"sha256:{'a' * 64}", f"sha256:{'b' * 64}")
+    gone = Change(now, "gone", "ghcr.io", "acme/api", f"sha256:{'c' * 64}")
+    sums = Sums(requests={"hit": 1}, pulls=1, clients=1, evicted_blobs=1, evicted_bytes=1024)
+    report = StatisticsReport(now - 3600, now, sums, [], {}, [moved, *[gone] * 20], [], UTC)
+    text = "\n".join(report.lines())
+
+    assert ", 1 answer\n" in text
+    assert "  pulls    1 by 1 client\n" in text
+    assert "  evicted  1 blob, 1.0 KiB\n" in text
+    assert "moved        docker.io/library/nginx:1.27  from sha256:aaaaaaaaaaaa to sha256:bbbbbbbbbbbb\n" in text
+    assert text.count(f"gone         ghcr.io/acme/api@sha256:{'c' * 64}\n") == 19
+    assert text.endswith("  and 1 more: --json has them")

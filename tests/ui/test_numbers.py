@@ -33,6 +33,21 @@ def test_a_month(tmp_path: Path) -> None:
     assert 0 < sum(column.total for column in day.columns) <= numbers.day.served_bytes
 
 
+def test_a_month_is_never_less_than_its_last_day(layout: Layout) -> None:
+    """Also in the minute after somebody has looked."""
+    now, files = time.time(), StatisticsFiles(layout)
+    reader = NumberReader(Statistics(layout))
+    assert reader.numbers().month.pulls == 0
+
+    sums = Sums(served={"near": 5, "miss": 7}, pulls=3)
+    write_whole(files.day(day_of(now)), Day(buckets={int(now) // 300 * 300: sums}, sums=sums).encode())
+    numbers = reader.numbers()
+    assert (numbers.day.pulls, numbers.month.pulls) == (3, 3)
+    # What another node has sent was saved, and is drawn.
+    assert (numbers.day.saved_bytes, reader.history(1).total("near")) == (5, 5)
+    assert reader.history(1).outcomes == ["near", "miss"]
+
+
 def test_answers_of_the_last_hour_count_and_older_ones_where_there_are_none(layout: Layout) -> None:
     now = time.time()
     slot = int(now) // 300 * 300
@@ -57,6 +72,8 @@ def test_lists(tmp_path: Path) -> None:
     assert [row.name for row in table.rows] == IMAGES[:3]
     assert [row.percent for row in table.rows] == [100, 50, 33]
     assert table.rows[0].href == f"images/{IMAGES[0]}"
+    words = {kind: top_table(statistics, kind, now).rows[-1].words for kind in ("missed", "clients")}
+    assert words == {"missed": "50 times", "clients": "66 requests"}
     [gone] = gone_rows(statistics, now + 86_399)
     assert (gone.client, gone.words.split(";")[0]) == (GONE, f"came on {DAYS - 4} days")
 
