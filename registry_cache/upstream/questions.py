@@ -19,6 +19,9 @@ _API_PATH = re.compile(r"(.+)/(?:manifests|blobs|tags|referrers)/")
 # How registries without a referrers API answer; the spec has 404 alone.
 NO_REFERRERS_API = (400, 404, 405, 406, 501)
 
+# How registries refuse to list so many tags at once, ECR by 405, and what stands in front of them.
+TOO_MANY_TAGS = (400, 403, 405, 406, 413, 414, 416, 422)
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -99,8 +102,7 @@ def get_blob(
 
 def list_tags(repository: Repository, query: str, *, has_copy: bool) -> Question:
     """Return the GET of a page of tags, ``query`` being its place among the pages."""
-    # Some registries refuse so many: ECR by 405.
-    answers = (400, 405, 413) if without_count(query) != query else ()
+    answers = TOO_MANY_TAGS if without_count(query) != query else ()
     path = f"{repository}/tags/list" + ("?" + query if query else "")
     return Question(
         "GET", repository, path, f"the tags of {repository}", NameUnknown, answers=answers, has_copy=has_copy

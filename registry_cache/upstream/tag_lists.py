@@ -19,6 +19,7 @@ from registry_cache.oci.names import Repository
 from registry_cache.upstream import questions
 from registry_cache.upstream.body import json_object, read_document, timed_out
 from registry_cache.upstream.large_documents import LargeDocuments, LargeTurn
+from registry_cache.upstream.links import next_link
 from registry_cache.upstream.transport import Transport
 from registry_cache.upstream.url import query_of
 
@@ -119,8 +120,9 @@ class TagLists:
 
     def _read(self, what: str, response: requests.Response, left: float, turn: LargeTurn) -> _Page:
         document = json_object(read_document(self._transport.name, what, response, MAX_LIST_SIZE, left, turn=turn))
-        if document is None:
-            raise UpstreamError(f"{self._transport.name}'s answer for {what} is no JSON object")
+        # An empty list may be left out, or be null; what lacks the name as well is about something else.
+        if document is None or not document.keys() & {"name", "tags"}:
+            raise UpstreamError(f"{self._transport.name}'s answer for {what} is no list of tags")
         # Half a million names are parsed, looked at and written in three turns of the loop and not in one.
         time.sleep(0)
         listed = document.get("tags")
@@ -151,5 +153,6 @@ def behind(names: Sequence[str], last: str | None) -> list[str]:
 
 
 def next_query(response: requests.Response) -> str | None:
-    """Return the query of a ``Link: <…>; rel="next"`` header; None without one (RFC 8288)."""
-    return query_of(response.links.get("next", {}).get("url", ""))
+    """Return the query of a ``Link: <…>; rel="next"`` header; None without one."""
+    link = next_link(response.raw.headers.getlist("Link"))
+    return query_of(link) if link else None

@@ -49,7 +49,7 @@ def client_pages(registry: Upstream, count: int | None) -> list[str]:
         {"page_by_token": True, "page_size": 11},
         *(
             {"max_n": (40, status), "page_by_token": by_token}
-            for status in (400, 405, 413)
+            for status in (400, 403, 405, 413, 422)
             for by_token in (True, False)
         ),
     ],
@@ -65,6 +65,13 @@ def test_pages_of_the_specs_kind_are_passed_on(upstream: FakeUpstream) -> None:
     page = registry.list_tags(APP, 10, "t105")
     assert (page.names, page.last) == (TAGS[TAGS.index("t105") + 1 :][:10], page.names[-1])
     assert len(upstream.exchanges) == 1
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"status": "maintenance"}', b'{"errors": []}'])
+def test_what_is_about_something_else_is_no_empty_list(upstream: FakeUpstream, body: bytes) -> None:
+    upstream.faults.answer("tags/list", 200, body)
+    with pytest.raises(UpstreamError, match="no list of tags"):
+        connect(upstream.url).list_tags(APP, None, None)
 
 
 def test_a_whole_list_is_fetched_once_for_its_pages_and_then_anew(upstream: FakeUpstream) -> None:
