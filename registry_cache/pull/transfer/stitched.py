@@ -12,15 +12,18 @@ from collections.abc import Callable, Iterator
 
 from registry_cache.errors import StoreError, UpstreamTimeout, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
-from registry_cache.policy.lazy import MAX_RANGE, NEAR_SIZE, SMALL_BLOB, span_size
+from registry_cache.policy.lazy import MAX_RANGE, MIN_GAIN_SECONDS, NEAR_SIZE, SMALL_BLOB, span_size
 from registry_cache.pull.source import STALL_TIMEOUT_SECONDS, BlobSource, RangeResponse
 from registry_cache.pull.transfer.span import Span, SpanAhead
 from registry_cache.runtime.log import Log
 from registry_cache.store.piece_file import PIECE_SIZE, PieceClaim, PieceFile
 from registry_cache.store.pieces import Pieces
 
-# Where nothing is claimed: after how many bytes to look for pieces that somebody fetches ahead, and how far ahead.
-LOOK_EVERY, LOOK_AHEAD = 1024 * 1024, 16 * 1024 * 1024
+# Where nothing is claimed: how soon to look for pieces that somebody fetches ahead, in bytes and in seconds, and how
+# far. Who fetches them is further ahead than this (``policy/lazy.py``), or the download would run into them and have
+# them sent again. Half of that, for a machine that is busy.
+LOOK_EVERY, LOOK_AHEAD = NEAR_SIZE // 2, 16 * 1024 * 1024
+LOOK_SECONDS = MIN_GAIN_SECONDS / 2
 _READ_SIZE = 256 * 1024
 _POLL_SECONDS = 0.01
 
@@ -34,12 +37,19 @@ class _OtherSize(UpstreamUnavailable):
 class PieceReuse:
     """A download's ``source``, and the pieces that its upstream has given.
 
-    ``yield_to_readers`` is called before each request beside pieces; it may wait.
+    ``yield_to_readers`` is called before each request beside pieces; it may wait. ``clock`` is time.monotonic, but in
+    tests.
     """
 
     def __init__(
-        self, digest: Digest, source: BlobSource, pieces: Pieces, yield_to_readers: Callable[[], None] = lambda: None
+        self,
+        digest: Digest,
+        source: BlobSource,
+        pieces: Pieces,
+        yield_to_readers: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.clock = clock
         self.digest = digest
         self.source = source
         self.yield_to_readers = yield_to_readers
@@ -176,7 +186,7 @@ class _Stitched:
         self._span: Span | None = None
         self._ahead: SpanAhead | None = None
         self._read_spans: list[Span] = []
-        self._looked_at = start
+        self._looked_at, self._looked = start, reuse.clock()
         self._meets_at: int | None = None
         self._arrived, self._began = 0, time.monotonic()
 
@@ -244,7 +254,7 @@ class _Stitched:
 
     def _goes_on(self, span: Span) -> bool:
         """Tell whether what follows is to be asked for here; who asked resumes what broke off."""
-        if self._meets_at is not None and self._at >= self._meets_at:
+        if self._has_met():
             self._meets_at = None
             return True
         return span.end is not None and self._at >= min(span.end, self._end(self.size))
@@ -276,12 +286,17 @@ class _Stitched:
                 return
 
     def _meets(self) -> bool:
-        if self._at - self._looked_at >= LOOK_EVERY:
+        # A block of reading may go beyond what was seen: that ends the request, or it would go beyond all that follows.
+        is_due = self._at - self._looked_at >= LOOK_EVERY or self._reuse.clock() - self._looked >= LOOK_SECONDS
+        if is_due and not self._has_met():
             self._look_ahead()
+        return self._has_met()
+
+    def _has_met(self) -> bool:
         return self._meets_at is not None and self._at >= self._meets_at
 
     def _look_ahead(self) -> None:
-        self._looked_at = self._at
+        self._looked_at, self._looked = self._at, self._reuse.clock()
         file = self._file or self._reuse.find()
         if file is None or file.size != self.size or file.owner != str(self._reuse.source.repository):
             return
