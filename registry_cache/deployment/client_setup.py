@@ -14,6 +14,9 @@ from types import MappingProxyType
 HUB = "docker.io"
 # Where Docker Hub's registry is; any other registry is under its own name.
 _HUB_SERVER = "registry-1.docker.io"
+# Prints what HTTP sends of a name and a password.
+_ENCODE = "printf %s 'NAME:PASSWORD' | base64 -w 0"
+_CRIO_LOGINS = "/etc/crio/auth.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +84,13 @@ def _docker(mirror: Mirror) -> list[SetupStep]:
         text = json.dumps(keys, indent=2)
         found.append(SetupStep(title, text, "/etc/docker/daemon.json", "systemctl restart docker"))
     pulls = "\n".join(f"docker pull {mirror.path(name)}/OWNER/IMAGE:TAG" for name in others)
-    found += _login("docker", mirror)
+    found += _login("docker login", mirror)
     title = "For other registries, by this address" if is_mirror else "Pull by this address"
     return [*found, SetupStep(title, pulls)] if others else found
 
 
-def _login(program: str, mirror: Mirror) -> list[SetupStep]:
-    return [SetupStep("Log in", f"{program} login {mirror.address}")] if mirror.needs_login else []
+def _login(command: str, mirror: Mirror) -> list[SetupStep]:
+    return [SetupStep("Log in", f"{command} {mirror.address}")] if mirror.needs_login else []
 
 
 def _containerd(mirror: Mirror) -> list[SetupStep]:
@@ -102,8 +105,13 @@ def _containerd(mirror: Mirror) -> list[SetupStep]:
 
 def _hosts(mirror: Mirror, registry: str) -> SetupStep:
     server = _HUB_SERVER if registry == HUB else registry
+    file = f"/etc/containerd/certs.d/{registry}/hosts.toml"
     text = f'server = "https://{server}"\n\n[host."{mirror.url}"]\n  capabilities = ["pull", "resolve"]'
-    return SetupStep(f"For {registry}", text, f"/etc/containerd/certs.d/{registry}/hosts.toml")
+    if not mirror.needs_login:
+        return SetupStep(f"For {registry}", text, file)
+    # ctr reads it as well, unlike the section for logins of containerd's own file, which is deprecated there.
+    text += f'\n\n[host."{mirror.url}".header]\n  # In place of BASE64, what this prints: {_ENCODE}'
+    return SetupStep(f"For {registry}", f'{text}\n  Authorization = "Basic BASE64"', file, f"chmod 600 {file}")
 
 
 def _k3s(mirror: Mirror) -> list[SetupStep]:
@@ -127,16 +135,28 @@ def _registries_conf(mirror: Mirror) -> str:
 
 
 def _podman(mirror: Mirror) -> list[SetupStep]:
-    return [_containers(mirror), *_login("podman", mirror), _try(f"podman pull {mirror.default}")]
+    return [_containers(mirror), *_containers_login("podman", mirror), _try(f"podman pull {mirror.default}")]
 
 
 def _skopeo(mirror: Mirror) -> list[SetupStep]:
     look = f"skopeo inspect --no-tags docker://{mirror.default}"
-    return [_containers(mirror), *_login("skopeo", mirror), _try(look)]
+    return [_containers(mirror), *_containers_login("skopeo", mirror), _try(look)]
 
 
 def _crio(mirror: Mirror) -> list[SetupStep]:
-    return [replace(_containers(mirror), then="systemctl restart crio")]
+    registries, restart = _containers(mirror), "systemctl restart crio"
+    # Any program of the same library writes this file.
+    login = _containers_login("skopeo", mirror, f" --authfile {_CRIO_LOGINS}")
+    if not login:
+        return [replace(registries, then=restart)]
+    config = f'[crio.image]\nglobal_auth_file = "{_CRIO_LOGINS}"'
+    return [registries, *login, SetupStep("To use this login", config, "/etc/crio/crio.conf.d/20-mirror.conf", restart)]
+
+
+def _containers_login(program: str, mirror: Mirror, options: str = "") -> list[SetupStep]:
+    # It has read of the mirror as one of a registry's, and not as a registry that takes plain HTTP.
+    options += " --tls-verify=false" if mirror.is_plain else ""
+    return _login(f"{program} login{options}", mirror)
 
 
 def _containers(mirror: Mirror) -> SetupStep:
@@ -154,7 +174,7 @@ def _buildkit(mirror: Mirror) -> list[SetupStep]:
     create = "docker buildx create --use --name mirrored --driver docker-container"
     return [
         # The builder takes the login from who builds.
-        *_login("docker", mirror),
+        *_login("docker login", mirror),
         SetupStep("For a builder", "\n\n".join(sections), "/etc/buildkit/buildkitd.toml"),
         SetupStep("Make one by it", f"{create} --buildkitd-config /etc/buildkit/buildkitd.toml"),
     ]

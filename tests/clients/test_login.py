@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import bcrypt
 import pytest
 
+from tests.clients.containerd import Ctr
 from tests.clients.dockerd import Docker, running_dockerd
 from tests.clients.mirror import HUB, Mirror, native
 from tests.clients.skopeo import Skopeo
@@ -64,13 +67,37 @@ def test_docker_pulls_by_name_and_gives_a_mirror_the_hubs_password(
 
 
 def test_skopeo_has_a_login_of_its_own_for_a_mirror(guarded: Mirror, tmp_path: Path) -> None:
-    """So have podman and CRI-O, which use the same library: they send the mirror's login, not the registry's."""
+    """So have podman and CRI-O, which use the same library: they send the mirror's login, not the registry's.
+
+    It logs in by what `setup` says for CRI-O.
+    """
     index = guarded.add_index("oci")
+    lines = guarded.setup("cri-o")
+    logins = tomllib.loads(lines["/etc/crio/crio.conf.d/20-mirror.conf"])["crio"]["image"]["global_auth_file"]
     skopeo = Skopeo(tmp_path, guarded, REGISTRY_AUTH_FILE=str(tmp_path / "auth.json"))
-    skopeo.output("login", "--tls-verify=false", f"--username={USER}", f"--password={PASSWORD}", guarded.cache.address)
+    program, *words = lines[""].replace(logins, str(tmp_path / "auth.json")).split()
+    assert program == "skopeo"
+    skopeo.output(*words, f"--username={USER}", f"--password={PASSWORD}")
 
     skopeo.output("copy", f"docker://{HUB}/{index.repository}:1", f"dir:{tmp_path / 'copy'}")
     assert {blob.partition(":")[2] for blob in native(index).blobs} <= {
         file.name for file in (tmp_path / "copy").iterdir()
     }
     assert "login failed" not in guarded.cache.log_text()
+
+
+@pytest.mark.needs_root
+def test_containerd_sends_the_login_that_its_file_has(guarded: Mirror, containerd: Path, tmp_path: Path) -> None:
+    """By what `setup` says, with the token made as it says; to the mirror alone."""
+    index = guarded.add_index("oci")
+    name, ctr = f"{HUB}/{index.repository}:1", Ctr(containerd, tmp_path / "hosts", guarded)
+    assert ctr.pull(name).returncode != 0
+
+    lines = guarded.setup("containerd")[f"/etc/containerd/certs.d/{HUB}/hosts.toml"]
+    [make] = [line.partition("prints: ")[2] for line in lines.splitlines() if "prints: " in line]
+    shell = make.replace("NAME:PASSWORD", f"{USER}:{PASSWORD}")
+    token = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True, timeout=20).stdout
+    file = lines.replace('"Basic BASE64"', f'"Basic {token}"')
+    (tmp_path / "hosts" / HUB / "hosts.toml").write_text(file, encoding="utf-8")
+    assert ctr.pull(name).returncode == 0
+    ctr.check(name, index)

@@ -69,6 +69,24 @@ def test_containerd_goes_on_to_the_registry_itself() -> None:
     assert found["/etc/containerd/certs.d/ghcr.io/hosts.toml"]["server"] == "https://ghcr.io"
 
 
+def test_containerd_and_crio_have_a_place_for_the_login() -> None:
+    asked = Mirror("https://mirror.example.com:444", ["docker.io"], needs_login=True)
+    _, hub = steps("containerd", asked)
+    host = tomllib.loads(hub.text)["host"]["https://mirror.example.com:444"]
+    assert host == {"capabilities": ["pull", "resolve"], "header": {"Authorization": "Basic BASE64"}}
+    # Others of the machine must not read it.
+    assert hub.then == f"chmod 600 {hub.file}"
+    assert steps("containerd", TLS)[1].then == ""
+
+    _, login, config = steps("cri-o", asked)
+    file = tomllib.loads(config.text)["crio"]["image"]["global_auth_file"]
+    assert login.text == f"skopeo login --authfile {file} mirror.example.com:444"
+    assert config.then == "systemctl restart crio"
+    assert [step.then for step in steps("cri-o", TLS)] == ["systemctl restart crio"]
+    plain = Mirror("http://mirror.example.com:5000", ["docker.io"], needs_login=True)
+    assert steps("podman", plain)[1].text == "podman login --tls-verify=false mirror.example.com:5000"
+
+
 def test_k3s_has_a_place_for_the_login_and_names_both_units() -> None:
     [plain] = steps("k3s", PLAIN)
     assert yaml.safe_load(plain.text) == {
