@@ -66,7 +66,7 @@ def _application(config: Config, services: Services) -> Flask:
         metrics.blueprint(services.upstream_states, services.store_state, debug, services.bucket_state)
     )
     app.register_blueprint(health.blueprint(services.readiness))
-    app.register_blueprint(peers.blueprint(services.peer_gate))
+    app.register_blueprint(peers.blueprint(services.peer_gate, services.upstreams, services.peer_answers))
     app.register_blueprint(front_page.blueprint())
     if services.page is not None:
         app.register_blueprint(ui.blueprint(*services.page))

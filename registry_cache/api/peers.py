@@ -1,8 +1,8 @@
-"""What other nodes of the cluster may ask, on the port that is theirs: blobs and manifests that are here, and a ping.
+"""What other nodes of the cluster may ask, on the port that is theirs: what is here, answers of the registry, a ping.
 
 A request is believed because it is signed with the cluster's secret and came by ``cluster.addr``; no header makes it a
 peer's on another port. It needs no login. It changes nothing, with one exception: a node that does not see Redis may
-have us download a blob, as any client may.
+have us download a blob, or ask the registry what it would have to ask, as any client may.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ from dataclasses import dataclass
 
 from flask import Blueprint, Flask, Request, Response, request
 
-from registry_cache.api.access_log import current
+from registry_cache.api.access_log import current, route
 from registry_cache.api.health import NO_SUCH_URL
 from registry_cache.api.responses import json_response
 from registry_cache.errors import Denied, LoopFound, NameUnknown
+from registry_cache.pull.peer_answers import PeerAnswers
+from registry_cache.pull.routing import Upstreams
 from registry_cache.runtime.connection import connection_of
+from registry_cache.runtime.peer_question import ANSWERS, answer_name
 from registry_cache.runtime.seals import HEADER, AskedOfPeer, Seals
 
-_SERVED = ("blobs.blob", "manifests.manifest", "listings.version", "peers.reach")
+_SERVED = ("blobs.blob", "manifests.manifest", "listings.version", "peers.reach", "peers.answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,8 @@ def register(app: Flask, gate: PeerGate | None) -> None:
             raise NameUnknown("other nodes ask here for blobs and manifests alone")
 
 
-def blueprint(gate: PeerGate | None) -> Blueprint:
-    """Return the route by which a node is asked whether it reaches another."""
+def blueprint(gate: PeerGate | None, upstreams: Upstreams, answers: PeerAnswers) -> Blueprint:
+    """Return the routes by which a node is asked whether it reaches another, and what others would ask the registry."""
     routes = Blueprint("peers", __name__)
 
     @routes.get("/cluster/reach/<name>")
@@ -72,6 +75,15 @@ def blueprint(gate: PeerGate | None) -> Blueprint:
         if gate is None or not by_peer(request):
             raise NameUnknown(NO_SUCH_URL)
         return json_response({"trouble": gate.reach(name)})
+
+    @routes.get(f"{ANSWERS}<kind>/<path:name>/<reference>")
+    def answer(kind: str, name: str, reference: str) -> Response:
+        if gate is None or not by_peer(request):
+            raise NameUnknown(NO_SUCH_URL)
+        outcome = answers.answer(kind, route(upstreams, name, reference).target, reference)
+        # Unlike bytes, nothing shows that an answer is right: it is sealed for this one request.
+        sealed = gate.seals.seal(answer_name(request.environ.get("RAW_URI", "")), outcome)
+        return Response(sealed, content_type="application/octet-stream")
 
     return routes
 

@@ -15,6 +15,7 @@ from registry_cache.pull.near_questions import ALONE, NearQuestions
 from registry_cache.pull.shared_images import NOTHING_SHARED, SharedImages
 from registry_cache.pull.single_flight import MachineFlights, NoteFormat
 from registry_cache.pull.target import PullTarget
+from registry_cache.runtime.peer_question import SharedQuestion
 from registry_cache.store.blobs import OpenBlob
 
 _SIZE_NOTE: NoteFormat[int | None] = NoteFormat(
@@ -59,9 +60,9 @@ class Access:
         if not self.proven and self._is_shared():
             self.proven = True
         if not self.proven:
-            question = f"blob {self._target}@{self._digest}"
+            question = _question(self._target, self._digest)
             self.size = self._flights.run(
-                question, lambda: self._near.ask(question, self._ask, _SIZE_NOTE).value, _SIZE_NOTE
+                str(question), lambda: self._near.ask(question, self._ask, _SIZE_NOTE).value, _SIZE_NOTE
             )
             self.proven = True
 
@@ -96,6 +97,17 @@ class Access:
 
     def _ask(self) -> int | None:
         return self._target.upstream.head_blob(self._target.repository, self._digest)
+
+
+def answer_size(near: NearQuestions, target: PullTarget, digest: Digest) -> dict[str, object]:
+    """Return for another node what upstream says of a blob, as ``NearQuestions.answer`` does."""
+    return near.answer(
+        _question(target, digest), lambda: target.upstream.head_blob(target.repository, digest), _SIZE_NOTE
+    )
+
+
+def _question(target: PullTarget, digest: Digest) -> SharedQuestion:
+    return SharedQuestion("blob", *target.owner, str(digest))
 
 
 def _read(blob: OpenBlob, start: int, stop: int) -> bytes:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from registry_cache.errors import ManifestUnknown, TooManyRequests, UpstreamError
 from registry_cache.oci import media_types
@@ -20,6 +21,7 @@ from registry_cache.pull.single_flight import MachineFlights, NoteFormat, TimeLi
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.tolerant_records import TolerantRecords
 from registry_cache.runtime import threadpool
+from registry_cache.runtime.peer_question import SharedQuestion
 from registry_cache.store.records import Records
 from registry_cache.upstream.deadline import run_with_timeout
 from registry_cache.upstream.tag_lists import TagPage
@@ -102,17 +104,11 @@ class Listing:
 
         Raises Denied, and upstream's error where it is silent and was never asked before.
         """
-        cached = self._cached_referrers(target, digest)
-
-        def ask() -> _Referrers:
-            with self._turn(target):
-                found, reason = target.upstream.referrers(target.repository, digest, has_copy=cached is not None), None
-            if found is None:
-                found, reason = self._by_tag(target, digest)
-            return found, reason
+        cached, question = self._cached_referrers(target, digest), _question(target, digest)
 
         def ask_once() -> _Referrers:
-            found, reason = self._near.ask(f"referrers {target}@{digest}", ask, _REFERRERS_NOTE).value
+            ask = partial(self._ask, target, digest, has_copy=cached is not None)
+            found, reason = self._near.ask(question, ask, _REFERRERS_NOTE).value
             # On every node that shared the answer, or it would have none at the next outage.
             if reason is None:
                 self._keep_referrers(target, digest, found)
@@ -121,12 +117,22 @@ class Listing:
         what = f"asked {target.upstream.name} for the referrers of {digest} in {target.repository}"
         limit = None if cached is None else TimeLimit(target.tags.timeout_seconds, what)
         try:
-            found, reason = self._flights.run(f"referrers {target}@{digest}", ask_once, _REFERRERS_NOTE, limit)
+            found, reason = self._flights.run(str(question), ask_once, _REFERRERS_NOTE, limit)
         except (TooManyRequests, UpstreamError) as error:
             if cached is None:
                 raise
             return ReferrersAnswer(Outcome.STALE, cached, error.message)
         return ReferrersAnswer(Outcome.MISS if reason is None else Outcome.STALE, found, reason)
+
+    def answer_referrers(self, target: PullTarget, digest: Digest) -> dict[str, object]:
+        """Return for another node what refers to ``digest``, as ``NearQuestions.answer`` does."""
+        ask = partial(self._ask, target, digest, has_copy=True)
+        return self._near.answer(_question(target, digest), ask, _REFERRERS_NOTE)
+
+    def _ask(self, target: PullTarget, digest: Digest, *, has_copy: bool) -> _Referrers:
+        with self._turn(target):
+            found = target.upstream.referrers(target.repository, digest, has_copy=has_copy)
+        return self._by_tag(target, digest) if found is None else (found, None)
 
     def catalog(self, upstream: str, count: int | None, last: str | None) -> ListAnswer:
         """Return a page of the repositories that have something here. Raises StoreError."""
@@ -212,6 +218,10 @@ def _listed(answer: ManifestAnswer) -> list[Descriptor]:
 def _descriptors(document: Mapping[str, object]) -> list[Descriptor]:
     manifests = document.get("manifests")
     return [each for each in manifests if isinstance(each, dict)] if isinstance(manifests, list) else []
+
+
+def _question(target: PullTarget, digest: Digest) -> SharedQuestion:
+    return SharedQuestion("referrers", *target.owner, str(digest))
 
 
 # How other processes are told what upstream said.

@@ -36,7 +36,7 @@ from registry_cache.pull.manifest_body import ManifestFile
 from registry_cache.pull.manifest_fetch import ManifestFetch
 from registry_cache.pull.near import Cluster
 from registry_cache.pull.near_manifests import NearManifests
-from registry_cache.pull.near_questions import NearQuestions
+from registry_cache.pull.near_questions import ALONE, NearQuestions
 from registry_cache.pull.near_tags import NearTags
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.rests import Rests
@@ -102,8 +102,9 @@ class ManifestPull:
         rests: Rests | None = None,
         cluster: Cluster | None = None,
         shared: SharedImages = NOTHING_SHARED,
+        near: NearQuestions = ALONE,
     ) -> None:
-        near = NearQuestions(cluster.questions if cluster else None, pause=pause)
+        """``near``: what other nodes ask just now."""
         self._records = TolerantRecords(records)
         self._flights = flights
         self._clock = clock
@@ -128,6 +129,14 @@ class ManifestPull:
         if stored is None:
             raise NotHeld(f"{digest} is not here")
         return _answer(Outcome.HIT, stored)
+
+    def answer_tag(self, target: PullTarget, tag: Tag) -> dict[str, object]:
+        """Return for another node what a tag means, as ``NearQuestions.answer`` does."""
+        return self._tags.answer(target, tag)
+
+    def answer_manifest(self, target: PullTarget, digest: Digest) -> dict[str, object]:
+        """Bring a manifest here for another node, as ``NearQuestions.answer``."""
+        return self._fetch.answer(target, digest)
 
     def _by_tag(self, target: PullTarget, tag: Tag, head: bool) -> ManifestAnswer:
         record = self._records.tag(target, tag)

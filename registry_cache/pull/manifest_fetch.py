@@ -14,7 +14,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import is_manifest, parse_manifest
 from registry_cache.oci.names import Reference, Tag
 from registry_cache.pull.near_manifests import NearManifests
-from registry_cache.pull.near_questions import NearQuestions
+from registry_cache.pull.near_questions import ALONE, NearQuestions
 from registry_cache.pull.rests import Rests
 from registry_cache.pull.shared_images import SharedImages
 from registry_cache.pull.single_flight import MachineFlights, NoteFormat
@@ -22,6 +22,7 @@ from registry_cache.pull.target import PullTarget
 from registry_cache.pull.tolerant_records import TolerantRecords
 from registry_cache.runtime import threadpool
 from registry_cache.runtime.log import Log
+from registry_cache.runtime.peer_question import SharedQuestion
 from registry_cache.store.record_format import TagRecord
 from registry_cache.store.records import LARGE_MANIFEST_SIZE, StoredManifest
 from registry_cache.upstream.client import ManifestBody
@@ -53,10 +54,10 @@ class ManifestFetch:
         pause: Callable[[float], None],
         shared: SharedImages,
         rests: Rests | None = None,
-        near: NearQuestions | None = None,
+        near: NearQuestions = ALONE,
         others: NearManifests | None = None,
     ) -> None:
-        self._near = near or NearQuestions()
+        self._near = near
         self._others = others or NearManifests()
         self._records = records
         self._flights = flights
@@ -133,9 +134,18 @@ class ManifestFetch:
         def fetch() -> StoredManifest | None:
             return self._from_others(target, digest) or self._fetch(target, digest)
 
-        fetched = self._near.ask(f"manifest {target}@{digest}", fetch, _NOTE).value
-        # Another node's bytes come from there; if it does not give them, we have to fetch our own.
-        return fetched or self._from_others(target, digest) or self._fetch(target, digest)
+        fetched = self._near.ask(_question(target, digest), fetch, _NOTE).value
+        # Another process of ours has left them here, another node there; if it does not give them, we fetch our own.
+        here = fetched or self._records.manifest(target, digest)
+        return here or self._from_others(target, digest) or self._fetch(target, digest)
+
+    def answer(self, target: PullTarget, digest: Digest) -> dict[str, object]:
+        """Bring a manifest here for another node, which then asks for it; as ``NearQuestions.answer``."""
+
+        def fetch() -> StoredManifest | None:
+            return self._records.manifest(target, digest) or self._fetch(target, digest)
+
+        return self._near.answer(_question(target, digest), fetch, _NOTE)
 
     def _from_others(self, target: PullTarget, digest: Digest) -> StoredManifest | None:
         body = self._others.fetch(target, digest)
@@ -215,6 +225,10 @@ class ManifestFetch:
             del manifest
         # It is sent from its file, if the disk has taken it.
         return self._records.manifest(target, digest) or StoredManifest(digest, media_type, body.data)
+
+
+def _question(target: PullTarget, digest: Digest) -> SharedQuestion:
+    return SharedQuestion("manifest", *target.owner, str(digest))
 
 
 def _digest_of_manifest(upstream: str, body: ManifestBody) -> Digest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from registry_cache.cluster.errors import RedisAway
 from registry_cache.oci import signed_manifest
 from registry_cache.oci.digest import Digest
+from registry_cache.policy.leading import Holder
 from registry_cache.pull.near import Cluster
 from registry_cache.pull.target import PullTarget
 from registry_cache.runtime.log import Log
@@ -26,11 +27,11 @@ class NearManifests:
             return None
         wanted = ThingAtPeer("manifests", target.upstream.name, str(target.repository), str(digest))
         try:
-            holder = self._cluster.leases.holder(str(digest))
+            holder = _holder(self._cluster, digest)
             if holder is None or holder.node == self._cluster.leases.node:
                 return None
             data, media_type = self._cluster.peers.get_manifest(holder.url, wanted)
-        except (RedisAway, PeerFailed, PeerRefused, PeerSilent) as error:
+        except (PeerFailed, PeerRefused, PeerSilent) as error:
             _log.debug("could not fetch a manifest from another node", digest=digest, error=error)
             return None
         if not signed_manifest.is_named(data, digest):
@@ -45,3 +46,11 @@ class NearManifests:
                 self._cluster.leases.announce(str(digest))
             except RedisAway:
                 return
+
+
+def _holder(cluster: Cluster, digest: Digest) -> Holder | None:
+    """Return the node that has a manifest; while Redis is away the one that brings it for all. None for nobody."""
+    try:
+        return cluster.leases.holder(str(digest))
+    except RedisAway:
+        return cluster.placement.home(digest.hex, set())

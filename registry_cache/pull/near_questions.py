@@ -2,22 +2,25 @@
 
 It stands inside of ``MachineFlights``: a node asks each question once at a time. Shared is what upstream said, a
 no included. A node's own trouble with the network, and what it says of our account and its limits, are its own.
+While Redis is away, the node to which the question belongs is asked (``placed_questions``).
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from registry_cache.cluster.errors import RedisAway
 from registry_cache.cluster.questions import Asked, Questions
-from registry_cache.errors import NotFound, RegistryError
+from registry_cache.errors import NotFound, NotHeld, RegistryError
+from registry_cache.pull.placed_questions import PlacedQuestions
 from registry_cache.pull.single_flight import NoteFormat
 from registry_cache.runtime import upstream_wait
 from registry_cache.runtime.log import Log
+from registry_cache.runtime.peer_question import SharedQuestion
 
 # So often a question that takes long is said to be under way still.
 _RENEW_SECONDS = 1.0
@@ -47,14 +50,17 @@ class NearQuestions:
     def __init__(
         self,
         questions: Questions | None = None,
+        placed: PlacedQuestions | None = None,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
+        """``placed``: who asks what while Redis is away; without it, each node for itself."""
         self._questions = questions
+        self._placed = placed
         self._clock = clock
         self._pause = pause
 
-    def ask(self, question: str, work: Callable[[], _T], note: NoteFormat[_T]) -> Shared[_T]:
+    def ask(self, question: SharedQuestion, work: Callable[[], _T], note: NoteFormat[_T]) -> Shared[_T]:
         """Return what ``work`` returns here, or returned on the node that was at it when we came.
 
         Raises what ``work`` raises; of another node's errors NotFound alone.
@@ -62,16 +68,53 @@ class NearQuestions:
         if self._questions is None:
             return Shared(work(), is_ours=True)
         try:
-            asked = self._questions.join(question)
-            if asked and not asked.is_ours:
-                with upstream_wait.waiting():
-                    shared = self._wait(self._questions, asked, note)
-                if shared:
-                    return shared
-                asked = None
+            found = self._join(self._questions, question, note)
         except RedisAway:
-            asked = None
-        return Shared(self._lead(self._questions, asked, work, note) if asked else work(), is_ours=True)
+            return self._ask_placed(question, work, note)
+        if isinstance(found, Shared):
+            return found
+        return Shared(self._lead(self._questions, found, work, note) if found else work(), is_ours=True)
+
+    def answer(self, question: SharedQuestion, work: Callable[[], _T], note: NoteFormat[_T]) -> dict[str, object]:
+        """Return the outcome of ``work`` for another node, which does not see Redis; {} for what is not shared.
+
+        No other node is asked in turn but by Redis, where it is here. Raises NotHeld where there is no cluster.
+        """
+        if self._questions is None or self._placed is None:
+            raise NotHeld("this node shares no questions")
+        questions = self._questions
+
+        def ask() -> _T:
+            try:
+                found = self._join(questions, question, note)
+            except RedisAway:
+                return work()
+            if isinstance(found, Shared):
+                return found.value
+            return self._lead(questions, found, work, note) if found else work()
+
+        try:
+            return _told(note, self._placed.here(question, ask, note))
+        except NotFound as error:
+            return _failed(error)
+        except RegistryError as error:
+            _log.debug("no answer for another node", question=str(question), error=error)
+            return {}
+
+    def _ask_placed(self, question: SharedQuestion, work: Callable[[], _T], note: NoteFormat[_T]) -> Shared[_T]:
+        if self._placed is None:
+            return Shared(work(), is_ours=True)
+        outcome = self._placed.ask(question)
+        shared = _read(outcome, note) if outcome else None
+        return shared or Shared(self._placed.here(question, work, note), is_ours=True)
+
+    def _join(self, questions: Questions, question: SharedQuestion, note: NoteFormat[_T]) -> Asked | Shared[_T] | None:
+        """Return another node's answer, or our turn to ask; None for neither. Raises NotFound, RedisAway."""
+        asked = questions.join(str(question))
+        if asked is None or asked.is_ours:
+            return asked
+        with upstream_wait.waiting():
+            return self._wait(questions, asked, note)
 
     def _wait(self, questions: Questions, asked: Asked, note: NoteFormat[_T]) -> Shared[_T] | None:
         """Return another node's answer; None where we must ask. Raises NotFound, RedisAway."""
@@ -94,10 +137,10 @@ class NearQuestions:
         answered = self._clock()
         try:
             value = work()
-            answered, outcome = self._clock(), {"record": note.write(value)}
+            answered, outcome = self._clock(), _told(note, value)
             return value
         except NotFound as error:
-            answered, outcome = self._clock(), {"failed": error.to_record()}
+            answered, outcome = self._clock(), _failed(error)
             raise
         finally:
             done.set()
@@ -116,6 +159,14 @@ class NearQuestions:
 ALONE = NearQuestions()
 
 
+def _told(note: NoteFormat[_T], value: _T) -> dict[str, object]:
+    return {"record": note.write(value)}
+
+
+def _failed(error: NotFound) -> dict[str, object]:
+    return {"failed": error.to_record()}
+
+
 def _end(questions: Questions, asked: Asked, outcome: dict[str, object]) -> None:
     try:
         questions.end(asked, outcome)
@@ -123,7 +174,7 @@ def _end(questions: Questions, asked: Asked, outcome: dict[str, object]) -> None
         _log.debug("could not leave an outcome for other nodes", error=away)
 
 
-def _read(outcome: dict[str, Any], note: NoteFormat[_T]) -> Shared[_T] | None:
+def _read(outcome: Mapping[str, Any], note: NoteFormat[_T]) -> Shared[_T] | None:
     """Return the answer in another node's ``outcome``; None where it tells nothing to us. Raises NotFound."""
     if isinstance(outcome.get("failed"), dict):
         raise RegistryError.from_record(outcome["failed"])

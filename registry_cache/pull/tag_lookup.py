@@ -11,7 +11,7 @@ from registry_cache.errors import ManifestUnknown, NotFound, StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Tag
 from registry_cache.pull.manifest_fetch import ManifestFetch
-from registry_cache.pull.near_questions import NearQuestions
+from registry_cache.pull.near_questions import ALONE, NearQuestions
 from registry_cache.pull.near_tags import NearTags
 from registry_cache.pull.shared_images import SharedImages
 from registry_cache.pull.single_flight import NoteFormat
@@ -19,6 +19,7 @@ from registry_cache.pull.target import PullTarget
 from registry_cache.pull.tolerant_records import TolerantRecords
 from registry_cache.runtime import tally
 from registry_cache.runtime.log import Log
+from registry_cache.runtime.peer_question import SharedQuestion
 from registry_cache.store.pins import Pins
 from registry_cache.store.record_format import TagRecord
 from registry_cache.store.records import StoredManifest
@@ -41,11 +42,11 @@ class TagLookup:
         clock: Callable[[], datetime],
         shared: SharedImages,
         pins: Pins | None = None,
-        near: NearQuestions | None = None,
+        near: NearQuestions = ALONE,
         confirmed: NearTags | None = None,
     ) -> None:
         self._confirmed = confirmed or NearTags()
-        self._near = near or NearQuestions()
+        self._near = near
         self._records = records
         self._pins = pins
         self._fetch = fetch
@@ -58,7 +59,7 @@ class TagLookup:
         Raises NotFound, and forgets the tag unless it is pinned, Denied, TooManyRequests, UpstreamError.
         """
         try:
-            shared = self._near.ask(f"tag {target}:{tag}", lambda: self._ask(target, tag, has_copy=has_copy), TAG_NOTE)
+            shared = self._near.ask(_question(target, tag), lambda: self._ask(target, tag, has_copy=has_copy), TAG_NOTE)
         except NotFound:
             self._confirmed.forget(target, tag)
             if not self.is_pinned(target, tag):
@@ -67,6 +68,10 @@ class TagLookup:
         found = shared.value
         # On every node that shared the answer, or it would have none at the next outage.
         return found if shared.is_ours else self.keep(target, tag, found.digest, found.media_type, found.size)
+
+    def answer(self, target: PullTarget, tag: Tag) -> dict[str, object]:
+        """Return for another node what upstream says now, as ``NearQuestions.answer`` does."""
+        return self._near.answer(_question(target, tag), lambda: self._ask(target, tag, has_copy=True), TAG_NOTE)
 
     def _ask(self, target: PullTarget, tag: Tag, *, has_copy: bool) -> TagRecord:
         def ask(is_retry: bool) -> ManifestHead | StoredManifest:
@@ -152,6 +157,10 @@ class TagLookup:
         if record:
             self._records.keep_tag(target, tag, record)
         return record
+
+
+def _question(target: PullTarget, tag: Tag) -> SharedQuestion:
+    return SharedQuestion("tag", *target.owner, str(tag))
 
 
 def _facts_of(stored: StoredManifest) -> tuple[Digest, str, int]:

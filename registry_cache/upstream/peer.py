@@ -9,17 +9,20 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import secrets
 import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from registry_cache.errors import NotHeld, UpstreamUnavailable
 from registry_cache.oci.byte_range import parse_content_range
 from registry_cache.oci.manifest import MAX_MANIFEST_SIZE
 from registry_cache.runtime import metrics
+from registry_cache.runtime.peer_question import SharedQuestion, answer_name
 from registry_cache.runtime.seals import HEADER, WANTED, AskedOfPeer, Seals
 from registry_cache.upstream.read_size import ReadSize
 
@@ -33,6 +36,8 @@ SILENCE_SECONDS = 10.0
 # Where a node asks another one whether that reaches a third; the name follows.
 REACH = "/cluster/reach/"
 _MAX_ANSWER = 64 * 1024
+# A longer answer to a question, such as a list of thousands, is not read: we then ask the registry.
+_MAX_OUTCOME = 4 * 1024 * 1024
 
 # A machine that is gone without a word is noticed after these: a first question after 2 s, then 3, each a second apart.
 _KEEPALIVE = (
@@ -181,6 +186,15 @@ class Peers:
         data, _ = self._get(url, f"{REACH}{quote(name, safe='')}", _MAX_ANSWER, _PATIENT_SECONDS)
         document = json.loads(data)
         return str(document.get("trouble")) if isinstance(document, dict) else "it answered nonsense"
+
+    def ask(self, url: str, question: SharedQuestion) -> dict[str, Any] | None:
+        """Return the outcome that the peer at ``url`` has; None for one that no node of the cluster wrote for this.
+
+        Raises as ``open_blob``. The peer may have to ask the registry first: that is waited for so long.
+        """
+        target = question.target(secrets.token_hex(16))
+        data, _ = self._get(url, target, _MAX_OUTCOME, _PATIENT_SECONDS)
+        return self._seals.open(answer_name(target), data)
 
     def get_manifest(self, url: str, manifest: ThingAtPeer) -> tuple[bytes, str]:
         """Return a manifest's bytes, not compared to anything yet, and its media type. Raises as ``open_blob``."""

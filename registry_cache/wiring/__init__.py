@@ -22,6 +22,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.pull.blob import BlobPull
 from registry_cache.pull.listing import Listing
 from registry_cache.pull.manifest import ManifestPull
+from registry_cache.pull.peer_answers import PeerAnswers
 from registry_cache.pull.rests import Rests
 from registry_cache.pull.routing import Upstreams
 from registry_cache.pull.single_flight import MachineFlights
@@ -66,6 +67,7 @@ class Services:
     """For a server to begin; None where there is no cluster."""
     peer_gate: PeerGate | None
     """Lets other nodes in; None where there are none."""
+    peer_answers: PeerAnswers
     daily_pass: DailyPass
     """For a server to begin; a command does not live that long."""
     page: tuple[Facts, Door] | None
@@ -89,15 +91,24 @@ def build(config: Config) -> Services:
     statistics = Statistics(layout)
     keeper, cluster, shared = keeper_of(config, layout), cluster_of(config, statistics), shared_parts(config, layout)
     now = partial(datetime.now, UTC)
+    near = questions_of(cluster, kept.flights)
     manifests = ManifestPull(
-        kept.records, kept.flights, now, pins=Pins(layout), rests=kept.rests, cluster=cluster, shared=shared.images
+        kept.records,
+        kept.flights,
+        now,
+        pins=Pins(layout),
+        rests=kept.rests,
+        cluster=cluster,
+        shared=shared.images,
+        near=near,
     )
+    listing = Listing(kept.records, kept.flights, manifests, near)
     guard, readiness = _guard(config), partial(readiness_of, ReadinessProbe(layout), shared.reader)
     return Services(
         upstreams=upstreams(config, cluster),
         manifests=manifests,
-        blobs=blob_pull(kept, config.readers, keeper, cluster, shared),
-        listing=Listing(kept.records, kept.flights, manifests, questions_of(cluster)),
+        blobs=blob_pull(kept, config.readers, keeper, cluster, shared, near),
+        listing=listing,
         upstream_states=lambda: [upstream_state(each, layout) for each in config.upstreams],
         store_state=partial(scraped_state, layout, SizeLedger(layout), statistics),
         readiness=readiness,
@@ -105,6 +116,7 @@ def build(config: Config) -> Services:
         guard=guard,
         membership=cluster.membership if cluster else None,
         peer_gate=peer_gate(config, cluster),
+        peer_answers=PeerAnswers(manifests, listing, near),
         daily_pass=DailyPass(layout, keeper.start_pass),
         page=page_of(config, layout, statistics, guard, readiness, cluster_facts(cluster)),
         recorder=recorder_of(config, layout),

@@ -11,6 +11,7 @@ from registry_cache.pull.lazy.flights import PieceFlights
 from registry_cache.pull.lazy.near_ranges import NearRanges
 from registry_cache.pull.lazy.pull import MAX_FILL_PAUSE_SECONDS, LazyPull
 from registry_cache.pull.near import Cluster, NearBlob
+from registry_cache.pull.near_questions import NearQuestions
 from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.rests import Rests
 from registry_cache.pull.single_flight import MachineFlights
@@ -23,7 +24,6 @@ from registry_cache.store.reader_notes import ReaderNote
 from registry_cache.store.records import Records
 from registry_cache.upkeep.size_keeper import SizeKeeper
 from registry_cache.wiring.bucket import SharedParts
-from registry_cache.wiring.nodes import questions_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,17 @@ class Kept:
     rests: Rests
 
 
-def blob_pull(kept: Kept, readers: int, keeper: SizeKeeper, cluster: Cluster | None, shared: SharedParts) -> BlobPull:
-    """Return what pulls blobs for at most so many ``readers`` at once."""
+def blob_pull(
+    kept: Kept,
+    readers: int,
+    keeper: SizeKeeper,
+    cluster: Cluster | None,
+    shared: SharedParts,
+    questions: NearQuestions,
+) -> BlobPull:
+    """Return what pulls blobs for at most so many ``readers`` at once; ``questions``: what other nodes ask just now."""
     partials, pieces, piece_flights = Partials(kept.layout), Pieces(kept.layout), PieceFlights(keeper.kept, keeper.full)
-    slots, layers, questions = ReaderSlots(readers), Layers(kept.records), questions_of(cluster)
+    slots, layers = ReaderSlots(readers), Layers(kept.records)
     transfers = Transfers(
         kept.blobs,
         partials,

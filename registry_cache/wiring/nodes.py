@@ -22,7 +22,9 @@ from registry_cache.errors import StoreError
 from registry_cache.pull.near import Cluster
 from registry_cache.pull.near_pins import NearPins
 from registry_cache.pull.near_placement import Placement
-from registry_cache.pull.near_questions import NearQuestions
+from registry_cache.pull.near_questions import ALONE, NearQuestions
+from registry_cache.pull.placed_questions import PlacedQuestions
+from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.runtime.seals import Seals
 from registry_cache.stats.node_numbers import node_numbers
 from registry_cache.stats.statistics import Statistics
@@ -67,9 +69,11 @@ def bucket_turn(config: Config) -> BucketTurn | None:
     return BucketTurn(*shared, config.cluster.node or "") if shared else None
 
 
-def questions_of(cluster: Cluster | None) -> NearQuestions:
+def questions_of(cluster: Cluster | None, flights: MachineFlights) -> NearQuestions:
     """Return what asks each question once for all nodes."""
-    return NearQuestions(cluster.questions if cluster else None)
+    if cluster is None:
+        return ALONE
+    return NearQuestions(cluster.questions, PlacedQuestions(cluster.placement, cluster.peers, flights))
 
 
 def cluster_facts(cluster: Cluster | None) -> ClusterFacts | None:

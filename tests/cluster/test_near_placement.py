@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -18,9 +16,8 @@ from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.near_placement import REST_SECONDS, Placement
 from registry_cache.pull.target import PullTarget
 from tests.harness.images import random_bytes
-from tests.harness.near_rig import SEALS, NearNodes, three_nodes
+from tests.harness.near_rig import SEALS, NearNodes
 from tests.harness.pull_rig import chunks
-from tests.harness.redis_server import RedisServer
 from tests.harness.store_rig import APP, OTHER
 from tests.harness.upstream import FakeUpstream
 
@@ -32,16 +29,9 @@ RANKED = ranked(DIGEST.hex, ["one", "two", "three"])
 
 
 @pytest.fixture
-def nodes(tmp_path: Path, server: RedisServer, upstream: FakeUpstream) -> Iterator[NearNodes]:
-    """Three that have seen each other, and no Redis since."""
-    server.ask("FLUSHALL")
+def nodes(blind_nodes: NearNodes, upstream: FakeUpstream) -> NearNodes:
     upstream.add_blob(DATA)
-    found = three_nodes(tmp_path, server, upstream.url)
-    for node in found:
-        node.redis.is_away = True
-    yield {node.name: node for node in found}
-    for node in found:
-        node.close()
+    return blind_nodes
 
 
 def everywhere(nodes: NearNodes) -> None:

@@ -13,12 +13,14 @@ from registry_cache.cluster.questions import MAX_NOTE_SIZE
 from registry_cache.errors import BlobUnknown, Denied, RegistryError
 from registry_cache.pull.near_questions import NearQuestions
 from registry_cache.pull.single_flight import NoteFormat
+from registry_cache.runtime.peer_question import SharedQuestion
 from tests.harness.near_rig import SharedRedis
 from tests.harness.redis_server import RedisServer
 from tests.harness.waiting import eventually
 
 pytestmark = pytest.mark.once
 
+QUESTION = SharedQuestion("tag", "docker.io", "library/app", "1")
 TEXT: NoteFormat[str] = NoteFormat(lambda text: {"text": text}, lambda note: str(note["text"]))
 
 
@@ -60,7 +62,7 @@ class Site:
         return futures
 
     def _begin(self, node: NearQuestions) -> Future[str]:
-        return self.pool.submit(lambda: node.ask("a question", self.registry.ask, TEXT).value)
+        return self.pool.submit(lambda: node.ask(QUESTION, self.registry.ask, TEXT).value)
 
 
 @pytest.fixture
@@ -102,5 +104,5 @@ def test_a_node_that_does_not_see_redis_asks_by_itself(site: Site) -> None:
     site.redis[0].is_away = True
     site.registry.gate.set()
     for _ in range(2):
-        assert site.nodes[0].ask("a question", site.registry.ask, TEXT).value == "yes"
+        assert site.nodes[0].ask(QUESTION, site.registry.ask, TEXT).value == "yes"
     assert site.registry.asked == 2

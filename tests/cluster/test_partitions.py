@@ -101,6 +101,12 @@ def test_nodes_that_see_each_other_and_not_redis(site: Site) -> None:
     assert [pull.finish().digest for pull in pulls] == [blob] * 6
     assert site.upstream.bytes_sent(blob) == SIZE
 
+    # And for a manifest.
+    image = make_image(site.upstream, tag="1")
+    answers = [puller.manifest("1") for puller in site.cluster.pullers]
+    assert {answer.headers["Docker-Content-Digest"] for answer in answers} == {image.digest}
+    assert site.upstream.counted_pulls == 1
+
 
 def test_a_redis_that_accepts_and_answers_nothing_costs_a_client_a_moment(site: Site) -> None:
     site.cluster.redis.pause()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from registry_cache.runtime.peer_question import SharedQuestion, answer_name
 from registry_cache.runtime.seals import HEADER, AskedOfPeer, Seals
 from tests.harness.cluster_rig import SECRET, Cluster, Node
 from tests.harness.content import APP
@@ -32,11 +34,25 @@ def test_the_port_for_nodes(cluster: Cluster, upstream: FakeUpstream) -> None:
     assert ask(node, path, method="PUT").status == 405
     assert ask(node, f"/v2/{APP}/manifests/1").status == 410
     assert ask(node, f"/v2/{APP}/tags/list").status == 404
+    assert ask(node, "/cluster/answers/secret/library/app/1").status == 410
     # It brings nothing for another node; what it has, it gives.
     assert ask(node, path).status == 410
     assert upstream.gets(path.rpartition("/")[2]) == 0
     assert cluster.pullers[0].get(path).body == b"bytes"
     assert ask(node, path).body == b"bytes"
+
+
+def test_an_answer_for_another_node_is_sealed_for_one_request(cluster: Cluster, upstream: FakeUpstream) -> None:
+    digest = upstream.add_manifest(b'{"schemaVersion": 2}', tag="1")
+    targets = [SharedQuestion("tag", urlsplit(upstream.url).netloc, APP, "1").target(nonce) for nonce in ("a", "b")]
+    answers = [ask(cluster.nodes[0], target).body for target in targets]
+
+    seals = Seals(SECRET)
+    found = seals.open(answer_name(targets[0]), answers[0])
+    assert found
+    assert found["record"]["digest"] == digest
+    assert seals.open(answer_name(targets[0]), answers[1]) is None
+    assert cluster.pullers[0].get(targets[0]).status == 404
 
 
 def test_a_signature_on_the_port_for_clients_opens_nothing(cluster: Cluster, upstream: FakeUpstream) -> None:

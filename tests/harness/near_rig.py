@@ -23,16 +23,21 @@ from registry_cache.oci.names import Reference, Repository
 from registry_cache.pull.blob import BlobPull
 from registry_cache.pull.blob_body import Cut, PulledBlob
 from registry_cache.pull.images.manifest_lookup import Layers
+from registry_cache.pull.listing import Listing
 from registry_cache.pull.manifest import ManifestAnswer, ManifestPull
 from registry_cache.pull.near import Cluster, NearBlob
 from registry_cache.pull.near_pins import NearPins
 from registry_cache.pull.near_placement import Placement
 from registry_cache.pull.near_questions import NearQuestions
+from registry_cache.pull.peer_answers import PeerAnswers
+from registry_cache.pull.placed_questions import PlacedQuestions
 from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.transfer.registry import Transfers
+from registry_cache.runtime.peer_question import SharedQuestion
 from registry_cache.runtime.seals import Seals
+from registry_cache.runtime.single_flight import Flight, SingleFlight
 from registry_cache.store.pins import Pins
 from registry_cache.upstream.peer import PeerBody, PeerFailed, PeerRefused, Peers, ThingAtPeer
 from tests.harness.pull_rig import ALWAYS_ASK, chunks
@@ -65,6 +70,19 @@ class SharedRedis:
         return Questions(self, SEALS, node)
 
 
+class JoinedFlights(SingleFlight[str, Any]):
+    """The flights of a node; `joined`: their keys, once for each who joined."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.joined: list[str] = []
+
+    def join(self, key: str) -> tuple[Flight[Any], bool]:
+        found = super().join(key)
+        self.joined.append(key)
+        return found
+
+
 class NearNode:
     """A node called `name`, which finds others by their names in `nodes`; its clock is ahead of ours by `ahead`.
 
@@ -79,12 +97,19 @@ class NearNode:
         self.store = open_store(folder)
         self.registry = connect(upstream_url)
         flights = MachineFlights(self.store.layout)
+        flights._here = self.flights = JoinedFlights()
         self.pins = Pins(self.store.layout)
         self.cluster = self._cluster(PeersHere(name, nodes))
         self.transfers = Transfers(self.store.blobs, self.store.partials, share=partial(NearBlob, self.cluster))
-        layers, near = Layers(self.store.records), NearQuestions(self.cluster.questions)
+        layers = Layers(self.store.records)
+        placed = PlacedQuestions(self.cluster.placement, self.cluster.peers, flights)
+        near = NearQuestions(self.cluster.questions, placed)
         self.blobs = BlobPull(self.store.blobs, self.transfers, ReaderSlots(100), layers, flights, near=near)
-        self.manifests = ManifestPull(self.store.records, flights, self.now, pins=self.pins, cluster=self.cluster)
+        self.manifests = ManifestPull(
+            self.store.records, flights, self.now, pins=self.pins, cluster=self.cluster, near=near
+        )
+        self.listing = Listing(self.store.records, flights, self.manifests, near)
+        self.answers = PeerAnswers(self.manifests, self.listing, near)
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self.ahead
@@ -177,6 +202,13 @@ class PeersHere(Peers):
         except RegistryError as error:
             raise PeerRefused(error.status) from error
         return answer.data or b"", answer.media_type
+
+    def ask(self, url: str, question: SharedQuestion) -> dict[str, Any] | None:
+        if not self._reaches(url):
+            raise PeerFailed(f"{url} is not reached")
+        node = self._nodes[url]
+        target = PullTarget(node.registry, Repository.parse(question.repository))
+        return node.answers.answer(question.kind, target, question.reference)
 
     def _reaches(self, url: str) -> bool:
         return url in self._nodes and not self._nodes[url].is_lost and not self._nodes[self._name].is_lost
