@@ -258,8 +258,7 @@ def test_other_rules_than_the_servers(upstream: FakeUpstream, make_cache: MakeCa
 
 
 def test_without_a_store_and_with_anothers(make_cache: MakeCache) -> None:
-    cache = make_cache()
-    cache.kill_all()
+    cache = make_cache(started=False)
     never = cache.root.with_name("never")
     text = cache.config_file.read_text()
     cache.config_file.write_text(text.replace(str(cache.root), str(never)))

@@ -67,7 +67,7 @@ def test_the_image_that_was_pulled_comes_first(
 
 
 def test_without_a_journal_nobody_knows_what_was_pulled(make_cache: MakeCache) -> None:
-    cache = make_cache({"statistics": {"clients": False}})
+    cache = make_cache({"statistics": {"clients": False}}, started=False)
     done = cache.run("list", "--sort", "pulls")
     assert done.returncode == 2
     assert "nobody counts pulls" in done.stderr

@@ -8,7 +8,7 @@ from tests.harness.fixture_types import MakeCache
 
 
 def test_the_address_is_that_of_the_configuration(make_cache: MakeCache) -> None:
-    cache = make_cache({"http": {"host": "https://mirror.example.com/"}})
+    cache = make_cache({"http": {"host": "https://mirror.example.com/"}}, started=False)
     done = cache.run("setup", "podman")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("# For all registries: /etc/containers/registries.conf.d/mirror.conf\n[[registry]]\n")
@@ -16,7 +16,7 @@ def test_the_address_is_that_of_the_configuration(make_cache: MakeCache) -> None
 
 
 def test_a_url_by_hand_and_json(make_cache: MakeCache) -> None:
-    done = make_cache().run("setup", "docker", "--json", "--url", "http://10.0.0.7:5000")
+    done = make_cache(started=False).run("setup", "docker", "--json", "--url", "http://10.0.0.7:5000")
     told = json.loads(done.stdout)
     assert (told["client"], told["url"]) == ("docker", "http://10.0.0.7:5000")
     assert told["steps"][0]["file"] == "/etc/docker/daemon.json"
@@ -24,7 +24,7 @@ def test_a_url_by_hand_and_json(make_cache: MakeCache) -> None:
 
 
 def test_behind_nginx_the_url_has_to_be_said(make_cache: MakeCache) -> None:
-    cache = make_cache({"http": {"net": "unix", "addr": "/run/registry-cache-test.sock"}})
+    cache = make_cache({"http": {"net": "unix", "addr": "/run/registry-cache-test.sock"}}, started=False)
     done = cache.run("setup", "docker")
     assert (done.returncode, done.stdout) == (2, "")
     assert "give its URL by --url, or for good by http.host" in done.stderr

@@ -150,8 +150,7 @@ def test_an_upstream_that_is_down_and_comes_back(
 
 
 def test_without_a_server_and_without_a_store(make_cache: MakeCache) -> None:
-    cache = make_cache()
-    cache.kill_all()
+    cache = make_cache(started=False)
     never = cache.root.with_name("never")
     cache.config_file.write_text(cache.config_file.read_text().replace(str(cache.root), str(never)))
 
@@ -163,8 +162,7 @@ def test_without_a_server_and_without_a_store(make_cache: MakeCache) -> None:
 
 
 def test_another_versions_store(make_cache: MakeCache) -> None:
-    other = make_cache()
-    other.kill_all()
+    other = make_cache(started=False)
     other.root.mkdir(exist_ok=True)
     (other.root / "layout").write_bytes(b"2\n")
 
@@ -175,7 +173,6 @@ def test_another_versions_store(make_cache: MakeCache) -> None:
 
 
 def test_a_bad_configuration(make_cache: MakeCache) -> None:
-    other = make_cache()
-    other.kill_all()
+    other = make_cache(started=False)
     other.config_file.write_text("proxy: {ttl: 7}")
     assert other.run("status").returncode == other.run("check").returncode == 2

@@ -19,7 +19,8 @@ FIXTURES
     cache                    CacheServer: gunicorn, two workers, in front of `upstream`; a traceback in its log,
                              or another exit status than 0, fails the test
     make_cache(config, …)    make_cache({"tag_max_age": "1h"}), make_cache(root=cache.root) is a second instance,
-                             url= another upstream, environment={…}, workers=4
+                             url= another upstream, environment={…}, workers=4,
+                             started=False where only commands are run
     puller, make_puller(url) Puller of `cache`, or of any URL
     store, layout, shelf     an empty store in this process: store_rig.Store, its Layout, cleanup_rig.Shelf
     Tests without a server (tests/pull) take `upstream` alone: `upstream.url`. Types: fixture_types.py.

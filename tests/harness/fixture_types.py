@@ -28,6 +28,7 @@ class MakeCache(Protocol):
         root: Path | None = None,
         workers: int = 2,
         application: str = "wsgi:app",
+        started: bool = True,
     ) -> CacheServer: ...
 
 

@@ -42,7 +42,8 @@ class CacheServer:
 
     Everything lives under `folder`: the store (unless `root` is another server's), config.yml, log. `config` is merged
     into the configuration, `environment` into a clean environment. It waits longer for a tag's HEAD than it would by
-    default, unless `config` says how long. With `unix` it listens on that socket, too, as behind nginx.
+    default, unless `config` says how long. With `unix` it listens on that socket, too, as behind nginx. Where only
+    commands are run, `started=False` spares the 1.3 s of processor time that a start costs.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class CacheServer:
         workers: int = 2,
         application: str = "wsgi:app",
         unix: Path | None = None,
+        started: bool = True,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.root = root or folder / "store"
@@ -84,7 +86,10 @@ class CacheServer:
             self._listeners.append(socket.socket(socket.AF_UNIX))
             self._listeners[-1].bind(str(unix))
             self._listeners[-1].listen(BACKLOG)
-        self.start()
+        self.log_file.touch()
+        self._killed = True
+        if started:
+            self.start()
 
     def start(self) -> None:
         self._killed = False
@@ -158,7 +163,7 @@ class CacheServer:
 
     def kill_all(self) -> None:
         """SIGKILL the arbiter and all workers at once, as when the machine loses power. The port stays bound."""
-        if self._arbiter.poll() is not None:
+        if self._killed or self._arbiter.poll() is not None:
             return
         workers = [os.pidfd_open(pid) for pid in _children(self._arbiter.pid)]
         os.killpg(self._arbiter.pid, signal.SIGKILL)

@@ -285,7 +285,7 @@ def test_emptied_nodes_serve_an_image_from_the_bucket_while_the_registry_is_down
 
 
 def test_the_object_store_takes_our_rules(bucket: TestBucket, make_cache: MakeCache) -> None:
-    cache = make_cache(sharing(bucket.settings))
+    cache = make_cache(sharing(bucket.settings), started=False)
 
     printed = cache.run("bucket", "lifecycle", "--days", "30").stdout
     bucket.client.put_bucket_lifecycle_configuration(Bucket=bucket.name, LifecycleConfiguration=json.loads(printed))
@@ -301,7 +301,7 @@ def test_a_cleanup_looks_at_the_whole_bucket_and_leaves_what_is_young(
     keys = [object_keys.blob(Digest.of(bytes([number]))) for number in range(3)]
     for key in keys:
         bucket.write(key, bytes(1000))
-    cache = make_cache({**sharing(bucket.settings), "cluster": {"max_size": "2000B"}})
+    cache = make_cache({**sharing(bucket.settings), "cluster": {"max_size": "2000B"}}, started=False)
 
     done = cache.run("cleanup", "--shared", "--json")
 
@@ -319,7 +319,7 @@ def test_a_cleanup_looks_at_the_whole_bucket_and_leaves_what_is_young(
 
 
 def test_a_good_bucket_is_all_ok_and_left_empty(bucket: TestBucket, make_cache: MakeCache) -> None:
-    cache = make_cache(sharing(bucket.settings))
+    cache = make_cache(sharing(bucket.settings), started=False)
 
     assert {name: step["state"] for name, step in steps(cache).items()} == dict.fromkeys(
         ["write", "condition", "signed URL", "absence", "delete"], "ok"
@@ -340,7 +340,7 @@ def test_a_good_bucket_is_all_ok_and_left_empty(bucket: TestBucket, make_cache: 
 def test_what_is_wrong_is_named_with_what_to_do(
     bucket: TestBucket, make_cache: MakeCache, change: dict[str, str], reason: str, remedy: str
 ) -> None:
-    cache = make_cache(sharing({**bucket.settings, **change}))
+    cache = make_cache(sharing({**bucket.settings, **change}), started=False)
 
     [step] = steps(cache).values()
 
@@ -350,7 +350,7 @@ def test_what_is_wrong_is_named_with_what_to_do(
 
 
 def test_the_bucket_can_be_made_by_a_command(bucket: TestBucket, make_cache: MakeCache) -> None:
-    cache = make_cache(sharing({**bucket.settings, "bucket": f"{bucket.name}-new"}))
+    cache = make_cache(sharing({**bucket.settings, "bucket": f"{bucket.name}-new"}), started=False)
 
     made, again = (cache.run("bucket", "create").stdout for _ in range(2))
 
