@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from registry_cache.bucket.errors import BucketAway, ObjectRefused
 from registry_cache.bucket.objects import Objects
 from registry_cache.errors import RegistryError
+from registry_cache.runtime.check_step import Step
 
 SAMPLE = b"registry-cache check"
 # Where the sample's second part begins, which is read by itself.
@@ -35,23 +35,13 @@ _REMEDIES = {
 _USUAL = "see what the object store's own log says"
 
 
-@dataclass(frozen=True, slots=True)
-class BucketStep:
-    """One step and its result in ``words``; ``remedy`` says what to do where ``state`` is not "ok"."""
-
-    name: str
-    state: Literal["ok", "warning", "failed"]
-    words: str
-    remedy: str = ""
-
-
 class SampleReader(Protocol):
     """Reads as workers do, by signed URLs. Raises RegistryError."""
 
     def from_byte(self, key: str, start: int) -> bytes | None: ...
 
 
-def examine(connect: Callable[[], Objects], reader: SampleReader) -> Iterator[BucketStep]:
+def examine(connect: Callable[[], Objects], reader: SampleReader) -> Iterator[Step]:
     """Try the bucket; stops where it cannot be written."""
     key = f"check/{secrets.token_hex(8)}"
     try:
@@ -60,53 +50,53 @@ def examine(connect: Callable[[], Objects], reader: SampleReader) -> Iterator[Bu
     except (BucketAway, ObjectRefused) as error:
         yield _failure("write", "it takes no object", str(error))
         return
-    yield BucketStep("write", "ok", "it takes objects")
+    yield Step("write", "ok", "it takes objects")
     yield _conditions(objects, key)
     yield _signed_url(reader, key)
     yield _absence(reader, key)
     yield _delete(objects, key)
 
 
-def _conditions(objects: Objects, key: str) -> BucketStep:
+def _conditions(objects: Objects, key: str) -> Step:
     try:
         if objects.put(key, SAMPLE, len(SAMPLE)):
             words = "it does not know If-None-Match: what two nodes have at once is written twice, and is the same"
-            return BucketStep("condition", "warning", words)
+            return Step("condition", "warning", words)
     except (BucketAway, ObjectRefused) as error:
         return _failure("condition", "it does not take an object on a condition", str(error))
-    return BucketStep("condition", "ok", "of two nodes that have the same at once, one writes it")
+    return Step("condition", "ok", "of two nodes that have the same at once, one writes it")
 
 
-def _signed_url(reader: SampleReader, key: str) -> BucketStep:
+def _signed_url(reader: SampleReader, key: str) -> Step:
     try:
         found = reader.from_byte(key, _AT)
     except RegistryError as error:
         return _failure("signed URL", "it cannot be read by one", error.message)
     if found != SAMPLE[_AT:]:
-        return BucketStep("signed URL", "failed", "a part of an object that was just written is not there", _USUAL)
-    return BucketStep("signed URL", "ok", "workers can read from it, parts too")
+        return Step("signed URL", "failed", "a part of an object that was just written is not there", _USUAL)
+    return Step("signed URL", "ok", "workers can read from it, parts too")
 
 
-def _absence(reader: SampleReader, key: str) -> BucketStep:
+def _absence(reader: SampleReader, key: str) -> Step:
     try:
         if reader.from_byte(f"{key}-none", 0) is None:
-            return BucketStep("absence", "ok", "it says what is not there")
+            return Step("absence", "ok", "it says what is not there")
     except RegistryError as error:
         return _failure("absence", "it answers oddly for what is not there", error.message)
-    return BucketStep("absence", "failed", "it has an object that nobody has written", "give the caches a bucket alone")
+    return Step("absence", "failed", "it has an object that nobody has written", "give the caches a bucket alone")
 
 
-def _delete(objects: Objects, key: str) -> BucketStep:
+def _delete(objects: Objects, key: str) -> Step:
     try:
         objects.delete([key])
         is_gone = not objects.has(key)
     except (BucketAway, ObjectRefused) as error:
         return _failure("delete", "wrong bytes would stay in it", str(error))
     if not is_gone:
-        return BucketStep("delete", "warning", "what was deleted is still there", "let it keep no versions")
-    return BucketStep("delete", "ok", "wrong bytes can be removed")
+        return Step("delete", "warning", "what was deleted is still there", "let it keep no versions")
+    return Step("delete", "ok", "wrong bytes can be removed")
 
 
-def _failure(name: str, words: str, reason: str) -> BucketStep:
+def _failure(name: str, words: str, reason: str) -> Step:
     remedy = next((remedy for word, remedy in _REMEDIES.items() if word in reason), _USUAL)
-    return BucketStep(name, "failed", f"{words}: {reason}", remedy)
+    return Step(name, "failed", f"{words}: {reason}", remedy)

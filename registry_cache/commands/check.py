@@ -18,7 +18,8 @@ from registry_cache.config.bucket import S3Config
 from registry_cache.config.hosts import HUB
 from registry_cache.errors import RegistryError
 from registry_cache.oci.names import Reference, Repository, Tag, split_image_name
-from registry_cache.upkeep.check_text import CheckReport, CheckSubject, Step, line
+from registry_cache.runtime.check_step import Step
+from registry_cache.upkeep.check_text import CheckReport, CheckSubject, line
 from registry_cache.upkeep.report import printable
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from registry_cache.cluster.errors import RedisAway
 from registry_cache.commands.command import CommandError
 from registry_cache.config import Config
+from registry_cache.runtime.check_step import Step
 from registry_cache.upkeep.cluster_text import UNSEEN_SECONDS, ClusterReport
-from registry_cache.upstream.diagnose.steps import Step
 
 if TYPE_CHECKING:
     from registry_cache.cluster.membership import ClusterNode

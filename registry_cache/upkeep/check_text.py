@@ -4,20 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
-
-class Step(Protocol):
-    """One thing tried; ``state`` is ok, warning, skipped or failed, ``remedy`` what to do, "" where nothing is."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def state(self) -> str: ...
-    @property
-    def words(self) -> str: ...
-    @property
-    def remedy(self) -> str: ...
+from registry_cache.runtime.check_step import Step
 
 
 @dataclass(slots=True)

@@ -6,11 +6,10 @@ import errno
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from registry_cache.errors import StoreError
+from registry_cache.runtime.check_step import Step
 from registry_cache.store import atomic_write, locks
 from registry_cache.store.inventory import disk_space, existing
 
@@ -21,17 +20,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _ATTRIBUTE = "user.registry_cache.selftest"
 
 
-@dataclass(frozen=True, slots=True)
-class SelfTestStep:
-    """One step and its result in ``words``; ``remedy`` says what to do where ``state`` is not "ok"."""
-
-    name: str
-    state: Literal["ok", "warning", "failed"]
-    words: str
-    remedy: str = ""
-
-
-def examine(root: Path) -> Iterator[SelfTestStep]:
+def examine(root: Path) -> Iterator[Step]:
     """Try the folder ``root``, or where it would be made; stops where it cannot be written."""
     there = existing(str(root))
     try:
@@ -39,7 +28,7 @@ def examine(root: Path) -> Iterator[SelfTestStep]:
             sample = os.path.join(folder, "sample")
             atomic_write.write_whole(sample, b"sample")
             made = "" if there == str(root) else "; it does not exist yet: serve makes it"
-            yield SelfTestStep("folder", "ok", f"user {os.geteuid()} can write under {root}{made}")
+            yield Step("folder", "ok", f"user {os.geteuid()} can write under {root}{made}")
             yield _free(there)
             yield _hard_links(folder, sample)
             yield _attributes(sample)
@@ -48,50 +37,50 @@ def examine(root: Path) -> Iterator[SelfTestStep]:
         yield _unwritable(there, error)
 
 
-def _unwritable(folder: str, error: OSError | StoreError) -> SelfTestStep:
+def _unwritable(folder: str, error: OSError | StoreError) -> Step:
     cause = error if isinstance(error, OSError) else error.__cause__
     reason = getattr(cause, "strerror", None) or error
     remedy = f"give it to user {os.geteuid()}, or name another in storage.filesystem.rootdirectory"
     if getattr(cause, "errno", None) in _NO_ROOM:
         remedy = "free some room: pulls are passed through meanwhile, and not kept"
-    return SelfTestStep("folder", "failed", f"cannot write in {folder}: {reason}", remedy)
+    return Step("folder", "failed", f"cannot write in {folder}: {reason}", remedy)
 
 
-def _free(folder: str) -> SelfTestStep:
+def _free(folder: str) -> Step:
     found = disk_space(folder)
     words = f"{found.free / 1024**3:.1f} of {found.total / 1024**3:.1f} GiB are free"
     if found.free < LITTLE_ROOM:
-        return SelfTestStep("room", "warning", words, "what finds no room is passed through and not kept: free some")
-    return SelfTestStep("room", "ok", words)
+        return Step("room", "warning", words, "what finds no room is passed through and not kept: free some")
+    return Step("room", "ok", words)
 
 
-def _hard_links(folder: str, sample: str) -> SelfTestStep:
+def _hard_links(folder: str, sample: str) -> Step:
     try:
         os.link(sample, os.path.join(folder, "second"))
     except OSError as error:
         remedy = (
             "symbolic links stand in, so one blob has one copy still, but the link count does not tell which are unused"
         )
-        return SelfTestStep("hard links", "warning", f"not possible here: {error.strerror or error}", remedy)
-    return SelfTestStep("hard links", "ok", "a blob of several repositories is stored once")
+        return Step("hard links", "warning", f"not possible here: {error.strerror or error}", remedy)
+    return Step("hard links", "ok", "a blob of several repositories is stored once")
 
 
-def _attributes(sample: str) -> SelfTestStep:
+def _attributes(sample: str) -> Step:
     try:
         os.setxattr(sample, _ATTRIBUTE, b"1")
     except OSError as error:
         remedy = "the size of a blob is not compared when it is opened: one that the disk has cut short is not noticed"
-        return SelfTestStep("attributes", "warning", f"not possible here: {error.strerror or error}", remedy)
-    return SelfTestStep("attributes", "ok", "a blob that the disk cuts short is noticed when it is opened")
+        return Step("attributes", "warning", f"not possible here: {error.strerror or error}", remedy)
+    return Step("attributes", "ok", "a blob that the disk cuts short is noticed when it is opened")
 
 
-def _locks(path: str) -> SelfTestStep:
+def _locks(path: str) -> Step:
     remedy = "put the store on a local disk: without locks each worker downloads for itself and may spoil another's"
     try:
         with locks.LockFile(path) as lock, locks.LockFile(path) as other:
             excluded = lock.acquire() and not other.acquire()
     except OSError as error:
-        return SelfTestStep("locks", "failed", f"flock does not work here: {error.strerror or error}", remedy)
+        return Step("locks", "failed", f"flock does not work here: {error.strerror or error}", remedy)
     if not excluded:
-        return SelfTestStep("locks", "failed", "flock lets two hold one lock here", remedy)
-    return SelfTestStep("locks", "ok", "one leader a download")
+        return Step("locks", "failed", "flock lets two hold one lock here", remedy)
+    return Step("locks", "ok", "one leader a download")

@@ -17,13 +17,14 @@ import urllib3
 
 from registry_cache.errors import Denied, NotFound, RegistryError, TooManyRequests, UpstreamElsewhere, UpstreamError
 from registry_cache.oci.names import Reference, Repository, Tag
+from registry_cache.runtime.check_step import Step, StepState
 from registry_cache.upstream.account import Account, is_account
 from registry_cache.upstream.auth import Authenticator, challenges_of
 from registry_cache.upstream.client import Upstream
 from registry_cache.upstream.deadline import run_with_timeout
 from registry_cache.upstream.diagnose.connectivity import Connectivity, Resolve
 from registry_cache.upstream.diagnose.findings import HELPER_REMEDY, Findings
-from registry_cache.upstream.diagnose.steps import WAIT, CheckTarget, State, Step, StepFailed
+from registry_cache.upstream.diagnose.steps import WAIT, CheckTarget, StepFailed
 from registry_cache.upstream.health import Health, PrivateHealth
 from registry_cache.upstream.refusal import retry_after
 from registry_cache.upstream.session import HttpRequest, Session
@@ -181,7 +182,7 @@ class UpstreamCheck:
         if self._auth.account.trouble:
             raise StepFailed(step, self._auth.account.trouble, HELPER_REMEDY)
 
-    def _manifest_steps(self, wanted: Wanted, state: State) -> Iterator[Step]:
+    def _manifest_steps(self, wanted: Wanted, state: StepState) -> Iterator[Step]:
         """``state`` is that of a manifest which cannot be read."""
         if not wanted:
             yield Step("manifest", "skipped", "none was named", self._findings.example)
@@ -199,7 +200,9 @@ class UpstreamCheck:
         if has_answer and self._health.known.remaining != 0 and self._lift_limit():
             yield Step("rate limit", "ok", f"{name} answers again: the server asks it from now on")
 
-    def _manifest_step(self, upstream: Upstream, repository: Repository, reference: Reference, state: State) -> Step:
+    def _manifest_step(
+        self, upstream: Upstream, repository: Repository, reference: Reference, state: StepState
+    ) -> Step:
         manifest = f"{repository}:{reference}" if isinstance(reference, Tag) else f"{repository}@{reference}"
         try:
             with self._explain("manifest"):

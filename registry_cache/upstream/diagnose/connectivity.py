@@ -8,8 +8,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from registry_cache.errors import UpstreamTimeout
+from registry_cache.runtime.check_step import Step
 from registry_cache.upstream.deadline import run_with_timeout
-from registry_cache.upstream.diagnose.steps import CheckTarget, Step, StepFailed
+from registry_cache.upstream.diagnose.steps import CheckTarget, StepFailed
 from registry_cache.upstream.url import DEFAULT_PORTS
 
 # As socket.getaddrinfo returns it: family, kind, protocol, canonical name, address.

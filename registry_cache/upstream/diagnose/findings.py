@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from registry_cache.errors import UpstreamError, UpstreamTimeout
-from registry_cache.upstream.diagnose.steps import WAIT, CheckTarget, State, Step, StepFailed
+from registry_cache.runtime.check_step import Step, StepState
+from registry_cache.upstream.diagnose.steps import WAIT, CheckTarget, StepFailed
 from registry_cache.upstream.diagnose.tls_failure import tls_failure
 
 HELPER_REMEDY = "run it by hand: its argument is get, it reads the server's name and writes JSON"
@@ -67,7 +68,7 @@ class Findings:
         words = f"the token server gives none for {repository or 'the account'}"
         return StepFailed("token", words, self._access_remedy())
 
-    def denied(self, manifest: str, state: State) -> StepFailed:
+    def denied(self, manifest: str, state: StepState) -> StepFailed:
         words = f"{self.target.name} does not let this cache read {manifest}: it is private or does not exist"
         return StepFailed("manifest", words, self._access_remedy(), state)
 

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+
+from registry_cache.runtime.check_step import Step, StepState
 
 # The remedy where an upstream is at fault and not the cache.
 WAIT = "wait for it; what is cached is served meanwhile"
-
-State = Literal["ok", "warning", "skipped", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One thing tried: the result in ``words``, what to do in ``remedy``. Holds no secret."""
-
-    name: str
-    state: State
-    words: str
-    remedy: str = ""
 
 
 class StepFailed(Exception):
     """Ends the steps that need the one that failed."""
 
-    def __init__(self, name: str, words: str, remedy: str = "", state: State = "failed") -> None:
+    def __init__(self, name: str, words: str, remedy: str = "", state: StepState = "failed") -> None:
         super().__init__(words)
         self.step = Step(name, state, words, remedy)
 

@@ -15,9 +15,10 @@ import yaml
 
 from registry_cache import cli
 from registry_cache.oci.names import Repository, Tag
+from registry_cache.runtime.check_step import Step
 from registry_cache.upstream.account import FixedAccount
 from registry_cache.upstream.diagnose.check import UpstreamCheck
-from registry_cache.upstream.diagnose.steps import CheckTarget, Step
+from registry_cache.upstream.diagnose.steps import CheckTarget
 from registry_cache.upstream.session import TLS, Session, Timeouts
 from tests.harness.content import APP
 from tests.harness.fixture_types import MakeUpstream
