@@ -35,7 +35,7 @@ class SharedCleanupReport:
         gone = f"{went} {len(found.blobs)} blobs, {found.evicted} bytes"
         yield f"the bucket has {found.stored} bytes of {self.max_size}: {gone}"
         if found.over:
-            yield f"{found.over} bytes more than cluster.max_size are younger than a day and stay"
+            yield f"{found.over} bytes more than cluster.max_size are younger than two days and stay"
 
     def document(self) -> dict[str, object]:
         return {

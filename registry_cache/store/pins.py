@@ -105,6 +105,14 @@ class Pins:
             if pin.upstream in (upstream, ANY_UPSTREAM) and pin.image.matches_repository(name):
                 yield from _pinned(name, folder, pin.image)
 
+    def digests(self, tick: Tick = lambda: None) -> Iterator[Digest]:
+        """Yield what is pinned by digest, and manifests here that are pinned by a name. Raises StoreError, OSError."""
+        for pin in self.all():
+            if pin.image.digest:
+                yield pin.image.digest
+            else:
+                yield from (held.digest for held in self.pinned_by(pin, tick))
+
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
         with disk.store_errors("change the pins"), locks.hold_if_free(self._layout.pins_lock) as held:

@@ -82,7 +82,9 @@ class ClusterReport:
             return f"not seen since {since} ({ago(self.now - node.seen_at)})"
         free = _number(node.facts.get("free"))
         room = f", {size(free)} free" if free is not None else ""
-        return f"leads {counted(self._led(node), 'download')}{room}"
+        waiting = _number(node.facts.get("outbox"))
+        outbox = f", {waiting} waiting for the bucket" if waiting else ""
+        return f"leads {counted(self._led(node), 'download')}{room}{outbox}"
 
     def _node(self, node: NodeFacts) -> dict[str, object]:
         return {
@@ -93,6 +95,7 @@ class ClusterReport:
             "seen_at": iso(node.seen_at),
             "seen": self._is_seen(node),
             "leads": self._led(node),
+            "outbox_entries": _number(node.facts.get("outbox")),
         }
 
 

@@ -30,6 +30,7 @@ from registry_cache.stats.node_numbers import node_numbers
 from registry_cache.stats.statistics import Statistics
 from registry_cache.store import inventory
 from registry_cache.store.layout import Layout
+from registry_cache.store.outbox import Outbox
 from registry_cache.store.pins import Pins
 from registry_cache.ui.nodes import ClusterFacts
 from registry_cache.ui.remembered import Remembered
@@ -37,6 +38,8 @@ from registry_cache.upstream.peer import PeerFailed, PeerRefused, Peers, PeerSil
 
 # A node says every few seconds that it is there; what it saved is added up more rarely.
 _NUMBERS_SECONDS = 60.0
+# And so is how much waits for the bucket, which takes a look at a folder.
+_OUTBOX_SECONDS = 15.0
 
 
 def cluster_of(config: Config, statistics: Statistics) -> Cluster | None:
@@ -49,7 +52,9 @@ def cluster_of(config: Config, statistics: Statistics) -> Cluster | None:
     ca = str(config.cluster.ca) if config.cluster.ca else None
     numbers = Remembered(partial(_numbers, statistics), _NUMBERS_SECONDS)
     near_pins = _near_pins(config, redis, seals)
-    membership = Membership(redis, seals, node, url, partial(_node_facts, config, numbers), exchange=near_pins.exchange)
+    outbox = Remembered(partial(_waiting, config), _OUTBOX_SECONDS)
+    facts = partial(_node_facts, config, numbers, outbox)
+    membership = Membership(redis, seals, node, url, facts, exchange=near_pins.exchange)
     return Cluster(
         leases,
         LeaseKeeper(leases),
@@ -122,13 +127,23 @@ def _near_pins(config: Config, redis: AsksRedis, seals: Seals) -> NearPins:
     return NearPins(Notes(redis, seals, "pins"), Pins(Layout(config.root)))
 
 
-def _node_facts(config: Config, numbers: Remembered[dict[str, int] | None]) -> dict[str, object]:
+def _waiting(config: Config) -> int | None:
+    """Return how much waits for the bucket; None where there is none."""
+    try:
+        return Outbox(Layout(config.root)).state().entries if config.s3 else None
+    except StoreError:
+        return None
+
+
+def _node_facts(
+    config: Config, numbers: Remembered[dict[str, int] | None], outbox: Remembered[int | None]
+) -> dict[str, object]:
     """Return what this node tells of itself to whoever looks at the cluster."""
     try:
         free: int | None = inventory.disk_space(str(config.root)).free
     except StoreError:
         free = None
-    return {"version": __version__, "free": free, "numbers": numbers.get()}
+    return {"version": __version__, "free": free, "numbers": numbers.get(), "outbox": outbox.get()}
 
 
 def redis_address(config: RedisConfig) -> RedisAddress:

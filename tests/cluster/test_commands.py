@@ -31,6 +31,7 @@ def test_status_names_every_node_and_every_download(cluster: Cluster, upstream: 
         ("node2", True, 1),
         ("node3", True, 0),
     ]
+    assert [node["outbox_entries"] for node in document["nodes"]] == [None] * 3, "there is no bucket"
     assert [each["digest"] for each in document["downloads"]] == [blob]
     upstream.faults.gate.set()
     pull.finish()
