@@ -6,13 +6,13 @@ opaque, never an error: a cache has no say in what people store (P54).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from registry_cache.errors import DigestInvalid
 from registry_cache.oci import media_types, signed_manifest
 from registry_cache.oci.digest import Digest
+from registry_cache.oci.json_object import parse_object
 
 # The spec asks registries to take 4 MiB ("Pushing manifests"); more is refused to keep memory bounded (P52).
 MAX_MANIFEST_SIZE = 4 * 1024 * 1024
@@ -41,7 +41,7 @@ def parse_manifest(data: bytes, content_type: str = "") -> Manifest:
     """Read ``data``; ``content_type`` is upstream's header, and wins over the document's own ``mediaType`` if
     it is a manifest's by the specs.
     """
-    document = _object(data) or {}
+    document = parse_object(data) or {}
     media_type = _media_type(document, content_type)
     config = _descriptor(document.get("config"))
     blobs = [*([config] if config else ()), *_descriptors(document.get("layers")), *_descriptors(document.get("blobs"))]
@@ -58,7 +58,7 @@ def is_manifest(data: bytes, content_type: str = "") -> bool:
 
     What is merely JSON is not: a registry under maintenance may answer anything with 200 and ``{"status": …}``.
     """
-    document = _object(data)
+    document = parse_object(data)
     if document is None:
         return False
     if media_types.of_manifest(content_type):
@@ -70,14 +70,6 @@ def is_manifest(data: bytes, content_type: str = "") -> bool:
         case 2:
             return bool(lists & {"manifests", "layers"})
     return "blobs" in lists and document.get("mediaType") == media_types.OCI_ARTIFACT
-
-
-def _object(data: bytes) -> dict[str, object] | None:
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None
 
 
 def _media_type(document: dict[str, object], content_type: str) -> str:

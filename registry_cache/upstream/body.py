@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import requests
 
@@ -89,15 +87,6 @@ def content_length(response: requests.Response) -> int | None:
     """Return what Content-Length says, in bytes; None where it says nothing sensible."""
     text = response.headers.get("Content-Length", "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
-
-
-def json_object(data: bytes) -> Mapping[str, Any] | None:
-    """Return the JSON object in ``data``; None for anything else."""
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None
 
 
 def timed_out(upstream: str, what: str, seconds: float) -> UpstreamTimeout:

@@ -18,12 +18,13 @@ from registry_cache.errors import DigestInvalid, RegistryError, UpstreamError
 from registry_cache.oci import media_types, signed_manifest
 from registry_cache.oci.byte_range import parse_content_range
 from registry_cache.oci.digest import Digest
+from registry_cache.oci.json_object import parse_object
 from registry_cache.oci.manifest import MAX_MANIFEST_SIZE, is_manifest
 from registry_cache.oci.names import Reference, Repository, Tag
 from registry_cache.upstream import questions, transport
 from registry_cache.upstream.blob_addresses import Blob, BlobAddresses
 from registry_cache.upstream.blob_body import BlobBody, blob_body, serves_range
-from registry_cache.upstream.body import content_length, json_object, read_document, timed_out
+from registry_cache.upstream.body import content_length, read_document, timed_out
 from registry_cache.upstream.heads import HeadMemory
 from registry_cache.upstream.health import Health
 from registry_cache.upstream.large_documents import LargeDocuments, LargeTurn
@@ -281,7 +282,7 @@ class Upstream:
                 return None, None, 0
             with self._large_lists.turn() as turn:
                 data = read_document(self.name, question.what, response, MAX_LIST_SIZE, left, turn=turn)
-                document = json_object(data)
+                document = parse_object(data)
             following = next_query(response)
         manifests = document.get("manifests") if document else None
         if not isinstance(manifests, list):

@@ -15,7 +15,8 @@ from email.utils import parsedate_to_datetime
 import requests
 
 from registry_cache.errors import Denied, RegistryError, TooManyRequests, UpstreamError, UpstreamUnavailable
-from registry_cache.upstream.body import json_object, read_body
+from registry_cache.oci.json_object import parse_object
+from registry_cache.upstream.body import read_body
 
 # Clients that obey a Retry-After of more than a day would sleep for good.
 MAX_RETRY_AFTER_SECONDS = 86_400.0
@@ -110,7 +111,7 @@ def is_page(response: requests.Response, body: bytes = b"") -> bool:
 def _lists_errors(body: bytes) -> bool:
     """Whether it is an error of the API: a list of errors, each with a code or a message. ``body`` may be cut."""
     if len(body) < _MAX_REASON_BODY:
-        errors = (json_object(body.removeprefix(codecs.BOM_UTF8)) or {}).get("errors")
+        errors = (parse_object(body.removeprefix(codecs.BOM_UTF8)) or {}).get("errors")
         return isinstance(errors, list) and any(
             isinstance(each, dict) and each.keys() & {"code", "message"} for each in errors
         )

@@ -15,9 +15,10 @@ import requests
 from cachetools import LRUCache
 
 from registry_cache.errors import UpstreamError
+from registry_cache.oci.json_object import parse_object
 from registry_cache.oci.names import Repository
 from registry_cache.upstream import questions
-from registry_cache.upstream.body import json_object, read_document, timed_out
+from registry_cache.upstream.body import read_document, timed_out
 from registry_cache.upstream.large_documents import LargeDocuments, LargeTurn
 from registry_cache.upstream.links import next_link
 from registry_cache.upstream.transport import Transport
@@ -119,7 +120,7 @@ class TagLists:
         return self._ask(repository, questions.without_count(query), deadline, has_copy=has_copy)
 
     def _read(self, what: str, response: requests.Response, left: float, turn: LargeTurn) -> _Page:
-        document = json_object(read_document(self._transport.name, what, response, MAX_LIST_SIZE, left, turn=turn))
+        document = parse_object(read_document(self._transport.name, what, response, MAX_LIST_SIZE, left, turn=turn))
         # An empty list may be left out, or be null; what lacks the name as well is about something else.
         if document is None or not document.keys() & {"name", "tags"}:
             raise UpstreamError(f"{self._transport.name}'s answer for {what} is no list of tags")

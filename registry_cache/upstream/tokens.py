@@ -13,10 +13,11 @@ import requests
 from cachetools import LRUCache
 
 from registry_cache.errors import Denied, UpstreamElsewhere, UpstreamError
+from registry_cache.oci.json_object import parse_object
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.single_flight import SingleFlight
 from registry_cache.upstream.account import AccountUse, Credentials
-from registry_cache.upstream.body import json_object, read_body
+from registry_cache.upstream.body import read_body
 from registry_cache.upstream.deadline import run_with_timeout
 from registry_cache.upstream.realm import Trust
 from registry_cache.upstream.refusal import refusal
@@ -167,7 +168,7 @@ class Tokens:
 
 def _parse_token(server: str, body: bytes) -> tuple[str, float]:
     """Return the token and its lifetime in seconds. Raises UpstreamError."""
-    answer = json_object(body) if len(body) <= MAX_TOKEN_ANSWER else None
+    answer = parse_object(body) if len(body) <= MAX_TOKEN_ANSWER else None
     if answer is None:
         raise UpstreamError(f"{server} answered no JSON object of a reasonable size")
     value = answer.get("token") or answer.get("access_token")

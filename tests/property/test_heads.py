@@ -13,7 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from registry_cache.errors import UpstreamError
-from registry_cache.upstream.body import inflater, json_object
+from registry_cache.oci.json_object import parse_object
+from registry_cache.upstream.body import inflater
 from registry_cache.upstream.tag_lists import next_query
 from registry_cache.upstream.wire import MAX_HEAD_LINES, MAX_HEAD_SIZE, BoundedResponse
 
@@ -136,4 +137,4 @@ def test_any_encoded_body_grows_to_its_bound_at_most(data: bytes, encoding: str,
 @example(b"[" * 100_000)
 @example(b'{"expires_in": 1' + b"0" * 5000 + b"}")
 def test_any_token_answer_is_an_object_or_nothing(data: bytes) -> None:
-    assert json_object(data) is None or isinstance(json_object(data), dict)
+    assert parse_object(data) is None or isinstance(parse_object(data), dict)
