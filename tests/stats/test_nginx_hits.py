@@ -236,6 +236,18 @@ def test_hits_whose_words_look_like_something_else(rig: Following) -> None:
     }
 
 
+def test_no_client_says_when_the_hits_of_others_were(rig: Following) -> None:
+    """Nor, then, when their blobs were used, and whether they are the first to go."""
+    later = f"{NOON + 40 * DAY_SECONDS:.3f}"
+    request, own = f"GET /x id={later}-3-4 HTTP/1.1", f"id={NOON:.3f}-3-4"
+    rig.write(f'10.0.0.9 2024-10-04T12:00:00+00:00 "{request}" 400 0 0.001 - app=- {own} "-" - "-"')
+    rig.write(line(f"blobs/{BLOB}", 1))
+    rig.write(line("manifests/1.27").replace("docker/27", f"x hit app=- id={later}-3-4"))
+    rig.look()
+    assert rig.statistics.sums(0).served == {"hit": 1}
+    assert rig.used == {BLOB: NOON * 1e9}
+
+
 def test_nothing_grows_while_no_two_lines_are_alike(rig: Following, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nginx_hits, "_MOST_DIFFERENT", 10)
     monkeypatch.setattr(nginx_hits, "_SLICE_BYTES", 2000)
