@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -110,7 +111,7 @@ def test_no_number_of_interim_answers_is_read_to_its_end(size: int, count: int) 
 @example('<x?a=b\r\nX: y>; rel="next"')
 def test_any_link_leads_to_a_query_of_the_same_list_or_nowhere(link: str) -> None:
     response = requests.Response()
-    response.headers["Link"] = link
+    response.raw = urllib3.HTTPResponse(headers={"Link": link})
     began = time.monotonic()
     try:
         query = next_query(response)
