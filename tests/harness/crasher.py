@@ -18,8 +18,8 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import parse_manifest
 from registry_cache.oci.media_types import OCI_MANIFEST
 from registry_cache.pull.lazy.flights import MissingRun, PieceFlights
+from registry_cache.pull.transfer.piece_reuse import PieceReuse
 from registry_cache.pull.transfer.progress import TransferProgress
-from registry_cache.pull.transfer.stitched import PieceReuse
 from registry_cache.pull.transfer.transfer import Transfer
 from registry_cache.runtime.tally import Answer
 from registry_cache.stats.files import StatisticsFiles

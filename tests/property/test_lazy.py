@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.lazy.flights import MissingRun, PieceFlights
+from registry_cache.pull.transfer.piece_reuse import PieceReuse
 from registry_cache.pull.transfer.progress import TransferProgress
-from registry_cache.pull.transfer.stitched import PieceReuse
 from registry_cache.pull.transfer.transfer import Transfer
 from registry_cache.store.piece_file import PIECE_SIZE
 from registry_cache.store.pieces import Pieces

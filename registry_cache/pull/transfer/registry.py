@@ -14,9 +14,9 @@ from registry_cache.pull.source import BlobSource
 from registry_cache.pull.transfer.abandoned import MAX_ENDING_PER_CLIENT, Abandoned, choose_to_end
 from registry_cache.pull.transfer.failures import RecentFailures
 from registry_cache.pull.transfer.parallel_ranges import PartBudget
+from registry_cache.pull.transfer.piece_reuse import PieceReuse
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.reader_counts import Note, ReaderCounts
-from registry_cache.pull.transfer.stitched import PieceReuse
 from registry_cache.pull.transfer.transfer import RoomKeeper, Share, Transfer
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.networks import network

@@ -8,16 +8,14 @@ now and then for pieces that were fetched ahead, and ends its request where they
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from registry_cache.errors import StoreError, UpstreamTimeout, UpstreamUnavailable
-from registry_cache.oci.digest import Digest
-from registry_cache.policy.lazy import MAX_RANGE, MIN_GAIN_SECONDS, NEAR_SIZE, SMALL_BLOB, span_size
-from registry_cache.pull.source import STALL_TIMEOUT_SECONDS, BlobSource, RangeResponse
+from registry_cache.errors import UpstreamTimeout, UpstreamUnavailable
+from registry_cache.policy.lazy import MAX_RANGE, MIN_GAIN_SECONDS, NEAR_SIZE, span_size
+from registry_cache.pull.source import STALL_TIMEOUT_SECONDS, RangeResponse
+from registry_cache.pull.transfer.piece_reuse import PieceReuse
 from registry_cache.pull.transfer.span import Span, SpanAhead
-from registry_cache.runtime.log import Log
 from registry_cache.store.piece_file import PIECE_SIZE, PieceClaim, PieceFile
-from registry_cache.store.pieces import Pieces
 
 # Where nothing is claimed: how soon to look for pieces that somebody fetches ahead, in bytes and in seconds, and how
 # far. Who fetches them is further ahead than this (``policy/lazy.py``), or the download would run into them and have
@@ -27,148 +25,50 @@ LOOK_SECONDS = MIN_GAIN_SECONDS / 2
 _READ_SIZE = 256 * 1024
 _POLL_SECONDS = 0.01
 
-_log = Log(__name__)
-
 
 class _OtherSize(UpstreamUnavailable):
     """Upstream has a blob of another size than the pieces are of, which are gone."""
 
 
-class PieceReuse:
-    """A download's ``source``, and the pieces that its upstream has given.
+def open_stitched(reuse: PieceReuse, start: int, again: bool, stop: int | None = None) -> RangeResponse:
+    """Ask for bytes as ``reuse.source.open`` does, where they are not here. Raises what that raises."""
+    file = reuse.find()
+    if file is None and reuse.claims_spans:
+        file = reuse.make(reuse.source.expected())
+    if file is None or not start < file.size:
+        return _open_unclaimed(reuse, start, again, stop)
+    stitched = _Stitched(reuse, file, start, stop, again=again)
+    if reuse.is_ours(file):
+        return stitched
+    try:
+        if not stitched.begin():
+            # What is here was given to another repository: upstream must say that ours may have it.
+            reuse.source.open(0, again, 1).close()
+    except _OtherSize:
+        return _open_unclaimed(reuse, start, again, stop)
+    except BaseException:
+        reuse.discard_empty(file)
+        raise
+    return stitched
 
-    ``yield_to_readers`` is called before each request beside pieces; it may wait. ``clock`` is time.monotonic, but in
-    tests.
+
+def _open_unclaimed(reuse: PieceReuse, start: int, again: bool, stop: int | None) -> RangeResponse:
+    """Ask for what there are no pieces of: to the end, or for a first span where readers may overtake it.
+
+    Once its size is known, the spans behind the first are claimed.
     """
-
-    def __init__(
-        self,
-        digest: Digest,
-        source: BlobSource,
-        pieces: Pieces,
-        yield_to_readers: Callable[[], None] = lambda: None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.clock = clock
-        self.digest = digest
-        self.source = source
-        self.yield_to_readers = yield_to_readers
-        self.took_pieces = False
-        self._pieces = pieces
-        self._is_broken = False
-
-    def open(self, start: int, again: bool, stop: int | None = None) -> RangeResponse:
-        """Ask for bytes as ``source.open`` does, where they are not here. Raises what that raises."""
-        file = self.find() or self.make(self.source.expected() if self.source.can_be_overtaken else None)
-        if file is None or not start < file.size:
-            return self._open_unclaimed(start, again, stop)
-        stitched = _Stitched(self, file, start, stop, again=again)
-        if file.owner == str(self.source.repository):
-            return stitched
-        try:
-            if not stitched.begin():
-                # What is here was given to another repository: upstream must say that ours may have it.
-                self.source.open(0, again, 1).close()
-        except _OtherSize:
-            return self._open_unclaimed(start, again, stop)
-        except BaseException:
-            self._discard_empty(file)
-            raise
-        return stitched
-
-    def find(self) -> PieceFile | None:
-        """Return the pieces, if there are any by now, and the disk has given those that were asked for."""
-        if self._is_broken:
-            return None
-        try:
-            return self._pieces.open(self.source.upstream, self.digest)
-        except StoreError as error:
-            _log.debug("could not open pieces", digest=self.digest, error=error)
-            return None
-
-    def make(self, size: int | None) -> PieceFile | None:
-        """Return a file for pieces of a blob of ``size`` bytes; None where nobody would overtake its download."""
-        if self._is_broken or not self.source.can_be_overtaken or size is None or size <= SMALL_BLOB:
-            return None
-        try:
-            return self._pieces.make(self.source.upstream, self.digest, size)
-        except StoreError as error:
-            # Then nothing can be claimed, and a reader of ranges has some bytes sent twice.
-            _log.debug("could not make room for pieces", digest=self.digest, error=error)
-            return None
-
-    def read(self, file: PieceFile, start: int, stop: int) -> bytes:
-        """Return what is here from ``start`` on; b"" for nothing."""
-        try:
-            data = file.read(start, stop)
-        except OSError as error:
-            _log.debug("could not read pieces", digest=self.digest, error=error)
-            self._is_broken = True
-            return b""
-        self.took_pieces = self.took_pieces or bool(data)
-        return data
-
-    def give_up_pieces(self, error: OSError) -> None:
-        """Do without them from here: the disk fails, or cannot lock a part of a file."""
-        _log.info("downloading without pieces", digest=self.digest, error=error)
-        self._is_broken = True
-
-    def answered(self, file: PieceFile, size: int | None) -> bool:
-        """Note that upstream has given our repository bytes of a blob of ``size``.
-
-        False where the pieces are of another size: then they are gone, and no others are made.
-        """
-        if size != file.size and (size is not None or not file.owner):
-            self._is_broken = True
-            self.discard()
-            return False
-        if not file.owner and self.source.inside_error() is None:
-            try:
-                file.set_owner(str(self.source.repository))
-            except OSError as error:
-                _log.debug("could not name the owner of pieces", digest=self.digest, error=error)
-        return True
-
-    def discard(self) -> bool:
-        """Remove the pieces: the whole is wrong. Return whether it was made of any since this was asked last."""
-        took, self.took_pieces = self.took_pieces, False
-        try:
-            self._pieces.discard(self.source.upstream, self.digest)
-        except StoreError as error:
-            _log.warning("could not discard pieces", digest=self.digest, error=error)
-        return took
-
-    def discard_all(self) -> None:
-        """Remove all pieces: the blob is whole. What stays is removed by the next cleanup."""
-        try:
-            self._pieces.discard_all(self.digest)
-        except StoreError as error:
-            _log.debug("could not discard pieces", digest=self.digest, error=error)
-
-    def _open_unclaimed(self, start: int, again: bool, stop: int | None) -> RangeResponse:
-        """Ask for what there are no pieces of: to the end, or for a first span where readers may overtake it.
-
-        Once its size is known, the spans behind the first are claimed.
-        """
-        asked = stop
-        if stop is None and self.source.can_be_overtaken and not self._is_broken and self.source.expected() is None:
-            # To the end of a piece: what is claimed there must be what was asked for.
-            asked = (start + MAX_RANGE) // PIECE_SIZE * PIECE_SIZE
-        body = self.source.open(start, again, asked)
-        if stop is None and asked is not None and body.stop is not None and body.size is None:
-            # Nobody could tell the span's end from the blob's.
-            body.close()
-            body, asked = self.source.open(start, True, None), None
-        stitched = _Stitched(self, None, start, stop, again=True)
-        stitched.take(Span(body, start, asked, None))
-        return stitched
-
-    def _discard_empty(self, file: PieceFile) -> None:
-        """Remove what was made for a blob that upstream then did not give."""
-        try:
-            self._pieces.discard_empty(self.source.upstream, self.digest, file)
-        except StoreError as error:
-            _log.debug("could not discard pieces", digest=self.digest, error=error)
+    asked = stop
+    if stop is None and reuse.claims_spans and reuse.source.expected() is None:
+        # To the end of a piece: what is claimed there must be what was asked for.
+        asked = (start + MAX_RANGE) // PIECE_SIZE * PIECE_SIZE
+    body = reuse.source.open(start, again, asked)
+    if stop is None and asked is not None and body.stop is not None and body.size is None:
+        # Nobody could tell the span's end from the blob's.
+        body.close()
+        body, asked = reuse.source.open(start, True, None), None
+    stitched = _Stitched(reuse, None, start, stop, again=True)
+    stitched.take(Span(body, start, asked, None))
+    return stitched
 
 
 class _Stitched:
@@ -190,6 +90,8 @@ class _Stitched:
         self._meets_at: int | None = None
         self._arrived, self._began = 0, time.monotonic()
 
+    # Begin, by one of these.
+
     def begin(self) -> bool:
         """Ask for what is missing at ``start``, now; False where that is here by now. Raises what requests raise."""
         self._span = self._next_span(self._file, self._end(self._file.size)) if self._file else None
@@ -210,11 +112,13 @@ class _Stitched:
         try:
             span.claim = file.claim(span.start, span.end)
         except OSError as error:
-            self._reuse.give_up_pieces(error)
+            self._reuse.give_up(error)
             return
         self._file = file
         # What others have claimed in the same moment ends it.
         span.stop = span.claim.stop if span.claim else span.end
+
+    # What is read, in order.
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the bytes in order. Raises what requests raise."""
@@ -224,7 +128,7 @@ class _Stitched:
                 yield from self._from_pieces(self._file, end)
                 self._span = self._next_span(self._file, end) if self._at < end else None
             elif self._span is None and before < end:
-                self._span = Span(self._reuse.source.open(before, True, self.stop), before, self.stop, None)
+                self._span = self._ask_for_rest(again=True)
             if self._span:
                 span, self._span = self._span, None
                 self._read_spans.append(span)
@@ -235,36 +139,15 @@ class _Stitched:
             if self._at == before or self._at >= end:
                 return
 
-    def close(self) -> None:
-        """End the request, and free what was claimed: whoever read the bytes has put them where they belong."""
-        ahead, self._ahead = self._ahead, None
-        if ahead:
-            ahead.close()
-        spans, self._read_spans = self._read_spans, []
-        if self._span:
-            spans.append(self._span)
-            self._span = None
-        for span in spans:
-            span.close()
-
     def _end(self, size: int | None) -> int:
         """Return where the bytes that were asked for end, as far as anybody knows."""
         ends = [each for each in (self.stop, size) if each is not None]
         return min(ends, default=1 << 62)
 
-    def _goes_on(self, span: Span) -> bool:
-        """Tell whether what follows is to be asked for here; who asked resumes what broke off."""
-        if self._has_met():
-            self._meets_at = None
-            return True
-        return span.end is not None and self._at >= min(span.end, self._end(self.size))
-
-    def _end_span(self, span: Span) -> None:
-        """Close what was read to its end. The claim of a part stays until ``close``."""
-        span.body.close()
-        if not self._is_part:
-            span.free()
-            self._read_spans.remove(span)
+    def _from_pieces(self, file: PieceFile, end: int) -> Iterator[bytes]:
+        while self._at < end and (data := self._reuse.read(file, self._at, min(end, self._at + _READ_SIZE))):
+            self._at += len(data)
+            yield data
 
     def _read(self, span: Span) -> Iterator[bytes]:
         """Yield what one request brings: to its end, or to where it meets what somebody else is at."""
@@ -285,6 +168,22 @@ class _Stitched:
             elif span.claim is None and self._meets():
                 return
 
+    def _end_span(self, span: Span) -> None:
+        """Close what was read to its end. The claim of a part stays until ``close``."""
+        span.body.close()
+        if not self._is_part:
+            span.free()
+            self._read_spans.remove(span)
+
+    def _goes_on(self, span: Span) -> bool:
+        """Tell whether what follows is to be asked for here; who asked resumes what broke off."""
+        if self._has_met():
+            self._meets_at = None
+            return True
+        return span.end is not None and self._at >= min(span.end, self._end(self.size))
+
+    # Where a request without an end meets what somebody else is at.
+
     def _meets(self) -> bool:
         # A block of reading may go beyond what was seen: that ends the request, or it would go beyond all that follows.
         is_due = self._at - self._looked_at >= LOOK_EVERY or self._reuse.clock() - self._looked >= LOOK_SECONDS
@@ -298,36 +197,18 @@ class _Stitched:
     def _look_ahead(self) -> None:
         self._looked_at, self._looked = self._at, self._reuse.clock()
         file = self._file or self._reuse.find()
-        if file is None or file.size != self.size or file.owner != str(self._reuse.source.repository):
+        if file is None or file.size != self.size or not self._reuse.is_ours(file):
             return
         self._file = file
         ahead = min(file.size, self._at + LOOK_AHEAD)
         try:
             free = file.free_until(self._at, ahead) if self._at < ahead else ahead
         except OSError as error:
-            self._reuse.give_up_pieces(error)
+            self._reuse.give_up(error)
             return
         self._meets_at = free if free < ahead else None
 
-    def _from_pieces(self, file: PieceFile, end: int) -> Iterator[bytes]:
-        while self._at < end and (data := self._reuse.read(file, self._at, min(end, self._at + _READ_SIZE))):
-            self._at += len(data)
-            yield data
-
-    def _ask_ahead(self, span: Span, end: int) -> None:
-        """Ask for the next span when half of this one is here: its answer's round trip then costs no time."""
-        file, whole_end = self._file, self._end(self.size)
-        if self._ahead or self._is_part or file is None or self._reuse.source.requests == 1 or end >= whole_end:
-            return
-        if 2 * (self._at - span.start) < end - span.start:
-            return
-
-        def ask() -> Span | None:
-            self._reuse.yield_to_readers()
-            claim = file.claim(end, self._span_stop(end, whole_end))
-            return self._open(file, end, claim, again=True) if claim else None
-
-        self._ahead = SpanAhead(f"next span of {self._reuse.digest}", ask)
+    # What is asked for next.
 
     def _next_span(self, file: PieceFile, end: int) -> Span | None:
         """Return the answer to a request for what is missing here; None where somebody else has just brought it."""
@@ -341,12 +222,36 @@ class _Stitched:
             claim = self._claim(file, end)
             return self._open(file, self._at, claim, again=again) if claim else None
         except OSError as error:
-            self._reuse.give_up_pieces(error)
+            self._reuse.give_up(error)
         self._file = None
-        span = Span(self._reuse.source.open(self._at, again, self.stop), self._at, self.stop, None)
+        span = self._ask_for_rest(again=again)
         if self._at == self.start:
             self.size = span.body.size
         return span
+
+    def _ask_for_rest(self, *, again: bool) -> Span:
+        """Ask for all that is missing, without a word to others."""
+        return Span(self._reuse.source.open(self._at, again, self.stop), self._at, self.stop, None)
+
+    def _claim(self, file: PieceFile, end: int) -> PieceClaim | None:
+        """Claim what is missing; None where it has come while somebody else was at it."""
+        until = time.monotonic() + STALL_TIMEOUT_SECONDS
+        while file.here_until(self._at, self._at + 1) == self._at:
+            claim = file.claim(self._at, self._span_stop(self._at, end))
+            if claim or not file.has_name():
+                return claim
+            if time.monotonic() > until:
+                raise UpstreamTimeout(
+                    f"a range of {self._reuse.digest} has not moved for {STALL_TIMEOUT_SECONDS:.0f} s"
+                )
+            time.sleep(_POLL_SECONDS)
+        return None
+
+    def _span_stop(self, at: int, end: int) -> int:
+        """Return where a request from ``at`` on is to end: at ``end``, if that is not far behind."""
+        speed = self._arrived / max(time.monotonic() - self._began, 1e-3)
+        size = span_size(speed, overlaps=self._reuse.source.requests > 1)
+        return end if end - at <= size + NEAR_SIZE else (at + size) // PIECE_SIZE * PIECE_SIZE
 
     def _open(self, file: PieceFile, at: int, claim: PieceClaim, *, again: bool) -> Span | None:
         """Ask for what is missing from ``at`` on, and claimed; None for nothing. Raises what requests raise."""
@@ -370,22 +275,29 @@ class _Stitched:
         claim.close()
         return None
 
-    def _span_stop(self, at: int, end: int) -> int:
-        """Return where a request from ``at`` on is to end: at ``end``, if that is not far behind."""
-        speed = self._arrived / max(time.monotonic() - self._began, 1e-3)
-        size = span_size(speed, overlaps=self._reuse.source.requests > 1)
-        return end if end - at <= size + NEAR_SIZE else (at + size) // PIECE_SIZE * PIECE_SIZE
+    def _ask_ahead(self, span: Span, end: int) -> None:
+        """Ask for the next span when half of this one is here: its answer's round trip then costs no time."""
+        file, whole_end = self._file, self._end(self.size)
+        if self._ahead or self._is_part or file is None or self._reuse.source.requests == 1 or end >= whole_end:
+            return
+        if 2 * (self._at - span.start) < end - span.start:
+            return
 
-    def _claim(self, file: PieceFile, end: int) -> PieceClaim | None:
-        """Claim what is missing; None where it has come while somebody else was at it."""
-        until = time.monotonic() + STALL_TIMEOUT_SECONDS
-        while file.here_until(self._at, self._at + 1) == self._at:
-            claim = file.claim(self._at, self._span_stop(self._at, end))
-            if claim or not file.has_name():
-                return claim
-            if time.monotonic() > until:
-                raise UpstreamTimeout(
-                    f"a range of {self._reuse.digest} has not moved for {STALL_TIMEOUT_SECONDS:.0f} s"
-                )
-            time.sleep(_POLL_SECONDS)
-        return None
+        def ask() -> Span | None:
+            self._reuse.yield_to_readers()
+            claim = file.claim(end, self._span_stop(end, whole_end))
+            return self._open(file, end, claim, again=True) if claim else None
+
+        self._ahead = SpanAhead(f"next span of {self._reuse.digest}", ask)
+
+    def close(self) -> None:
+        """End the request, and free what was claimed: whoever read the bytes has put them where they belong."""
+        ahead, self._ahead = self._ahead, None
+        if ahead:
+            ahead.close()
+        spans, self._read_spans = self._read_spans, []
+        if self._span:
+            spans.append(self._span)
+            self._span = None
+        for span in spans:
+            span.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from registry_cache.errors import RegistryError, StoreError, UpstreamCorrupt, UpstreamError
@@ -18,8 +19,9 @@ from registry_cache.pull.rests import Rests
 from registry_cache.pull.source import BlobSource, RangeResponse
 from registry_cache.pull.transfer.download import Download
 from registry_cache.pull.transfer.parallel_ranges import PartBudget
+from registry_cache.pull.transfer.piece_reuse import PieceReuse
 from registry_cache.pull.transfer.progress import COMMIT_FIRST_SIZE, TransferProgress
-from registry_cache.pull.transfer.stitched import PieceReuse
+from registry_cache.pull.transfer.stitched import open_stitched
 from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log
 from registry_cache.store import disk
@@ -157,7 +159,7 @@ class Transfer:
 
     def _registry(self) -> BlobSource:
         """Return what upstream gives, and the pieces of it that are here already."""
-        return replace(self._source, open=self._reuse.open) if self._reuse else self._source
+        return replace(self._source, open=partial(open_stitched, self._reuse)) if self._reuse else self._source
 
     def _watch(self, wanted: Callable[[], bool]) -> bool:
         """Follow the leader until nothing new comes, as when it has died; False when not ``wanted``."""

@@ -14,8 +14,9 @@ import pytest
 from registry_cache.errors import NotFound
 from registry_cache.oci.digest import Digest
 from registry_cache.policy import lazy
+from registry_cache.pull.transfer.piece_reuse import PieceReuse
 from registry_cache.pull.transfer.progress import TransferProgress
-from registry_cache.pull.transfer.stitched import LOOK_EVERY, PieceReuse
+from registry_cache.pull.transfer.stitched import LOOK_EVERY, open_stitched
 from registry_cache.pull.transfer.transfer import Transfer
 from registry_cache.store.piece_file import PIECE_SIZE, PieceFile
 from registry_cache.store.pieces import Pieces
@@ -174,7 +175,7 @@ def test_spans_are_claimed_before_they_are_asked_for(
 
     source = replace(script.source(), open=ask, requests=requests, expected=lambda: len(LARGE), can_be_overtaken=True)
     reuse = PieceReuse(digest, source, Pieces(store.layout))
-    with closing(reuse.open(0, False)) as body:
+    with closing(open_stitched(reuse, 0, again=False)) as body:
         assert (body.size, body.stop) == (len(LARGE), None)
         got = b""
         for chunk in body:
@@ -189,7 +190,7 @@ def test_spans_are_claimed_before_they_are_asked_for(
 def test_a_download_of_unknown_size_goes_on_within_a_piece(store: Store) -> None:
     script, digest, start = Script(LARGE, chunk=1 * MiB), Digest.of(LARGE), 1_000_001
     source = replace(script.source(), can_be_overtaken=True)
-    with closing(PieceReuse(digest, source, Pieces(store.layout)).open(start, False)) as body:
+    with closing(open_stitched(PieceReuse(digest, source, Pieces(store.layout)), start, again=False)) as body:
         assert body.size == len(LARGE)
         assert b"".join(body) == LARGE[start:]
     assert script.open_bodies == 0
@@ -200,7 +201,7 @@ def test_pieces_of_another_size_are_given_up(store: Store) -> None:
     script, digest, start = Script(LARGE, chunk=1 * MiB), Digest.of(LARGE), 2 * MiB
     Pieces(store.layout).make(HUB, digest, 1 * MiB)
     source = replace(script.source(), can_be_overtaken=True)
-    with closing(PieceReuse(digest, source, Pieces(store.layout)).open(start, False)) as body:
+    with closing(open_stitched(PieceReuse(digest, source, Pieces(store.layout)), start, again=False)) as body:
         assert b"".join(body) == LARGE[start:]
     assert script.open_bodies == 0
     assert Pieces(store.layout).open(HUB, digest) is None
@@ -209,7 +210,7 @@ def test_pieces_of_another_size_are_given_up(store: Store) -> None:
 def test_a_manifest_that_tells_another_size_is_not_believed(store: Store) -> None:
     script, digest = Script(LARGE, chunk=1 * MiB), Digest.of(LARGE)
     source = replace(script.source(), expected=lambda: len(LARGE) - 5, can_be_overtaken=True)
-    with closing(PieceReuse(digest, source, Pieces(store.layout)).open(0, False)) as body:
+    with closing(open_stitched(PieceReuse(digest, source, Pieces(store.layout)), 0, again=False)) as body:
         assert body.size == len(LARGE)
         assert b"".join(body) == LARGE
     assert script.open_bodies == 0
@@ -220,7 +221,7 @@ def test_what_upstream_refuses_leaves_no_pieces(store: Store) -> None:
     script, digest = Script(LARGE, [Try(refuse=NotFound("gone"))]), Digest.of(LARGE)
     source = replace(script.source(), expected=lambda: len(LARGE), can_be_overtaken=True)
     with pytest.raises(NotFound):
-        PieceReuse(digest, source, Pieces(store.layout)).open(0, False)
+        open_stitched(PieceReuse(digest, source, Pieces(store.layout)), 0, again=False)
     assert Pieces(store.layout).open(HUB, digest) is None
 
 
@@ -242,7 +243,7 @@ def test_a_disk_that_fails_or_cannot_lock_costs_no_download(
     monkeypatch.setattr(PieceFile, call, fail)
     expected = len(LARGE) if is_known else None
     source = replace(script.source(), requests=4, expected=lambda: expected, can_be_overtaken=True)
-    with closing(PieceReuse(digest, source, Pieces(store.layout)).open(0, False)) as body:
+    with closing(open_stitched(PieceReuse(digest, source, Pieces(store.layout)), 0, again=False)) as body:
         assert body.size == len(LARGE)
         assert b"".join(body) == LARGE
     eventually(lambda: script.open_bodies == 0)
