@@ -19,8 +19,8 @@ from registry_cache.store.piece_file import PIECE_SIZE, PieceClaim, PieceFile
 
 # Where nothing is claimed: how soon to look for pieces that somebody fetches ahead, in bytes and in seconds, and how
 # far. Who fetches them is further ahead than this (``policy/lazy.py``), or the download would run into them and have
-# them sent again. Half of that, for a machine that is busy.
-LOOK_EVERY, LOOK_AHEAD = NEAR_SIZE // 2, 16 * 1024 * 1024
+# them sent again; by half the seconds, as a machine may be busy. More often would cost a fast line a percent.
+LOOK_EVERY, LOOK_AHEAD = NEAR_SIZE, 16 * 1024 * 1024
 LOOK_SECONDS = MIN_GAIN_SECONDS / 2
 _READ_SIZE = 256 * 1024
 _POLL_SECONDS = 0.01
