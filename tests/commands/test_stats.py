@@ -21,7 +21,8 @@ from registry_cache.upkeep.statistics_text import PLAIN_BLOCKS, StatisticsReport
 from tests.harness.content import APP
 from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import make_index, random_bytes
-from tests.harness.server import CacheServer
+from tests.harness.programs import PROGRAM, run, without_heading
+from tests.harness.server import CacheServer, clean_environment
 from tests.harness.upstream import FakeUpstream
 
 
@@ -63,22 +64,26 @@ def test_a_pull_through_two_workers_is_one_line(
     assert f"  976.6 KiB  {name}/{APP}" in text
 
 
-def test_a_store_that_nobody_serves_from(cache: CacheServer) -> None:
-    assert ran(cache, "stats").splitlines()[1:] == ["  nothing was asked for"]
-    assert "nobody" in ran_with(cache, {"REGISTRY_STATISTICS_JOURNAL_DAYS": "0"}, "pulls")
+def ran_over(layout: Layout, *arguments: str, **environment: str) -> str:
+    """What the program prints of a store that no server has open."""
+    folder = str(layout.root)
+    seen = clean_environment(HOME=folder, REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=folder, **environment)
+    done = run([PROGRAM, *arguments], seen)
+    assert (done.returncode, done.stderr) == (0, "")
+    return without_heading(done.stdout)
 
 
-def ran_with(cache: CacheServer, environment: dict[str, str], *arguments: str) -> str:
-    cache._environment |= environment
-    return ran(cache, *arguments)
+def test_a_store_that_nobody_serves_from(layout: Layout) -> None:
+    assert ran_over(layout, "stats").splitlines()[1:] == ["  nothing was asked for"]
+    assert "nobody" in ran_over(layout, "pulls", REGISTRY_STATISTICS_JOURNAL_DAYS="0")
 
 
-def test_a_terminal_without_blocks(cache: CacheServer) -> None:
+def test_a_terminal_without_blocks(layout: Layout) -> None:
     now = time.time()
     day = Day(buckets={bucket_of(now): Sums(requests={"hit": 1}, served={"hit": 5})})
-    write_whole(StatisticsFiles(Layout(cache.root)).day(day_of(now)), day.encode())
-    assert "█" in ran_with(cache, {"PYTHONIOENCODING": "utf-8"}, "stats")
-    assert "@" in ran_with(cache, {"PYTHONIOENCODING": "latin-1"}, "stats")
+    write_whole(StatisticsFiles(layout).day(day_of(now)), day.encode())
+    assert "█" in ran_over(layout, "stats", PYTHONIOENCODING="utf-8")
+    assert "@" in ran_over(layout, "stats", PYTHONIOENCODING="latin-1")
 
 
 @pytest.mark.parametrize(("text", "hours"), [("7d", 168), ("2w", 336), ("90m", 1.5), ("24h", 24)])
