@@ -85,7 +85,8 @@ def _checks(config: Config, wanted: Mapping[str, _References]) -> Iterator[tuple
     if config.shares_downloads:
         from registry_cache.commands.cluster import check_cluster, redis_name
 
-        yield CheckSubject("cluster", "cluster", f"Redis at {redis_name(config)}"), check_cluster(config)
+        place = f"Redis at {redis_name(config)}" if config.redis else "without Redis"
+        yield CheckSubject("cluster", "cluster", place), check_cluster(config)
     if config.s3:
         yield CheckSubject("bucket", f"bucket {config.s3.bucket}", config.s3.base_url), _bucket_check(config.s3)
     for each in config.upstreams:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,8 @@ def read_cluster(config: Config) -> ClusterReport:
     cluster = _cluster(config)
     if cluster is None:
         raise CommandError("this node shares nothing: redis.addrs and http.secret are not both given")
+    if config.redis is None:
+        raise CommandError("there is no Redis to ask: registry-cache check tries the nodes in cluster.peers")
     now = datetime.now(UTC).astimezone()
     try:
         nodes, _ = cluster.membership.look()
@@ -44,6 +46,9 @@ def check_cluster(config: Config) -> Iterator[Step]:
     cluster = _cluster(config)
     if cluster is None:
         return
+    if config.redis is None:
+        yield from _peers(cluster, config.cluster.peers)
+        return
     try:
         now = cluster.membership.redis_time()
         nodes, strangers = cluster.membership.look()
@@ -58,6 +63,29 @@ def check_cluster(config: Config) -> Iterator[Step]:
         yield Step("secret", "warning", words, "give all nodes the same http.secret")
     for node in nodes:
         yield from _node(cluster, node, time.time())
+
+
+def _peers(cluster: Cluster, peers: Sequence[str]) -> Iterator[Step]:
+    """Try the nodes of which the configuration alone tells."""
+    from registry_cache.upstream.peer import PeerFailed, PeerRefused, PeerSilent
+
+    ours = cluster.leases.url
+    if ours not in peers:
+        remedy = "set cluster.advertise, and the same list on all nodes"
+        yield Step("peers", "warning", f"this node is {ours}, which cluster.peers does not name", remedy)
+    for url in peers:
+        if url == ours:
+            continue
+        try:
+            cluster.peers.ping(url)
+        except PeerRefused as refused:
+            remedy = "compare http.secret, the clocks, and the versions"
+            yield Step("peers", "failed", f"{url} refused us: {refused}", remedy)
+        except (PeerFailed, PeerSilent) as error:
+            remedy = "see that it runs, and let cluster.addr be reached"
+            yield Step("peers", "failed", f"we do not reach {url}: {error}", remedy)
+        else:
+            yield Step("peers", "ok", f"we reach {url}")
 
 
 def _clock(skew: float) -> Step:

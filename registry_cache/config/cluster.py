@@ -41,7 +41,7 @@ def redis_config(given: Given, warnings: list[str]) -> RedisConfig | None:
     return given.read(RedisConfig, tls=tls, host=match[1].strip("[]"), port=int(match[2] or REDIS_PORT))
 
 
-def cluster_config(given: Given, http: HttpConfig) -> ClusterConfig:
+def cluster_config(given: Given, http: HttpConfig, warnings: list[str]) -> ClusterConfig:
     """Return the ``cluster`` section, whose every key may be left out."""
     cluster = given.read(ClusterConfig, host="", port=0)
     if not given.valid(*_CLUSTER):
@@ -58,6 +58,8 @@ def cluster_config(given: Given, http: HttpConfig) -> ClusterConfig:
         if not _URL.fullmatch(peer):
             what = f"{peer[:80]!r} is no address of a node"
             given.refuse("cluster.peers", what, "write each as its cluster.advertise, such as http://10.0.0.1:5050")
+    if cluster.peers and not given.has("http.secret"):
+        warnings.append("cluster.peers is given and http.secret is not: nodes share no download; give all the same one")
     if cluster.ca:
         check_ca(given, "cluster.ca", cluster.ca)
     return replace(cluster, host=host, port=port, node=cluster.node or socket.gethostname() or "node")

@@ -135,11 +135,11 @@ class ClusterConfig:
 
     addr: str = setting("cluster.addr", values.line, ":5050")
     advertise: str | None = setting("cluster.advertise", values.line)
-    """The URL by which other nodes reach ``addr``; None: by the address that this machine reaches Redis from."""
+    """The URL by which others reach ``addr``; None: that from which this machine reaches Redis, or ``peers[0]``."""
     node: str | None = setting("cluster.node", values.line)
     """What this node is called; the host's name where it is not given."""
     peers: tuple[str, ...] = list_setting("cluster.peers", values.line)
-    """URLs of nodes that are asked while Redis is away, beside those that it knew."""
+    """URLs of nodes that are asked while Redis is away, beside those that it knew, or where there is none."""
     ca: Path | None = setting("cluster.ca", values.path)
     """Who vouches for the certificates of other nodes."""
     max_size: Size = setting("cluster.max_size", values.size, "0")
@@ -284,7 +284,7 @@ class Config:
     @property
     def shares_downloads(self) -> bool:
         """Whether this node shares its downloads with others."""
-        return self.redis is not None and self.http.secret is not None
+        return (self.redis is not None or bool(self.cluster.peers)) and self.http.secret is not None
 
     @property
     def redirects_to_bucket(self) -> bool:

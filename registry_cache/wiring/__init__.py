@@ -64,7 +64,7 @@ class Services:
     guard: Guard | None
     """Asks clients for a login; None where everybody may pull."""
     membership: Membership | None
-    """For a server to begin; None where there is no cluster."""
+    """For a server to begin; None where no Redis can be told."""
     peer_gate: PeerGate | None
     """Lets other nodes in; None where there are none."""
     peer_answers: PeerAnswers
@@ -114,11 +114,11 @@ def build(config: Config) -> Services:
         readiness=readiness,
         accel=partial(nginx_name, layout) if config.http.accel else None,
         guard=guard,
-        membership=cluster.membership if cluster else None,
+        membership=cluster.membership if cluster and config.redis else None,
         peer_gate=peer_gate(config, cluster),
         peer_answers=PeerAnswers(manifests, listing, near),
         daily_pass=DailyPass(layout, keeper.start_pass),
-        page=page_of(config, layout, statistics, guard, readiness, cluster_facts(cluster)),
+        page=page_of(config, layout, statistics, guard, readiness, cluster_facts(config, cluster)),
         recorder=recorder_of(config, layout),
         bucket_state=shared.state,
         sender=shared.sender,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from urllib.parse import urlsplit
 
 from registry_cache import __version__
 from registry_cache.api.peers import PeerGate
@@ -13,6 +14,7 @@ from registry_cache.cluster.errors import RedisAway
 from registry_cache.cluster.keeper import LeaseKeeper
 from registry_cache.cluster.leases import AsksRedis, Leases
 from registry_cache.cluster.membership import BEAT_SECONDS, ClusterNode, Membership
+from registry_cache.cluster.no_redis import NoRedis
 from registry_cache.cluster.notes import Notes
 from registry_cache.cluster.questions import Questions
 from registry_cache.cluster.redis_address import RedisAddress
@@ -44,10 +46,10 @@ _OUTBOX_SECONDS = 15.0
 
 def cluster_of(config: Config, statistics: Statistics) -> Cluster | None:
     """Return what this node shares its downloads with, and tells its ``statistics``; connects to nothing yet."""
-    shared = _redis(config)
-    if config.redis is None or shared is None:
+    if not config.shares_downloads or config.http.secret is None:
         return None
-    (redis, seals), node, url = shared, config.cluster.node or "", _advertised(config, config.redis)
+    redis, seals = _redis(config) or (NoRedis(), Seals(config.http.secret.reveal()))
+    node, url = config.cluster.node or "", _advertised(config)
     leases = Leases(redis, seals, node, url)
     ca = str(config.cluster.ca) if config.cluster.ca else None
     numbers = Remembered(partial(_numbers, statistics), _NUMBERS_SECONDS)
@@ -81,9 +83,9 @@ def questions_of(cluster: Cluster | None, flights: MachineFlights) -> NearQuesti
     return NearQuestions(cluster.questions, PlacedQuestions(cluster.placement, cluster.peers, flights))
 
 
-def cluster_facts(cluster: Cluster | None) -> ClusterFacts | None:
-    """Return what the page shows of all nodes; None where there is no cluster."""
-    if cluster is None:
+def cluster_facts(config: Config, cluster: Cluster | None) -> ClusterFacts | None:
+    """Return what the page shows of all nodes; None where no Redis knows them."""
+    if cluster is None or config.redis is None:
         return None
 
     def look() -> list[ClusterNode] | None:
@@ -162,12 +164,19 @@ def redis_address(config: RedisConfig) -> RedisAddress:
     )
 
 
-def _advertised(config: Config, redis: RedisConfig) -> str:
+def _advertised(config: Config) -> str:
     """Return the URL by which other nodes reach this one."""
     if config.cluster.advertise:
         return config.cluster.advertise
     scheme = "https" if config.http.tls else "http"
-    return f"{scheme}://{config.cluster.host or own_address(redis.host, redis.port)}:{config.cluster.port}"
+    return f"{scheme}://{config.cluster.host or _address_towards_others(config)}:{config.cluster.port}"
+
+
+def _address_towards_others(config: Config) -> str:
+    if config.redis:
+        return own_address(config.redis.host, config.redis.port)
+    first = urlsplit(config.cluster.peers[0])
+    return own_address(first.hostname or "", first.port or 0)
 
 
 def peer_gate(config: Config, cluster: Cluster | None) -> PeerGate | None:

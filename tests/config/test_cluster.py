@@ -40,6 +40,11 @@ def test_without_a_secret_nothing_is_shared_and_a_warning_says_so(loader: Loader
 def test_peers_are_addresses_of_nodes(loader: Loader) -> None:
     config = loader.load("cluster: {peers: ['http://10.0.0.1:5050', 'https://[fd00::1]:5050']}")
     assert config.cluster.peers == ("http://10.0.0.1:5050", "https://[fd00::1]:5050")
+    assert not config.shares_downloads
+    assert config.warnings == (
+        "cluster.peers is given and http.secret is not: nodes share no download; give all the same one",
+    )
+    assert loader.load("http: {secret: s}\ncluster: {peers: ['http://10.0.0.1:5050']}").shares_downloads
     with pytest.raises(ConfigError, match=r"cluster\.peers .*'10\.0\.0\.1' is no address of a node"):
         loader.load("cluster: {peers: [10.0.0.1]}")
 
