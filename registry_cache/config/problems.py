@@ -35,7 +35,7 @@ class ConfigError(Exception):
     ``formatter`` is its ``log.formatter``, as far as that could be read.
     """
 
-    def __init__(self, source: str, problems: Iterable[Problem], formatter: Format = "text") -> None:
+    def __init__(self, source: str, problems: Iterable[Problem], formatter: Format) -> None:
         self.source = source
         self.problems = tuple(problems)
         self.formatter = formatter

@@ -57,6 +57,3 @@ class Part:
         """Tell whether a digest's ``hex`` is of this part."""
         number = int(hex[:_DIGITS], 16) % self.share.total
         return (number - self.first) % self.share.total < self.share.parts
-
-
-EVERYTHING = Part(0, Share())

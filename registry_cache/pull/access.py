@@ -11,8 +11,8 @@ from contextlib import closing
 from registry_cache.errors import UpstreamCorrupt
 from registry_cache.oci.digest import Digest
 from registry_cache.policy.proof import proof_range
-from registry_cache.pull.near_questions import ALONE, NearQuestions
-from registry_cache.pull.shared_images import NOTHING_SHARED, SharedImages
+from registry_cache.pull.near_questions import NearQuestions
+from registry_cache.pull.shared_images import SharedImages
 from registry_cache.pull.single_flight import MachineFlights, NoteFormat
 from registry_cache.pull.target import PullTarget
 from registry_cache.runtime.peer_question import SharedQuestion
@@ -39,8 +39,8 @@ class Access:
         target: PullTarget,
         digest: Digest,
         flights: MachineFlights,
-        shared: SharedImages = NOTHING_SHARED,
-        near: NearQuestions = ALONE,
+        shared: SharedImages,
+        near: NearQuestions,
     ) -> None:
         """``shared``: what other nodes have proven; ``near``: what they ask just now."""
         self.proven = self.shown = self.waits_for_bytes = self.is_shared = False

@@ -14,7 +14,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import is_manifest, parse_manifest
 from registry_cache.oci.names import Reference, Tag
 from registry_cache.pull.near_manifests import NearManifests
-from registry_cache.pull.near_questions import ALONE, NearQuestions
+from registry_cache.pull.near_questions import NearQuestions
 from registry_cache.pull.rests import Rests
 from registry_cache.pull.shared_images import SharedImages
 from registry_cache.pull.single_flight import MachineFlights, NoteFormat
@@ -53,12 +53,12 @@ class ManifestFetch:
         flights: MachineFlights,
         pause: Callable[[float], None],
         shared: SharedImages,
-        rests: Rests | None = None,
-        near: NearQuestions = ALONE,
-        others: NearManifests | None = None,
+        rests: Rests | None,
+        near: NearQuestions,
+        others: NearManifests,
     ) -> None:
         self._near = near
-        self._others = others or NearManifests()
+        self._others = others
         self._records = records
         self._flights = flights
         self._pause = pause

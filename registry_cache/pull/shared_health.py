@@ -27,8 +27,8 @@ class SharedHealth:
         self,
         note: UpstreamNote,
         owner: str,
-        without_account: Callable[[], bool] | None = None,
-        near: NearLimits | None = None,
+        without_account: Callable[[], bool] | None,
+        near: NearLimits | None,
     ) -> None:
         self._near = near
         self._note = note

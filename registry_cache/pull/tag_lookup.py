@@ -11,7 +11,7 @@ from registry_cache.errors import ManifestUnknown, NotFound, StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Tag
 from registry_cache.pull.manifest_fetch import ManifestFetch
-from registry_cache.pull.near_questions import ALONE, NearQuestions
+from registry_cache.pull.near_questions import NearQuestions
 from registry_cache.pull.near_tags import NearTags
 from registry_cache.pull.shared_images import SharedImages
 from registry_cache.pull.single_flight import NoteFormat
@@ -41,11 +41,11 @@ class TagLookup:
         fetch: ManifestFetch,
         clock: Callable[[], datetime],
         shared: SharedImages,
-        pins: Pins | None = None,
-        near: NearQuestions = ALONE,
-        confirmed: NearTags | None = None,
+        pins: Pins | None,
+        near: NearQuestions,
+        confirmed: NearTags,
     ) -> None:
-        self._confirmed = confirmed or NearTags()
+        self._confirmed = confirmed
         self._near = near
         self._records = records
         self._pins = pins

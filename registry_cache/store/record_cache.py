@@ -35,9 +35,9 @@ class _Entry:
 class RecordCache:
     """Values by key, each valid as long as the files that it was read from are unchanged."""
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self) -> None:
         self._mutex = threading.Lock()
-        self._entries: LRUCache[object, _Entry] = LRUCache(max_bytes, getsizeof=lambda entry: entry.size + _OVERHEAD)
+        self._entries: LRUCache[object, _Entry] = LRUCache(MAX_BYTES, getsizeof=lambda entry: entry.size + _OVERHEAD)
 
     def get(self, key: object, kind: type[_T]) -> tuple[_T, os.stat_result] | None:
         """Return the value and what stat(2) says of its last file; None where it must be read. Raises OSError."""

@@ -108,7 +108,7 @@ def repositories(layout: Layout, upstream: str = "") -> Iterator[RepositoryFolde
         pending += [entry.path for entry in found if not entry.name.startswith("_")]
 
 
-def catalog(folder: str, after: str = "") -> Iterator[str]:
+def catalog(folder: str, after: str) -> Iterator[str]:
     """Yield the repositories under ``folder`` with a tag or a manifest, in lexical order of their parts.
 
     Only those behind ``after``. Folders that lie wholly before it are not opened, so a page costs what the page holds.

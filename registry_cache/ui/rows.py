@@ -41,7 +41,7 @@ class TransferRow:
     error: str = ""
 
 
-def upstream_row(each: UpstreamStatus, glance: Glance, answer_seconds: float | None = None) -> UpstreamRow:
+def upstream_row(each: UpstreamStatus, glance: Glance, answer_seconds: float | None) -> UpstreamRow:
     """Return the row of one upstream, whose answers took so long on average; None where none came lately."""
     tone, state, why = _state(each, glance)
     if not why and answer_seconds is not None:

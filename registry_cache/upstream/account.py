@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -60,7 +59,7 @@ class FixedAccount:
 class AccountUse:
     """An account, whether its credentials can be had, and whether they were refused a moment ago."""
 
-    def __init__(self, account: Account, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, account: Account, clock: Callable[[], float]) -> None:
         self._account = account
         self._clock = clock
         self._suspended_until = self._unchanged_until = 0.0

@@ -40,7 +40,7 @@ class Authenticator:
         remote_url: str,
         session: Session,
         account: Account,
-        realms: Sequence[str] = (),
+        realms: Sequence[str],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name

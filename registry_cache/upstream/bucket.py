@@ -57,11 +57,11 @@ class StoredDocument:
 class BucketReader:
     """The objects under ``prefix``. Every method raises UpstreamError and its kinds, in bounded time."""
 
-    def __init__(self, signer: Signer, session: Session, prefix: str, outage: BucketOutage | None = None) -> None:
+    def __init__(self, signer: Signer, session: Session, prefix: str) -> None:
         self._signer = signer
         self._session = session
         self._prefix = prefix
-        self.outage = outage or BucketOutage()
+        self.outage = BucketOutage()
 
     def open(self, key: str, digest: Digest, start: int = 0, stop: int | None = None) -> BlobBody | None:
         """Start to read a blob from ``start`` up to ``stop``; None where it is not there. Close what is returned."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import requests
 
@@ -25,12 +24,9 @@ _EXPIRED = (400, 403)
 class Conversation:
     """``authorizations`` are what to send where, for ``repository``."""
 
-    def __init__(
-        self, auth: Authenticator, repository: Repository, pause: Callable[[float], None] = time.sleep
-    ) -> None:
+    def __init__(self, auth: Authenticator, repository: Repository) -> None:
         self._auth = auth
         self._repository = repository
-        self._pause = pause
         self.authorizations = auth.authorizations(repository)
         self._met: set[Origin] = set()
         self._renewed: set[Origin] = set()
@@ -76,13 +72,13 @@ class Conversation:
         is_current = self._auth.is_current(there, self._repository, sent)
         if there in self._renewed and is_current and self._waits < _WAITS:
             self._waits += 1
-            self._pause(_PAUSE_SECONDS)
+            time.sleep(_PAUSE_SECONDS)
             return sent
         self._waits = 0
         self._renewed.add(there)
         answer = self._auth.meet_challenge(self._repository, response, sent)
         if answer is None:
-            self._pause(_PAUSE_SECONDS)
+            time.sleep(_PAUSE_SECONDS)
         return answer or sent
 
 

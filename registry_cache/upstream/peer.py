@@ -98,8 +98,8 @@ class PeerBody:
         response: http.client.HTTPResponse,
         start: int,
         size: int | None,
-        skip: int = 0,
-        stop: int | None = None,
+        skip: int,
+        stop: int | None,
     ) -> None:
         self.start = start
         self.stop = stop

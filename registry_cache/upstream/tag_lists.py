@@ -61,11 +61,11 @@ class TagLists:
     def __init__(
         self,
         transport: Transport,
-        large: LargeDocuments | None = None,
+        large: LargeDocuments,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transport = transport
-        self._large = large or LargeDocuments(1)
+        self._large = large
         self._clock = clock
         self._whole: LRUCache[Repository, tuple[float, list[str]]] = LRUCache(MAX_KEPT, lambda kept: _size(kept[1]))
 

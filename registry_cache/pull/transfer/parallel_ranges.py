@@ -8,7 +8,6 @@ about a request ahead ends all of this for the blob: the rest comes by one reque
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
@@ -47,9 +46,7 @@ class PartBudget:
 class ParallelRanges:
     """The requests for one blob, ``source.requests`` at once at most and while that helps."""
 
-    def __init__(
-        self, digest: Digest, source: BlobSource, budget: PartBudget, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, digest: Digest, source: BlobSource, budget: PartBudget, clock: Callable[[], float]) -> None:
         self.digest = digest
         self.source = source
         self.budget = budget

@@ -227,7 +227,7 @@ class _Leader:
         claim: Claim,
         room: RoomKeeper | None,
         reuse: PieceReuse | None,
-        near: NearBlob | None = None,
+        near: NearBlob | None,
     ) -> None:
         self._near = near
         self._progress = progress

@@ -113,7 +113,7 @@ class LayoutArchive:
     By gzip it may have ``limit`` bytes when it is unpacked; None for any number.
     """
 
-    def __init__(self, file: BinaryIO, place: str, problem: Problem, limit: int | None = None) -> None:
+    def __init__(self, file: BinaryIO, place: str, problem: Problem, limit: int | None) -> None:
         self.place = place
         self.index: bytes | None = None
         self._file = file
