@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from registry_cache.ui.facts import SizeLimits
 from registry_cache.ui.numbers import HOUR_SECONDS, Numbers
-from registry_cache.ui.words import clock, count, share, size
+from registry_cache.ui.words import clock, count, plural, share, size
 from registry_cache.upkeep.glance import Glance
 from registry_cache.upkeep.status import PullCount
 
@@ -50,7 +50,7 @@ def _pulls(numbers: Numbers) -> Box:
 
 
 def _clients(number: int) -> str:
-    return f"{count(number)} client{'' if number == 1 else 's'}"
+    return plural(number, "client")
 
 
 def _left(numbers: Numbers, glance: Glance) -> Box:

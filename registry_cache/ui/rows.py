@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from registry_cache.ui.sentence import Tone
-from registry_cache.ui.words import clock, count, cut, short, size, span
+from registry_cache.ui.words import clock, cut, plural, short, size, span
 from registry_cache.upkeep.glance import Glance, Transfer
 from registry_cache.upkeep.status import UpstreamStatus
 
@@ -29,11 +29,12 @@ class UpstreamRow:
 class TransferRow:
     """``percent`` of a blob that is here, None while its size is unknown.
 
-    ``words`` say how much, how fast, and for how many readers.
+    ``words`` say how much, how fast, and for how many readers; ``page`` is the image's, "" where none is known.
     """
 
     digest: str
     image: str
+    page: str
     is_running: bool
     percent: int | None
     words: str
@@ -72,11 +73,19 @@ def transfer_row(each: Transfer, speeds: Mapping[str, float], glance: Glance) ->
     speed = speeds.get(str(each.digest)) if each.running else None
     pace = f" · {size(int(speed))}/s" if speed else ""
     since = f"since {clock(each.since, glance.now, glance.zone)}" if each.since is not None else ""
-    readers = f" · {count(each.readers)} reader{'' if each.readers == 1 else 's'}" if each.readers else ""
-    image = f"{each.upstream}/{each.repository}" if each.repository else "of an image that is no longer known"
+    readers = f" · {plural(each.readers, 'reader')}" if each.readers else ""
+    page = f"{each.upstream}/{each.repository}" if each.repository else ""
+    image = page or "of an image that is no longer known"
     error = cut(each.error, 200)
     return TransferRow(
-        short(each.digest), cut(image), each.running, percent, f"{size(each.bytes)}{total}{pace}{readers}", since, error
+        short(each.digest),
+        cut(image),
+        page,
+        each.running,
+        percent,
+        f"{size(each.bytes)}{total}{pace}{readers}",
+        since,
+        error,
     )
 
 
@@ -95,7 +104,7 @@ class Speeds:
         # After a pause nobody has watched: what came in it was not steady.
         if not 0 < seconds < _LONGEST_PAUSE_SECONDS:
             return {}
-        return {name: max(0, bytes_ - before[name]) / seconds for name, bytes_ in found.items() if name in before}
+        return {name: max(0, count - before[name]) / seconds for name, count in found.items() if name in before}
 
 
 _LONGEST_PAUSE_SECONDS = 60.0

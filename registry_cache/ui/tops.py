@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from registry_cache.stats.day import TopKind
 from registry_cache.stats.statistics import Statistics
-from registry_cache.ui.words import count, cut, size, span
+from registry_cache.ui.words import count, plural, size, span
 
 # Rows of a list on the first page, and on a page of its own.
 FEW, MANY = 6, 100
@@ -46,7 +46,7 @@ def _times(number: int) -> str:
 
 
 def _requests(number: int) -> str:
-    return f"{count(number)} request{'' if number == 1 else 's'}"
+    return plural(number, "request")
 
 
 _KINDS: dict[TopKind, _Kind] = {
@@ -88,6 +88,6 @@ class GoneRow:
 def gone_rows(statistics: Statistics, now: float) -> list[GoneRow]:
     """Return the clients that have stopped coming, the most recent first. Raises StoreError."""
     return [
-        GoneRow(cut(each.client, 80), f"came on {each.days} days; last seen {span(now - each.last_seen)} ago")
+        GoneRow(each.client, f"came on {each.days} days; last seen {span(now - each.last_seen)} ago")
         for each in statistics.clients_gone(now)
     ]

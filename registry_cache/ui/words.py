@@ -8,7 +8,7 @@ from datetime import datetime, tzinfo
 from registry_cache.upkeep.report import ago, printable, short, size
 
 # What the templates call.
-__all__ = ["clock", "count", "cut", "quoted", "short", "size"]
+__all__ = ["clock", "count", "cut", "plural", "quoted", "short", "size"]
 
 # Of a text that a stranger wrote: a longer one would push everything else off a phone's screen.
 LONGEST = 120
@@ -30,6 +30,11 @@ def count(number: int) -> str:
     if number >= 1_000_000_000:
         return f"{number / 1_000_000_000:.1f} billion"
     return f"{number / 1_000_000:.1f} million" if number >= 1_000_000 else f"{number:,}"
+
+
+def plural(number: int, one: str, many: str = "") -> str:
+    """Return how many there are of something, called ``one``, and ``many`` or with an s where it is not one."""
+    return f"{count(number)} {one if number == 1 else many or f'{one}s'}"
 
 
 def share(part: float, whole: float) -> str:

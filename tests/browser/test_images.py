@@ -79,6 +79,7 @@ def test_an_image_is_found_and_told_of(pulled: Pulled, browser: Chromium) -> Non
         return pulled.name in visit.text("main")
 
     eventually(is_found)
+    assert "1 repository with 1 tag, " in visit.text("main")
     visit.page.click(f"main a:text-is('{pulled.name}')")
 
     assert visit.text("h1") == pulled.name

@@ -44,6 +44,7 @@ def test_what_is_going_on(
     assert int(answers[1]) < 5000
     transfers = visit.text("#transfers")
     assert f"{upstream.address}/{APP}" in transfers
+    assert visit.page.locator(f"#transfers a[href$='/{APP}']").count() == 1
     assert "50 % · 2.0 MiB of 4.0 MiB · 1 reader · since" in transfers
     assert visit.page.locator("#transfers .fill").get_attribute("width") == "50"
     assert "storage.max_size" in (visit.page.text_content("footer") or "")

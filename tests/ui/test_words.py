@@ -39,6 +39,12 @@ def test_a_share_is_all_or_nothing_only_where_it_is(part: int, whole: int, writt
     assert words.share(part, whole) == written
 
 
+def test_one_and_several() -> None:
+    found = [words.plural(number, "repository", "repositories") for number in (0, 1, 2)]
+    assert found == ["0 repositories", "1 repository", "2 repositories"]
+    assert (words.plural(1, "tag"), words.plural(1200, "tag")) == ("1 tag", "1,200 tags")
+
+
 def test_what_strangers_write_is_cut_and_moves_no_cursor() -> None:
     assert words.cut("a" * 500) == "a" * 119 + "…"
     assert words.cut("tag\u202egpj.exe\n\x1b[2J") == "tag?gpj.exe??[2J"
