@@ -192,8 +192,9 @@ class Transport:
 
     def _answer(self, question: Question, response: requests.Response) -> requests.Response:
         """Note what ``response`` says of the registry's health; raise what it means unless it is an answer."""
-        is_registry = self._is_registry(response)
-        if is_registry:
+        is_home, is_registry = origin(response.url) == self._home, self._is_registry(response)
+        if is_home:
+            # Whoever a registry redirects one name to, and the path looks like a registry's, must not stop all others.
             self.health.record_limits(response, counted=question.counted)
         is_refused_head = question.method == "HEAD" and says_nothing(response, is_registry=is_registry)
         if (200 <= response.status_code < 300 and not is_refused_head) or response.status_code in question.answers:
@@ -215,7 +216,7 @@ class Transport:
             # The breaker is told what becomes of the GET that follows.
             raise HeadRefused(error)
         self._record(question, error)
-        raise self.health.explain(error, has_copy=question.has_copy)
+        raise self.health.explain(error, has_copy=question.has_copy) if is_home else error
 
     def _unless_in_trouble(self, error: RegistryError) -> RegistryError:
         """Return ``error``, but for a denial what keeps us from having an account: then a copy may be served."""

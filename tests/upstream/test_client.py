@@ -26,6 +26,7 @@ from registry_cache.upstream import client
 from registry_cache.upstream.client import Upstream
 from tests.harness.cdn import FakeCdn
 from tests.harness.content import OCI_MANIFEST
+from tests.harness.fixture_types import MakeUpstream
 from tests.harness.images import make_artifact, make_image, random_bytes
 from tests.harness.store_rig import APP, LATEST
 from tests.harness.upstream import FakeUpstream
@@ -124,6 +125,20 @@ def test_what_a_status_means(
         if status in (429, 503):
             assert error.value.retry_after == pytest.approx(30, abs=2)
     assert "docker.io" in error.value.message
+
+
+def test_a_limit_where_one_name_is_redirected_to_stops_nothing_else(
+    upstream: FakeUpstream, make_upstream: MakeUpstream, registry: Upstream
+) -> None:
+    """Whoever the host belongs to, it can look like a registry, and would stop all of this one's for a day."""
+    other = make_upstream()
+    other.faults.answer("/v2/", 429, b'{"errors":[]}', Retry_After="80000", ratelimit_remaining="0")
+    upstream.faults.answer("/library/evil/", 307, Location=f"{other.url}/v2/library/evil/manifests/latest")
+    evil = Repository.parse("library/evil")
+    for ask in (registry.head_manifest, registry.get_manifest):
+        with pytest.raises(TooManyRequests, match=r"docker\.io answered 429 for library/evil:latest"):
+            ask(evil, LATEST)
+    assert registry.head_blob(APP, DIGEST) == len(DATA)
 
 
 @pytest.mark.parametrize("year", ["0", "99999999999999999999", "9999"])
