@@ -132,7 +132,9 @@ class ManifestFetch:
         """Fetch from the node that has it, or from upstream, once for the cluster."""
 
         def fetch() -> StoredManifest | None:
-            return self._from_others(target, digest) or self._fetch(target, digest)
+            # Once more: another node may have had it brought here between our look and our turn.
+            here = self._records.manifest(target, digest)
+            return here or self._from_others(target, digest) or self._fetch(target, digest)
 
         fetched = self._near.ask(_question(target, digest), fetch, _NOTE).value
         # Another process of ours has left them here, another node there; if it does not give them, we fetch our own.

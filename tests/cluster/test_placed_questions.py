@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -127,12 +127,33 @@ def test_a_manifest_is_fetched_by_one_node_and_given_to_who_may_have_it(
             node.get(digest, OTHER)
 
 
+def test_what_was_brought_for_another_node_meanwhile_is_not_fetched_again(
+    blind_nodes: NearNodes, upstream: FakeUpstream
+) -> None:
+    digest = publish(upstream)
+    home, other, _ = placed(blind_nodes, SharedQuestion("manifest", "docker.io", str(APP), str(digest)))
+    place = home.cluster.placement.home
+
+    def after_the_other(hex: str, tried: Set[str]) -> Holder | None:
+        home.cluster.placement.home = place  # type: ignore[method-assign]
+        other.get(digest)
+        return place(hex, tried)
+
+    home.cluster.placement.home = after_the_other  # type: ignore[method-assign]
+
+    assert home.get(digest).digest == digest
+    assert upstream.counted_pulls == 1
+
+
 def test_where_the_first_is_gone_each_asks_once_and_then_the_second(
     blind_nodes: NearNodes, upstream: FakeUpstream
 ) -> None:
     digest = publish(upstream)
     gone, *others = placed(blind_nodes, TAG)
     gone.is_lost = True
+    for node in others:
+        # Nobody has rested long enough while this lasts.
+        node.cluster.placement._clock = lambda: 1.0
     assert [node.get().digest for node in others] == [digest] * 2
     asked = [node.flights.joined.count(f"for all nodes: {TAG}") for node in others]
     assert asked == [1, 1], "each has found out for itself"
