@@ -62,6 +62,7 @@ _ONCE = (
     *("api/test_unreadable.py", "faults/test_cuts.py", "faults/test_inside.py", "faults/test_lies.py"),
     *("faults/test_many_upstreams.py", "faults/test_outages.py", "faults/test_private.py"),
     *("faults/test_rate_limits.py", "server/test_log.py", "server/test_worker_death.py"),
+    "pull/lazy/",
     "pull/test_crash_points.py",
     "pull/test_power_cut.py",
     "upkeep/test_cleanup_crash.py",
