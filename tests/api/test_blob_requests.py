@@ -9,6 +9,7 @@ import pytest
 from tests.harness.fixture_types import MakeCache
 from tests.harness.images import Image, MiB, make_image
 from tests.harness.pullers import Puller
+from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
 
 SIZE = 20 * MiB
@@ -36,10 +37,10 @@ def spans(upstream: FakeUpstream, layer: str) -> list[tuple[int, int]]:
 
 
 def test_every_byte_comes_once_by_more_than_one_connection(
-    upstream: FakeUpstream, make_cache: MakeCache, image: Image
+    upstream: FakeUpstream, cache: CacheServer, image: Image
 ) -> None:
     (layer,) = image.layers
-    pull(make_cache().url, image)
+    pull(cache.url, image)
     size = upstream.bytes_sent(layer)
     assert size == len(upstream.blob("library/app", layer) or b"")
     assert 1 < upstream.peak_in_flight(layer) <= 4
