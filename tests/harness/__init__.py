@@ -29,7 +29,7 @@ FIXTURES
 CONTENT (content.py, images.py); the repository is "library/app" unless said
     blob = upstream.add_blob(data, "team/app", algorithm="sha512")
     upstream.add_manifest(document_or_bytes, OCI_MANIFEST, tag="1"); upstream.tag("library/app", "1", digest)  # moves
-    upstream.untag("library/app", "1"); upstream.remove_blob(blob); upstream.remove_manifest(digest)
+    upstream.untag("library/app", "1"); upstream.remove_blob(blob)
     image = make_image(upstream, tag="1", layers=3, layer_size=1 * MiB, kind="docker")   # .digest .blobs .layers
     index = make_index(upstream, tag="1", kind="oci")                                    # .digest .images
     make_artifact(upstream, image.digest); sign_as_cosign(upstream, image.digest)

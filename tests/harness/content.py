@@ -84,11 +84,6 @@ class Content:
         with self._lock:
             del self._blobs[repository][digest]
 
-    def remove_manifest(self, digest: str, repository: str = APP) -> None:
-        """Its tags stay and lead nowhere from now on."""
-        with self._lock:
-            del self._manifests[repository][digest]
-
     def blob(self, repository: str, digest: str) -> bytes | None:
         with self._lock:
             return self._blobs[repository].get(digest)

@@ -65,7 +65,7 @@ def run(address: str, path: str, count: int, expected: bytes) -> dict[str, objec
         selector.register(connection, selectors.EVENT_READ, clients[-1])
     buffer = bytearray(CHUNK)
     view = memoryview(buffer)
-    silent, running, slowest = set(clients), count, 0.0
+    silent, running = set(clients), count
     while running:
         for key, _ in selector.select():
             client: Client = key.data
@@ -80,7 +80,6 @@ def run(address: str, path: str, count: int, expected: bytes) -> dict[str, objec
                 running -= 1
             if client in silent and (client.received or size == 0):
                 silent.discard(client)
-                slowest = time.monotonic() - began
                 if not silent:
                     print("reading", flush=True)
     whole = [client for client in clients if client.received == len(expected)]
@@ -89,7 +88,6 @@ def run(address: str, path: str, count: int, expected: bytes) -> dict[str, objec
         "wrong": sum(not client.right and client.status == "200" for client in clients),
         "short": count - len(whole),
         "statuses": Counter(client.status for client in clients),
-        "slowest_first_byte": slowest,
         "seconds": time.monotonic() - began,
     }
 

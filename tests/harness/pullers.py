@@ -137,7 +137,6 @@ class CrowdResult:
     wrong: int
     short: int
     statuses: dict[str, int]
-    slowest_first_byte: float
     seconds: float
 
 
