@@ -6,6 +6,7 @@ opaque, never an error: a cache has no say in what people store (P54).
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,11 +21,14 @@ MAX_MANIFEST_SIZE = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """Media type, digest and size in bytes of something a manifest names (image-spec, descriptor.md)."""
+    """Media type, digest and size in bytes of something a manifest names (image-spec, descriptor.md).
+
+    ``size``: None for a layer of schema 1, which tells none.
+    """
 
     media_type: str
     digest: Digest
-    size: int
+    size: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,8 @@ def parse_manifest(data: bytes, content_type: str = "") -> Manifest:
     media_type = _media_type(document, content_type)
     config = _descriptor(document.get("config"))
     blobs = [*([config] if config else ()), *_descriptors(document.get("layers")), *_descriptors(document.get("blobs"))]
+    if media_type in media_types.SCHEMA_1:
+        blobs = list(_schema_1_layers(document.get("fsLayers")))
     return Manifest(
         media_type=media_type,
         blobs=tuple(blobs),
@@ -94,6 +100,13 @@ def _descriptors(value: object) -> Iterator[Descriptor]:
         descriptor = _descriptor(item)
         if descriptor:
             yield descriptor
+
+
+def _schema_1_layers(value: object) -> Iterator[Descriptor]:
+    for item in value if isinstance(value, list) else ():
+        digest = item.get("blobSum") if isinstance(item, dict) else None
+        with contextlib.suppress(DigestInvalid):
+            yield Descriptor(media_types.DOCKER_LAYER, Digest.parse(digest if isinstance(digest, str) else ""), None)
 
 
 def _descriptor(value: object) -> Descriptor | None:

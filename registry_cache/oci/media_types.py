@@ -12,6 +12,7 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 SIGNED_SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 UNSIGNED_SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+json"
 SCHEMA_1 = (SIGNED_SCHEMA_1, UNSIGNED_SCHEMA_1)
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 OCI_ARTIFACT = "application/vnd.oci.artifact.manifest.v1+json"
 
 # Sent upstream whatever the client accepts: a registry that does not see indexes accepted may answer with one

@@ -76,6 +76,13 @@ class UseSpreader:
             return False
         return True
 
+    def note_manifest(self, digest: Digest, blob: Digest, moment: int) -> None:
+        """Note a use of a manifest whose bytes are the ``blob``, of another name if it is signed. Raises OSError."""
+        if self._dry_run and blob != digest:
+            # On the disk they are one file.
+            self._raised[short_key(digest.hex)] = moment
+        self.note_use(blob, moment)
+
     def blobs(self, tick: Tick = lambda: None) -> Iterator[StoredBlob]:
         """Yield every blob, with one stat each. Raises OSError."""
         for digest, entry in stored_blobs(self._layout):

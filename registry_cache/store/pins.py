@@ -32,11 +32,15 @@ ANY_UPSTREAM = "*"
 
 @dataclass(frozen=True, slots=True)
 class PinnedManifest:
-    """What a pin holds in the store: the manifest ``digest`` of ``repository``; ``tag`` where it is by a tag."""
+    """What a pin holds in the store: the manifest ``digest`` of ``repository``; ``tag`` where it is by a tag.
+
+    ``blob``: the digest that its bytes lie under, another one if it is signed.
+    """
 
     repository: str
     digest: Digest
     tag: str | None
+    blob: Digest
 
 
 class Pins:
@@ -129,10 +133,14 @@ class Pins:
 def _pinned(repository: str, folder: RepositoryFolder, image: ImagePattern) -> Iterator[PinnedManifest]:
     if image.digest:
         if any(digest == image.digest for _, digest, _ in folder.manifests()):
-            yield PinnedManifest(repository, image.digest, None)
+            yield PinnedManifest(repository, image.digest, None, _blob(folder, image.digest))
         return
     for entry in folder.tags():
         tag = entry.name.removesuffix(".json")
         digest = record_format.tag_digest(disk.read_whole(entry.path)) if image.matches_tag(tag) else None
         if digest:
-            yield PinnedManifest(repository, digest, tag)
+            yield PinnedManifest(repository, digest, tag, _blob(folder, digest))
+
+
+def _blob(folder: RepositoryFolder, digest: Digest) -> Digest:
+    return record_format.signed_digest(disk.read_whole(folder.manifest(digest, "json"))) or digest

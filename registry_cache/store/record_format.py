@@ -42,7 +42,7 @@ class Child:
     """What a manifest names, and what it says of its size in bytes."""
 
     digest: Digest
-    size: int
+    size: int | None
 
 
 def write_tag(record: TagRecord) -> bytes:
@@ -90,12 +90,18 @@ def tag_digest(data: bytes | None) -> Digest | None:
     return _read(data, lambda record: Digest.parse(record["digest"]))
 
 
-def write_manifest(manifest: Manifest, size: int) -> bytes:
-    """Return the bytes of the record of a manifest of ``size`` bytes."""
+def write_manifest(manifest: Manifest, size: int, signed: Digest | None = None) -> bytes:
+    """Return the bytes of the record of a manifest of ``size`` bytes.
+
+    ``signed``: the digest of all of its bytes, where a signed one has another name. It counts as a child, so that
+    whatever keeps, counts or removes an image's parts has it too.
+    """
+    own = [[str(signed), size]] if signed else []
     document = {
         "media_type": manifest.media_type,
         "size": size,
-        "children": [[str(child.digest), child.size] for child in (*manifest.manifests, *manifest.blobs)],
+        "children": own + [[str(child.digest), child.size] for child in (*manifest.manifests, *manifest.blobs)],
+        **({"signed": str(signed)} if signed else {}),
         "subject": str(manifest.subject.digest) if manifest.subject else None,
     }
     return json.dumps(document).encode()
@@ -104,6 +110,11 @@ def write_manifest(manifest: Manifest, size: int) -> bytes:
 def manifest_media_type(data: bytes | None) -> str | None:
     """Return the media type in a manifest's record."""
     return _read(data, _safe_media_type)
+
+
+def signed_digest(data: bytes | None) -> Digest | None:
+    """Return the digest of all bytes of a signed manifest, from its record; None for any other manifest."""
+    return _read(data, lambda record: Digest.parse(record["signed"]) if "signed" in record else None)
 
 
 def manifest_children(data: bytes | None) -> list[Child]:
@@ -127,7 +138,7 @@ def _safe_media_type(record: Any) -> str:
 
 
 def _children(record: Any) -> list[Child]:
-    return [Child(Digest.parse(digest), int(size)) for digest, size in record["children"]]
+    return [Child(Digest.parse(digest), None if size is None else int(size)) for digest, size in record["children"]]
 
 
 def _read(data: bytes | None, make: Callable[[Any], _T]) -> _T | None:

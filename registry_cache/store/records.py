@@ -160,10 +160,11 @@ class Records:
             # Children before names: the record is what makes the manifest known, so its bytes come first.
             link(self._layout.blob(blob), self._layout.manifest(upstream, repository, digest, extension))
             path = self._layout.manifest(upstream, repository, digest, "json")
+            signed = blob if blob != digest else None
             if len(data) < LARGE_MANIFEST_SIZE:
-                record = record_format.write_manifest(found, len(data))
+                record = record_format.write_manifest(found, len(data), signed)
             else:
-                record = threadpool.run(record_format.write_manifest, found, len(data))
+                record = threadpool.run(record_format.write_manifest, found, len(data), signed)
             write_whole(path, record, modified=_NEVER)
 
     def _add(self, upstream: str, digest: Digest, data: bytes) -> Digest:

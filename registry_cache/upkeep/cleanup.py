@@ -170,8 +170,12 @@ class Cleanup:
 
     def _use_pinned(self) -> None:
         """Count this cleanup as a use of everything pinned, so that neither it nor its children were used long ago."""
-        for digest in Pins(self._layout).digests(self._steps.tick):
-            self._spread.note_use(digest, self._now)
+        pins = Pins(self._layout)
+        for pin in pins.all():
+            # A signed manifest's bytes lie under another digest than its pin's.
+            if not pin.image.digest or not self._spread.note_use(pin.image.digest, self._now):
+                for held in pins.pinned_by(pin, self._steps.tick):
+                    self._spread.note_manifest(held.digest, held.blob, self._now)
 
     def _excess(self, stored: int) -> int:
         return policy.excess(stored, inventory.disk_space(self._layout.root).free, self._bounds)

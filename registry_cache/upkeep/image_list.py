@@ -106,7 +106,9 @@ def list_images(layout: Layout, pattern: str, sort: Sort, counts: PullCounts | N
             shared = sum(sizes[digest] for digest in parts if holders[digest] > 1)
             whole = sum(sizes[digest] for digest in parts)
             pulls = None if counts is None else counts.get((repository, str(top)), 0)
-            listed.append(ListedImage(repository, top, tags, whole, shared, _used(layout, top), pulls))
+            # A signed manifest's bytes are one of its parts.
+            used = _used(layout, top) or max(_used(layout, digest) for digest in parts)
+            listed.append(ListedImage(repository, top, tags, whole, shared, used, pulls))
     return sorted((each for each in listed if _matches(each, pattern)), key=lambda each: _order(each, sort))
 
 

@@ -83,7 +83,7 @@ def repository_details(layout: Layout, name: str, most: int = MOST_IMAGES) -> Re
                 graph.tags.get(top, ()),
                 size=sum(known[each].size for each in parts[top]),
                 shared=sum(known[each].size for each in parts[top] if times[each] > 1 or known[each].is_shared),
-                used=known[top].used,
+                used=known[top].used or max(known[each].used for each in parts[top]),
                 platforms=_platforms(layout, top, graph),
                 pinned=_is_pinned(pins, top, graph.tags.get(top, ())),
             )
@@ -137,7 +137,8 @@ def _platforms(layout: Layout, top: Digest, graph: ImageGraph) -> list[str]:
         found = platforms(data)
         here = [found.get(child.digest, ()) for child in manifest.manifests if child.digest in graph.children]
         return list(dict.fromkeys(str(each) for several in here for each in several))
-    if not manifest.blobs or manifest.blobs[0].size > _MOST_CONFIG_BYTES:
+    size = manifest.blobs[0].size if manifest.blobs else None
+    if size is None or size > _MOST_CONFIG_BYTES:
         return []
     try:
         config = json.loads(disk.read_whole(layout.blob(manifest.blobs[0].digest), _MOST_CONFIG_BYTES) or b"")

@@ -60,7 +60,7 @@ def _blobs(layout: Layout, now: float) -> tuple[int, int, float | None]:
     pins, moment = Pins(layout), int(now * _SECOND)
     for pin in pins.all():
         for pinned in pins.pinned_by(pin):
-            spread.note_use(pinned.digest, moment)
+            spread.note_manifest(pinned.digest, pinned.blob, moment)
     spread.run()
     count = size = 0
     oldest = moment

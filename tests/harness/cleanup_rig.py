@@ -18,9 +18,11 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import parse_manifest
 from registry_cache.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from registry_cache.oci.names import Repository, Tag
+from registry_cache.oci.signed_manifest import SIGNED
 from registry_cache.policy.eviction import Bounds
 from registry_cache.store.record_format import TagRecord
 from registry_cache.upkeep.cleanup import Cleanup, CleanupResult
+from tests.harness import schema_1
 from tests.harness.store_rig import APP, HUB, Store, open_store
 
 # In the future, so that nothing that a test has just written was used later; less than an hour, which is old.
@@ -52,6 +54,17 @@ class Shelf:
     def index(self, *manifests: Digest, repository: Repository = APP, tag: str = "", ago: float = 0.0) -> Digest:
         named = [{"mediaType": OCI_MANIFEST, "digest": str(manifest), "size": 1} for manifest in manifests]
         return self._manifest({"manifests": named}, OCI_INDEX, repository, tag, ago)
+
+    def signed(self, *layers: Digest, tag: str = "", ago: float = 0.0) -> tuple[Digest, Digest]:
+        """An image of schema 1: the digest that names it, and the one that its bytes lie under."""
+        named = [{"blobSum": str(layer)} for layer in layers]
+        part, whole = schema_1.signed({"schemaVersion": 1, "name": str(APP), "fsLayers": named, "history": []})
+        name, blob = Digest.of(part), Digest.of(whole)
+        self.store.records.put_manifest(HUB, APP, name, whole, parse_manifest(whole, SIGNED))
+        if tag:
+            then = datetime.fromtimestamp(NOW - ago, UTC)
+            self.store.records.put_tag(HUB, APP, Tag.parse(tag), TagRecord(name, SIGNED, len(whole), then, then))
+        return name, self.used(blob, ago)
 
     def used(self, digest: Digest, ago: float) -> Digest:
         """Let this have been its last use."""

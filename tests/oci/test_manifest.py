@@ -105,7 +105,7 @@ SCHEMA_1_TYPE = "application/vnd.docker.distribution.manifest.v1+prettyjws"
                 subject=descriptor(SUBJECT),
             ),
         ),
-        (SCHEMA_1, SCHEMA_1_TYPE, Manifest(SCHEMA_1_TYPE)),
+        (SCHEMA_1, SCHEMA_1_TYPE, Manifest(SCHEMA_1_TYPE, blobs=(Descriptor(media_types.DOCKER_LAYER, LAYER, None),))),
     ],
     ids=["docker schema 2", "oci image", "oci index", "signature", "oras artifact", "docker schema 1"],
 )
@@ -152,6 +152,13 @@ def test_what_a_manifest_names(document: object, content_type: str, expected: Ma
 )
 def test_whose_word_the_media_type_is(document: object, content_type: str, expected: str) -> None:
     assert parse_manifest(json.dumps(document).encode(), content_type).media_type == expected
+
+
+def test_the_layers_of_schema_1_have_no_size() -> None:
+    layers = [{"blobSum": str(LAYER)}, {"blobSum": "short"}, {"blobSum": 5}, None, {}]
+    document = {"schemaVersion": 1, "fsLayers": layers, "signatures": []}
+    found = parse_manifest(json.dumps(document).encode())
+    assert found.blobs == (Descriptor(media_types.DOCKER_LAYER, LAYER, None),)
 
 
 @pytest.mark.parametrize(

@@ -333,7 +333,7 @@ def test_what_is_named_beside_a_blob_by_the_latest_manifest_that_is_not_fat(
 
     monkeypatch.setattr(record_format, "manifest_children", parse)
 
-    def siblings(digest: str) -> list[int]:
+    def siblings(digest: str) -> list[int | None]:
         return [child.size for child in store.records.siblings(HUB, APP, Digest.parse(digest))]
 
     assert siblings(str(LAYER)) == [5]

@@ -46,6 +46,14 @@ def test_an_image_goes_with_all_that_it_alone_names(shelf: Shelf) -> None:
     assert all("/library/other/" in str(path) for path in names(shelf))
 
 
+def test_an_image_of_schema_1_goes_with_its_bytes_and_layers(shelf: Shelf) -> None:
+    own, shared = shelf.layer(b"own"), shelf.layer(b"shared", APP, OTHER)
+    _, blob = shelf.signed(own, shared, tag="1")
+    result = remove_tag(shelf, "1")
+    assert (result.blobs, result.shared) == (2, 1)
+    assert shelf.has(blob, own, shared) == [False, False, True]
+
+
 def test_what_another_image_of_the_repository_has_stays(shelf: Shelf) -> None:
     shared = shelf.layer(b"shared")
     first, second = shelf.image(shared, tag="1"), shelf.image(shared, shelf.layer(b"more"), tag="2")

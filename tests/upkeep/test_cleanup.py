@@ -224,6 +224,19 @@ def test_what_is_pinned_is_counted(shelf: Shelf) -> None:
     assert result.pinned > 1000
 
 
+@pytest.mark.parametrize("by_tag", [True, False])
+def test_a_pinned_image_of_schema_1_stays_whole(shelf: Shelf, by_tag: bool) -> None:
+    layers = [shelf.layer(data, ago=30 * DAY) for data in (b"x" * 1000, b"y" * 500)]
+    name, blob = shelf.signed(*layers, tag="1", ago=30 * DAY)
+    pin = Pin(HUB, ImagePattern.parse(f"{APP}:1" if by_tag else f"{APP}@{name}"))
+    Pins(shelf.layout).add([pin])
+    assert shelf.dry_run(ttl=WEEK).evicted == shelf.clean(ttl=WEEK).evicted == 0
+    assert shelf.has(blob, *layers) == [True] * 3
+    Pins(shelf.layout).remove([pin])
+    assert shelf.clean(now=NOW + 30 * DAY, ttl=WEEK).evicted == 3
+    assert shelf.has(blob, *layers) == [False] * 3
+
+
 def test_what_was_used_a_moment_ago_stays_whatever_the_size(shelf: Shelf) -> None:
     layer = shelf.layer(b"x" * 1000, ago=1)
     result = shelf.clean(max_size=10, ttl=timedelta(microseconds=1))

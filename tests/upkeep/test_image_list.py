@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC
 from typing import Any
 
@@ -32,6 +33,13 @@ def test_images_by_name(filled: Shelf) -> None:
     assert (app.shared, other.shared) == (1000, 1000)
     assert app.size > 6000
     assert (app.used, other.used) == (NOW - DAY, NOW - 2 * DAY)
+
+
+def test_an_image_of_schema_1(shelf: Shelf) -> None:
+    name, blob = shelf.signed(shelf.layer(b"a" * 5000, ago=2 * DAY), tag="1", ago=DAY)
+    (image,) = list_images(shelf.layout, "", "name")
+    assert (image.digest, image.used) == (name, NOW - DAY)
+    assert image.size == 5000 + os.path.getsize(shelf.layout.blob(blob))
 
 
 @pytest.mark.parametrize(

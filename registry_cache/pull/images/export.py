@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from registry_cache.errors import ManifestUnknown
+from registry_cache.errors import ManifestUnknown, Unsupported
+from registry_cache.oci import signed_manifest
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.image_layout import LayoutEntry, write_index
 from registry_cache.oci.manifest import parse_manifest
@@ -104,6 +105,11 @@ class _Search:
         manifest = self._manifest(digest)
         if manifest is None:
             raise self._lacking(f"its manifest {digest} is not stored")
+        if signed_manifest.digest_of_all(manifest.data, digest) != digest:
+            raise Unsupported(
+                "it is a signed image of Docker's schema 1, which an archive (an OCI image layout) "
+                "cannot hold: leave it out, and let the other machine pull it through this cache"
+            )
         here = {digest: manifest.size}
         for blob in parse_manifest(manifest.data, manifest.media_type).blobs:
             size = self._size(blob.digest)

@@ -101,7 +101,7 @@ class Warm:
             result.joined += outcome is Outcome.JOIN
             if outcome is Outcome.MISS:
                 result.fetched += 1
-                result.bytes += blob.size
+                result.bytes += self._records.size_of(blob.digest) if blob.size is None else blob.size
 
     def _blob(self, image: Image, blob: Descriptor) -> Outcome | None:
         """Bring one blob here and return how; None for one that its registry may do without, and does."""
@@ -143,13 +143,13 @@ class _Arrivals:
     _ended: set[Digest] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.total = sum(blob.size for blob in self.blobs)
+        self.total = sum(_told(blob) for blob in self.blobs)
 
     def finish(self, blob: Descriptor, here_before: bool) -> None:
         """Count the whole of ``blob``, or no more at all where there was nothing to fetch."""
         self._ended.add(blob.digest)
-        self._here[blob.digest] = 0 if here_before else blob.size
-        self.total -= blob.size if here_before else 0
+        self._here[blob.digest] = 0 if here_before else _told(blob)
+        self.total -= _told(blob) if here_before else 0
 
     def done(self) -> int:
         """Look at the partials, and return how many bytes there are of all."""
@@ -158,8 +158,13 @@ class _Arrivals:
                 file = self.partials.open(blob.digest)
                 # One that was committed a moment ago has no partial any more, and no fewer bytes.
                 known = self._here.get(blob.digest, 0)
-                self._here[blob.digest] = max(known, min(blob.size, file.size())) if file else known
+                self._here[blob.digest] = max(known, min(_told(blob), file.size())) if file else known
         return sum(self._here.values())
+
+
+def _told(blob: Descriptor) -> int:
+    """Return the bytes of a blob as its manifest tells them; nothing where it does not, and no progress is shown."""
+    return blob.size or 0
 
 
 def _not_stored(digest: Digest) -> StoreError:

@@ -12,9 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from registry_cache.errors import ManifestUnknown, RegistryError, StoreError, TooManyRequests, UpstreamCorrupt
+from registry_cache.errors import (
+    ManifestUnknown,
+    RegistryError,
+    StoreError,
+    TooManyRequests,
+    Unsupported,
+    UpstreamCorrupt,
+)
+from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import split_image_name
 from registry_cache.oci.platform import Platform
+from registry_cache.oci.signed_manifest import SIGNED
 from registry_cache.pull.blob import BlobPull
 from registry_cache.pull.images.closure import Image
 from registry_cache.pull.images.export import Export
@@ -30,6 +39,7 @@ from tests.harness.content import OCI_INDEX, OCI_MANIFEST, digest_of
 from tests.harness.images import Image as Built
 from tests.harness.images import KiB, MiB, make_image, make_index
 from tests.harness.pull_rig import ALWAYS_ASK
+from tests.harness.schema_1 import signed
 from tests.harness.store_rig import HUB, open_store
 from tests.harness.upstream import FakeUpstream
 from tests.harness.upstream_rig import connect
@@ -119,6 +129,17 @@ def test_an_image_without_an_index_is_for_everyone(upstream: FakeUpstream, site:
     image = make_image(upstream, kind="docker")
     assert site.warm("app:1", S390X).platforms == []
     assert gets(upstream, image) == [1] * 5
+
+
+def test_an_image_of_schema_1_is_warmed_and_no_archive_holds_it(upstream: FakeUpstream, site: Site) -> None:
+    layer = upstream.add_blob(b"layer" * 100, "library/app")
+    document = {"schemaVersion": 1, "name": "library/app", "fsLayers": [{"blobSum": layer}], "history": []}
+    part, whole = signed(document)
+    upstream.add_manifest(whole, media_type=SIGNED, tag="1", digest=str(Digest.of(part)), repository="library/app")
+    warmed = site.warm()
+    assert (warmed.fetched, warmed.bytes) == (1, 500)
+    with pytest.raises(Unsupported, match=r"archive .* cannot hold"):
+        site.export()
 
 
 def test_an_index_in_an_index(upstream: FakeUpstream, site: Site) -> None:
