@@ -27,15 +27,11 @@ from tests.harness.upstream import FakeUpstream
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n%s"
 
 
-class Fickle:
-    """Answers the first request of a connection; what becomes of a later one, and of new connections, a test says."""
+class Listening:
+    """Serves each connection in a thread of its own; ``accepted``: how many there were."""
 
     def __init__(self) -> None:
-        self.later: Callable[[socket.socket], None] = lambda connection: connection.sendall(OK % b"old")
-        self.newer = b"new"
         self.accepted = 0
-        self.over = threading.Event()
-        self.left = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -46,6 +42,24 @@ class Fickle:
                 connection, _ = self._listener.accept()
                 self.accepted += 1
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+class Fickle(Listening):
+    """Answers the first request of a connection; what becomes of a later one, and of new connections, a test says."""
+
+    def __init__(self) -> None:
+        self.later: Callable[[socket.socket], None] = lambda connection: connection.sendall(OK % b"old")
+        self.newer = b"new"
+        self.over = threading.Event()
+        self.left = threading.Event()
+        super().__init__()
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
@@ -75,8 +89,7 @@ class Fickle:
 
     def stop(self) -> None:
         self.over.set()
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        super().stop()
 
 
 @pytest.fixture
@@ -193,20 +206,12 @@ def test_urllib3_is_made_as_we_believe() -> None:
         assert connection.sock is opened
 
 
-class HangsUp:
+class HangsUp(Listening):
     """Answers one request of each connection and then closes its own end; ``closed`` when we have closed ours."""
 
     def __init__(self) -> None:
         self.closed = threading.Semaphore(0)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+        super().__init__()
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
@@ -215,10 +220,6 @@ class HangsUp:
             connection.shutdown(socket.SHUT_WR)
             assert connection.recv(1) == b""
             self.closed.release()
-
-    def stop(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
 
 
 @pytest.fixture
