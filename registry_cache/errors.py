@@ -13,7 +13,7 @@ waiting helps, the seconds to wait. The message names the thing and the remedy, 
     ├── TooManyRequests               429   upstream's limit, and no copy to serve
     ├── Busy                          503   more readers than we size for
     ├── NotHeld                       410   to another node: neither here nor on its way here
-    ├── LoopFound                     508   to another node: it asks on behalf of ourselves
+    ├── LoopFound                     508   to our own request: a redirect, or a node of our name, has led it here
     ├── UpstreamError                 502
     │   ├── UpstreamCorrupt 502 · UpstreamUnavailable 503 · UpstreamTimeout 504
     │   ├── UpstreamDown 503          it has been failing, and was not asked
@@ -177,7 +177,7 @@ class NotHeld(RegistryError):
 
 
 class LoopFound(RegistryError):
-    """Another node of the cluster asks on behalf of this one."""
+    """A request of this server's own has come back to it, by a redirect or as from another node of the cluster."""
 
     code = "UNAVAILABLE"
     status = 508

@@ -19,6 +19,7 @@ from registry_cache.api.health import NO_SUCH_URL, by_debug
 from registry_cache.api.responses import error_response
 from registry_cache.errors import (
     BlobUnknown,
+    LoopFound,
     ManifestUnknown,
     NameInvalid,
     NameUnknown,
@@ -30,7 +31,7 @@ from registry_cache.errors import (
     Unsupported,
     UpstreamUnavailable,
 )
-from registry_cache.runtime import metrics
+from registry_cache.runtime import metrics, via
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.trusted_proxies import Proxies
 
@@ -59,6 +60,8 @@ def register(app: Flask, headers: Mapping[str, Sequence[str]], proxies: Proxies)
         if asked.method not in _ALLOWED and not preflight:
             # Before the body is read: a layer of gigabytes is not received to be thrown away (P49).
             raise Unsupported(f"{asked.method} is not for a cache: push to the registry itself, and pull here")
+        if via.is_ours(asked.environ.get("HTTP_VIA", "")):
+            raise LoopFound("a registry has redirected this cache to itself")
         _check_path(asked.environ.get("RAW_URI", ""))
         if not asked.query_string.isascii():
             raise RequestInvalid("a query holds bytes that no URL has: escape them")

@@ -9,6 +9,7 @@ from tests.harness.content import APP, DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX,
 from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import Image, KiB, Kind, MiB, make_artifact, make_image, make_index, random_bytes
 from tests.harness.pullers import Answer, Puller
+from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
 from tests.harness.workers import Workers
 
@@ -211,3 +212,16 @@ def test_a_page_in_the_place_of_a_manifest_is_nothing_to_a_browser(
             assert answer.headers["Content-Disposition"] == "attachment"
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+
+
+@pytest.mark.parametrize("path", ["manifests/1", f"blobs/sha256:{'f' * 64}"])
+def test_a_registry_that_redirects_us_to_ourselves_is_asked_no_more(
+    upstream: FakeUpstream, cache: CacheServer, puller: Puller, path: str
+) -> None:
+    """Whichever worker it reaches. Each of them asked the registry anew, and was sent on to the next name."""
+    for number in range(50):
+        address = f"{cache.url}/v2/library/app{number}/{path}"
+        upstream.faults.answer(f"/{path}", 307, times=1, Location=address)
+    answer = puller.get(f"/v2/{APP}/{path}")
+    assert answer.status >= 500
+    assert len(upstream.exchanges) < 10

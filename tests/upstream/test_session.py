@@ -43,7 +43,7 @@ def test_only_what_was_meant_goes_along(
     session = Session("it", PATIENT, TLS())
     assert [send(upstream.url, session=session, Accept="a/b") for _ in range(2)] == [200, 200]
     for exchange in upstream.exchanges:
-        allowed = {"host", "accept", "user-agent", "accept-encoding", "connection"}
+        allowed = {"host", "accept", "user-agent", "via", "accept-encoding", "connection"}
         assert set(map(str.lower, exchange.headers)) <= allowed
         assert exchange.headers["Accept-Encoding"] == "identity"
 
