@@ -1,6 +1,7 @@
 """Lazy pulls: a range of a cold blob comes by itself, is kept, and is part of whatever is downloaded later."""
 
 import random
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.harness.fixture_types import MakeCache, MakePuller
 from tests.harness.images import KiB, MiB, random_bytes
 from tests.harness.pullers import Answer, Puller
 from tests.harness.server import CacheServer
+from tests.harness.shared_cache import shared_by_many
 from tests.harness.upstream import FakeUpstream
 from tests.harness.waiting import eventually
 from tests.harness.workers import Workers
@@ -26,10 +28,11 @@ HOLD = {"proxy": {"lazy": "hold"}}
 OTHER = "library/other"
 
 
-@pytest.fixture
-def cache(make_cache: MakeCache) -> CacheServer:
+@pytest.fixture(scope="module")
+def shared_cache(shared_upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CacheServer]:
     """One that fetches what is asked for: on a busy machine the ten seconds of `fill` may be over within a story."""
-    return make_cache(HOLD)
+    with shared_by_many(shared_upstream, tmp_path_factory.mktemp("hold"), HOLD) as server:
+        yield server
 
 
 def asked(upstream: FakeUpstream, blob: str) -> list[str | None]:

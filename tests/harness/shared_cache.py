@@ -8,8 +8,10 @@ and after a test that logged failures the processes are replaced.
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,13 +33,21 @@ def shared_upstream() -> Iterator[FakeUpstream]:
     server.stop()
 
 
+@contextmanager
+def shared_by_many(
+    upstream: FakeUpstream, folder: Path, config: Mapping[str, Any] | None = None
+) -> Iterator[CacheServer]:
+    """A server that many tests use one after the other, by way of `cache`."""
+    server = CacheServer(folder, upstream.url, config=config, application="tests.harness.patient:app")
+    yield server
+    upstream.faults.release()
+    server.stop()
+
+
 @pytest.fixture(scope="package")
 def shared_cache(shared_upstream: FakeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CacheServer]:
-    folder = tmp_path_factory.mktemp("shared")
-    server = CacheServer(folder, shared_upstream.url, application="tests.harness.patient:app")
-    yield server
-    shared_upstream.faults.release()
-    server.stop()
+    with shared_by_many(shared_upstream, tmp_path_factory.mktemp("shared")) as server:
+        yield server
 
 
 @pytest.fixture

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.harness.ceph import Ceph, TestBucket, ceph
+from tests.harness.fixture_types import MakeCache
 from tests.harness.valve import Valve
 
 HERE = Path(__file__).parent
@@ -36,3 +38,9 @@ def make_valve() -> Iterator[Callable[..., Valve]]:
     """A function that makes a relay to the server at a URL."""
     with ExitStack() as stack:
         yield lambda url, **options: stack.enter_context(closing(Valve(url, **options)))
+
+
+@pytest.fixture
+def make_cache(make_cache: MakeCache) -> MakeCache:
+    """The usual one, of nodes with a single worker: no story here is about two of a node's."""
+    return partial(make_cache, workers=1)
