@@ -39,7 +39,8 @@ hypothesis.settings.register_profile("searching", hypothesis.settings.get_profil
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "once: as good in either of CI's passes, which has it in the ordinary user's")
+    config.addinivalue_line("markers", "once: as good in either of CI's passes; in the ordinary user's alone")
+    config.addinivalue_line("markers", "late: as good in either of CI's passes; in root's alone")
     config.addinivalue_line("markers", "needs_root: mounts, owns files as others, or runs a program that only root may")
     if not config.getoption("--hypothesis-profile"):
         hypothesis.settings.load_profile("steady")
@@ -53,15 +54,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 # What neither the user nor the dependencies' versions change: decisions and texts, long searches by property, outages,
-# kills and power cuts at every step, and real clients and nginx that an ordinary user can run. .ci/run has them in one
-# of its two passes.
+# kills and power cuts at every step, and real clients and nginx that an ordinary user can run. .ci/run has them in the
+# first of its two passes.
 _ONCE = (
     *("bench/", "commands/", "config/", "harness_check/", "oci/", "policy/", "property/", "stats/", "ui/"),
     *("api/test_blob_requests.py", "api/test_layers_ahead.py", "api/test_lazy.py", "api/test_listings.py"),
-    *("api/test_membership.py", "api/test_metrics.py", "api/test_room.py", "api/test_uncached.py"),
-    *("api/test_unreadable.py", "faults/test_cuts.py", "faults/test_inside.py", "faults/test_lies.py"),
+    *("api/test_join.py", "api/test_membership.py", "api/test_metrics.py", "api/test_ranges.py", "api/test_room.py"),
+    *("api/test_tags.py", "api/test_uncached.py", "api/test_unreadable.py"),
+    *("cluster/test_bucket_turn.py", "cluster/test_peers_alone.py", "cluster/test_security.py"),
+    *("faults/test_cuts.py", "faults/test_inside.py", "faults/test_lies.py"),
     *("faults/test_many_upstreams.py", "faults/test_outages.py", "faults/test_private.py"),
-    *("faults/test_rate_limits.py", "server/test_log.py", "server/test_worker_death.py"),
+    *("faults/test_rate_limits.py", "server/test_log.py", "server/test_restart.py", "server/test_stop.py"),
+    *("server/test_worker_death.py", "upstream/diagnose/", "upstream/test_slow_bodies.py", "upstream/test_wire.py"),
     "pull/lazy/",
     "pull/test_crash_points.py",
     "pull/test_power_cut.py",
@@ -70,6 +74,8 @@ _ONCE = (
     "clients/",
     "deployment/nginx/",
 )
+# The same, in the second: what is said of the repository's own text; and long files, so that neither has much more.
+_LATE = ("faults/test_hostile.py", "server/test_reload.py", "test_citations.py", "test_house.py", "test_tests.py")
 
 
 # Stories with many processes. Side by side, or last, they would wait for each other.
@@ -84,6 +90,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         path = item.path.relative_to(Path(__file__).parent).as_posix()
         if path.startswith(_ONCE) and not item.get_closest_marker("needs_root"):
             item.add_marker("once")
+        if path.startswith(_LATE):
+            item.add_marker("late")
     if os.geteuid() != 0:
         left_out = [item for item in items if item.get_closest_marker("needs_root")]
         items[:] = [item for item in items if item not in left_out]
