@@ -51,6 +51,7 @@ class RangeFacts:
 
     ``asked``: how many bytes all parts of the request have together, None for these alone. ``running``: the download of
     the whole, None where there is none. ``answer_seconds``: how long upstream takes to answer a request.
+    ``is_here``: all of them are here in pieces.
     """
 
     start: int
@@ -59,6 +60,7 @@ class RangeFacts:
     running: Running | None = None
     answer_seconds: float = 0.0
     asked: int | None = None
+    is_here: bool = False
 
 
 def choose(facts: RangeFacts) -> Way:
@@ -77,6 +79,9 @@ def choose(facts: RangeFacts) -> Way:
 def _is_far(facts: RangeFacts, running: Running) -> bool:
     """Tell whether the download gets to the range's beginning later than a request of its own."""
     missing = facts.start - running.position
+    if facts.is_here:
+        # The download may stand still at any moment.
+        return missing > 0
     if running.seconds < MEASURE_SECONDS:
         return missing > NEAR_SIZE
     return missing * running.seconds > running.arrived * (facts.answer_seconds + MIN_GAIN_SECONDS)

@@ -41,6 +41,18 @@ def test_a_slow_upstream_is_not_asked_for_what_comes_before_its_answer() -> None
 
 
 @pytest.mark.parametrize(
+    ("start", "stop", "way"),
+    [
+        (21 * MIB, 22 * MIB, Way.PIECES),
+        (19 * MIB, 20 * MIB, Way.DOWNLOAD),
+        (100 * MIB, SIZE, Way.DOWNLOAD),
+    ],
+)
+def test_what_is_here_waits_for_no_download_but_for_its_verdict(start: int, stop: int, way: Way) -> None:
+    assert choose(RangeFacts(start, stop, SIZE, Running(20 * MIB, *LINE), 0.1, is_here=True)) is way
+
+
+@pytest.mark.parametrize(
     ("here", "seconds", "filled"),
     [(1000, 0.0, False), (SIZE // 4, 0.0, True), (1000, 10.0, True), (SIZE // 5, 9.0, False)],
 )

@@ -132,7 +132,7 @@ class LazyPull:
         access = Access(target, digest, self._flights, self._shared, self._questions)
         access.proven = self._is_proven(target, digest, file)
         parts = self._parts(target, digest, header, file, access)
-        if not parts or self._way(target, digest, parts) is Way.DOWNLOAD:
+        if not parts or self._way(target, digest, parts, file) is Way.DOWNLOAD:
             return None
         if self._blobs.open_any(digest):
             # Another repository's, or committed since we looked.
@@ -209,13 +209,17 @@ class LazyPull:
     def _is_proven(self, target: PullTarget, digest: Digest, file: PieceFile | None) -> bool:
         return file is not None and (file.owner == str(target.repository) or (target.owner, digest) in self._proven)
 
-    def _way(self, target: PullTarget, digest: Digest, parts: list[ByteRange]) -> Way:
-        """Return PIECES where that is best for any part, by how much all of them ask for."""
+    def _way(self, target: PullTarget, digest: Digest, parts: list[ByteRange], file: PieceFile | None = None) -> Way:
+        """Return PIECES where that is best for any part, by how much all ask for and whether ``file`` has it."""
         name, first, size = target.upstream.name, parts[0], parts[0].size
         running = self._running(name, digest, first.start)
         answer_seconds, asked = self._piece_flights.answer_seconds(name), sum(map(len, parts))
-        ways = (choose(RangeFacts(part.start, part.stop, size, running, answer_seconds, asked)) for part in parts)
-        return Way.PIECES if Way.PIECES in ways else Way.DOWNLOAD
+        for part in parts:
+            is_here = file is not None and file.here_until(part.start, part.stop) == part.stop
+            facts = RangeFacts(part.start, part.stop, size, running, answer_seconds, asked, is_here)
+            if choose(facts) is Way.PIECES:
+                return Way.PIECES
+        return Way.DOWNLOAD
 
     def _running(self, upstream: str, digest: Digest, start: int) -> Running | None:
         """Return the download of the whole from this upstream, here or in another process.
