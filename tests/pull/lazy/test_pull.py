@@ -185,11 +185,10 @@ def test_a_download_behind_readers_ends_well_where_the_next_configuration_holds(
 ) -> None:
     """As at a reload: the old worker goes on with what it began, and the new one reads beside it."""
     with workers(store, upstream.url, "fill") as [filling]:
-        for start in (2 * MiB, 3 * MiB):
-            filling.read(DIGEST, start, start + MiB)
-        # The first megabytes are what the download asks for; it is held within them.
+        filling.read(DIGEST, 2 * MiB, 3 * MiB)
+        # With the next megabyte there is a quarter of the blob. What is downloaded then is held within the first.
         upstream.faults.of(NAME).hold_at = MiB
-        filling.read(DIGEST, *FAR)
+        filling.read(DIGEST, 3 * MiB, 4 * MiB)
         eventually(lambda: filling.transfers.find(DIGEST))
         upstream.wait_until(lambda: upstream.in_flight(NAME))
         sent = upstream.bytes_sent(NAME)
