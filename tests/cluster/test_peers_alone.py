@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -32,8 +32,10 @@ def caches(tmp_path: Path, upstream: FakeUpstream) -> Iterator[list[CacheServer]
             found.append(CacheServer(tmp_path / f"node{number}", upstream.url, config=config))
             stack.callback(found[-1].close)
             stack.callback(found[-1].stop)
+        # One that still loads does not answer the other in time.
         for cache in found:
-            cache.workers()
+            with closing(Puller(cache.url)) as puller:
+                assert puller.get("/v2/").status == 200
         yield found
 
 
