@@ -215,7 +215,8 @@ class LazyPull:
         running = self._running(name, digest, first.start)
         answer_seconds, asked = self._piece_flights.answer_seconds(name), sum(map(len, parts))
         for part in parts:
-            is_here = file is not None and file.here_until(part.start, part.stop) == part.stop
+            # Without a download there is nothing that could come sooner.
+            is_here = running is not None and file is not None and file.here_until(part.start, part.stop) == part.stop
             facts = RangeFacts(part.start, part.stop, size, running, answer_seconds, asked, is_here)
             if choose(facts) is Way.PIECES:
                 return Way.PIECES
