@@ -37,9 +37,7 @@ def start(
 
 def heading(config: Config) -> str:
     """Return the line that says which configuration and which store a command works with."""
-    origins = config.origins.values()
-    environment = " and the environment" if any("REGISTRY_" in origin for origin in origins) else ""
-    return f"configuration: {config.source}{environment}; store: {config.root}"
+    return f"configuration: {config.configured_by}; store: {config.root}"
 
 
 def become_owner(root: Path) -> None:

@@ -25,7 +25,7 @@ def lines(config: Config, addresses: Sequence[object]) -> Iterator[str]:
     yield f"listening on {', '.join(urls)}"
     yield f"mirroring {', '.join(map(_upstream, config.upstreams))}"
     yield f"storing under {config.root}"
-    yield f"configured by {config.source}"
+    yield f"configured by {config.configured_by}"
     yield _keeping(config)
     yield from _guarding(config)
     reachable = [_reachable(config, address) for address in addresses if isinstance(address, tuple)]

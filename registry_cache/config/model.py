@@ -291,6 +291,12 @@ class Config:
         return self.s3 is not None and self.redirect_is_off is False
 
     @property
+    def configured_by(self) -> str:
+        """Where its values come from: the file, and the environment where that gives any."""
+        environment = any(origin.startswith(("environment ", "file of ")) for origin in self.origins.values())
+        return f"{self.source} and the environment" if environment else self.source
+
+    @property
     def origins(self) -> Mapping[str, str]:
         """Path to ``default``, the file's name, ``environment REGISTRY_…`` or ``file of REGISTRY_…_FILE``."""
         return {entry.path: entry.origin for entry in self.in_force}

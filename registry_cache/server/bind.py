@@ -10,17 +10,7 @@ from pathlib import Path
 from registry_cache.config import Config
 from registry_cache.server import active_config
 from registry_cache.server.gunicorn_internals import Master
-
-# In an operator's words, where the kernel's are short.
-_REASONS = {
-    errno.EADDRINUSE: "something listens there already, perhaps the registry that this one takes the place of",
-    errno.EADDRNOTAVAIL: "this machine does not have that address",
-    errno.EACCES: "Permission denied: ports below 1024 are for root, and for programs with CAP_NET_BIND_SERVICE",
-}
-
-
-class CannotListen(Exception):
-    """Why an address cannot be listened on, and what to do."""
+from registry_cache.server.listen_refusal import CannotListen, refusal
 
 
 def address(config: Config) -> str:
@@ -40,7 +30,7 @@ def check_at_start(master: Master) -> None:
     # Handed over, by systemd or by the master before us (USR2).
     is_handed_over = bool(os.environ.keys() & {"LISTEN_FDS", "GUNICORN_FD"})
     if master.binds_to(address(config)) and not is_handed_over:
-        _check(config, "name another", "stop what is in the way, or name another")
+        _check(config)
 
 
 def check_at_reload(master: Master, old: Config, new: Config) -> None:
@@ -51,17 +41,15 @@ def check_at_reload(master: Master, old: Config, new: Config) -> None:
         raise CannotListen(
             "http.addr has changed, and the sockets are systemd's; change the socket unit, and restart both"
         )
-    _check(new, "name another", "name a free one, or restart")
+    _check(new, remedy_if_taken="name a free one, or restart")
 
 
-def _check(config: Config, remedy: str, remedy_if_taken: str) -> None:
+def _check(config: Config, remedy_if_taken: str | None = None) -> None:
     try:
         _listen_once(config)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            remedy = remedy_if_taken
-        reason = _REASONS.get(error.errno or 0) or error.strerror or "not an address of this machine"
-        raise CannotListen(f"http.addr: cannot listen on {address(config)}: {reason}; {remedy}") from error
+        where, port = address(config), config.http.port
+        raise refusal("http.addr", where, port, error, remedy_if_taken=remedy_if_taken) from error
 
 
 def _listen_once(config: Config) -> None:
@@ -78,7 +66,7 @@ def _listen_once(config: Config) -> None:
 
 def _check_socket_path(path: Path) -> None:
     if not path.parent.is_dir():
-        raise FileNotFoundError(0, f"there is no folder {path.parent}")
+        raise FileNotFoundError(errno.ENOENT, f"there is no folder {path.parent}")
     if path.exists() and not path.is_socket():
         raise FileExistsError(0, "a file is there that is not a socket")
     if not os.access(path.parent, os.W_OK | os.X_OK):

@@ -13,8 +13,8 @@ from registry_cache.config.banner import lines, warnings
 from registry_cache.errors import StoreError
 from registry_cache.runtime.log import Log, capture_stderr, setup
 from registry_cache.server import active_config, bind, side_listeners, systemd
-from registry_cache.server.bind import CannotListen
 from registry_cache.server.gunicorn_internals import Master
+from registry_cache.server.listen_refusal import CannotListen
 
 _log = Log(__name__)
 

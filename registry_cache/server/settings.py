@@ -32,6 +32,7 @@ from registry_cache.server import (
 )
 from registry_cache.server.certificates import Certificates
 from registry_cache.server.gunicorn_internals import Master
+from registry_cache.server.listen_refusal import CannotListen
 from registry_cache.server.memory_guard import MemoryGuard
 
 _log = Log(__name__)
@@ -165,7 +166,7 @@ def on_starting(server: Any) -> None:
         bind.check_at_start(server)
         for side in side_listeners.ALL:
             side.start(server)
-    except bind.CannotListen as error:
+    except CannotListen as error:
         print_error(str(error), active_config.current().log.formatter)
         raise SystemExit(1) from error
     metrics_slots.start(server.cfg.worker_tmp_dir)

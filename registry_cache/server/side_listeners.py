@@ -13,8 +13,8 @@ from typing import Any
 
 from registry_cache.config import Config
 from registry_cache.server import active_config
-from registry_cache.server.bind import CannotListen
 from registry_cache.server.gunicorn_internals import Master
+from registry_cache.server.listen_refusal import refusal
 
 # Host and port; an empty host means all interfaces.
 HostPort = tuple[str, int]
@@ -94,9 +94,7 @@ class SideListener:
         try:
             return _socket(master, wanted)
         except OSError as error:
-            reason = error.strerror or "not an address of this machine"
-            words = f"{self._key}: cannot listen on {_text(wanted)}: {reason}; name another"
-            raise CannotListen(words) from error
+            raise refusal(self._key, _shown(wanted), wanted[1], error) from error
 
     def _set_apart(self, master: Master) -> None:
         master.listeners = [listener for listener in master.listeners if not self.owns(listener)]
@@ -136,6 +134,10 @@ def main_listeners(master: Master) -> list[Any]:
 
 def _text(at: HostPort) -> str:
     return f"{at[0] or '0.0.0.0'}:{at[1]}"  # noqa: S104 (the operator wrote `:5001`: all interfaces)
+
+
+def _shown(at: HostPort) -> str:
+    return f"[{at[0]}]:{at[1]}" if ":" in at[0] else _text(at)
 
 
 def _socket(master: Master, at: HostPort, descriptor: int | None = None) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from registry_cache.config import banner
+from registry_cache.config import banner, load_config
 from tests.harness.config_files import Loader
 from tests.harness.tls import make_certificate
 
@@ -20,7 +20,8 @@ def test_a_mirror_of_docker_hub(loader: Loader) -> None:
         "listening on http://127.0.0.1:41234",
         "mirroring docker.io (https://registry-1.docker.io)",
         f"storing under {config.root}",
-        "configured by built-in defaults",
+        # The root folder is the loader's.
+        "configured by built-in defaults and the environment",
         "keeping what was used in the last 168h, with 5% of the disk left free"
         "; what is older goes once a day, or by registry-cache cleanup",
         'paste into /etc/docker/daemon.json: {"registry-mirrors": ["http://127.0.0.1:41234"]}',
@@ -40,6 +41,16 @@ def test_addresses(loader: Loader, address: tuple[object, ...], listening: str, 
 
     assert first == f"listening on {listening}"
     assert f'["{mirror}"]' in last
+
+
+def test_what_configures_it_is_the_file_and_the_environment_if_that_says_anything(tmp_path: Path) -> None:
+    file = tmp_path / "REGISTRY_config.yml"
+    file.write_text(f"storage: {{filesystem: {{rootdirectory: {tmp_path / 'store'}}}}}")
+    environ = {"REGISTRY_CACHE_CONFIG": str(file)}
+
+    assert f"configured by {file}" in banner.lines(load_config(environ), [])
+    environ["REGISTRY_PROXY_TTL"] = "24h"
+    assert f"configured by {file} and the environment" in banner.lines(load_config(environ), [])
 
 
 def test_a_unix_socket_has_no_line_to_paste(loader: Loader) -> None:
