@@ -7,6 +7,9 @@ from registry_cache.config.given import Given
 from registry_cache.config.problems import InvalidValue
 from registry_cache.config.readable import check_readable
 
+# Of a file that is named by mistake, such as a device that never ends.
+_MOST_BYTES = 1024 * 1024
+
 
 def check_key_pair(given: Given, certificate_path: str, key_path: str, certificate: Path, key: Path) -> None:
     """Report files that cannot be used. ``…_path``: the keys of the configuration that name them."""
@@ -17,8 +20,35 @@ def check_key_pair(given: Given, certificate_path: str, key_path: str, certifica
         # The empty answer keeps OpenSSL from asking the terminal for a pass phrase.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
     except (OSError, ValueError) as error:
+        if not all([_has_certificate(given, certificate_path, certificate), _has_key(given, key_path, key)]):
+            return
         what = f"cannot use {certificate} with {key}: {_reason(error)}"
         given.refuse(certificate_path, what, "name PEM files that belong together, without pass phrase")
+
+
+def _has_certificate(given: Given, path: str, file: Path) -> bool:
+    """Report a file that is not what OpenSSL looks for, of which it says ``not PEM`` without saying of which."""
+    if b"-----BEGIN CERTIFICATE-----" in _beginning(file):
+        return True
+    given.refuse(path, f"{file} has no certificate in PEM", "name one that holds -----BEGIN CERTIFICATE-----")
+    return False
+
+
+def _has_key(given: Given, path: str, file: Path) -> bool:
+    text = _beginning(file)
+    if b"ENCRYPTED" in text:
+        remedy = f"take it away: openssl pkey -in {file} -out FILE"
+        given.refuse(path, f"{file} is locked by a pass phrase, which nobody can type here", remedy)
+    elif b"PRIVATE KEY-----" not in text:
+        given.refuse(path, f"{file} has no key in PEM", "name one that holds -----BEGIN PRIVATE KEY-----")
+    else:
+        return True
+    return False
+
+
+def _beginning(file: Path) -> bytes:
+    with open(file, "rb") as opened:
+        return opened.read(_MOST_BYTES)
 
 
 def check_ca(given: Given, path: str, ca: Path) -> None:

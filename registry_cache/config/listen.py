@@ -25,8 +25,11 @@ def http_config(given: Given) -> HttpConfig:
         pass
     elif http.net == "unix":
         http = replace(http, socket=Path(http.addr))
-        if not http.addr.startswith("/") or len(os.fsencode(http.addr)) > LONGEST_SOCKET:
+        if not http.addr.startswith("/"):
             given.refuse("http.addr", "is no socket's path", "name a file, such as /run/registry-cache.sock")
+        elif len(os.fsencode(http.addr)) > LONGEST_SOCKET:
+            told = f"is longer than the {LONGEST_SOCKET} bytes that a socket's path may have"
+            given.refuse("http.addr", told, "name a shorter one, such as /run/registry-cache.sock")
     else:
         host, port = parse_address(given, "http.addr", 5000)
         http = replace(http, host=host, port=port)

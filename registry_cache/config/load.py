@@ -136,5 +136,8 @@ def _check_root(given: Given, root: Path, *, create: bool) -> None:
         reason = f"{parent} is not a folder that this user may write in"
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a file name"
+        if os.path.islink(root) and not os.path.exists(root):
+            # What the kernel says of it when a folder is made there is "File exists".
+            reason = f"it is a link to {os.readlink(root)}, which leads nowhere"
     remedy = f"name a folder that user {os.geteuid()} may write in, or give it that one"
     given.refuse(ROOT, f"cannot store under {root}: {reason}", remedy)

@@ -121,8 +121,12 @@ def size(raw: Raw) -> sizes.Size:
 
 def path(raw: Raw) -> Path:
     """A file or folder, made absolute against the folder the program was started in."""
+    text = line(raw)
+    if text[:1] in ("~", "$"):
+        # A folder of that very name would be made below the one that the program was started in.
+        raise InvalidValue(f"{text[:80]!r} is for a shell, and none reads it", "write the path from the root")
     try:
-        return Path(os.path.abspath(line(raw)))
+        return Path(os.path.abspath(text))
     except FileNotFoundError:
         raise InvalidValue("is relative to a folder that is gone", "write it from the root, as /path/to/it") from None
 

@@ -80,8 +80,10 @@ class KeyWalk:
         key = path[-1][:60].lower()
         if near := _near(key, self._children(path[:-1])):
             return f"did you mean {dotted((*path[:-1], near[0]))}?"
-        if elsewhere := next((other for other in self._accepted if other[-1] == key), None):
-            return f"did you mean {dotted(elsewhere)}?"
+        # Keys before sections, and sections in one order.
+        elsewhere = [*self._accepted, *sorted(self._sections)]
+        if found := next((other for other in elsewhere if other[-1:] == (key,)), None):
+            return f"did you mean {dotted(found)}?"
         return f"known here: {self._known(path[:-1])}"
 
     def _known(self, path: KeyPath) -> str:

@@ -302,7 +302,11 @@ MISTAKES = [
     ("http: {addr: 5000}", "http.addr", "no host:port"),
     ("http: {addr: 'a:65536'}", "http.addr", "no host:port"),
     ("http: {net: unix}", "http.addr", "no socket"),
+    (f"http: {{net: unix, addr: /{'s' * 107}}}", "http.addr", "is longer than the 107 bytes"),
     ("http: {net: udp}", "http.net", "unknown"),
+    ("storage: {filesystem: {rootdirectory: ~/mirror}}", "storage.filesystem.rootdirectory", "is for a shell"),
+    ("storage: {filesystem: {rootdirectory: $HOME/mirror}}", "storage.filesystem.rootdirectory", "is for a shell"),
+    ("proxy: {ca: '${CERTS}/ca.pem'}", "proxy.ca", "is for a shell"),
     ("http: {headers: {Content-Length: [1]}}", "http.headers", "cannot be set"),
     ("http: {headers: {'a b': [1]}}", "http.headers", "cannot be set"),
     ("http: {headers: {a: [1], A: [2]}}", "http.headers", "twice"),
@@ -440,6 +444,9 @@ def test_a_mistake_is_named(loader: Loader, text: str | bytes, path: str, what: 
         ("health: {storagedrivr: {}}", "did you mean health.storagedriver?"),
         ("remoteurl: https://a.io", "did you mean proxy.remoteurl?"),
         ("upstream: {}", "did you mean upstreams?"),
+        ("htpasswd: {realm: r}", "did you mean auth.htpasswd?"),
+        ("rootdirectory: /srv", "did you mean storage.filesystem.rootdirectory?"),
+        ("server: {tls: {}}", "did you mean http.tls?"),
         ("server: {zzz: 1}", "known here: graceful_timeout, readers, workers"),
     ],
 )
@@ -583,3 +590,16 @@ def test_a_bomb_of_aliases_is_no_trouble(loader: Loader) -> None:
 def test_a_helper_that_is_not_installed_is_named_at_the_start(loader: Loader, key: str) -> None:
     [warning] = loader.load(f"proxy: {{{key}}}").warnings
     assert warning.startswith("there is no program docker-credential-nowhere on the PATH: until it is installed, ")
+
+
+@pytest.mark.parametrize("target", ["nowhere/at/all", "root"], ids=["dangling", "loop"])
+def test_a_folder_that_is_a_link_to_nowhere_is_called_so(loader: Loader, target: str) -> None:
+    root = loader.folder / "root"
+    root.symlink_to(loader.folder / target)
+    problems = loader.problems(
+        f"storage: {{filesystem: {{rootdirectory: {root}}}}}",
+        **{"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(root)},
+    )
+
+    [problem] = problems.values()
+    assert f"it is a link to {loader.folder / target}, which leads nowhere" in problem.what
