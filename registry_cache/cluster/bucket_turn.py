@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 
 from registry_cache.cluster.errors import RedisAway
-from registry_cache.cluster.leases import PREFIX, REMOVE, TAKE, AsksRedis, script
+from registry_cache.cluster.leases import PREFIX, REMOVE, TAKE, AsksRedis, read, script
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.seals import Seals
 
@@ -39,7 +39,7 @@ class BucketTurn:
     def take(self) -> str:
         """Take the turn; return "" where it is ours now, or the name of the node whose it is. Raises RedisAway."""
         for _ in range(2):
-            raw = self._redis.ask(("GET", _KEY))[0] or b""
+            raw = self._redis.ask(read(_KEY))[0] or b""
             holder = (self._seals.open(_KEY, raw) or {}).get("node")
             # Who types it on the same node again means it.
             if holder is not None and holder != self._node:

@@ -7,14 +7,15 @@
     rc:1:epoch                   when Redis was last empty, by its own clock
 
 Values are compared as they were read, so each change is a compare-and-set; every script has one key. What does not
-verify by the cluster's secret counts as not there.
+verify by the cluster's secret counts as not there, and is read no further than MOST_BYTES: anybody may have written it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,16 +30,21 @@ NOTE_SECONDS = 30
 HAVE_SECONDS = 24 * 3600
 # Downloads that a report names.
 MOST_LISTED = 1000
+# Of one value; ours have a few hundred bytes. A stranger's may have half a GiB, and a worker has 200 MB.
+MOST_BYTES = 64 * 1024
+# How far apart two nodes may be about Redis' clock, which each compares its own to every few seconds. A note that is
+# older than it can be was put back by a stranger.
+CLOCK_SECONDS = 5.0
 
 # Compare and set: ARGV holds what is there ("" for nothing), the new value, its life in milliseconds.
 TAKE = (
-    "if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end "
+    f"if redis.call('GETRANGE', KEYS[1], 0, {MOST_BYTES - 1}) ~= ARGV[1] then return 0 end "
     "redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1"
 )
 # Extend our own, put it back where it is gone; return what is there.
 _RENEW = (
-    "local now = redis.call('GET', KEYS[1]) "
-    "if now and now ~= ARGV[1] then return now end "
+    f"local now = redis.call('GETRANGE', KEYS[1], 0, {MOST_BYTES - 1}) "
+    "if now ~= '' and now ~= ARGV[1] then return now end "
     "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) return ARGV[1]"
 )
 # Remove it where it is still what we put there.
@@ -49,6 +55,10 @@ _EPOCH_AGE = (
     "local made = redis.call('GET', KEYS[1]) "
     "if not made then made = now redis.call('SET', KEYS[1], string.format('%.6f', now)) end "
     "return string.format('%.6f', now - (tonumber(made) or 0))"
+)
+# The node with the highest bid; no name of ours is longer.
+_BEST = (
+    "local best = redis.call('ZREVRANGE', KEYS[1], 0, 0)[1] if best and #best <= 255 then return best end return false"
 )
 _BID = "redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1]) redis.call('EXPIRE', KEYS[1], ARGV[3]) return 1"
 
@@ -61,6 +71,17 @@ _LIFE_MS = int(LEASE_SECONDS * 1000)
 def hashed_key(kind: str, name: str) -> str:
     """Return the key of something of a ``kind`` whose ``name`` may have any length and any letters."""
     return f"{PREFIX}{kind}:{hashlib.sha256(name.encode(errors='surrogatepass')).hexdigest()[:32]}"
+
+
+def read(key: str, most: int = MOST_BYTES) -> Command:
+    """Return the command that is answered by the value of ``key``, b"" for none; a longer one is cut."""
+    return ("GETRANGE", key, 0, most - 1)
+
+
+def is_recent(found: Mapping[str, object], now: float, seconds: float) -> bool:
+    """Return whether a sealed document was written no longer ago than such ones are there; ``now``: by Redis' clock."""
+    at = found.get("at")
+    return isinstance(at, int | float) and -CLOCK_SECONDS <= now - at <= seconds + CLOCK_SECONDS
 
 
 class AsksRedis(Protocol):
@@ -83,10 +104,13 @@ class LookedUp:
 
 
 class Leases:
-    """Leases of the node ``node``, which peers reach at ``url``."""
+    """Leases of the node ``node``, which peers reach at ``url``; ``clock``: the one on which all nodes agree."""
 
-    def __init__(self, redis: AsksRedis, seals: Seals, node: str, url: str) -> None:
+    def __init__(
+        self, redis: AsksRedis, seals: Seals, node: str, url: str, clock: Callable[[], float] = time.time
+    ) -> None:
         self._redis = redis
+        self._clock = clock
         self._seals = seals
         self.node = node
         self.url = url
@@ -98,10 +122,10 @@ class Leases:
     def look(self, digest: str, followed: str) -> LookedUp:
         """Return what is known; ``followed``: the lease whose leader's note and bids are wanted, "" for none."""
         lead, have = _lead(digest), _held(digest)
-        commands: list[Command] = [("GET", lead), ("PTTL", lead), ("GET", have), EPOCH_COMMAND]
+        commands: list[Command] = [read(lead), ("PTTL", lead), read(have), EPOCH_COMMAND]
         if followed:
-            commands.append(("GET", _failed(digest, followed)))
-            commands.append(("ZREVRANGE", _bid(digest, followed), 0, 0))
+            commands.append(read(_failed(digest, followed)))
+            commands.append(script(_BEST, _bid(digest, followed)))
         raw, left, holder, age, *rest = self._redis.ask(*commands)
         return LookedUp(
             self._lease(lead, raw, left),
@@ -109,7 +133,7 @@ class Leases:
             self._holder(have, holder),
             float(age),
             self._note(_failed(digest, followed), rest[0]) if rest else None,
-            _first(rest[1]) if rest else None,
+            _name(rest[1]) if rest else None,
         )
 
     def take(self, digest: str, raw: bytes, lease: Lease) -> bool:
@@ -125,7 +149,7 @@ class Leases:
 
     def read(self, digests: Sequence[str]) -> list[Lease | None]:
         """Return the lease of each digest as it is now."""
-        commands = [command for digest in digests for command in (("GET", _lead(digest)), ("PTTL", _lead(digest)))]
+        commands = [command for digest in digests for command in (read(_lead(digest)), ("PTTL", _lead(digest)))]
         found = self._redis.ask(*commands)
         return [
             self._lease(_lead(digest), raw, left)
@@ -164,7 +188,7 @@ class Leases:
     def holder(self, digest: str) -> Holder | None:
         """Return a node that has the whole. Raises RedisAway."""
         key = _held(digest)
-        return self._holder(key, self._redis.ask(("GET", key))[0])
+        return self._holder(key, self._redis.ask(read(key))[0])
 
     def announce(self, digest: str) -> None:
         """Say that the whole is here. Raises RedisAway."""
@@ -185,8 +209,9 @@ class Leases:
     def _leave(self, digest: str, lease: Lease, note: LeaderNote) -> Command:
         key = _failed(digest, lease.id)
         error = note.error.to_record() if note.error else None
-        document = {"wrong": note.wrong_bytes, "next": note.successor, "error": error, "upstream": lease.upstream}
-        sealed = self._seals.seal(key, {**document, "repository": lease.repository})
+        document = {"wrong": note.wrong_bytes, "next": note.successor, "error": error, "at": self._clock()}
+        document |= {"upstream": lease.upstream, "repository": lease.repository}
+        sealed = self._seals.seal(key, document)
         return ("SET", key, sealed, "EX", NOTE_SECONDS)
 
     def _lease(self, key: str, raw: bytes | None, left: int) -> Lease | None:
@@ -203,7 +228,7 @@ class Leases:
 
     def _note(self, key: str, raw: bytes | None) -> LeaderNote | None:
         found = self._seals.open(key, raw)
-        if not found:
+        if not found or not is_recent(found, self._clock(), NOTE_SECONDS):
             return None
         error = found.get("error")
         return LeaderNote(
@@ -236,5 +261,5 @@ def script(text: str, key: str, *arguments: str | bytes | float) -> Command:
     return ("EVAL", text, 1, key, *arguments)
 
 
-def _first(members: object) -> str | None:
-    return members[0].decode(errors="replace") if isinstance(members, list) and members else None
+def _name(found: object) -> str | None:
+    return found.decode(errors="replace") if isinstance(found, bytes) else None

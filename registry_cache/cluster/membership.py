@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from registry_cache.cluster.errors import RedisAway
-from registry_cache.cluster.leases import EPOCH_COMMAND, PREFIX, AsksRedis
+from registry_cache.cluster.leases import EPOCH_COMMAND, PREFIX, AsksRedis, read, script
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.seals import Seals
 
@@ -23,6 +23,13 @@ MEMBER_SECONDS = 15.0
 MEMORY_SECONDS = 24 * 3600
 # After its first minute a node looks only once a minute who the others are, for when Redis is away.
 _FIRST_BEATS = _BEATS_A_LOOK = 12
+
+# Names that are looked at. A million that a stranger has written would stop a worker for half a minute.
+MOST_NODES = 1000
+_NAMES = (
+    "local names = {} for _, name in ipairs(redis.call('SRANDMEMBER', KEYS[1], ARGV[1])) do "
+    "if #name <= 255 then names[#names + 1] = name end end return names"
+)
 
 _log = Log(__name__)
 
@@ -76,7 +83,7 @@ class Membership:
         sealed = self._seals.seal(key, document)
         # The epoch as well: where the cluster starts, nobody waits for it later.
         before, left, time_there, *_ = self._redis.ask(
-            ("GET", key),
+            read(key),
             ("PTTL", key),
             ("TIME",),
             ("SET", key, sealed, "EX", MEMORY_SECONDS),
@@ -104,10 +111,15 @@ class Membership:
         self._ahead = int(time_there[0]) + int(time_there[1]) / 1_000_000 - self._now()
 
     def look(self) -> tuple[list[ClusterNode], list[str]]:
-        """Return all nodes, by name, and the names that nobody with our secret vouches for. Raises RedisAway."""
-        [found] = self._redis.ask(("SMEMBERS", f"{PREFIX}nodes"))
-        names = sorted(name.decode(errors="replace") for name in found)
-        asked = [command for name in names for command in (("GET", _key(name)), ("PTTL", _key(name)))]
+        """Return all nodes, by name, and the names that nobody with our secret vouches for. Raises RedisAway.
+
+        Where there are more than MOST_NODES names, of which most are none of ours, some of them.
+        """
+        [found] = self._redis.ask(script(_NAMES, f"{PREFIX}nodes", MOST_NODES))
+        # Those that are known are not lost among the names of a stranger.
+        known = {self._name, *(node.name for node in self._known)}
+        names = sorted({name.decode(errors="replace") for name in found} | known)
+        asked = [command for name in names for command in (read(_key(name)), ("PTTL", _key(name)))]
         found = self._redis.ask(*asked) if asked else []
         there = [
             (name, self._member(name, value, left), value)
@@ -127,8 +139,9 @@ class Membership:
 
     def _member(self, name: str, value: bytes | None, left: int) -> ClusterNode | None:
         found = self._seals.open(_key(name), value)
-        # By Redis' clock, which is the same for all: a node's own may be minutes off.
-        seen_at = self._now() - (MEMORY_SECONDS - left / 1000)
+        # By Redis' clock, which is the same for all: a node's own may be minutes off. A stranger may have made its life
+        # longer.
+        seen_at = self._now() - max(0.0, MEMORY_SECONDS - left / 1000)
         try:
             return ClusterNode(name, str(found["url"]), seen_at, found["facts"]) if found else None
         except (KeyError, TypeError):

@@ -46,6 +46,7 @@ class RedisClient:
         began = self._clock()
         try:
             answers = self._send(commands)
+            self._remove_strange(commands, answers)
         except redis.RedisError as error:
             raise self._note_away(error) from error
         metrics.observe_redis(self._clock() - began)
@@ -70,7 +71,23 @@ class RedisClient:
         pipeline = self._redis.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
-        return list(pipeline.execute())
+        return list(pipeline.execute(raise_on_error=False))
+
+    def _remove_strange(self, commands: Sequence[Command], answers: Sequence[Any]) -> None:
+        """Remove what stands under our names with a type that no node gives it, or it would be in the way for ever.
+
+        Raises RedisAway where there was some: only these commands were in vain. Raises what Redis says is wrong else.
+        """
+        strange = []
+        for command, answer in zip(commands, answers, strict=True):
+            if isinstance(answer, redis.ResponseError) and "WRONGTYPE" in str(answer):
+                strange.append(_key_of(command))
+            elif isinstance(answer, Exception):
+                raise answer
+        if strange:
+            self._send_once([("UNLINK", *strange)])
+            _log.warning("removed from Redis what no node has written", redis=self._name, key=strange[0])
+            raise RedisAway(f"Redis at {self._name} has something else under {strange[0]}")
 
     def _note_away(self, error: Exception) -> RedisAway:
         with self._mutex:
@@ -87,6 +104,10 @@ class RedisClient:
         metrics.set_redis_up(is_up=True)
         if was_away:
             _log.info("Redis is back", redis=self._name)
+
+
+def _key_of(command: Command) -> str:
+    return str(command[3] if command[0] == "EVAL" else command[1])
 
 
 def _pool(address: RedisAddress) -> redis.BlockingConnectionPool:

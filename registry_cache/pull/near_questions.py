@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from registry_cache.cluster.errors import RedisAway
-from registry_cache.cluster.questions import Asked, Questions
+from registry_cache.cluster.questions import LONGEST_SECONDS, Asked, Questions
 from registry_cache.errors import NotFound, NotHeld, RegistryError
 from registry_cache.pull.placed_questions import PlacedQuestions
 from registry_cache.pull.single_flight import NoteFormat
@@ -26,8 +26,6 @@ from registry_cache.runtime.peer_question import SharedQuestion
 _RENEW_SECONDS = 1.0
 # Between two looks for the outcome: a HEAD takes a tenth of a second.
 _FIRST_LOOK, _LAST_LOOK = 0.02, 0.1
-# Longer than any question to upstream takes; who has waited for so long asks.
-_WAIT_SECONDS = 20.0
 # An outcome that is older when it could be told was had before some who wait had come: this process stood still.
 _OLD_SECONDS = 0.5
 
@@ -118,7 +116,7 @@ class NearQuestions:
 
     def _wait(self, questions: Questions, asked: Asked, note: NoteFormat[_T]) -> Shared[_T] | None:
         """Return another node's answer; None where we must ask. Raises NotFound, RedisAway."""
-        until, pause = self._clock() + _WAIT_SECONDS, _FIRST_LOOK
+        until, pause = self._clock() + LONGEST_SECONDS, _FIRST_LOOK
         while self._clock() < until:
             outcome, is_under_way = questions.look(asked)
             if outcome is not None:

@@ -42,6 +42,8 @@ from registry_cache.upstream.peer import PeerFailed, PeerRefused, Peers, PeerSil
 _NUMBERS_SECONDS = 60.0
 # And so is how much waits for the bucket, which takes a look at a folder.
 _OUTBOX_SECONDS = 15.0
+# Of the list of pins, a hundred bytes each.
+_MOST_PIN_BYTES = 16 * 1024 * 1024
 
 
 def cluster_of(config: Config, statistics: Statistics) -> Cluster | None:
@@ -50,19 +52,19 @@ def cluster_of(config: Config, statistics: Statistics) -> Cluster | None:
         return None
     redis, seals = _redis(config) or (NoRedis(), Seals(config.http.secret.reveal()))
     node, url = config.cluster.node or "", _advertised(config)
-    leases = Leases(redis, seals, node, url)
     ca = str(config.cluster.ca) if config.cluster.ca else None
     numbers = Remembered(partial(_numbers, statistics), _NUMBERS_SECONDS)
     near_pins = _near_pins(config, redis, seals)
     outbox = Remembered(partial(_waiting, config), _OUTBOX_SECONDS)
     facts = partial(_node_facts, config, numbers, outbox)
     membership = Membership(redis, seals, node, url, facts, exchange=near_pins.exchange)
+    leases = Leases(redis, seals, node, url, membership.clock)
     return Cluster(
         leases,
         LeaseKeeper(leases),
         Peers(node, seals, ca, membership.clock),
         membership,
-        Questions(redis, seals, node),
+        Questions(redis, seals, node, membership.clock),
         Notes(redis, seals, "limits"),
         Notes(redis, seals, "tag"),
         near_pins,
@@ -126,7 +128,7 @@ def _redis(config: Config) -> tuple[AsksRedis, Seals] | None:
 
 
 def _near_pins(config: Config, redis: AsksRedis, seals: Seals) -> NearPins:
-    return NearPins(Notes(redis, seals, "pins"), Pins(Layout(config.root)))
+    return NearPins(Notes(redis, seals, "pins", _MOST_PIN_BYTES), Pins(Layout(config.root)))
 
 
 def _waiting(config: Config) -> int | None:
