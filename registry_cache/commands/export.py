@@ -25,7 +25,7 @@ from registry_cache.commands.start import as_owner, start
 from registry_cache.config import Config
 from registry_cache.errors import ManifestUnknown, RegistryError, StoreError
 from registry_cache.oci.platform import Platform
-from registry_cache.upkeep.report import counted, size
+from registry_cache.upkeep.report import Report, counted, size
 
 if TYPE_CHECKING:
     from registry_cache.pull.images.export import StoredImage
@@ -119,17 +119,13 @@ def _find_all(listed: Sequence[str], find: Callable[[str], StoredImage]) -> list
 
 
 @dataclass(frozen=True, slots=True)
-class ExportReport:
+class ExportReport(Report):
     """``images`` written to ``archive``, of so many bytes, in so many seconds."""
 
     archive: str
     images: Sequence[StoredImage]
     bytes: int
     seconds: float
-
-    @property
-    def exit_status(self) -> int:
-        return 0
 
     def lines(self) -> Iterator[str]:
         for each in self.images:

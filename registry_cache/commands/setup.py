@@ -12,19 +12,16 @@ from registry_cache.config import values
 from registry_cache.config.problems import InvalidValue
 from registry_cache.config.raw import Scalar
 from registry_cache.deployment.client_setup import CLIENTS, SetupStep, steps
+from registry_cache.upkeep.report import Report
 
 
 @dataclass(frozen=True, slots=True)
-class SetupReport:
+class SetupReport(Report):
     """What to do for a ``client`` of the cache at ``url``."""
 
     client: str
     url: str
     steps: Sequence[SetupStep]
-
-    @property
-    def exit_status(self) -> int:
-        return 0
 
     def lines(self) -> Iterator[str]:
         for number, step in enumerate(self.steps):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Protocol
 
-from registry_cache.upkeep.report import ago, clock, counted, iso, short, size, table
+from registry_cache.upkeep.report import Report, ago, clock, counted, iso, short, size, table
 
 # A node that has said nothing for so long is not seen: it speaks every five seconds.
 UNSEEN_SECONDS = 15.0
@@ -38,7 +38,7 @@ class LeaseFacts(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterReport:
+class ClusterReport(Report):
     """All nodes and, by digest, the downloads that they lead, as seen ``now``."""
 
     redis: str
@@ -46,7 +46,6 @@ class ClusterReport:
     leases: Mapping[str, LeaseFacts]
     now: float
     zone: tzinfo | None
-    exit_status: int = 0
 
     def lines(self) -> Iterator[str]:
         yield f"nodes, as Redis at {self.redis} knows them"

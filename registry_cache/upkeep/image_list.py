@@ -16,7 +16,7 @@ from registry_cache.store import disk
 from registry_cache.store.image_graph import read_graph
 from registry_cache.store.layout import Layout
 from registry_cache.store.repositories import RepositoryFolder, repositories
-from registry_cache.upkeep.report import clock, iso, size, table
+from registry_cache.upkeep.report import Report, clock, iso, size, table
 
 Sort = Literal["name", "size", "used", "pulls"]
 
@@ -47,16 +47,12 @@ class ListedImage:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageListReport:
+class ImageListReport(Report):
     """The images of a store, at ``now``. Times are written in the ``zone`` of who reads them."""
 
     images: Sequence[ListedImage]
     now: float
     zone: tzinfo | None = None
-
-    @property
-    def exit_status(self) -> int:
-        return 0
 
     def lines(self) -> Iterator[str]:
         if not self.images:

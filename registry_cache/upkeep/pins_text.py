@@ -9,18 +9,14 @@ from pathlib import Path
 from registry_cache.store import disk
 from registry_cache.store.layout import Layout
 from registry_cache.store.pins import Pin, Pins
-from registry_cache.upkeep.report import iso
+from registry_cache.upkeep.report import Report, iso
 
 
 @dataclass(frozen=True, slots=True)
-class PinsReport:
+class PinsReport(Report):
     """``counts``: each pin, and how many images it holds."""
 
     counts: Sequence[tuple[Pin, int]]
-
-    @property
-    def exit_status(self) -> int:
-        return 0
 
     def lines(self) -> Iterator[str]:
         width = max((len(_name(pin)) for pin, _ in self.counts), default=0)

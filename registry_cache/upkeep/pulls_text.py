@@ -7,21 +7,17 @@ from dataclasses import dataclass
 from datetime import tzinfo
 
 from registry_cache.stats.journal import Pull
-from registry_cache.upkeep.report import clock, iso, short, table
+from registry_cache.upkeep.report import Report, clock, iso, short, table
 
 
 @dataclass(frozen=True, slots=True)
-class PullsReport:
+class PullsReport(Report):
     """Pulls, the newest first, at ``now``. ``has_journal``: somebody writes down who pulls."""
 
     pulls: Sequence[Pull]
     now: float
     has_journal: bool
     zone: tzinfo | None = None
-
-    @property
-    def exit_status(self) -> int:
-        return 0
 
     def lines(self) -> Iterator[str]:
         if not self.has_journal:

@@ -24,7 +24,10 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 class Report(Protocol):
     @property
-    def exit_status(self) -> int: ...
+    def exit_status(self) -> int:
+        """0 unless a report says otherwise."""
+        return 0
+
     def lines(self) -> Iterable[str]:
         """Return the lines for people; ``printable`` must be applied to each."""
 

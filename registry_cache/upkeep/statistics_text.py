@@ -13,7 +13,7 @@ from registry_cache.stats.days import BUCKET_SECONDS, DAY_SECONDS
 from registry_cache.stats.space_saving import TopEntry
 from registry_cache.stats.statistics import Bucket, Statistics
 from registry_cache.stats.sums import Sums
-from registry_cache.upkeep.report import ago, bar, clock, iso, short, size
+from registry_cache.upkeep.report import Report, ago, bar, clock, iso, short, size
 
 # Letters of a sparkline, lowest first; the second for a terminal that has no others.
 BLOCKS, PLAIN_BLOCKS = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
@@ -34,7 +34,7 @@ _TITLES: dict[TopKind, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class StatisticsReport:
+class StatisticsReport(Report):
     """The numbers from ``since`` until ``now``, in the ``zone`` of who reads them; ``blocks`` for its sparkline."""
 
     since: float
@@ -46,10 +46,6 @@ class StatisticsReport:
     gone: Sequence[GoneClient]
     zone: tzinfo | None = None
     blocks: str = BLOCKS
-
-    @property
-    def exit_status(self) -> int:
-        return 0
 
     def lines(self) -> Iterator[str]:
         sums = self.sums

@@ -12,12 +12,12 @@ from registry_cache.store.inventory import DiskSpace, StoreCounts, Unfinished
 from registry_cache.store.last_use import StoredBlob
 from registry_cache.store.layout import Layout
 from registry_cache.upkeep.bucket_text import BucketStatus, read_bucket
-from registry_cache.upkeep.report import BAR, ago, bar, clock, iso, short, size
+from registry_cache.upkeep.report import BAR, Report, ago, bar, clock, counted, iso, short, size
 from registry_cache.upkeep.status import KnownUpstream, PullCount, UpstreamStatus, upstream_status
 
 
 @dataclass(frozen=True, slots=True)
-class StatusReport:
+class StatusReport(Report):
     """Everything, at ``now``. ``exists``: a store has been made under ``root``.
 
     Times are written in the ``zone`` of who reads them.
@@ -35,10 +35,6 @@ class StatusReport:
     bucket: BucketStatus | None = None
 
     @property
-    def exit_status(self) -> int:
-        return 0
-
-    @property
     def used(self) -> int:
         """Bytes of the disk that manifests, blobs and unfinished blobs occupy; records are some more."""
         return self.cached.allocated + sum(each.bytes for each in self.transfers) + self._piece_bytes
@@ -54,17 +50,11 @@ class StatusReport:
             yield f"  {each.name:{width}}  {self._upstream(each)}"
         cached = self.cached
         yield "cached"
-        counts = (
-            (cached.repositories, "repository", "repositories"),
-            (cached.tags, "tag", "tags"),
-            (cached.manifests, "manifest", "manifests"),
-            (cached.blobs, "blob", "blobs"),
-        )
-        yield "  " + ", ".join(f"{number} {one if number == 1 else many}" for number, one, many in counts)
+        repositories, tags = counted(cached.repositories, "repository", "repositories"), counted(cached.tags, "tag")
+        yield f"  {repositories}, {tags}, {counted(cached.manifests, 'manifest')}, {counted(cached.blobs, 'blob')}"
         yield f"  {size(cached.bytes)}"
         if self.in_pieces:
-            blobs = "blob" if len(self.in_pieces) == 1 else "blobs"
-            yield f"  ranges of {len(self.in_pieces)} more {blobs}: {size(self._piece_bytes)}"
+            yield f"  ranges of {counted(len(self.in_pieces), 'more blob')}: {size(self._piece_bytes)}"
         yield "transfers"
         yield from (f"  {_transfer_line(each)}" for each in self.transfers)
         if not self.transfers:
@@ -147,7 +137,7 @@ def _transfer_line(each: Unfinished) -> str:
         cause = f" ({each.error})" if each.error else ""
         return f"interrupted at {size(each.bytes)}{total}, resumed by the next pull: {name}{cause}"
     done = _percent(each)
-    readers = f", {each.readers} reader{'' if each.readers == 1 else 's'}" if each.readers else ""
+    readers = f", {counted(each.readers, 'reader')}" if each.readers else ""
     if done is None:
         return f"[{'?' * BAR}]        {size(each.bytes)} of unknown size  {name}{readers}"
     return f"{bar(done)}  {size(each.bytes)}{total}  {name}{readers}"
