@@ -14,10 +14,9 @@ from registry_cache.errors import StoreError
 from registry_cache.oci import object_keys
 from registry_cache.runtime.log import Log
 from registry_cache.store import atomic_write, disk
-from registry_cache.store.last_use import UseSpreader
+from registry_cache.store.last_use import UseSpreader, used_since
 from registry_cache.store.layout import Layout
 from registry_cache.store.pins import Pins
-from registry_cache.store.recent_use import used_since
 
 DAY_SECONDS = 86_400.0
 # What was put more recently is not yet told again. With a day between two times, what is used is told every 36 hours at

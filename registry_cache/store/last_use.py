@@ -1,4 +1,4 @@
-"""Hand on every manifest's last use to its children: a client that has the layers asks for the manifest alone."""
+"""When blobs were last used; the use of a manifest counts as its children's: who has them asks for it alone."""
 
 from __future__ import annotations
 
@@ -37,6 +37,15 @@ def stored_blobs(layout: Layout) -> Iterator[tuple[Digest, os.DirEntry[str]]]:
                 # The name of one that is being written is no digest.
                 with contextlib.suppress(DigestInvalid):
                     yield Digest.parse(f"{algorithm}:{entry.name}"), entry
+
+
+def used_since(layout: Layout, since: float) -> Iterator[Digest]:
+    """Yield the blobs that were used after ``since``, in seconds since the epoch. Raises StoreError."""
+    with disk.store_errors("look which blobs are used"):
+        for digest, entry in stored_blobs(layout):
+            found = disk.stat(entry.path)
+            if found and last_use(found) > since * 10**9:
+                yield digest
 
 
 class UseSpreader:
