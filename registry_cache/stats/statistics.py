@@ -25,9 +25,9 @@ from registry_cache.stats.journal import Entry, Pull, joined
 from registry_cache.stats.query import Query
 from registry_cache.stats.space_saving import TopEntry, merged
 from registry_cache.stats.sums import Sums, total
-from registry_cache.stats.unchanged import UnchangedFiles
 from registry_cache.store import disk, record_format
 from registry_cache.store.layout import Layout
+from registry_cache.store.unchanged_files import UnchangedFiles
 
 # Of one answer; a person reads no more, and a page must not be built from more.
 MOST_PULLS = 1000

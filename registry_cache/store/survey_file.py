@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from registry_cache.store import disk
 from registry_cache.store.atomic_write import write_whole
 from registry_cache.store.layout import Layout
+from registry_cache.store.unchanged_files import UnchangedFiles
 
 # A million names of a hundred letters; a larger file is none of ours.
 _MOST_BYTES = 1 << 28
@@ -50,7 +51,7 @@ class SurveyFile:
     def __init__(self, layout: Layout) -> None:
         self._path = layout.survey
         self._lock = threading.Lock()
-        self._known: tuple[tuple[int, int], SurveyedStore | None] = ((0, 0), None)
+        self._files = UnchangedFiles(_read)
 
     def write(self, survey: Survey, names: Iterable[str]) -> None:
         """Replace the file. Raises StoreError, StoreFull."""
@@ -61,16 +62,11 @@ class SurveyFile:
     def read(self) -> SurveyedStore | None:
         """Return what was found last; None where nobody has looked, or the file cannot be read. Raises StoreError."""
         with self._lock, disk.store_errors("read the survey"):
-            found = disk.stat(self._path)
-            if found is None:
-                return None
-            stamp = (found.st_ino, found.st_mtime_ns)
-            if stamp != self._known[0]:
-                self._known = (stamp, _parse(disk.read_whole(self._path, _MOST_BYTES) or b""))
-            return self._known[1]
+            return self._files.get(self._path)
 
 
-def _parse(data: bytes) -> SurveyedStore | None:
+def _read(path: str) -> SurveyedStore | None:
+    data = disk.read_whole(path, _MOST_BYTES) or b""
     try:
         end = data.index(b"\n")
         return SurveyedStore(Survey(**json.loads(data[:end])), data[end:])

@@ -16,6 +16,7 @@ from registry_cache.runtime.log import Log
 from registry_cache.store import disk, locks
 from registry_cache.store.atomic_write import write_whole
 from registry_cache.store.layout import Layout
+from registry_cache.store.unchanged_files import UnchangedFiles
 
 Values = dict[str, object]
 
@@ -33,23 +34,15 @@ class UpstreamNote:
         self._path = layout.upstream_note(upstream)
         self._lock = layout.upstream_note_lock(upstream)
         self._mutex = threading.Lock()
-        # What was read last, and mtime and inode of the file then.
-        self._stamp = (0, 0)
-        self._values: Values | None = None
+        self._files = UnchangedFiles(_load)
 
     def read(self) -> Values:
         """Return what any worker wrote last; {} where nothing is known. One stat if nothing has changed."""
         with self._mutex:
             try:
-                found = disk.stat(self._path)
+                return dict(self._files.get(self._path))
             except OSError:
-                found = None
-            if found is None:
                 return {}
-            stamp = (found.st_mtime_ns, found.st_ino)
-            if self._values is None or stamp != self._stamp:
-                self._stamp, self._values = stamp, self._load()
-            return dict(self._values)
 
     def change(self, topic: str, change: Callable[[object], object]) -> None:
         """Replace the value of a topic by what ``change`` makes of it; None stands for no value, before and after.
@@ -69,7 +62,7 @@ class UpstreamNote:
             _log.warning("could not note the state of an upstream", error=error)
 
     def _change(self, topic: str, change: Callable[[object], object]) -> None:
-        values = self._load()
+        values = _load(self._path)
         before = values.get(topic)
         after = change(before)
         if after == before:
@@ -80,9 +73,10 @@ class UpstreamNote:
             values[topic] = after
         write_whole(self._path, json.dumps(values).encode())
 
-    def _load(self) -> Values:
-        try:
-            values = json.loads(disk.read_whole(self._path) or b"{}")
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return values if isinstance(values, dict) else {}
+
+def _load(path: str) -> Values:
+    try:
+        values = json.loads(disk.read_whole(path) or b"{}")
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
