@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from functools import partial
 from typing import ParamSpec, TypeVar, cast
 
 import gevent
@@ -29,9 +28,7 @@ _pools: dict[object, ThreadPool] = {}
 
 def run(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
     """Return ``function(*args, **kwargs)``, letting other greenlets run meanwhile; exceptions pass through."""
-    if not gevent.monkey.is_module_patched("threading"):
-        return function(*args, **kwargs)
-    return _start(partial(function, *args, **kwargs))()
+    return start(function, *args, **kwargs)()
 
 
 def start(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> Callable[[], _T]:
@@ -42,15 +39,12 @@ def start(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> Ca
     if not gevent.monkey.is_module_patched("threading"):
         value = function(*args, **kwargs)
         return lambda: value
-    return _start(partial(function, *args, **kwargs))
 
-
-def _start(function: Callable[[], _T]) -> Callable[[], _T]:
     def call() -> tuple[list[_T], BaseException | None]:
         _lower_priority()
         # gevent prints a traceback for what is raised in its pool, even if the caller expects it.
         try:
-            return [function()], None
+            return [function(*args, **kwargs)], None
         except BaseException as error:  # noqa: BLE001 — raised again in the caller
             return [], error
 
