@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from typing import Self
 
 from registry_cache.upkeep.report import bar, printable, size
 
@@ -36,7 +37,7 @@ class ProgressBar:
             percent = int(min(1.0, done / total if total else 1.0) * 100)
             self._draw(f"{bar(percent)}  {size(done)} of {size(total)}, {size(speed)}/s  {self._what}")
 
-    def __enter__(self) -> ProgressBar:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -50,28 +51,19 @@ class ProgressBar:
         print(f"{_CLEAR}{printable(line)[: room if room > 0 else None]}", end="", file=sys.stderr, flush=True)
 
 
-class PassDisplay:
+class PassDisplay(ProgressBar):
     """What a pass over the store is doing: a bar where it is known how much there is to read. Use ``with``.
 
     Draws nothing unless ``shown`` and on a terminal; ``progress`` is then None, so that nobody counts in vain.
     """
 
     def __init__(self, *, shown: bool) -> None:
-        self._shown = shown and sys.stderr.isatty()
-        self._bar = ProgressBar("re-hashing")
-        self._next = 0.0
-        self.progress = self._draw if self._shown else None
+        super().__init__("re-hashing", shown=shown)
+        self.progress = self._draw_step if self._shown else None
 
-    def __enter__(self) -> PassDisplay:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._shown:
-            print(_CLEAR, end="", file=sys.stderr, flush=True)
-
-    def _draw(self, doing: str, done: int, total: int | None) -> None:
+    def _draw_step(self, doing: str, done: int, total: int | None) -> None:
         if total:
-            self._bar(done, total)
+            self(done, total)
         elif time.monotonic() >= self._next:
             self._next = time.monotonic() + _PAUSE_SECONDS
             print(f"{_CLEAR}{doing}: {done}", end="", file=sys.stderr, flush=True)
