@@ -52,7 +52,7 @@ class Day:
     tops: Mapping[TopKind, TopList] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
     folded: tuple[str, ...] = ()
-    open: Mapping[str, object] = field(default_factory=dict)
+    open: Mapping[str, Any] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         """Return the file's bytes."""

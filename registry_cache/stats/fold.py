@@ -6,7 +6,7 @@ A file of counts is folded exactly once: the day's file, which is replaced in on
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -47,11 +47,12 @@ class DayFold:
         self._buckets = dict(day.buckets)
         self._lists = {kind: SpaceSaving.of(COUNTERS, each.entries, each.floor) for kind, each in day.tops.items()}
         self._changes: dict[tuple[str, ...], float] = {change[1:]: change.at for change in day.changes}
-        self._present = {int(start): _presence(each) for start, each in _open(day).items()}
+        self._present = {int(start): _Presence(*map(set, each)) for start, each in day.open.get("present", {}).items()}
         self._clients = day.sums.clients
         self.folded = set(day.folded)
-        self._log: LogMark | None = cast("Any", day.open.get("log"))
-        self.journal: tuple[int, int] = cast("tuple[int, int]", tuple(cast("Any", day.open.get("journal", (0, 0)))))
+        self._log: LogMark | None = day.open.get("log")
+        piece, offset = day.open.get("journal", (0, 0))
+        self.journal: tuple[int, int] = (piece, offset)
 
     def add(self, name: str, tally: DayTally) -> None:
         """Fold the counts of the file ``name``."""
@@ -111,11 +112,6 @@ class DayFold:
         return kept
 
 
-def compact(day: Day) -> Day:
-    """Return what stays of a day that is over a month old."""
-    return Day(sums=day.sums)
-
-
 def without_clients(day: Day) -> Day:
     """Return what is known of a day beside who came."""
     tops: dict[TopKind, TopList] = {kind: each for kind, each in day.tops.items() if kind != "clients"}
@@ -138,14 +134,6 @@ def _top_list(counters: SpaceSaving, count: int) -> TopList:
     entries = counters.entries()
     dropped = [each.at_most for each in entries[count:]]
     return TopList(tuple(entries[:count]), max([counters.floor, *dropped]))
-
-
-def _open(day: Day) -> dict[str, Any]:
-    return cast("dict[str, Any]", day.open.get("present", {}))
-
-
-def _presence(document: Iterable[Iterable[str]]) -> _Presence:
-    return _Presence(*map(set, document))
 
 
 def hash_of(text: str) -> str:

@@ -18,7 +18,7 @@ from registry_cache.stats.clients import Clients
 from registry_cache.stats.day import Day
 from registry_cache.stats.days import DAY_SECONDS, bucket_of, day_named, day_of
 from registry_cache.stats.files import StatisticsFiles
-from registry_cache.stats.fold import DayFold, compact, without_clients
+from registry_cache.stats.fold import DayFold, without_clients
 from registry_cache.stats.journal_file import JournalBounds, JournalFile
 from registry_cache.stats.sums import DiskUse, Sums
 from registry_cache.stats.tally import DayTally, LogMark
@@ -185,7 +185,7 @@ class Keeper:
                 continue
             found = self._read_day(day) if day < today else Day()
             if day <= today - RING_DAYS and found.buckets:
-                write_whole(path, compact(found).encode())
+                write_whole(path, Day(sums=found.sums).encode())
             elif "present" in found.open and self._now() > (day + 1) * DAY_SECONDS + _TIDY_SECONDS:
                 write_whole(path, DayFold(found).day(self._now(), finished=True).encode())
         self._journal.expire(self._now())

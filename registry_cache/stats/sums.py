@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -81,7 +82,10 @@ class Sums:
 
     def counted_by_upstream(self) -> Counts:
         """Return the counted requests of each upstream, whatever the account."""
-        return _added({key.partition(" ")[0]: 0 for key in self.counted}, _without_account(self.counted))
+        found: Counter[str] = Counter()
+        for key, count in self.counted.items():
+            found[key.partition(" ")[0]] += count
+        return found
 
     def __add__(self, later: Sums) -> Sums:
         """Return the sums of both; ``later`` is, of the two, the one whose disk is still true."""
@@ -131,14 +135,3 @@ def counts_of(value: object) -> Counts:
     if not isinstance(value, dict) or not all(isinstance(each, int) for each in value.values()):
         raise ValueError("counts are no JSON object of numbers")
     return value
-
-
-def _without_account(counted: Counts) -> Iterable[tuple[str, int]]:
-    return ((key.partition(" ")[0], count) for key, count in counted.items())
-
-
-def _added(counts: Counts, more: Iterable[tuple[str, int]]) -> Counts:
-    found = dict(counts)
-    for key, count in more:
-        found[key] = found.get(key, 0) + count
-    return found

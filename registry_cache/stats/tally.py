@@ -138,8 +138,23 @@ class Tally:
             _note_change(self._days[day_of(event.at)], event)
 
     def add_alike(self, answer: Answer, at: float, count: int) -> None:
-        """Count so many answers like ``answer``, of about ``at`` then; none of them is in the journal."""
-        self._add_like(answer, at, count)
+        """Count ``count`` answers like ``answer``, the last one ``at`` then; none of them is in the journal."""
+        _, client, _, _, kind, upstream, repository, reference, _, outcome, status, size, failure = answer
+        if not self._knows_clients:
+            client = ""
+        like = (bucket_of(at), client, kind, upstream, repository, ":" not in reference, outcome, status < 400)
+        found = self._answers.get(like)
+        if found is None:
+            if len(self._answers) >= MOST_NAMES:
+                self._spread()
+            self._answers[like] = [count, size * count, at]
+        else:
+            found[0] += count
+            found[1] += size * count
+            found[2] = at
+        if outcome == "stale" or failure in _CHANGES:
+            change = _CHANGES.get(failure, "stale")
+            _note_change(self._days[day_of(at)], Change(at, change, upstream, repository, reference))
 
     def take(self) -> Iterator[tuple[int, DayTally]]:
         """Yield each day and what was counted for it, and begin anew."""
@@ -165,30 +180,12 @@ class Tally:
         mine.changes.update(tally.changes)
 
     def _add_answer(self, answer: Answer) -> None:
-        self._add_like(answer, answer.at, 1)
+        self.add_alike(answer, answer.at, 1)
         if answer.kind == "manifest" and answer.status < 400 and self._has_journal:
             at, client, user, method, _, upstream, repository, reference, digest, outcome, status, size, _ = answer
             what = (upstream, repository, reference, str(digest))
             self._lines[day_of(at)].append(journal_line(at, client, user, method, *what, str(outcome), status, size))
             self.entry_count += 1
-
-    def _add_like(self, answer: Answer, at: float, count: int) -> None:
-        _, client, _, _, kind, upstream, repository, reference, _, outcome, status, size, failure = answer
-        if not self._knows_clients:
-            client = ""
-        like = (bucket_of(at), client, kind, upstream, repository, ":" not in reference, outcome, status < 400)
-        found = self._answers.get(like)
-        if found is None:
-            if len(self._answers) >= MOST_NAMES:
-                self._spread()
-            self._answers[like] = [count, size * count, at]
-        else:
-            found[0] += count
-            found[1] += size * count
-            found[2] = at
-        if outcome == "stale" or failure in _CHANGES:
-            change = _CHANGES.get(failure, "stale")
-            _note_change(self._days[day_of(at)], Change(at, change, upstream, repository, reference))
 
     def _spread(self) -> None:
         """Work out what the answers mean for sums and lists."""

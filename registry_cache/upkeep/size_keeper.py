@@ -110,15 +110,11 @@ class SizeKeeper:
     def make_room(self, until: float) -> None:
         """Start a cleanup if one is due; where the store is far over its size wait for it, ``until`` then at most."""
         while self._due():
-            self._start()
+            self.start_pass()
             if not self._far_over() or time.monotonic() > until:
                 return
             with self._ended:
                 self._ended.wait(_POLL_SECONDS)
-
-    def start_pass(self) -> None:
-        """Start a cleanup that holds the store to its bounds, and return at once."""
-        self._start()
 
     def full(self, digest: Digest, size: int) -> None:
         """Make room for a blob that the disk has refused after ``size`` bytes."""
@@ -138,7 +134,7 @@ class SizeKeeper:
             self._needed = SpaceNeeded(less=policy.emergency(size, stored, 0, stored, percent))
         else:
             return
-        self._start()
+        self.start_pass()
 
     def _refused_before(self) -> bool:
         """Whether the disk, which has room, refused a blob some time ago as well.
@@ -173,7 +169,8 @@ class SizeKeeper:
         """
         return self._pinned * (1 + TOLERANCE) if time.monotonic() < self._pinned_until else 0.0
 
-    def _start(self) -> None:
+    def start_pass(self) -> None:
+        """Start a cleanup, unless one is running or has just ended, and return at once."""
         with self._mutex:
             if self._running:
                 self._run_again = True
