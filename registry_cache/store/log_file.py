@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from registry_cache.store import disk
@@ -104,12 +104,11 @@ class LogFile:
             self._file, self._offset, self._head = self._next(file), 0, ""
 
     def _find(self, position: LogPosition) -> ReadHandle | None:
-        for path in (self._path, *self._rotated()):
-            file = _open(path)
-            found = os.fstat(file.fileno()) if file else None
-            is_it = found and found.st_ino == position.inode and found.st_size >= position.offset
+        for _, file in self._files():
+            found = os.fstat(file.fileno())
+            is_it = found.st_ino == position.inode and found.st_size >= position.offset
             # A file that was empty then has no first bytes to be known by.
-            if file and is_it and position.head in ("", _head_of(file)):
+            if is_it and position.head in ("", _head_of(file)):
                 return file
         return None
 
@@ -117,11 +116,23 @@ class LogFile:
         """Return the oldest file that was written after this one: there may have been two rotations meanwhile."""
         written = os.fstat(file.fileno()).st_mtime_ns
         later = []
-        for path in (self._path, *self._rotated()):
-            other = _open(path)
-            if other and not other.is_same_file(file) and os.fstat(other.fileno()).st_mtime_ns >= written:
+        for path, other in self._files():
+            if not other.is_same_file(file) and os.fstat(other.fileno()).st_mtime_ns >= written:
                 later.append((path == self._path, os.fstat(other.fileno()).st_mtime_ns, path, other))
         return min(later)[3] if later else None
+
+    def _files(self) -> Iterator[tuple[str, ReadHandle]]:
+        """Yield the log and those that were rotated away, each with its path, as far as they are there."""
+        for path in (self._path, *self._rotated()):
+            try:
+                file = _open(path)
+            except PermissionError:
+                # An old one that may not be read is none that we read before, and must not keep us from the next.
+                if path == self._path:
+                    raise
+                continue
+            if file:
+                yield path, file
 
     def _rotated(self) -> list[str]:
         folder, name = os.path.split(self._path)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
+from registry_cache.store import disk
 from registry_cache.store.log_file import OLD_FILE_SECONDS, LogFile, LogPosition
 
 MUCH = 1 << 16
@@ -170,3 +172,30 @@ def test_what_is_no_file_does_not_hang(rig: Rig, kind: str) -> None:
     os.mkfifo(rig.path) if kind == "fifo" else rig.path.mkdir()
     rig.open()
     assert rig.read() == []
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_an_old_log_that_may_not_be_read_is_in_nobodys_way(
+    rig: Rig, is_restarted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one of before the operator let the server's user read them."""
+    really = disk.open_source
+
+    def open_source(path: str) -> int:
+        if path.endswith("access.log.7"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return really(path)
+
+    monkeypatch.setattr(disk, "open_source", open_source)
+    rig.write("old", to="access.log.7")
+    rig.write("a")
+    rig.open()
+    assert rig.read() == ["a"]
+    rig.write("b")
+    rig.rotate()
+    rig.write("c")
+    if is_restarted:
+        rig.restart()
+    found = rig.read()
+    rig.now += OLD_FILE_SECONDS + 1
+    assert found + rig.read() + rig.read() == ["b", "c"]
