@@ -101,8 +101,9 @@ class MachineFlights:
             if not in_time:
                 raise limit.error() if limit else _holder_timeout(key)
             outcome: _Outcome[_T] = flight.result()
-            # The first of this process may itself have shared an outcome that is older than our question.
-            if outcome.finished_at >= arrived:
+            # The first of this process may itself have shared an outcome that is older than our question. Ours is not,
+            # even if it seems so because the clock was put back meanwhile: to ask anew would not end for a while.
+            if ours or outcome.finished_at >= arrived:
                 return outcome.get()
 
     def start(self, key: str, work: Callable[[], _T], note: NoteFormat[_T]) -> None:

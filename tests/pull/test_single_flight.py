@@ -230,3 +230,15 @@ def test_work_that_nobody_waits_for_is_done_once(layout: Layout) -> None:
     eventually(lambda: flights._here._flights == {})
     assert question.asked == 1
     assert os.listdir(os.path.dirname(layout.flight(KEY))) == []
+
+
+def test_a_clock_that_is_put_back_meanwhile_asks_nothing_anew(layout: Layout) -> None:
+    moments = iter([1000.0])
+    flights, asked = MachineFlights(layout, lambda: next(moments, 500.0)), []
+
+    def work() -> Record:
+        asked.append(1)
+        return {"told": "once"}
+
+    assert flights.run(KEY, work, NOTE, TimeLimit(SECONDS, "asked")) == {"told": "once"}
+    assert len(asked) == 1
