@@ -41,6 +41,14 @@ class Clients:
         if age < DAYS:
             self._seen[client] = max(last, int(moment)), days | 1 << age
 
+    def turn_back(self, today: int) -> None:
+        """Begin anew where the newest day is far after ``today``: a clock was ahead.
+
+        Who comes now would count as older than all that is remembered until then, and so not at all.
+        """
+        if self._day - today >= DAYS:
+            self._day, self._seen = today, {}
+
     def forget(self) -> None:
         """Keep no more than ``MOST_CLIENTS``."""
         if len(self._seen) > MOST_CLIENTS:

@@ -25,7 +25,6 @@ from registry_cache.stats.tally import DayTally, LogMark
 from registry_cache.store import disk, locks
 from registry_cache.store.atomic_write import write_whole
 from registry_cache.store.locks import LockFile
-from registry_cache.store.log_file import LogPosition
 
 # Five-minute sums stay for a month, day sums for two years.
 RING_DAYS, ALL_DAYS = 30, 731
@@ -95,7 +94,7 @@ class Keeper:
                 self._tidied_at = self._now()
                 self._tidy()
 
-    def log_position(self) -> LogPosition | None:
+    def log_mark(self) -> LogMark | None:
         """Return how far nginx' log was read, by what is folded; None where it never was. Raises StoreError."""
         marks: list[LogMark] = []
         with disk.store_errors("read the statistics"):
@@ -103,7 +102,7 @@ class Keeper:
                 mark = self._read_day(day).open.get("log")
                 if isinstance(mark, list) and len(mark) == 4:
                     marks.append(cast("LogMark", tuple(mark)))
-        return LogPosition(*max(marks, key=lambda mark: mark[3])[:3]) if marks else None
+        return max(marks, key=lambda mark: mark[3], default=None)
 
     def _read_day(self, day: int) -> Day:
         # A full one takes milliseconds, which clients of this process must not wait for.
@@ -160,6 +159,7 @@ class Keeper:
     def _fold_clients(self, counts: _Counts) -> None:
         # Seen twice is seen: this may be repeated.
         clients = self._known_clients()
+        clients.turn_back(day_of(self._now()))
         for tallies in counts.values():
             for _, tally in tallies:
                 for client, moment in tally.clients.items():

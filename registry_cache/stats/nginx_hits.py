@@ -19,7 +19,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.tally import Answer
 from registry_cache.stats.days import DAY_SECONDS, bucket_of, day_of
-from registry_cache.stats.tally import DayTally, Tally
+from registry_cache.stats.tally import DayTally, LogMark, Tally
 from registry_cache.store.log_file import LogFile, LogPosition
 
 # A quarter of a millisecond's work, so that clients of this process do not wait for it.
@@ -148,16 +148,19 @@ class NginxHits:
         self._counts: dict[str, HitCounts] = {}
         self._used: dict[str, float] = {}
         self._warned_at = float("-inf")
+        self._marked_at = 0
 
-    def begin(self, position: Callable[[], LogPosition | None]) -> None:
-        """Read on from ``position``; call it once what was counted until then is in the days' files.
+    def begin(self, known: Callable[[], LogMark | None]) -> None:
+        """Read on from the last mark, which is ``known`` once what was counted until then is in the days' files.
 
-        ``position`` looks into all of them, so it is not called while the log cannot be read. What it raises passes.
+        ``known`` looks into all of them, so it is not called while the log cannot be read. What it raises passes.
         """
         self._file = None
         try:
             LogFile(self._path)
-            self._file = LogFile(self._path, position())
+            mark = known()
+            self._marked_at = mark[3] if mark else 0
+            self._file = LogFile(self._path, LogPosition(*mark[:3]) if mark else None)
         except OSError as error:
             self._warn(error)
             return
@@ -199,7 +202,9 @@ class NginxHits:
         if not found or position is None:
             return None
         [(day, tally)] = found
-        tally.log_position = (*position, time.time_ns())
+        # The last mark counts after a restart, so none may seem older than one of when a clock was ahead.
+        self._marked_at = max(time.time_ns(), self._marked_at + 1)
+        tally.log_position = (*position, self._marked_at)
         return day, tally
 
     def written(self) -> None:

@@ -87,7 +87,7 @@ class Recorder:
             if is_keeper:
                 self._keeper.fold()
                 if self._hits and not self._hits.has_begun:
-                    self._hits.begin(self._keeper.log_position)
+                    self._hits.begin(self._keeper.log_mark)
         except StoreError as error:
             _log.warning("could not write the statistics", error=error)
             if self._hits:

@@ -29,7 +29,7 @@ _CHANGES = {"Denied": "refused", "UpstreamCorrupt": "corrupt"}
 # When its five minutes began, client, kind, upstream, repository, whether by tag, outcome, whether it was no error.
 _Like = tuple[int, str, str, str, str, bool, str, bool]
 
-# A LogPosition and when it was written, in nanoseconds since the epoch.
+# A LogPosition and when it was written, in nanoseconds since the epoch: later than any before it, whatever clocks say.
 LogMark = tuple[int, str, int, int]
 
 

@@ -47,7 +47,8 @@ class DailyPass:
         now = self._now()
         # A disk so full that a cleanup cannot note its end must not be cleaned every ten minutes.
         last = read_last_runs(self._layout).cleanup
-        if max(last or 0.0, self._started_at) > now - DAY_SECONDS:
+        # Not one far in the future, of a clock that was ahead: nothing would be cleaned up until then.
+        if any(abs(now - at) < DAY_SECONDS for at in (last, self._started_at) if at is not None):
             return False
         self._started_at = now
         if last is None:

@@ -258,3 +258,15 @@ def test_a_flood_of_changes_is_bounded(rig: StatisticsRig) -> None:
     rig.fold()
     rig.keeper.release()
     assert len(Statistics(Layout(Path(rig.files.folder).parent)).changes(0)) == fold_module.MOST_CHANGES
+
+
+def test_clients_that_come_after_a_clock_that_was_ahead(rig: StatisticsRig) -> None:
+    rig.now = NOON + 400 * DAY_SECONDS
+    rig.count(answer(rig.now))
+    rig.fold()
+    for number in range(6):
+        rig.now = NOON + number * DAY_SECONDS
+        rig.count(answer(rig.now))
+        rig.fold_as_another()
+    assert rig.statistics.clients_since(NOON - 300) == 1
+    assert [each.days for each in rig.statistics.clients_gone(rig.now + 9 * DAY_SECONDS)] == [6]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -171,6 +172,23 @@ def test_midnight(rig: Following) -> None:
     rig.start()
     rig.look()
     assert rig.statistics.sums(0).served == {"hit": 11111}
+
+
+def test_what_a_clock_that_was_ahead_has_left(rig: Following, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How far the log was read is the last word on it, and not the one that says it is."""
+    year = 365 * DAY_SECONDS
+    really = time.time_ns
+    with monkeypatch.context() as ahead:
+        ahead.setattr(time, "time_ns", lambda: really() + year * 10**9)
+        rig.write(line(f"blobs/{BLOB}", 1, NOON + year))
+        rig.look()
+    for size in (10, 100, 1000):
+        rig.write(line(f"blobs/{BLOB}", size))
+        rig.look()
+        rig.kill()
+        rig.start()
+    rig.look()
+    assert rig.statistics.sums(NOON - 300).served == {"hit": 1111}
 
 
 def test_what_a_full_disk_refused_is_read_again(rig: Following, monkeypatch: pytest.MonkeyPatch) -> None:

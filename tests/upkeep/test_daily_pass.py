@@ -72,6 +72,18 @@ def test_a_pass_that_is_stopped_does_not_count(shelf: Shelf) -> None:
     assert not os.path.exists(layout.last_cleanup)
 
 
+def test_a_pass_of_a_clock_that_was_ahead_does_not_count(rig: Rig, layout: Layout) -> None:
+    clean(layout, NOW + 400 * DAY_SECONDS)
+    assert [rig.daily.look() for _ in range(3)] == [True, False, False]
+    rig.now -= 400 * DAY_SECONDS
+    assert [rig.daily.look() for _ in range(3)] == [True, False, False]
+
+
+def test_a_clock_that_is_put_back_a_little_starts_none(rig: Rig, layout: Layout) -> None:
+    clean(layout, NOW + 3600)
+    assert not rig.daily.look()
+
+
 class Ended(Exception):
     """Ends what has no end."""
 
