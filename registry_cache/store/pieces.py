@@ -40,7 +40,11 @@ class Pieces:
         with disk.store_errors(f"make room for pieces of {digest}"):
             found = _open(path)
             if found is None:
-                # What cannot be read, as after a power cut, is in the way.
+                _make(path, size)
+                found = _open(path)
+            if found is None:
+                # What cannot be read, as after a power cut, is in the way. It is removed only now: another process may
+                # have made a good file since the first look.
                 disk.remove(path)
                 _make(path, size)
                 found = _open(path)

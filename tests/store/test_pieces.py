@@ -8,6 +8,7 @@ import pytest
 from registry_cache.errors import StoreFull
 from registry_cache.oci.digest import Digest
 from registry_cache.store import disk, eviction, inventory
+from registry_cache.store import pieces as pieces_module
 from registry_cache.store.layout import Layout
 from registry_cache.store.piece_file import HEADER, PIECE_SIZE, PieceFile
 from registry_cache.store.pieces import Pieces
@@ -108,6 +109,26 @@ def test_a_file_that_a_power_cut_tore_is_made_anew(pieces: Pieces, size: int) ->
     os.truncate(file.path, size)
     assert pieces.open(HUB, DIGEST) is None
     assert pieces.make(HUB, DIGEST, SIZE).read(0, 1) == b""
+
+
+def test_two_who_make_a_file_at_the_same_moment_have_the_same(
+    pieces: Pieces, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, looked = pieces_module._open, list[str]()
+
+    def open_(path: str) -> PieceFile | None:
+        if looked:
+            return really(path)
+        # Nothing is here yet; and now another process makes it.
+        looked.append(path)
+        return None
+
+    other = Pieces(layout).make(HUB, DIGEST, SIZE)
+    monkeypatch.setattr(pieces_module, "_open", open_)
+    file = pieces.make(HUB, DIGEST, SIZE)
+    keep(file, 0, PIECE_SIZE)
+    assert other.has_name()
+    assert other.read(0, PIECE_SIZE) == DATA[:PIECE_SIZE]
 
 
 def test_a_map_of_zeros_says_that_nothing_is_here(pieces: Pieces) -> None:
