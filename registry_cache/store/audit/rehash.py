@@ -88,10 +88,18 @@ def _feed(hasher: Hasher, descriptor: int, size: int, pace: Pace) -> None:
         offset = number * BLOCK
         wanted = min(BLOCK, size - offset)
         pace(wanted)
-        hasher.update(buffer[: os.preadv(descriptor, [buffer[:wanted]], offset)])
+        hasher.update(buffer[: _read(descriptor, buffer[:wanted], offset)])
         if not keep:
             with contextlib.suppress(OSError):
                 os.posix_fadvise(descriptor, offset, BLOCK, os.POSIX_FADV_DONTNEED)
+
+
+def _read(descriptor: int, buffer: memoryview, offset: int) -> int:
+    """Fill ``buffer``, although the disk may give less at a time; return how many bytes there were."""
+    count = 0
+    while count < len(buffer) and (more := os.preadv(descriptor, [buffer[count:]], offset + count)):
+        count += more
+    return count
 
 
 def _is_cached(descriptor: int, offset: int) -> bool:

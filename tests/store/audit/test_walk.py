@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -345,3 +346,15 @@ def test_pieces_that_cannot_be_read_are_torn(shelf: Shelf) -> None:
     path = Pieces(shelf.layout).make(HUB, Digest.of(b"read by ranges"), 100_000).path
     os.truncate(path, 5000)
     assert kinds(shelf) == [("torn", os.path.relpath(path, shelf.root))]
+
+
+def test_a_disk_that_gives_a_little_at_a_time_damages_nothing(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As some of the network do; to take it for all of a block would put good bytes into quarantine."""
+    shelf.layer(b"bytes" * 10_000)
+    really = os.preadv
+
+    def preadv(descriptor: int, buffers: Sequence[memoryview], offset: int, flags: int = 0) -> int:
+        return really(descriptor, [buffers[0][:1000]], offset, flags)
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    assert kinds(shelf) == []
