@@ -41,6 +41,7 @@ class _Import:
                 self._count(repository)
             else:
                 self._names(Destination(self._upstream, repository))
+        self._session.end()
 
     def _sizes(self, repositories: list[Repository]) -> dict[Digest, int]:
         """Return the size of each blob that is linked and present; count those that are linked and absent."""

@@ -76,6 +76,7 @@ def import_layout(session: ImportSession, source: ImageLayout, names: ImportName
             session.result.tags += each.tag is not None
         else:
             imports[each.destination].run(each, now)
+    session.end()
 
 
 class _NameImport:

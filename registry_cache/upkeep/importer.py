@@ -150,6 +150,11 @@ class ImportSession:
         if not self.dry_run:
             self._adoption.sync_to_disk()
 
+    def end(self) -> None:
+        """Make all names durable: whoever sees the import end may delete the source."""
+        if not self.dry_run:
+            self._adoption.sync_names()
+
     def member(self, destination: Destination, digest: Digest) -> bool:
         """Make a blob a member of a repository; False where the blob is not here. Raises StoreError."""
         return self._blobs.grant(destination.upstream, destination.repository, digest)

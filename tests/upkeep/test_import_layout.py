@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from registry_cache.errors import NameUnknown
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository, Tag
+from registry_cache.store.interchange import linking
 from registry_cache.store.interchange.ingest import Arrival
 from registry_cache.store.interchange.tar_stream import TarStream
 from registry_cache.upkeep.import_layout import ImportNames, UnknownDestination
@@ -64,6 +65,21 @@ def test_a_layout_moves_in(moved: Moved, tmp_path: Path, form: str) -> None:
     assert moved.told() == []
     assert moved.holds(image)
     assert (tags(moved), moved.result.repositories) == (["1"], 1)
+
+
+@pytest.mark.parametrize("form", ["folder", "tar"])
+def test_a_power_cut_after_the_end_takes_no_name(
+    moved: Moved, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has seen the import end may delete the archive."""
+    synced: list[tuple[str, list[str]]] = []
+    monkeypatch.setattr(linking, "sync_disk", lambda folder: synced.append((folder, tags(moved))))
+    files = named({NAME: "docker.io/library/app:1"})
+    if form == "folder":
+        moved.folder(write_folder(tmp_path / "layout", files))
+    else:
+        moved.archive(tar_of(files))
+    assert synced[-1] == (moved.store.layout.repositories, ["1"])
 
 
 @pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])

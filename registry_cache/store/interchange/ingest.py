@@ -110,6 +110,11 @@ class Ingest:
             with disk.store_errors("write the names of what was linked to the disk"):
                 linking.sync_disk(self._layout.blobs)
 
+    def sync_names(self) -> None:
+        """Wait until the names that the blobs were given would survive a power cut."""
+        with disk.store_errors("write names to the disk"):
+            linking.sync_disk(self._layout.repositories)
+
     def _is_durable(self, source: int) -> bool:
         """Tell whether the bytes of a file are on the disk, because nobody has changed it since the one sync."""
         if self._durable_before is None:
