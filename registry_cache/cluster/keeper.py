@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from typing import Protocol
 
 from registry_cache.cluster.errors import RedisAway
@@ -22,11 +21,11 @@ _log = Log(__name__)
 class Led:
     """A download that this process leads. ``is_lost``: another node has the lease, and is to be followed."""
 
-    def __init__(self, digest: str, lease: Lease, clock: Callable[[], float]) -> None:
+    def __init__(self, digest: str, lease: Lease) -> None:
         self.digest = digest
         self.lease = lease
         self.is_lost = False
-        self.confirmed_at = clock()
+        self.confirmed_at = time.monotonic()
 
 
 class Follower(Protocol):
@@ -37,17 +36,10 @@ class Follower(Protocol):
 
 
 class LeaseKeeper:
-    """The keeper of a process; ``clock`` is monotonic, ``pause`` takes seconds."""
+    """The keeper of a process."""
 
-    def __init__(
-        self,
-        leases: Leases,
-        clock: Callable[[], float] = time.monotonic,
-        pause: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, leases: Leases) -> None:
         self._leases = leases
-        self._clock = clock
-        self._pause = pause
         self._mutex = threading.Lock()
         self._led: set[Led] = set()
         self._followers: dict[Follower, str] = {}
@@ -55,7 +47,7 @@ class LeaseKeeper:
 
     def lead(self, digest: str, lease: Lease) -> Led:
         """Renew ``lease`` until ``leave``; one that could not be written is written as soon as that is possible."""
-        led = Led(digest, lease, self._clock)
+        led = Led(digest, lease)
         with self._mutex:
             self._led.add(led)
         self._begin()
@@ -78,7 +70,7 @@ class LeaseKeeper:
 
     def confirm(self, led: Led) -> None:
         """Return at once, unless the lease may have run out unnoticed, as where this process was stopped: then look."""
-        if self._clock() - led.confirmed_at > LEASE_SECONDS and not led.is_lost:
+        if time.monotonic() - led.confirmed_at > LEASE_SECONDS and not led.is_lost:
             self._renew([led])
 
     def _begin(self) -> None:
@@ -89,7 +81,7 @@ class LeaseKeeper:
 
     def _run(self) -> None:
         while True:
-            self._pause(LOOK_SECONDS)
+            time.sleep(LOOK_SECONDS)
             with self._mutex:
                 led = [each for each in self._led if not each.is_lost]
                 followers = dict(self._followers)
@@ -104,7 +96,7 @@ class LeaseKeeper:
 
     def _renew(self, led: list[Led]) -> None:
         # A lease that cannot be looked at is kept: Redis decides when it is back, if another node leads by then.
-        now = self._clock()
+        now = time.monotonic()
         for each in led:
             each.confirmed_at = now
         if not led:

@@ -55,7 +55,6 @@ class Membership:
         url: str,
         facts: Callable[[], Mapping[str, object]] = dict,
         now: Callable[[], float] = time.time,
-        sleep: Callable[[float], object] = time.sleep,
         exchange: Callable[[], None] = lambda: None,
     ) -> None:
         """``exchange``: called after each beat, for what nodes tell each other as often. May raise RedisAway."""
@@ -66,7 +65,6 @@ class Membership:
         self._url = url
         self._facts = facts
         self._now = now
-        self._sleep = sleep
         self._has_namesake = False
         self._known: list[ClusterNode] = []
         # Of Redis' clock, before ours.
@@ -158,7 +156,7 @@ class Membership:
                 _log.debug("could not say that this node is there", error=away)
             except Exception:  # noqa: BLE001 — without this thread the node would seem gone
                 _log.exception("saying that this node is there ended with a defect")
-            self._sleep(BEAT_SECONDS)
+            time.sleep(BEAT_SECONDS)
 
 
 def _key(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import redis
@@ -30,9 +30,8 @@ _log = Log(__name__)
 class RedisClient:
     """Commands to Redis, several in one round trip. Connects when it is first asked."""
 
-    def __init__(self, address: RedisAddress, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, address: RedisAddress) -> None:
         self._name = f"{address.host}:{address.port}"
-        self._clock = clock
         self._away_until = 0.0
         # None until it was asked.
         self._is_up: bool | None = None
@@ -41,15 +40,15 @@ class RedisClient:
 
     def ask(self, *commands: Command) -> list[Any]:
         """Return what each command is answered, bytes, numbers and None. Raises RedisAway, within a second."""
-        if self._clock() < self._away_until:
+        if time.monotonic() < self._away_until:
             raise RedisAway(f"Redis at {self._name} is away")
-        began = self._clock()
+        began = time.monotonic()
         try:
             answers = self._send(commands)
             self._remove_strange(commands, answers)
         except redis.RedisError as error:
             raise self._note_away(error) from error
-        metrics.observe_redis(self._clock() - began)
+        metrics.observe_redis(time.monotonic() - began)
         if self._is_up is not True:
             self._note_answered()
         return answers
@@ -91,7 +90,7 @@ class RedisClient:
 
     def _note_away(self, error: Exception) -> RedisAway:
         with self._mutex:
-            self._away_until = self._clock() + AWAY_SECONDS
+            self._away_until = time.monotonic() + AWAY_SECONDS
             begins, self._is_up = self._is_up is not False, False
         if begins:
             metrics.set_redis_up(is_up=False)

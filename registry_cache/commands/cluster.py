@@ -25,7 +25,7 @@ def read_cluster(config: Config) -> ClusterReport:
     """Return what Redis knows of all nodes. Raises CommandError where there is none, or it does not answer."""
     cluster = _cluster(config)
     if cluster is None:
-        raise CommandError("this node shares nothing: redis.addrs and http.secret are not both given")
+        raise CommandError(f"this node shares nothing: {_missing(config)}")
     if config.redis is None:
         raise CommandError("there is no Redis to ask: registry-cache check tries the nodes in cluster.peers")
     now = datetime.now(UTC).astimezone()
@@ -35,6 +35,12 @@ def read_cluster(config: Config) -> ClusterReport:
     except RedisAway as away:
         raise CommandError(f"{away}; registry-cache check says more", 1) from away
     return ClusterReport(redis_name(config), nodes, leases, now.timestamp(), now.tzinfo)
+
+
+def _missing(config: Config) -> str:
+    if config.redis or config.cluster.peers:
+        return "http.secret is not given"
+    return f"neither redis.addrs nor cluster.peers is given{'' if config.http.secret else ', nor http.secret'}"
 
 
 def redis_name(config: Config) -> str:

@@ -6,13 +6,15 @@ Of what another upstream brought, it must show some of the bytes (``policy/proof
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from contextlib import closing
+from typing import TypeAlias
 
 from registry_cache.errors import UpstreamCorrupt
 from registry_cache.oci.digest import Digest
 from registry_cache.policy.proof import proof_range
-from registry_cache.pull.near_questions import NearQuestions
-from registry_cache.pull.shared_images import SharedImages
+from registry_cache.pull.near_questions import ALONE, NearQuestions
+from registry_cache.pull.shared_images import NOTHING_SHARED, SharedImages
 from registry_cache.pull.single_flight import MachineFlights, NoteFormat
 from registry_cache.pull.target import PullTarget
 from registry_cache.runtime.peer_question import SharedQuestion
@@ -39,8 +41,8 @@ class Access:
         target: PullTarget,
         digest: Digest,
         flights: MachineFlights,
-        shared: SharedImages,
-        near: NearQuestions,
+        shared: SharedImages = NOTHING_SHARED,
+        near: NearQuestions = ALONE,
     ) -> None:
         """``shared``: what other nodes have proven; ``near``: what they ask just now."""
         self.proven = self.shown = self.waits_for_bytes = self.is_shared = False
@@ -97,6 +99,10 @@ class Access:
 
     def _ask(self) -> int | None:
         return self._target.upstream.head_blob(self._target.repository, self._digest)
+
+
+# Makes the access of one request.
+AccessOf: TypeAlias = Callable[[PullTarget, Digest], Access]
 
 
 def answer_size(near: NearQuestions, target: PullTarget, digest: Digest) -> dict[str, object]:

@@ -14,17 +14,15 @@ from registry_cache.errors import NotHeld, RegistryError, StoreError
 from registry_cache.oci.byte_range import has_end
 from registry_cache.oci.digest import Digest
 from registry_cache.policy.proof import Proof, needed_proof
-from registry_cache.pull.access import Access
+from registry_cache.pull.access import Access, AccessOf
 from registry_cache.pull.blob_body import Cut, FilePart, PulledBlob
 from registry_cache.pull.growing_blob import GrowingBlob
 from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.images.prefetch import Prefetch
 from registry_cache.pull.lazy.pull import LazyPull
-from registry_cache.pull.near_questions import ALONE, NearQuestions
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.reader_slots import LARGEST_CHUNK, ReaderSlots
 from registry_cache.pull.shared_images import NOTHING_SHARED, SharedImages
-from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.source import SourceOf, source_of
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.transfer.progress import TransferProgress
@@ -79,26 +77,24 @@ class BlobPull:
         transfers: Transfers,
         slots: ReaderSlots,
         layers: Layers,
-        flights: MachineFlights,
+        access_of: AccessOf,
         lazy: LazyPull | None = None,
         source_of: SourceOf = source_of,
         shared: SharedImages = NOTHING_SHARED,
-        near: NearQuestions = ALONE,
     ) -> None:
         """``lazy``: fetches ranges of blobs that are not here; without it, they come by downloads of the whole.
 
-        ``source_of`` tells where blobs come from; ``shared`` what other nodes know of them, ``near`` what they ask.
+        ``source_of`` tells where blobs come from; ``shared`` what other nodes know of them.
         """
         self._blobs = blobs
         self._transfers = transfers
         self._slots = slots
         self._streams = SharedStreams()
         self._layers = layers
-        self._flights = flights
+        self._access_of = access_of
         self._lazy = lazy
         self._source_of = source_of
         self._shared = shared
-        self._near = near
         self._prefetch = Prefetch(layers, self._bring)
 
     def get(self, target: PullTarget, digest: Digest, client: str = "", range_header: str | None = None) -> BlobAnswer:
@@ -153,7 +149,7 @@ class BlobPull:
 
     def head(self, target: PullTarget, digest: Digest) -> BlobHead:
         """Return the size of a blob; asks upstream for what is not here, and downloads nothing."""
-        access = self._access(target, digest)
+        access = self._access_of(target, digest)
         whole = self._find(target, digest, access)
         if whole:
             return BlobHead(Outcome.HIT, whole.size)
@@ -169,7 +165,7 @@ class BlobPull:
         if self._blobs.evict_unreadable(target.upstream.name, target.repository, digest, file):
             return self.get(target, digest).body
         self._slots.take()
-        return self._uncached(target, digest, self._access(target, digest)).body
+        return self._uncached(target, digest, self._access_of(target, digest)).body
 
     def _find(self, target: PullTarget, digest: Digest, access: Access | None = None) -> OpenBlob | None:
         """Return the blob if it is here and known to the repository; with ``access`` also one that others brought."""
@@ -192,12 +188,9 @@ class BlobPull:
                 _log.debug("could not record a membership", digest=digest, error=error)
         return blob or of_others
 
-    def _access(self, target: PullTarget, digest: Digest) -> Access:
-        return Access(target, digest, self._flights, self._shared, self._near)
-
     def _get_absent(self, target: PullTarget, digest: Digest, asker: _Asker) -> BlobAnswer:
         """Return a blob that was not here, or not known to the repository, a moment ago."""
-        access = self._access(target, digest)
+        access = self._access_of(target, digest)
         until = time.monotonic() + OTHERS_TIMEOUT_SECONDS
         rests = self._transfers.rests
         while True:

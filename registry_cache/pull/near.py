@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from registry_cache.cluster.errors import RedisAway
@@ -21,7 +21,6 @@ from registry_cache.errors import RegistryError, StoreError, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.policy import leading
 from registry_cache.policy.leading import Follow, LeaderNote, Lease, Signs, Situation
-from registry_cache.pull.near_pins import NearPins
 from registry_cache.pull.near_placement import Placement
 from registry_cache.pull.source import BlobSource, RangeResponse
 from registry_cache.runtime import metrics
@@ -69,32 +68,19 @@ class Cluster:
     questions: Questions
     limits: Notes
     tags: Notes
-    pins: NearPins
     placement: Placement
 
 
 class NearBlob:
-    """One download of ``digest``, for the claim's holder. Ends by one of ``committed``, ``failed`` and ``given_up``.
+    """One download of ``digest``, for the claim's holder. Ends by one of ``committed``, ``failed`` and ``given_up``."""
 
-    ``clock`` and ``pause`` are time.monotonic and time.sleep, but in tests.
-    """
-
-    def __init__(
-        self,
-        cluster: Cluster,
-        digest: Digest,
-        source: BlobSource,
-        clock: Callable[[], float] = time.monotonic,
-        pause: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, cluster: Cluster, digest: Digest, source: BlobSource) -> None:
         self.source = replace(source, open=self.open)
         self.is_near = False
         self._registry = source
         self._cluster = cluster
         self._digest, self._hex = str(digest), digest.hex
         self._blob = ThingAtPeer("blobs", source.upstream, str(source.repository), self._digest)
-        self._clock = clock
-        self._pause = pause
         self._mutex = threading.RLock()
         self._led: Led | None = None
         self._followed: Lease | None = None
@@ -154,8 +140,8 @@ class NearBlob:
 
     def _search(self, start: int) -> RangeResponse | None:
         """Return a peer's answer; None where the registry is to be asked, by us."""
-        until = self._clock() + SEARCH_SECONDS
-        while self._clock() < until:
+        until = time.monotonic() + SEARCH_SECONDS
+        while time.monotonic() < until:
             found = self._look()
             action = leading.decide(self._situation(found, start))
             match action:
@@ -171,7 +157,7 @@ class NearBlob:
                 case leading.Bid():
                     self._bid(start)
                 case leading.Wait():
-                    self._pause(action.seconds)
+                    time.sleep(action.seconds)
                 case leading.Adopt():
                     raise LeaderFailed(action.error)
                 case leading.Anew():
@@ -207,7 +193,7 @@ class NearBlob:
             dead=self._dead,
             refused=self._refused,
             displaced=self._is_displaced,
-            bid_age=None if self._bid_at is None else self._clock() - self._bid_at,
+            bid_age=None if self._bid_at is None else time.monotonic() - self._bid_at,
         )
         if found is None:
             is_for_peer = self._registry.is_for_peer
@@ -242,7 +228,7 @@ class NearBlob:
         return True
 
     def _bid(self, start: int) -> None:
-        self._bid_at = self._clock()
+        self._bid_at = time.monotonic()
         if self._followed:
             try:
                 self._cluster.leases.bid(self._digest, self._followed.id, start)
@@ -279,7 +265,7 @@ class NearBlob:
             return _NearBody(self._cluster.keeper, self._digest, body, leader.lease, signs)
         if leader.lease is None:
             self._refused.add(leader.node)
-        self._pause(_RETRY_SECONDS)
+        time.sleep(_RETRY_SECONDS)
         return None
 
     # The lease.

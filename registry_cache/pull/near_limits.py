@@ -7,7 +7,6 @@ apart, and so they are here: what one may not pull, the other may.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict, fields
 
 from registry_cache.cluster.errors import RedisAway
@@ -27,11 +26,10 @@ _FIELDS = {field.name for field in fields(Limits)}
 class NearLimits:
     """The limits of one upstream and account, which ``owner`` stands for."""
 
-    def __init__(self, notes: Notes, upstream: str, owner: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, notes: Notes, upstream: str, owner: str) -> None:
         self._notes = notes
         self._upstream = upstream
         self._owner = owner
-        self._clock = clock
         self._looked_at = float("-inf")
 
     def publish(self, limits: Limits, *, anonymous: bool) -> None:
@@ -51,9 +49,9 @@ class NearLimits:
 
         Redis is looked at once a second at most.
         """
-        if known.source is None or self._clock() - self._looked_at < _LOOK_SECONDS:
+        if known.source is None or time.monotonic() - self._looked_at < _LOOK_SECONDS:
             return None
-        self._looked_at = self._clock()
+        self._looked_at = time.monotonic()
         try:
             found = self._notes.get(self._name(known, anonymous))
             limits = Limits(**{name: value for name, value in (found or {}).items() if name in _FIELDS})

@@ -53,4 +53,4 @@ def _holder(cluster: Cluster, digest: Digest) -> Holder | None:
     try:
         return cluster.leases.holder(str(digest))
     except RedisAway:
-        return cluster.placement.home(digest.hex, set())
+        return cluster.placement.home(digest.hex)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from registry_cache.cluster.notes import Notes
 from registry_cache.errors import RegistryError, StoreError
 from registry_cache.runtime.log import Log
+from registry_cache.store.locks import LockFile, try_lock
 from registry_cache.store.pin_list import UNPINNED_SECONDS, PinList, parse_pins
 from registry_cache.store.pins import Pins
 
@@ -27,6 +28,21 @@ class NearPins:
         self._notes = notes
         self._pins = pins
         self._clock = clock
+        self._turn: LockFile | None = None
+
+    def exchange_in_one_worker(self, lock: str) -> None:
+        """Exchange, if no other worker of this node does: the first that finds ``lock`` free does, until it ends.
+
+        Raises RedisAway.
+        """
+        try:
+            self._turn = self._turn or try_lock(lock)
+        except OSError as error:
+            _log.debug("cannot tell whether another worker exchanges pins", error=error)
+        else:
+            if self._turn is None:
+                return
+        self.exchange()
 
     def exchange(self) -> None:
         """Take over what others have pinned and unpinned, and tell them what is known here. Raises RedisAway."""

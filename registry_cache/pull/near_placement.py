@@ -1,4 +1,4 @@
-"""Whom to ask for a blob while Redis says nothing: the node that all others ask as well, and which asks the registry.
+"""Whom to ask for a blob that no node has: the node that all others ask as well, and which asks the registry.
 
 Known are the nodes that were there when Redis last answered, and those that the configuration names. Nodes that know
 different ones ask different ones, and a blob is then transferred more than once: nothing else.
@@ -35,17 +35,25 @@ class Placement:
         self._clock = clock
         self._resting: dict[str, float] = {}
 
-    def home(self, hex: str, tried: Set[str]) -> Holder | None:
-        """Return the node to ask for the blob with this digest; None where that is us. ``tried``: nodes that failed."""
+    def home(self, hex: str, tried: Set[str] = frozenset(), *, knows_redis: bool = False) -> Holder | None:
+        """Return the node to ask for the blob with this digest; None where that is us. ``tried``: nodes that failed.
+
+        ``knows_redis``: Redis is here, so it knows all nodes, and of ``peers`` it does not know nobody is there.
+        """
         if len(tried) >= _MOST_TRIED:
             return None
-        names = {url: url for url in self._peers} | {node.url: node.name for node in self._membership.known()}
+        named = {} if knows_redis else {url: url for url in self._peers}
+        names = named | {node.url: node.name for node in self._membership.known()}
         for url in ranked(hex, {*names, self._url}):
             if url == self._url:
                 return None
-            if names[url] not in tried and self._clock() >= self._resting.get(url, 0.0):
+            if names[url] not in tried and not self.is_resting(url):
                 return Holder(names[url], url)
         return None
+
+    def is_resting(self, url: str) -> bool:
+        """Tell whether this node did not answer a moment ago."""
+        return self._clock() < self._resting.get(url, 0.0)
 
     def rest(self, url: str) -> None:
         """Ask this node for nothing for a while: it did not answer."""

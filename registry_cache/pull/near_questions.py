@@ -45,18 +45,10 @@ class Shared(Generic[_T]):
 class NearQuestions:
     """Asks for the cluster; without one, ``questions`` is None, each for itself."""
 
-    def __init__(
-        self,
-        questions: Questions | None = None,
-        placed: PlacedQuestions | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        pause: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, questions: Questions | None = None, placed: PlacedQuestions | None = None) -> None:
         """``placed``: who asks what while Redis is away; without it, each node for itself."""
         self._questions = questions
         self._placed = placed
-        self._clock = clock
-        self._pause = pause
 
     def ask(self, question: SharedQuestion, work: Callable[[], _T], note: NoteFormat[_T]) -> Shared[_T]:
         """Return what ``work`` returns here, or returned on the node that was at it when we came.
@@ -116,14 +108,14 @@ class NearQuestions:
 
     def _wait(self, questions: Questions, asked: Asked, note: NoteFormat[_T]) -> Shared[_T] | None:
         """Return another node's answer; None where we must ask. Raises NotFound, RedisAway."""
-        until, pause = self._clock() + LONGEST_SECONDS, _FIRST_LOOK
-        while self._clock() < until:
+        until, pause = time.monotonic() + LONGEST_SECONDS, _FIRST_LOOK
+        while time.monotonic() < until:
             outcome, is_under_way = questions.look(asked)
             if outcome is not None:
                 return _read(outcome, note)
             if not is_under_way:
                 return None
-            self._pause(pause)
+            time.sleep(pause)
             pause = min(2 * pause, _LAST_LOOK)
         return None
 
@@ -132,17 +124,17 @@ class NearQuestions:
         renew = threading.Thread(target=self._renew, args=(questions, asked, done), name="a question", daemon=True)
         renew.start()
         outcome: dict[str, object] = {}
-        answered = self._clock()
+        answered = time.monotonic()
         try:
             value = work()
-            answered, outcome = self._clock(), _told(note, value)
+            answered, outcome = time.monotonic(), _told(note, value)
             return value
         except NotFound as error:
-            answered, outcome = self._clock(), _failed(error)
+            answered, outcome = time.monotonic(), _failed(error)
             raise
         finally:
             done.set()
-            _end(questions, asked, outcome if self._clock() - answered < _OLD_SECONDS else {})
+            _end(questions, asked, outcome if time.monotonic() - answered < _OLD_SECONDS else {})
 
     def _renew(self, questions: Questions, asked: Asked, done: threading.Event) -> None:
         try:

@@ -7,6 +7,7 @@ of 0, the default.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -46,10 +47,8 @@ class NearTags:
             "at": self._clock(),
             "life": life,
         }
-        try:
+        with contextlib.suppress(RedisAway):
             self._notes.put(_name(target, tag), document, life)
-        except RedisAway:
-            return
 
     def find(self, target: PullTarget, tag: Tag, now: datetime) -> TagRecord | None:
         """Return what upstream said to any node less than ``tag_max_age`` before ``now``, and when; None for nothing.
@@ -58,29 +57,27 @@ class NearTags:
         """
         if self._notes is None or not target.tags.max_age:
             return None
-        return self._here.run(_name(target, tag), lambda: self._find(target, tag, now))
+        notes = self._notes
+        return self._here.run(_name(target, tag), lambda: self._find(notes, target, tag, now))
 
     def forget(self, target: PullTarget, tag: Tag) -> None:
         """Upstream says that there is no such tag."""
         if self._notes is not None and target.tags.max_age:
-            try:
+            with contextlib.suppress(RedisAway):
                 self._notes.forget(_name(target, tag))
-            except RedisAway:
-                return
 
-    def _find(self, target: PullTarget, tag: Tag, now: datetime) -> TagRecord | None:
+    def _find(self, notes: Notes, target: PullTarget, tag: Tag, now: datetime) -> TagRecord | None:
         try:
-            found, left = self._notes.get_with_life(_name(target, tag)) if self._notes else (None, 0.0)
-        except RedisAway:
-            return None
-        if found is None:
-            return None
-        try:
+            found, left = notes.get_with_life(_name(target, tag))
+            if found is None:
+                return None
             age = timedelta(seconds=max(0.0, float(found["life"]) - left))
             record = TagRecord(
                 Digest.parse(found["digest"]), str(found["media_type"]), int(found["size"]), now - age, now - age, None
             )
             apart = timedelta(seconds=abs(self._clock() - float(found["at"])))
+        except RedisAway:
+            return None
         except (ValueError, KeyError, TypeError, OverflowError, RegistryError) as error:
             _log.debug("another node's word on a tag was not understood", tag=tag, error=error)
             return None

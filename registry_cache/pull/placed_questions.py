@@ -31,7 +31,7 @@ class PlacedQuestions:
 
     def ask(self, question: SharedQuestion) -> dict[str, Any] | None:
         """Return the outcome that the question's node has; None where that is us, or it does not answer in time."""
-        home = self._placement.home(question.place, set())
+        home = self._placement.home(question.place)
         if home is None:
             return None
         try:

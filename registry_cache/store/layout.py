@@ -18,6 +18,7 @@
       locks/survey.lock                         flock target of the survey under way
       locks/verify.lock                         flock target of the verify that repairs
       locks/sender.lock                         flock target of the process that writes to the bucket
+      locks/pin-exchange.lock                   … of the worker that exchanges pins with other nodes
       last-hand-on                              empty; its mtime is when the bucket was last told what is used here
       bucket-away.json                          since when the bucket takes nothing, and why
       outbox/<when>-<random>.json (+ .bytes)    what the bucket has yet to get; see ``outbox``
@@ -97,6 +98,7 @@ class Layout:
         self.sender_lock = f"{self.locks}/sender.lock"
         self.cleanup_lock = f"{self.locks}/cleanup.lock"
         self.pins_lock = f"{self.locks}/pins.lock"
+        self.pin_exchange_lock = f"{self.locks}/pin-exchange.lock"
         self.survey_lock = f"{self.locks}/survey.lock"
         self.verify_lock = f"{self.locks}/verify.lock"
         self._version = f"{self.root}/layout"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+from registry_cache.pull.access import Access
 from registry_cache.pull.blob import BlobPull
 from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.lazy.flights import PieceFlights
@@ -48,6 +49,7 @@ def blob_pull(
     """Return what pulls blobs for at most so many ``readers`` at once; ``questions``: what other nodes ask just now."""
     partials, pieces, piece_flights = Partials(kept.layout), Pieces(kept.layout), PieceFlights(keeper.kept, keeper.full)
     slots, layers = ReaderSlots(readers), Layers(kept.records)
+    access_of = partial(Access, flights=kept.flights, shared=shared.images, near=questions)
     transfers = Transfers(
         kept.blobs,
         partials,
@@ -63,15 +65,10 @@ def blob_pull(
         pieces,
         piece_flights,
         transfers,
-        partials,
         slots,
         layers,
-        kept.flights,
+        access_of,
         shared.source_of,
-        shared.images,
         NearRanges(cluster) if cluster else None,
-        questions,
     )
-    return BlobPull(
-        kept.blobs, transfers, slots, layers, kept.flights, lazy, shared.source_of, shared.images, questions
-    )
+    return BlobPull(kept.blobs, transfers, slots, layers, access_of, lazy, shared.source_of, shared.images)

@@ -54,10 +54,10 @@ def cluster_of(config: Config, statistics: Statistics) -> Cluster | None:
     node, url = config.cluster.node or "", _advertised(config)
     ca = str(config.cluster.ca) if config.cluster.ca else None
     numbers = Remembered(partial(_numbers, statistics), _NUMBERS_SECONDS)
-    near_pins = _near_pins(config, redis, seals)
+    exchange = partial(_near_pins(config, redis, seals).exchange_in_one_worker, Layout(config.root).pin_exchange_lock)
     outbox = Remembered(partial(_waiting, config), _OUTBOX_SECONDS)
     facts = partial(_node_facts, config, numbers, outbox)
-    membership = Membership(redis, seals, node, url, facts, exchange=near_pins.exchange)
+    membership = Membership(redis, seals, node, url, facts, exchange=exchange)
     leases = Leases(redis, seals, node, url, membership.clock)
     return Cluster(
         leases,
@@ -67,7 +67,6 @@ def cluster_of(config: Config, statistics: Statistics) -> Cluster | None:
         Questions(redis, seals, node, membership.clock),
         Notes(redis, seals, "limits"),
         Notes(redis, seals, "tag"),
-        near_pins,
         Placement(url, membership, config.cluster.peers),
     )
 

@@ -58,7 +58,8 @@ def test_redis_executes_what_the_arithmetic_says(cluster: Cluster, upstream: Fak
     assert commands(cluster, lambda: pull(first, blobs[1])) == pytest.approx(LEAD, abs=2 * LEAD_SECOND)
     assert commands(cluster, lambda: pull(second, blobs[1])) == pytest.approx(FETCH, abs=2 * FOLLOW_SECOND)
     assert commands(cluster, lambda: pull(third, blobs[1])) == pytest.approx(FETCH, abs=2 * FOLLOW_SECOND)
-    assert commands(cluster, lambda: pull(first, blobs[1])) == 0, "a hit asks nobody"
+    # A hit asks nobody; what nodes say of themselves in the same moment is not quite as much each time.
+    eventually(lambda: commands(cluster, lambda: pull(first, blobs[1])) == 0)
     assert commands(cluster, lambda: first.manifest("1")) == pytest.approx(TAG, abs=3)
 
 

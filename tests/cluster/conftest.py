@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.near_rig import NearNodes, three_nodes
+from tests.harness.near_rig import NearNode, NearNodes, three_nodes
 from tests.harness.redis_server import RedisServer
 from tests.harness.shared_cache import shared_upstream, small_disk, upstream
 from tests.harness.shared_cluster import cluster, whole_clusters
@@ -25,12 +25,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def blind_nodes(tmp_path: Path, server: RedisServer, upstream: FakeUpstream) -> Iterator[NearNodes]:
-    """Three nodes in this process that have seen each other, and no Redis since."""
+def empty_server(server: RedisServer) -> RedisServer:
     server.ask("FLUSHALL")
-    found = three_nodes(tmp_path, server, upstream.url)
-    for node in found:
-        node.redis.is_away = True
-    yield {node.name: node for node in found}
+    return server
+
+
+@pytest.fixture
+def near_nodes(tmp_path: Path, empty_server: RedisServer, upstream: FakeUpstream) -> Iterator[list[NearNode]]:
+    """Three nodes in this process that have seen each other."""
+    found = three_nodes(tmp_path, empty_server, upstream.url)
+    yield found
     for node in found:
         node.close()
+
+
+@pytest.fixture
+def blind_nodes(near_nodes: list[NearNode]) -> NearNodes:
+    """Three that see no Redis any more."""
+    for node in near_nodes:
+        node.redis.is_away = True
+    return {node.name: node for node in near_nodes}

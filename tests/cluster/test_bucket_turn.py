@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -22,10 +20,8 @@ KEY = "rc:1:bucket-turn"
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    started = RedisServer(tmp_path / "redis")
-    yield started
-    started.stop()
+def redis(empty_server: RedisServer) -> RedisServer:
+    return empty_server
 
 
 def turn_of(node: str, redis: RedisServer, secret: str = SECRET) -> BucketTurn:
@@ -95,6 +91,7 @@ def test_the_command_leaves_it_to_the_other_node(redis: RedisServer, make_cache:
         tried = cache.run("cleanup", "--shared", "--dry-run")
     redis.stop()
     alone = cache.run("cleanup", "--shared")
+    redis.start()
 
     assert (left.returncode, json.loads(left.stdout)) == (0, {"version": 1, "left_to": "node1"})
     # There is no bucket: these two have tried.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -21,12 +20,10 @@ TEN_MINUTES = 600.0
 
 
 @pytest.fixture
-def redis(tmp_path: Path) -> Iterator[SharedRedis]:
-    server = RedisServer(tmp_path / "redis")
-    found = SharedRedis(server)
+def redis(empty_server: RedisServer) -> Iterator[SharedRedis]:
+    found = SharedRedis(empty_server)
     yield found
     found.close()
-    server.stop()
 
 
 def node(redis: SharedRedis, name: str, ahead: float) -> Membership:

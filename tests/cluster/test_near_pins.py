@@ -38,10 +38,9 @@ Nodes = list[Node]
 
 
 @pytest.fixture
-def nodes(server: RedisServer, tmp_path: Path) -> Iterator[Nodes]:
+def nodes(empty_server: RedisServer, tmp_path: Path) -> Iterator[Nodes]:
     """Three of them, with clocks ten minutes apart."""
-    server.ask("FLUSHALL")
-    found = [Node(tmp_path / f"{number}", server, number * 600.0) for number in range(3)]
+    found = [Node(tmp_path / f"{number}", empty_server, number * 600.0) for number in range(3)]
     yield found
     for node in found:
         node.redis.close()
@@ -118,3 +117,22 @@ def test_what_is_no_list_of_pins_is_none(nodes: Nodes, server: RedisServer) -> N
     Notes(nodes[0].redis, SEALS, "pins").put("all", {"pins": [1]}, 60)
     exchange(nodes * 2)
     assert [node.pinned for node in nodes] == [{ONE.key}] * 3
+
+
+def test_of_the_workers_of_a_node_one_exchanges_and_the_next_when_it_has_ended(nodes: Nodes, tmp_path: Path) -> None:
+    lock, [first, second, _] = str(tmp_path / "exchange.lock"), nodes
+    for worker in (first, second) * 2:
+        worker.near.exchange_in_one_worker(lock)
+    assert (first.redis.asked, second.redis.asked) == (2, 0)
+
+    assert first.near._turn
+    first.near._turn.close()
+    second.near.exchange_in_one_worker(lock)
+    assert second.redis.asked == 1
+
+
+def test_where_no_worker_can_lock_all_exchange(nodes: Nodes, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for worker in nodes[:2]:
+        worker.near.exchange_in_one_worker(f"{tmp_path}/file/exchange.lock")
+    assert [worker.redis.asked for worker in nodes] == [1, 1, 0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -43,9 +42,8 @@ class Registry:
 class Site:
     """Three nodes that ask one `registry`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.server = RedisServer(folder)
-        self.redis = [SharedRedis(self.server) for _ in range(3)]
+    def __init__(self, server: RedisServer) -> None:
+        self.redis = [SharedRedis(server) for _ in range(3)]
         self.nodes = [NearQuestions(each.questions(f"node{number}")) for number, each in enumerate(self.redis)]
         self.registry = Registry()
         self.pool = ThreadPoolExecutor(3)
@@ -66,14 +64,13 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    found = Site(tmp_path / "redis")
+def site(empty_server: RedisServer) -> Iterator[Site]:
+    found = Site(empty_server)
     yield found
     found.registry.gate.set()
     found.pool.shutdown()
     for each in found.redis:
         each.close()
-    found.server.stop()
 
 
 def outcome(future: Future[str]) -> str | type[BaseException]:

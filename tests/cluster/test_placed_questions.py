@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Set
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -134,12 +134,12 @@ def test_what_was_brought_for_another_node_meanwhile_is_not_fetched_again(
     home, other, _ = placed(blind_nodes, SharedQuestion("manifest", "docker.io", str(APP), str(digest)))
     place = home.cluster.placement.home
 
-    def after_the_other(hex: str, tried: Set[str]) -> Holder | None:
+    def after_the_other(hex: str) -> Holder | None:
         home.cluster.placement.home = place  # type: ignore[method-assign]
         other.get(digest)
-        return place(hex, tried)
+        return place(hex)
 
-    home.cluster.placement.home = after_the_other  # type: ignore[method-assign]
+    home.cluster.placement.home = after_the_other  # type: ignore[assignment, method-assign]
 
     assert home.get(digest).digest == digest
     assert upstream.counted_pulls == 1
@@ -176,7 +176,7 @@ def test_nodes_that_do_not_agree_answer_all_the_same(blind_nodes: NearNodes, ups
     nodes = list(blind_nodes.values())
     for node, other in zip(nodes, nodes[1:] + nodes[:1], strict=True):
         home = Holder(other.name, other.name)
-        node.cluster.placement.home = lambda hex, tried, home=home: home  # type: ignore
+        node.cluster.placement.home = lambda hex, home=home: home  # type: ignore
     digest = publish(upstream)
     with ThreadPoolExecutor(3) as pool:
         assert {answer.digest for answer in pool.map(NearNode.get, nodes)} == {digest}

@@ -17,8 +17,14 @@ from tests.harness.story import Slots, Story
 from tests.harness.upstream import FakeUpstream
 
 # Upstreams as the harness sets them; ones with the default patience for a tag, where stories are of silence; and ones
-# whose silence in mid-body is given up soon, but not because the machine is busy.
-SLOTS = {"plain": ({}, 90), "silent": ({"tag_timeout": "2s"}, 10), "brisk": ({"read_timeout": "4s"}, 2)}
+# whose silence in mid-body is given up soon, but not because the machine is busy; and one whose blobs are not filled
+# behind readers of ranges, however long a story takes.
+SLOTS: dict[str, tuple[dict[str, Any], int]] = {
+    "plain": ({}, 90),
+    "silent": ({"tag_timeout": "2s"}, 10),
+    "brisk": ({"read_timeout": "4s"}, 2),
+    "held": ({"lazy": "hold"}, 1),
+}
 
 
 @pytest.fixture(scope="package")
@@ -68,6 +74,12 @@ def make_story(slots: Slots) -> Iterator[Callable[[str], Story]]:
 def story(make_story: Callable[[str], Story]) -> Story:
     """An upstream with the default settings, which nobody has asked anything yet."""
     return make_story("plain")
+
+
+@pytest.fixture
+def held(make_story: Callable[[str], Story]) -> Story:
+    """One of which nothing is fetched but what was asked for."""
+    return make_story("held")
 
 
 @pytest.fixture

@@ -56,26 +56,26 @@ def test_wrong_bytes_of_a_range_go_with_the_whole(story: Story) -> None:
     assert ranged(story, blob, FOOTER).body == DATA[-47:]
 
 
-def test_the_requests_of_the_stargz_and_soci_snapshotters(story: Story) -> None:
+def test_the_requests_of_the_stargz_and_soci_snapshotters(held: Story) -> None:
     """A replay, not the programs: stargz asks for one byte, the footer, the table before it, then chunks, some of them
     together; SOCI for spans of 4 MiB of the layer."""
     # The cache is that of all stories.
     data = random_bytes(SIZE, seed="snapshotters")
-    blob = story.upstream.add_blob(data)
+    blob = held.upstream.add_blob(data)
     table = SIZE - 51 - 20 * KiB
     asked = [(0, 1), (SIZE - 51, SIZE), (table, SIZE - 51), (1 * MiB, 1 * MiB + 50_000), (1 * MiB, 2 * MiB)]
     for start, stop in asked:
-        answer = ranged(story, blob, {"Range": f"bytes={start}-{stop - 1}"})
+        answer = ranged(held, blob, {"Range": f"bytes={start}-{stop - 1}"})
         assert (answer.status, answer.body) == (206, data[start:stop])
         assert answer.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{SIZE}"
     together = [(3 * MiB, 3 * MiB + 9000), (3 * MiB + 100_000, 3 * MiB + 100_500)]
     ranges = ",".join(f"{start}-{stop - 1}" for start, stop in together)
-    several = ranged(story, blob, {"Range": f"bytes={ranges}"})
+    several = ranged(held, blob, {"Range": f"bytes={ranges}"})
     assert several.headers["Content-Type"].startswith("multipart/byteranges")
     assert all(data[start:stop] in several.body for start, stop in together)
     pieces = {at for start, stop in [*asked, *together] for at in range(start // 8192, -(-stop // 8192))}
-    assert story.upstream.bytes_sent(blob) == sum(min(8192, SIZE - at * 8192) for at in pieces)
-    span = ranged(story, blob, {"Range": f"bytes=0-{4 * MiB - 1}"})
+    assert held.upstream.bytes_sent(blob) == sum(min(8192, SIZE - at * 8192) for at in pieces)
+    span = ranged(held, blob, {"Range": f"bytes=0-{4 * MiB - 1}"})
     assert (span.status, span.body == data[: 4 * MiB]) == (206, True)
-    assert digest_of(story.blob(blob).body) == blob
-    assert story.upstream.bytes_sent(blob) == SIZE
+    assert digest_of(held.blob(blob).body) == blob
+    assert held.upstream.bytes_sent(blob) == SIZE

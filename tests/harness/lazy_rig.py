@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 from registry_cache.oci.digest import Digest
+from registry_cache.pull.access import Access
 from registry_cache.pull.blob import BlobAnswer, BlobPull
 from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.lazy.flights import PieceFlights
@@ -40,10 +42,10 @@ class LazyWorker:
         self.transfers = Transfers(
             self.store.blobs, self.store.partials, pieces=self.pieces, wait_for_readers=self._wait_for_readers
         )
-        blobs, partials, layers = self.store.blobs, self.store.partials, Layers(self.store.records)
-        machine = MachineFlights(self.store.layout)
-        ranges = LazyPull(blobs, self.pieces, self.flights, self.transfers, partials, self.slots, layers, machine)
-        self.pull = BlobPull(blobs, self.transfers, self.slots, layers, machine, ranges)
+        blobs, layers = self.store.blobs, Layers(self.store.records)
+        access_of = partial(Access, flights=MachineFlights(self.store.layout))
+        ranges = LazyPull(blobs, self.pieces, self.flights, self.transfers, self.slots, layers, access_of)
+        self.pull = BlobPull(blobs, self.transfers, self.slots, layers, access_of, ranges)
         self.target = PullTarget(connect(url), APP)
         self.target.upstream.lazy = lazy
 

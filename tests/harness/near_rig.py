@@ -20,13 +20,13 @@ from registry_cache.cluster.redis_client import RedisClient
 from registry_cache.errors import RegistryError, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Reference, Repository
+from registry_cache.pull.access import Access
 from registry_cache.pull.blob import BlobPull
 from registry_cache.pull.blob_body import Cut, PulledBlob
 from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.listing import Listing
 from registry_cache.pull.manifest import ManifestAnswer, ManifestPull
 from registry_cache.pull.near import Cluster, NearBlob
-from registry_cache.pull.near_pins import NearPins
 from registry_cache.pull.near_placement import Placement
 from registry_cache.pull.near_questions import NearQuestions
 from registry_cache.pull.peer_answers import PeerAnswers
@@ -104,7 +104,8 @@ class NearNode:
         layers = Layers(self.store.records)
         placed = PlacedQuestions(self.cluster.placement, self.cluster.peers, flights)
         near = NearQuestions(self.cluster.questions, placed)
-        self.blobs = BlobPull(self.store.blobs, self.transfers, ReaderSlots(100), layers, flights, near=near)
+        access_of = partial(Access, flights=flights, near=near)
+        self.blobs = BlobPull(self.store.blobs, self.transfers, ReaderSlots(100), layers, access_of)
         self.manifests = ManifestPull(
             self.store.records, flights, self.now, pins=self.pins, cluster=self.cluster, near=near
         )
@@ -141,7 +142,6 @@ class NearNode:
             self.redis.questions(self.name),
             Notes(self.redis, SEALS, "limits"),
             Notes(self.redis, SEALS, "tag"),
-            NearPins(Notes(self.redis, SEALS, "pins"), self.pins),
             Placement(self.name, membership),
         )
 

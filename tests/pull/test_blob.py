@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from registry_cache.errors import (
 )
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
+from registry_cache.pull.access import Access
 from registry_cache.pull.blob import BlobPull
 from registry_cache.pull.blob_body import Cut, PulledBlob
 from registry_cache.pull.growing_blob import GrowingBlob
@@ -50,7 +52,8 @@ class Process:
         self.transfers = Transfers(fresh.blobs, fresh.partials)
         self.slots = ReaderSlots(readers)
         self.flights = MachineFlights(fresh.layout)
-        self.pull = BlobPull(fresh.blobs, self.transfers, self.slots, Layers(fresh.records), self.flights)
+        access_of = partial(Access, flights=self.flights)
+        self.pull = BlobPull(fresh.blobs, self.transfers, self.slots, Layers(fresh.records), access_of)
         self.registry = connect(upstream.url)
 
     def idle(self) -> None:

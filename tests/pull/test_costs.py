@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -15,6 +16,7 @@ import pytest
 
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Tag
+from registry_cache.pull.access import Access
 from registry_cache.pull.blob import BlobPull, WholeBlob
 from registry_cache.pull.blob_body import FilePart
 from registry_cache.pull.growing_blob import GrowingBlob
@@ -67,7 +69,8 @@ def manifests(store: Store) -> ManifestPull:
 @pytest.fixture
 def blobs(store: Store) -> BlobPull:
     transfers = Transfers(store.blobs, store.partials)
-    return BlobPull(store.blobs, transfers, ReaderSlots(100), Layers(store.records), MachineFlights(store.layout))
+    access_of = partial(Access, flights=MachineFlights(store.layout))
+    return BlobPull(store.blobs, transfers, ReaderSlots(100), Layers(store.records), access_of)
 
 
 def test_a_manifest_by_digest(upstream: FakeUpstream, manifests: ManifestPull) -> None:

@@ -52,8 +52,8 @@ class ColdRange:
         flights: PieceFlights,
         slots: ReaderSlots,
         whole: WholePull,
-        wanted: Sequence[ByteRange] = (),
-        width: int = 1,
+        wanted: Sequence[ByteRange],
+        width: int,
     ) -> None:
         """``wanted``: what will be read, in this order; it is asked for by ``width`` requests at once at most."""
         self.size: int | None = run.file.size

@@ -12,18 +12,15 @@ from cachetools import LRUCache
 from registry_cache.errors import RangeNotSatisfiable, StoreError, TooManyRequests, UpstreamError
 from registry_cache.oci.byte_range import ByteRange, has_end, parse_ranges
 from registry_cache.oci.digest import Digest
-from registry_cache.policy.lazy import RangeFacts, Running, Way, choose, is_worth_filling
-from registry_cache.pull.access import Access
+from registry_cache.policy.lazy import RangeFacts, Way, choose, is_worth_filling
+from registry_cache.pull.access import Access, AccessOf
 from registry_cache.pull.blob_body import PulledBlob
 from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.lazy.cold_range import ColdRange
 from registry_cache.pull.lazy.flights import MissingRun, PieceFlights, RangeIgnored
 from registry_cache.pull.lazy.near_ranges import NearRanges
-from registry_cache.pull.near_questions import ALONE, NearQuestions
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.reader_slots import ReaderSlots
-from registry_cache.pull.shared_images import NOTHING_SHARED, SharedImages
-from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.source import BlobSource, SourceOf, source_of
 from registry_cache.pull.target import Owner, PullTarget
 from registry_cache.pull.transfer.registry import Transfers
@@ -31,7 +28,6 @@ from registry_cache.runtime import upstream_wait
 from registry_cache.runtime.log import Log
 from registry_cache.store import disk
 from registry_cache.store.blobs import Blobs
-from registry_cache.store.partials import Partials
 from registry_cache.store.piece_file import PieceFile
 from registry_cache.store.pieces import Pieces
 
@@ -65,31 +61,22 @@ class LazyPull:
         pieces: Pieces,
         piece_flights: PieceFlights,
         transfers: Transfers,
-        partials: Partials,
         slots: ReaderSlots,
         layers: Layers,
-        flights: MachineFlights,
+        access_of: AccessOf,
         source_of: SourceOf = source_of,
-        shared: SharedImages = NOTHING_SHARED,
         near: NearRanges | None = None,
-        questions: NearQuestions = ALONE,
     ) -> None:
-        """``source_of`` tells where blobs come from; ``shared`` what other nodes know of them.
-
-        ``near``: the other nodes of a cluster, which are asked before that; ``questions``: what they ask just now.
-        """
+        """``source_of`` tells where blobs come from; ``near``: the other nodes of a cluster, which are asked before."""
         self._source_of = source_of
-        self._shared = shared
         self._near = near
-        self._questions = questions
         self._blobs = blobs
         self._pieces = pieces
         self._piece_flights = piece_flights
         self._transfers = transfers
-        self._partials = partials
         self._slots = slots
         self._layers = layers
-        self._flights = flights
+        self._access_of = access_of
         self._mutex = threading.Lock()
         self._proven: LRUCache[tuple[Owner, Digest], bool] = LRUCache(_MOST_REMEMBERED)
         self._refused_until: dict[str, float] = {}
@@ -129,7 +116,7 @@ class LazyPull:
         self, target: PullTarget, digest: Digest, header: str, follow: Callable[[], PulledBlob], for_peer: bool
     ) -> tuple[Outcome, PulledBlob] | None:
         file = self._pieces.open(target.upstream.name, digest)
-        access = Access(target, digest, self._flights, self._shared, self._questions)
+        access = self._access_of(target, digest)
         access.proven = self._is_proven(target, digest, file)
         parts = self._parts(target, digest, header, file, access)
         if not parts or self._way(target, digest, parts, file) is Way.DOWNLOAD:
@@ -201,7 +188,7 @@ class LazyPull:
 
     def _run(self, wanted: _Wanted, file: PieceFile) -> MissingRun:
         def passed() -> int:
-            running = self._running(wanted.target.upstream.name, wanted.digest, 0)
+            running = self._transfers.running(wanted.target.upstream.name, wanted.digest, 0)
             return running.position if running else 0
 
         return MissingRun(file, wanted.digest, wanted.source, passed)
@@ -212,7 +199,7 @@ class LazyPull:
     def _way(self, target: PullTarget, digest: Digest, parts: list[ByteRange], file: PieceFile | None = None) -> Way:
         """Return PIECES where that is best for any part, by how much all ask for and whether ``file`` has it."""
         name, first, size = target.upstream.name, parts[0], parts[0].size
-        running = self._running(name, digest, first.start)
+        running = self._transfers.running(name, digest, first.start)
         answer_seconds, asked = self._piece_flights.answer_seconds(name), sum(map(len, parts))
         for part in parts:
             # Without a download there is nothing that could come sooner.
@@ -221,23 +208,6 @@ class LazyPull:
             if choose(facts) is Way.PIECES:
                 return Way.PIECES
         return Way.DOWNLOAD
-
-    def _running(self, upstream: str, digest: Digest, start: int) -> Running | None:
-        """Return the download of the whole from this upstream, here or in another process.
-
-        One that was interrupted counts where it has the range already.
-        """
-        progress = self._transfers.find(digest)
-        if progress:
-            is_ours = progress.owner is None or progress.owner[0] == upstream
-            return Running(progress.available, *progress.recent()) if is_ours else None
-        status = self._partials.status(digest)
-        if status is None or status.upstream != upstream or status.error:
-            return None
-        file = self._partials.open(digest)
-        # Without a file the leader is at its commit, or has not begun.
-        size = file.size() if file else status.size or 0
-        return Running(size) if start < size or self._partials.is_led(digest) else None
 
     def _fill_behind(self, wanted: _Wanted, file: PieceFile) -> None:
         """Start the download of the whole, for nobody, where clients go on reading the blob."""

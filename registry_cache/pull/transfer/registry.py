@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from registry_cache.errors import TooManyRequests
 from registry_cache.oci.digest import Digest
+from registry_cache.policy.lazy import Running
 from registry_cache.pull.rests import Rests
 from registry_cache.pull.source import BlobSource
 from registry_cache.pull.transfer.abandoned import MAX_ENDING_PER_CLIENT, Abandoned, choose_to_end
@@ -97,6 +98,23 @@ class Transfers:
     def is_under_way(self, digest: Digest) -> bool:
         """Return whether a process of this machine brings ``digest`` just now. Raises StoreError."""
         return self.find(digest) is not None or self._partials.is_led(digest)
+
+    def running(self, upstream: str, digest: Digest, start: int) -> Running | None:
+        """Return the download of the whole from this upstream, here or in another process. Raises StoreError.
+
+        One that was interrupted counts where it has the byte at ``start`` already.
+        """
+        progress = self.find(digest)
+        if progress:
+            is_ours = progress.owner is None or progress.owner[0] == upstream
+            return Running(progress.available, *progress.recent()) if is_ours else None
+        status = self._partials.status(digest)
+        if status is None or status.upstream != upstream or status.error:
+            return None
+        file = self._partials.open(digest)
+        # Without a file the leader is at its commit, or has not begun.
+        size = file.size() if file else status.size or 0
+        return Running(size) if start < size or self._partials.is_led(digest) else None
 
     def leave(self, progress: TransferProgress) -> None:
         """Stop being a reader."""

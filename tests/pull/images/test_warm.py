@@ -8,6 +8,7 @@ import os
 import tarfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import split_image_name
 from registry_cache.oci.platform import Platform
 from registry_cache.oci.signed_manifest import SIGNED
+from registry_cache.pull.access import Access
 from registry_cache.pull.blob import BlobPull
 from registry_cache.pull.images.closure import Image
 from registry_cache.pull.images.export import Export
@@ -56,9 +58,8 @@ class Site:
         self._upstreams = Upstreams(ServedUpstream(connect(url), (), ALWAYS_ASK))
         flights = MachineFlights(store.layout)
         manifests = ManifestPull(store.records, flights, lambda: datetime.now(UTC), lambda seconds: None)
-        blobs = BlobPull(
-            store.blobs, Transfers(store.blobs, store.partials), ReaderSlots(10), Layers(store.records), flights
-        )
+        transfers, access_of = Transfers(store.blobs, store.partials), partial(Access, flights=flights)
+        blobs = BlobPull(store.blobs, transfers, ReaderSlots(10), Layers(store.records), access_of)
         self._warm = Warm(manifests, blobs, store.records, store.partials)
         self._progress: Progress = lambda done, total: None
 
