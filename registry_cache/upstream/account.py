@@ -34,7 +34,9 @@ def is_account(authorization: str) -> bool:
 
 
 class Account(Protocol):
-    """A source of credentials."""
+    """A source of credentials. ``expires``: whether these are good for a while only, as a helper's are."""
+
+    expires: bool
 
     def credentials(self) -> Credentials | None:
         """Return them; None is anonymous. Raises UpstreamUnavailable."""
@@ -45,6 +47,8 @@ class Account(Protocol):
 
 class FixedAccount:
     """An account that stands in the configuration."""
+
+    expires = False
 
     def __init__(self, credentials: Credentials | None) -> None:
         self._credentials = credentials
@@ -119,3 +123,6 @@ class AccountUse:
     def suspend(self) -> None:
         """Try the account no more for REFUSED_SECONDS."""
         self._suspended_until = self._clock() + REFUSED_SECONDS
+        if self._account.expires:
+            # Its helper is late with new ones; that is no denial of what they would open.
+            self.trouble = "the credentials that the credential helper gives are refused; they may have expired"

@@ -76,6 +76,26 @@ class Authenticator:
             scope = self._scopes.get((place, repository))
         return scope is not None and self._tokens.is_current(scope, sent)
 
+    def renew(self, place: Origin, repository: Repository, sent: str, *, is_invalid: bool = False) -> str | None:
+        """Return another token for ``place`` than ``sent``, which was refused there without a challenge; None for none.
+
+        Unless it was called invalid, not where another one was refused in the same way a moment ago.
+        """
+        with self._mutex:
+            scope = self._scopes.get((place, repository))
+        if scope is None or (not is_invalid and self._tokens.is_vain(scope)):
+            return None
+        self._tokens.drop(scope, sent)
+        answer = self._tokens.authorization(scope)
+        return answer if answer != sent else None
+
+    def record_vain_token(self, place: Origin, repository: Repository) -> None:
+        """Note that a token which had just been fetched was refused at ``place`` as the one before it was."""
+        with self._mutex:
+            scope = self._scopes.get((place, repository))
+        if scope:
+            self._tokens.record_vain(scope)
+
     def meet_challenge(
         self, repository: Repository | None, response: requests.Response, sent: str | None
     ) -> str | None:

@@ -7,18 +7,21 @@ import time
 import requests
 
 from registry_cache.errors import UpstreamUnavailable
+from registry_cache.oci.challenge import Challenge
 from registry_cache.oci.names import Repository
 from registry_cache.upstream.account import is_account
 from registry_cache.upstream.auth import Authenticator, challenges_of
 from registry_cache.upstream.questions import api_repository
+from registry_cache.upstream.refusal import reason_of
+from registry_cache.upstream.token_words import is_new, says_invalid
 from registry_cache.upstream.url import Origin, origin
 
 # A token may be called invalid because the registry's clock is behind its token server's: it will be good in a moment.
 _WAITS, _PAUSE_SECONDS = 2, 1.0
 # Tokens that are called invalid before we give up; the time for an answer ends it where each takes long.
 _MAX_INVALID = 6
-# How registries answer an account whose password has expired: 401, ECR 403, others 400 (P70).
-_EXPIRED = (400, 403)
+# How registries answer an account or a token that is no longer good: 401, ECR 403, others 400 (P70).
+_REFUSALS = (400, 401, 403)
 
 
 class Conversation:
@@ -38,30 +41,64 @@ class Conversation:
 
         Raises UpstreamError and its kinds, Denied.
         """
+        if response.status_code not in _REFUSALS:
+            return False
         there = origin(response.url)
-        sent = self.authorizations.get(there)
-        answer = self._answer(there, response, sent)
+        answer = self._answer(there, response, self.authorizations.get(there))
         if answer is not None:
             self.authorizations[there] = answer
         return answer is not None
 
     def _answer(self, there: Origin, response: requests.Response, sent: str | None) -> str | None:
         """Return the Authorization to send ``there`` next; None where the response is the last."""
-        if response.status_code in _EXPIRED and sent and is_account(sent) and not self._account_replaced:
-            self._account_replaced = True
-            return self._auth.other_account(sent)
-        # A content server is told nothing; another registry, that this one redirects to, may have a challenge (P75).
-        if response.status_code != 401 or not (there == self._auth.home or api_repository(response.url)):
+        challenges = challenges_of(response)
+        if sent and is_account(sent) and (response.status_code != 401 or not challenges):
+            return self._other_account(sent)
+        if not self._may_challenge(there, response):
             return None
-        if sent and _is_invalid_token(response):
+        is_token = sent is not None and not is_account(sent)
+        if sent and is_token and _is_invalid(response, challenges):
             return self._after_invalid_token(there, response, sent)
-        if there not in self._met:
+        if challenges and there not in self._met:
             self._met.add(there)
-            self._renewed.add(there)
-            return self._auth.meet_challenge(self._repository, response, sent)
-        if sent and is_account(sent) and not self._account_replaced:
+            if answer := self._auth.meet_challenge(self._repository, response, sent):
+                self._renewed.add(there)
+                return answer
+        if sent and is_token:
+            return self._after_refused_token(there, response, challenges, sent)
+        if sent and not self._account_replaced:
             self._account_replaced = True
             return self._auth.replace_account(sent)
+        return None
+
+    def _may_challenge(self, there: Origin, response: requests.Response) -> bool:
+        """Whether a place may be told anything. A content server may not; another registry, that ours redirects to, may
+        have a challenge of its own (P75), but not where everybody on the way could read the token.
+        """
+        home = self._auth.home
+        is_readable = home[0] == "https" and there[0] != "https"
+        return there == home or (not is_readable and api_repository(response.url) is not None)
+
+    def _other_account(self, sent: str) -> str | None:
+        if self._account_replaced:
+            return None
+        self._account_replaced = True
+        return self._auth.other_account(sent)
+
+    def _after_refused_token(
+        self, there: Origin, response: requests.Response, challenges: list[Challenge], sent: str
+    ) -> str | None:
+        """Return what to send after a token was refused without a word of why; None where it is a refusal of access."""
+        if there not in self._renewed:
+            # It may have expired, or been issued before we had access.
+            self._renewed.add(there)
+            return self._auth.renew(there, self._repository, sent)
+        is_scope = any(each.parameters.get("error") == "insufficient_scope" for each in challenges)
+        if response.status_code == 401 and not is_scope and is_new(sent, time.time()) and self._waits < _WAITS:
+            self._waits += 1
+            time.sleep(_PAUSE_SECONDS)
+            return sent
+        self._auth.record_vain_token(there, self._repository)
         return None
 
     def _after_invalid_token(self, there: Origin, response: requests.Response, sent: str) -> str:
@@ -76,11 +113,15 @@ class Conversation:
             return sent
         self._waits = 0
         self._renewed.add(there)
-        answer = self._auth.meet_challenge(self._repository, response, sent)
+        # Some call a token invalid without a challenge.
+        answer = self._auth.meet_challenge(self._repository, response, sent) or self._auth.renew(
+            there, self._repository, sent, is_invalid=True
+        )
         if answer is None:
             time.sleep(_PAUSE_SECONDS)
         return answer or sent
 
 
-def _is_invalid_token(response: requests.Response) -> bool:
-    return any(each.parameters.get("error") == "invalid_token" for each in challenges_of(response))
+def _is_invalid(response: requests.Response, challenges: list[Challenge]) -> bool:
+    said = [each.parameters.get(name, "") for each in challenges for name in ("error", "error_description")]
+    return says_invalid(*said, reason_of(response))

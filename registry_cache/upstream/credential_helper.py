@@ -45,6 +45,8 @@ class _IdentityToken(Exception):
 class CredentialHelper:
     """Asks ``program`` for the credentials of ``server`` and uses them for ``lifetime``."""
 
+    expires = True
+
     def __init__(
         self, program: str, server: str, lifetime: timedelta | None, clock: Callable[[], float] = time.monotonic
     ) -> None:

@@ -11,6 +11,7 @@ import contextlib
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from weakref import WeakKeyDictionary
 
 import requests
 
@@ -25,6 +26,8 @@ MAX_RETRY_AFTER_SECONDS = 86_400.0
 _MAX_REASON_BODY = 4096
 _REASON_TIMEOUT_SECONDS = 1.0
 _MAX_WORDS = 80
+
+_beginnings: WeakKeyDictionary[requests.Response, bytes] = WeakKeyDictionary()
 
 # Named by registries of Docker's API in every answer, and by nothing in front of them.
 API_VERSION = "Docker-Distribution-Api-Version"
@@ -118,10 +121,20 @@ def _lists_errors(body: bytes) -> bool:
     return re.match(rb'\s*\{.*?"errors"\s*:\s*\[\s*\{.*?"(?:code|message)"', body, re.DOTALL) is not None
 
 
+def reason_of(response: requests.Response) -> str:
+    """Return the reason that an unsuccessful ``response`` gives in its body, as ``refusal`` quotes it."""
+    return _reason(_beginning(response))
+
+
 def _beginning(response: requests.Response) -> bytes:
-    with contextlib.suppress(UpstreamError):
-        return read_body("upstream", "read why", response, _MAX_REASON_BODY, _REASON_TIMEOUT_SECONDS)
-    return b""
+    """Return how the body begins, which can be read once but asked for again."""
+    if response not in _beginnings:
+        _beginnings[response] = b""
+        with contextlib.suppress(UpstreamError):
+            _beginnings[response] = read_body(
+                "upstream", "read why", response, _MAX_REASON_BODY, _REASON_TIMEOUT_SECONDS
+            )
+    return _beginnings[response]
 
 
 def _words(body: bytes) -> str:

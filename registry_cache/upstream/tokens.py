@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 import requests
-from cachetools import LRUCache
+from cachetools import LRUCache, TTLCache
 
 from registry_cache.errors import Denied, UpstreamElsewhere, UpstreamError
 from registry_cache.oci.json_object import parse_object
@@ -29,6 +29,8 @@ from registry_cache.upstream.zones import EVERYWHERE, Reach
 DEFAULT_LIFETIME_SECONDS = 60.0
 # Renewed this long before its end, or after four fifths of a short life: it must outlive the request it is sent with.
 RENEW_BEFORE_SECONDS = 30.0
+# A token that was refused without a reason is not replaced so soon after another one was refused in the same way.
+VAIN_SECONDS = 60.0
 # Tokens kept, one a repository; the least recently used goes first.
 MAX_TOKENS = 4096
 # A longer token does not fit the header limits of common servers, and would be sent with every request.
@@ -75,6 +77,7 @@ class Tokens:
         self._clock = clock
         self._mutex = threading.Lock()
         self._tokens: LRUCache[Scope, _Token] = LRUCache(MAX_TOKENS)
+        self._vain: TTLCache[Scope, bool] = TTLCache(MAX_TOKENS, VAIN_SECONDS, clock)
         self._fetches: SingleFlight[Scope, str] = SingleFlight()
 
     def authorization(self, scope: Scope) -> str:
@@ -92,6 +95,16 @@ class Tokens:
     def is_current(self, scope: Scope, authorization: str) -> bool:
         """Whether ``authorization`` is the token that we hold, and not about to expire."""
         return authorization == f"Bearer {self._cached(scope)}"
+
+    def record_vain(self, scope: Scope) -> None:
+        """Note that another token for ``scope`` was of no more use than the one before it."""
+        with self._mutex:
+            self._vain[scope] = True
+
+    def is_vain(self, scope: Scope) -> bool:
+        """Whether another token for ``scope`` was of no use a moment ago: each one is a request."""
+        with self._mutex:
+            return scope in self._vain
 
     def _cached(self, scope: Scope) -> str | None:
         with self._mutex:

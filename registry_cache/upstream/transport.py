@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import requests
 
@@ -32,7 +32,7 @@ from registry_cache.upstream.health import Health
 from registry_cache.upstream.questions import Question, api_repository
 from registry_cache.upstream.refusal import refusal, says_nothing
 from registry_cache.upstream.session import HttpRequest, Session
-from registry_cache.upstream.url import Origin, origin
+from registry_cache.upstream.url import Origin, origin, parse_url
 
 # Until an answer must have begun, token and redirects included; clients give up after ten seconds or more.
 ANSWER_TIMEOUT_SECONDS = 8.0
@@ -202,6 +202,8 @@ class Transport:
             return response
         with response:
             error = refusal(self.name, question.what, response, question.missing)
+        if isinstance(error, Denied) and is_registry and not is_home:
+            error = self._denied_elsewhere(question, response)
         if not is_registry:
             # The registry said yes and redirected: a failure there, such as an address that has expired, says nothing
             # about the thing itself.
@@ -217,6 +219,15 @@ class Transport:
             raise HeadRefused(error)
         self._record(question, error)
         raise self.health.explain(error, has_copy=question.has_copy) if is_home else error
+
+    def _denied_elsewhere(self, question: Question, response: requests.Response) -> Denied:
+        """Return the error where another registry, that ours redirects to, refuses what it would show to an account."""
+        url = parse_url(response.url)
+        where, remedy = url.host, f"; the operator can write remoteurl: {replace(url, target='')} for one"
+        if self.session.is_inside(response):
+            where, remedy = "a private address", ""
+        refused = f"{where}, where {self.name} redirects, refused access to {question.what}"
+        return Denied(f"{refused}: it is private or does not exist, and no account is sent there{remedy}")
 
     def _unless_in_trouble(self, error: RegistryError) -> RegistryError:
         """Return ``error``, but for a denial what keeps us from having an account: then a copy may be served."""

@@ -66,7 +66,7 @@ class Url:
 
     def join(self, reference: str) -> Url:
         """Return where ``reference``, which was said here, leads (RFC 3986 §5). Raises UpstreamError."""
-        reference = reference.partition("#")[0]
+        reference = _encoded(reference.strip(" \t")).partition("#")[0]
         if not _PLAIN.fullmatch(reference) or len(reference) > MAX_URL_LENGTH:
             raise _no_address(reference)
         if _SCHEME.match(reference):
@@ -108,6 +108,11 @@ def query_of(reference: str) -> str | None:
         return Url("http", "here", 80).join(reference).query or None
     except UpstreamError:
         return None
+
+
+def _encoded(reference: str) -> str:
+    """Return a reference without the spaces and letters that some servers write unencoded, as a header has them."""
+    return re.sub(r"[ \x80-\xff]", lambda match: f"%{ord(match[0]):02X}", reference)
 
 
 def _behind(path: str, reference: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from registry_cache.errors import BlobUnknown, Denied, UpstreamElsewhere, UpstreamError, UpstreamUnavailable
@@ -9,9 +11,13 @@ from registry_cache.oci.digest import Digest
 from registry_cache.upstream import conversation
 from registry_cache.upstream.account import Credentials
 from registry_cache.upstream.client import Upstream
+from registry_cache.upstream.session import TLS
 from tests.harness.fixture_types import MakeUpstream
 from tests.harness.images import make_image
-from tests.harness.store_rig import APP, LATEST
+from tests.harness.pull_rig import Clock
+from tests.harness.store_rig import APP, HUB, LATEST
+from tests.harness.tls import make_certificate
+from tests.harness.tokens import SERVICE
 from tests.harness.upstream import FakeUpstream
 from tests.harness.upstream_rig import ME, ask_head, connect, read_all
 
@@ -58,8 +64,69 @@ def test_a_token_that_has_expired_on_the_way_is_fetched_anew_as_often_as_it_take
     assert len(guarded.token_requests) == 4
 
 
+INVALID = b'{"errors":[{"code":"UNAUTHORIZED","message":"token is expired"}]}'
+REFUSED = b'{"errors":[{"code":"DENIED","message":"denied"}]}'
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, INVALID),
+        (401, INVALID),
+        (403, INVALID),
+        (400, REFUSED),
+        (401, REFUSED),
+        (403, REFUSED),
+        (401, b"no"),
+        (401, b""),
+    ],
+)
+def test_a_token_that_is_refused_without_a_challenge_is_replaced_at_once(
+    guarded: FakeUpstream, status: int, body: bytes
+) -> None:
+    registry = connect(guarded.url)
+    assert pull(registry) == DATA
+    guarded.faults.answer("/blobs/", status, body, times=1)
+    assert pull(registry) == DATA
+    assert len(guarded.token_requests) == 2
+
+
+def test_a_403_with_a_challenge_is_met_as_a_401_is(guarded: FakeUpstream) -> None:
+    challenge = f'Bearer realm="{guarded.url}/token",service="{SERVICE}",scope="repository:{APP}:pull"'
+    guarded.faults.answer("/blobs/", 403, REFUSED, times=1, WWW_Authenticate=challenge)
+    assert pull(connect(guarded.url)) == DATA
+
+
+def test_a_refusal_of_access_costs_a_token_a_minute(guarded: FakeUpstream) -> None:
+    clock = Clock()
+    registry = connect(guarded.url, clock=clock)
+    assert pull(registry) == DATA
+    guarded.faults.answer("/blobs/", 403, REFUSED)
+    for _ in range(3):
+        with pytest.raises(Denied):
+            pull(registry)
+    assert len(guarded.token_requests) == 2
+    clock.pause(61)
+    with pytest.raises(Denied):
+        pull(registry)
+    assert len(guarded.token_requests) == 3
+
+
+def test_a_new_token_that_is_refused_in_words_only_is_no_refusal_of_access(
+    guarded: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "_PAUSE_SECONDS", 0.0)
+    registry = connect(guarded.url)
+    assert pull(registry) == DATA
+    guarded.faults.answer("/blobs/", 403, INVALID)
+    with pytest.raises(UpstreamUnavailable, match="calls each token"):
+        pull(registry)
+
+
 class Helper:
     """A credential helper that gives each of its answers until it is refused."""
+
+    expires = True
 
     def __init__(self, *passwords: str) -> None:
         self.passwords = list(passwords)
@@ -84,7 +151,7 @@ def ecr(upstream: FakeUpstream) -> FakeUpstream:
     return upstream
 
 
-@pytest.mark.parametrize("status", [400, 403])
+@pytest.mark.parametrize("status", [400, 401, 403])
 def test_a_password_that_has_expired_is_asked_for_again_at_once_whatever_the_status(
     ecr: FakeUpstream, status: int
 ) -> None:
@@ -117,6 +184,19 @@ def test_where_there_is_no_other_the_helper_is_asked_once_and_an_expired_one_is_
         with pytest.raises(kind):
             pull(registry)
     assert helper.asked == 1
+
+
+def test_a_registry_by_http_that_one_by_https_redirects_to_gets_no_token(
+    make_upstream: MakeUpstream, real: FakeUpstream, tmp_path: Path
+) -> None:
+    context, ca = make_certificate(tmp_path)
+    secure = make_upstream(tls=context)
+    redirect(secure, real, f"blobs/{DIGEST}")
+    registry = connect(secure.url, tls=TLS(verify=str(ca)))
+    registry.transport.http_redirects = True
+    with pytest.raises(Denied, match="no account is sent there"):
+        pull(registry)
+    assert not real.token_requests
 
 
 @pytest.fixture
@@ -158,7 +238,9 @@ def test_what_a_registry_says_that_is_redirected_to_is_an_answer(upstream: FakeU
         connect(upstream.url).open_blob(APP, absent)
     real.faults.private.add(str(APP))
     redirect(upstream, real, f"blobs/{DIGEST}")
-    with pytest.raises(Denied):
+    with pytest.raises(Denied, match=f"127.0.0.1, where {HUB} redirects, refused .* remoteurl"):
+        connect(upstream.url, private_redirects=True).open_blob(APP, DIGEST)
+    with pytest.raises(Denied, match="a private address"):
         connect(upstream.url).open_blob(APP, DIGEST)
     real.faults.answer("/v2/", 404, b"404 page not found", Content_Type="text/plain")
     with pytest.raises(UpstreamError, match="in front of"):

@@ -141,6 +141,7 @@ def test_a_redirect_from_https_to_http_that_is_allowed_brings_no_credentials(
         ("/key?", None),
         ("?sig=1", "/?sig=1"),
         ("/key#fragment", "/key"),
+        ("/caf\u00e9 key", "/caf%E9%20key"),
     ],
 )
 def test_an_address_that_is_signed_is_asked_for_byte_for_byte(
@@ -161,7 +162,7 @@ def test_an_address_that_is_signed_is_asked_for_byte_for_byte(
         "http://{home}\\\\@other.example/",
         "http://other\\{home}/",
         "http://other@{home}/",
-        "http://{home}/k\u00e9y",
+        "http://k\u00e9y.{home}/",
         "//other\\@{home}/",
         "/\\other/",
     ],
