@@ -36,6 +36,7 @@ from registry_cache.commands.parser import CommandParser
 from registry_cache.config import ConfigError
 from registry_cache.config.load import DEFAULT_FILE
 from registry_cache.errors import RegistryError
+from registry_cache.runtime import log
 from registry_cache.upkeep.report import printable
 
 COMMANDS: tuple[Command, ...] = (
@@ -95,6 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     environ = dict(os.environ)
     if "config" in arguments:
         environ["REGISTRY_CACHE_CONFIG"] = arguments.config
+    log.setup_command()
     try:
         status: int = arguments.run(arguments, environ)
         sys.stdout.flush()
@@ -104,7 +106,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         if error.filename is not None:
-            raise
+            print(printable(f"registry-cache: {error.filename}: {error.strerror}"), file=sys.stderr)
+            return 1
         # An error without a file name is about standard output. Python must not fail again when it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         print(f"registry-cache: could not write to standard output: {error.strerror}", file=sys.stderr)

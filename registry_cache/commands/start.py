@@ -48,9 +48,7 @@ def become_owner(root: Path) -> None:
     if owner := _owner(root):
         _load_all()
         _become(root, owner)
-    if root.exists() and not os.access(root, os.W_OK | os.X_OK):
-        owns = f"user {root.stat().st_uid}, who owns it"
-        raise StoreError(f"user {os.geteuid()} may not write in {root}: run this as root, or as {owns}")
+    _check_right(root, os.W_OK, "write in")
 
 
 def become_owner_if_allowed(root: Path) -> None:
@@ -58,6 +56,27 @@ def become_owner_if_allowed(root: Path) -> None:
     with contextlib.suppress(StoreError):
         if owner := _owner(root):
             _become(root, owner)
+    _check_right(root, os.R_OK, "read")
+
+
+def _check_right(root: Path, right: int, words: str) -> None:
+    """Raise StoreError where whoever we are may not do it; where nothing is, whoever opens it says so."""
+    found = _stat(root)
+    if found is not None and not os.access(root, right | os.X_OK, effective_ids=True):
+        owns = f"user {found.st_uid}, who owns it"
+        raise StoreError(f"user {os.geteuid()} may not {words} {root}: run this as root, or as {owns}")
+
+
+def _stat(root: Path) -> os.stat_result | None:
+    """Return what the disk says of the folder; None where there is none. Raises StoreError where we may not ask."""
+    try:
+        return root.stat()
+    except PermissionError as error:
+        raise StoreError(
+            f"user {os.geteuid()} may not enter a folder above {root}: run this as root, or as the server's user"
+        ) from error
+    except OSError:
+        return None
 
 
 def _load_all() -> None:
@@ -79,10 +98,11 @@ def _become(root: Path, owner: os.stat_result) -> None:
 def as_owner(root: Path) -> Iterator[None]:
     """As root, be the store's owner inside, and root again afterwards, who may write where the owner may not.
 
-    Raises StoreError where we may not.
+    Raises StoreError where we may not, or where whoever we are may not read the store.
     """
     owner = _owner(root)
     if owner is None:
+        _check_right(root, os.R_OK, "read")
         yield
         return
     _load_all()
@@ -101,10 +121,8 @@ def as_owner(root: Path) -> Iterator[None]:
 
 def _owner(root: Path) -> os.stat_result | None:
     """Return what stat says of ``root``, if we are root and it is somebody else's; else None."""
-    if os.geteuid() != 0 or not root.exists():
-        return None
-    found = root.stat()
-    return found if found.st_uid != 0 else None
+    found = _stat(root) if os.geteuid() == 0 else None
+    return found if found is not None and found.st_uid != 0 else None
 
 
 @contextlib.contextmanager

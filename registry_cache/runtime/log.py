@@ -98,6 +98,13 @@ class JsonFormatter(logging.Formatter):
         return _printable(json.dumps(line, ensure_ascii=False))
 
 
+class _CommandFormatter(TextFormatter):
+    """``registry-cache: warning the disk refuses what=…``: who reads it knows what time it is."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"registry-cache: {self.format_untimed(record)}"
+
+
 class JournalFormatter(logging.Formatter):
     """Each line begins with its priority, as systemd's journal reads it; a line of text has no time, which it adds."""
 
@@ -163,6 +170,15 @@ def setup(level: str, formatter: Format) -> None:
     logger.handlers[:] = [make_handler(formatter)]
     logger.setLevel(level.upper())
     logger.propagate = False
+
+
+def setup_command() -> None:
+    """Let what is worth a warning in a command be a line on standard error: the event, and its fields.
+
+    Python's own last resort, which writes it where nothing is set up, would leave the fields out.
+    """
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_CommandFormatter())
 
 
 def make_handler(formatter: Format) -> logging.Handler:

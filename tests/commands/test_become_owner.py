@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from registry_cache.commands.start import as_owner, become_owner
+from registry_cache.commands.start import as_owner, become_owner, become_owner_if_allowed
 from registry_cache.errors import StoreError
 from registry_cache.store.layout import Layout
 from tests.harness.import_rig import layout_files, tar_of
@@ -116,3 +117,45 @@ def test_another_user_may_look_and_is_told_why_not_more(root: Path, arguments: l
 
     told = f"registry-cache: user {OWNER} may not write in {root}: run this as root, or as user 0, who owns it\n"
     assert (done.returncode, done.stderr) == (status, told if status else "")
+
+
+@contextmanager
+def as_stranger() -> Iterator[None]:
+    os.seteuid(OWNER)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def looks_as_owner(root: Path) -> None:
+    with as_owner(root):
+        pass
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize(
+    ("verb", "may_not"),
+    [(become_owner, "write in"), (become_owner_if_allowed, "read"), (looks_as_owner, "read")],
+)
+def test_who_may_not_even_look_is_told_who_may(root: Path, verb: Callable[[Path], None], may_not: str) -> None:
+    root.mkdir(mode=0o700)
+    with as_stranger(), pytest.raises(StoreError) as caught:
+        verb(root)
+    assert caught.value.message == (
+        f"user {OWNER} may not {may_not} {root}: run this as root, or as user 0, who owns it"
+    )
+
+    root.parent.chmod(0o700)
+    with as_stranger(), pytest.raises(StoreError) as caught:
+        verb(root)
+    assert caught.value.message == (
+        f"user {OWNER} may not enter a folder above {root}: run this as root, or as the server's user"
+    )
+
+
+@pytest.mark.parametrize("verb", [become_owner, become_owner_if_allowed, looks_as_owner])
+def test_a_store_that_is_not_there_is_no_question_of_rights(root: Path, verb: Callable[[Path], None]) -> None:
+    verb(root)
+    root.write_bytes(b"")
+    verb(root / "below a file")

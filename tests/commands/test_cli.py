@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 from registry_cache import __version__, cli
 from registry_cache.commands import serve
+from registry_cache.runtime.log import Log
 from tests.harness.checkout import REPOSITORY
 from tests.harness.programs import PROGRAM, UNREAD, run
 
@@ -157,3 +160,30 @@ def test_pins_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
     limited = ["/bin/sh", "-c", 'ulimit -f 0; exec "$@"', "sh", PROGRAM, "pin", "library/app:1"]
     done = run(limited, environment)
     assert (done.returncode, done.stderr) == (1, "registry-cache: could not write the pins: File too large\n")
+
+
+def test_a_file_that_fails_is_named_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*given: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "there"))
+
+    monkeypatch.setattr("registry_cache.commands.setup.start", fail)
+    assert cli.main(["setup", "docker"]) == 1
+    assert capsys.readouterr().err == f"registry-cache: {tmp_path / 'there'}: Permission denied\n"
+
+
+def test_what_a_command_logs_keeps_its_fields(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*given: object) -> int:
+        Log("registry_cache.store").error("the disk refuses", what="look", file="/a b")
+        return 0
+
+    monkeypatch.setattr("registry_cache.commands.setup.start", refuse)
+    # pytest's handlers would be in the place of Python's last resort.
+    monkeypatch.setattr(logging.getLogger("registry_cache"), "propagate", False)
+    monkeypatch.setattr(logging.getLogger("registry_cache"), "handlers", [])
+    with pytest.raises(AttributeError):
+        cli.main(["setup", "docker"])
+    assert capsys.readouterr().err == 'registry-cache: error the disk refuses what=look file="/a b"\n'
