@@ -62,6 +62,9 @@ COMMANDS: tuple[Command, ...] = (
     completion.COMMAND,
 )
 
+# As a shell reports a program that Ctrl-C has ended. What was interrupted is safe to do again.
+INTERRUPTED = 128 + signal.SIGINT
+
 
 def make_parser(commands: Sequence[Command] = COMMANDS) -> CommandParser:
     """The parser of all commands; ``--config`` may stand before or after the command's name."""
@@ -90,9 +93,33 @@ def _add_config_option(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status, or leaves through SystemExit as argparse does."""
+    try:
+        return _run(argv)
+    except BrokenPipeError:
+        # The reader has seen enough, as `| head` does.
+        _print_no_more()
+        return 0
+    except OSError as error:
+        if error.filename is not None:
+            print(printable(f"registry-cache: {error.filename}: {error.strerror}"), file=sys.stderr)
+            return 1
+        # An error without a file name is about standard output.
+        _print_no_more()
+        print(f"registry-cache: could not write to standard output: {error.strerror}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(argv: Sequence[str] | None) -> int:
     parser = make_parser()
-    parser.refuse_unknown_command(sys.argv[1:] if argv is None else argv)
-    arguments = parser.parse_args(argv)
+    try:
+        parser.refuse_unknown_command(sys.argv[1:] if argv is None else argv)
+        arguments = parser.parse_args(argv)
+    except SystemExit:
+        # Help, perhaps: that it cannot be written is told here, and not by Python at its end.
+        sys.stdout.flush()
+        raise
     environ = dict(os.environ)
     if "config" in arguments:
         environ["REGISTRY_CACHE_CONFIG"] = arguments.config
@@ -100,21 +127,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status: int = arguments.run(arguments, environ)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader has seen enough, as `| head` does. Python must not fail again when it closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        if error.filename is not None:
-            print(printable(f"registry-cache: {error.filename}: {error.strerror}"), file=sys.stderr)
-            return 1
-        # An error without a file name is about standard output. Python must not fail again when it closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print(f"registry-cache: could not write to standard output: {error.strerror}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        # As a shell reports a program that Ctrl-C has ended. What was interrupted is safe to do again.
-        return 128 + signal.SIGINT
     except ConfigError as error:
         for line in str(as_typed(error, arguments)).split("\n"):
             print(printable(line), file=sys.stderr)
@@ -126,6 +138,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(printable(f"registry-cache: {error.message}"), file=sys.stderr)
         return 1
     return status
+
+
+def _print_no_more() -> None:
+    """Let Python not fail again when it closes standard output."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

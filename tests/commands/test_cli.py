@@ -187,3 +187,14 @@ def test_what_a_command_logs_keeps_its_fields(
     with pytest.raises(AttributeError):
         cli.main(["setup", "docker"])
     assert capsys.readouterr().err == 'registry-cache: error the disk refuses what=look file="/a b"\n'
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["config", "--help"], ["--version"], ["config"]])
+def test_a_reader_who_leaves_is_no_traceback(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = run([PROGRAM, *arguments], stdout=writer)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")

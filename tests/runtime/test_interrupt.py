@@ -40,3 +40,21 @@ def test_the_signal_is_as_before_once_all_is_imported(ignored: bool) -> None:
         "print(signal.getsignal(signal.SIGINT) is before)"
     )
     assert run([sys.executable, "-c", program]).stdout == "True\n"
+
+
+# Presses Ctrl-C when the parser of the command line is made: all is imported, and no command runs yet.
+PRESS_LATER = """
+import argparse, os, signal, sys
+from registry_cache.commands.entry import main
+make = argparse.ArgumentParser.__init__
+def press(self, *arguments, **options):
+    os.kill(os.getpid(), signal.SIGINT)
+    make(self, *arguments, **options)
+argparse.ArgumentParser.__init__ = press
+sys.exit(main())
+"""
+
+
+def test_control_c_before_the_command_begins_is_no_traceback() -> None:
+    done = run([sys.executable, "-c", PRESS_LATER])
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, "", "")
