@@ -17,7 +17,7 @@ MIB, GIB = 1024**2, 1024**3
 NODES, CLIENTS = (10, 100, 1000), 10_000
 
 # Commands that Redis executes, each in a script counted. Of a cold blob: the node that leads it, and each other one.
-LEAD, FETCH = 13, 9
+LEAD, FETCH = 14, 9
 # For each second that a transfer lasts: the leader's renewal, a follower's look.
 LEAD_SECOND, FOLLOW_SECOND = 3, 2
 # A tag that one node asks about, and what each worker says of itself every so many seconds.

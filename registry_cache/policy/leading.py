@@ -14,6 +14,7 @@ here without an end, and what cannot be decided is decided for asking the regist
     a dead leader, or none after one was       its note, if it left one: Adopt its error, or begin Anew; else
         followed                               Bid, wait BID_SECONDS; the one with most bytes takes the lease
     no lease, and a peer that has the blob     Follow
+    … or pieces of it, and nothing is here     Follow, and that node asks the registry for the rest
     nothing                                    Take
 
     Before a lease is taken where Redis was emptied less than EPOCH_SECONDS ago: Wait, leaders put theirs back first.
@@ -89,8 +90,9 @@ class Situation:
 
     ``followed``: the id of the lease that it followed last, "" for none; ``note``: what that leader left. ``dead``: ids
     of leases whose leaders were found dead. ``refused``: nodes that gave us nothing and will not. ``displaced``:
-    another took the lease from us. ``home``: whom all ask for this blob while Redis is away, None for us. ``bid_age``:
-    seconds since it bid for the place of ``followed``, None for not yet. ``best``: the node with the highest bid.
+    another took the lease from us. ``home``: whom all ask for this blob while Redis is away, None for us. ``pieces``:
+    another node that has fetched ranges of it, and was not asked for the whole yet. ``bid_age``: seconds since it bid
+    for the place of ``followed``, None for not yet. ``best``: the node with the highest bid.
     """
 
     me: str
@@ -107,6 +109,7 @@ class Situation:
     refused: Set[str] = frozenset()
     displaced: bool = False
     home: Holder | None = None
+    pieces: Holder | None = None
     bid_age: float | None = None
     best: str | None = None
 
@@ -204,6 +207,9 @@ def _without_a_leader(situation: Situation) -> Action:
     holder = situation.holder
     if holder and holder.node != situation.me and holder.node not in situation.refused:
         return Follow(holder.node, holder.url, None)
+    pieces = situation.pieces
+    if pieces and not situation.size and pieces.node not in situation.refused:
+        return Follow(pieces.node, pieces.url, None, fetches=True)
     if situation.epoch_age < EPOCH_SECONDS:
         return Wait(EPOCH_SECONDS - max(0.0, situation.epoch_age))
     return Take()

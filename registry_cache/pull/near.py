@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from registry_cache.cluster.errors import RedisAway
@@ -17,30 +16,22 @@ from registry_cache.cluster.leases import Leases, LookedUp
 from registry_cache.cluster.membership import Membership
 from registry_cache.cluster.notes import Notes
 from registry_cache.cluster.questions import Questions
-from registry_cache.errors import RegistryError, StoreError, UpstreamUnavailable
+from registry_cache.errors import RegistryError, StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.policy import leading
-from registry_cache.policy.leading import Follow, LeaderNote, Lease, Signs, Situation
+from registry_cache.policy.leading import Follow, Holder, LeaderNote, Lease, Signs, Situation
+from registry_cache.pull.near_bodies import LedBody, NearBody
+from registry_cache.pull.near_pieces import NearPieces
 from registry_cache.pull.near_placement import Placement
 from registry_cache.pull.source import BlobSource, RangeResponse
 from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log
-from registry_cache.upstream.peer import (
-    SILENCE_SECONDS,
-    PeerBody,
-    PeerFailed,
-    PeerRefused,
-    Peers,
-    PeerSilent,
-    ThingAtPeer,
-)
+from registry_cache.upstream.peer import PeerFailed, PeerRefused, Peers, PeerSilent, ThingAtPeer
 
 # A node that has looked for so long without an answer asks the registry, whatever the others do.
 SEARCH_SECONDS = 30.0
 # Between two connections to a leader of which the first failed: its other workers take over within that.
 _RETRY_SECONDS = 0.1
-# A stream that its leader has ended without a successor is read on for so long: it may be the last bytes.
-_LAST_BYTES_SECONDS = 1.0
 
 _log = Log(__name__)
 
@@ -68,6 +59,7 @@ class Cluster:
     questions: Questions
     limits: Notes
     tags: Notes
+    pieces: NearPieces
     placement: Placement
 
 
@@ -80,6 +72,9 @@ class NearBlob:
         self._registry = source
         self._cluster = cluster
         self._digest, self._hex = str(digest), digest.hex
+        # Whom to ask, once, for the rest of what it has in pieces.
+        self._pieces: Holder | None = None
+        self._knows_pieces = source.is_for_peer
         self._blob = ThingAtPeer("blobs", source.upstream, str(source.repository), self._digest)
         self._mutex = threading.RLock()
         self._led: Led | None = None
@@ -105,7 +100,7 @@ class NearBlob:
                     return near
         self.is_near = False
         body = self._registry.open(start, again, stop)
-        return _LedBody(body, self._cluster.keeper, self._led) if self._led else body
+        return LedBody(body, self._cluster.keeper, self._led) if self._led else body
 
     def wrong_bytes(self) -> bool:
         """Say that the bytes so far are wrong, before they go; return whether upstream alone has brought them."""
@@ -173,6 +168,7 @@ class NearBlob:
         followed = self._followed.id if self._followed else ""
         try:
             found = self._cluster.leases.look(self._digest, followed)
+            self._look_for_pieces(found)
         except RedisAway:
             return None
         lease = found.lease
@@ -181,6 +177,16 @@ class NearBlob:
         if lease and self._followed and lease.id != self._followed.id:
             self._bid_at = None
         return found
+
+    def _look_for_pieces(self, found: LookedUp) -> None:
+        """Find out, before the registry is first asked, who has pieces. Raises RedisAway."""
+        if found.lease or found.holder or self._knows_pieces:
+            return
+        self._knows_pieces = True
+        holder = self._cluster.pieces.holder(self._blob.upstream, Digest.parse(self._digest))
+        # One that is gone would cost a pull the seconds in which it does not answer.
+        if holder and any(node.url == holder.url for node in self._cluster.membership.known()):
+            self._pieces = None if self._cluster.placement.is_resting(holder.url) else holder
 
     def _situation(self, found: LookedUp | None, start: int) -> Situation:
         known = Situation(
@@ -205,6 +211,7 @@ class NearBlob:
             holder=found.holder,
             note=found.note,
             best=found.best,
+            pieces=self._pieces,
         )
 
     def _go_alone(self, *, claims: bool) -> None:
@@ -238,6 +245,7 @@ class NearBlob:
     def _follow(self, leader: Follow, start: int) -> RangeResponse | None:
         """Return the stream from a peer; None where there is none, which the next look takes into account."""
         signs = self._signs.setdefault(leader.lease.id if leader.lease else leader.node, Signs())
+        has_pieces, self._pieces = self._pieces is not None and self._pieces.node == leader.node, None
         if leader.lease:
             self._followed, self._bid_at = leader.lease, None
         try:
@@ -249,7 +257,8 @@ class NearBlob:
         except PeerSilent:
             signs.was_silent = True
             self._cluster.placement.rest(leader.url)
-            if leader.lease is None:
+            # Who was asked for the rest of its pieces leads by now, though its registry may be slow.
+            if leader.lease is None and not has_pieces:
                 self._refused.add(leader.node)
             return None
         except PeerRefused as refused:
@@ -262,7 +271,7 @@ class NearBlob:
             signs.was_silent = False
             metrics.count_lease("followed")
             self.is_near, self._brought_by = True, leader.node
-            return _NearBody(self._cluster.keeper, self._digest, body, leader.lease, signs)
+            return NearBody(self._cluster.keeper, self._digest, body, leader.lease, signs)
         if leader.lease is None:
             self._refused.add(leader.node)
         time.sleep(_RETRY_SECONDS)
@@ -292,57 +301,3 @@ class NearBlob:
         except RedisAway:
             # The lease runs out by itself.
             return
-
-
-class _LedBody:
-    """The registry's answer to us as the leader: ends as soon as another node is found to lead."""
-
-    def __init__(self, body: RangeResponse, keeper: LeaseKeeper, led: Led) -> None:
-        self.start, self.size, self.stop = body.start, body.size, body.stop
-        self._body = body
-        self._keeper = keeper
-        self._led = led
-
-    def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._body:
-            self._keeper.confirm(self._led)
-            if self._led.is_lost:
-                raise UpstreamUnavailable("another node asks the registry for this now")
-            yield chunk
-
-    def close(self) -> None:
-        self._body.close()
-
-
-class _NearBody:
-    """A peer's answer, watched by its leader's lease."""
-
-    stop: int | None = None
-
-    def __init__(self, keeper: LeaseKeeper, digest: str, body: PeerBody, lease: Lease | None, signs: Signs) -> None:
-        self.start, self.size = body.start, body.size
-        self._keeper = keeper
-        self._body = body
-        self._lease = lease
-        self._signs = signs
-        keeper.follow(digest, self)
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._body
-
-    def close(self) -> None:
-        self._keeper.unfollow(self)
-        self._body.close()
-
-    def look(self, lease: Lease | None, *, is_away: bool) -> None:
-        """Called by the keeper: end a stream that brings nothing, if its leader has died."""
-        silent = time.monotonic() - self._body.read_at
-        if is_away or self._lease is None:
-            is_over = silent > SILENCE_SECONDS
-        elif lease is None or lease.id != self._lease.id:
-            is_over = silent > _LAST_BYTES_SECONDS
-        else:
-            is_over = silent > _LAST_BYTES_SECONDS and lease.is_overdue
-        if is_over:
-            self._signs.was_silent = True
-            self._body.abort()

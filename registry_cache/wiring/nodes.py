@@ -22,6 +22,7 @@ from registry_cache.config import Config
 from registry_cache.config.model import RedisConfig
 from registry_cache.errors import StoreError
 from registry_cache.pull.near import Cluster
+from registry_cache.pull.near_pieces import NearPieces
 from registry_cache.pull.near_pins import NearPins
 from registry_cache.pull.near_placement import Placement
 from registry_cache.pull.near_questions import ALONE, NearQuestions
@@ -67,6 +68,7 @@ def cluster_of(config: Config, statistics: Statistics) -> Cluster | None:
         Questions(redis, seals, node, membership.clock),
         Notes(redis, seals, "limits"),
         Notes(redis, seals, "tag"),
+        NearPieces(Notes(redis, seals, "pieces"), node, url, membership.clock),
         Placement(url, membership, config.cluster.peers),
     )
 

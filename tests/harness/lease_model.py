@@ -21,6 +21,7 @@ class SharedMemory:
     lease: Lease | None = None
     ends: float = 0.0
     holder: Holder | None = None
+    pieces: Holder | None = None
     bids: dict[str, dict[str, int]] = field(default_factory=dict)
     emptied_at: float = -EPOCH_SECONDS
 
@@ -30,7 +31,7 @@ class SharedMemory:
         return replace(self.lease, left=self.ends - now)
 
     def empty(self, now: float) -> None:
-        self.lease = self.holder = None
+        self.lease = self.holder = self.pieces = None
         self.bids.clear()
         self.emptied_at = now
 
@@ -51,6 +52,7 @@ class ModelNode:
     dead: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
     displaced: bool = False
+    has_asked: bool = False
     waits_until: float = 0.0
 
     @property
@@ -146,9 +148,14 @@ class LeaseModel:
             refused=node.refused,
             displaced=node.displaced,
             home=self._home(node),
+            pieces=self._pieces(node),
             bid_age=None if node.bid_at is None else self.now - node.bid_at,
             best=max(bids, key=lambda name: bids[name], default=None),
         )
+
+    def _pieces(self, node: ModelNode) -> Holder | None:
+        found = self.redis.pieces
+        return None if self.redis.is_away or node.has_asked or (found and found.node == node.name) else found
 
     def _home(self, node: ModelNode) -> Holder | None:
         home = home_of("a blob", [each.name for each in self.nodes if each.name not in node.refused])
@@ -167,9 +174,13 @@ class LeaseModel:
         signs = node.signs.setdefault(key, Signs())
         if action.lease:
             node.followed, node.bid_at = action.lease.id, None
+        node.has_asked = node.has_asked or action.fetches
         if action.fetches and peer.answers and not peer.is_done and not peer.is_leading:
-            # Asked by us, it asks nobody else.
-            peer.is_leading, peer.lease, peer.renewed_at = True, self._new_lease(peer), self.now
+            if self.redis.is_away:
+                # Asked by us, it asks nobody else.
+                peer.is_leading, peer.lease, peer.renewed_at = True, self._new_lease(peer), self.now
+            else:
+                self._search(peer)
         if peer.answers and (peer.is_done or (peer.is_leading and peer.size > node.size)):
             node.size = peer.size if peer.is_done else max(node.size, peer.size - 1)
             signs.failed_connections = signs.denied = 0

@@ -24,9 +24,13 @@ from registry_cache.pull.access import Access
 from registry_cache.pull.blob import BlobPull
 from registry_cache.pull.blob_body import Cut, PulledBlob
 from registry_cache.pull.images.manifest_lookup import Layers
+from registry_cache.pull.lazy.flights import PieceFlights
+from registry_cache.pull.lazy.near_ranges import NearRanges
+from registry_cache.pull.lazy.pull import LazyPull
 from registry_cache.pull.listing import Listing
 from registry_cache.pull.manifest import ManifestAnswer, ManifestPull
 from registry_cache.pull.near import Cluster, NearBlob
+from registry_cache.pull.near_pieces import NearPieces
 from registry_cache.pull.near_placement import Placement
 from registry_cache.pull.near_questions import NearQuestions
 from registry_cache.pull.peer_answers import PeerAnswers
@@ -38,6 +42,7 @@ from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.runtime.peer_question import SharedQuestion
 from registry_cache.runtime.seals import Seals
 from registry_cache.runtime.single_flight import Flight, SingleFlight
+from registry_cache.store.pieces import Pieces
 from registry_cache.store.pins import Pins
 from registry_cache.upstream.peer import PeerBody, PeerFailed, PeerRefused, Peers, ThingAtPeer
 from tests.harness.pull_rig import ALWAYS_ASK, chunks
@@ -96,16 +101,20 @@ class NearNode:
         self.is_lost = False
         self.store = open_store(folder)
         self.registry = connect(upstream_url)
+        self.registry.lazy = "hold"
         flights = MachineFlights(self.store.layout)
         flights._here = self.flights = JoinedFlights()
         self.pins = Pins(self.store.layout)
         self.cluster = self._cluster(PeersHere(name, nodes))
-        self.transfers = Transfers(self.store.blobs, self.store.partials, share=partial(NearBlob, self.cluster))
+        pieces, share = Pieces(self.store.layout), partial(NearBlob, self.cluster)
+        self.transfers = Transfers(self.store.blobs, self.store.partials, pieces=pieces, share=share)
         layers = Layers(self.store.records)
         placed = PlacedQuestions(self.cluster.placement, self.cluster.peers, flights)
         near = NearQuestions(self.cluster.questions, placed)
         access_of = partial(Access, flights=flights, near=near)
-        self.blobs = BlobPull(self.store.blobs, self.transfers, ReaderSlots(100), layers, access_of)
+        blobs, slots, ranges = self.store.blobs, ReaderSlots(100), NearRanges(self.cluster)
+        lazy = LazyPull(blobs, pieces, PieceFlights(), self.transfers, slots, layers, access_of, near=ranges)
+        self.blobs = BlobPull(blobs, self.transfers, slots, layers, access_of, lazy)
         self.manifests = ManifestPull(
             self.store.records, flights, self.now, pins=self.pins, cluster=self.cluster, near=near
         )
@@ -126,6 +135,12 @@ class NearNode:
         with closing(answer.body) as body:
             return b"".join(chunks(body, 0, body.size))
 
+    def part(self, digest: Digest, start: int, stop: int) -> bytes:
+        """What a client gets for a range of a blob."""
+        answer = self.blobs.get(PullTarget(self.registry, APP), digest, range_header=f"bytes={start}-{stop - 1}")
+        with closing(answer.body) as body:
+            return b"".join(chunks(body, start, stop))
+
     def close(self) -> None:
         """Return when no transfer is under way, and no connection open."""
         eventually(lambda: not self.transfers._running)
@@ -142,6 +157,7 @@ class NearNode:
             self.redis.questions(self.name),
             Notes(self.redis, SEALS, "limits"),
             Notes(self.redis, SEALS, "tag"),
+            NearPieces(Notes(self.redis, SEALS, "pieces"), self.name, self.name, membership.clock),
             Placement(self.name, membership),
         )
 
@@ -152,17 +168,15 @@ NearNodes = dict[str, NearNode]
 class BodyHere:
     """A blob as another node gives it, for as long as that is `reached`; as PeerBody."""
 
-    stop: int | None = None
-
-    def __init__(self, body: PulledBlob, start: int, reached: Callable[[], bool]) -> None:
-        self.start, self.size = start, body.size
+    def __init__(self, body: PulledBlob, start: int, stop: int | None, reached: Callable[[], bool]) -> None:
+        self.start, self.size, self.stop = start, body.size, stop
         self.read_at = time.monotonic()
         self._body = body
         self._reached = reached
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            for chunk in chunks(self._body, self.start, self._body.size):
+            for chunk in chunks(self._body, self.start, self.stop or self._body.size):
                 if not self._reached():
                     raise UpstreamUnavailable("the connection broke")
                 self.read_at = time.monotonic()
@@ -188,12 +202,13 @@ class PeersHere(Peers):
     def open_blob(self, url: str, blob: ThingAtPeer, start: int, stop: int | None = None) -> PeerBody:
         node, target = self._found(url, blob)
         try:
-            answer = node.blobs.get_held(target, Digest.parse(blob.digest), fetches=blob.is_wanted)
+            digest, wanted = Digest.parse(blob.digest), f"bytes={start}-{stop - 1}" if stop else None
+            answer = node.blobs.get_held(target, digest, wanted, fetches=blob.is_wanted)
         except Cut as cut:
             raise PeerRefused(cut.error.status) from cut
         except RegistryError as error:
             raise PeerRefused(error.status) from error
-        return cast("PeerBody", BodyHere(answer.body, start, partial(self._reaches, url)))
+        return cast("PeerBody", BodyHere(answer.body, start, stop, partial(self._reaches, url)))
 
     def get_manifest(self, url: str, manifest: ThingAtPeer) -> tuple[bytes, str]:
         node, target = self._found(url, manifest)

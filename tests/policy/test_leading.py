@@ -53,6 +53,12 @@ FOLLOWED = replace(NOTHING, followed="1", size=5)
         (replace(NOTHING, holder=HOLDER), Follow("c", "http://c", None)),
         (replace(NOTHING, holder=HOLDER, refused={"c"}), Take()),
         (replace(NOTHING, holder=replace(HOLDER, node="a")), Take()),
+        (replace(NOTHING, pieces=HOLDER), Follow("c", "http://c", None, fetches=True)),
+        (replace(NOTHING, pieces=HOLDER, lease=LEASE), Follow("b", "http://b", LEASE)),
+        (replace(NOTHING, pieces=HOLDER, holder=replace(HOLDER, node="d")), Follow("d", "http://c", None)),
+        (replace(NOTHING, pieces=HOLDER, refused={"c"}), Take()),
+        # What is here would be sent again.
+        (replace(NOTHING, pieces=HOLDER, size=1), Take()),
         (replace(FOLLOWED, holder=HOLDER), Follow("c", "http://c", None)),
         (FOLLOWED, Bid()),
         (replace(FOLLOWED, lease=LEASE, dead={"1"}), Bid()),
@@ -93,8 +99,9 @@ def test_signs_of_death(signs: Signs, left: float, dead: bool) -> None:
 NODE = st.integers(0, 3)
 # So many rounds in which each node does one thing, beginning with the node that is named; and then a fault.
 ROUNDS = st.integers(0, 12)
-KILLS = st.tuples(ROUNDS, st.just("kill"), NODE)
-FAULTS = st.tuples(ROUNDS, st.sampled_from(["kill", "pause", "go on", "empty", "away", "back", "later"]), NODE)
+KILLS = st.tuples(ROUNDS, st.sampled_from(["kill", "pieces"]), NODE)
+WORDS = ["kill", "pause", "go on", "empty", "away", "back", "later", "pieces"]
+FAULTS = st.tuples(ROUNDS, st.sampled_from(WORDS), NODE)
 
 
 def play(model: LeaseModel, rounds: int, word: str, number: int) -> Iterator[None]:
@@ -114,6 +121,8 @@ def play(model: LeaseModel, rounds: int, word: str, number: int) -> Iterator[Non
             model.redis.empty(model.now)
         case "away" | "back":
             model.redis.is_away = word == "away"
+        case "pieces":
+            model.redis.pieces = Holder(node.name, node.name)
         case "later":
             model.now += 7.0
 
@@ -147,13 +156,14 @@ def test_nobody_leads_beside_another_while_redis_is_well(nodes: int, program: li
             assert len(model.leaders()) <= 1, model.nodes
 
 
-@given(st.integers(2, 4), st.lists(NODE, min_size=1, max_size=60), st.booleans())
+@given(st.integers(2, 4), st.lists(NODE, min_size=1, max_size=60), st.booleans(), st.booleans())
 def test_while_nodes_see_each_other_the_registry_sends_each_byte_once(
-    nodes: int, order: list[int], is_away: bool
+    nodes: int, order: list[int], is_away: bool, has_pieces: bool
 ) -> None:
-    """With Redis and without."""
+    """With Redis and without; and where the last one has pieces."""
     model = LeaseModel(nodes)
     model.redis.is_away = is_away
+    model.redis.pieces = Holder(model.nodes[-1].name, model.nodes[-1].name) if has_pieces else None
     for number in order:
         model.step(model.nodes[number % nodes])
     while not all(node.is_done for node in model.nodes):

@@ -32,16 +32,22 @@ class NearRanges:
         self._mutex = threading.Lock()
         self._looked_at = float("-inf")
 
-    def source(self, digest: Digest, registry: BlobSource) -> BlobSource:
-        """Return where ranges of a blob come from: the node to ask, or ``registry``."""
+    def source(self, digest: Digest, registry: BlobSource, *, for_peer: bool) -> BlobSource:
+        """Return where ranges of a blob come from: the node to ask, or ``registry``.
+
+        ``for_peer``: another node asks us for them, so the registry is asked. Of what it sends others are told.
+        """
         came_near = False
 
         def ask(start: int, again: bool, stop: int | None = None) -> RangeResponse:
             nonlocal came_near
             # A range that broke off, or has no end, is for the registry, which cannot be gone while we are here.
-            near = None if again or stop is None else self._near(digest, registry, start, stop)
+            near = None if again or stop is None or for_peer else self._near(digest, registry, start, stop)
             came_near = came_near or near is not None
-            return near or registry.open(start, again, stop)
+            body = near or registry.open(start, again, stop)
+            if near is None:
+                self._cluster.pieces.announce(registry.upstream, digest)
+            return body
 
         return replace(registry, open=ask, was_near=lambda: came_near or registry.was_near())
 

@@ -125,8 +125,8 @@ class LazyPull:
             # Another repository's, or committed since we looked.
             return None
         source = self._source_of(target, digest, is_stored=True, is_for_parts=True)
-        if self._near and not for_peer:
-            source = self._near.source(digest, source)
+        if self._near:
+            source = self._near.source(digest, source, for_peer=for_peer)
         wanted = _Wanted(target, digest, parts, source, access)
         file = file or self._pieces.make(target.upstream.name, digest, parts[0].size)
         if file.size != parts[0].size:
