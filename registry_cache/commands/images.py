@@ -81,8 +81,10 @@ def print_line(line: str, file: TextIO) -> None:
 def _lines(path: str) -> list[str]:
     try:
         text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"could not read {path}: {error}") from None
+    except OSError as error:
+        raise CommandError(f"could not read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise CommandError(f"could not read {path}: it is not UTF-8 text") from None
     return [name for line in text.splitlines() if (name := line.partition("#")[0].strip())]
 
 

@@ -66,6 +66,10 @@ def _site(config: Config, arguments: argparse.Namespace) -> Site:
     socket = arguments.socket or (str(config.http.socket) if config.http.socket else None)
     if socket is None:
         raise CommandError(_NO_SOCKET)
+    if not socket.startswith("/"):
+        raise CommandError(
+            f"--socket: {socket!r} is no path from the root: write one, as /run/registry-cache/http.sock"
+        )
     if config.http.tls:
         raise CommandError(_TLS_TWICE)
     port = "80" if arguments.plain else "443"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from urllib.parse import urlsplit
 
 from registry_cache.commands.command import Command, CommandError, add_json_argument, print_report
 from registry_cache.commands.start import start
@@ -59,7 +60,12 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 def _url(text: str) -> str:
     try:
-        return values.remote(Scalar(text)).url
+        url = values.remote(Scalar(text)).url
+        if urlsplit(url).path:
+            raise InvalidValue(
+                "has a path, and clients name a registry by its host alone", "end the URL after the host"
+            )
+        return url
     except InvalidValue as error:
         raise argparse.ArgumentTypeError(f"{error.what}: {error.remedy}") from None
 

@@ -119,11 +119,20 @@ class _Names:
             if rest not in (variable, ""):
                 yield _NamedKey((*path, rest))
 
+    def _is_of_no_upstream(self, variable: str) -> bool:
+        """Whether it means a key of an upstream that the file does not name."""
+        section = schema.environment_name((schema.UPSTREAMS,))
+        named = [name for name, paths in self.exact.items() if any(path[:-1] == (schema.UPSTREAMS,) for path in paths)]
+        return f"{variable}_".startswith(f"{section}_") and not any(variable.startswith(f"{name}_") for name in named)
+
     def unknown(self, variable: str) -> str:
+        told = f"environment variable {variable} names no key"
+        if self._is_of_no_upstream(variable):
+            return f"{told}; give the upstream an entry under upstreams in the file first, if only ghcr.io: {{}}"
         # Compare without the prefix that all share: with it, any two short names would be similar.
         known = [name.removeprefix("REGISTRY_") for name in self.exact]
         near = get_close_matches(variable.removeprefix("REGISTRY_")[:80], known, n=1, cutoff=0.8)
-        return f"environment variable {variable} names no key" + (f"; did you mean REGISTRY_{near[0]}?" if near else "")
+        return told + (f"; did you mean REGISTRY_{near[0]}?" if near else "")
 
 
 def _apply(

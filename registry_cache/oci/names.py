@@ -72,8 +72,12 @@ def split_image_name(text: str) -> tuple[str, Reference]:
 
     A digest wins over a tag; without either the tag is ``latest``.
 
-    Raises DigestInvalid, ManifestUnknown.
+    Raises DigestInvalid, ManifestUnknown, NameInvalid.
     """
+    _, is_url, rest = text.partition("://")
+    if is_url:
+        # As skopeo writes images, and as a browser's address line has them.
+        raise NameInvalid(f"{text[:200]!r} is a URL: write the image alone, as {rest[:200]}")
     name, at, digest = text.partition("@")
     # A colon before the last slash is the port of a registry.
     path, colon, tag = name.rpartition(":")

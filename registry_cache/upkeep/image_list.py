@@ -48,15 +48,16 @@ class ListedImage:
 
 @dataclass(frozen=True, slots=True)
 class ImageListReport(Report):
-    """The images of a store, at ``now``. Times are written in the ``zone`` of who reads them."""
+    """The images of a store that match the ``pattern``, at ``now``. Times are in the ``zone`` of who reads them."""
 
     images: Sequence[ListedImage]
     now: float
     zone: tzinfo | None = None
+    pattern: str = ""
 
     def lines(self) -> Iterator[str]:
         if not self.images:
-            yield "no image is here"
+            yield f"no image here matches {self.pattern!r}" if self.pattern else "no image is here"
             return
         rows = [("PULLS", "SIZE", "SHARED", "LAST USED", "IMAGE"), *map(self._row, self.images)]
         if self.images[0].pulls is None:

@@ -30,3 +30,8 @@ def test_behind_nginx_the_url_has_to_be_said(make_cache: MakeCache) -> None:
     assert "give its URL by --url, or for good by http.host" in done.stderr
     assert cache.run("setup", "docker", "--url", "registry.example.com").returncode == 2
     assert cache.run("setup", "lynx").returncode == 2
+    below = cache.run("setup", "docker", "--url", "https://example.com/mirror")
+    assert below.returncode == 2
+    assert (
+        "--url: has a path, and clients name a registry by its host alone: end the URL after the host" in below.stderr
+    )

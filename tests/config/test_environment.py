@@ -155,11 +155,28 @@ def test_variables_of_a_service_called_registry(loader: Loader, rest: str) -> No
         ),
         ("REGISTRY_XYZ", "environment variable REGISTRY_XYZ names no key"),
         ("REGISTRY_", "environment variable REGISTRY_ names no key"),
-        ("REGISTRY_UPSTREAMS", "environment variable REGISTRY_UPSTREAMS names no key"),
+        (
+            "REGISTRY_UPSTREAMS",
+            "environment variable REGISTRY_UPSTREAMS names no key; "
+            "give the upstream an entry under upstreams in the file first, if only ghcr.io: {}",
+        ),
+        (
+            "REGISTRY_UPSTREAMS_GHCR_IO_USERNAME",
+            "environment variable REGISTRY_UPSTREAMS_GHCR_IO_USERNAME names no key; "
+            "give the upstream an entry under upstreams in the file first, if only ghcr.io: {}",
+        ),
     ],
 )
 def test_a_variable_that_names_no_key_is_a_warning(loader: Loader, variable: str, warning: str) -> None:
     assert loader.load(**{variable: "x"}).warnings == (warning,)
+
+
+def test_a_variable_of_an_upstream_that_the_file_names_is_compared_with_its_keys(loader: Loader) -> None:
+    text = "upstreams: {ghcr.io: {}}"
+    [slip] = loader.load(text, REGISTRY_UPSTREAMS_GHCR_IO_USRNAME="x").warnings
+    [other] = loader.load(text, REGISTRY_UPSTREAMS_QUAY_IO_USERNAME="x").warnings
+    assert slip.endswith("did you mean REGISTRY_UPSTREAMS_GHCR_IO_USERNAME?")
+    assert other.endswith("in the file first, if only ghcr.io: {}")
 
 
 @pytest.mark.parametrize(

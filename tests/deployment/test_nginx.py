@@ -112,6 +112,7 @@ def test_a_slow_upstream_has_its_time(command: NginxCommand) -> None:
         (EXAMPLE, ["--name", "a b"], "'a b'"),
         (EXAMPLE, ["--name", "a;b"], "'a;b'"),
         (EXAMPLE, ["--listen", "80;"], "'80;'"),
+        (EXAMPLE, ["--socket", "http.sock"], "--socket: 'http.sock' is no path from the root"),
     ],
 )
 def test_what_it_refuses(command: NginxCommand, config: str, arguments: list[str], words: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from registry_cache.errors import DigestInvalid, ManifestUnknown
+from registry_cache.errors import DigestInvalid, ManifestUnknown, NameInvalid
 from registry_cache.oci.names import split_image_name
 
 DIGEST = "sha256:" + "ab" * 32
@@ -33,3 +33,10 @@ def test_parts(text: str, name: str, reference: str) -> None:
 def test_what_cannot_be(text: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         split_image_name(text)
+
+
+@pytest.mark.parametrize("text", ["docker://library/app:1", "https://ghcr.io/owner/app", f"oci://a/b@{DIGEST}"])
+def test_a_url_is_answered_with_what_to_write(text: str) -> None:
+    with pytest.raises(NameInvalid) as caught:
+        split_image_name(text)
+    assert caught.value.message.endswith(f" is a URL: write the image alone, as {text.partition('://')[2]}")

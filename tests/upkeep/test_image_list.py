@@ -63,6 +63,7 @@ def test_what_is_said(filled: Shelf) -> None:
     images: Any = report.document()["images"]
     assert images[0]["tags"] == ["1", "latest"]
     assert list(ImageListReport([], NOW).lines()) == ["no image is here"]
+    assert list(ImageListReport([], NOW, pattern="ngnix").lines()) == ["no image here matches 'ngnix'"]
 
 
 def test_those_that_are_pulled_most_come_first(filled: Shelf) -> None:
