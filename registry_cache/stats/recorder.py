@@ -54,6 +54,8 @@ class Recorder:
         self._sleep = sleep
         self._written_at = time.monotonic()
         self._ended = False
+        # Held by whoever looks and folds: the thread, or who ends the process while it is at it.
+        self._turn = threading.Lock()
 
     def begin(self) -> None:
         """Count from now on, for as long as the process lives."""
@@ -64,7 +66,8 @@ class Recorder:
         """Look twice a second, until the end."""
         self._written_at = float("-inf")
         while not self._ended:
-            self.look()
+            with self._turn:
+                self.look()
             self._sleep(LOOK_SECONDS)
 
     def look(self) -> None:
@@ -79,8 +82,8 @@ class Recorder:
     def write(self, timeout: float = 0.0) -> None:
         """Write what was counted, and fold it if nobody else does within ``timeout`` seconds."""
         try:
+            self._write_counts()
             with disk.store_errors("write the statistics"):
-                self._write_counts()
                 is_keeper = self._keeper.hold(timeout)
                 if is_keeper and self._hits:
                     self._write_hits(self._hits)
@@ -89,19 +92,37 @@ class Recorder:
                 if self._hits and not self._hits.has_begun:
                     self._hits.begin(self._keeper.log_mark)
         except StoreError as error:
-            _log.warning("could not write the statistics", error=error)
+            self._note_failure(error)
             if self._hits:
                 # What was not written is read once more.
                 self._hits.stop()
 
     def end(self, timeout: float = _END_SECONDS) -> None:
         """Write the rest, in a process that ends. Whoever folds meanwhile is waited for, up to ``timeout`` seconds."""
-        if not self._ended:
-            self._ended = True
-            self.look()
-            self.write(timeout)
-            with contextlib.suppress(OSError):
-                self._keeper.release()
+        if self._ended:
+            return
+        self._ended = True
+        self._count()
+        try:
+            # Before we wait: the next process that folds finds it, whatever becomes of us.
+            self._write_counts()
+        except StoreError as error:
+            self._note_failure(error)
+        # Two that fold at once would each replace the day's file, the last of them by what it knew before the other.
+        if self._turn.acquire(timeout=timeout):
+            try:
+                self.look()
+                self.write(timeout)
+                with contextlib.suppress(OSError):
+                    self._keeper.release()
+            finally:
+                self._turn.release()
+
+    def _note_failure(self, error: StoreError) -> None:
+        _log.warning("could not write the statistics", error=error)
+        if self._tally.entry_count > _MOST_ENTRIES:
+            # They must not fill the memory while the disk fails.
+            self._tally.forget_entries()
 
     def _count(self) -> None:
         events, turn = queue.events, 0
@@ -120,11 +141,17 @@ class Recorder:
             hits.written()
 
     def _write_counts(self) -> None:
-        if len(disk.entries(self._files.incoming)) > _MOST_INCOMING:
-            raise OSError(f"more than {_MOST_INCOMING} files in {self._files.incoming}")
-        for day, counted in self._tally.take():
+        """Raises StoreError, and then only requests one by one are lost."""
+        with disk.store_errors("write the statistics"):
+            if len(disk.entries(self._files.incoming)) > _MOST_INCOMING:
+                raise OSError(f"more than {_MOST_INCOMING} files in {self._files.incoming}")
+            left = list(self._tally.take())
             try:
-                write_whole(self._files.new_incoming(day), counted.encode())
+                while left:
+                    day, counted = left[-1]
+                    write_whole(self._files.new_incoming(day), counted.encode())
+                    left.pop()
             except OSError:
-                self._tally.put_back(day, counted)
+                for day, counted in left:
+                    self._tally.put_back(day, counted)
                 raise

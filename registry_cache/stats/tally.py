@@ -179,6 +179,10 @@ class Tally:
         mine.clients.update(tally.clients)
         mine.changes.update(tally.changes)
 
+    def forget_entries(self) -> None:
+        """Forget the requests one by one; they stay in the sums."""
+        self._lines, self.entry_count = defaultdict(list), 0
+
     def _add_answer(self, answer: Answer) -> None:
         self.add_alike(answer, answer.at, 1)
         if answer.kind == "manifest" and answer.status < 400 and self._has_journal:
