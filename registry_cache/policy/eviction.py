@@ -24,6 +24,11 @@ LOW_MARK = 0.95
 # What was used a moment ago stays: workers that follow another's download learn of its commit by looking for the blob.
 SETTLE = 5 * SECOND
 
+# A use that is further ahead than this was noted while the clock was wrong, by a zone at least.
+AHEAD = 24 * HOUR
+# More than any moment that a file system knows.
+_ERA = 1 << 64
+
 # Sorts after every digest.
 _LAST = "~"
 
@@ -69,6 +74,15 @@ NOTHING = Mark(-2)
 def expired(now: int, bounds: Bounds) -> Mark:
     """Return how far ``ttl`` goes."""
     return NOTHING if bounds.ttl is None else settled(Mark(now - int(bounds.ttl.total_seconds() * SECOND)), now)
+
+
+def in_order(used: int, now: int) -> int:
+    """Return ``used`` as uses are compared when room must be made: one far ahead of ``now`` was before all others.
+
+    It was noted by another clock, before ours was put right, and would otherwise be the last to go for years: a store
+    that was filled then could not be held to its size.
+    """
+    return used - _ERA if used > now + AHEAD else used
 
 
 def settled(mark: Mark, now: int) -> Mark:

@@ -3,7 +3,7 @@
 The inode knows its last use: the newer of its atime and its mtime. ``relatime`` keeps atime to the day for every
 reader, nginx too; we touch mtime, once a minute, where we serve. All names of a blob are one inode, so its use in any
 repository is its use in all. Moments are nanoseconds since the epoch; one in the future (a clock was put back) counts
-as the newest.
+as the newest, but for the cleanup that must make room (``policy.eviction.in_order``).
 
 Nothing but a file is opened: no pipe, no device, no link that leads out of the store. Whoever gets such a thing in
 there, as with a backup or a copied folder, must neither make a worker wait without an end nor have other files of the

@@ -53,11 +53,16 @@ class UseSpreader:
 
     Costs two stats a manifest; a record is read only if its manifest was used since the last time. In a ``dry_run``
     nothing on the disk changes; the changes are remembered instead.
+
+    A use that is noted at ``now`` counts even where a later one is known, if that is more than ``ahead`` later: it was
+    noted by a clock that was wrong. Both in nanoseconds.
     """
 
-    def __init__(self, layout: Layout, dry_run: bool = False) -> None:
+    def __init__(self, layout: Layout, dry_run: bool = False, now: int = 0, ahead: int = 0) -> None:
         self._layout = layout
         self._dry_run = dry_run
+        self._now = now
+        self._ahead = ahead
         self._raised: dict[int, int] = {}
 
     def run(self, tick: Tick = lambda: None) -> None:
@@ -75,7 +80,7 @@ class UseSpreader:
         """
         path = self._layout.blob(digest)
         try:
-            if self._last_use(digest, os.stat(path)) >= moment:
+            if self._stays(self._last_use(digest, os.stat(path)), moment):
                 return False
             if self._dry_run:
                 self._raised[short_key(digest.hex)] = moment
@@ -127,7 +132,13 @@ class UseSpreader:
         return any(raised)
 
     def _last_use(self, digest: Digest, found: os.stat_result) -> int:
-        return max(last_use(found), self._raised.get(short_key(digest.hex), 0)) if self._raised else last_use(found)
+        known, raised = last_use(found), self._raised.get(short_key(digest.hex), 0) if self._raised else 0
+        return known if self._stays(known, raised) else raised
+
+    def _stays(self, known: int, moment: int) -> bool:
+        """Tell whether the use that is ``known`` is still the last where there was one at ``moment``."""
+        is_wrong = 0 < moment == self._now and known > moment + self._ahead
+        return known >= moment and not is_wrong
 
 
 def short_key(hex: str) -> int:

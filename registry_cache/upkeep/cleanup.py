@@ -88,11 +88,12 @@ class Cleanup:
         self._now = int(now * policy.SECOND)
         self._steps = Steps(in_time, progress)
         self._expired = policy.expired(self._now, bounds)
-        self._mark = policy.NOTHING
+        # What goes to make room, in the order of policy.in_order.
+        self._room = policy.NOTHING
         self._interrupted: set[StoredBlob] = set()
         self._in_pieces: set[StoredBlob] = set()
         self._reserved: set[int] = set()
-        self._spread = UseSpreader(layout)
+        self._spread = UseSpreader(layout, now=self._now, ahead=policy.AHEAD)
         self.result = CleanupResult()
 
     def run(self) -> CleanupResult | None:
@@ -118,11 +119,13 @@ class Cleanup:
 
     def dry_run(self) -> CleanupResult:
         """Find out what ``run`` would evict, without changing anything on the disk. Raises StoreError."""
-        self._spread = UseSpreader(self._layout, dry_run=True)
+        self._spread = UseSpreader(self._layout, dry_run=True, now=self._now, ahead=policy.AHEAD)
         with disk.store_errors("look through the store"):
             try:
                 self._plan()
-                oldest = heapq.nsmallest(MOST_NAMED, self._doomed(), key=lambda blob: (blob.used, blob.digest.hex))
+                oldest = heapq.nsmallest(
+                    MOST_NAMED, self._doomed(), key=lambda blob: (self._order(blob), blob.digest.hex)
+                )
                 self.result.candidates = self._candidates(oldest)
             except OutOfTime:
                 self.result.complete = False
@@ -140,33 +143,47 @@ class Cleanup:
         for blob in self._spread.blobs(self._steps.tick):
             unfinished.pop(blob.digest, None)
             self.result.blobs += 1
-            hours[blob.used // HOUR] = hours.get(blob.used // HOUR, 0) + blob.size
+            hour = self._hour(blob)
+            hours[hour] = hours.get(hour, 0) + blob.size
             if blob.used == self._now:  # by _use_pinned, not by a client
                 self.result.pinned += blob.size
         self._interrupted = {each.stored for each in unfinished.values() if not each.running}
         self._in_pieces = set(inventory.blobs_in_pieces(self._layout))
         for blob in chain(self._interrupted, self._in_pieces):
-            hours[blob.used // HOUR] = hours.get(blob.used // HOUR, 0) + blob.size
+            hour = self._hour(blob)
+            hours[hour] = hours.get(hour, 0) + blob.size
         # What has come of running downloads. What they announce is only a word, and may never come.
         coming = sum(each.bytes for each in unfinished.values() if each.running)
         self.result.stored = sum(hours.values()) + coming + quarantine.size(self._layout)
         need = self._excess(self.result.stored)
         if need and self._bounds.reserved:
             hours = self._without_reserved(hours)
-        self._mark = max(self._expired, policy.settled(self._oldest(hours, need), self._now) if need else self._expired)
+        if need:
+            self._room = policy.settled(self._oldest(hours, need), self._now)
 
     def _without_reserved(self, hours: dict[int, int]) -> dict[int, int]:
         """Find what stays because it is reserved; return the sizes of what is left, by the hour of its last use."""
         self._reserved = reserved_blobs(self._layout, self._bounds.reserved, self._spread, self._steps.tick)
-        left = self._sizes(lambda blob: blob.used // HOUR, lambda blob: True)
+        left = self._sizes(self._hour, lambda blob: True)
         self.result.reserved = sum(hours.values()) - sum(left.values())
         return left
 
     def _should_evict(self, used: int, hex: str) -> bool:
         """Tell whether to evict a blob: for its age, or for room unless it is reserved."""
-        if self._reserved and short_key(hex) in self._reserved:
-            return self._expired.covers(used, hex)
-        return self._mark.covers(used, hex)
+        if self._expired.covers(used, hex):
+            return True
+        if self._room == policy.NOTHING or (self._reserved and short_key(hex) in self._reserved):
+            return False
+        return self._room.covers(policy.in_order(used, self._now), hex)
+
+    def _is_to_evict(self) -> bool:
+        return self._expired != policy.NOTHING or self._room != policy.NOTHING
+
+    def _order(self, blob: StoredBlob) -> int:
+        return policy.in_order(blob.used, self._now)
+
+    def _hour(self, blob: StoredBlob) -> int:
+        return self._order(blob) // HOUR
 
     def _use_pinned(self) -> None:
         """Count this cleanup as a use of everything pinned, so that neither it nor its children were used long ago."""
@@ -187,14 +204,14 @@ class Cleanup:
         if found is None:
             return everything
         hour, need = found
-        moments = self._sizes(lambda blob: blob.used, lambda blob: blob.used // HOUR == hour)
+        moments = self._sizes(self._order, lambda blob: self._hour(blob) == hour)
         at = policy.boundary(moments, need)
         if at is None:  # Some have been used since.
             return Mark((hour + 1) * HOUR - 1)
         moment, need = at
         if not policy.must_split(moments[moment], need, self.result.stored):
             return Mark(moment)
-        letters = self._sizes(lambda blob: blob.digest.hex[:2], lambda blob: blob.used == moment)
+        letters = self._sizes(lambda blob: blob.digest.hex[:2], lambda blob: self._order(blob) == moment)
         last = policy.boundary(letters, need)
         return Mark.within(moment, last[0]) if last else Mark(moment)
 
@@ -211,7 +228,7 @@ class Cleanup:
 
     def _doomed(self) -> Iterator[StoredBlob]:
         """Yield the blobs that would be evicted, and count them."""
-        if self._mark == policy.NOTHING:
+        if not self._is_to_evict():
             return
         for blob in self._everything():
             if self._should_evict(blob.used, blob.digest.hex):
@@ -243,9 +260,10 @@ class Cleanup:
         ]
 
     def _evict(self) -> None:
-        if self._mark != policy.NOTHING:
+        if self._is_to_evict():
             self._steps.begin("evicting names")
-            for _ in eviction.evict_names(self._layout, self._should_evict, self._mark.moment, self._steps.tick):
+            before = max(self._expired.moment, self._room.moment)
+            for _ in eviction.evict_names(self._layout, self._should_evict, before, self._steps.tick):
                 self.result.names += 1
             self._evict_blobs()
         self._steps.begin("sweeping up")

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry_cache.policy.eviction import (
+    AHEAD,
+    HOUR,
     LOW_MARK,
     NOTHING,
     SECOND,
@@ -19,6 +21,7 @@ from registry_cache.policy.eviction import (
     emergency,
     excess,
     expired,
+    in_order,
     largest_blob,
     must_split,
     newest,
@@ -149,3 +152,8 @@ def test_what_fits_of_what_was_used_last(size: int, expected: str) -> None:
 def test_no_more_is_reserved_than_was_asked_for(blobs: list[tuple[int, int, int]], size: int) -> None:
     distinct = {key: (used, bytes_, key) for used, bytes_, key in blobs}
     assert sum(distinct[key][1] for key in newest(distinct.values(), size)) <= size
+
+
+def test_what_was_used_far_ahead_was_used_before_all_else() -> None:
+    uses = [-1, NOW - HOUR, NOW, NOW + AHEAD, NOW + AHEAD + 1, NOW + 9 * AHEAD]
+    assert sorted(uses, key=lambda used: in_order(used, NOW)) == [*uses[4:], *uses[:4]]
