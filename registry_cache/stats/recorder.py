@@ -23,8 +23,8 @@ from registry_cache.store.atomic_write import write_whole
 WRITE_SECONDS = 20.0
 # How often the queue is emptied, and how much of it in a turn: half a millisecond.
 LOOK_SECONDS, _TURN = 0.5, 200
-# Requests one by one that are written at once, before there are more.
-_MOST_ENTRIES = 10_000
+# Requests one by one that are written at once, before there are more. While written, each takes a kilobyte.
+_MOST_ENTRIES = 2_000
 # How long the last process that ends waits for another to let go of the lock.
 _END_SECONDS = 2.0
 # Nobody folds: the folder must not fill up.
