@@ -39,6 +39,29 @@ _current: ContextVar[Exchange] = ContextVar("exchange")
 class Exchange:
     """Filled in as a request travels; written once, when the last byte is sent or the client is gone."""
 
+    # Monitoring asks every few seconds: its requests are not counted, and logged only at level debug.
+    quiet = False
+    # The Content-Security-Policy of the answer.
+    content_policy = NO_SCRIPTS
+    user: str | None = None
+    # The node of the cluster that asks; None for a client.
+    peer: str | None = None
+    namespace: str | None = None
+    fallback: Fallback = "honest"
+    upstream: str | None = None
+    repository: str | None = None
+    reference: str | None = None
+    outcome: str | None = None
+    status = 0
+    sent = 0
+    error: str | None = None
+    # The class of that error.
+    failure = ""
+    # Of a manifest that is answered.
+    digest: Digest | None = None
+    # The body itself will call ``finish``: its bytes go out after Flask is done.
+    streams = False
+
     def __init__(self, request: Request, proxies: Proxies) -> None:
         self.request = request
         self.began = time.monotonic()
@@ -46,36 +69,14 @@ class Exchange:
         self.ready = self.began
         self.waited = upstream_wait.begin()
         self.kind = _KINDS.get(request.endpoint or "", "other")
-        # Monitoring asks every few seconds: its requests are not counted, and logged only at level debug.
-        self.quiet = False
-        # The Content-Security-Policy of the answer.
-        self.content_policy = NO_SCRIPTS
         given = request.headers.get("X-Request-Id", "")
         # A proxy's id is kept, so that its log and ours can be joined; anything else is not repeated.
         self.request_id = given if given and _REQUEST_ID.fullmatch(given) else _new_id()
         self.method = request.method
         self.path = request.path
         self.client = proxies.client(request.remote_addr or "", request.headers.get("X-Forwarded-For"))
-        self.user: str | None = None
-        # The node of the cluster that asks; None for a client.
-        self.peer: str | None = None
         self.agent = request.headers.get("User-Agent")
-        self.namespace: str | None = None
-        self.fallback: Fallback = "honest"
-        self.upstream: str | None = None
-        self.repository: str | None = None
-        self.reference: str | None = None
-        self.outcome: str | None = None
-        self.status = 0
-        self.sent = 0
-        self.error: str | None = None
-        # The class of that error.
-        self.failure = ""
-        # Of a manifest that is answered.
-        self.digest: Digest | None = None
         self.connection = connection_of(request.environ)
-        # The body itself will call ``finish``: its bytes go out after Flask is done.
-        self.streams = False
 
     def finish(self) -> None:
         """Count the request and write its log line."""

@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar, cast
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
+from werkzeug.datastructures import Headers
 
 from registry_cache.api import access_log, responses
 from registry_cache.api.access_log import Exchange
@@ -41,28 +42,30 @@ def blueprint(upstreams: Upstreams, blobs: BlobPull, accel: Accel = None, *, red
 
     @routes.get("/v2/<path:name>/blobs/<digest>")
     def blob(name: str, digest: str) -> Response:
+        exchange = access_log.current()
+        asked = exchange.request
         target = access_log.route(upstreams, name, digest).target
         wanted = Digest.parse(digest)
-        if request.method == "HEAD":
+        if asked.method == "HEAD":
             return _head(blobs.head(target, wanted), wanted)
-        if redirects and access_log.current().peer is None:
+        part = responses.range_header(asked, wanted) if "Range" in asked.headers else None
+        if exchange.peer is not None:
+            held = blobs.get_held(target, wanted, part, fetches=WANTED in asked.args)
+            return _get(held, wanted, part, None)
+        if redirects:
             stored = blobs.get_stored(target, wanted)
             if stored:
-                return _get(stored, wanted, accel)
+                return _get(stored, wanted, part, accel)
             if url := blobs.bucket_url(target, wanted):
                 return _redirect(url, wanted)
-        part = responses.range_header(request, wanted) if "Range" in request.headers else None
-        if access_log.current().peer is not None:
-            return _get(blobs.get_held(target, wanted, part, fetches=WANTED in request.args), wanted, None)
-        return _get(blobs.get(target, wanted, access_log.current().client or "", part), wanted, accel)
+        return _get(blobs.get(target, wanted, exchange.client or "", part), wanted, part, accel)
 
     return routes
 
 
 def _redirect(url: str, digest: Digest) -> Response:
     """Return the response that sends the client to the bucket, for whole and part alike: it repeats its headers."""
-    response = Response(status=307)
-    _add_headers(response, digest, Outcome.NEAR, 0)
+    response = Response(status=307, headers=_headers(digest, Outcome.NEAR, 0))
     response.headers["Location"] = url
     # It ends after a while, and whoever has it can read the blob until then.
     response.headers["Cache-Control"] = "no-store"
@@ -72,16 +75,16 @@ def _redirect(url: str, digest: Digest) -> Response:
 def _head(head: BlobHead, digest: Digest) -> Response:
     response = _not_modified(digest, head.outcome)
     if response is None:
-        response = Response()
+        response = Response(headers=_headers(digest, head.outcome, head.size))
         # Where upstream does not tell the size, say nothing: the framework would say 0.
         response.automatically_set_content_length = False
-        _add_headers(response, digest, head.outcome, head.size)
     return response
 
 
-def _get(answer: BlobAnswer, digest: Digest, accel: Accel) -> Response:
+def _get(answer: BlobAnswer, digest: Digest, wanted: str | None, accel: Accel) -> Response:
+    """Return the response of a GET; ``wanted`` is the Range to obey."""
     try:
-        response = _not_modified(digest, answer.outcome) or _content(answer.body, digest, answer.outcome, accel)
+        response = _not_modified(digest, answer.outcome) or _content(answer, digest, wanted, accel)
     except BaseException:
         answer.body.close()
         raise
@@ -90,12 +93,13 @@ def _get(answer: BlobAnswer, digest: Digest, accel: Accel) -> Response:
     return response
 
 
-def _content(blob: PulledBlob, digest: Digest, outcome: Outcome, accel: Accel) -> Response:
+def _content(answer: BlobAnswer, digest: Digest, wanted: str | None, accel: Accel) -> Response:
     """Return the response that sends the blob, or the part of it that the client wants."""
-    if blob.size is None and request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
+    blob, outcome, exchange = answer.body, answer.outcome, access_log.current()
+    if blob.size is None and exchange.request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
         # HTTP/1.0 knows the end of a body by its length or by the end of the connection, which a cut looks like, too.
         _raise_before_any_byte(blob.wait_for_size)
-    size, wanted = blob.size, responses.range_header(request, digest)
+    size = blob.size
     # Without a size there is no telling which part a range means; the whole is a right answer to it.
     several = parse_ranges(wanted, size) if wanted is not None and size is not None else []
     if len(several) > 1:
@@ -104,24 +108,22 @@ def _content(blob: PulledBlob, digest: Digest, outcome: Outcome, accel: Accel) -
     start, stop = (part.start, part.stop) if part else (0, size)
     if accel and blob.stored and size is not None and _nginx_sends(part):
         return _from_nginx(accel(digest), digest, outcome, part, (stop or 0) - start)
-    from_file = stop is not None and stop - start > _SMALL and access_log.current().connection.sends_parts
+    from_file = stop is not None and stop - start > _SMALL and exchange.connection.sends_parts
     parts = blob.parts(start, stop, from_file=from_file)
     first = _raise_before_any_byte(lambda: next(parts, b""))
-    if isinstance(first, bytes) and stop is not None and len(first) == stop - start:
-        response: Response = ContentResponse(first)
-    else:
-        access_log.current().streams = True
-        # WSGI knows no PartBody; our worker does.
-        body = cast("Iterator[bytes]", StreamBody(first, parts, blob, access_log.current()))
-        response = ContentResponse(body, direct_passthrough=True)
-    _add_headers(response, digest, outcome, None if stop is None else stop - start)
+    headers = _headers(digest, outcome, None if stop is None else stop - start)
     if part:
-        response.status_code = 206
-        response.headers["Content-Range"] = str(part)
+        headers.add("Content-Range", str(part))
     if not blob.stored:
         # nginx in front must not collect a slow body before it sends it on.
-        response.headers["X-Accel-Buffering"] = "no"
-    return response
+        headers.add("X-Accel-Buffering", "no")
+    status = 206 if part else 200
+    if isinstance(first, bytes) and stop is not None and len(first) == stop - start:
+        return ContentResponse([first], status, headers)
+    exchange.streams = True
+    # WSGI knows no PartBody; our worker does.
+    body = cast("Iterator[bytes]", StreamBody(first, parts, blob, exchange))
+    return ContentResponse(body, status, headers, direct_passthrough=True)
 
 
 def _several(blob: PulledBlob, ranges: Sequence[ByteRange], digest: Digest, outcome: Outcome) -> Response:
@@ -130,14 +132,11 @@ def _several(blob: PulledBlob, ranges: Sequence[ByteRange], digest: Digest, outc
     chunks = body.chunks(blob, _SMALL + 1 if exchange.connection.sends_parts else None)
     first = _raise_before_any_byte(lambda: next(chunks, b""))
     exchange.streams = True
-    response = ContentResponse(
-        cast("Iterator[bytes]", StreamBody(first, chunks, blob, exchange)), 206, direct_passthrough=True
-    )
-    _add_headers(response, digest, outcome, len(body))
-    response.headers["Content-Type"] = body.media_type
+    headers = _headers(digest, outcome, len(body), body.media_type)
     if not blob.stored:
-        response.headers["X-Accel-Buffering"] = "no"
-    return response
+        headers.add("X-Accel-Buffering", "no")
+    stream = cast("Iterator[bytes]", StreamBody(first, chunks, blob, exchange))
+    return ContentResponse(stream, 206, headers, direct_passthrough=True)
 
 
 def _nginx_sends(part: ByteRange | None) -> bool:
@@ -146,6 +145,7 @@ def _nginx_sends(part: ByteRange | None) -> bool:
     Only who comes by a unix socket can be nginx. It says "off" where it did not find the file, which was evicted after
     we had opened it. It reads the request's own Range and conditions, so these must mean the same to both.
     """
+    request = access_log.current().request
     headers = request.headers
     if request.remote_addr or headers.get("X-Registry-Cache-Accel") == "off":
         return False
@@ -155,31 +155,34 @@ def _nginx_sends(part: ByteRange | None) -> bool:
 
 def _from_nginx(uri: str, digest: Digest, outcome: Outcome, part: ByteRange | None, length: int) -> Response:
     body = ForwardedBody(access_log.current(), length)
-    response = ContentResponse(body, 206 if part else 200, direct_passthrough=True)
-    _add_headers(response, digest, outcome, 0)
+    headers = _headers(digest, outcome, 0)
     # nginx adds these itself and keeps ours: a client would get them twice.
     for name in ("Accept-Ranges", "Cache-Control", "Content-Disposition"):
-        del response.headers[name]
-    response.headers["X-Accel-Redirect"] = uri
+        del headers[name]
+    headers.add("X-Accel-Redirect", uri)
     access_log.current().streams = True
-    return response
+    return ContentResponse(body, 206 if part else 200, headers, direct_passthrough=True)
 
 
 def _not_modified(digest: Digest, outcome: Outcome) -> Response | None:
-    if not responses.not_modified(request, digest):
+    if not responses.not_modified(access_log.current().request, digest):
         return None
     response = ContentResponse(status=304, headers=responses.immutable_headers(digest, outcome))
     access_log.current().outcome = outcome
     return response
 
 
-def _add_headers(response: Response, digest: Digest, outcome: Outcome, length: int | None) -> None:
-    response.headers["Content-Type"] = "application/octet-stream"
-    response.headers["Accept-Ranges"] = "bytes"
-    if length is not None:
-        response.content_length = length
-    response.headers.extend(responses.immutable_headers(digest, outcome))
+def _headers(
+    digest: Digest, outcome: Outcome, length: int | None, media_type: str = "application/octet-stream"
+) -> Headers:
     access_log.current().outcome = outcome
+    headers = responses.immutable_headers(digest, outcome)
+    # None of these is there yet, so they are added without a search.
+    headers.add("Content-Type", media_type)
+    headers.add("Accept-Ranges", "bytes")
+    if length is not None:
+        headers.add("Content-Length", str(length))
+    return headers
 
 
 def _raise_before_any_byte(act: Callable[[], _T]) -> _T:

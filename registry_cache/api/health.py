@@ -71,11 +71,11 @@ def register(app: Flask, page_policies: Mapping[str, str]) -> None:
 
     @app.before_request
     def keep_apart() -> None:
-        part = request.blueprint or ""
-        watching = part in ("ops", "metrics") or part in page_policies
         exchange = current()
+        part = exchange.request.blueprint or ""
+        watching = part in ("ops", "metrics") or part in page_policies
         exchange.quiet = watching or part == "front_page"
-        if by_debug(request):
+        if exchange.connection.by_debug_address:
             if not watching:
                 raise NameUnknown("no such URL: here are /ui/, /healthz, /readyz, /debug/health and the metrics")
             exchange.content_policy = page_policies.get(part, exchange.content_policy)

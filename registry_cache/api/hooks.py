@@ -43,7 +43,10 @@ _ALLOWED = ("GET", "HEAD")
 _MISSING = {"manifests": ManifestUnknown, "blobs": BlobUnknown}
 
 # How a client may write a URL of ours in a request line (RFC 9112 §3.2.2); the server reads the path from behind it.
-_AUTHORITY = re.compile(r"https?://[^/\\%]+")
+_AUTHORITY = re.compile(r"https?://[^/\\%]+", re.IGNORECASE)
+
+# A separator that is doubled or escaped, or an escape that another parser may undo once more.
+_AMBIGUOUS = re.compile(r"//|\\|%(?:2f|5c|00|25|2e)", re.IGNORECASE)
 
 _log = Log(__name__)
 
@@ -106,10 +109,9 @@ def _preflight_response() -> Response:
 
 def _check_path(raw: str) -> None:
     """Refuse what two parsers could read in two ways; nginx in front of us is the other (P50). Raises NameInvalid."""
-    path = raw.partition("?")[0].lower()
-    if authority := _AUTHORITY.match(path):
-        path = path[authority.end() :]
-    if "//" in path or "\\" in path or any(escape in path for escape in ("%2f", "%5c", "%00", "%25", "%2e")):
+    path = raw.partition("?")[0]
+    authority = _AUTHORITY.match(path)
+    if _AMBIGUOUS.search(path, authority.end() if authority else 0):
         raise NameInvalid("a path holds an escaped or doubled separator; names need neither")
 
 

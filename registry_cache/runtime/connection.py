@@ -6,14 +6,12 @@ A server other than ours tells nothing: then every answer is the cautious one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 ENVIRON_KEY = "registry_cache.connection"
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(NamedTuple):
     """``by_debug_address``: the client came by ``http.debug.addr``, which no header can claim; ``by_peer_address``: by
     ``cluster.addr``.
 

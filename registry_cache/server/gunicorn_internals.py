@@ -209,8 +209,11 @@ class GunicornWorker(ggevent.GeventWorker):
         if not sock.has_waited:
             gevent.sleep(0)
         sock.has_waited = False
-        _require_host(req, sock)
-        if req.method in ("GET", "HEAD") and not _carries_body(req):
+        hosts, carries_body = _look_at_headers(req)
+        # On this machine's own socket, programs may leave it out: they have no name for whom they speak to.
+        if hosts > 1 or (not hosts and req.version >= (1, 1) and not sock.is_behind_nginx):
+            raise errors.InvalidHeader(f"Host: a request by HTTP/1.1 has one, and not {hosts}", req=req)
+        if req.method in ("GET", "HEAD") and not carries_body:
             return super().handle_request(listener_name, req, sock, addr)
         req.force_close()
         # Otherwise gunicorn would ask for the body before we see the request.
@@ -353,20 +356,15 @@ def metrics_file(kind: str, slot: int) -> str:
     return f"{kind}_{slot}.db"
 
 
-def _require_host(req: Any, sock: Any) -> None:
-    """Refuse a request by HTTP/1.1 without a Host, or with several (RFC 9112 §3.2). Raises gunicorn's InvalidHeader.
-
-    On this machine's own socket, programs may leave it out: they have no name for whom they speak to.
-    """
-    hosts = sum(name == "HOST" for name, _ in req.headers)
-    if hosts > 1 or (not hosts and req.version >= (1, 1) and not sock.is_behind_nginx):
-        raise errors.InvalidHeader(f"Host: a request by HTTP/1.1 has one, and not {hosts}", req=req)
-
-
-def _carries_body(req: Any) -> bool:
-    return any(
-        name == "TRANSFER-ENCODING" or (name == "CONTENT-LENGTH" and value.strip("0")) for name, value in req.headers
-    )
+def _look_at_headers(req: Any) -> tuple[int, bool]:
+    """Return how many hosts a request names (RFC 9112 §3.2: one), and whether it carries a body."""
+    hosts, carries_body = 0, False
+    for name, value in req.headers:
+        if name == "HOST":
+            hosts += 1
+        elif name == "TRANSFER-ENCODING" or (name == "CONTENT-LENGTH" and value.strip("0")):
+            carries_body = True
+    return hosts, carries_body
 
 
 def _with_connection(application: Callable[..., Any]) -> Callable[..., Any]:

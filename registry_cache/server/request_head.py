@@ -102,12 +102,15 @@ def read_head(
     ``begin`` and ``rest`` are entered while the first piece and the others are waited for. What ends before the head
     does is returned as it is. Raises BadHead, and what ``receive`` does.
     """
-    head = RequestHead()
     piece = held
     if not piece:
         with begin():
             piece = receive()
-    if not piece or head.add(piece):
+    if not piece or 0 <= piece.find(_END) <= LONGEST_HEADER:
+        # Nearly every head comes in one piece.
+        return piece
+    head = RequestHead()
+    if head.add(piece):
         return head.data()
     with rest():
         while (piece := receive()) and not head.add(piece):
