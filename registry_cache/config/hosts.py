@@ -11,17 +11,27 @@ HUB = "docker.io"
 HUB_URL = "https://registry-1.docker.io"
 # The names that people use for Docker Hub. Only registry-1 serves the v2 API under its own name.
 HUB_HOSTS = (HUB, "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com")
-# Docker's web site and login server: people paste them, and none is a registry.
-_HUB_PAGES = ("hub.docker.com", "www.docker.com", "docker.com", "auth.docker.io", "login.docker.com")
+# Docker's web sites, login servers and storage: people paste them, and none is a registry. Nor is any other host of
+# docker.io.
+_HUB_PAGES = re.compile(
+    r".*\.docker\.io|docker\.com|(?:www|hub|app|cloud|store|docs|id|login|auth|registry|index|production\..*)\.docker\.com"
+)
 DEFAULT_PORTS = {"http": 80, "https": 443}
 # The longest name a domain may have; with its port it still fits a directory's name.
 LONGEST_HOST = 240
 
 # With underscores, which no domain has but the names of compose services do. None begins with one: such names of
 # folders are the store's own.
-_LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
+_LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"((?:{_LABEL})(?:\.{_LABEL})*|\[[0-9a-f:.]{{2,45}}\])(?::([0-9]{{1,5}}))?")
 _HOST_REMEDY = "write host or host:port, such as ghcr.io or registry.example.com:5000"
+# An address to a resolver, whatever stands before it: ``1.2.3`` is 1.2.0.3 there.
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+
+
+# At the beginning of a path or at its end.
+_VERSION = re.compile(r"^/v[12](?=/|$).*|/v[12]$", re.IGNORECASE)
+_PATH = re.compile(r"[!-\[\]-~]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +52,17 @@ def parse_alias(text: str) -> str:
     """``host[:port]`` in lower case, as it is written; without the port where it is the one that Docker Hub has."""
     host = text.lower()
     match = _HOST.fullmatch(host)
-    if match is None or len(match[1]) > LONGEST_HOST:
+    if host.startswith("_"):
+        remedy = "it may not begin with an underscore: give that host another name as well"
+        raise InvalidValue(f"{text[:80]!r} is no host name", remedy)
+    if match is None or len(match[1]) > LONGEST_HOST or not _is_whole_address(match[1]):
         raise InvalidValue(f"{text[:80]!r} is no host name", _HOST_REMEDY)
     if match[2] is not None and not 0 < int(match[2]) < 65536:
         raise InvalidValue(f"port {match[2]} is out of range", "write a port from 1 to 65535")
-    if match[1] in _HUB_PAGES:
+    is_hub = match[1] in HUB_HOSTS
+    if (is_hub and match[2] not in (None, "443", "80")) or (not is_hub and _HUB_PAGES.fullmatch(match[1])):
         raise InvalidValue(f"{host} is no registry", f"write {HUB} for Docker Hub; its registry is {HUB_URL}")
-    return match[1] if match[1] in HUB_HOSTS and match[2] in ("443", "80") else host
+    return match[1] if is_hub else host
 
 
 def parse_remote(text: str) -> Remote:
@@ -59,15 +73,29 @@ def parse_remote(text: str) -> Remote:
     if parts.query or parts.fragment:
         raise InvalidValue("has a query or a fragment", "end the URL after the host")
     path = parts.path.rstrip("/")
-    if re.search(r"/v[12]$", path):
-        raise InvalidValue("names the API's version", "leave /v2 away: it is added to every request")
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
     if port is not None and port != DEFAULT_PORTS[parts.scheme]:
         host = f"{host}:{port}"
     name = parse_host(host)
-    if name == HUB and path:
+    if name == HUB and path and not _VERSION.search(path):
         raise InvalidValue(f"{HUB} has nothing below {path[:80]}", f"write {HUB_URL}; names bring library/ themselves")
+    if version := _VERSION.search(path):
+        remedy = f"leave {version[0]} away: /v2 is added to every request, and names of images follow it"
+        raise InvalidValue("names the API's version", f"write {HUB_URL}" if name == HUB else remedy)
+    if not _PATH.fullmatch(path):
+        raise InvalidValue("has a character in its path that no URL has", "write it as a browser's address line does")
     return Remote(HUB, HUB_URL) if name == HUB else Remote(name, f"{parts.scheme}://{name}{path}")
+
+
+def _is_whole_address(host: str) -> bool:
+    """Whether a host that programs take for an address is one that they all take for the same."""
+    if not _NUMBER.fullmatch(host.rpartition(".")[2]):
+        return True
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:
