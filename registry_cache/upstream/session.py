@@ -207,6 +207,10 @@ class Session:
             return self._exchange(request, fresh, is_home=is_home)
         if attempt.other:
             abandon(attempt.other, requests.Response.close)
+        elif attempt.was_reused and response.status_code == 408:
+            # It was said to a connection that had been idle for too long, before our request was there.
+            _give_back(response)
+            return self._exchange(request, fresh, is_home=is_home)
         return response
 
     def _exchange(self, request: HttpRequest, attempt: Attempt, *, is_home: bool) -> requests.Response:

@@ -72,11 +72,13 @@ class BoundedReader(io.BufferedReader):
     """Bounds lines that follow each other, in number, bytes and time: a head, or trailers.
 
     The length of a chunk is a line as well, but is always followed by bytes. All lines together are bounded by these.
+    ``is_head``: what is read is a head, which an end without its last line makes none.
     """
 
     def __init__(self, raw: io.RawIOBase) -> None:
         self._bytes = _Bytes(raw)
         super().__init__(self._bytes)
+        self.is_head = False
         self._lines = self._size = self._all = self._since_turn = 0
 
     def readline(self, size: int | None = -1, /) -> bytes:
@@ -85,6 +87,9 @@ class BoundedReader(io.BufferedReader):
             line = super().readline(MAX_HEAD_SIZE + 1 if size is None or size < 0 else min(size, MAX_HEAD_SIZE + 1))
         finally:
             self._bytes.is_line = False
+        if self.is_head and not line.endswith(b"\n") and len(line) <= MAX_HEAD_SIZE:
+            # http.client would take what there is of the head for the whole.
+            raise http.client.RemoteDisconnected("the connection ended before the head of the answer did")
         self._lines += 1
         self._size += len(line)
         if self._lines > MAX_HEAD_LINES or self._size > MAX_HEAD_SIZE:
@@ -127,8 +132,11 @@ class BoundedResponse(http.client.HTTPResponse):
         super().__init__(_Source(sock), *arguments, **options)  # type: ignore[arg-type]
 
     def begin(self) -> None:
+        reader: Any = self.fp
+        reader.is_head = True
         super().begin()
         while 100 <= self.status < 200:
             # Taken for the answer, it would make the answer that of the next request on this connection.
             self.headers = self.msg = None  # type: ignore[assignment]
             super().begin()
+        reader.is_head = False

@@ -21,6 +21,7 @@ from registry_cache.upstream import idle_connections, pool
 from registry_cache.upstream.session import TLS, HttpRequest, Session, Timeouts
 from tests.harness.fixture_types import MakeUpstream
 from tests.harness.pull_rig import SECONDS
+from tests.harness.raw import RawServer
 from tests.harness.tls import make_certificate
 from tests.harness.upstream import FakeUpstream
 
@@ -84,6 +85,14 @@ class Fickle(Listening):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         connection.close()
 
+    def time_out(self, connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 408 Request Time-out\r\nConnection: close\r\n\r\n<h1>too late</h1>")
+        connection.close()
+
+    def hang_up_in_the_head(self, connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Le")
+        connection.close()
+
     def hang_up(self, connection: socket.socket) -> None:
         connection.close()
 
@@ -111,7 +120,7 @@ def get(session: Session, url: str, method: str = "GET") -> bytes:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-@pytest.mark.parametrize("death", ["be_silent", "reset", "hang_up"])
+@pytest.mark.parametrize("death", ["be_silent", "reset", "hang_up", "hang_up_in_the_head", "time_out"])
 def test_a_dead_connection_costs_a_moment_and_a_new_one(
     server: Fickle, session: Session, death: str, method: str
 ) -> None:
@@ -141,6 +150,24 @@ def test_a_new_connection_that_is_reset_is_an_error_at_once(server: Fickle, sess
     with pytest.raises(UpstreamUnavailable):
         get(session, server.url)
     assert server.accepted == 1
+
+
+def test_a_new_connection_that_is_told_it_was_too_slow_is_not_tried_again(session: Session) -> None:
+    server = RawServer(b"HTTP/1.1 408 Request Time-out\r\nContent-Length: 0\r\n\r\n")
+    with session.send(HttpRequest("GET", server.url, {}, "asked")) as response:
+        assert response.status_code == 408
+    server.stop()
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.1 200", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n", b"HTTP/1.1 100\r\n"]
+)
+def test_a_part_of_a_head_is_no_answer(session: Session, head: bytes) -> None:
+    server = RawServer(head)
+    with pytest.raises(UpstreamUnavailable):
+        get(session, server.url)
+    server.stop()
 
 
 def test_silence_on_both_ends_in_time(server: Fickle, session: Session) -> None:
