@@ -29,10 +29,11 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n%s"
 
 
 class Listening:
-    """Serves each connection in a thread of its own; ``accepted``: how many there were."""
+    """Serves each connection in a thread of its own; ``accepted``: how many there were; ``another``: more than one."""
 
     def __init__(self) -> None:
         self.accepted = 0
+        self.another = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -42,6 +43,8 @@ class Listening:
             while True:
                 connection, _ = self._listener.accept()
                 self.accepted += 1
+                if self.accepted > 1:
+                    self.another.set()
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
@@ -78,7 +81,7 @@ class Fickle(Listening):
         self.over.wait(SECONDS)
 
     def answer_late(self, connection: socket.socket) -> None:
-        self.over.wait(SECONDS)
+        self.another.wait(SECONDS)
         connection.sendall(OK % b"old")
 
     def reset(self, connection: socket.socket) -> None:
@@ -139,7 +142,6 @@ def test_an_old_connection_that_answers_is_used_again(server: Fickle, session: S
 
 def test_a_slow_answer_on_the_old_connection_wins_where_the_new_one_gets_none(server: Fickle, session: Session) -> None:
     get(session, server.url)
-    threading.Timer(0.6, server.over.set).start()
     server.later, server.newer = server.answer_late, b""
     assert get(session, server.url) == b"old"
     assert server.accepted == 2
