@@ -60,6 +60,9 @@ def cluster_config(given: Given, http: HttpConfig, warnings: list[str]) -> Clust
             given.refuse("cluster.peers", what, "write each as its cluster.advertise, such as http://10.0.0.1:5050")
     if cluster.peers and not given.has("http.secret"):
         warnings.append("cluster.peers is given and http.secret is not: nodes share no download; give all the same one")
+    if cluster.standby.share:
+        what = f"{cluster.standby} is a share of a disk, not the size of a blob"
+        given.refuse("cluster.standby", what, "write bytes with their unit, such as 1GB")
     if cluster.ca:
         check_ca(given, "cluster.ca", cluster.ca)
     return replace(cluster, host=host, port=port, node=cluster.node or socket.gethostname() or "node")

@@ -144,6 +144,8 @@ class ClusterConfig:
     """Who vouches for the certificates of other nodes."""
     max_size: Size = setting("cluster.max_size", values.size, "0")
     """Of all blobs in the bucket; ``cleanup --shared`` holds it to that."""
+    standby: Size = setting("cluster.standby", values.size, "0")
+    """From which size on a second node follows a blob that this one leads; 0: of none."""
     host: str
     port: int
 

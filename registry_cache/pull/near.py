@@ -50,7 +50,7 @@ class BytesWereWrong(RegistryError):
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What a node shares its downloads with."""
+    """What a node shares its downloads with. ``standby_size``: a blob of so many bytes is brought along; 0: none is."""
 
     leases: Leases
     keeper: LeaseKeeper
@@ -61,6 +61,7 @@ class Cluster:
     tags: Notes
     pieces: NearPieces
     placement: Placement
+    standby_size: int = 0
 
 
 class NearBlob:
@@ -84,6 +85,8 @@ class NearBlob:
         self._refused: set[str] = set()
         self._bid_at: float | None = None
         self._is_displaced = False
+        # Whether all nodes find our lease, and none brings the blob along yet.
+        self._wants_standby = False
         # Of the bytes so far: the node that brought some of them.
         self._brought_by: str | None = None
 
@@ -100,7 +103,12 @@ class NearBlob:
                     return near
         self.is_near = False
         body = self._registry.open(start, again, stop)
-        return LedBody(body, self._cluster.keeper, self._led) if self._led else body
+        if self._led is None:
+            return body
+        if body.size is not None and 0 < self._cluster.standby_size <= body.size and self._wants_standby:
+            self._wants_standby = False
+            threading.Thread(target=self._ask_standby, name=f"standby for {self._digest}", daemon=True).start()
+        return LedBody(body, self._cluster.keeper, self._led)
 
     def wrong_bytes(self) -> bool:
         """Say that the bytes so far are wrong, before they go; return whether upstream alone has brought them."""
@@ -232,7 +240,19 @@ class NearBlob:
         metrics.count_lease("taken_over" if self._followed else "taken")
         self._followed, self._bid_at = None, None
         self._led = self._cluster.keeper.lead(self._digest, lease)
+        # Who asks us for it brings it along.
+        self._wants_standby = not self._registry.is_for_peer
         return True
+
+    def _ask_standby(self) -> None:
+        """Have another node download the blob, too: it follows us, and goes on where this node dies."""
+        node = self._cluster.placement.neighbour(self._hex)
+        if node is None:
+            return
+        try:
+            self._cluster.peers.open_blob(node.url, replace(self._blob, is_wanted=True), 0).close()
+        except (PeerFailed, PeerRefused, PeerSilent) as error:
+            _log.info("no second node brings this blob along", digest=self._digest, node=node.node, error=error)
 
     def _bid(self, start: int) -> None:
         self._bid_at = time.monotonic()

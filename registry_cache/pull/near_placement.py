@@ -51,6 +51,11 @@ class Placement:
                 return Holder(names[url], url)
         return None
 
+    def neighbour(self, hex: str) -> Holder | None:
+        """Return the first other node for the blob with this digest that Redis knew of late; None for nobody."""
+        names = {node.url: node.name for node in self._membership.known()}
+        return next((Holder(names[url], url) for url in ranked(hex, names) if not self.is_resting(url)), None)
+
     def is_resting(self, url: str) -> bool:
         """Tell whether this node did not answer a moment ago."""
         return self._clock() < self._resting.get(url, 0.0)

@@ -70,6 +70,7 @@ def cluster_of(config: Config, statistics: Statistics) -> Cluster | None:
         Notes(redis, seals, "tag"),
         NearPieces(Notes(redis, seals, "pieces"), node, url, membership.clock),
         Placement(url, membership, config.cluster.peers),
+        int(config.cluster.standby.amount),
     )
 
 

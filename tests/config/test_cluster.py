@@ -65,6 +65,7 @@ def test_without_redis_nothing_is_shared(loader: Loader) -> None:
         ("cluster: {addr: x}", "cluster.addr", "'x' is no host:port"),
         ("http: {addr: ':5000'}\ncluster: {addr: ':5000'}", "cluster.addr", "is http.addr, too"),
         ("cluster: {node: 'a;b'}", "cluster.node", "'a;b' is no name of a node"),
+        ("cluster: {standby: 80%}", "cluster.standby", "80% is a share of a disk, not the size of a blob"),
         ("cluster: {advertise: 'ftp://a'}", "cluster.advertise", "'ftp://a' is no address of this node"),
     ],
 )

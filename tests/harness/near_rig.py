@@ -94,7 +94,9 @@ class NearNode:
     `is_lost`: no other node reaches it, nor it any other. Close it.
     """
 
-    def __init__(self, name: str, folder: Path, server: RedisServer, upstream_url: str, nodes: "NearNodes") -> None:
+    def __init__(
+        self, name: str, folder: Path, server: RedisServer, upstream_url: str, nodes: "NearNodes", standby: int = 0
+    ) -> None:
         self.name = name
         self.redis = SharedRedis(server)
         self.ahead = timedelta(0)
@@ -105,7 +107,7 @@ class NearNode:
         flights = MachineFlights(self.store.layout)
         flights._here = self.flights = JoinedFlights()
         self.pins = Pins(self.store.layout)
-        self.cluster = self._cluster(PeersHere(name, nodes))
+        self.cluster = self._cluster(PeersHere(name, nodes), standby)
         pieces, share = Pieces(self.store.layout), partial(NearBlob, self.cluster)
         self.transfers = Transfers(self.store.blobs, self.store.partials, pieces=pieces, share=share)
         layers = Layers(self.store.records)
@@ -146,7 +148,7 @@ class NearNode:
         eventually(lambda: not self.transfers._running)
         self.redis.close()
 
-    def _cluster(self, peers: Peers) -> Cluster:
+    def _cluster(self, peers: Peers, standby: int) -> Cluster:
         leases = Leases(self.redis, SEALS, self.name, self.name)
         membership = Membership(self.redis, SEALS, self.name, self.name, now=lambda: self.now().timestamp())
         return Cluster(
@@ -159,6 +161,7 @@ class NearNode:
             Notes(self.redis, SEALS, "tag"),
             NearPieces(Notes(self.redis, SEALS, "pieces"), self.name, self.name, membership.clock),
             Placement(self.name, membership),
+            standby,
         )
 
 
@@ -235,11 +238,11 @@ class PeersHere(Peers):
         return node, PullTarget(node.registry, Repository.parse(thing.repository))
 
 
-def three_nodes(folder: Path, server: RedisServer, upstream_url: str) -> list[NearNode]:
-    """Nodes that know each other."""
+def three_nodes(folder: Path, server: RedisServer, upstream_url: str, standby: int = 0) -> list[NearNode]:
+    """Nodes that know each other; `standby`: from which size on a second one brings a blob along."""
     nodes: NearNodes = {}
     for name in ("one", "two", "three"):
-        nodes[name] = NearNode(name, folder / name, server, upstream_url, nodes)
+        nodes[name] = NearNode(name, folder / name, server, upstream_url, nodes, standby)
     for node in nodes.values():
         node.cluster.membership.beat()
     for node in nodes.values():
