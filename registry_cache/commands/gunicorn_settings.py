@@ -7,7 +7,7 @@ from registry_cache.commands.rules import rules_of
 from registry_cache.config import Config
 from registry_cache.errors import StoreError
 from registry_cache.runtime.dependency_check import DependencyChanged
-from registry_cache.runtime.log import Log
+from registry_cache.runtime.log import Log, is_set_up, setup
 from registry_cache.runtime.via import VIA  # noqa: F401 — chosen before workers are forked, so that all say the same
 from registry_cache.store import server_rules
 from registry_cache.store.layout import Layout
@@ -24,6 +24,9 @@ def load() -> dict[str, object]:
         raise SystemExit(str(error)) from error
 
     def check_store(config: Config) -> None:
+        if not is_set_up():
+            # What the disk says is an event, before gunicorn's own first line.
+            setup(config.log.level, config.log.formatter)
         Layout.open(config.root)
 
     def note_rules(config: Config) -> None:

@@ -57,22 +57,29 @@ def test_every_line_is_an_object(start: Start, make_puller: MakePuller, tmp_path
 
 
 @COMMANDS
-@pytest.mark.parametrize("problem", ["configuration", "store", "address"])
+@pytest.mark.parametrize("problem", ["configuration", "store", "disk", "address"])
 def test_why_it_does_not_start_is_told_in_objects(
     start: Start, tmp_path: Path, command: list[str], problem: str
 ) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "layout").write_text("2\n", encoding="ascii")
+    (tmp_path / "odd" / "layout").mkdir(parents=True)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         more: dict[str, dict[str, Any]] = {
             "configuration": {"sotrage": {}},
             "store": {"storage": {"filesystem": {"rootdirectory": str(tmp_path / "other")}}},
+            "disk": {"storage": {"filesystem": {"rootdirectory": str(tmp_path / "odd")}}},
             "address": {"http": {"addr": f"127.0.0.1:{taken.getsockname()[1]}"}},
         }
         server = start(command, settings(tmp_path, "json", **more[problem]))
         assert server.process.wait(STOP_SECONDS) == (2 if problem == "configuration" else 1)
 
-    said = {"configuration": "sotrage", "store": "of layout", "address": "http.addr: cannot listen on"}[problem]
+    said = {
+        "configuration": "sotrage",
+        "store": "of layout",
+        "disk": "could not set up the store",
+        "address": "http.addr: cannot listen on",
+    }[problem]
     assert any(said in each["event"] for each in objects(server.printed()) if each["level"] == "error")
 
 
