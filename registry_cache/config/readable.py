@@ -3,6 +3,7 @@
 import grp
 import os
 import pwd
+import stat
 from pathlib import Path
 
 from registry_cache.config.problems import InvalidValue
@@ -30,11 +31,27 @@ def _no_right(path: str) -> InvalidValue:
     for folder in reversed(Path(os.path.abspath(path)).parents):
         if os.path.isdir(folder) and not os.access(folder, os.X_OK, effective_ids=True):
             what = f"cannot read {path}: user {user} may not enter {folder}"
-            return InvalidValue(
-                what, f"let it in, or put the file elsewhere: chgrp {group} {folder}; chmod g+x {folder}"
-            )
+            remedy = f"let it in, or put the file elsewhere: chgrp {group} {folder}; chmod g+x {folder}"
+            return InvalidValue(what, _by_its_group(folder, stat.S_IXGRP, user) or remedy)
     what = f"cannot read {path}: user {user} may not"
-    return InvalidValue(what, f"let it: chgrp {group} {path}; chmod g+r {path}")
+    return InvalidValue(
+        what, _by_its_group(path, stat.S_IRGRP, user) or f"let it: chgrp {group} {path}; chmod g+r {path}"
+    )
+
+
+def _by_its_group(path: str | Path, right: int, user: str) -> str | None:
+    """Return what helps where a group has the right already: to give the file to another would take it from that one.
+
+    So it is with the configuration, which belongs to the server's group, and with Debian's folder of private keys.
+    """
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    if not found.st_mode & right or found.st_gid == 0:
+        return None
+    group = _name_of_group(found.st_gid)
+    return f"group {group} may: run this as root or as a member of it, or add this user to it: adduser {user} {group}"
 
 
 def _name_of_user(uid: int) -> str:
