@@ -295,7 +295,9 @@ class Config:
     @property
     def configured_by(self) -> str:
         """Where its values come from: the file, and the environment where that gives any."""
-        environment = any(origin.startswith(("environment ", "file of ")) for origin in self.origins.values())
+        environment = any(
+            origin.startswith(("environment REGISTRY_", "file of REGISTRY_")) for origin in self.origins.values()
+        )
         return f"{self.source} and the environment" if environment else self.source
 
     @property

@@ -45,8 +45,10 @@ def test_addresses(loader: Loader, address: tuple[object, ...], listening: str, 
 
 def test_what_configures_it_is_the_file_and_the_environment_if_that_says_anything(tmp_path: Path) -> None:
     file = tmp_path / "REGISTRY_config.yml"
-    file.write_text(f"storage: {{filesystem: {{rootdirectory: {tmp_path / 'store'}}}}}")
-    environ = {"REGISTRY_CACHE_CONFIG": str(file)}
+    account = "proxy: {username: u, password_env: SECRET}"
+    file.write_text(f"storage: {{filesystem: {{rootdirectory: {tmp_path / 'store'}}}}}\n{account}")
+    # The password's variable is what the file names.
+    environ = {"REGISTRY_CACHE_CONFIG": str(file), "SECRET": "hunter2"}
 
     assert f"configured by {file}" in banner.lines(load_config(environ), [])
     environ["REGISTRY_PROXY_TTL"] = "24h"
