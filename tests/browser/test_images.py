@@ -14,7 +14,7 @@ from registry_cache.stats.files import StatisticsFiles
 from registry_cache.stats.journal import Entry
 from registry_cache.store.layout import Layout
 from registry_cache.store.survey_file import Survey, SurveyFile
-from tests.harness.browser import DESK, PHONE, Chromium
+from tests.harness.browser import DESK, PHONE, Chromium, Visit
 from tests.harness.images import make_image
 from tests.harness.page_rig import DEBUG, debug_url
 from tests.harness.pullers import Puller
@@ -28,6 +28,14 @@ pytestmark = pytest.mark.needs_root
 MANY = 100_000
 # Of a search among so many, the browser's own work included; on a machine with nothing else to do it takes a tenth.
 SEARCH_SECONDS = 5.0
+# What a person can act upon, in the page's order, without what is folded away.
+ACTIVE = """
+[...document.querySelectorAll('a[href], button, summary, input, select, [tabindex]')]
+    .filter(each => each.checkVisibility() && each.tabIndex >= 0)
+"""
+FOCUSED = f"{ACTIVE}.indexOf(document.activeElement)"
+OUTLINED = "getComputedStyle(document.activeElement).outlineStyle !== 'none'"
+PAGES = ["images", "images?q=app", "images?by=missed", "images/NAME", "clients", "clients/127.0.0.1", "nothing"]
 
 
 @dataclass(slots=True)
@@ -160,3 +168,45 @@ def test_an_image_s_page_is_for_all_eyes(pulled: Pulled, browser: Chromium) -> N
 def test_an_image_that_is_not_here(pulled: Pulled, browser: Chromium) -> None:
     visit = browser.visit(f"{pulled.url}images/docker.io/library/none")
     assert "This is not here" in visit.text("main")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_tab_reaches_all_there_is_in_its_order(pulled: Pulled, browser: Chromium, page: str) -> None:
+    visit = browser.visit(pulled.url + page.replace("NAME", pulled.name))
+    count = visit.page.evaluate(f"{ACTIVE}.length")
+    reached = []
+    for _ in range(count):
+        visit.page.keyboard.press("Tab")
+        reached.append(visit.page.evaluate(FOCUSED))
+        assert visit.page.evaluate(OUTLINED), visit.page.evaluate("document.activeElement.outerHTML")
+    assert reached == list(range(count))
+    assert count >= 3
+
+
+def go_to(visit: Visit, words: str) -> None:
+    """Press Tab until something with these words has the focus, and then Enter."""
+    for _ in range(visit.page.evaluate(f"{ACTIVE}.length")):
+        visit.page.keyboard.press("Tab")
+        if visit.page.evaluate("document.activeElement.textContent.trim()") == words:
+            with visit.page.expect_navigation():
+                visit.page.keyboard.press("Enter")
+            return
+    pytest.fail(f"no {words!r} on {visit.page.url}")
+
+
+def test_from_the_overview_to_who_pulled_an_image(pulled: Pulled, browser: Chromium) -> None:
+    survey(pulled, [pulled.name])
+    note_pull(pulled, "10.0.0.7", "2")
+    visit = browser.visit(pulled.url)
+    go_to(visit, "Images")
+    while visit.page.evaluate("document.activeElement.tagName") != "INPUT":
+        visit.page.keyboard.press("Tab")
+    visit.page.keyboard.type("app")
+    visit.page.keyboard.press("Enter")
+    visit.page.wait_for_url("**/images?q=app")
+    go_to(visit, pulled.name)
+    assert visit.text("h1") == pulled.name
+    go_to(visit, "10.0.0.7")
+    assert visit.text("h1") == "10.0.0.7"
+    go_to(visit, "Overview")
+    assert visit.page.url == pulled.url
