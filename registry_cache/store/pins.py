@@ -26,6 +26,9 @@ from registry_cache.store.repositories import RepositoryFolder, repositories
 
 __all__ = ["ANY_UPSTREAM", "Pin", "PinnedManifest", "Pins"]
 
+# A change takes milliseconds; many may come at once, as when a fleet's images are pinned by a script.
+LOCK_TIMEOUT_SECONDS = 5.0
+
 # A pin with this as its upstream holds for all of them.
 ANY_UPSTREAM = "*"
 
@@ -119,8 +122,16 @@ class Pins:
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
-        with disk.store_errors("change the pins"), locks.hold_if_free(self._layout.pins_lock) as held:
-            if not held:
+        with disk.store_errors("change the pins"), contextlib.ExitStack() as holding:
+
+            def hold() -> bool:
+                with contextlib.ExitStack() as attempt:
+                    if attempt.enter_context(locks.hold_if_free(self._layout.pins_lock)):
+                        holding.push(attempt.pop_all())
+                        return True
+                return False
+
+            if not locks.wait_for(hold, LOCK_TIMEOUT_SECONDS):
                 raise StoreError("somebody else is changing the pins right now: try again")
             yield
 

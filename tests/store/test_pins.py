@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,10 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Tag
 from registry_cache.oci.pattern import ImagePattern
 from registry_cache.store import locks
+from registry_cache.store import pins as pins_module
 from registry_cache.store.pins import ANY_UPSTREAM, Pin, Pins
 from tests.harness.cleanup_rig import DAY, NOW, Shelf
+from tests.harness.pull_rig import SECONDS
 from tests.harness.store_rig import APP, HUB, OTHER
 
 
@@ -50,11 +54,29 @@ def test_a_damaged_list_is_an_error_and_evicts_nothing(shelf: Shelf, content: st
     assert shelf.has(old) == [True]
 
 
-def test_two_who_change_them_at_once(shelf: Shelf) -> None:
+def test_who_changes_them_for_too_long(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pins_module, "LOCK_TIMEOUT_SECONDS", 0.05)
     with locks.LockFile(shelf.layout.pins_lock) as lock:
         assert lock.acquire()
         with pytest.raises(StoreError, match="try again"):
             Pins(shelf.layout).add([pin("a:1")])
+    assert Pins(shelf.layout).add([pin("a:1")]) == [pin("a:1")]
+
+
+def test_many_who_change_them_at_once(shelf: Shelf) -> None:
+    names = [f"a:{number}" for number in range(8)]
+    begin = threading.Barrier(len(names))
+
+    def add(name: str) -> None:
+        begin.wait(SECONDS)
+        for again in range(3):
+            Pins(shelf.layout).add([pin(f"{name}{again}")])
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        for added in [pool.submit(add, name) for name in names]:
+            added.result(SECONDS)
+    assert len(Pins(shelf.layout).all()) == 3 * len(names)
+    assert shelf.store.files("locks") == set()
 
 
 def test_what_pins_hold(shelf: Shelf) -> None:
