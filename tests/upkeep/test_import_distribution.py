@@ -252,3 +252,11 @@ def test_a_cleanup_right_after_it_evicts_nothing(old: OldRegistry, moved: Moved)
     assert (result.evicted, result.names) == (0, 0)
     assert moved.holds(image)
     assert moved.result.tallies[Arrival.LINKED].bytes == result.stored
+
+
+def test_a_file_among_tags_is_none(old: OldRegistry, moved: Moved) -> None:
+    image = old.image()
+    [tags] = old.folder.rglob("_manifests/tags")
+    (tags / "notes").write_text("somebody's")
+    assert moved.distribution(old).tags == 1
+    assert moved.holds(image)

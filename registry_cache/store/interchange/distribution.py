@@ -99,7 +99,7 @@ class DistributionFolder:
             path = f"{entry.path}/current/link"
             try:
                 tag, at = Tag.parse(entry.name), os.stat(path).st_mtime
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 continue
             except RegistryError as error:
                 self._problem(entry.path, error.message)
