@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -103,11 +104,19 @@ def some_tags(layout: Layout, name: str, most: int) -> list[str]:
     with disk.store_errors(f"list the tags of {name[:100]}"):
         found = folder.tags()
         # A thousand stats take longer than a page may.
-        latest = sorted(found, key=lambda entry: -entry.stat().st_mtime_ns) if len(found) < _FEW else found
+        latest = sorted(found, key=_age) if len(found) < _FEW else found
     return [entry.name.removesuffix(".json") for entry in latest[:most]]
 
 
 _FEW = 100
+
+
+def _age(entry: os.DirEntry[str]) -> int:
+    try:
+        return -entry.stat().st_mtime_ns
+    except FileNotFoundError:
+        # It has gone since the folder was read.
+        return 0
 
 
 def _folder(layout: Layout, name: str) -> RepositoryFolder | None:

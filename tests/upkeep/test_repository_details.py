@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime
 
 import pytest
 
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import parse_manifest
 from registry_cache.oci.media_types import OCI_INDEX, OCI_MANIFEST
-from registry_cache.oci.names import Repository
+from registry_cache.oci.names import Repository, Tag
 from registry_cache.oci.pattern import ImagePattern
 from registry_cache.store.pins import ANY_UPSTREAM, Pin, Pins
+from registry_cache.store.record_format import TagRecord
+from registry_cache.store.repositories import RepositoryFolder
 from registry_cache.upkeep.repository_details import repository_details, some_tags
 from tests.harness.cleanup_rig import DAY, NOW, Shelf
 from tests.harness.store_rig import APP, HUB
@@ -103,3 +106,17 @@ def test_what_is_not_here_and_what_no_repository_is_called(shelf: Shelf, name: s
     assert repository_details(shelf.layout, name) is None
     assert some_tags(shelf.layout, name, 4) == []
     assert not os.path.exists(f"{shelf.layout.repositories}/docker.io/library/none")
+
+
+def test_a_tag_that_goes_while_they_are_listed(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    image, now = shelf.image(shelf.layer(b"a"), tag="gone"), datetime.now(UTC)
+    shelf.store.records.put_tag(HUB, APP, Tag.parse("here"), TagRecord(image, OCI_MANIFEST, 1, now, now))
+    really = RepositoryFolder.tags
+
+    def tags(folder: RepositoryFolder) -> list[os.DirEntry[str]]:
+        found = really(folder)
+        os.unlink(shelf.layout.tag(HUB, APP, Tag.parse("gone")))
+        return found
+
+    monkeypatch.setattr(RepositoryFolder, "tags", tags)
+    assert some_tags(shelf.layout, f"{HUB}/{APP}", 10) == ["here", "gone"]
