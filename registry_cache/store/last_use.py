@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from registry_cache.errors import DigestInvalid
 from registry_cache.oci.digest import Digest
+from registry_cache.oci.manifest import MAX_MANIFEST_SIZE, parse_manifest
 from registry_cache.store import disk, record_format
 from registry_cache.store.disk import entries, last_use
 from registry_cache.store.layout import ALGORITHMS, Layout
@@ -122,8 +123,7 @@ class UseSpreader:
             # The record's mtime is the use that was handed on last.
             if used == os.stat(record).st_mtime_ns:
                 return False
-            children = record_format.manifest_children(disk.read_whole(record))
-            raised = [self.note_use(child.digest, used) for child in children]
+            raised = [self.note_use(child, used) for child in _children(path, record)]
             if not self._dry_run:
                 os.utime(record, ns=(used, used))
         except FileNotFoundError:
@@ -139,6 +139,23 @@ class UseSpreader:
         """Tell whether the use that is ``known`` is still the last where there was one at ``moment``."""
         is_wrong = 0 < moment == self._now and known > moment + self._ahead
         return known >= moment and not is_wrong
+
+
+def _children(path: str, record: str) -> list[Digest]:
+    """Return what the manifest at ``path`` names, by its ``record``, or by itself if a power cut has torn that.
+
+    Otherwise what an operator has pinned would lose its layers. Nothing of one that cannot be read. Raises OSError.
+    """
+    known = record_format.read_manifest(disk.read_whole(record))
+    if known:
+        return [child.digest for child in known[1]]
+    try:
+        # To look into it must not be a use of it, and is for its owner alone.
+        with os.fdopen(disk.open_file(path, os.O_RDONLY | os.O_NOATIME), "rb") as file:
+            found = parse_manifest(file.read(MAX_MANIFEST_SIZE))
+    except OSError:
+        return []
+    return [child.digest for child in (*found.manifests, *found.blobs)]
 
 
 def short_key(hex: str) -> int:

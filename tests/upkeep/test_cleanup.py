@@ -240,6 +240,20 @@ def test_what_is_pinned_is_counted(shelf: Shelf) -> None:
     assert result.pinned > 1000
 
 
+@pytest.mark.parametrize("torn", [b"", b"{"])
+def test_a_pinned_image_stays_whole_though_a_power_cut_tore_its_record(shelf: Shelf, torn: bytes) -> None:
+    layers = [shelf.layer(data, ago=30 * DAY) for data in (b"x" * 1000, b"y" * 500)]
+    image = shelf.image(*layers, tag="1", ago=30 * DAY)
+    Path(shelf.layout.manifest(HUB, APP, image, "json")).write_bytes(torn)
+    pin = Pin(HUB, ImagePattern.parse(f"{APP}:1"))
+    Pins(shelf.layout).add([pin])
+    assert shelf.dry_run(ttl=WEEK).evicted == shelf.clean(ttl=WEEK).evicted == 0
+    assert shelf.has(image, *layers) == [True] * 3
+    # To look into the manifest is no use of it.
+    Pins(shelf.layout).remove([pin])
+    assert shelf.clean(now=NOW + 8 * DAY, ttl=WEEK).evicted == 3
+
+
 @pytest.mark.parametrize("by_tag", [True, False])
 def test_a_pinned_image_of_schema_1_stays_whole(shelf: Shelf, by_tag: bool) -> None:
     layers = [shelf.layer(data, ago=30 * DAY) for data in (b"x" * 1000, b"y" * 500)]
