@@ -14,7 +14,15 @@ from typing import Literal
 
 import requests
 
-from registry_cache.errors import DigestInvalid, RegistryError, UpstreamError
+from registry_cache.errors import (
+    DigestInvalid,
+    RegistryError,
+    UpstreamDown,
+    UpstreamElsewhere,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
 from registry_cache.oci import media_types, signed_manifest
 from registry_cache.oci.byte_range import parse_content_range
 from registry_cache.oci.digest import Digest
@@ -25,6 +33,7 @@ from registry_cache.upstream import questions, transport
 from registry_cache.upstream.blob_addresses import Blob, BlobAddresses
 from registry_cache.upstream.blob_body import BlobBody, blob_body, serves_range
 from registry_cache.upstream.body import content_length, read_document, timed_out
+from registry_cache.upstream.errors import is_unreachable
 from registry_cache.upstream.heads import HeadMemory
 from registry_cache.upstream.health import Health
 from registry_cache.upstream.large_documents import LargeDocuments, LargeTurn
@@ -171,13 +180,27 @@ class Upstream:
                     return None if self.transport.session.is_inside(response) else size
             except HeadRefused as refused:
                 self.heads.record_refusal("blobs", digest, is_trouble=_is_trouble(refused))
+            except UpstreamUnavailable as error:
+                return self._size_after_failed_head(repository, digest, error)
         size = self.blob_size(repository, digest)
         self.heads.record_get("blobs", digest)
         return size
 
-    def blob_size(self, repository: Repository, digest: Digest) -> int | None:
+    def _size_after_failed_head(self, repository: Repository, digest: Digest, error: UpstreamUnavailable) -> int | None:
+        """Return what ``head_blob`` does where HEADs may be all that fails there (P72); raise ``error`` otherwise."""
+        if isinstance(error, UpstreamDown | UpstreamElsewhere) or is_unreachable(error):
+            raise error
+        self.heads.record_refusal("blobs", digest, is_trouble=True)
+        try:
+            size = self.blob_size(repository, digest, is_retry=True)
+        except (UpstreamUnavailable, UpstreamTimeout):
+            raise error from None
+        self.heads.record_get("blobs", digest)
+        return size
+
+    def blob_size(self, repository: Repository, digest: Digest, *, is_retry: bool = False) -> int | None:
         """Return what ``head_blob`` returns, by a GET of one byte."""
-        with self.transport.ask(questions.get_blob(repository, digest, 0, 1)) as response:
+        with self.transport.ask(questions.get_blob(repository, digest, 0, 1, is_retry=is_retry)) as response:
             if self.transport.session.is_inside(response):
                 return None
             if is_page(response):

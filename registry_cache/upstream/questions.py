@@ -19,8 +19,8 @@ _API_PATH = re.compile(r"(.+)/(?:manifests|blobs|tags|referrers)/")
 # How registries without a referrers API answer; the spec has 404 alone.
 NO_REFERRERS_API = (400, 404, 405, 406, 501)
 
-# How registries refuse to list so many tags at once, ECR by 405, and what stands in front of them.
-TOO_MANY_TAGS = (400, 403, 405, 406, 413, 414, 416, 422)
+# How registries refuse to list so many tags at once, ECR by 405, and what stands in front of them; or fail over it.
+TOO_MANY_TAGS = (400, 403, 405, 406, 413, 414, 416, 422, 500)
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,7 +220,7 @@ def test_an_outage_is_found_out_and_ends(upstream: FakeUpstream, registry: Upstr
     for _ in range(6):
         with pytest.raises(UpstreamUnavailable):
             registry.head_blob(APP, DIGEST)
-    assert len(upstream.exchanges) < 6
+    assert len(upstream.requests("HEAD")) < 6
     # A download that has begun insists.
     upstream.faults.status = None
     assert read_all(registry.open_blob(APP, DIGEST, is_retry=True)) == DATA

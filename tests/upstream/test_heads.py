@@ -39,6 +39,29 @@ def test_a_blob_whose_head_is_refused_is_asked_for_by_one_byte_and_then_at_once(
         registry.head_blob(APP, Digest.of(b"absent"))
 
 
+@pytest.mark.parametrize("status", [408, 502, 503, 504, None])
+def test_a_blob_whose_head_fails_is_asked_for_by_one_byte(
+    upstream: FakeUpstream, registry: Upstream, status: int | None
+) -> None:
+    if status is None:
+        upstream.faults.drop = "HEAD .*/blobs/"
+    else:
+        upstream.faults.answer("HEAD .*/blobs/", status)
+    assert [registry.head_blob(APP, DIGEST) for _ in range(3)] == [len(DATA)] * 3
+    assert registry.health.outage() is None
+    assert [each.method for each in upstream.exchanges] == ["HEAD", *["GET"] * 3]
+
+
+def test_an_outage_costs_one_more_request_and_is_told_as_the_head_told_it(
+    upstream: FakeUpstream, registry: Upstream
+) -> None:
+    upstream.faults.answer("HEAD .*/blobs/", 503, Retry_After="7")
+    upstream.faults.answer("GET .*/blobs/", 500)
+    with pytest.raises(UpstreamUnavailable, match="503"):
+        registry.head_blob(APP, DIGEST)
+    assert len(upstream.exchanges) == 2
+
+
 def test_a_404_of_another_form_is_no_answer_and_one_of_the_registrys_form_is(
     upstream: FakeUpstream, registry: Upstream
 ) -> None:

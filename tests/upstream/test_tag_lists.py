@@ -49,7 +49,7 @@ def client_pages(registry: Upstream, count: int | None) -> list[str]:
         {"page_by_token": True, "page_size": 11},
         *(
             {"max_n": (40, status), "page_by_token": by_token}
-            for status in (400, 403, 405, 413, 422)
+            for status in (400, 403, 405, 413, 422, 500)
             for by_token in (True, False)
         ),
     ],
