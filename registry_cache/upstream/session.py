@@ -207,8 +207,7 @@ class Session:
             return self._exchange(request, fresh, is_home=is_home)
         if attempt.other:
             abandon(attempt.other, requests.Response.close)
-        elif attempt.was_reused and response.status_code == 408:
-            # It was said to a connection that had been idle for too long, before our request was there.
+        elif attempt.was_reused and _says_idle_for_too_long(response):
             _give_back(response)
             return self._exchange(request, fresh, is_home=is_home)
         return response
@@ -260,6 +259,11 @@ class Session:
 def _for_strangers(request: HttpRequest) -> HttpRequest:
     """Return the request without the headers that only its home may see."""
     return replace(request, headers={name: value for name, value in request.headers.items() if name in _FORWARDED})
+
+
+def _says_idle_for_too_long(response: requests.Response) -> bool:
+    """Whether it was said to a connection that is closed now, and perhaps before our request was there."""
+    return response.status_code == 408 and response.headers.get("Connection", "").lower() == "close"
 
 
 def _give_back(response: requests.Response) -> None:
