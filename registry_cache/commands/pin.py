@@ -42,6 +42,7 @@ def _change(
     done: str,
     otherwise: str,
 ) -> int:
+    from registry_cache.commands.rules import warn_of_other_upstreams
     from registry_cache.pull.images.pin_spec import pin_of
     from registry_cache.store.layout import Layout
     from registry_cache.store.pins import Pins
@@ -56,6 +57,7 @@ def _change(
     except RegistryError as error:
         raise CommandError(error.message) from error
     become_owner(config.root)
+    warn_of_other_upstreams(config)
     # Before: what was pinned on another node can be taken back here.
     exchange_pins(config)
     changed = {each.key for each in change(Pins(Layout.open(config.root)), named)}

@@ -12,6 +12,7 @@ from registry_cache.commands.start import become_owner_if_allowed, start
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print the state of the cache, from what lies on the disk; makes no folder and connects to nothing."""
+    from registry_cache.commands.rules import warn_of_other_upstreams
     from registry_cache.store.layout import Layout
     from registry_cache.upkeep.status_text import read_status
     from registry_cache.wiring.upstreams import known_upstreams
@@ -22,6 +23,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
         return print_report(read_cluster(config), as_json=arguments.json)
     become_owner_if_allowed(config.root)
+    warn_of_other_upstreams(config)
     layout = Layout(config.root)
     known = known_upstreams(config, layout)
     now = datetime.now(UTC).astimezone()

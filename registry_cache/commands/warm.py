@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Pull images into the cache, one after the other; safe beside a running server, and never a second download."""
+    from registry_cache.commands.rules import warn_of_other_upstreams
     from registry_cache.wiring.statistics import command_recorder
 
     silence_log()
@@ -42,6 +43,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     report = WarmReport(len(listed), prints_lines=not arguments.json)
     try:
         become_owner(config.root)
+        warn_of_other_upstreams(config)
         find_image, warm = image_finder(config), make_warm(config)
         with command_recorder(config):
             for name in listed:
