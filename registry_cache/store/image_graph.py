@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from registry_cache.oci.digest import Digest
 from registry_cache.store import disk, record_format
+from registry_cache.store.last_use import children_of
 from registry_cache.store.repositories import RepositoryFolder
 
 
@@ -42,17 +43,12 @@ class ImageGraph:
 
 
 def read_graph(folder: RepositoryFolder) -> ImageGraph:
-    """Return what the records in ``folder`` say; one that cannot be read says nothing. Raises OSError."""
+    """Return what the records in ``folder`` say; a tag's that cannot be read says nothing. Raises OSError."""
     tags: dict[Digest, list[str]] = defaultdict(list)
     for entry in folder.tags():
         if digest := record_format.tag_digest(disk.read_whole(entry.path)):
             tags[digest].append(entry.name.removesuffix(".json"))
     children = {
-        digest: [child.digest for child in record_format.manifest_children(_record(folder, digest))]
-        for _, digest, _ in folder.manifests()
+        digest: children_of(entry.path, folder.manifest(digest, "json")) for entry, digest, _ in folder.manifests()
     }
     return ImageGraph({digest: sorted(names) for digest, names in tags.items()}, children)
-
-
-def _record(folder: RepositoryFolder, digest: Digest) -> bytes | None:
-    return disk.read_whole(folder.manifest(digest, "json"))

@@ -123,7 +123,7 @@ class UseSpreader:
             # The record's mtime is the use that was handed on last.
             if used == os.stat(record).st_mtime_ns:
                 return False
-            raised = [self.note_use(child, used) for child in _children(path, record)]
+            raised = [self.note_use(child, used) for child in children_of(path, record)]
             if not self._dry_run:
                 os.utime(record, ns=(used, used))
         except FileNotFoundError:
@@ -141,10 +141,10 @@ class UseSpreader:
         return known >= moment and not is_wrong
 
 
-def _children(path: str, record: str) -> list[Digest]:
+def children_of(path: str, record: str) -> list[Digest]:
     """Return what the manifest at ``path`` names, by its ``record``, or by itself if a power cut has torn that.
 
-    Otherwise what an operator has pinned would lose its layers. Nothing of one that cannot be read. Raises OSError.
+    Otherwise an image that stays would lose its layers. Nothing of one that cannot be read. Raises OSError.
     """
     known = record_format.read_manifest(disk.read_whole(record))
     if known:

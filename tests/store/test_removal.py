@@ -54,6 +54,20 @@ def test_an_image_of_schema_1_goes_with_its_bytes_and_layers(shelf: Shelf) -> No
     assert shelf.has(blob, own, shared) == [False, False, True]
 
 
+@pytest.mark.parametrize("torn", [b"", b"[]", None])
+def test_what_an_image_has_whose_record_a_power_cut_took_stays(shelf: Shelf, torn: bytes | None) -> None:
+    shared, own = shelf.layer(b"shared"), shelf.layer(b"own")
+    shelf.image(shared, own, tag="1")
+    left = shelf.image(shared, tag="2")
+    record = Path(shelf.layout.manifest(HUB, APP, left, "json"))
+    record.unlink() if torn is None else record.write_bytes(torn)
+
+    remove_tag(shelf, "1")
+
+    assert shelf.has(own, shared, left) == [False, True, True]
+    assert shelf.store.read(shared) == b"shared"
+
+
 def test_what_another_image_of_the_repository_has_stays(shelf: Shelf) -> None:
     shared = shelf.layer(b"shared")
     first, second = shelf.image(shared, tag="1"), shelf.image(shared, shelf.layer(b"more"), tag="2")
