@@ -1,9 +1,8 @@
 """Load the configuration: from a file's name and an environment to a Config, or to everything wrong with it."""
 
 import os
-import shlex
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +11,12 @@ from registry_cache.config.build import build
 from registry_cache.config.distribution import expand_short_forms
 from registry_cache.config.environment import FILE_VARIABLES, apply_environment
 from registry_cache.config.given import Given
-from registry_cache.config.helpers import missing_helpers
 from registry_cache.config.model import Config
 from registry_cache.config.problems import ConfigError, InvalidValue, Problem
 from registry_cache.config.raw import Document, Raw, Scalar, parse_yaml
 from registry_cache.config.readable import cannot_read
 from registry_cache.config.schema import ROOT
-from registry_cache.config.unused_variables import unused_variables
+from registry_cache.config.surroundings import surroundings
 from registry_cache.config.walk import KeyWalk
 
 DEFAULTS = "built-in defaults"
@@ -46,10 +44,7 @@ def load_config(
     given = Given(source, settings, problems, document.lines, overrides.origins, needs_passwords=needs_passwords)
     KeyWalk(given, upstreams).run(overrides.tree)
     config = build(given, upstreams, environ, overrides.warnings)
-    config = replace(config, warnings=(*config.warnings, *unused_variables(environ, config.upstreams)))
-    config = replace(config, warnings=(*config.warnings, *_old_registry(config.root)))
-    if needs_passwords:
-        config = replace(config, warnings=(*config.warnings, *missing_helpers(environ, config.upstreams)))
+    config = replace(config, warnings=(*config.warnings, *surroundings(config, environ, needs_helpers=needs_passwords)))
     # Commands that only read need no right to write.
     if create and given.valid(ROOT):
         _check_root(given, config.root, create=not problems)
@@ -108,15 +103,6 @@ def _text(source: str) -> str:
 def _upstream_names(tree: Raw) -> tuple[str, ...]:
     upstreams = tree.get(schema.UPSTREAMS) if isinstance(tree, dict) else None
     return tuple(upstreams) if isinstance(upstreams, dict) else ()
-
-
-def _old_registry(root: Path) -> Iterator[str]:
-    """Yield a warning if the folder is also a registry:2's: whoever took its configuration over expects its content."""
-    if os.path.isdir(root / "docker/registry/v2/repositories"):
-        yield (
-            f"{root} has the content of a registry:2 in it, and none of that is served until it is taken over: "
-            f"registry-cache import {shlex.quote(str(root))}, then remove {root / 'docker'}"
-        )
 
 
 def _check_root(given: Given, root: Path, *, create: bool) -> None:

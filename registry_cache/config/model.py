@@ -21,7 +21,6 @@ from registry_cache.config.tls import (
     CIPHERS,
     CLIENT_AUTHS,
     OLD_TLS_VERSIONS,
-    TLS_VERSIONS,
     WEAK_CIPHERS,
     ClientAuth,
     TlsVersion,
@@ -31,22 +30,14 @@ Level: TypeAlias = Literal["error", "warn", "info", "debug"]
 Formatter: TypeAlias = Literal["text", "json"]
 Fallback: TypeAlias = Literal["auto", "honest", "unavailable", "notfound"]
 
-_LEVELS: dict[str, Level] = {"error": "error", "warn": "warn", "info": "info", "debug": "debug"}
 _FORMATTERS: dict[str, Formatter] = {"text": "text", "json": "json", "logstash": "json"}
 # The words of ``upstream.client``.
 Lazy: TypeAlias = Literal["fill", "hold", "off"]
-_LAZY: dict[str, Lazy] = {"fill": "fill", "hold": "hold", "off": "off"}
-_FALLBACKS: dict[str, Fallback] = {
-    "auto": "auto",
-    "honest": "honest",
-    "unavailable": "unavailable",
-    "notfound": "notfound",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogConfig:
-    level: Level = setting("log.level", values.choice(_LEVELS), "info", older="loglevel")
+    level: Level = setting("log.level", values.literal(Level), "info", older="loglevel")
     formatter: Formatter = setting("log.formatter", values.choice(_FORMATTERS), "text")
 
 
@@ -78,9 +69,7 @@ class TlsConfig:
     key: Path = setting("http.tls.key", values.path)
     client_cas: tuple[Path, ...] = list_setting("http.tls.clientcas", values.path)
     client_auth_word: str = setting("http.tls.clientauth", values.word(CLIENT_AUTHS), "require-and-verify-client-cert")
-    minimum_version: TlsVersion = setting(
-        "http.tls.minimumtls", values.choice(TLS_VERSIONS, OLD_TLS_VERSIONS), "tls1.2"
-    )
+    minimum_version: TlsVersion = setting("http.tls.minimumtls", values.literal(TlsVersion, OLD_TLS_VERSIONS), "tls1.2")
     cipher_suites: tuple[str, ...] = list_setting("http.tls.ciphersuites", values.word(CIPHERS, WEAK_CIPHERS))
     client_auth: ClientAuth
     ciphers: tuple[str, ...]
@@ -220,11 +209,11 @@ class UpstreamConfig:
     blob_requests: int = setting("blob_requests", values.whole(1, 16), "4")
     """How many requests at once for one blob, at most."""
     layers_ahead: bool = setting("layers_ahead", values.boolean, "false")
-    lazy: Lazy = setting("lazy", values.choice(_LAZY), "fill")
+    lazy: Lazy = setting("lazy", values.literal(Lazy), "fill")
     """What a range of a blob that is not here brings: itself and later the rest, itself alone, or the whole at once."""
     reserved_size: Size = setting("reserved_size", values.size, "0")
     """How much of its content stays when room is made for others."""
-    pull_fallback: Fallback = setting("pull_fallback", values.choice(_FALLBACKS), "auto")
+    pull_fallback: Fallback = setting("pull_fallback", values.literal(Fallback), "auto")
 
     @property
     def remote_url(self) -> str:

@@ -5,7 +5,6 @@ from typing import Literal, TypeAlias
 ClientAuth: TypeAlias = Literal["none", "optional", "required"]
 TlsVersion: TypeAlias = Literal["tls1.2", "tls1.3"]
 
-TLS_VERSIONS: dict[str, TlsVersion] = {"tls1.2": "tls1.2", "tls1.3": "tls1.3"}
 # Distribution accepts these as well; what they would allow beyond the default is not served.
 OLD_TLS_VERSIONS: dict[str, TlsVersion] = {"tls1.0": "tls1.2", "tls1.1": "tls1.2"}
 # Distribution's fourth word, require-any-client-cert, accepts any certificate unverified: OpenSSL cannot do that.

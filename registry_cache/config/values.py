@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, get_args
 
 from registry_cache.config import durations, hosts, sizes
 from registry_cache.config.problems import InvalidValue
@@ -187,6 +187,11 @@ def choice(words: Mapping[str, T], older: Mapping[str, T] = MappingProxyType({})
         return in_any_case[text.lower()]
 
     return parse
+
+
+def literal(alias: object, older: Mapping[str, Any] = MappingProxyType({})) -> Parser[Any]:
+    """A parser of the words of ``alias``, a Literal."""
+    return choice({text: text for text in get_args(alias)}, older)
 
 
 def word(words: Iterable[str], older: Iterable[str] = ()) -> Parser[str]:

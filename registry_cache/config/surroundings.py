@@ -1,0 +1,53 @@
+"""Warn of what is around the configuration and does not go with it: variables, programs, another registry's folder."""
+
+import os
+import shlex
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from registry_cache.config.model import Config, UpstreamConfig
+
+# By these other programs find a proxy and trusted authorities.
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+_AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
+def surroundings(config: Config, environ: Mapping[str, str], *, needs_helpers: bool) -> Iterator[str]:
+    """Yield a warning for each; a missing credential helper is named where it ``needs_helpers``."""
+    yield from _unused_variables(environ, config.upstreams)
+    yield from _old_registry(config.root)
+    if needs_helpers:
+        yield from _missing_helpers(environ, config.upstreams)
+
+
+def _unused_variables(environ: Mapping[str, str], upstreams: Sequence[UpstreamConfig]) -> Iterator[str]:
+    """Warn of the proxy and of the authorities, if they are set and no upstream has the key for them."""
+    proxies = [name for each in _PROXIES for name in (each, each.lower()) if environ.get(name)]
+    if proxies and not any(each.http_proxy for each in upstreams):
+        yield _unused(proxies, "give the proxy's URL as proxy.httpproxy, and as upstreams.NAME.httpproxy")
+    authorities = [name for name in _AUTHORITIES if environ.get(name)]
+    if authorities and not any(each.ca for each in upstreams):
+        yield _unused(authorities, "name a file of authorities as proxy.ca, and as upstreams.NAME.ca")
+
+
+def _unused(names: Sequence[str], remedy: str) -> str:
+    verb = "is" if len(names) == 1 else "are"
+    return f"{', '.join(names)} {verb} set and not read here; if upstreams need it, {remedy}"
+
+
+def _old_registry(root: Path) -> Iterator[str]:
+    """Warn if the folder is also a registry:2's: whoever reuses its configuration expects its content."""
+    if os.path.isdir(root / "docker/registry/v2/repositories"):
+        yield (
+            f"{root} has the content of a registry:2 in it, and none of that is served until it is taken over: "
+            f"registry-cache import {shlex.quote(str(root))}, then remove {root / 'docker'}"
+        )
+
+
+def _missing_helpers(environ: Mapping[str, str], upstreams: Sequence[UpstreamConfig]) -> Iterator[str]:
+    """Warn of credential helpers that are not installed. They are no error: what is cached is served without them."""
+    for each in upstreams:
+        program = each.credential_helper
+        if program and shutil.which(program, path=environ.get("PATH")) is None:
+            yield f"there is no program {program} on the PATH: until it is installed, {each.name} gives nothing new"
