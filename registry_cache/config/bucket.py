@@ -24,7 +24,9 @@ _USUAL_REGION = "us-east-1"
 def bucket_name(raw: Raw) -> str:
     text = values.line(raw)
     if not _BUCKET.fullmatch(text):
-        raise InvalidValue(f"{text[:70]!r} is no name of a bucket", "write its name alone, such as registry-cache")
+        raise InvalidValue(
+            f"{text[:70]!r} is not a valid name for a bucket", "write its name alone, such as registry-cache"
+        )
     return text
 
 
@@ -38,7 +40,7 @@ def endpoint(raw: Raw) -> str:
         parts, port = urlsplit(""), None
     host = parts.netloc.removesuffix(f":{port}")
     if parts.scheme not in ("", "http", "https") or not _HOST.fullmatch(host) or parts.path or parts.query:
-        raise InvalidValue("is no address of an object store", "write it as http://ceph.example.com:8080")
+        raise InvalidValue("is not the address of an object store", "write it as http://ceph.example.com:8080")
     return text
 
 

@@ -76,15 +76,15 @@ def _auth(given: Given) -> HtpasswdConfig | None:
 def _users(given: Given) -> Mapping[bytes, bytes]:
     """Return the htpasswd file's users; what is wrong with it is reported, and never what its lines hold."""
     path = given.value("auth.htpasswd.path")
-    remedy = "add users by: htpasswd -B FILE USER"
+    remedy = "add users with: htpasswd -B FILE USER"
     try:
         if hashes := users.read(path):
             return hashes
         reason = f"{path} has no user: nobody could pull"
     except htpasswd.MalformedFile as error:
-        reason, remedy = f"{path}: {error}", "mend these lines; htpasswd -B makes right ones"
+        reason, remedy = f"{path}: {error}", "correct these lines; htpasswd -B writes valid ones"
     except FileNotFoundError as error:
-        reason, remedy = f"cannot read {path}: {error.strerror}", "make it by: htpasswd -B -c FILE USER"
+        reason, remedy = f"cannot read {path}: {error.strerror}", "create it with: htpasswd -B -c FILE USER"
     except PermissionError as error:
         refusal = cannot_read(str(path), error)
         reason, remedy = refusal.what, refusal.remedy

@@ -25,11 +25,13 @@ def redis_config(given: Given, warnings: list[str]) -> RedisConfig | None:
         return None
     addrs = given.value("redis.addrs")
     if len(addrs) > 1:
-        given.refuse("redis.addrs", "names several", "name one Redis or Valkey; neither Sentinel nor Cluster is spoken")
+        given.refuse(
+            "redis.addrs", "names several", "name one Redis or Valkey; neither Sentinel nor Cluster is supported"
+        )
         return None
     match = _REDIS_ADDRESS.fullmatch(addrs[0])
     if match is None or int(match[2] or 0) > 65535:
-        given.refuse("redis.addrs", f"{addrs[0][:80]!r} is no host:port", f"write 10.0.0.5:{REDIS_PORT}")
+        given.refuse("redis.addrs", f"{addrs[0][:80]!r} is not host:port", f"write 10.0.0.5:{REDIS_PORT}")
         return None
     if not given.has("http.secret"):
         warnings.append("redis is given and http.secret is not: nodes share no download; give all of them the same one")
@@ -50,13 +52,15 @@ def cluster_config(given: Given, http: HttpConfig, warnings: list[str]) -> Clust
     if given.has("cluster.addr") and http.socket is None and (host, port) == (http.host, http.port) and port:
         given.refuse("cluster.addr", "is http.addr, too", "give it a port of its own, such as :5050")
     if cluster.node is not None and not _NODE.fullmatch(cluster.node):
-        given.refuse("cluster.node", f"{cluster.node[:80]!r} is no name of a node", "write letters, digits, . _ and -")
+        given.refuse(
+            "cluster.node", f"{cluster.node[:80]!r} is not a valid name for a node", "write letters, digits, . _ and -"
+        )
     if cluster.advertise is not None and not _URL.fullmatch(cluster.advertise):
-        what = f"{cluster.advertise[:80]!r} is no address of this node"
+        what = f"{cluster.advertise[:80]!r} is not a valid address for this node"
         given.refuse("cluster.advertise", what, "write one such as http://10.0.0.1:5050")
     for peer in cluster.peers:
         if not _URL.fullmatch(peer):
-            what = f"{peer[:80]!r} is no address of a node"
+            what = f"{peer[:80]!r} is not a valid address for a node"
             given.refuse("cluster.peers", what, "write each as its cluster.advertise, such as http://10.0.0.1:5050")
     if cluster.peers and not given.has("http.secret"):
         warnings.append("cluster.peers is given and http.secret is not: nodes share no download; give all the same one")

@@ -43,7 +43,7 @@ _STORAGE_DRIVERS = ("azure", "gcs", "inmemory", "oss", "s3aws", "swift", "rados"
 _OTHER_DRIVER = RefusedKey(
     "is another storage driver", "this cache stores in a folder: storage.filesystem.rootdirectory"
 )
-_SENTINEL = RefusedKey("means Sentinel, which is not spoken", "name one Redis or Valkey by redis.addrs", harmless=())
+_SENTINEL = RefusedKey("means Sentinel, which is not supported", "name one Redis or Valkey by redis.addrs", harmless=())
 _OTHER_AUTH = RefusedKey(
     "is not served: clients would pull unguarded",
     "remove it, and give auth.htpasswd, or guard the port by a firewall or a proxy in front",

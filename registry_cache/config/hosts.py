@@ -54,14 +54,14 @@ def parse_alias(text: str) -> str:
     match = _HOST.fullmatch(host)
     if host.startswith("_"):
         remedy = "it may not begin with an underscore: give that host another name as well"
-        raise InvalidValue(f"{text[:80]!r} is no host name", remedy)
+        raise InvalidValue(f"{text[:80]!r} is not a host name", remedy)
     if match is None or len(match[1]) > LONGEST_HOST or not _is_whole_address(match[1]):
-        raise InvalidValue(f"{text[:80]!r} is no host name", _HOST_REMEDY)
+        raise InvalidValue(f"{text[:80]!r} is not a host name", _HOST_REMEDY)
     if match[2] is not None and not 0 < int(match[2]) < 65536:
         raise InvalidValue(f"port {match[2]} is out of range", "write a port from 1 to 65535")
     is_hub = match[1] in HUB_HOSTS
     if (is_hub and match[2] not in (None, "443", "80")) or (not is_hub and _HUB_PAGES.fullmatch(match[1])):
-        raise InvalidValue(f"{host} is no registry", f"write {HUB} for Docker Hub; its registry is {HUB_URL}")
+        raise InvalidValue(f"{host} is not a registry", f"write {HUB} for Docker Hub; its registry is {HUB_URL}")
     return match[1] if is_hub else host
 
 
@@ -78,9 +78,9 @@ def parse_remote(text: str) -> Remote:
         host = f"{host}:{port}"
     name = parse_host(host)
     if name == HUB and path and not _VERSION.search(path):
-        raise InvalidValue(f"{HUB} has nothing below {path[:80]}", f"write {HUB_URL}; names bring library/ themselves")
+        raise InvalidValue(f"{HUB} has nothing below {path[:80]}", f"write {HUB_URL}; names already contain library/")
     if version := _VERSION.search(path):
-        remedy = f"leave {version[0]} away: /v2 is added to every request, and names of images follow it"
+        remedy = f"leave out {version[0]}: /v2 is added to every request, and names of images follow it"
         raise InvalidValue("names the API's version", f"write {HUB_URL}" if name == HUB else remedy)
     if not _PATH.fullmatch(path):
         raise InvalidValue("has a character in its path that no URL has", "write it as a browser's address line does")
@@ -112,7 +112,7 @@ def split_url(text: str, example: str) -> tuple[SplitResult, int | None]:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
-        raise InvalidValue("is no URL", f"write {example}") from None
+        raise InvalidValue("is not a URL", f"write {example}") from None
     if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
-        raise InvalidValue("is no http or https URL", f"write it with its scheme: {example}")
+        raise InvalidValue("is not an http or https URL", f"write it with its scheme: {example}")
     return parts, port

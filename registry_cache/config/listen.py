@@ -26,7 +26,7 @@ def http_config(given: Given) -> HttpConfig:
     elif http.net == "unix":
         http = replace(http, socket=Path(http.addr))
         if not http.addr.startswith("/"):
-            given.refuse("http.addr", "is no socket's path", "name a file, such as /run/registry-cache.sock")
+            given.refuse("http.addr", "is not the path of a socket", "name a file, such as /run/registry-cache.sock")
         elif len(os.fsencode(http.addr)) > LONGEST_SOCKET:
             told = f"is longer than the {LONGEST_SOCKET} bytes that a socket's path may have"
             given.refuse("http.addr", told, "name a shorter one, such as /run/registry-cache.sock")
@@ -42,7 +42,7 @@ def parse_address(given: Given, path: str, example: int) -> tuple[str, int]:
     text = given.value(path)
     match = _ADDRESS.fullmatch(text)
     if match is None or int(match[2]) > 65535:
-        given.refuse(path, f"{text[:80]!r} is no host:port", f"write 127.0.0.1:{example}, or :{example} for all")
+        given.refuse(path, f"{text[:80]!r} is not host:port", f"write 127.0.0.1:{example}, or :{example} for all")
         return "", 0
     return match[1].strip("[]"), int(match[2])
 

@@ -66,7 +66,9 @@ def _document(environ: Mapping[str, str], problems: list[Problem]) -> tuple[str,
         problems.append(Problem(variable or source, error.what, error.remedy))
     if document is not None and not isinstance(document.tree, dict):
         empty = document.tree in (None, Scalar(""))
-        problems.append(Problem(source, "is empty" if empty else "is no mapping of keys", "begin it with version: 0.1"))
+        problems.append(
+            Problem(source, "is empty" if empty else "is not a mapping of keys", "begin it with version: 0.1")
+        )
     if document is None or problems:
         raise ConfigError(source, problems, "json" if environ.get("REGISTRY_LOG_FORMATTER") == "json" else "text")
     return source, document

@@ -47,7 +47,7 @@ def parse_yaml(text: str, name: str, problems: list[Problem]) -> Document | None
         if _has_tab(text, error):
             problems.append(Problem(name, "indented by a tab", "indent by spaces: YAML takes no tabs", _line(error)))
             return None
-        remedy = "indent the keys of a section alike, and quote values that hold : # or begin with a special sign"
+        remedy = "indent the keys of a section alike, and quote values that hold : # or begin with a special character"
         problems.append(Problem(name, f"not valid YAML: {_what(error)}", remedy, _line(error)))
         return None
     except RecursionError:
@@ -117,7 +117,7 @@ class _Reader:
             if key.tag == MERGE:
                 merged = self._merged(value, path) | merged
             elif not isinstance(key, yaml.ScalarNode):
-                self._wrong(path, "has a key that is no text", "write one word before each colon", key)
+                self._wrong(path, "has a key that is not text", "write one word before each colon", key)
             elif key.value in explicit:
                 first = self.lines.get((*path, key.value), 0)
                 self._wrong((*path, key.value), f"given twice, first on line {first}", "keep one of the two", key)
@@ -134,7 +134,7 @@ class _Reader:
             if isinstance(part, dict):
                 merged = part | merged
             else:
-                self._wrong(path, "merges (<<) something that is no section", "merge only mappings", node)
+                self._wrong(path, "merges (<<) something that is not a section", "merge only mappings", node)
         return merged
 
     def _wrong(self, path: KeyPath, what: str, remedy: str, node: yaml.Node) -> None:

@@ -38,7 +38,7 @@ def parse_size(text: str) -> Size:
     """Read a size. Raises ValueError, also for ``200G``, which some read as 200 GB and some as 200 GiB."""
     match = _SIZE.fullmatch(text)
     if match is None:
-        raise ValueError("no size")
+        raise ValueError("not a size")
     number, unit = Fraction(match[1]), match[2]
     if unit == "%":
         if number > 100:

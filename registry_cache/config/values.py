@@ -33,7 +33,7 @@ def line(raw: Raw) -> str:
     if not isinstance(raw, Scalar):
         raise InvalidValue(f"is {_kind(raw)}", "write one value")
     if any(ord(sign) < 32 or ord(sign) == 127 or 0xD800 <= ord(sign) < 0xE000 for sign in raw.text):
-        raise InvalidValue("holds a control character", "write it on one line, as plain text")
+        raise InvalidValue("contains a control character", "write it on one line, as plain text")
     return raw.text
 
 
@@ -56,7 +56,7 @@ def metrics_path(raw: Raw) -> str:
         or text in ("/healthz", "/readyz", "/debug/health")
         or re.match(r"/(v2|ui)(/|$)", text)
     ):
-        raise InvalidValue(f"{text[:80]!r} is no path for metrics", "write one such as /metrics")
+        raise InvalidValue(f"{text[:80]!r} cannot be the path of the metrics", "write one such as /metrics")
     return text
 
 
@@ -73,7 +73,7 @@ def whole(least: int, most: int) -> Parser[int]:
     def parse(raw: Raw) -> int:
         text = line(raw)
         if not re.fullmatch(r"-?[0-9]{1,12}", text):
-            raise InvalidValue(f"{text[:40]!r} is no whole number", f"write a number from {least} to {most}")
+            raise InvalidValue(f"{text[:40]!r} is not a whole number", f"write a number from {least} to {most}")
         if not least <= int(text) <= most:
             raise InvalidValue(f"{text} is out of range", f"write a number from {least} to {most}")
         return int(text)
@@ -105,7 +105,7 @@ def wait(raw: Raw) -> timedelta:
     """A Go duration that limits a wait: over 0, which libraries take for forever, and at most an hour."""
     value = duration(raw)
     if not timedelta() < value <= LONGEST_WAIT:
-        raise InvalidValue(f"{line(raw)} bounds nothing", "write more than 0 and at most 1h")
+        raise InvalidValue(f"{line(raw)} is out of range", "write more than 0 and at most 1h")
     return value
 
 
@@ -163,7 +163,7 @@ def helper(raw: Raw) -> str:
     text = line(raw)
     if not _PROGRAM.fullmatch(text):
         raise InvalidValue(
-            f"{text[:40]!r} is no helper's name", "write what follows docker-credential-, such as ecr-login"
+            f"{text[:40]!r} is not the name of a helper", "write what follows docker-credential-, such as ecr-login"
         )
     return text
 
@@ -172,7 +172,9 @@ def variable(raw: Raw) -> str:
     text = line(raw)
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
         # If somebody put the password itself here, it must not appear in a log.
-        raise InvalidValue("is no name of an environment variable", "write the variable's name, such as HUB_PASSWORD")
+        raise InvalidValue(
+            "is not the name of an environment variable", "write the variable's name, such as HUB_PASSWORD"
+        )
     return text
 
 
@@ -226,7 +228,7 @@ def headers(raw: Raw) -> dict[str, tuple[str, ...]]:
 def _header_value(raw: Raw) -> str:
     text = line(raw)
     if any(ord(sign) > 255 for sign in text):
-        raise InvalidValue("a header's value holds a sign outside Latin-1", "write it in ASCII")
+        raise InvalidValue("a header's value has a character outside Latin-1", "write it in ASCII")
     return text
 
 

@@ -43,7 +43,7 @@ class KeyWalk:
                 self._key((*path, key), value)
         elif raw is not None and raw != Scalar(""):
             self._given.refuse_at(
-                path, "is no section", f"{_main_key(path)}write its keys below it: {self._known(path)}"
+                path, "is not a section", f"{_main_key(path)}write its keys below it: {self._known(path)}"
             )
 
     def _key(self, path: KeyPath, raw: Raw) -> None:

@@ -45,7 +45,7 @@ def test_peers_are_addresses_of_nodes(loader: Loader) -> None:
         "cluster.peers is given and http.secret is not: nodes share no download; give all the same one",
     )
     assert loader.load("http: {secret: s}\ncluster: {peers: ['http://10.0.0.1:5050']}").shares_downloads
-    with pytest.raises(ConfigError, match=r"cluster\.peers .*'10\.0\.0\.1' is no address of a node"):
+    with pytest.raises(ConfigError, match=r"cluster\.peers .*'10\.0\.0\.1' is not a valid address for a node"):
         loader.load("cluster: {peers: [10.0.0.1]}")
 
 
@@ -60,13 +60,13 @@ def test_without_redis_nothing_is_shared(loader: Loader) -> None:
     ("text", "path", "told"),
     [
         ("redis: {addrs: [a, b]}", "redis.addrs", "names several"),
-        ("redis: {addrs: ['a b']}", "redis.addrs", "'a b' is no host:port"),
+        ("redis: {addrs: ['a b']}", "redis.addrs", "'a b' is not host:port"),
         ("redis: {addr: a, mastername: m}", "redis.mastername", "means Sentinel"),
-        ("cluster: {addr: x}", "cluster.addr", "'x' is no host:port"),
+        ("cluster: {addr: x}", "cluster.addr", "'x' is not host:port"),
         ("http: {addr: ':5000'}\ncluster: {addr: ':5000'}", "cluster.addr", "is http.addr, too"),
-        ("cluster: {node: 'a;b'}", "cluster.node", "'a;b' is no name of a node"),
+        ("cluster: {node: 'a;b'}", "cluster.node", "'a;b' is not a valid name for a node"),
         ("cluster: {standby: 80%}", "cluster.standby", "80% is a share of a disk, not the size of a blob"),
-        ("cluster: {advertise: 'ftp://a'}", "cluster.advertise", "'ftp://a' is no address of this node"),
+        ("cluster: {advertise: 'ftp://a'}", "cluster.advertise", "'ftp://a' is not a valid address for this node"),
     ],
 )
 def test_mistakes(loader: Loader, text: str, path: str, told: str) -> None:
