@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from registry_cache.cluster.membership import ClusterNode
     from registry_cache.pull.near import Cluster
 
-# Nodes refuse requests that are signed further away in time; half of it is worth a word.
+# Nodes refuse requests that are signed further away in time; half of it is worth a warning.
 _SKEW_SECONDS = 150.0
 
 
@@ -59,13 +59,13 @@ def check_cluster(config: Config) -> Iterator[Step]:
         now = cluster.membership.redis_time()
         nodes, strangers = cluster.membership.look()
     except RedisAway as away:
-        remedy = "see that it runs, that it may be reached, and redis.password; meanwhile each node pulls for itself"
+        remedy = "check that it runs, that it can be reached, and redis.password; meanwhile each node pulls for itself"
         yield Step("redis", "failed", str(away), remedy)
         return
     yield Step("redis", "ok", "it answers")
     yield _clock(now - time.time())
     for name in strangers:
-        words = f"{name} has another http.secret, or none of ours wrote its name"
+        words = f"{name} has another http.secret, or its name was not written by one of our nodes"
         yield Step("secret", "warning", words, "give all nodes the same http.secret")
     for node in nodes:
         yield from _node(cluster, node, time.time())
@@ -88,8 +88,8 @@ def _peers(cluster: Cluster, peers: Sequence[str]) -> Iterator[Step]:
             remedy = "compare http.secret, the clocks, and the versions"
             yield Step("peers", "failed", f"{url} refused us: {refused}", remedy)
         except (PeerFailed, PeerSilent) as error:
-            remedy = "see that it runs, and let cluster.addr be reached"
-            yield Step("peers", "failed", f"we do not reach {url}: {error}", remedy)
+            remedy = "check that it runs, and allow access to its cluster.addr"
+            yield Step("peers", "failed", f"we cannot reach {url}: {error}", remedy)
         else:
             yield Step("peers", "ok", f"we reach {url}")
 
@@ -97,7 +97,9 @@ def _peers(cluster: Cluster, peers: Sequence[str]) -> Iterator[Step]:
 def _clock(skew: float) -> Step:
     if abs(skew) < _SKEW_SECONDS:
         return Step("clock", "ok", f"this machine's and that of Redis are {abs(skew):.0f} s apart")
-    return Step("clock", "warning", f"this machine's and that of Redis are {abs(skew):.0f} s apart", "set them by NTP")
+    return Step(
+        "clock", "warning", f"this machine's and that of Redis are {abs(skew):.0f} s apart", "set them with NTP"
+    )
 
 
 def _node(cluster: Cluster, node: ClusterNode, now: float) -> Iterator[Step]:
@@ -107,7 +109,9 @@ def _node(cluster: Cluster, node: ClusterNode, now: float) -> Iterator[Step]:
     if node.name == cluster.leases.node:
         return
     if now - node.seen_at > UNSEEN_SECONDS:
-        yield Step(node.name, "warning", f"it has not been seen for {now - node.seen_at:.0f} s", "see whether it runs")
+        yield Step(
+            node.name, "warning", f"it has not been seen for {now - node.seen_at:.0f} s", "check whether it runs"
+        )
         return
     try:
         back = cluster.peers.reaches(node.url, cluster.leases.node)
@@ -115,8 +119,8 @@ def _node(cluster: Cluster, node: ClusterNode, now: float) -> Iterator[Step]:
         words, remedy = f"{node.url} refused us: {refused}", "compare http.secret, the clocks, and the versions"
     except (PeerFailed, PeerSilent) as error:
         words, remedy = (
-            f"we do not reach {node.url}: {error}",
-            "let cluster.addr be reached, or set cluster.advertise there",
+            f"we cannot reach {node.url}: {error}",
+            "allow access to its cluster.addr, or set cluster.advertise there",
         )
     else:
         yield Step(node.name, "ok", f"we reach {node.url}")
@@ -128,9 +132,9 @@ def _node(cluster: Cluster, node: ClusterNode, now: float) -> Iterator[Step]:
 def _way_back(cluster: Cluster, node: ClusterNode, trouble: str) -> Step:
     if not trouble:
         return Step(node.name, "ok", f"it reaches us at {cluster.leases.url}")
-    words = f"it does not reach us at {cluster.leases.url}: {trouble}"
+    words = f"it cannot reach us at {cluster.leases.url}: {trouble}"
     return Step(
-        node.name, "failed", words, "start this node, let its cluster.addr be reached, or set cluster.advertise"
+        node.name, "failed", words, "start this node, allow access to its cluster.addr, or set cluster.advertise"
     )
 
 

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Write stored images into a tar, which is complete or not there; safe beside a running server."""
     silence_log()
     if arguments.to == STANDARD_OUTPUT and sys.stdout.isatty():
-        raise CommandError("an archive is nothing for a terminal: name a file, or pipe it on")
+        raise CommandError("an archive cannot be written to a terminal: name a file, or pipe it")
     if arguments.to == STANDARD_OUTPUT and arguments.json:
         raise CommandError("--json and the archive cannot both go to standard output: name a file by --to")
     listed, wanted = listed_images(arguments), wanted_platforms(arguments)

@@ -40,5 +40,5 @@ def load() -> dict[str, object]:
     return settings.load()
 
 
-# gunicorn takes this module's names for settings, and runs the file anew at each reload.
+# gunicorn takes this module's names for settings, and runs the file again at each reload.
 globals().update(load())

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print the images that are stored; reads every repository's records, and asks no upstream."""
-    # Before we become the owner, who may not be able to read where Python lies.
+    # Before we become the owner, who may not be able to read Python's files.
     from registry_cache.stats.statistics import Statistics
     from registry_cache.store.layout import Layout
     from registry_cache.upkeep.image_list import ImageListReport, list_images
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 def _pull_counts(config: Config, statistics: Statistics | None, now: datetime) -> PullCounts:
     """Return what the journal of pulls knows. Raises CommandError where none is kept, StoreError."""
     if not config.statistics.has_journal:
-        raise CommandError("nobody counts pulls: statistics.journal.days is 0, or statistics.clients false")
+        raise CommandError("pulls are not counted: statistics.journal.days is 0, or statistics.clients is false")
     if statistics is None:
         return Counter()
     pulls = statistics.pulls("", (now - PULLS_SINCE).timestamp(), limit=sys.maxsize)

@@ -51,14 +51,16 @@ class CommandParser(argparse.ArgumentParser):
         return found, unknown
 
     def refuse_unknown_command(self, words: Sequence[str]) -> None:
-        """End with a suggestion if the first word that is no option is no verb."""
+        """End with a suggestion if the first word that is not an option is not a command."""
         rest = iter(words)
         for word in rest:
             if word == "--config":
                 next(rest, None)
             elif not word.startswith("-"):
                 if word not in self.commands:
-                    self.error(f"{word!r} is no command{_meant(word, self.commands)}; registry-cache --help lists them")
+                    self.error(
+                        f"{word!r} is not a command{_meant(word, self.commands)}; registry-cache --help lists them"
+                    )
                 return
 
     def error(self, message: str) -> NoReturn:

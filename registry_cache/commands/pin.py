@@ -64,7 +64,7 @@ def _change(
     for each in named:
         print(f"{each.upstream}/{each.image} {done if each.key in changed else otherwise}")
     if trouble := exchange_pins(config):
-        print(f"the other nodes will learn of it from this one's server: {trouble}", file=sys.stderr)
+        print(f"the other nodes will be told by this node's server: {trouble}", file=sys.stderr)
     return 0
 
 

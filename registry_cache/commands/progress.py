@@ -54,7 +54,7 @@ class ProgressBar:
 class PassDisplay(ProgressBar):
     """What a pass over the store is doing: a bar where it is known how much there is to read. Use ``with``.
 
-    Draws nothing unless ``shown`` and on a terminal; ``progress`` is then None, so that nobody counts in vain.
+    Draws nothing unless ``shown`` and on a terminal; ``progress`` is then None, so that nothing is counted for it.
     """
 
     def __init__(self, *, shown: bool) -> None:

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _remove(config: Config, image: str, removal: Removal) -> bool:
-    """Remove what ``image`` names; False if it is not here. Raises StoreError, and CommandError for what is no name."""
+    """Remove what ``image`` names; False if it is not here. Raises StoreError, and CommandError for a bad name."""
     from registry_cache.store.layout import ALGORITHMS
 
     try:

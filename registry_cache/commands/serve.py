@@ -13,7 +13,7 @@ from registry_cache.config import ConfigError, load_config
 from registry_cache.runtime.log import print_error
 from registry_cache.server import launcher
 
-# The file and not the module: gunicorn runs a file anew at each reload, and imports a module once.
+# The file and not the module: gunicorn runs a file again at each reload, and imports a module once.
 SETTINGS = f"file:{Path(__file__).with_name('gunicorn_settings.py')}"
 APPLICATION = "registry_cache.app:from_environment()"
 

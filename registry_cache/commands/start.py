@@ -80,7 +80,7 @@ def _stat(root: Path) -> os.stat_result | None:
 
 
 def _load_all() -> None:
-    """Import what verbs that write import late: the owner may not be able to read where Python lies."""
+    """Import what verbs that write import late: the owner may not be able to read Python's files."""
     import registry_cache.wiring.statistics  # noqa: F401
 
 

@@ -93,7 +93,7 @@ def time_span(text: str) -> timedelta:
         reason = f"{text!r} is {error}: write a number with its unit, such as 30m, 24h or 7d"
         raise argparse.ArgumentTypeError(reason) from None
     if not timedelta() < span <= _LONGEST:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time to look back over: write one such as 24h or 7d")
+        raise argparse.ArgumentTypeError(f"{text!r} is out of range: write one such as 24h or 7d")
     return span
 
 

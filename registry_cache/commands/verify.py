@@ -80,7 +80,9 @@ def _share(text: str) -> Share:
     try:
         return Share.parse(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no share: write a fraction of at most 1, such as 1/30") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a share: write a fraction of at most 1, such as 1/30"
+        ) from None
 
 
 def _rate(text: str) -> int | None:

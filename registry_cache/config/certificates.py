@@ -1,4 +1,4 @@
-"""PEM files, tried at the start: the operator learns of a wrong one now, and not a client at a handshake."""
+"""Try PEM files at the start, so that the operator learns of a wrong one before a client does at a handshake."""
 
 import ssl
 from pathlib import Path

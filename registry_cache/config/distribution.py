@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from registry_cache.config.raw import Raw, Scalar
 
-# Understood, and already so here: nothing to say in the log.
+# Accepted, and true here anyway: nothing to log.
 QUIET = ("storage.delete",)
 # They mean nothing here. They are accepted, with whatever is below them, and named once.
 IGNORED = (
@@ -31,7 +31,7 @@ IGNORED = (
 class RefusedKey:
     """A key that would lose data or protection if it were ignored.
 
-    ``harmless`` lists the values that it may hold all the same, beside none at all; None: even its presence is refused.
+    ``harmless``: the values with which it is accepted all the same, as an empty one is; None: no value is accepted.
     """
 
     what: str

@@ -22,7 +22,7 @@ def dotted(path: KeyPath) -> str:
 class Given:
     """All keys of one configuration. Methods that take a ``str`` mean a key's path below ``mount``.
 
-    Without ``needs_passwords``, one that cannot be had is no problem: nobody is going to log in.
+    Without ``needs_passwords``, a password that cannot be read is not a problem: nobody is going to log in.
     """
 
     source: str
@@ -76,11 +76,11 @@ class Given:
         return raw.text if isinstance(raw, Scalar) else ""
 
     def has(self, path: str) -> bool:
-        """Whether the key is given, well or badly: a rule between keys must not report what is misspelt as missing."""
+        """Whether the key is given, valid or not: a rule between keys must not report an invalid key as missing."""
         return self.at(path) in self.raw
 
     def valid(self, *paths: str) -> bool:
-        """Whether none of these is given badly, so that a rule between them can be applied."""
+        """Whether all of these are valid or absent, so that a rule between them can be applied."""
         return not any(self.at(path) in self.bad for path in paths)
 
     def refuse(self, path: str, what: str, remedy: str) -> None:

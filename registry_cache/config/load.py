@@ -75,7 +75,7 @@ def _document(environ: Mapping[str, str], problems: list[Problem]) -> tuple[str,
 
 
 def _reads_default_file(environ: Mapping[str, str]) -> bool:
-    """Whether to read the default file: it is there, if perhaps not readable, and no variable is set but empty."""
+    """Whether to read the default file: it exists, readable or not, and no variable is set, not even to nothing."""
     if any(name in environ for name in FILE_VARIABLES):
         return False
     try:
@@ -108,7 +108,7 @@ def _upstream_names(tree: Raw) -> tuple[str, ...]:
 
 
 def _check_root(given: Given, root: Path, *, create: bool) -> None:
-    """Report a folder that cannot be written now, and not to the first client."""
+    """Report a folder that cannot be written to: now, before the first client finds out."""
     try:
         if create and not root.exists():
             root.mkdir(parents=True, exist_ok=True)

@@ -102,7 +102,7 @@ class RedisTlsConfig:
     certificate: Path | None = setting("redis.tls.certificate", values.path)
     key: Path | None = setting("redis.tls.key", values.path)
     client_cas: tuple[Path, ...] = list_setting("redis.tls.clientcas", values.path)
-    """Who vouches for Redis, as Distribution calls it; empty: the system's authorities."""
+    """The authorities that Redis' certificate is checked against; empty: the system's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +130,7 @@ class ClusterConfig:
     peers: tuple[str, ...] = list_setting("cluster.peers", values.line)
     """URLs of nodes that are asked while Redis is away, beside those that it knew, or where there is none."""
     ca: Path | None = setting("cluster.ca", values.path)
-    """Who vouches for the certificates of other nodes."""
+    """The authority that other nodes' certificates are checked against."""
     max_size: Size = setting("cluster.max_size", values.size, "0")
     """Of all blobs in the bucket; ``cleanup --shared`` holds it to that."""
     standby: Size = setting("cluster.standby", values.size, "0")

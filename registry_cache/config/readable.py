@@ -19,7 +19,7 @@ def check_readable(path: Path) -> None:
 
 
 def cannot_read(path: str, error: OSError | ValueError) -> InvalidValue:
-    """Return what to raise for the error that reading the file has ended in."""
+    """Return what to raise for an error of reading the file."""
     if isinstance(error, PermissionError):
         return _no_right(path)
     reason = getattr(error, "strerror", None) or "not a file name"

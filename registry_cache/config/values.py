@@ -49,7 +49,7 @@ def boolean(raw: Raw) -> bool:
 
 
 def metrics_path(raw: Raw) -> str:
-    """A path that is none of our other URLs."""
+    """A path that does not clash with our other URLs."""
     text = line(raw)
     if (
         not _PATH.fullmatch(text)

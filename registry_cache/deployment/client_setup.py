@@ -173,7 +173,7 @@ def _buildkit(mirror: Mirror) -> list[SetupStep]:
         sections.append(f'[registry."{mirror.address}"]\n  http = true')
     create = "docker buildx create --use --name mirrored --driver docker-container"
     return [
-        # The builder takes the login from who builds.
+        # The builder uses the login of whoever builds.
         *_login("docker login", mirror),
         SetupStep("For a builder", "\n\n".join(sections), "/etc/buildkit/buildkitd.toml"),
         SetupStep("Make one by it", f"{create} --buildkitd-config /etc/buildkit/buildkitd.toml"),

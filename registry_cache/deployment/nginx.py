@@ -28,7 +28,7 @@ _RESUMPTIONS = 20
 
 # In the operator's words, because docker prints them.
 _ERRORS = {
-    400: ("UNSUPPORTED", "this is no request that a registry can read, or its headers are larger than 8 kB"),
+    400: ("UNSUPPORTED", "this is not a request that a registry can read, or its headers are larger than 8 kB"),
     404: ("NAME_UNKNOWN", "no such URL: this is a registry's pull API, under /v2/"),
     405: ("UNSUPPORTED", "$registry_cache_method is not for a cache: push to the registry itself, and pull here"),
     413: ("SIZE_INVALID", "a pull has no body: push to the registry itself, and pull here"),
@@ -159,14 +159,14 @@ _MANIFEST_TYPES = (
 def quoted(text: str) -> str:
     """Return ``text`` as a word of nginx' that stands for exactly this text. Raises NginxValueError."""
     if "$" in text or not text.isprintable():
-        raise NginxValueError(f"{text!r} holds a $ or a sign that nginx' configuration cannot hold")
+        raise NginxValueError(f"{text!r} has a $, or a character that nginx' configuration cannot hold")
     return _word(text)
 
 
 def _bare(text: str) -> str:
     """Return ``text``, which needs no quotes. Raises NginxValueError."""
     if quoted(text) != f'"{text}"' or set(text) & set(" ;{}'#"):
-        raise NginxValueError(f"{text!r} is no word that nginx' configuration can hold here")
+        raise NginxValueError(f"{text!r} cannot stand in nginx' configuration here")
     return text
 
 

@@ -63,7 +63,7 @@ class Mark:
 
     @classmethod
     def within(cls, moment: int, letters: str) -> Mark:
-        """Return the mark behind the digests of ``moment`` that begin with ``letters``."""
+        """Return the mark after the digests of ``moment`` that begin with ``letters``."""
         return cls(moment, letters + _LAST)
 
 

@@ -1,7 +1,7 @@
 """Choose which part of a store one night verifies, so that some nights together verify all of it, without any state.
 
 Digests are spread evenly, so the first digits of a digest modulo the number of parts give its part. Which parts a night
-gets follows from the day: each night those behind the parts of the night before. The parts of a missed night are
+gets follows from the day: each night those after the parts of the night before. The parts of a missed night are
 verified when they come round again.
 """
 
@@ -30,7 +30,7 @@ class Share:
         """Read a share such as ``1/30``. Raises ValueError."""
         match = _SHARE.fullmatch(text)
         if match is None or not 0 < int(match[1]) <= int(match[2]) <= _MOST_PARTS:
-            raise ValueError("no share")
+            raise ValueError("not a share")
         return cls(int(match[1]), int(match[2]))
 
     def on(self, day: int) -> Part:

@@ -13,7 +13,7 @@ from registry_cache.oci import object_keys
 # Evict down to this share of the size, as in a node's own store.
 LOW_MARK = 0.95
 # What was put more recently than this may be on its way to somebody, or have names that are still to come. What nodes
-# use or have pinned they put anew at least every day and a half.
+# use or have pinned they put again at least every day and a half.
 YOUNG_SECONDS = 2 * 86_400.0
 
 _MEMBERSHIPS = "/_blobs/"

@@ -47,7 +47,7 @@ class Log:
         self._write(logging.INFO, event, fields)
 
     def warning(self, event: str, **fields: object) -> None:
-        """Write what an operator should look at by day."""
+        """Write what an operator should look at in working hours."""
         self._write(logging.WARNING, event, fields)
 
     def error(self, event: str, **fields: object) -> None:
@@ -60,7 +60,7 @@ class Log:
 
     def _write(self, level: int, event: str, fields: dict[str, object], exc_info: bool = False) -> None:
         if self._logger.isEnabledFor(level):
-            # Without the search of ``Logger.log`` for who called, and for what ``extra`` may not replace.
+            # ``Logger.log`` would also look for its caller, and for what ``extra`` may not replace.
             record = logging.LogRecord(self._logger.name, level, "", 0, event, (), sys.exc_info() if exc_info else None)
             record.__dict__["fields"] = fields
             self._logger.handle(record)

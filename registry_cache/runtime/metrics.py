@@ -144,7 +144,7 @@ def _of(metric: _Metric, *labels: str) -> _Metric:
 def set_serving() -> None:
     """This process serves."""
     _workers.set(1)
-    # What an alert waits for must be there as 0 first: from nothing to 1 is no increase to Prometheus.
+    # What an alert waits for must be there as 0 first: from nothing to 1 is not an increase to Prometheus.
     _errors.labels("RegistryError")
     for name in ("ENOSPC", "EIO", "EROFS"):
         _refused.labels(name)

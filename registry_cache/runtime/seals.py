@@ -1,4 +1,4 @@
-"""Prove by an HMAC that something was written by who knows the cluster's secret: notes in Redis, requests of peers.
+"""Prove by an HMAC that something was written by a holder of the cluster's secret: notes in Redis, requests of peers.
 
 Pure. A seal hides nothing, and does not say that what it seals is true: only that a holder of the secret wrote it.
 """

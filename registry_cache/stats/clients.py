@@ -76,7 +76,7 @@ class Clients:
     def of(cls, document: object) -> Clients:
         """Return the clients of a ``document``. Raises ValueError."""
         if not isinstance(document, dict) or not isinstance(document.get("clients"), dict):
-            raise ValueError("clients are no JSON object")
+            raise ValueError("clients are not a JSON object")
         found = cls(int(document.get("day", 0)))
         found._seen = {str(client): (int(last), int(bits)) for client, (last, bits) in document["clients"].items()}
         return found

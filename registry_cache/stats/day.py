@@ -2,7 +2,7 @@
 
 <root>/statistics/days/<YYYY-MM-DD>.json      five-minute sums, top lists, changes; after 30 days only the day's sums
 
-The first line has the day's sums, so that who needs no more of a month reads no more.
+The first line has the day's sums, so that whoever needs no more of a month reads no more.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Day:
         try:
             return cls._of(json.loads(data))
         except (TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise ValueError(f"no day's file: {error}") from error
+            raise ValueError(f"not a day's file: {error}") from error
 
     @classmethod
     def read(cls, path: str) -> Day:

@@ -28,7 +28,7 @@ def day_name(day: int) -> str:
 
 
 def day_named(name: str) -> int | None:
-    """Return the day that a name begins with; None where it is no day."""
+    """Return the day that a name begins with; None where it is not a day."""
     try:
         return date.fromisoformat(name[:10]).toordinal() - _EPOCH
     except ValueError:

@@ -72,7 +72,7 @@ class DayFold:
         self._clients = max(self._clients, clients)
 
     def note(self, moment: int, sums: Sums) -> None:
-        """Note in the span that began at ``moment`` what is no count, such as the disk's use."""
+        """Note in the span that began at ``moment`` what is not a count, such as the disk's use."""
         self._buckets[moment] = self._buckets.get(moment, Sums()) + sums
 
     def day(self, now: float, *, finished: bool = False) -> Day:

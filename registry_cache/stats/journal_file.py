@@ -33,9 +33,9 @@ class JournalFile:
         self._bounds = bounds
 
     def append(self, day: int, end: tuple[int, int], lines: bytes, now: float) -> tuple[int, int]:
-        """Write ``lines`` of one day behind ``end``, a piece and an offset in it, and return the new end.
+        """Write ``lines`` of one day after ``end``, a piece and an offset in it, and return the new end.
 
-        What lies behind ``end`` was not folded and is replaced. Raises OSError.
+        What lies after ``end`` was not folded and is replaced. Raises OSError.
         """
         piece, offset = end
         if not self._bounds.is_on or not lines:

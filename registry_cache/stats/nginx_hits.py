@@ -28,7 +28,7 @@ _SLICE_BYTES = 128 * 1024
 _SLICES = 100
 # Different lines that are remembered before they are read, and of which one turn reads a millisecond's work.
 _MOST_DIFFERENT, _TURN = 5000, 200
-# Workers of nginx write what they have collected one after the other: some lines of a day come behind the next day's.
+# Workers of nginx write what they have collected one after the other: some lines of a day come after the next day's.
 _LATE_SECONDS = 60
 # A log that cannot be read is named once an hour.
 _WARN_SECONDS = 3600.0
@@ -50,7 +50,7 @@ _TIME = re.compile(
 )
 # In each line that counts, perhaps in others: to look for it costs a fraction of what a pattern does.
 _HIT, _MANIFEST = " hit app=- ", "/manifests/"
-# How nginx writes a byte that is no plain letter.
+# How nginx writes a byte that is not a plain letter.
 _ESCAPE = re.compile(rb"\\x([0-9A-F]{2})")
 _KINDS = {"blobs": "blob", "manifests": "manifest"}
 
@@ -92,7 +92,7 @@ def without_ids(text: str) -> list[str]:
 
 
 def read_blob(line: str) -> Hit | None:
-    """Return the blob's hit that a line ``without_ids`` tells of, but for its time; None where it is no such line."""
+    """Return the blob's hit in a line ``without_ids``, except for its time; None where it is not such a line."""
     if _HIT not in line:
         return None
     whole = line.replace(_HIT, f"{_HIT}id=0.000- ", 1)
@@ -223,7 +223,7 @@ class NginxHits:
         self._used.clear()
 
     def _count_lines(self, lines: bytes) -> bool:
-        """Count ``lines``; True where one is of another day, and then it and those behind it are to be read again."""
+        """Count ``lines``; True where one is of another day, and then it and those after it are to be read again."""
         text = lines.decode("latin-1")
         moments = _moments(text)
         is_short = moments is not None and bucket_of(moments[0]) == bucket_of(moments[1])

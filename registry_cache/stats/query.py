@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from registry_cache.stats.journal import Pull
 
-# Fewer letters of a digest are a word as well.
+# Fewer letters of a digest could be a word as well.
 _DIGEST = re.compile(r"(?:[a-z0-9+._-]+:)?[0-9a-f]{12,}", re.ASCII)
 _ALGORITHM = re.compile(r"sha(?:256|512):[0-9a-f]*", re.ASCII)
 

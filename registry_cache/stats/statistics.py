@@ -78,7 +78,7 @@ class Statistics:
         Oldest first, without gaps; all begin at multiples of ``step``. 24 h: ``series(now - 86400, 300)``.
         """
         if step <= 0 or step % BUCKET_SECONDS:
-            raise ValueError(f"{step} s is no multiple of {BUCKET_SECONDS}")
+            raise ValueError(f"{step} s is not a multiple of {BUCKET_SECONDS}")
         first = int(since // step) * step
         found: dict[int, list[Sums]] = {start: [] for start in range(first, int(self._now()) + 1, step)}
         for number, day in self._all_days(first):

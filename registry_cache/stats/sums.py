@@ -105,7 +105,7 @@ class Sums:
     def of(cls, document: object) -> Sums:
         """Return the sums of a ``document``. Raises ValueError."""
         if not isinstance(document, dict):
-            raise ValueError("sums are no JSON object")
+            raise ValueError("sums are not a JSON object")
         disk = document.get("disk")
         values: dict[str, Any] = {name: counts_of(document.get(name, {})) for name in MAPS}
         values |= {name: int(document.get(name, 0)) for name in _ALL_NUMBERS}
@@ -133,5 +133,5 @@ def total(sums: Iterable[Sums]) -> Sums:
 def counts_of(value: object) -> Counts:
     """Return a JSON object's numbers. Raises ValueError."""
     if not isinstance(value, dict) or not all(isinstance(each, int) for each in value.values()):
-        raise ValueError("counts are no JSON object of numbers")
+        raise ValueError("counts are not a JSON object of numbers")
     return value

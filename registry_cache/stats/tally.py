@@ -93,7 +93,7 @@ class DayTally:
             head, _, lines = data.partition(b"\n")
             return cls._of(json.loads(head), lines)
         except (TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise ValueError(f"no tally: {error}") from error
+            raise ValueError(f"not a tally: {error}") from error
 
     @classmethod
     def _of(cls, document: Any, journal_lines: bytes) -> DayTally:
@@ -157,7 +157,7 @@ class Tally:
             _note_change(self._days[day_of(at)], Change(at, change, upstream, repository, reference))
 
     def take(self) -> Iterator[tuple[int, DayTally]]:
-        """Yield each day and what was counted for it, and begin anew."""
+        """Yield each day and what was counted for it, and start again."""
         self._spread()
         days, self._days = self._days, defaultdict(DayTally)
         lines, self._lines, self.entry_count = self._lines, defaultdict(list), 0

@@ -108,7 +108,7 @@ class Blobs:
                 removed = [path for path in found if disk.remove(path)]
         except StoreError:
             return False
-        # Of several who find it, the one who takes its last name says so.
+        # Of several who find it, the one that removes its last name logs it.
         if removed and removed[-1] == found[-1]:
             _log.error("evicted a blob that the disk does not give", digest=digest, repository=repository)
         return True

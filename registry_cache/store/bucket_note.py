@@ -1,6 +1,6 @@
-"""Since when the bucket takes nothing, for ``registry-cache status``: written by the process that sends to it.
+"""Since when the bucket accepts nothing, for ``registry-cache status``: written by the process that sends to it.
 
-    <root>/bucket-away.json       since when, and why; not there while the bucket takes what it is sent
+    <root>/bucket-away.json       since when, and why; not there while the bucket accepts what it is sent
 
 Losing it costs a line of a report. A file that cannot be read is treated as missing.
 """
@@ -22,7 +22,7 @@ _log = Log(__name__)
 
 @dataclass(frozen=True, slots=True)
 class BucketTrouble:
-    """The bucket has taken nothing since ``since``, in seconds since the epoch; ``cause`` is the last reason."""
+    """The bucket has accepted nothing since ``since``, in seconds since the epoch; ``cause`` is the last reason."""
 
     since: float
     cause: str
@@ -35,7 +35,7 @@ class BucketNote:
         self._path = layout.bucket_away
 
     def write(self, cause: str) -> None:
-        """Note that it takes nothing; since when stays what it was."""
+        """Note that it accepts nothing; the time of the first such note stays."""
         before = self.read()
         if before and before.cause == cause:
             return
@@ -47,7 +47,7 @@ class BucketNote:
             _log.warning("could not note the state of the bucket", error=error)
 
     def clear(self) -> None:
-        """It takes something."""
+        """Note that it accepts what it is sent again."""
         try:
             with disk.store_errors("note that the bucket is back"):
                 disk.remove(self._path)
@@ -55,7 +55,7 @@ class BucketNote:
             _log.warning("could not note the state of the bucket", error=error)
 
     def read(self) -> BucketTrouble | None:
-        """Return what was noted last; None where it took what it was sent."""
+        """Return what was noted last; None while it accepts what it is sent."""
         try:
             note = json.loads(disk.read_whole(self._path) or b"{}")
             return BucketTrouble(float(note["since"]), str(note["cause"]))

@@ -7,7 +7,7 @@ as the newest, but for the cleanup that must make room (``policy.eviction.in_ord
 
 Nothing but a file is opened: no pipe, no device, no link that leads out of the store. Whoever gets such a thing in
 there, as with a backup or a copied folder, must neither make a worker wait without an end nor have other files of the
-machine served. What is no file counts as missing, and is written anew.
+machine served. What is not a file counts as missing, and is replaced.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class store_errors:
 
 
 class NoFile(FileNotFoundError):
-    """There is something of that name, but it is no file of the store."""
+    """There is something of that name, but it is not a file of the store."""
 
 
 def is_full(error: BaseException) -> bool:
@@ -97,7 +97,7 @@ def open_found(path: str, flags: int = os.O_RDONLY, mode: int = 0o640) -> tuple[
 
 
 def open_source(path: str) -> int:
-    """Return a descriptor of an operator's file outside of the store, who may use links. Raises OSError, NoFile."""
+    """Return a descriptor of an operator's file outside of the store, which may be a link. Raises OSError, NoFile."""
     return _checked(os.open(path, os.O_RDONLY | os.O_NONBLOCK), path)[0]
 
 
@@ -115,7 +115,7 @@ def _open(path: str, flags: int, mode: int) -> tuple[int, os.stat_result]:
     except OSError as error:
         if error.errno not in _NO_FILE:
             raise
-        raise NoFile(errno.ENOENT, "it is no file", path) from error
+        raise NoFile(errno.ENOENT, "it is not a file", path) from error
     return _checked(descriptor, path)
 
 
@@ -123,7 +123,7 @@ def _checked(descriptor: int, path: str) -> tuple[int, os.stat_result]:
     found = os.fstat(descriptor)
     if not S_ISREG(found.st_mode):
         os.close(descriptor)
-        raise NoFile(errno.ENOENT, "it is no file", path)
+        raise NoFile(errno.ENOENT, "it is not a file", path)
     return descriptor, found
 
 
@@ -134,7 +134,7 @@ def _stand_in(path: str) -> str | None:
         target = os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path)))
     except OSError:
         return None
-    # Of the same digest: names of manifests go on behind a dot.
+    # Of the same digest: a manifest's name has its kind after a dot.
     digest = os.path.basename(path).partition(".")[0]
     is_blob = root is not None and target.startswith(f"{root}/blobs/") and os.path.basename(target) == digest
     return target if is_blob else None
@@ -242,7 +242,7 @@ def _read(open_: Callable[[str], int], path: str, limit: int) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     with os.fdopen(descriptor, "rb") as file:
-        # Whatever it says of its size: it may grow meanwhile, or be one of a kernel's, of which that is not known.
+        # Whatever its size says: it may grow meanwhile, or be a kernel's file, whose size is not known.
         data = file.read(limit + 1)
     return data if len(data) <= limit else None
 

@@ -133,7 +133,7 @@ def existing(path: str) -> str:
 
 
 def _unfinished(layout: Layout, digest: Digest) -> Unfinished | None:
-    # The lock before the bytes: asked the other way round, a transfer that ends in between looked interrupted.
+    # The lock before the bytes: the other way round, a transfer that ends in between would look interrupted.
     running = locks.is_locked(layout.lock(digest))
     try:
         found = os.stat(layout.partial(digest))

@@ -1,4 +1,4 @@
-"""When blobs were last used; the use of a manifest counts as its children's: who has them asks for it alone."""
+"""When blobs were last used; a manifest's use counts as its children's: clients that have them ask for it alone."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@
       locks/sender.lock                         flock target of the process that writes to the bucket
       locks/pin-exchange.lock                   … of the worker that exchanges pins with other nodes
       last-hand-on                              empty; its mtime is when the bucket was last told what is used here
-      bucket-away.json                          since when the bucket takes nothing, and why
-      outbox/<when>-<random>.json (+ .bytes)    what the bucket has yet to get; see ``outbox``
+      bucket-away.json                          since when the bucket accepts nothing, and why
+      outbox/<when>-<random>.json (+ .bytes)    what is still to be sent to the bucket: ``outbox``
       quarantine/<day>/<what>  (+ .json)        damaged bytes for a person to look at, kept for a week; what they were
       upstreams/<upstream>.json                 what workers know of an upstream's limits and outages
       survey                                    names of all repositories and some sums, for the page

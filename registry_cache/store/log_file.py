@@ -31,7 +31,7 @@ class LogPosition(NamedTuple):
 
 
 class LogFile:
-    """The log at ``path``, read from ``position`` on, or from its begin where that is None.
+    """The log at ``path``, read from ``position`` on, or from its beginning where that is None.
 
     ``has_lost``: the file that was being read is gone, and perhaps lines with it.
     """
@@ -70,7 +70,7 @@ class LogFile:
         if self._file is None:
             return b""
         if self._file.size() < self._offset:
-            # Somebody has cut it instead of renaming it.
+            # It was truncated and not renamed.
             self._offset, self._head = 0, ""
         lines = self._lines(self._file, limit)
         if not lines:
@@ -84,7 +84,7 @@ class LogFile:
     def _lines(self, file: ReadHandle, limit: int) -> bytes:
         data = file.read_at(self._offset, limit)
         while len(data) == limit and b"\n" not in data:
-            # A line that is longer than all that may be read is none of ours; nor is its end.
+            # A line that is longer than the limit is not ours; nor is its end.
             self._offset += limit
             data = file.read_at(self._offset, limit)
         end = data.rfind(b"\n") + 1

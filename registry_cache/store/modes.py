@@ -51,7 +51,7 @@ def close_to_others(folder: str) -> None:
 def create(path: str, flags: int, mode: int = FILE) -> int:
     """Open ``path`` for writing by ``flags``, and return its descriptor. Raises OSError.
 
-    A pipe, or a link that leads out of the store, gives way.
+    A pipe, or a link that leads out of the store, is replaced.
     """
     try:
         descriptor = open_file(path, flags | os.O_CREAT, mode)
@@ -61,7 +61,7 @@ def create(path: str, flags: int, mode: int = FILE) -> int:
     if mode == PUBLIC:
         return descriptor
     try:
-        # Another user's file, such as one that root left, is as good for who may write it.
+        # A file of another user, such as one that root left, will do if we may write to it.
         with contextlib.suppress(PermissionError):
             os.fchmod(descriptor, mode)
     except BaseException:

@@ -1,4 +1,4 @@
-"""What the bucket has yet to get: written by workers, sent by a process of its own (``bucket.sender``).
+"""What is still to be sent to the bucket: written by workers, sent by a process of its own (``bucket.sender``).
 
     <root>/outbox/<when>-<random>.json    what to send: kind, upstream, repository, digest or tag; written last
     <root>/outbox/<when>-<random>.bytes   a hard link to the bytes, so that eviction cannot take them before that
@@ -69,21 +69,21 @@ class OutboxState:
 
 
 class Outbox:
-    """The outbox of one store. What adds an entry never fails: a pull matters more."""
+    """The outbox of one store. Adding an entry never fails: a pull matters more."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
 
     def add_blob(self, upstream: str, repository: Repository, digest: Digest) -> None:
-        """Have a blob that is in the store sent, unless the bucket has it, and that the repository contains it."""
+        """Send a blob that is in the store, unless the bucket has it, and say that the repository contains it."""
         self._add(BLOB, upstream, repository, str(digest), digest)
 
     def add_manifest(self, upstream: str, repository: Repository, digest: Digest, media_type: str) -> None:
-        """Have a manifest that is in the store sent."""
+        """Send a manifest that is in the store."""
         self._add(MANIFEST, upstream, repository, str(digest), digest, media_type=media_type)
 
     def add_tag(self, upstream: str, repository: Repository, tag: Tag, record: TagRecord) -> None:
-        """Have it told what a tag means."""
+        """Send what a tag means."""
         said = json.loads(record_format.write_shared_tag(record))
         self._add(TAG, upstream, repository, str(tag), None, record=said)
 

@@ -32,7 +32,7 @@ _SYNC_FILE_RANGE_WRITE = 2
 
 # Bytes that are hashed in one go: enough that handing them to another thread costs little in comparison.
 _BATCH = 1024 * 1024
-# What all partials of a process hold until they hash it, but for a chunk each: else an upstream that falls silent in
+# What all partials of a process hold unhashed, apart from a chunk each: else an upstream that falls silent in
 # the middle of hundreds of blobs has a worker keep hundreds of MiB.
 _BATCHES = 16 * 1024 * 1024
 

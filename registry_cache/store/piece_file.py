@@ -65,7 +65,7 @@ class PieceFile:
         disk.touch(self._descriptor, os.fstat(self._descriptor))
 
     def end_of(self, index: int) -> int:
-        """Return the offset behind a piece: the last one is shorter."""
+        """Return the offset at which a piece ends: the last one is shorter."""
         return min((index + 1) * PIECE_SIZE, self.size)
 
     def read(self, start: int, stop: int) -> bytes:
@@ -151,7 +151,7 @@ class PieceFile:
         return min(self.size, os.fstat(self._descriptor).st_blocks * disk.BLOCK)
 
     def _span(self, start: int, stop: int) -> tuple[int, int]:
-        """Return the pieces from the first that these bytes touch up to, not including, the one behind the last."""
+        """Return the pieces from the first that these bytes touch up to, not including, the one after the last."""
         return start // PIECE_SIZE, -(-min(stop, self.size) // PIECE_SIZE)
 
     def __del__(self) -> None:
@@ -205,7 +205,7 @@ class PieceClaim:
         self._descriptor = descriptor
 
     def shorten(self, stop: int) -> None:
-        """Free the pieces from the one on that begins at ``stop``, or behind it."""
+        """Free the pieces from the one on that begins at ``stop``, or after it."""
         first, last = -(-stop // PIECE_SIZE), -(-self.stop // PIECE_SIZE)
         if first < last:
             fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, first, last))

@@ -1,7 +1,7 @@
-"""Pins, and what was unpinned of late, as one document that several nodes change and merge. Pure: opens no file.
+"""Pins, and what was unpinned recently, as one document that several nodes change and merge. Pure: opens no file.
 
-Of each image the latest word counts, and of two at the same moment the pin. What was unpinned is remembered for
-UNPINNED_SECONDS, or a node that was away meanwhile would pin it anew: one that was away for longer does.
+For each image the latest change counts, and of two at the same moment the pin. What was unpinned is remembered for
+UNPINNED_SECONDS, or a node that was away meanwhile would pin it again: one that was away for longer does.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class PinList:
         return {"version": _VERSION, "pins": _records(self.pins), "unpinned": _records(self.unpinned)}
 
     def _words(self) -> dict[_Key, tuple[float, bool, Pin]]:
-        """Return of each image when it was spoken of last, and whether to pin it."""
+        """Return for each image when it was changed last, and whether it is pinned."""
         words = {pin.key: (pin.pinned_at, False, pin) for pin in self.unpinned}
         return words | {pin.key: (pin.pinned_at, True, pin) for pin in self.pins}
 

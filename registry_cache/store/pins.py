@@ -58,7 +58,7 @@ class Pins:
         return list(self.read().pins)
 
     def read(self) -> PinList:
-        """Return every pin, and what was unpinned of late. Raises StoreError, as ``all`` does."""
+        """Return every pin, and what was unpinned recently. Raises StoreError, as ``all`` does."""
         with disk.store_errors("read the pins"):
             data = disk.read_whole(self._layout.pins)
         if data is None:

@@ -15,7 +15,7 @@ from registry_cache.store import disk, locks
 from registry_cache.store.layout import Layout
 from registry_cache.store.locks import LockFile
 
-# A longer one is none of ours: a process has some thousand readers at most.
+# A longer one is not ours: a process has some thousand readers at most.
 _MOST_BYTES = 1 << 20
 
 
@@ -38,7 +38,7 @@ class ReaderNote:
             self._written = note
 
     def remove(self) -> None:
-        """Say nothing any more."""
+        """Remove the note."""
         lock, self._lock, self._written = self._lock, None, b""
         if lock is not None:
             lock.release()

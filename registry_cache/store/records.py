@@ -61,7 +61,7 @@ class StoredManifest:
 
     @property
     def data(self) -> bytes:
-        """The bytes, read anew each time where they are in a file. Raises StoreError."""
+        """The bytes, read each time if they are in a file. Raises StoreError."""
         return read_content(self.content)
 
 
@@ -226,7 +226,7 @@ class Records:
             write_whole(self._layout.referrers(upstream, repository, digest), document)
 
     def repositories(self, upstream: str, after: str = "") -> Iterator[str]:
-        """Yield the repositories with a tag or a manifest, in lexical order of their parts, behind ``after``."""
+        """Yield the repositories with a tag or a manifest, in the order of their parts; only those after ``after``."""
         with disk.store_errors("list the repositories"):
             yield from catalog(f"{self._layout.repositories}/{upstream}", after)
 

@@ -111,8 +111,8 @@ def repositories(layout: Layout, upstream: str = "") -> Iterator[RepositoryFolde
 def catalog(folder: str, after: str) -> Iterator[str]:
     """Yield the repositories under ``folder`` with a tag or a manifest, in lexical order of their parts.
 
-    Only those behind ``after``. Folders that lie wholly before it are not opened, so a page costs what the page holds.
-    Raises OSError.
+    Only those that come after ``after``. Folders that lie wholly before it are not opened, so a page costs what the
+    page holds. Raises OSError.
     """
     yield from _walk(folder, "", after.split("/") if after else [])
 
@@ -123,7 +123,7 @@ def _walk(folder: str, prefix: str, after: list[str]) -> Iterator[str]:
         if entry.name.startswith(("_", ".")) or entry.name < first or entry.is_symlink():
             continue
         is_first = entry.name == first
-        # With ``after`` a/b: a itself came before it, and of a only what lies behind b is left.
+        # With ``after`` a/b: a itself came before it, and of a only what comes after b is left.
         if not is_first and any(_holds_record(f"{entry.path}/{part}") for part in (TAGS, MANIFESTS)):
             yield f"{prefix}{entry.name}"
         yield from _walk(entry.path, f"{prefix}{entry.name}/", after[1:] if is_first else [])

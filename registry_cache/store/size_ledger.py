@@ -54,7 +54,7 @@ class SizeLedger:
             return None
 
     def position(self) -> int:
-        """Return the offset behind the last entry, for ``replace``."""
+        """Return the offset after the last entry, for ``replace``."""
         try:
             return os.stat(self._path).st_size
         except OSError:

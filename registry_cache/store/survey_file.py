@@ -1,4 +1,4 @@
-"""The survey: what a pass over the whole store found last, for who must not walk through it.
+"""The survey: what a pass over the whole store found last, for those who must not walk through it.
 
 <root>/survey      a line of JSON with its sums, then the name of each repository on a line of its own, sorted
 """
@@ -15,7 +15,7 @@ from registry_cache.store.atomic_write import write_whole
 from registry_cache.store.layout import Layout
 from registry_cache.store.unchanged_files import UnchangedFiles
 
-# A million names of a hundred letters; a larger file is none of ours.
+# A million names of a hundred letters; a larger file is not ours.
 _MOST_BYTES = 1 << 28
 
 

@@ -41,13 +41,12 @@ class Door:
     admit: Callable[[str | None, str | None], object] | None
 
     def check(self, asked: Request) -> None:
-        """Raise RegistryError unless the page is shown to who asks."""
+        """Raise RegistryError unless the page may be shown to whoever asks."""
         if not connection_of(asked.environ).by_debug_address:
             raise NameUnknown("no such URL: this is a registry's pull API, under /v2/")
         if not is_ours(asked.host, self.names):
             raise Denied(
-                f"{asked.host[:100]} is no name of this server: call it by its address, or add the name to "
-                "http.debug.hosts"
+                f"{asked.host[:100]} is not a name of this server: use its address, or add the name to http.debug.hosts"
             )
         if self.admit is not None:
             self.admit(asked.headers.get("Authorization"), asked.remote_addr)
@@ -99,7 +98,7 @@ def blueprint(facts: Facts, door: Door) -> Blueprint:
 
 def _page(html: bytes, status: int = 200) -> Response:
     response = Response(html, status, content_type="text/html; charset=utf-8")
-    # What it tells is of this moment, and for who has logged in.
+    # What it tells is of this moment, and for whoever has logged in.
     response.headers["Cache-Control"] = "no-store"
     response.headers["Referrer-Policy"] = "no-referrer"
     return response

@@ -1,4 +1,4 @@
-"""The four large numbers, each a link to who is behind it. Pure."""
+"""The four large numbers, each a link to what is behind it. Pure."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _left(numbers: Numbers, glance: Glance) -> Box:
 
 
 def _pace(pulls: PullCount, taken: int, glance: Glance) -> str:
-    """Say when none are left if each hour takes as many as the last, unless the count begins anew before that."""
+    """Say when none are left if each hour takes as many as the last, unless the count starts again before that."""
     if not taken:
         return "none were taken in the last hour"
     ends = glance.now + pulls.left / taken * HOUR_SECONDS

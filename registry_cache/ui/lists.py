@@ -15,7 +15,7 @@ from registry_cache.ui.words import span
 from registry_cache.upkeep.name_search import MOST_MATCHES, search
 from registry_cache.upkeep.survey import SurveyedStore
 
-# Rows of a search: who has to scroll further types another letter.
+# Rows of a search: whoever has to scroll further types another letter.
 MOST_FOUND = 50
 # Tags that a row shows, to tell images apart.
 _SOME_TAGS = 4

@@ -21,7 +21,7 @@ class ClusterFacts:
 
 @dataclass(frozen=True, slots=True)
 class NodeRow:
-    """One node, or all: ``cells`` are what ``NodeTable.HEAD`` names, none of a node that told no numbers."""
+    """One node, or all: ``cells`` are what ``NodeTable.HEAD`` names, empty for a node that sent no numbers."""
 
     name: str
     note: str

@@ -66,7 +66,7 @@ class NumberReader:
         month_clients = read.clients_since(now - MONTH_DAYS * DAY_SECONDS)
         hour, day = read.sums(now - HOUR_SECONDS), read.sums(now - DAY_SECONDS)
         answers = {**day.answer_seconds(), **hour.answer_seconds()}
-        # Made anew each time: a month of less than its last day would be no sum.
+        # Added up each time: a month without its last day would be wrong.
         month = total(each.sums for each in self._days())
         return Numbers(day, month, month_clients, hour.counted_by_upstream(), answers)
 

@@ -24,7 +24,7 @@ MOST_TRANSFERS = 12
 class Overview:
     """The sections of the page, in their order; ``more_…``: how many rows of a section are not shown.
 
-    ``quarantined``: damaged files that wait for a person. ``nodes``: None where this cache is none of a cluster.
+    ``quarantined``: damaged files that wait for a person. ``nodes``: None where this cache is in no cluster.
     """
 
     sentences: Sequence[Sentence]

@@ -11,7 +11,7 @@ _T = TypeVar("_T")
 
 
 class Remembered(Generic[_T]):
-    """What ``make`` returned less than ``seconds`` ago; one caller at a time makes it anew, and the others wait."""
+    """What ``make`` returned less than ``seconds`` ago; one caller at a time makes it again, and the others wait."""
 
     def __init__(self, make: Callable[[], _T], seconds: float, now: Callable[[], float] = time.monotonic) -> None:
         self._make, self._seconds, self._now = make, seconds, now

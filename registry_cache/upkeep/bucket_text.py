@@ -36,9 +36,9 @@ class BucketStatus:
 
     def _state(self, now: float, zone: tzinfo | None) -> str:
         if self.trouble is None:
-            return "takes what it is sent"
+            return "accepts what it is sent"
         since = f"{clock(self.trouble.since, now, zone)} ({ago(now - self.trouble.since)})"
-        return f"has taken nothing since {since}: {self.trouble.cause}"
+        return f"has accepted nothing since {since}: {self.trouble.cause}"
 
     def _outbox(self, now: float, zone: tzinfo | None) -> str:
         if self.waits.oldest is None:

@@ -152,7 +152,7 @@ class Cleanup:
         for blob in chain(self._interrupted, self._in_pieces):
             hour = self._hour(blob)
             hours[hour] = hours.get(hour, 0) + blob.size
-        # What has come of running downloads. What they announce is only a word, and may never come.
+        # What running downloads have brought so far. What they announce may never come.
         coming = sum(each.bytes for each in unfinished.values() if each.running)
         self.result.stored = sum(hours.values()) + coming + quarantine.size(self._layout)
         need = self._excess(self.result.stored)

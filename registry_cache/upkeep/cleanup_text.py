@@ -19,7 +19,7 @@ _EXIT_STATUS: dict[State, int] = {"done": 0, "planned": 0, "running": 0, "stoppe
 class CleanupReport:
     """A cleanup at ``now``, in seconds since the epoch; ``result`` is None where another one is running.
 
-    Times are written in the ``zone`` of who reads them.
+    Times are written in the reader's ``zone``.
     """
 
     now: float

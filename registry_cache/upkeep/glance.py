@@ -19,7 +19,7 @@ __all__ = ["Glance", "Transfer", "Watcher"]
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """The state at ``now``, in seconds since the epoch. Times are written in the ``zone`` of who reads them.
+    """The state at ``now``, in seconds since the epoch. Times are written in the reader's ``zone``.
 
     ``stored`` in bytes, None where nobody has counted yet; ``space`` None where the disk does not tell. ``store`` in a
     word: ``ok``, ``full`` (served, not kept), ``failing``.

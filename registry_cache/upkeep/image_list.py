@@ -48,7 +48,7 @@ class ListedImage:
 
 @dataclass(frozen=True, slots=True)
 class ImageListReport(Report):
-    """The images of a store that match the ``pattern``, at ``now``. Times are in the ``zone`` of who reads them."""
+    """The images of a store that match the ``pattern``, at ``now``. Times are in the reader's ``zone``."""
 
     images: Sequence[ListedImage]
     now: float

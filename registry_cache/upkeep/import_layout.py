@@ -65,7 +65,9 @@ def import_layout(session: ImportSession, source: ImageLayout, names: ImportName
         if source.index is None:
             return
     if source.index is None:
-        session.result.problem(source.place, "it has no index.json: it is no OCI image layout, or not a whole one")
+        session.result.problem(
+            source.place, "it has no index.json: it is not an OCI image layout, or not a complete one"
+        )
         return
     planned = planned or _plan(source, names)
     session.settle()
@@ -95,7 +97,7 @@ class _NameImport:
     def run(self, planned: _PlannedImage, now: datetime) -> None:
         image = planned.image
         if not self._add(image.digest, image.media_type, MAX_DEPTH):
-            self._session.result.problem(str(image), f"its manifest {image.digest} is not in it whole")
+            self._session.result.problem(str(image), f"its manifest {image.digest} is not complete in it")
         elif planned.tag:
             self._session.tag(self._destination, planned.tag, image.digest, now)
 

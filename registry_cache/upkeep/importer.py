@@ -29,8 +29,8 @@ from registry_cache.upkeep.report import MOST_NAMED
 # if upstream does not answer.
 NEVER = datetime.fromtimestamp(0, UTC)
 
-# The media type that `parse_manifest` gives to bytes that are no manifest. Clients choose by the media type, so we do
-# not guess one.
+# The media type that `parse_manifest` gives to bytes that are not a manifest. Clients choose by the media type, so we
+# do not guess one.
 _UNKNOWN = "application/json"
 # Registries keep the signatures of schema 1 elsewhere, and without them it is not what its clients want.
 _LEFT_OUT = (_UNKNOWN, signed_manifest.SIGNED, signed_manifest.UNSIGNED)
@@ -168,13 +168,15 @@ class ImportSession:
         return _parse(data, media_type) if data is not None else None
 
     def manifest(self, destination: Destination, digest: Digest, media_type: str = "") -> bool:
-        """Import a manifest into a repository; False where it is not here, or is no manifest. Raises StoreError."""
+        """Import a manifest into a repository; False where it is not here, or is not a manifest. Raises StoreError."""
         data = self._records.read_any(digest)
         if data is None:
             return False
         found = _parse(data, media_type)
         if found.media_type in _LEFT_OUT:
-            self.result.problem(f"{destination.repository}@{digest}", "it is no manifest that clients of today take")
+            self.result.problem(
+                f"{destination.repository}@{digest}", "it is not a manifest that today's clients accept"
+            )
             return False
         if not self._records.manifest(destination.upstream, destination.repository, digest):
             self._records.put_manifest(destination.upstream, destination.repository, digest, data, found)

@@ -21,9 +21,9 @@ class PullsReport(Report):
 
     def lines(self) -> Iterator[str]:
         if not self.has_journal:
-            yield "nobody writes down who pulls: statistics.journal.days is 0, or statistics.clients false"
+            yield "pulls are not recorded: statistics.journal.days is 0, or statistics.clients is false"
         elif not self.pulls:
-            yield "no pull is known"
+            yield "no pulls are known"
         else:
             yield from table([("WHEN", "CLIENT", "USER", "OUTCOME", "IMAGE", "DIGEST"), *map(self._row, self.pulls)])
 

@@ -36,7 +36,7 @@ WAIT_TIMEOUT_SECONDS = 5.0
 _POLL_SECONDS = 0.02
 
 # A download counts what has come whenever that is this share of ``max_size``, so that a hundred of them together leave
-# a tenth uncounted; within these bounds, for each count costs some system calls.
+# a tenth uncounted; within these bounds, because each count costs some system calls.
 _STEP_SHARE = 1000
 _LEAST_STEP, _MOST_STEP = 64 * 1024, 16 * 1024 * 1024
 
@@ -229,7 +229,7 @@ class IncomingBlob:
         self._waited = 0.0
 
     def announced(self, size: int) -> None:
-        """Hear that the blob is to have ``size`` bytes. Raises StoreFull where that is more than one may take."""
+        """Note that the blob is to have ``size`` bytes. Raises StoreFull where that is more than one may take."""
         self._keeper.refuse_oversized(size)
 
     def arrived(self, size: int, *, is_whole: bool = False) -> None:
@@ -247,5 +247,5 @@ class IncomingBlob:
         self._waited += time.monotonic() - began
 
     def ended(self, size: int) -> None:
-        """Hear that no more will come, and ``size`` bytes stay: none of those counted where they were discarded."""
+        """Note that no more will come, and that ``size`` bytes stay: 0 where they were discarded."""
         self._keeper.count(size - self._counted)

@@ -35,7 +35,7 @@ _TITLES: dict[TopKind, str] = {
 
 @dataclass(frozen=True, slots=True)
 class StatisticsReport(Report):
-    """The numbers from ``since`` until ``now``, in the ``zone`` of who reads them; ``blocks`` for its sparkline."""
+    """The numbers from ``since`` until ``now``, in the reader's ``zone``; ``blocks`` for its sparkline."""
 
     since: float
     now: float

@@ -20,7 +20,7 @@ from registry_cache.upkeep.status import KnownUpstream, PullCount, UpstreamStatu
 class StatusReport(Report):
     """Everything, at ``now``. ``exists``: a store has been made under ``root``.
 
-    Times are written in the ``zone`` of who reads them.
+    Times are written in the reader's ``zone``.
     """
 
     now: float

@@ -40,7 +40,7 @@ def command_recorder(config: Config) -> CommandRecorder:
 
 
 def _count_hits(hits: Mapping[str, HitCounts]) -> None:
-    # Not before: gunicorn is none of a command's.
+    # Not before: a command does not load gunicorn.
     from registry_cache.server.gunicorn_internals import observe_many
 
     for kind, found in hits.items():

@@ -51,7 +51,7 @@ def test_check_says_which_node_is_out_of_reach(cluster: Cluster) -> None:
     done = cluster.nodes[0].run("check")
 
     assert done.returncode == 1
-    assert f"failed  node2: we do not reach http://127.0.0.1:{cluster.nodes[1].peers_port}" in done.stdout
+    assert f"failed  node2: we cannot reach http://127.0.0.1:{cluster.nodes[1].peers_port}" in done.stdout
 
 
 def test_what_one_node_pins_holds_on_all_and_without_redis_check_says_so_and_status_ends(cluster: Cluster) -> None:

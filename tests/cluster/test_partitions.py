@@ -180,6 +180,6 @@ def test_a_node_whose_clock_is_ten_minutes_fast_shares_both_ways(
                 assert upstream.gets(blob) == 1
                 assert {each.manifest("1").headers["Docker-Content-Digest"] for each in order} == {image.digest}
             assert upstream.counted_pulls == 1
-        assert "set them by NTP" in early.run("check").stdout
+        assert "set them with NTP" in early.run("check").stdout
     finally:
         early.stop()

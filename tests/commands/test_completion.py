@@ -85,9 +85,9 @@ def test_fish_completes_commands_and_their_options(tmp_path: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["stauts"], "'stauts' is no command; did you mean stats or status?"),
-        (["--config", "/x", "clean"], "'clean' is no command; did you mean cleanup?"),
-        (["frobnicate"], "'frobnicate' is no command; registry-cache --help lists them"),
+        (["stauts"], "'stauts' is not a command; did you mean stats or status?"),
+        (["--config", "/x", "clean"], "'clean' is not a command; did you mean cleanup?"),
+        (["frobnicate"], "'frobnicate' is not a command; registry-cache --help lists them"),
         (["cleanup", "--dryrun"], "unknown: --dryrun; did you mean --dry-run?"),
         (["verify", "--reparir=1"], "unknown: --reparir=1; did you mean --repair?"),
         (["status", "--frobnicate"], "unknown: --frobnicate\n"),

@@ -108,7 +108,7 @@ def test_a_slow_upstream_has_its_time(command: NginxCommand) -> None:
     ("config", "arguments", "words"),
     [
         (EXAMPLE.replace("net: unix\n  addr: /run/registry-cache/http.sock", "net: tcp"), [], "set http.net to unix"),
-        (EXAMPLE.replace("  accel: true\n", '  headers: {X-Cost: ["5 $"]}\n'), [], "'5 $' holds a $"),
+        (EXAMPLE.replace("  accel: true\n", '  headers: {X-Cost: ["5 $"]}\n'), [], "'5 $' has a $"),
         (EXAMPLE, ["--name", "a b"], "'a b'"),
         (EXAMPLE, ["--name", "a;b"], "'a;b'"),
         (EXAMPLE, ["--listen", "80;"], "'80;'"),

@@ -14,7 +14,7 @@ NOW = 1_900_000_000.0  # 17:46:40
 def test_all_was_sent() -> None:
     status = BucketStatus("shared", OutboxState(0, None), None)
 
-    assert status.line(NOW, UTC) == "shared takes what it is sent; the outbox is empty"
+    assert status.line(NOW, UTC) == "shared accepts what it is sent; the outbox is empty"
     assert status.document() == {
         "name": "shared",
         "state": "ok",
@@ -28,7 +28,7 @@ def test_it_is_away() -> None:
     status = BucketStatus("shared", OutboxState(41, NOW - 700), BucketTrouble(NOW - 600, "503 SlowDown"))
 
     assert status.line(NOW, UTC) == (
-        "shared has taken nothing since 17:36:40 (10 min): 503 SlowDown; "
+        "shared has accepted nothing since 17:36:40 (10 min): 503 SlowDown; "
         "41 entries in the outbox, the oldest since 17:35:00"
     )
     assert status.document() == {

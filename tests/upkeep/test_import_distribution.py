@@ -176,7 +176,7 @@ def test_nonsense_is_told_and_never_followed(old: OldRegistry, moved: Moved, tmp
 
     assert moved.holds(image)
     told = "\n".join(moved.told())
-    for words in ("holds no digest", "it leads to", "it is empty", "no tag", "is not a repository name", "no file"):
+    for words in ("holds no digest", "it leads to", "it is empty", "no tag", "is not a repository name", "not a file"):
         assert words in told
     assert result.damaged == 6
     assert layer.exists()
@@ -197,7 +197,7 @@ def test_what_is_no_manifest_of_today_is_told(old: OldRegistry, moved: Moved, da
     old.manifest("library/app", data, tag="old")
     result = moved.distribution(old)
     assert (result.damaged, result.tags, result.absent) == (1, 0, 1)
-    assert "no manifest that clients of today take" in moved.told()[0]
+    assert "not a manifest that today's clients accept" in moved.told()[0]
 
 
 def test_an_index_and_what_it_names(old: OldRegistry, moved: Moved) -> None:

@@ -246,9 +246,9 @@ def test_run_again_it_brings_what_is_missing(moved: Moved) -> None:
     ("data", "words"),
     [
         (b"", "it ends too early"),
-        (b"root:x:0:0\n" * 100, "it is no tar"),
-        (b"\x28\xb5\x2f\xfd" + b"x" * 600, "packed by zstd: unpack it first"),
-        (packed(b"no tar" * 1000)[:-9], "it is no tar"),
+        (b"root:x:0:0\n" * 100, "it is not a tar"),
+        (b"\x28\xb5\x2f\xfd" + b"x" * 600, "compressed with zstd: decompress it first"),
+        (packed(b"no tar" * 1000)[:-9], "it is not a tar"),
         (packed(tar_of({"a": b"b"}))[:40], "its gzip is damaged"),
         (tar_of({"manifest.json": b"[]"}), "it has no index.json"),
         (tar_of({"index.json": b"{}"}) * 1, "index.json is no index"),

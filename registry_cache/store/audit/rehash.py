@@ -47,7 +47,7 @@ def examine(path: str, digest: Digest, pace: Pace, reader: int, *, is_manifest: 
         file, changes_atime = _open(path)
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
-            return Damage("other", file, "no file")
+            return Damage("other", file, "not a file")
         if not _readable(found, reader):
             return Damage("permissions", file, f"user {reader} may not read it")
         damage = _examine(file, found, digest, pace)

@@ -25,9 +25,9 @@ BUSY = "busy: the next run looks again"
 _DAMAGED = {"flipped", "size", "unreadable"}
 _DEAD = {"dangling", "torn", "lost"}
 _REMEDIES = {
-    "foreign": "not ours: see what it is and move it away",
-    "owner": "give it to the server's user",
-    "unreadable": "look at the disk, and at who may read it",
+    "foreign": "not ours: look at what it is, and move it away",
+    "owner": "change its owner to the server's user",
+    "unreadable": "check the disk, and who may read it",
 }
 
 # Repositories of one blob that are told one by one; a base layer is in thousands.

@@ -184,7 +184,7 @@ class AuditWalk:
                 for digest, entry in self._scan.of_algorithm(letters.path, algorithm.name, {""}, letters.name):
                     if entry.is_symlink():
                         kind: Kind = "foreign" if os.path.exists(entry.path) else "dangling"
-                        self._report(Fault(kind, entry.path, "a blob is no link", digest))
+                        self._report(Fault(kind, entry.path, "a blob must not be a link", digest))
                     else:
                         self._rehash(entry.path, digest)
 

@@ -48,7 +48,7 @@ class ArchiveWriter:
             with disk.store_errors(f"read {digest}"):
                 blob = blobs.open_any(digest)
                 if blob is None:
-                    raise StoreError(f"{digest} went while the archive was written: export again")
+                    raise StoreError(f"{digest} was evicted while the archive was written: export again")
                 for length in self._copy(digest, blob):
                     done += length
                     progress(done, total)

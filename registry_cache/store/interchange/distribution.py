@@ -128,7 +128,7 @@ class DistributionFolder:
         data = disk.read_source(path, _LINK_SIZE)
         if data is None:
             if os.path.lexists(path):
-                self._problem(path, "it is no link")
+                self._problem(path, "it is not a link")
             return None
         try:
             return Digest.parse(data.decode("ascii", "replace").strip())

@@ -220,7 +220,7 @@ def _opened(path: str) -> Iterator[int]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe of that name must not stop us
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Rejected("it is no file")
+            raise Rejected("it is not a file")
         yield descriptor
     finally:
         os.close(descriptor)

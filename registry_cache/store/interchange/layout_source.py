@@ -152,7 +152,7 @@ class LayoutArchive:
 
     def _keep_index(self, member: Member, tar: TarStream) -> None:
         if not member.regular or member.size > disk.MAX_RECORD_SIZE:
-            raise BrokenArchive(f"its {member.name} is no file of a size that can be read")
+            raise BrokenArchive(f"its {member.name} is not a file, or too large")
         if self.index is not None:
             raise BrokenArchive("it holds two files called index.json: nobody can tell which one is meant")
         self.index = b"".join(tar.blocks())
@@ -161,7 +161,7 @@ class LayoutArchive:
         begin = _Unread(self.read(_LONGEST_MAGIC), self.read)
         for magic, tool in _PACKED.items():
             if begin.first.startswith(magic):
-                raise BrokenArchive(f"it is packed by {tool}: unpack it first; only gzip is undone here")
+                raise BrokenArchive(f"it is compressed with {tool}: decompress it first; only gzip is read here")
         if begin.first.startswith(_GZIP):
             return gzip.GzipFile(fileobj=begin, mode="rb")  # type: ignore[call-overload,no-any-return]
         self._limit = None

@@ -82,7 +82,7 @@ class TarStream:
 
     def _member(self, header: tarfile.TarInfo, extended: dict[str, str]) -> Member:
         if header.type == tarfile.GNUTYPE_SPARSE or any(key.startswith(_SPARSE) for key in extended):
-            raise BrokenArchive("it holds a sparse file: make it anew without --sparse")
+            raise BrokenArchive("it holds a sparse file: create it without --sparse")
         if "size" in extended and header.type not in _WITHOUT_BYTES:
             self._left = _number(extended["size"])
             self._padding = -self._left % BLOCK
@@ -96,9 +96,9 @@ class TarStream:
         try:
             header = tarfile.TarInfo.frombuf(data, "utf-8", "surrogateescape")
         except (tarfile.HeaderError, ValueError) as error:
-            raise BrokenArchive("it is no tar, or damaged") from error
+            raise BrokenArchive("it is not a tar, or it is damaged") from error
         if header.size < 0:
-            raise BrokenArchive("it holds an entry of less than no bytes")
+            raise BrokenArchive("it holds an entry of negative size")
         return header
 
     def _read_header(self) -> bytes:

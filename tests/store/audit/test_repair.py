@@ -102,7 +102,7 @@ def test_foreign_files_stay(shelf: Shelf) -> None:
     (shelf.root / "README").write_bytes(b"")
     [(kind, outcome)] = repair(shelf)
     assert kind == "foreign"
-    assert "see what it is" in outcome
+    assert "look at what it is" in outcome
     assert (shelf.root / "README").exists()
 
 

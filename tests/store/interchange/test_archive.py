@@ -80,7 +80,7 @@ def test_a_flipped_bit_is_named_and_the_old_archive_stays(store: Store, folder: 
 
 def test_a_blob_that_went_meanwhile_is_named(store: Store, folder: Path) -> None:
     digest = Digest.of(b"evicted")
-    with pytest.raises(StoreError, match=f"{digest} went .* again"):
+    with pytest.raises(StoreError, match=f"{digest} was evicted .* again"):
         write(store, folder / "a.tar", {digest: 7})
     assert list(folder.iterdir()) == []
 

@@ -151,7 +151,11 @@ def test_damage_leaves_the_source_as_it_was(store: Store, source: Path) -> None:
 
 def test_what_is_no_file_is_not_waited_for(store: Store, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for path, words in ((tmp_path / "pipe", "no file"), (tmp_path, "no file"), (tmp_path / "none", "No such file")):
+    for path, words in (
+        (tmp_path / "pipe", "not a file"),
+        (tmp_path, "not a file"),
+        (tmp_path / "none", "No such file"),
+    ):
         with pytest.raises(Rejected, match=words):
             adopted(store, path)
 
