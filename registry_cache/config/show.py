@@ -16,10 +16,10 @@ WIDEST_VALUE = 60
 def in_force(given: Given) -> Iterator[InForce]:
     """One entry a key, in the order of the documentation; a key that is not set is ``null``."""
     for path, setting in given.settings.items():
-        yield InForce(dotted(path), written(given.values.get(path, setting.default)), given.origin(path))
+        yield InForce(dotted(path), format_value(given.values.get(path, setting.default)), given.origin(path))
 
 
-def written(value: object) -> str:
+def format_value(value: object) -> str:
     """Return a value as the file would hold it, and a mask for a secret."""
     if value is None:
         return "null"
@@ -32,9 +32,9 @@ def written(value: object) -> str:
     if isinstance(value, Remote):
         return value.url
     if isinstance(value, tuple):
-        return f"[{', '.join(map(written, value))}]"
+        return f"[{', '.join(map(format_value, value))}]"
     if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{key}: {written(item)}' for key, item in value.items())}}}"
+        return f"{{{', '.join(f'{key}: {format_value(item)}' for key, item in value.items())}}}"
     return str(value)
 
 

@@ -73,7 +73,7 @@ NOTHING = Mark(-2)
 
 def expired(now: int, bounds: Bounds) -> Mark:
     """Return how far ``ttl`` goes."""
-    return NOTHING if bounds.ttl is None else settled(Mark(now - int(bounds.ttl.total_seconds() * SECOND)), now)
+    return NOTHING if bounds.ttl is None else spare_recent(Mark(now - int(bounds.ttl.total_seconds() * SECOND)), now)
 
 
 def in_order(used: int, now: int) -> int:
@@ -85,7 +85,7 @@ def in_order(used: int, now: int) -> int:
     return used - _ERA if used > now + AHEAD else used
 
 
-def settled(mark: Mark, now: int) -> Mark:
+def spare_recent(mark: Mark, now: int) -> Mark:
     """Return ``mark``, or an earlier one that spares what was just used."""
     return min(mark, Mark(now - SETTLE))
 

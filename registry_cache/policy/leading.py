@@ -5,13 +5,13 @@ here without an end, and what cannot be decided is decided for asking the regist
 
     finds                                      does
     Redis away, and a node that all ask then   Follow, and that node asks the registry; refused or silent: the next
-    Redis away otherwise                       Alone: asks the registry; the lease is put back when Redis is
+    Redis away otherwise                       AskAlone: the lease is put back when Redis is
     a lease of ours                            Take: the disk's lock says that no worker of this node leads
-    a lease of another upstream's pull         Alone: its bytes are not proven for ours
-    a lease of a node that refused us          Alone
+    a lease of another upstream's pull         AskAlone: its bytes are not proven for ours
+    a lease of a node that refused us          AskAlone
     a lease of a peer, not known dead          Follow
-    a leader that took our place, and is dead  Alone: perhaps neither reaches the other, and both would take turns
-    a dead leader, or none after one was       its note, if it left one: Adopt its error, or begin Anew; else
+    a leader that took our place, and is dead  AskAlone: perhaps neither reaches the other, and both would take turns
+    a dead leader, or none after one was       its note, if it left one: Adopt its error, or StartOver; else
         followed                               Bid, wait BID_SECONDS; the one with most bytes takes the lease
     no lease, and a peer that has the blob     Follow
     … or pieces of it, and nothing is here     Follow, and that node asks the registry for the rest
@@ -115,7 +115,7 @@ class Situation:
 
 
 @dataclass(frozen=True, slots=True)
-class Alone:
+class AskAlone:
     """Ask the registry without a lease; ``claims``: the lease is ours as soon as it can be written."""
 
     claims: bool
@@ -156,13 +156,13 @@ class Adopt:
 
 
 @dataclass(frozen=True, slots=True)
-class Anew:
+class StartOver:
     """Drop what is here, for it was wrong, and look again: at what the leader says under the id ``successor``."""
 
     successor: str
 
 
-Action: TypeAlias = Alone | Take | Follow | Bid | Wait | Adopt | Anew
+Action: TypeAlias = AskAlone | Take | Follow | Bid | Wait | Adopt | StartOver
 
 
 def decide(situation: Situation) -> Action:
@@ -171,7 +171,7 @@ def decide(situation: Situation) -> Action:
         home = situation.home
         if home and home.node not in situation.refused:
             return Follow(home.node, home.url, None, fetches=True)
-        return Alone(claims=True)
+        return AskAlone(claims=True)
     lease = situation.lease
     if situation.note and (left := _left_behind(situation, situation.note)):
         return left
@@ -180,14 +180,14 @@ def decide(situation: Situation) -> Action:
     if lease and lease.node == situation.me:
         return Take()
     if lease and situation.displaced:
-        return Alone(claims=False)
+        return AskAlone(claims=False)
     return _without_a_leader(situation)
 
 
 def _left_behind(situation: Situation, note: LeaderNote) -> Action | None:
     """Return what follows from what the leader that was followed left behind it."""
     if note.wrong_bytes and situation.size:
-        return Anew(note.successor)
+        return StartOver(note.successor)
     is_ours = (note.upstream, note.repository) == (situation.upstream, situation.repository)
     has_successor = situation.lease is not None and situation.lease.id != situation.followed
     return Adopt(note.error) if note.error and is_ours and not has_successor else None
@@ -195,7 +195,7 @@ def _left_behind(situation: Situation, note: LeaderNote) -> Action | None:
 
 def _about_a_leader(situation: Situation, lease: Lease) -> Action:
     if lease.upstream != situation.upstream or lease.node in situation.refused:
-        return Alone(claims=False)
+        return AskAlone(claims=False)
     return Follow(lease.node, lease.url, lease)
 
 

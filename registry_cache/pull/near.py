@@ -148,7 +148,7 @@ class NearBlob:
             found = self._look()
             action = leading.decide(self._situation(found, start))
             match action:
-                case leading.Alone():
+                case leading.AskAlone():
                     self._go_alone(claims=action.claims)
                     return None
                 case leading.Take():
@@ -163,7 +163,7 @@ class NearBlob:
                     time.sleep(action.seconds)
                 case leading.Adopt():
                     raise LeaderFailed(action.error)
-                case leading.Anew():
+                case leading.StartOver():
                     if self._followed:
                         # It may have failed by then: its second error is ours as well.
                         self._followed, self._bid_at = replace(self._followed, id=action.successor), None

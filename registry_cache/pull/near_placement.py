@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence, Set
 
 from registry_cache.cluster.membership import Membership
 from registry_cache.policy.leading import Holder
-from registry_cache.policy.placement import ranked
+from registry_cache.policy.placement import rank
 
 # A node that did not answer is asked for no blob for so long: each pull would wait for it anew.
 REST_SECONDS = 10.0
@@ -44,7 +44,7 @@ class Placement:
             return None
         named = {} if knows_redis else {url: url for url in self._peers}
         names = named | {node.url: node.name for node in self._membership.known()}
-        for url in ranked(hex, {*names, self._url}):
+        for url in rank(hex, {*names, self._url}):
             if url == self._url:
                 return None
             if names[url] not in tried and not self.is_resting(url):
@@ -54,7 +54,7 @@ class Placement:
     def neighbour(self, hex: str) -> Holder | None:
         """Return the first other node for the blob with this digest that Redis knew of late; None for nobody."""
         names = {node.url: node.name for node in self._membership.known()}
-        return next((Holder(names[url], url) for url in ranked(hex, names) if not self.is_resting(url)), None)
+        return next((Holder(names[url], url) for url in rank(hex, names) if not self.is_resting(url)), None)
 
     def is_resting(self, url: str) -> bool:
         """Tell whether this node did not answer a moment ago."""

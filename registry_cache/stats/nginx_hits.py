@@ -207,7 +207,7 @@ class NginxHits:
         tally.log_position = (*position, self._marked_at)
         return day, tally
 
-    def written(self) -> None:
+    def note_written(self) -> None:
         """What was taken is on the disk."""
         self._count(self._counts)
         for digest, moment in self._used.items():

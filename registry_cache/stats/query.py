@@ -30,7 +30,7 @@ class Query:
         self._name, self._tag = (name, tag) if colon and "/" not in tag else (self._text, "")
         # A client's address may hold colons; its line has it as it is.
         last = self._name.rpartition("/")[2]
-        self._marks = () if self._digest or not last else {_as_written(last), _as_written(self._text)}
+        self._marks = () if self._digest or not last else {_json_text(last), _json_text(self._text)}
 
     def lines(self, journal: bytes) -> Iterable[bytes]:
         """Return the lines of the journal that may belong to a pull that is meant, quickly, in their order."""
@@ -63,5 +63,5 @@ class Query:
         return bool(name) and whole.endswith(f"/{name}") and tag in ("", pull.tag)
 
 
-def _as_written(text: str) -> bytes:
+def _json_text(text: str) -> bytes:
     return json.dumps(text)[1:-1].encode()

@@ -138,7 +138,7 @@ class Recorder:
         if taken:
             day, counted = taken
             write_whole(self._files.new_incoming(day), counted.encode())
-            hits.written()
+            hits.note_written()
 
     def _write_counts(self) -> None:
         """Raises StoreError, and then only requests one by one are lost."""

@@ -98,7 +98,7 @@ def open_found(path: str, flags: int = os.O_RDONLY, mode: int = 0o640) -> tuple[
 
 def open_source(path: str) -> int:
     """Return a descriptor of an operator's file outside of the store, which may be a link. Raises OSError, NoFile."""
-    return _checked(os.open(path, os.O_RDONLY | os.O_NONBLOCK), path)[0]
+    return _require_file(os.open(path, os.O_RDONLY | os.O_NONBLOCK), path)[0]
 
 
 def is_file(path: str) -> bool:
@@ -116,10 +116,10 @@ def _open(path: str, flags: int, mode: int) -> tuple[int, os.stat_result]:
         if error.errno not in _NO_FILE:
             raise
         raise NoFile(errno.ENOENT, "it is not a file", path) from error
-    return _checked(descriptor, path)
+    return _require_file(descriptor, path)
 
 
-def _checked(descriptor: int, path: str) -> tuple[int, os.stat_result]:
+def _require_file(descriptor: int, path: str) -> tuple[int, os.stat_result]:
     found = os.fstat(descriptor)
     if not S_ISREG(found.st_mode):
         os.close(descriptor)

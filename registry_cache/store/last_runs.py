@@ -28,14 +28,14 @@ def note_verify(layout: Layout, now: float, damage: int) -> None:
 
 def read_last_runs(layout: Layout) -> LastRuns:
     """Return what is known; a file that cannot be read says nothing."""
-    cleanup, verify = _modified(layout.last_cleanup), _modified(layout.last_verify)
+    cleanup, verify = _mtime(layout.last_cleanup), _mtime(layout.last_verify)
     damage = None
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
         damage = int(json.loads(disk.read_whole(layout.last_verify) or b"")["damage"])
     return LastRuns(cleanup, verify, damage)
 
 
-def _modified(path: str) -> float | None:
+def _mtime(path: str) -> float | None:
     try:
         found = disk.stat(path)
     except OSError:

@@ -123,7 +123,7 @@ class LogFile:
 
     def _files(self) -> Iterator[tuple[str, ReadHandle]]:
         """Yield the log and those that were rotated away, each with its path, as far as they are there."""
-        for path in (self._path, *self._rotated()):
+        for path in (self._path, *self._rotated_files()):
             try:
                 file = _open(path)
             except PermissionError:
@@ -134,7 +134,7 @@ class LogFile:
             if file:
                 yield path, file
 
-    def _rotated(self) -> list[str]:
+    def _rotated_files(self) -> list[str]:
         folder, name = os.path.split(self._path)
         found = [entry.path for entry in disk.entries(folder) if entry.name.startswith((f"{name}.", f"{name}-"))]
         return [path for path in found if not path.endswith(_COMPRESSED)]

@@ -44,7 +44,7 @@ def close_to_others(folder: str) -> None:
     """Take from other users what an older version, or somebody else, let them do in ``folder``, if we own it."""
     mode = stat.S_IMODE(os.stat(folder).st_mode)
     if mode & 0o007:
-        with contextlib.suppress(PermissionError), _unless_unsupported():
+        with contextlib.suppress(PermissionError), _suppress_unsupported():
             os.chmod(folder, mode & ~0o007)
 
 
@@ -71,7 +71,7 @@ def create(path: str, flags: int, mode: int = FILE) -> int:
 
 
 @contextlib.contextmanager
-def _unless_unsupported() -> Iterator[None]:
+def _suppress_unsupported() -> Iterator[None]:
     """Go on where a file system is mounted read-only, or has no modes, as those of Windows and some of the network."""
     try:
         yield

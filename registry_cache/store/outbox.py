@@ -114,7 +114,7 @@ class Outbox:
         """
         with disk.store_errors("trim the outbox"):
             self._sweep()
-            held = {stem: size for stem in self._stems() if (size := _held(stem + _BYTES))}
+            held = {stem: size for stem in self._stems() if (size := _held_bytes(stem + _BYTES))}
             total, gone = sum(held.values()), 0
             for stem, size in sorted(held.items()):
                 if total <= limit:
@@ -155,7 +155,7 @@ class Outbox:
         """Remove what has no note, and never will."""
         names = {entry.name for entry in disk.entries(self._layout.outbox)}
         until = time.time() - _LOST_AFTER_SECONDS
-        for name in _lost(names):
+        for name in _leftovers(names):
             path = f"{self._layout.outbox}/{name}"
             found = disk.stat(path)
             # A link's own time of change: the bytes may be years old.
@@ -168,7 +168,7 @@ def open_bytes(entry: OutboxEntry) -> BinaryIO:
     return open(entry.bytes_path, "rb")
 
 
-def _lost(names: set[str]) -> Iterator[str]:
+def _leftovers(names: set[str]) -> Iterator[str]:
     """Yield the names of bytes without a note, and of notes that were never finished."""
     for name in names:
         if name.startswith(".") or (name.endswith(_BYTES) and name.removesuffix(_BYTES) + _NOTE not in names):
@@ -179,7 +179,7 @@ def _is_note(name: str) -> bool:
     return name.endswith(_NOTE) and not name.startswith(".")
 
 
-def _held(path: str) -> int:
+def _held_bytes(path: str) -> int:
     """Return how many bytes on the disk would be free if ``path`` went."""
     found = disk.stat(path)
     return found.st_size if found and found.st_nlink == 1 else 0

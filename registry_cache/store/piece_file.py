@@ -138,13 +138,13 @@ class PieceFile:
 
     def is_claimed(self) -> bool:
         """Tell whether somebody fetches pieces."""
-        return self._unclaimed(0, self.count) < self.count
+        return self._first_claimed(0, self.count) < self.count
 
     def free_until(self, start: int, stop: int) -> int:
         """Return the offset up to which, from ``start`` on, nothing is here nor claimed; ``stop`` at most."""
         stop = self.gap_until(start, stop)
         first, last = self._span(start, stop)
-        return max(start, min(stop, self._unclaimed(first, last) * PIECE_SIZE))
+        return max(start, min(stop, self._first_claimed(first, last) * PIECE_SIZE))
 
     def bytes_here(self) -> int:
         """Return about how many bytes are here: what the disk has allocated, and no more than all."""
@@ -165,12 +165,12 @@ class PieceFile:
                 if error.errno not in (errno.EAGAIN, errno.EACCES):
                     raise
                 # All of it again where it was freed in between.
-                last = self._unclaimed(first, last)
+                last = self._first_claimed(first, last)
             else:
                 return first, last
         return None
 
-    def _unclaimed(self, first: int, last: int) -> int:
+    def _first_claimed(self, first: int, last: int) -> int:
         """Return the first of these pieces that somebody has claimed; ``last`` where nobody has."""
         while first < last:
             asked = fcntl.fcntl(self._descriptor, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK, first, last))

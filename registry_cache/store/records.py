@@ -140,7 +140,7 @@ class Records:
         is_large = found.st_size >= LARGE_MANIFEST_SIZE
         # Hashing a few kilobytes costs less than the system call that read them, and a flipped bit is never served.
         # To read and hash 4 MiB takes a fiftieth of a second, in which others are answered.
-        compare = partial(_compared, file, found.st_size, digest)
+        compare = partial(_read_verified, file, found.st_size, digest)
         data = threadpool.run(compare) if is_large else compare()
         if data is None:
             self._evict_damaged(upstream, repository, digest, name)
@@ -249,7 +249,7 @@ def read_content(content: bytes | OpenBlob) -> bytes:
         return _read(content.file, content.size)
 
 
-def _compared(file: disk.ReadHandle, size: int, digest: Digest) -> bytes | None:
+def _read_verified(file: disk.ReadHandle, size: int, digest: Digest) -> bytes | None:
     """Return the bytes of a manifest; None where ``digest`` is not their name."""
     data = _read(file, size)
     return data if signed_manifest.is_named(data, digest) else None

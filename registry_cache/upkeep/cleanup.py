@@ -124,7 +124,7 @@ class Cleanup:
             try:
                 self._plan()
                 oldest = heapq.nsmallest(
-                    MOST_NAMED, self._doomed(), key=lambda blob: (self._order(blob), blob.digest.hex)
+                    MOST_NAMED, self._blobs_to_evict(), key=lambda blob: (self._order(blob), blob.digest.hex)
                 )
                 self.result.candidates = self._candidates(oldest)
             except OutOfTime:
@@ -159,7 +159,7 @@ class Cleanup:
         if need and self._bounds.reserved:
             hours = self._without_reserved(hours)
         if need:
-            self._room = policy.settled(self._oldest(hours, need), self._now)
+            self._room = policy.spare_recent(self._oldest(hours, need), self._now)
 
     def _without_reserved(self, hours: dict[int, int]) -> dict[int, int]:
         """Find what stays because it is reserved; return the sizes of what is left, by the hour of its last use."""
@@ -226,7 +226,7 @@ class Cleanup:
         """Yield every blob, and every part of one that a later pull would go on with."""
         return chain(self._spread.blobs(self._steps.tick), self._interrupted, self._in_pieces)
 
-    def _doomed(self) -> Iterator[StoredBlob]:
+    def _blobs_to_evict(self) -> Iterator[StoredBlob]:
         """Yield the blobs that would be evicted, and count them."""
         if not self._is_to_evict():
             return

@@ -72,7 +72,7 @@ class ClusterReport(Report):
     def _is_seen(self, node: NodeFacts) -> bool:
         return self.now - node.seen_at < UNSEEN_SECONDS
 
-    def _led(self, node: NodeFacts) -> int:
+    def _lead_count(self, node: NodeFacts) -> int:
         return sum(lease.node == node.name for lease in self.leases.values())
 
     def _state(self, node: NodeFacts) -> str:
@@ -83,7 +83,7 @@ class ClusterReport(Report):
         room = f", {size(free)} free" if free is not None else ""
         waiting = _number(node.facts.get("outbox"))
         outbox = f", {waiting} waiting for the bucket" if waiting else ""
-        return f"leads {counted(self._led(node), 'download')}{room}{outbox}"
+        return f"leads {counted(self._lead_count(node), 'download')}{room}{outbox}"
 
     def _node(self, node: NodeFacts) -> dict[str, object]:
         return {
@@ -93,7 +93,7 @@ class ClusterReport(Report):
             "free_bytes": _number(node.facts.get("free")),
             "seen_at": iso(node.seen_at),
             "seen": self._is_seen(node),
-            "leads": self._led(node),
+            "leads": self._lead_count(node),
             "outbox_entries": _number(node.facts.get("outbox")),
         }
 

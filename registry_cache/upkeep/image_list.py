@@ -104,7 +104,7 @@ def list_images(layout: Layout, pattern: str, sort: Sort, counts: PullCounts | N
             whole = sum(sizes[digest] for digest in parts)
             pulls = None if counts is None else counts.get((repository, str(top)), 0)
             # A signed manifest's bytes are one of its parts.
-            used = _used(layout, top) or max(_used(layout, digest) for digest in parts)
+            used = _last_use(layout, top) or max(_last_use(layout, digest) for digest in parts)
             listed.append(ListedImage(repository, top, tags, whole, shared, used, pulls))
     return sorted((each for each in listed if _matches(each, pattern)), key=lambda each: _order(each, sort))
 
@@ -131,6 +131,6 @@ def _size(layout: Layout, digest: Digest) -> int:
     return found.st_size if found else 0
 
 
-def _used(layout: Layout, digest: Digest) -> float:
+def _last_use(layout: Layout, digest: Digest) -> float:
     found = disk.stat(layout.blob(digest))
     return disk.last_use(found) / SECOND if found else 0.0

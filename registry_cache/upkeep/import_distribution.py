@@ -48,7 +48,7 @@ class _Import:
         sizes: dict[Digest, int] = {}
         absent: set[Digest] = set()
         for repository in repositories:
-            for digest in self._linked(repository):
+            for digest in self._digests(repository):
                 if digest in sizes or digest in absent:
                     continue
                 size = self._source.size(digest)
@@ -59,7 +59,7 @@ class _Import:
         self._session.result.absent += len(absent)
         return sizes
 
-    def _linked(self, repository: Repository) -> Iterator[Digest]:
+    def _digests(self, repository: Repository) -> Iterator[Digest]:
         yield from self._source.layers(repository)
         yield from self._source.manifests(repository)
 

@@ -102,16 +102,16 @@ class SizeKeeper:
         """Count ``size`` bytes more, or less."""
         self._ledger.add(size)
 
-    def kept(self, size: int) -> None:
+    def count_pieces(self, size: int) -> None:
         """Count ``size`` bytes of ranges that are kept, and start a cleanup if one is due; waits for nothing."""
         self.count(size)
         self.make_room(time.monotonic())
 
     def make_room(self, until: float) -> None:
         """Start a cleanup if one is due; where the store is far over its size wait for it, ``until`` then at most."""
-        while self._due():
+        while self._is_due():
             self.start_pass()
-            if not self._far_over() or time.monotonic() > until:
+            if not self._is_far_over() or time.monotonic() > until:
                 return
             with self._ended:
                 self._ended.wait(_POLL_SECONDS)
@@ -148,7 +148,7 @@ class SizeKeeper:
                 return False
             return now - before >= _BELIEVE_AFTER_SECONDS
 
-    def _due(self) -> bool:
+    def _is_due(self) -> bool:
         try:
             total = self._ledger.total()
             if total is not None and total <= self._floor():
@@ -158,7 +158,7 @@ class SizeKeeper:
             # The download itself will find out what is wrong, and report it.
             return False
 
-    def _far_over(self) -> bool:
+    def _is_far_over(self) -> bool:
         limit = self._bounds.max_size
         return limit is not None and (self._ledger.total() or 0) > max(limit * (1 + TOLERANCE), self._floor())
 
@@ -182,7 +182,7 @@ class SizeKeeper:
     def _run(self) -> None:
         self._pass()
         # A download that asked meanwhile has been waiting, and does not ask again.
-        while self._asked_again() and self._due():
+        while self._take_second_request() and self._is_due():
             time.sleep(max(0.0, self._not_before - time.monotonic()))
             with self._mutex:
                 if self._running:
@@ -190,7 +190,7 @@ class SizeKeeper:
                 self._running = True
             self._pass()
 
-    def _asked_again(self) -> bool:
+    def _take_second_request(self) -> bool:
         with self._mutex:
             again, self._run_again = self._run_again, False
             return again

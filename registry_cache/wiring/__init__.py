@@ -39,7 +39,7 @@ from registry_cache.store.size_ledger import SizeLedger
 from registry_cache.ui.blueprint import Door
 from registry_cache.ui.facts import Facts
 from registry_cache.upkeep.daily_pass import DailyPass
-from registry_cache.wiring.blobs import Kept, blob_pull
+from registry_cache.wiring.blobs import StoreParts, blob_pull
 from registry_cache.wiring.bucket import shared_parts
 from registry_cache.wiring.nodes import cluster_facts, cluster_of, peer_gate, questions_of
 from registry_cache.wiring.page import page_of
@@ -83,7 +83,7 @@ def build(config: Config) -> Services:
     """Construct everything; opens the store and no connection. Raises StoreError."""
     layout = Layout.open(config.root)
     blobs = Blobs(layout)
-    kept = Kept(layout, blobs, Records(layout, blobs), MachineFlights(layout), Rests(layout))
+    parts = StoreParts(layout, blobs, Records(layout, blobs), MachineFlights(layout), Rests(layout))
     disk_error_log.on_error = lambda error: metrics.count_store_failure(
         errno.errorcode.get(error.errno or 0, "unknown")
     )
@@ -91,23 +91,23 @@ def build(config: Config) -> Services:
     statistics = Statistics(layout)
     keeper, cluster, shared = keeper_of(config, layout), cluster_of(config, statistics), shared_parts(config, layout)
     now = partial(datetime.now, UTC)
-    near = questions_of(cluster, kept.flights)
+    near = questions_of(cluster, parts.flights)
     manifests = ManifestPull(
-        kept.records,
-        kept.flights,
+        parts.records,
+        parts.flights,
         now,
         pins=Pins(layout),
-        rests=kept.rests,
+        rests=parts.rests,
         cluster=cluster,
         shared=shared.images,
         near=near,
     )
-    listing = Listing(kept.records, kept.flights, manifests, near)
+    listing = Listing(parts.records, parts.flights, manifests, near)
     guard, readiness = _guard(config), partial(readiness_of, ReadinessProbe(layout), shared.reader)
     return Services(
         upstreams=upstreams(config, cluster),
         manifests=manifests,
-        blobs=blob_pull(kept, config.readers, keeper, cluster, shared, near),
+        blobs=blob_pull(parts, config.readers, keeper, cluster, shared, near),
         listing=listing,
         upstream_states=lambda: [upstream_state(each, layout) for each in config.upstreams],
         store_state=partial(scraped_state, layout, SizeLedger(layout), statistics),

@@ -28,7 +28,7 @@ from registry_cache.wiring.bucket import SharedParts
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoreParts:
     """What blobs and manifests are kept in, and how workers agree on who asks for them."""
 
     layout: Layout
@@ -39,7 +39,7 @@ class Kept:
 
 
 def blob_pull(
-    kept: Kept,
+    parts: StoreParts,
     readers: int,
     keeper: SizeKeeper,
     cluster: Cluster | None,
@@ -47,21 +47,22 @@ def blob_pull(
     questions: NearQuestions,
 ) -> BlobPull:
     """Return what pulls blobs for at most so many ``readers`` at once; ``questions``: what other nodes ask just now."""
-    partials, pieces, piece_flights = Partials(kept.layout), Pieces(kept.layout), PieceFlights(keeper.kept, keeper.full)
-    slots, layers = ReaderSlots(readers), Layers(kept.records)
-    access_of = partial(Access, flights=kept.flights, shared=shared.images, near=questions)
+    partials, pieces = Partials(parts.layout), Pieces(parts.layout)
+    piece_flights = PieceFlights(keeper.count_pieces, keeper.full)
+    slots, layers = ReaderSlots(readers), Layers(parts.records)
+    access_of = partial(Access, flights=parts.flights, shared=shared.images, near=questions)
     transfers = Transfers(
-        kept.blobs,
+        parts.blobs,
         partials,
         keeper,
-        kept.rests,
+        parts.rests,
         pieces,
         lambda: piece_flights.wait_until_idle(MAX_FILL_PAUSE_SECONDS),
         partial(NearBlob, cluster) if cluster else None,
-        ReaderNote(kept.layout),
+        ReaderNote(parts.layout),
     )
     lazy = LazyPull(
-        kept.blobs,
+        parts.blobs,
         pieces,
         piece_flights,
         transfers,
@@ -71,4 +72,4 @@ def blob_pull(
         shared.source_of,
         NearRanges(cluster) if cluster else None,
     )
-    return BlobPull(kept.blobs, transfers, slots, layers, access_of, lazy, shared.source_of, shared.images)
+    return BlobPull(parts.blobs, transfers, slots, layers, access_of, lazy, shared.source_of, shared.images)

@@ -22,13 +22,13 @@ from registry_cache.wiring.storage import store_state
 
 
 def recorder_of(config: Config, layout: Layout) -> Recorder:
-    kept, bounds = config.statistics, _bounds(config, layout)
+    settings, bounds = config.statistics, _bounds(config, layout)
 
     def tally() -> Tally:
-        return Tally(journal=bounds.is_on, clients=kept.clients)
+        return Tally(journal=bounds.is_on, clients=settings.clients)
 
     note_use = UseSpreader(layout).note_use
-    hits = NginxHits(str(kept.nginx_log), tally(), _count_hits, note_use) if kept.nginx_log else None
+    hits = NginxHits(str(settings.nginx_log), tally(), _count_hits, note_use) if settings.nginx_log else None
     return Recorder(StatisticsFiles(layout), _keeper(config, layout, bounds), tally(), hits)
 
 
@@ -49,8 +49,9 @@ def _count_hits(hits: Mapping[str, HitCounts]) -> None:
 
 
 def _bounds(config: Config, layout: Layout) -> JournalBounds:
-    kept, total = config.statistics, inventory.disk_space(layout.root).total
-    return JournalBounds(kept.journal_days if kept.has_journal else 0, kept.journal_size.bytes_of(total) or total)
+    settings, total = config.statistics, inventory.disk_space(layout.root).total
+    days = settings.journal_days if settings.has_journal else 0
+    return JournalBounds(days, settings.journal_size.bytes_of(total) or total)
 
 
 def _keeper(config: Config, layout: Layout, bounds: JournalBounds) -> Keeper:

@@ -11,7 +11,7 @@ from registry_cache.cluster.membership import Membership
 from registry_cache.errors import BlobUnknown
 from registry_cache.oci.digest import Digest
 from registry_cache.policy.leading import Holder
-from registry_cache.policy.placement import ranked
+from registry_cache.policy.placement import rank
 from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.near_placement import REST_SECONDS, Placement
 from registry_cache.pull.target import PullTarget
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.once
 
 DATA = random_bytes(300_000, seed=4)
 DIGEST = Digest.of(DATA)
-RANKED = ranked(DIGEST.hex, ["one", "two", "three"])
+RANKED = rank(DIGEST.hex, ["one", "two", "three"])
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_configured_nodes_are_known_without_redis_and_those_that_fail_rest(nodes
     x, y, z = urls = ["http://x:1", "http://y:1", "http://z:1"]
     membership = Membership(nodes["one"].redis, SEALS, "x", x)
     placement = Placement(x, membership, [z, y, x], lambda: now)
-    hex = next(hex for hex in map(str, range(99)) if ranked(hex, urls) == [y, z, x])
+    hex = next(hex for hex in map(str, range(99)) if rank(hex, urls) == [y, z, x])
 
     assert placement.home(hex, set()) == Holder(y, y)
     assert placement.home(hex, {y}) == Holder(z, z)

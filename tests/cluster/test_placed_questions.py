@@ -12,7 +12,7 @@ import pytest
 from registry_cache.errors import Denied, ManifestUnknown
 from registry_cache.oci.digest import Digest
 from registry_cache.policy.leading import Holder
-from registry_cache.policy.placement import ranked
+from registry_cache.policy.placement import rank
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.target import PullTarget
 from registry_cache.runtime.peer_question import SharedQuestion
@@ -36,7 +36,7 @@ def publish(upstream: FakeUpstream, number: int = 1) -> Digest:
 
 def placed(nodes: NearNodes, question: SharedQuestion) -> list[NearNode]:
     """The nodes, in the order in which the question belongs to them."""
-    return [nodes[name] for name in ranked(question.place, nodes)]
+    return [nodes[name] for name in rank(question.place, nodes)]
 
 
 def together(

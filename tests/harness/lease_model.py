@@ -111,7 +111,7 @@ class LeaseModel:
     def _search(self, node: ModelNode) -> None:
         action = leading.decide(self._situation(node))
         match action:
-            case leading.Alone():
+            case leading.AskAlone():
                 node.is_leading = True
                 node.lease = self._new_lease(node) if action.claims else None
                 node.renewed_at = self.now

@@ -25,7 +25,7 @@ from registry_cache.policy.eviction import (
     largest_blob,
     must_split,
     newest,
-    settled,
+    spare_recent,
 )
 
 NOW = 1_800_000_000 * SECOND
@@ -72,9 +72,9 @@ def test_what_a_mark_covers() -> None:
 
 
 def test_what_is_being_used_is_spared() -> None:
-    assert settled(Mark(NOW), NOW) == Mark(NOW - SETTLE)
-    assert settled(Mark(NOW - DAY), NOW) == Mark(NOW - DAY)
-    assert settled(NOTHING, NOW) == NOTHING
+    assert spare_recent(Mark(NOW), NOW) == Mark(NOW - SETTLE)
+    assert spare_recent(Mark(NOW - DAY), NOW) == Mark(NOW - DAY)
+    assert spare_recent(NOTHING, NOW) == NOTHING
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from registry_cache.policy.placement import home_of, ranked
+from registry_cache.policy.placement import home_of, rank
 
 
 def test_each_blob_has_one_node_and_a_node_that_goes_takes_its_own_along() -> None:
@@ -18,6 +18,6 @@ def test_each_blob_has_one_node_and_a_node_that_goes_takes_its_own_along() -> No
 
 def test_where_the_first_is_gone_all_find_the_same_second() -> None:
     for number in range(50):
-        first, second, _ = ranked(str(number), ["a", "b", "c"])
-        assert ranked(str(number), {"c", "b", "a"})[0] == first
+        first, second, _ = rank(str(number), ["a", "b", "c"])
+        assert rank(str(number), {"c", "b", "a"})[0] == first
         assert home_of(str(number), {"a", "b", "c"} - {first}) == second

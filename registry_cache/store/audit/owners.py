@@ -22,7 +22,7 @@ def owners(layout: Layout, wanted: set[Digest], tick: Tick = lambda: None) -> di
         tick()
         repository = os.path.relpath(folder.path, layout.repositories)
         # A digest with two names in one repository counts once.
-        for digest, role in dict(_named(folder)).items():
+        for digest, role in dict(_names(folder)).items():
             if digest in wanted:
                 known = found.get(digest, (repository, role, -1))
                 found[digest] = (*min(known[:2], (repository, role)), known[2] + 1)
@@ -32,7 +32,7 @@ def owners(layout: Layout, wanted: set[Digest], tick: Tick = lambda: None) -> di
     }
 
 
-def _named(folder: RepositoryFolder) -> Iterator[tuple[Digest, str]]:
+def _names(folder: RepositoryFolder) -> Iterator[tuple[Digest, str]]:
     for algorithm, entry in folder.memberships():
         try:
             yield Digest.parse(f"{algorithm}:{entry.name}"), "blob"

@@ -87,11 +87,11 @@ class DistributionFolder:
 
     def layers(self, repository: Repository) -> Iterator[Digest]:
         """Yield the blobs that a repository has."""
-        return self._linked(f"{self._root}/repositories/{repository}/_layers")
+        return self._links(f"{self._root}/repositories/{repository}/_layers")
 
     def manifests(self, repository: Repository) -> Iterator[Digest]:
         """Yield the manifests and indexes that a repository has."""
-        return self._linked(f"{self._root}/repositories/{repository}/_manifests/revisions")
+        return self._links(f"{self._root}/repositories/{repository}/_manifests/revisions")
 
     def tags(self, repository: Repository) -> Iterator[DistributionTag]:
         """Yield what the tags of a repository mean."""
@@ -113,7 +113,7 @@ class DistributionFolder:
             self._reported.add(path)
             self._report(path, words)
 
-    def _linked(self, folder: str) -> Iterator[Digest]:
+    def _links(self, folder: str) -> Iterator[Digest]:
         for algorithm in entries(folder):
             for entry in entries(algorithm.path):
                 path = f"{entry.path}/link"

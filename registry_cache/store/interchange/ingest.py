@@ -86,7 +86,7 @@ class Ingest:
         if self.has(digest, size):
             self._tick(size)
             return Arrival.HERE
-        with _opened(path) as source, disk.store_errors(f"store {digest}"), self._beside(digest) as beside:
+        with _open_file(path) as source, disk.store_errors(f"store {digest}"), self._beside(digest) as beside:
             durable = self._may_link and self._is_durable(source)
             if self._may_link and linking.link_open(path, source, beside):
                 how, size = Arrival.LINKED, self._hash(source, digest)
@@ -157,7 +157,7 @@ class Ingest:
     def _copy(self, source: int, beside: str, digest: Digest) -> int:
         if not linking.clone(source, beside):
             return self._write(_blocks(source), beside, digest)
-        with _opened(beside) as copy:
+        with _open_file(beside) as copy:
             size = self._hash(copy, digest)
             seal(copy, size)
             os.fsync(copy)
@@ -214,7 +214,7 @@ def require_owner(layout: Layout) -> None:
 
 
 @contextlib.contextmanager
-def _opened(path: str) -> Iterator[int]:
+def _open_file(path: str) -> Iterator[int]:
     """Open a file of the source for reading. Raises Rejected."""
     with _source_errors():
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe of that name must not stop us
