@@ -13,10 +13,10 @@ from registry_cache.errors import StoreError
 from registry_cache.runtime import threadpool
 from registry_cache.stats.days import DAY_SECONDS, MONTH_DAYS
 from registry_cache.ui import lists
+from registry_cache.ui.cached_value import CachedValue
 from registry_cache.ui.facts import Facts
 from registry_cache.ui.numbers import History
 from registry_cache.ui.overview import Overviews
-from registry_cache.ui.remembered import Remembered
 from registry_cache.ui.rendering import Renderer
 from registry_cache.ui.tops import MANY, gone_rows, top_table
 
@@ -35,7 +35,7 @@ class Pages:
         self._renderer = Renderer(version=facts.version, pages=NAVIGATION)
         overviews = Overviews(facts)
         self._overviews = {
-            days: Remembered(partial(self._render_overview, overviews, days), _SECONDS) for days in (1, MONTH_DAYS)
+            days: CachedValue(partial(self._render_overview, overviews, days), _SECONDS) for days in (1, MONTH_DAYS)
         }
 
     def warm(self) -> None:

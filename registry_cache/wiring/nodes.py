@@ -35,8 +35,8 @@ from registry_cache.store import inventory
 from registry_cache.store.layout import Layout
 from registry_cache.store.outbox import Outbox
 from registry_cache.store.pins import Pins
+from registry_cache.ui.cached_value import CachedValue
 from registry_cache.ui.nodes import ClusterFacts
-from registry_cache.ui.remembered import Remembered
 from registry_cache.upstream.peer import PeerFailed, PeerRefused, Peers, PeerSilent
 
 # A node says every few seconds that it is there; what it saved is added up more rarely.
@@ -54,9 +54,9 @@ def cluster_of(config: Config, statistics: Statistics) -> Cluster | None:
     redis, seals = _redis(config) or (NoRedis(), Seals(config.http.secret.reveal()))
     node, url = config.cluster.node or "", _advertised(config)
     ca = str(config.cluster.ca) if config.cluster.ca else None
-    numbers = Remembered(partial(_numbers, statistics), _NUMBERS_SECONDS)
+    numbers = CachedValue(partial(_numbers, statistics), _NUMBERS_SECONDS)
     exchange = partial(_near_pins(config, redis, seals).exchange_in_one_worker, Layout(config.root).pin_exchange_lock)
-    outbox = Remembered(partial(_waiting, config), _OUTBOX_SECONDS)
+    outbox = CachedValue(partial(_waiting, config), _OUTBOX_SECONDS)
     facts = partial(_node_facts, config, numbers, outbox)
     membership = Membership(redis, seals, node, url, facts, exchange=exchange)
     leases = Leases(redis, seals, node, url, membership.clock)
@@ -98,7 +98,7 @@ def cluster_facts(config: Config, cluster: Cluster | None) -> ClusterFacts | Non
         except RedisAway:
             return None
 
-    return ClusterFacts(cluster.leases.node, Remembered(look, BEAT_SECONDS).get)
+    return ClusterFacts(cluster.leases.node, CachedValue(look, BEAT_SECONDS).get)
 
 
 def _numbers(statistics: Statistics) -> dict[str, int] | None:
@@ -142,7 +142,7 @@ def _waiting(config: Config) -> int | None:
 
 
 def _node_facts(
-    config: Config, numbers: Remembered[dict[str, int] | None], outbox: Remembered[int | None]
+    config: Config, numbers: CachedValue[dict[str, int] | None], outbox: CachedValue[int | None]
 ) -> dict[str, object]:
     """Return what this node tells of itself to whoever looks at the cluster."""
     try:

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from registry_cache.ui.remembered import Remembered
+from registry_cache.ui.cached_value import CachedValue
 
 
 def test_it_is_made_anew_after_its_time() -> None:
@@ -17,7 +17,7 @@ def test_it_is_made_anew_after_its_time() -> None:
         made.append(len(made))
         return made[-1]
 
-    remembered = Remembered(make, 1.0, lambda: now)
+    remembered = CachedValue(make, 1.0, lambda: now)
     assert [remembered.get(), remembered.get()] == [0, 0]
     now = 100.9
     assert remembered.get() == 0
@@ -34,7 +34,7 @@ def test_who_comes_meanwhile_waits_for_the_one_that_is_made() -> None:
         assert gate.wait(10)
         return "page"
 
-    remembered = Remembered(make, 1.0)
+    remembered = CachedValue(make, 1.0)
     found: list[str] = []
     threads = [threading.Thread(target=lambda: found.append(remembered.get())) for _ in range(5)]
     for thread in threads:
@@ -54,7 +54,7 @@ def test_an_error_is_not_remembered() -> None:
             raise errors.pop()
         return "page"
 
-    remembered = Remembered(make, 1.0)
+    remembered = CachedValue(make, 1.0)
     with pytest.raises(OSError, match="once"):
         remembered.get()
     assert remembered.get() == "page"

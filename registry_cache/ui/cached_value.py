@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 _T = TypeVar("_T")
 
 
-class Remembered(Generic[_T]):
+class CachedValue(Generic[_T]):
     """What ``make`` returned less than ``seconds`` ago; one caller at a time makes it again, and the others wait."""
 
     def __init__(self, make: Callable[[], _T], seconds: float, now: Callable[[], float] = time.monotonic) -> None:
