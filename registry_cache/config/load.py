@@ -16,7 +16,7 @@ from registry_cache.config.problems import ConfigError, InvalidValue, Problem
 from registry_cache.config.raw import Document, Raw, Scalar, parse_yaml
 from registry_cache.config.readable import cannot_read
 from registry_cache.config.schema import ROOT
-from registry_cache.config.surroundings import surroundings
+from registry_cache.config.start_warnings import start_warnings
 from registry_cache.config.walk import KeyWalk
 
 DEFAULTS = "built-in defaults"
@@ -44,7 +44,9 @@ def load_config(
     given = Given(source, settings, problems, document.lines, overrides.origins, needs_passwords=needs_passwords)
     KeyWalk(given, upstreams).run(overrides.tree)
     config = build(given, upstreams, environ, overrides.warnings)
-    config = replace(config, warnings=(*config.warnings, *surroundings(config, environ, needs_helpers=needs_passwords)))
+    config = replace(
+        config, warnings=(*config.warnings, *start_warnings(config, environ, needs_helpers=needs_passwords))
+    )
     # Commands that only read need no right to write.
     if create and given.valid(ROOT):
         _check_root(given, config.root, create=not problems)

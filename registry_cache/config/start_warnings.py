@@ -13,7 +13,7 @@ _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
-def surroundings(config: Config, environ: Mapping[str, str], *, needs_helpers: bool) -> Iterator[str]:
+def start_warnings(config: Config, environ: Mapping[str, str], *, needs_helpers: bool) -> Iterator[str]:
     """Yield a warning for each; a missing credential helper is named where it ``needs_helpers``."""
     yield from _unused_variables(environ, config.upstreams)
     yield from _old_registry(config.root)
