@@ -13,7 +13,7 @@ from flask import Request, request
 from registry_cache.api.responses import NO_SCRIPTS
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.routing import Fallback, Route, Upstreams
-from registry_cache.runtime import metrics, tally, upstream_wait
+from registry_cache.runtime import event_queue, metrics, upstream_wait
 from registry_cache.runtime.connection import connection_of
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.trusted_proxies import Proxies
@@ -113,7 +113,7 @@ class Exchange:
     def _tally(self) -> None:
         who = (time.time(), self.client or "", self.user or "", self.method, self.kind)
         what = (self.upstream or "", self.repository or "", self.reference or "", self.digest or "")
-        tally.add(tally.Answer(*who, *what, self.outcome or "", self.status, self.sent, self.failure))
+        event_queue.add(event_queue.Answer(*who, *what, self.outcome or "", self.status, self.sent, self.failure))
 
 
 def _new_id() -> str:

@@ -21,7 +21,7 @@ from registry_cache.commands.progress import PassDisplay
 from registry_cache.commands.start import become_owner, become_owner_if_allowed, start
 from registry_cache.config import Config
 from registry_cache.config.bucket import S3Config
-from registry_cache.runtime import tally
+from registry_cache.runtime import event_queue
 from registry_cache.upkeep.priority import step_back
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _evict(config: Config, cleanup: Cleanup) -> CleanupResult | None:
         try:
             return cleanup.run()
         finally:
-            tally.add_evictions(cleanup.result.evicted, cleanup.result.evicted_bytes)
+            event_queue.add_evictions(cleanup.result.evicted, cleanup.result.evicted_bytes)
 
 
 def _clean_bucket(config: Config, *, dry_run: bool, as_json: bool) -> int:

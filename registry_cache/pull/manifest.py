@@ -45,7 +45,7 @@ from registry_cache.pull.single_flight import MachineFlights, TimeLimit
 from registry_cache.pull.tag_lookup import TAG_NOTE, TagLookup
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.tolerant_records import TolerantRecords
-from registry_cache.runtime import metrics, tally
+from registry_cache.runtime import event_queue, metrics
 from registry_cache.runtime.log import Log
 from registry_cache.store.blobs import OpenBlob
 from registry_cache.store.pins import Pins
@@ -154,7 +154,7 @@ class ManifestPull:
         except (NotFound, Denied) as error:
             metrics.count_revalidation(upstream, "gone" if isinstance(error, NotFound) else "denied")
             if isinstance(error, NotFound):
-                tally.add_change("gone", upstream, target.repository, tag)
+                event_queue.add_change("gone", upstream, target.repository, tag)
             if isinstance(error, Denied) or not self._tags.is_pinned(target, tag):
                 raise
             reason = f"{error.message}; this copy is pinned here"

@@ -17,7 +17,7 @@ from registry_cache.pull.shared_images import SharedImages
 from registry_cache.pull.single_flight import NoteFormat
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.tolerant_records import TolerantRecords
-from registry_cache.runtime import tally
+from registry_cache.runtime import event_queue
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.peer_question import SharedQuestion
 from registry_cache.store.pins import Pins
@@ -147,7 +147,9 @@ class TagLookup:
         record = TagRecord(digest, media_type, size, now, now, previous=before.digest if before else None)
         self._records.keep_tag(target, tag, record)
         if known:
-            tally.add_change("moved", target.upstream.name, target.repository, tag, str(known.digest), str(digest))
+            event_queue.add_change(
+                "moved", target.upstream.name, target.repository, tag, str(known.digest), str(digest)
+            )
         self._shared.add_tag(target, tag, record)
         return record
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from registry_cache.runtime import tally
+from registry_cache.runtime import event_queue
 
 # Only this process; a scrape under gunicorn reads the files of all workers.
 REGISTRY = CollectorRegistry()
@@ -176,7 +176,7 @@ def hit_durations(kind: str) -> Histogram:
 def count_error(error: Exception) -> None:
     """A client got ``error``, or its body was cut short by it."""
     _errors.labels(type(error).__name__).inc()
-    tally.add_amount("errors", type(error).__name__, 1)
+    event_queue.add_amount("errors", type(error).__name__, 1)
 
 
 def count_failed_login() -> None:
@@ -189,19 +189,19 @@ def count_upstream_request(upstream: str, method: str, status: int | None, secon
     _of(_asked, upstream).observe(seconds)
     _of(_answers, upstream, method, f"{status // 100}xx" if status else "error").inc()
     if status:
-        tally.add_amount("answered", upstream, 1)
-        tally.add_amount("answer_ms", upstream, round(seconds * 1000))
+        event_queue.add_amount("answered", upstream, 1)
+        event_queue.add_amount("answer_ms", upstream, round(seconds * 1000))
 
 
 def count_limited_request(upstream: str, account: str) -> None:
     """Upstream has answered a request that its limit counts, for ``account``; "" is none."""
-    tally.add_amount("counted", f"{upstream} {account or 'anonymous'}", 1)
+    event_queue.add_amount("counted", f"{upstream} {account or 'anonymous'}", 1)
 
 
 def count_fetched_bytes(upstream: str, size: int) -> None:
     """``size`` bytes of a body have come from upstream."""
     _of(_fetched, upstream).inc(size)
-    tally.add_amount("fetched", upstream, size)
+    event_queue.add_amount("fetched", upstream, size)
 
 
 def count_bucket_request(operation: str, status: int | None) -> None:
@@ -228,7 +228,7 @@ def count_evictions(blobs: int, size: int) -> None:
     """The server's own pass has evicted ``blobs``, ``size`` bytes together."""
     _evicted.inc(blobs)
     _evicted_bytes.inc(size)
-    tally.add_evictions(blobs, size)
+    event_queue.add_evictions(blobs, size)
 
 
 def count_store_failure(errno_name: str) -> None:

@@ -10,7 +10,7 @@ import contextlib
 import threading
 from types import TracebackType
 
-from registry_cache.runtime import tally as queue
+from registry_cache.runtime import event_queue
 from registry_cache.stats.files import StatisticsFiles
 from registry_cache.stats.keeper import Keeper
 from registry_cache.stats.recorder import LOOK_SECONDS, Recorder
@@ -30,7 +30,7 @@ class CommandRecorder:
         self._thread = threading.Thread(target=self._run, name="statistics", daemon=True)
 
     def __enter__(self) -> None:
-        queue.begin()
+        event_queue.begin()
         self._thread.start()
 
     def __exit__(
@@ -39,7 +39,7 @@ class CommandRecorder:
         self._ending.set()
         self._thread.join()
         self._recorder.end(0.0)
-        queue.end()
+        event_queue.end()
 
     def _run(self) -> None:
         while not self._ending.wait(LOOK_SECONDS):

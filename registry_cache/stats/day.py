@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
-from registry_cache.runtime.tally import Change
+from registry_cache.runtime.event_queue import Change
 from registry_cache.stats.space_saving import TopEntry
 from registry_cache.stats.sums import Sums, total
 from registry_cache.store import disk

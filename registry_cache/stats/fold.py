@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
-from registry_cache.runtime.tally import Change
+from registry_cache.runtime.event_queue import Change
 from registry_cache.stats.day import Day, TopKind, TopList
 from registry_cache.stats.days import BUCKET_SECONDS
 from registry_cache.stats.space_saving import SpaceSaving

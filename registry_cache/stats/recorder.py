@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from registry_cache.errors import StoreError
-from registry_cache.runtime import tally as queue
+from registry_cache.runtime import event_queue
 from registry_cache.runtime.log import Log
 from registry_cache.stats.files import StatisticsFiles
 from registry_cache.stats.keeper import Keeper
@@ -59,7 +59,7 @@ class Recorder:
 
     def begin(self) -> None:
         """Count from now on, for as long as the process lives."""
-        queue.begin()
+        event_queue.begin()
         threading.Thread(target=self.run, name="statistics", daemon=True).start()
 
     def run(self) -> None:
@@ -125,7 +125,7 @@ class Recorder:
             self._tally.forget_entries()
 
     def _count(self) -> None:
-        events, turn = queue.events, 0
+        events, turn = event_queue.events, 0
         while events:
             self._tally.add(events.popleft())
             turn += 1

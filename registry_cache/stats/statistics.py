@@ -16,7 +16,7 @@ from registry_cache.errors import RegistryError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
 from registry_cache.runtime import threadpool
-from registry_cache.runtime.tally import Change
+from registry_cache.runtime.event_queue import Change
 from registry_cache.stats.clients import DAYS, Clients, GoneClient
 from registry_cache.stats.day import ChangeKind, Day, TopKind
 from registry_cache.stats.days import BUCKET_SECONDS, DAY_SECONDS, day_of

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from registry_cache.runtime.tally import Amount, Answer, Change, Event
+from registry_cache.runtime.event_queue import Amount, Answer, Change, Event
 from registry_cache.stats.day import TopKind
 from registry_cache.stats.days import bucket_of, day_of
 from registry_cache.stats.journal import journal_line

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 
-from registry_cache.runtime.tally import Change
+from registry_cache.runtime.event_queue import Change
 from registry_cache.stats.clients import GoneClient
 from registry_cache.stats.day import TOP_KINDS, TopKind
 from registry_cache.stats.days import BUCKET_SECONDS, DAY_SECONDS

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from registry_cache.runtime.tally import Change
+from registry_cache.runtime.event_queue import Change
 from registry_cache.store.layout import Layout
 from registry_cache.store.survey_file import Survey, SurveyFile
 from tests.harness.browser import Chromium, running_chromium

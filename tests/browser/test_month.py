@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from registry_cache.runtime.tally import Change
+from registry_cache.runtime.event_queue import Change
 from tests.harness.browser import ALL_LOOKS, Chromium
 from tests.harness.month import GONE, IMAGES, write_month
 from tests.harness.page_rig import DEBUG, debug_url

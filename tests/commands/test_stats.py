@@ -10,7 +10,7 @@ from datetime import UTC
 import pytest
 
 from registry_cache.commands import stats
-from registry_cache.runtime.tally import Change
+from registry_cache.runtime.event_queue import Change
 from registry_cache.stats.day import Day
 from registry_cache.stats.days import bucket_of, day_of
 from registry_cache.stats.files import StatisticsFiles

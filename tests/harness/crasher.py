@@ -21,7 +21,7 @@ from registry_cache.pull.lazy.flights import MissingRun, PieceFlights
 from registry_cache.pull.transfer.piece_reuse import PieceReuse
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.transfer import Transfer
-from registry_cache.runtime.tally import Answer
+from registry_cache.runtime.event_queue import Answer
 from registry_cache.stats.files import StatisticsFiles
 from registry_cache.stats.journal_file import JournalBounds
 from registry_cache.stats.keeper import Keeper

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from registry_cache.runtime.tally import Change
+from registry_cache.runtime.event_queue import Change
 from registry_cache.stats.clients import Clients
 from registry_cache.stats.day import Day, TopKind, TopList
 from registry_cache.stats.days import DAY_SECONDS, day_of

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from registry_cache.errors import StoreError
-from registry_cache.runtime.tally import Amount, Change
+from registry_cache.runtime.event_queue import Amount, Change
 from registry_cache.stats import fold as fold_module
 from registry_cache.stats.days import DAY_SECONDS, day_of
 from registry_cache.stats.files import StatisticsFiles

@@ -12,9 +12,8 @@ import pytest
 
 from registry_cache.config import load_config
 from registry_cache.oci.digest import Digest
-from registry_cache.runtime import metrics
-from registry_cache.runtime import tally as queue
-from registry_cache.runtime.tally import Answer
+from registry_cache.runtime import event_queue, metrics
+from registry_cache.runtime.event_queue import Answer
 from registry_cache.stats import nginx_hits
 from registry_cache.stats.days import DAY_SECONDS
 from registry_cache.stats.nginx_hits import HitCounts, NginxHits, read_lines
@@ -87,7 +86,7 @@ class Following(StatisticsRig):
         self.start()
 
     def start(self) -> None:
-        queue.events.clear()
+        event_queue.events.clear()
 
         def use(digest: Digest, moment: int) -> None:
             self.used[str(digest)] = moment

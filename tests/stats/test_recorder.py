@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from registry_cache.runtime import tally as queue
+from registry_cache.runtime import event_queue
 from registry_cache.stats import keeper as keeper_module
 from registry_cache.stats import recorder as recorder_module
 from registry_cache.stats.days import DAY_SECONDS
@@ -24,9 +24,9 @@ from tests.harness.store_rig import fail_at
 
 @pytest.fixture
 def rig(layout: Layout) -> Iterator[StatisticsRig]:
-    queue.begin()
+    event_queue.begin()
     yield StatisticsRig(layout)
-    queue.end()
+    event_queue.end()
 
 
 def recorder_of(rig: StatisticsRig) -> Recorder:
@@ -43,7 +43,7 @@ def test_a_folder_that_cannot_be_read_makes_nothing_grow(rig: StatisticsRig, mon
     with monkeypatch.context() as failing:
         failing.setattr(disk, "entries", refuse)
         for _ in range(50):
-            queue.events.append(answer())
+            event_queue.events.append(answer())
             recorder.look()
     assert recorder._tally.entry_count <= 10
     recorder.write()
@@ -61,11 +61,11 @@ def test_a_process_that_ends_while_it_folds_loses_nothing(rig: StatisticsRig, mo
 
     monkeypatch.setattr(keeper_module, "write_whole", write)
     recorder = recorder_of(rig)
-    queue.events.append(answer())
+    event_queue.events.append(answer())
     thread = threading.Thread(target=recorder.run)
     thread.start()
     assert folding.wait(SECONDS)
-    queue.events.append(answer())
+    event_queue.events.append(answer())
 
     recorder.end(0.0)
     gate.set()
@@ -79,7 +79,7 @@ def test_a_full_disk_over_midnight_loses_neither_day(rig: StatisticsRig, monkeyp
     recorder = recorder_of(rig)
     with monkeypatch.context() as full:
         fail_at(full, "write", 1, errno.ENOSPC, Path(rig.files.folder))
-        queue.events += [answer(NOON - DAY_SECONDS), answer()]
+        event_queue.events += [answer(NOON - DAY_SECONDS), answer()]
         recorder.look()
         recorder.write()
     recorder.write()

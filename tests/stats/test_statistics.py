@@ -10,7 +10,7 @@ import pytest
 
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
-from registry_cache.runtime.tally import Change
+from registry_cache.runtime.event_queue import Change
 from registry_cache.stats.clients import Clients
 from registry_cache.stats.day import Day, TopList
 from registry_cache.stats.days import DAY_SECONDS, day_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from registry_cache.runtime.tally import Change
+from registry_cache.runtime.event_queue import Change
 from registry_cache.ui.changes import change_rows
 
 OLD, NEW = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.media_types import KINDS
-from registry_cache.runtime import tally
+from registry_cache.runtime import event_queue
 from registry_cache.store import disk, locks, modes, quarantine
 from registry_cache.store.audit.fault import Fault
 from registry_cache.store.disk import ReadHandle
@@ -85,7 +85,7 @@ class Repairs:
         owners = {name.removeprefix(inside).partition("/_")[0] for name in names if name.startswith(inside)}
         for owner in sorted(owners)[:_MOST_CHANGES]:
             upstream, _, repository = owner.partition("/")
-            tally.add_change("quarantined", upstream, repository, str(digest))
+            event_queue.add_change("quarantined", upstream, repository, str(digest))
 
     def _remove_names(self, digest: Digest, file: ReadHandle, left: int) -> Iterator[str]:
         """Unlink names of the file until it has ``left`` links; yield each. Raises OSError."""
