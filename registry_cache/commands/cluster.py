@@ -1,4 +1,4 @@
-"""The cluster, as ``status --cluster`` shows it and ``check`` tries it: Redis, and every other node both ways."""
+"""The cluster, as ``status --cluster`` shows it and ``check`` tries it: Redis, and all other nodes both ways."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a verb is, and what several of them share: reports, errors, the options --json and --max-time, durations."""
+"""What a command is, and what several of them share: reports, errors, the options --json and --max-time, durations."""
 
 from __future__ import annotations
 

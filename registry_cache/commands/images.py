@@ -1,4 +1,4 @@
-"""What verbs that take images share: how images are named and listed, for which platforms, and how they are found."""
+"""What commands that take images share: how images are named and listed, for which platforms, how they are found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress on a terminal: a bar for bytes, or a line for steps that nobody can count in advance."""
+"""Progress on a terminal: a bar for bytes, or a line for steps whose number is not known."""
 
 from __future__ import annotations
 

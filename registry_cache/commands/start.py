@@ -1,4 +1,4 @@
-"""How a verb starts: it loads the configuration, says which one and which store, and becomes the store's owner."""
+"""How a command starts: it loads the configuration, says which one and which store, and becomes the store's owner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bucket that several caches share: CNCF Distribution's keys of its S3 driver, and what they come to."""
+"""The bucket that several caches share: the keys of CNCF Distribution's S3 driver, and URLs that follow from them."""
 
 import re
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Typed values to a Config: the rules between keys, and what a key that is not given follows from."""
+"""Turn typed values into a Config: apply the rules between keys, and derive what is not given."""
 
 import os
 from collections.abc import Mapping

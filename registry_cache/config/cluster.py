@@ -1,4 +1,4 @@
-"""What nodes share: Redis, and the address by which they ask each other."""
+"""The cluster's configuration: Redis, and the address at which nodes reach each other."""
 
 import re
 import socket

@@ -1,4 +1,4 @@
-"""CNCF Distribution's keys that are not ours: accepted without effect, or refused because ignoring them does harm."""
+"""CNCF Distribution's keys that we do not have: accepted without effect, or refused because ignoring them does harm."""
 
 import re
 from dataclasses import dataclass

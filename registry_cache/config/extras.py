@@ -1,4 +1,4 @@
-"""Packages that are installed by an extra: whether they are there, and what to type where they are not."""
+"""Check that a package that some key needs is installed, and say how to install it."""
 
 from importlib.util import find_spec
 

@@ -1,4 +1,4 @@
-"""Where and how to listen: address, socket, TLS."""
+"""The ``http`` section: address, socket, TLS."""
 
 import os
 import re

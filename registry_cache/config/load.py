@@ -1,4 +1,4 @@
-"""Load the configuration: from a file's name and an environment to a Config, or to everything wrong with it."""
+"""Load the configuration: from a file's name and the environment to a Config, or to a list of all that is wrong."""
 
 import os
 import tempfile

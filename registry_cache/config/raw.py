@@ -1,4 +1,4 @@
-"""Parse YAML to a tree of texts, and remember the line of each key. Knows YAML, and none of our keys.
+"""Parse YAML into a tree of texts, and remember the line of each key. It knows YAML, but no key of ours.
 
 Scalars stay as written: a password ``0123`` is four characters and no octal number, and whoever reads a key decides
 what type it has, as Go does.

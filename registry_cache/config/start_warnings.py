@@ -1,4 +1,4 @@
-"""Warn of what is around the configuration and does not go with it: variables, programs, another registry's folder."""
+"""Warn at the start of unused variables, missing credential helpers, and the content of an old registry."""
 
 import os
 import shlex

@@ -1,4 +1,4 @@
-"""Parsers, one for each type: from what a key holds to the value that inner code takes. Each raises InvalidValue."""
+"""Parsers, one for each type: from what a key holds to a typed value. Each raises InvalidValue."""
 
 import os
 import re

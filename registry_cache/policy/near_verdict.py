@@ -1,4 +1,4 @@
-"""Should a part of a blob that still arrives wait until all of it is verified?
+"""Should a part of a blob that is still arriving wait until all of it is verified?
 
 A part ends before the blob does, so a client gets it complete before anybody knows whether it is right.
 """

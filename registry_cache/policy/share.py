@@ -1,4 +1,4 @@
-"""Choose which part of a store one night verifies, so that some nights together verify all of it, without any state.
+"""Choose which part of a store to verify in one night, so that several nights verify all of it, without any state.
 
 Digests are spread evenly, so the first digits of a digest modulo the number of parts give its part. Which parts a night
 gets follows from the day: each night those after the parts of the night before. The parts of a missed night are

@@ -1,4 +1,4 @@
-"""Decide what goes from the bucket that several caches share. Pure.
+"""Decide what to evict from the bucket that several caches share. Pure.
 
 An object's last use is when it was put or copied last: nodes hand on that they use it by copying it onto itself.
 """

@@ -1,1 +1,1 @@
-"""What every package may use: logging, metrics, threads, the wait for upstream, who is behind a proxy."""
+"""What every package may use: logging, metrics, threads, the wait for upstream, clients behind a proxy."""

@@ -1,4 +1,4 @@
-"""What has happened, for the numbers that last: a queue in memory that one thread of this process empties.
+"""Events to be counted in the statistics: a queue in memory that one thread of this process empties.
 
 To add to it takes less than a microsecond and no lock, from any thread: ``deque.append`` is one step. Where nobody
 empties it, as in a command, nothing is added. See ``stats.recorder``.

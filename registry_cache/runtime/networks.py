@@ -1,4 +1,4 @@
-"""What one client has of the address space: what is counted by address is counted by this."""
+"""What counts as one client's address: an IPv4 address, or a /64 network of IPv6."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How this server is told in requests to registries, so that it knows one that has been redirected back to it.
+"""How this server names itself in requests to registries, to recognize one that was redirected back to it.
 
 gunicorn's master imports this before it forks its workers, and so all of them say the same.
 """

@@ -1,4 +1,4 @@
-"""When each client was last seen, and on which of the last days: who has stopped coming."""
+"""When each client was last seen, and on which recent days: to find those that have stopped coming."""
 
 from __future__ import annotations
 

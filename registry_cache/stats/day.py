@@ -1,4 +1,4 @@
-"""All that is known of one day, and the file that it lies in.
+"""Everything that is known of one day, and the file that it is in.
 
 <root>/statistics/days/<YYYY-MM-DD>.json      five-minute sums, top lists, changes; after 30 days only the day's sums
 

@@ -1,4 +1,4 @@
-"""Days, which are UTC's, as numbers since the epoch and as names of files; and spans of five minutes."""
+"""Days (in UTC) as numbers since the epoch and as file names; and spans of five minutes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the numbers lie.
+"""Where the statistics are stored.
 
 <root>/statistics/
   days/<YYYY-MM-DD>.json                one day: see day.py

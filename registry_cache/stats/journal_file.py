@@ -1,4 +1,4 @@
-"""Write the journal: pieces of bounded size, the oldest of which make room."""
+"""Write the journal: pieces of bounded size, the oldest of which are removed to make room."""
 
 from __future__ import annotations
 

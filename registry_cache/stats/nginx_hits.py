@@ -1,4 +1,4 @@
-"""Count what nginx answers from the store's files, by its access log, as if we had answered it.
+"""Count the hits that nginx answers itself from the store's files, by its access log, as if we had answered them.
 
 The log has a line for each request, ours as well; those of nginx' own hits have ``hit app=-``, and at their end the
 repository's folder and the user. ``deployment/nginx.conf.template`` has the format. How far it was read is in the day's

@@ -1,4 +1,4 @@
-"""The few numbers that a node of a cluster tells the others; those of all nodes added are the cluster's."""
+"""The few numbers that a cluster's node tells the others; added up over all nodes they are the cluster's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Count in a process that serves, write that twice in a minute, and fold it if nobody else does.
+"""Count in a process that serves, write the counts twice a minute, and fold them if nobody else does.
 
 What was counted since the last write is lost when the process is killed: at most ``WRITE_SECONDS`` of it.
 """

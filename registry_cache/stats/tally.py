@@ -1,4 +1,4 @@
-"""What one process has counted and nobody has folded into the days' files yet; by day, and how that is written.
+"""What one process has counted and nobody has folded into the days' files yet: by day, and how it is written.
 
 <root>/statistics/incoming/<YYYY-MM-DD>.<letters>.json      one process's counts of one day, since it wrote its last
 

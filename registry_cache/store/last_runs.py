@@ -1,4 +1,4 @@
-"""When a cleanup and a verify last ended, and what the verify left: kept in the store for whoever watches."""
+"""When a cleanup and a verify last ended, and what the verify left: kept in the store for monitoring."""
 
 from __future__ import annotations
 

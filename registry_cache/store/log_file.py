@@ -1,4 +1,4 @@
-"""Follow a log that another program writes and somebody rotates: every whole line once, over restarts of both.
+"""Follow a log that another program writes and somebody rotates: every whole line once, whoever restarts.
 
 A rotation gives the file another name and makes a new one. The program may still have lines for the old one, so that is
 read to its end, and for some seconds more. Outside of the store: an operator names the file.

@@ -1,4 +1,4 @@
-"""The pieces of all blobs that were asked for by ranges, apart for each upstream: one never gets what another brought.
+"""The pieces of all blobs that were asked for by ranges, apart for each upstream: none gets what another brought.
 
 They are a partial's neighbours: unverified, and gone as soon as the blob is whole, or its bytes turn out to be wrong.
 """

@@ -1,4 +1,4 @@
-"""Tell whether the server may take traffic: whether the store can be written, by writing to it."""
+"""Tell whether the server may take traffic: whether the store can be written to, by trying it."""
 
 from __future__ import annotations
 

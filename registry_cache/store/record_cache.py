@@ -1,4 +1,4 @@
-"""Keep the manifests and tags that were read lately in memory: one or two stats instead of ten calls to read and parse.
+"""Keep recently read manifests and tags in memory: one or two stats instead of ten calls to read and parse.
 
 Nothing here is authoritative. What another process does to a file changes its inode, its size or one of its times, and
 then it is read again; damage that the disk does unnoticed cannot reach bytes that were compared to their digest before.

@@ -1,4 +1,4 @@
-"""Append to a file whose right end is known elsewhere: what a crash left after that end is cut off first."""
+"""Append to a file at an end that is known elsewhere; what a crash left after that end is cut off first."""
 
 from __future__ import annotations
 

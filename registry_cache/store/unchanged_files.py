@@ -1,4 +1,4 @@
-"""Remember what was read from files, for as long as they do not change."""
+"""Remember what was read from files until they change."""
 
 from __future__ import annotations
 

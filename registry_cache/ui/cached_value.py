@@ -1,4 +1,4 @@
-"""Remember a value for a moment, so that many who look at once cost one look."""
+"""Remember a value for a moment, so that many readers at once cost one look."""
 
 from __future__ import annotations
 

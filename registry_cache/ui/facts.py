@@ -1,4 +1,4 @@
-"""What the pages are made from. ``wiring`` builds it; nothing here knows how it is found out."""
+"""What the pages are made from. ``wiring`` builds it; nothing here knows where it comes from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The nodes of a cluster, each with its own numbers, and the sum of all: as each told them last. Pure."""
+"""The nodes of a cluster, each with its own numbers, and the sum of all: as each last reported them. Pure."""
 
 from __future__ import annotations
 

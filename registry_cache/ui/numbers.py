@@ -1,4 +1,4 @@
-"""The numbers that last, as the pages need them: of a day and of a month, and at which pace pulls are used up."""
+"""The statistics as the pages need them: of a day and of a month, and how fast pulls are used up."""
 
 from __future__ import annotations
 

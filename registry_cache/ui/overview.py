@@ -1,4 +1,4 @@
-"""What the first page shows, from a glance at the store and the numbers that last."""
+"""What the first page shows: the state of the store and of upstreams, and the statistics."""
 
 from __future__ import annotations
 

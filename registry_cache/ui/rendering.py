@@ -1,4 +1,4 @@
-"""Make HTML of a template: everything that a stranger may have chosen is escaped and cut."""
+"""Make HTML from a template: everything that a stranger may have chosen is escaped and shortened."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is done beside serving: looking after a store and telling how it is."""
+"""What is done besides serving: looking after a store, and reporting its state."""

@@ -1,4 +1,4 @@
-"""What ``registry-cache check`` found: a line a step, and a JSON document. Pure: upstream and store do the trying."""
+"""What ``registry-cache check`` found: a line a step, and a JSON document. Pure: upstream and store do the checks."""
 
 from __future__ import annotations
 

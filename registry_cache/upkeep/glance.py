@@ -1,4 +1,4 @@
-"""What is going on, read at a glance: nothing here walks through the store, so a page may ask each second."""
+"""What is going on, cheap to read: nothing here walks through the store, so a page may ask every second."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much an import may bring: an archive of some kilobytes may unpack to more than any disk has."""
+"""Limit how much an import may add: an archive of some kilobytes may unpack to more than any disk holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every verb's report has: lines for people, values for a JSON document, an exit status. And how to write figures.
+"""What every command's report has: lines for people, values for JSON, an exit status. And how to format figures.
 
 0 means that all is well, 1 that something failed or is damaged, 2 a wrong command line or configuration, and 3 that the
 work is not finished.

@@ -1,4 +1,4 @@
-"""Find the blobs that stay although room is needed, because their upstream has a part of the store to itself.
+"""Find the blobs that stay although room is needed, because a part of the store is reserved for their upstream.
 
 Without it, whoever publishes much at one registry could have everything of the others evicted.
 """

@@ -1,4 +1,4 @@
-"""Verify a store in one bounded pass, and repair what is damaged if that is wanted.
+"""Verify a store in one bounded pass, and repair what is damaged if asked to.
 
 Files are read in the order of the disk, and faults reported as they are found. Nothing is remembered about what is
 right, so memory does not grow with the store. A pass that ran out of time begins at another folder the next day.

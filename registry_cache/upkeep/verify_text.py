@@ -1,4 +1,4 @@
-"""What a verify reports: a line a fault and one that sums up, a document for programs, an exit status for cron."""
+"""What a verify reports: a line for each fault and a summary, a document for programs, an exit status for cron."""
 
 from __future__ import annotations
 

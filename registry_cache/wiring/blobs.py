@@ -1,4 +1,4 @@
-"""Build what gives clients blobs: whole, growing, or in ranges."""
+"""Build what serves blobs: whole, growing, or in ranges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Build what counts: in a server, and in a command beside it."""
+"""Build what counts, for a server and for a command."""
 
 from __future__ import annotations
 

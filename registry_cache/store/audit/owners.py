@@ -1,4 +1,4 @@
-"""Say in words which repositories hold a blob, by reading the names of the store backwards."""
+"""Say which repositories hold a blob, by searching the names in all of them."""
 
 from __future__ import annotations
 

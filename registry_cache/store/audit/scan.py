@@ -1,4 +1,4 @@
-"""Read the store's folders and records, where anything may lie, and report what is not as it should be."""
+"""Read the store's folders and records, which may hold anything, and report what does not belong there."""
 
 from __future__ import annotations
 

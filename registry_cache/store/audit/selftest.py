@@ -1,4 +1,4 @@
-"""Try whether the disk under a store does what the store needs, in a folder that is removed again."""
+"""Test whether the disk under a store does what the store needs, in a folder that is removed afterwards."""
 
 from __future__ import annotations
 
