@@ -39,12 +39,12 @@ from registry_cache.pull.near_manifests import NearManifests
 from registry_cache.pull.near_questions import ALONE, NearQuestions
 from registry_cache.pull.near_tags import NearTags
 from registry_cache.pull.outcome import Outcome
-from registry_cache.pull.rests import Rests
 from registry_cache.pull.shared_images import NOTHING_SHARED, SharedImages
 from registry_cache.pull.single_flight import MachineFlights, TimeLimit
 from registry_cache.pull.tag_lookup import TAG_NOTE, TagLookup
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.tolerant_records import TolerantRecords
+from registry_cache.pull.wrong_bytes import Rests
 from registry_cache.runtime import event_queue, metrics
 from registry_cache.runtime.log import Log
 from registry_cache.store.blobs import OpenBlob

@@ -15,11 +15,11 @@ from registry_cache.oci.manifest import is_manifest, parse_manifest
 from registry_cache.oci.names import Reference, Tag
 from registry_cache.pull.near_manifests import NearManifests
 from registry_cache.pull.near_questions import NearQuestions
-from registry_cache.pull.rests import Rests
 from registry_cache.pull.shared_images import SharedImages
 from registry_cache.pull.single_flight import MachineFlights, NoteFormat
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.tolerant_records import TolerantRecords
+from registry_cache.pull.wrong_bytes import Rests
 from registry_cache.runtime import threadpool
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.peer_question import SharedQuestion

@@ -18,12 +18,12 @@ from registry_cache.oci.challenge import Challenge, parse_challenges
 from registry_cache.oci.names import Repository
 from registry_cache.runtime.log import Log
 from registry_cache.upstream.account import Account, AccountUse
+from registry_cache.upstream.network_zones import EVERYWHERE
 from registry_cache.upstream.questions import api_repository
 from registry_cache.upstream.realm import RealmRules
 from registry_cache.upstream.session import Session
 from registry_cache.upstream.tokens import MAX_TOKENS, Scope, Tokens
 from registry_cache.upstream.url import Origin, origin, parse_url
-from registry_cache.upstream.zones import EVERYWHERE
 
 _log = Log(__name__)
 

@@ -20,9 +20,9 @@ from registry_cache.upstream.blob_addresses import BlobAddress
 from registry_cache.upstream.body import content_length
 from registry_cache.upstream.deadline import abandon, start
 from registry_cache.upstream.errors import translate_http_errors
+from registry_cache.upstream.network_zones import EVERYWHERE, PUBLIC_ONLY, Reach, Zone, reach_from, zone_of_name
 from registry_cache.upstream.pool import IDLE_SECONDS, Adapter, Attempt, OtherAnswered, using
 from registry_cache.upstream.url import Origin, origin, parse_url
-from registry_cache.upstream.zones import EVERYWHERE, PUBLIC_ONLY, Reach, Zone, reach_from, zone_of_name
 
 USER_AGENT = f"registry-cache/{__version__}"
 

@@ -19,11 +19,11 @@ from registry_cache.runtime.single_flight import SingleFlight
 from registry_cache.upstream.account import AccountUse, Credentials
 from registry_cache.upstream.body import read_body
 from registry_cache.upstream.deadline import run_with_timeout
+from registry_cache.upstream.network_zones import EVERYWHERE, Reach
 from registry_cache.upstream.realm import Trust
 from registry_cache.upstream.refusal import refusal
 from registry_cache.upstream.session import HttpRequest, Session
 from registry_cache.upstream.url import parse_url
-from registry_cache.upstream.zones import EVERYWHERE, Reach
 
 # The lifetime of a token without expires_in, by distribution's specification.
 DEFAULT_LIFETIME_SECONDS = 60.0

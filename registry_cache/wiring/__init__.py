@@ -23,9 +23,9 @@ from registry_cache.pull.blob import BlobPull
 from registry_cache.pull.listing import Listing
 from registry_cache.pull.manifest import ManifestPull
 from registry_cache.pull.peer_answers import PeerAnswers
-from registry_cache.pull.rests import Rests
 from registry_cache.pull.routing import Upstreams
 from registry_cache.pull.single_flight import MachineFlights
+from registry_cache.pull.wrong_bytes import Rests
 from registry_cache.runtime import metrics
 from registry_cache.stats.recorder import Recorder
 from registry_cache.stats.statistics import Statistics

@@ -14,9 +14,9 @@ from registry_cache.pull.lazy.pull import MAX_FILL_PAUSE_SECONDS, LazyPull
 from registry_cache.pull.near import Cluster, NearBlob
 from registry_cache.pull.near_questions import NearQuestions
 from registry_cache.pull.reader_slots import ReaderSlots
-from registry_cache.pull.rests import Rests
 from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.transfer.registry import Transfers
+from registry_cache.pull.wrong_bytes import Rests
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.layout import Layout
 from registry_cache.store.partials import Partials

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from registry_cache.pull.rests import FIRST_PAUSE_SECONDS
+from registry_cache.pull.wrong_bytes import FIRST_PAUSE_SECONDS
 from tests.harness.cdn import FakeCdn
 from tests.harness.content import OCI_MANIFEST, digest_of
 from tests.harness.images import KiB, MiB, make_image, random_bytes

@@ -17,7 +17,7 @@ from registry_cache.upstream.connect import (
     connect_first,
     in_order,
 )
-from registry_cache.upstream.zones import PUBLIC_ONLY, Reach, Zone, reach_from
+from registry_cache.upstream.network_zones import PUBLIC_ONLY, Reach, Zone, reach_from
 from tests.harness.pull_rig import SECONDS
 
 V4, V6 = socket.AF_INET, socket.AF_INET6

@@ -13,9 +13,9 @@ from registry_cache.oci.names import Tag
 from registry_cache.upstream import connect as connecting
 from registry_cache.upstream import pool
 from registry_cache.upstream.client import Upstream
+from registry_cache.upstream.network_zones import PUBLIC_ONLY, Zone
 from registry_cache.upstream.session import TLS, HttpRequest, Session, Timeouts
 from registry_cache.upstream.url import origin
-from registry_cache.upstream.zones import PUBLIC_ONLY, Zone
 from tests.harness.cdn import HOST, FakeCdn
 from tests.harness.pull_rig import SECONDS
 from tests.harness.raw import RawServer

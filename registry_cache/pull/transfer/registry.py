@@ -10,7 +10,6 @@ from dataclasses import replace
 from registry_cache.errors import TooManyRequests
 from registry_cache.oci.digest import Digest
 from registry_cache.policy.lazy import Running
-from registry_cache.pull.rests import Rests
 from registry_cache.pull.source import BlobSource
 from registry_cache.pull.transfer.abandoned import MAX_ENDING_PER_CLIENT, Abandoned, choose_to_end
 from registry_cache.pull.transfer.failures import RecentFailures
@@ -19,6 +18,7 @@ from registry_cache.pull.transfer.piece_reuse import PieceReuse
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.reader_counts import Note, ReaderCounts
 from registry_cache.pull.transfer.transfer import RoomKeeper, Share, Transfer
+from registry_cache.pull.wrong_bytes import Rests
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.networks import network
 from registry_cache.store.blobs import Blobs

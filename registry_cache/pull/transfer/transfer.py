@@ -15,13 +15,13 @@ from typing import Protocol
 from registry_cache.errors import RegistryError, StoreError, UpstreamCorrupt, UpstreamError
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.near import LeaderFailed, NearBlob
-from registry_cache.pull.rests import Rests
 from registry_cache.pull.source import BlobSource, RangeResponse
 from registry_cache.pull.transfer.download import Download
 from registry_cache.pull.transfer.parallel_ranges import PartBudget
 from registry_cache.pull.transfer.piece_reuse import PieceReuse
 from registry_cache.pull.transfer.progress import COMMIT_FIRST_SIZE, TransferProgress
 from registry_cache.pull.transfer.stitched import open_stitched
+from registry_cache.pull.wrong_bytes import Rests
 from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log
 from registry_cache.store import disk

@@ -12,11 +12,11 @@ from registry_cache.errors import RegistryError, StoreError, UpstreamCorrupt, Up
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.prefix_hash import HashedPlace, verified
-from registry_cache.pull.rests import Rests
 from registry_cache.pull.resume import ResumingFetch
 from registry_cache.pull.source import BlobSource
 from registry_cache.pull.uncached.registry import SharedStreams
 from registry_cache.pull.uncached.shared_window import LeftStream, Piece, StreamReader
+from registry_cache.pull.wrong_bytes import Rests
 from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log
 

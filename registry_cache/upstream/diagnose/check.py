@@ -26,10 +26,10 @@ from registry_cache.upstream.diagnose.connectivity import Connectivity, Resolve
 from registry_cache.upstream.diagnose.findings import HELPER_REMEDY, Findings
 from registry_cache.upstream.diagnose.steps import WAIT, CheckTarget, StepFailed
 from registry_cache.upstream.health import Health, PrivateHealth
+from registry_cache.upstream.network_zones import Reach
 from registry_cache.upstream.refusal import retry_after
 from registry_cache.upstream.session import HttpRequest, Session
 from registry_cache.upstream.transport import Transport
-from registry_cache.upstream.zones import Reach
 
 # For each step; a little more than the server itself waits for an answer to begin.
 STEP_TIMEOUT_SECONDS = 10.0

@@ -10,7 +10,7 @@ import pytest
 from registry_cache.errors import UpstreamCorrupt
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Tag
-from registry_cache.pull.rests import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, MAX_RESTS, Rests
+from registry_cache.pull.wrong_bytes import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, MAX_RESTS, Rests
 from registry_cache.store.layout import Layout
 
 OWNER = ("docker.io", "library/app")
