@@ -18,6 +18,7 @@ from registry_cache.config import Config, ConfigError, TlsConfig
 from registry_cache.errors import StoreError
 from registry_cache.runtime import trusted_proxies
 from registry_cache.runtime.log import Log, capture_stderr, print_error
+from registry_cache.runtime.tls import tls_context
 from registry_cache.server import (
     active_config,
     bind,
@@ -121,7 +122,7 @@ def _tls_settings(tls: TlsConfig | None) -> dict[str, object]:
 
 def _tls_context(tls: TlsConfig) -> ssl.SSLContext:
     """Load what ``http.tls`` names. Raises OSError, ValueError."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context = tls_context(ssl.Purpose.CLIENT_AUTH)
     # The empty answer keeps OpenSSL from asking the terminal for a pass phrase.
     context.load_cert_chain(tls.certificate, tls.key, password="")
     context.minimum_version = _MINIMUM_VERSION[tls.minimum_version]

@@ -11,7 +11,6 @@ import http.client
 import json
 import secrets
 import socket
-import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from registry_cache.oci.manifest import MAX_MANIFEST_SIZE
 from registry_cache.runtime import metrics
 from registry_cache.runtime.peer_question import SharedQuestion, answer_name
 from registry_cache.runtime.seals import HEADER, WANTED, AskedOfPeer, Seals
+from registry_cache.runtime.tls import tls_context
 from registry_cache.upstream.read_size import ReadSize
 
 # Until a peer must have connected, and until its answer must have begun. Its leader may still wait for the registry.
@@ -219,7 +219,7 @@ class Peers:
         host, port = parts.hostname or "", parts.port
         connection: http.client.HTTPConnection
         if parts.scheme == "https":
-            context = ssl.create_default_context(cafile=self._ca)
+            context = tls_context(ca=self._ca)
             connection = http.client.HTTPSConnection(host, port, timeout=HEAD_SECONDS, context=context)
         else:
             connection = http.client.HTTPConnection(host, port, timeout=HEAD_SECONDS)
