@@ -181,8 +181,8 @@ class SizeKeeper:
 
     def _run(self) -> None:
         self._pass()
-        # A download that asked meanwhile has been waiting, and does not ask again.
-        while self._take_second_request() and self._is_due():
+        # A download that asked meanwhile has been waiting, or was refused by the disk, and does not ask again.
+        while self._take_second_request() and (self._needed.free or self._is_due()):
             time.sleep(max(0.0, self._not_before - time.monotonic()))
             with self._mutex:
                 if self._running:

@@ -259,6 +259,23 @@ def test_a_full_disk(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch
     assert passes.needs == [SpaceNeeded(free=policy.emergency(200, 900, 10, 1000), blob=BLOB)]
 
 
+def test_a_blob_that_is_refused_while_room_is_made_for_another(
+    make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inventory, "disk_space", lambda _: DiskSpace(total=1000, free=10))
+    passes.ledger.replace(900, 0)
+    passes.may_end.clear()
+    keeper = make()
+    keeper.full(BLOB, 200)
+    assert passes.begun.acquire(timeout=SECONDS)
+    other = Digest.of(b"other")
+    keeper.full(other, 300)
+    passes.may_end.set()
+    for _ in range(2):
+        assert passes.ended.acquire(timeout=SECONDS)
+    assert [need.blob for need in passes.needs] == [BLOB, other]
+
+
 def test_a_disk_that_is_full_though_there_is_room(make: Make, passes: Passes, monkeypatch: pytest.MonkeyPatch) -> None:
     """A quota, or no inodes: told by its refusing again. Once may be news from before another worker made room."""
     monkeypatch.setattr(inventory, "disk_space", lambda _: DiskSpace(total=1000, free=500))
