@@ -1,4 +1,4 @@
-"""The console script: ``registry-cache serve`` and its other verbs. Does not import flask, requests or gevent.
+"""The console script: ``registry-cache serve`` and its other commands, each of which is imported only to be run.
 
 Exit status 2 means a wrong configuration or command line, with the report on standard error.
 """
@@ -12,25 +12,6 @@ import sys
 from collections.abc import Sequence
 
 from registry_cache import __version__
-from registry_cache.commands import (
-    bucket,
-    check,
-    cleanup,
-    completion,
-    config,
-    export,
-    import_,
-    list_,
-    nginx,
-    pin,
-    remove,
-    serve,
-    setup,
-    stats,
-    status,
-    verify,
-    warm,
-)
 from registry_cache.commands.command import Command, CommandError, as_typed
 from registry_cache.commands.parser import CommandParser
 from registry_cache.config import ConfigError
@@ -40,43 +21,50 @@ from registry_cache.runtime import log
 from registry_cache.upkeep.report import printable
 
 COMMANDS: tuple[Command, ...] = (
-    serve.COMMAND,
-    config.COMMAND,
-    status.COMMAND,
-    stats.STATS,
-    stats.PULLS,
-    cleanup.COMMAND,
-    bucket.COMMAND,
-    nginx.COMMAND,
-    setup.COMMAND,
-    list_.COMMAND,
-    remove.COMMAND,
-    pin.PIN,
-    pin.UNPIN,
-    pin.PINS,
-    verify.COMMAND,
-    check.COMMAND,
-    warm.COMMAND,
-    export.COMMAND,
-    import_.COMMAND,
-    completion.COMMAND,
+    Command("serve", "serve the mirror", "serve"),
+    Command("config", "print the configuration in force and where each value came from", "config"),
+    Command("status", "tell from the disk how upstreams, cache and transfers are", "status"),
+    Command("stats", "print what was served, saved and asked for", "stats"),
+    Command("pulls", "print who pulled what, and when", "stats", run="run_pulls", add_arguments="add_pulls_arguments"),
+    Command("cleanup", "evict what is over its time or over the store's size", "cleanup"),
+    Command("bucket", "make the bucket that several caches share, or print rules for it", "bucket"),
+    Command("nginx", "print nginx' configuration for this cache", "nginx"),
+    Command("setup", "print what sets up a client: docker, containerd, podman and others", "setup"),
+    Command("list", "print the images that are stored, their sizes and last use", "list_"),
+    Command("remove", "remove an image from the store at once", "remove"),
+    Command("pin", "keep images from eviction", "pin", run="pin"),
+    Command("unpin", "take a pin back", "pin", run="unpin"),
+    Command("pins", "print what is pinned", "pins"),
+    Command("verify", "re-hash what is stored, find what is damaged, and repair it", "verify"),
+    Command("check", "try store and upstreams, and say what is wrong and what to do", "check"),
+    Command("warm", "pull images ahead, before anybody asks for them", "warm"),
+    Command("export", "write stored images into a tar for another site", "export"),
+    Command("import", "take over what another registry or an archive has", "import_"),
+    Command("completion", "print what makes a shell complete commands and options", "completion"),
 )
+
 
 # As a shell reports a program that Ctrl-C has ended. What was interrupted is safe to do again.
 INTERRUPTED = 128 + signal.SIGINT
 
 
-def make_parser(commands: Sequence[Command] = COMMANDS) -> CommandParser:
-    """The parser of all commands; ``--config`` may stand before or after the command's name."""
+def make_parser() -> CommandParser:
+    """Return the parser of all commands, with everything that they take; imports each command's module."""
+    parser = _bare_parser()
+    for command in COMMANDS:
+        command.load(parser.commands[command.name])
+    return parser
+
+
+def _bare_parser() -> CommandParser:
+    """Return a parser that knows all commands by name; ``--config`` may stand before or after the command's name."""
     parser = CommandParser(prog="registry-cache", description="A pull-through cache for container registries.")
     parser.add_argument("--version", action="version", version=f"registry-cache {__version__}")
     _add_config_option(parser)
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in commands:
+    for command in COMMANDS:
         subparser = subparsers.add_parser(command.name, help=command.help, description=command.help)
         _add_config_option(subparser)
-        command.add_arguments(subparser)
-        subparser.set_defaults(run=command.run)
         parser.commands[command.name] = subparser
     return parser
 
@@ -112,9 +100,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    parser = make_parser()
+    parser = _bare_parser()
     try:
-        parser.refuse_unknown_command(sys.argv[1:] if argv is None else argv)
+        name = parser.find_command(sys.argv[1:] if argv is None else argv)
+        for command in COMMANDS:
+            if command.name == name:
+                command.load(parser.commands[name])
         arguments = parser.parse_args(argv)
     except SystemExit:
         # Help, perhaps: that it cannot be written is told here, and not by Python at its end.

@@ -243,6 +243,12 @@ def test_serving_alone_imports_no_extra(module: str) -> None:
     assert imports_behind(module, sources()) & EXTRAS == set()
 
 
+def test_no_command_needs_an_extra_before_it_runs() -> None:
+    modules = sources()
+    commands = [module for module in modules if room(module) == "commands"]
+    assert [each for each in commands if imports_behind(each, modules) & EXTRAS] == []
+
+
 @pytest.mark.parametrize(
     ("module", "source", "told"),
     [

@@ -1,1 +1,1 @@
-"""The commands of the console script, a module each. None imports flask, requests or gevent before it runs."""
+"""The commands of the console script, a module each, which is imported only when its command is run."""

@@ -6,7 +6,8 @@ import argparse
 import json
 from collections.abc import Mapping
 
-from registry_cache.commands.command import Command, CommandError
+from registry_cache.bucket.errors import BucketAway, ObjectRefused
+from registry_cache.commands.command import CommandError
 from registry_cache.commands.start import start
 from registry_cache.config import Config
 from registry_cache.config.bucket import S3Config
@@ -37,8 +38,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _create(s3: S3Config) -> int:
-    # Only here: it imports boto3.
-    from registry_cache.bucket.errors import BucketAway, ObjectRefused
+    # Only here: they import boto3, and all that serves.
     from registry_cache.bucket.objects import Objects
     from registry_cache.wiring.bucket import bucket_settings
 
@@ -61,6 +61,3 @@ def _rules(config: Config, days: int | None) -> list[dict[str, object]]:
     if days is not None:
         rules.append({"ID": "registry-cache-unused", **rule, "Expiration": {"Days": days}})
     return rules
-
-
-COMMAND = Command("bucket", "make the bucket that several caches share, or print rules for it", run, add_arguments)

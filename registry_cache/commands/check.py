@@ -9,9 +9,9 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from registry_cache.commands.command import Command, CommandError, add_json_argument, print_report, silence_log
+from registry_cache.commands.cluster import check_cluster, redis_name
+from registry_cache.commands.command import CommandError, add_json_argument, print_report, silence_log
 from registry_cache.commands.start import become_owner_if_allowed, start
 from registry_cache.config import Config, UpstreamConfig, banner
 from registry_cache.config.bucket import S3Config
@@ -19,11 +19,17 @@ from registry_cache.config.hosts import HUB
 from registry_cache.errors import RegistryError
 from registry_cache.oci.names import Reference, Repository, Tag, split_image_name
 from registry_cache.runtime.check_step import Step
+from registry_cache.store.audit import selftest
+from registry_cache.store.blobs import Blobs
+from registry_cache.store.layout import Layout
+from registry_cache.store.records import Records
 from registry_cache.upkeep.check_text import CheckReport, CheckSubject, line
 from registry_cache.upkeep.report import printable
-
-if TYPE_CHECKING:
-    from registry_cache.upstream.diagnose.check import UpstreamCheck
+from registry_cache.upstream.diagnose.check import UpstreamCheck
+from registry_cache.upstream.diagnose.steps import CheckTarget
+from registry_cache.upstream.limits import lifted
+from registry_cache.wiring.bucket import Samples, bucket_reader, bucket_settings
+from registry_cache.wiring.upstreams import account, session, shared_health, upstreams
 
 # Docker Hub is asked for this image where none is named: everybody may read it.
 HUB_SAMPLE = "library/alpine:latest"
@@ -63,8 +69,6 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 def _by_upstream(config: Config, images: Sequence[str]) -> dict[str, _References]:
     """Return what to ask each upstream for. Raises RegistryError for an image that no upstream can have."""
-    from registry_cache.wiring.upstreams import upstreams
-
     known = upstreams(config)
     wanted: dict[str, _References] = {}
     for image in images:
@@ -79,12 +83,8 @@ def _by_upstream(config: Config, images: Sequence[str]) -> dict[str, _References
 
 def _checks(config: Config, wanted: Mapping[str, _References]) -> Iterator[tuple[CheckSubject, Iterable[Step]]]:
     """Yield each subject and the steps that try it, while they are iterated over."""
-    from registry_cache.store.audit import selftest
-
     yield CheckSubject("store", "store", str(config.root)), selftest.examine(config.root)
     if config.shares_downloads:
-        from registry_cache.commands.cluster import check_cluster, redis_name
-
         place = f"Redis at {redis_name(config)}" if config.redis else "without Redis"
         yield CheckSubject("cluster", "cluster", place), check_cluster(config)
     if config.s3:
@@ -96,19 +96,14 @@ def _checks(config: Config, wanted: Mapping[str, _References]) -> Iterator[tuple
 
 
 def _bucket_check(s3: S3Config) -> Iterator[Step]:
-    # Only here: it imports boto3.
-    from registry_cache.bucket import selftest
+    # Only here: they import boto3.
+    from registry_cache.bucket import selftest as bucket_selftest
     from registry_cache.bucket.objects import Objects
-    from registry_cache.wiring.bucket import Samples, bucket_reader, bucket_settings
 
-    return selftest.examine(lambda: Objects(bucket_settings(s3)), Samples(bucket_reader(s3)))
+    return bucket_selftest.examine(lambda: Objects(bucket_settings(s3)), Samples(bucket_reader(s3)))
 
 
 def _upstream_check(config: Config, upstream: UpstreamConfig, keys: str) -> UpstreamCheck:
-    from registry_cache.upstream.diagnose.check import UpstreamCheck
-    from registry_cache.upstream.diagnose.steps import CheckTarget
-    from registry_cache.wiring.upstreams import account, session
-
     target = CheckTarget(
         name=upstream.name,
         url=upstream.remote_url,
@@ -125,10 +120,6 @@ def _upstream_check(config: Config, upstream: UpstreamConfig, keys: str) -> Upst
 
 def _lift_limit(root: Path, upstream: UpstreamConfig) -> bool:
     """Forget the rate limit that the server has noted for an upstream; return whether there was one."""
-    from registry_cache.store.layout import Layout
-    from registry_cache.upstream.limits import lifted
-    from registry_cache.wiring.upstreams import shared_health
-
     # What is wrong with the store is reported by a check of its own.
     with contextlib.suppress(RegistryError):
         layout = Layout.find(root)
@@ -141,10 +132,6 @@ def _lift_limit(root: Path, upstream: UpstreamConfig) -> bool:
 
 def _cached_tag(root: Path, upstream: str) -> _References:
     """Return one tag of an upstream that is cached, if there is any."""
-    from registry_cache.store.blobs import Blobs
-    from registry_cache.store.layout import Layout
-    from registry_cache.store.records import Records
-
     # The check of the store reports what is wrong with the store.
     with contextlib.suppress(RegistryError):
         layout = Layout.find(root)
@@ -156,6 +143,3 @@ def _cached_tag(root: Path, upstream: str) -> _References:
             if tags := records.tags(upstream, repository):
                 return [(repository, Tag.parse(tags[-1]))]
     return []
-
-
-COMMAND = Command("check", "try store and upstreams, and say what is wrong and what to do", run, add_arguments)

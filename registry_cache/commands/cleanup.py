@@ -6,10 +6,12 @@ import argparse
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
+from registry_cache.bucket.errors import BucketAway, ObjectRefused
+from registry_cache.bucket.shared_cleanup import LeftToAnother, SharedCleanupReport, clean
+from registry_cache.cluster.bucket_turn import BucketTurn
+from registry_cache.cluster.errors import RedisAway
 from registry_cache.commands.command import (
-    Command,
     CommandError,
     add_force_argument,
     add_json_argument,
@@ -18,16 +20,19 @@ from registry_cache.commands.command import (
     print_report,
 )
 from registry_cache.commands.progress import PassDisplay
+from registry_cache.commands.rules import require_same_rules
 from registry_cache.commands.start import become_owner, become_owner_if_allowed, start
 from registry_cache.config import Config
 from registry_cache.config.bucket import S3Config
 from registry_cache.runtime import event_queue
+from registry_cache.store.layout import Layout
+from registry_cache.upkeep.cleanup import Cleanup, CleanupResult
+from registry_cache.upkeep.cleanup_text import CleanupReport
 from registry_cache.upkeep.priority import step_back
-
-if TYPE_CHECKING:
-    from registry_cache.bucket.shared_cleanup import SharedCleanupReport
-    from registry_cache.cluster.bucket_turn import BucketTurn
-    from registry_cache.upkeep.cleanup import Cleanup, CleanupResult
+from registry_cache.wiring.bucket import bucket_settings
+from registry_cache.wiring.nodes import bucket_turn, exchange_pins
+from registry_cache.wiring.statistics import command_recorder
+from registry_cache.wiring.storage import bounds
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,13 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Evict what the configuration says; safe beside a running server, and beside another cleanup."""
-    from registry_cache.commands.rules import require_same_rules
-    from registry_cache.store.layout import Layout
-    from registry_cache.upkeep.cleanup import Cleanup, CleanupResult
-    from registry_cache.upkeep.cleanup_text import CleanupReport
-    from registry_cache.wiring.nodes import exchange_pins
-    from registry_cache.wiring.storage import bounds
-
     config = start(arguments, environ)
     if arguments.shared:
         return _clean_bucket(config, dry_run=arguments.dry_run, as_json=arguments.json)
@@ -71,8 +69,6 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _evict(config: Config, cleanup: Cleanup) -> CleanupResult | None:
-    from registry_cache.wiring.statistics import command_recorder
-
     with command_recorder(config):
         try:
             return cleanup.run()
@@ -86,8 +82,6 @@ def _clean_bucket(config: Config, *, dry_run: bool, as_json: bool) -> int:
     max_size = config.cluster.max_size.amount if config.cluster and not config.cluster.max_size.share else 0
     if not max_size:
         raise CommandError("cluster.max_size is not given in bytes: nothing says how much the bucket may hold")
-    from registry_cache.bucket.shared_cleanup import LeftToAnother
-    from registry_cache.wiring.nodes import bucket_turn
 
     # A dry run keeps nobody from it.
     turn = None if dry_run else bucket_turn(config)
@@ -102,8 +96,6 @@ def _clean_bucket(config: Config, *, dry_run: bool, as_json: bool) -> int:
 
 def _taken_by(turn: BucketTurn) -> str:
     """Return whose turn it is; "" for ours, and where nobody can be asked: two at once do no harm."""
-    from registry_cache.cluster.errors import RedisAway
-
     try:
         return turn.take()
     except RedisAway:
@@ -112,15 +104,9 @@ def _taken_by(turn: BucketTurn) -> str:
 
 def _hold_to_size(s3: S3Config, max_size: int, *, dry_run: bool) -> SharedCleanupReport:
     # Only here: they import boto3.
-    from registry_cache.bucket.errors import BucketAway, ObjectRefused
     from registry_cache.bucket.objects import Objects
-    from registry_cache.bucket.shared_cleanup import clean
-    from registry_cache.wiring.bucket import bucket_settings
 
     try:
         return clean(Objects(bucket_settings(s3)), max_size, time.time(), dry_run=dry_run)
     except (BucketAway, ObjectRefused) as error:
         raise CommandError(f"the bucket cannot be cleaned: {error}; registry-cache check says more", 1) from error
-
-
-COMMAND = Command("cleanup", "evict what is over its time or over the store's size", run, add_arguments)

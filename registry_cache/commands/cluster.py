@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from registry_cache.cluster.errors import RedisAway
+from registry_cache.cluster.membership import ClusterNode
 from registry_cache.commands.command import CommandError
 from registry_cache.config import Config
+from registry_cache.pull.near import Cluster
 from registry_cache.runtime.check_step import Step
+from registry_cache.stats.statistics import Statistics
+from registry_cache.store.layout import Layout
 from registry_cache.upkeep.cluster_text import UNSEEN_SECONDS, ClusterReport
-
-if TYPE_CHECKING:
-    from registry_cache.cluster.membership import ClusterNode
-    from registry_cache.pull.near import Cluster
+from registry_cache.upstream.peer import PeerFailed, PeerRefused, PeerSilent
+from registry_cache.wiring.nodes import cluster_of
 
 # Nodes refuse requests that are signed further away in time; half of it is worth a warning.
 _SKEW_SECONDS = 150.0
@@ -73,8 +74,6 @@ def check_cluster(config: Config) -> Iterator[Step]:
 
 def _peers(cluster: Cluster, peers: Sequence[str]) -> Iterator[Step]:
     """Try the nodes of which the configuration alone tells."""
-    from registry_cache.upstream.peer import PeerFailed, PeerRefused, PeerSilent
-
     ours = cluster.leases.url
     if ours not in peers:
         remedy = "set cluster.advertise, and the same list on all nodes"
@@ -104,8 +103,6 @@ def _clock(skew: float) -> Step:
 
 def _node(cluster: Cluster, node: ClusterNode, now: float) -> Iterator[Step]:
     """Ask a node, and let it ask us."""
-    from registry_cache.upstream.peer import PeerFailed, PeerRefused, PeerSilent
-
     if node.name == cluster.leases.node:
         return
     if now - node.seen_at > UNSEEN_SECONDS:
@@ -139,8 +136,4 @@ def _way_back(cluster: Cluster, node: ClusterNode, trouble: str) -> Step:
 
 
 def _cluster(config: Config) -> Cluster | None:
-    from registry_cache.stats.statistics import Statistics
-    from registry_cache.store.layout import Layout
-    from registry_cache.wiring.nodes import cluster_of
-
     return cluster_of(config, Statistics(Layout(config.root)))

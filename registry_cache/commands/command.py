@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TextIO
@@ -19,15 +20,23 @@ from registry_cache.upkeep.report import Report, json_document, text_lines
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One verb. ``run`` gets the arguments and the environment and returns the exit status.
+    """A command of the console script, and the names of its module and of two functions in it.
 
-    It may raise RegistryError and CommandError, which ``cli`` prints.
+    ``run`` gets the arguments and the environment and returns the exit status; it may raise RegistryError and
+    CommandError, which ``cli`` prints. ``add_arguments`` gets the command's parser.
     """
 
     name: str
     help: str
-    run: Callable[[argparse.Namespace, Mapping[str, str]], int]
-    add_arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None
+    module: str
+    run: str = "run"
+    add_arguments: str = "add_arguments"
+
+    def load(self, parser: argparse.ArgumentParser) -> None:
+        """Let ``parser`` know what the command takes and how to run it; only this imports its module."""
+        module = importlib.import_module(f"registry_cache.commands.{self.module}")
+        getattr(module, self.add_arguments)(parser)
+        parser.set_defaults(run=getattr(module, self.run))
 
 
 class CommandError(Exception):

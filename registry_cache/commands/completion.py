@@ -6,7 +6,7 @@ import argparse
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 
-from registry_cache.commands.command import Command
+from registry_cache.cli import make_parser
 from registry_cache.commands.parser import FILES, HELP, Argument, CommandParser
 
 PROGRAM = "registry-cache"
@@ -18,9 +18,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, _environ: Mapping[str, str]) -> int:
     """Print what makes a shell complete our commands and options."""
-    # Whoever knows all commands knows this one.
-    from registry_cache.cli import make_parser
-
     for line in SHELLS[arguments.shell](make_parser()):
         print(line)
     return 0
@@ -131,5 +128,3 @@ def _quoted(text: str) -> str:
 
 
 SHELLS: dict[str, Callable[[CommandParser], Iterator[str]]] = {"bash": bash, "zsh": zsh, "fish": fish}
-
-COMMAND = Command("completion", "print what makes a shell complete commands and options", run, add_arguments)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 
-from registry_cache.commands.command import Command
 from registry_cache.commands.start import heading
 from registry_cache.config import banner, load_config, show
 from registry_cache.config.given import DEFAULT
@@ -36,6 +35,3 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     for warning in banner.warnings(config):
         print(f"# {warning}")
     return 0
-
-
-COMMAND = Command("config", "print the configuration in force and where each value came from", run, add_arguments)

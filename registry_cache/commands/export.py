@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from registry_cache.commands.command import Command, CommandError, add_json_argument, print_report, silence_log
+from registry_cache.commands.command import CommandError, add_json_argument, print_report, silence_log
 from registry_cache.commands.images import (
     add_image_arguments,
     image_finder,
@@ -25,10 +24,13 @@ from registry_cache.commands.start import as_owner, start
 from registry_cache.config import Config
 from registry_cache.errors import ManifestUnknown, RegistryError, StoreError
 from registry_cache.oci.platform import Platform
+from registry_cache.pull.images.export import Export, StoredImage
+from registry_cache.store.blobs import Blobs
+from registry_cache.store.interchange.archive import ArchiveWriter, write_file_whole
+from registry_cache.store.layout import Layout
+from registry_cache.store.records import Records
 from registry_cache.upkeep.report import Report, counted, size
-
-if TYPE_CHECKING:
-    from registry_cache.pull.images.export import StoredImage
+from registry_cache.wiring.statistics import command_recorder
 
 STANDARD_OUTPUT = "-"
 
@@ -74,13 +76,6 @@ def _export(
     arguments: argparse.Namespace,
 ) -> tuple[list[StoredImage], int]:
     """Find the images and write them; return them by name, and the archive's bytes. Raises RegistryError."""
-    from registry_cache.pull.images.export import Export
-    from registry_cache.store.blobs import Blobs
-    from registry_cache.store.interchange.archive import ArchiveWriter, write_file_whole
-    from registry_cache.store.layout import Layout
-    from registry_cache.store.records import Records
-    from registry_cache.wiring.statistics import command_recorder
-
     with as_owner(config.root):
         warm = make_warm(config) if fetches else None
     layout = Layout.find(config.root)
@@ -146,6 +141,3 @@ def _document(found: StoredImage) -> dict[str, object]:
         "blobs": len(found.sizes),
         "bytes": sum(found.sizes.values()),
     }
-
-
-COMMAND = Command("export", "write stored images into a tar for another site", run, add_arguments)

@@ -6,17 +6,21 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from registry_cache.commands.command import CommandError
 from registry_cache.config import Config
 from registry_cache.oci.names import split_image_name
 from registry_cache.oci.platform import Platform
+from registry_cache.pull.images.closure import Image
+from registry_cache.pull.images.warm import THREADS, Warm
+from registry_cache.store.blobs import Blobs
+from registry_cache.store.layout import Layout
+from registry_cache.store.partials import Partials
+from registry_cache.store.records import Records
 from registry_cache.upkeep.report import printable
-
-if TYPE_CHECKING:
-    from registry_cache.pull.images.closure import Image
-    from registry_cache.pull.images.warm import Warm
+from registry_cache.wiring import build
+from registry_cache.wiring.upstreams import upstreams
 
 ALL = "all"
 
@@ -47,9 +51,6 @@ def wanted_platforms(arguments: argparse.Namespace) -> list[Platform] | None:
 
 def image_finder(config: Config) -> Callable[[str], Image]:
     """Return a function from a name such as ``ghcr.io/owner/app:1`` to its image, which raises RegistryError."""
-    from registry_cache.pull.images.closure import Image
-    from registry_cache.wiring.upstreams import upstreams
-
     known = upstreams(config)
 
     def find(text: str) -> Image:
@@ -61,13 +62,6 @@ def image_finder(config: Config) -> Callable[[str], Image]:
 
 def make_warm(config: Config) -> Warm:
     """Return what pulls images ahead, as one more worker beside those that run. Raises StoreError."""
-    from registry_cache.pull.images.warm import THREADS, Warm
-    from registry_cache.store.blobs import Blobs
-    from registry_cache.store.layout import Layout
-    from registry_cache.store.partials import Partials
-    from registry_cache.store.records import Records
-    from registry_cache.wiring import build
-
     services, layout = build(config), Layout(config.root)
     threads = min(THREADS, config.readers)
     return Warm(services.manifests, services.blobs, Records(layout, Blobs(layout)), Partials(layout), threads)

@@ -10,19 +10,23 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
-from registry_cache.commands.command import Command, CommandError, add_json_argument, print_report, silence_log
+from registry_cache.commands.command import CommandError, add_json_argument, print_report, silence_log
 from registry_cache.commands.progress import ProgressBar
 from registry_cache.commands.start import become_owner, start
 from registry_cache.config import Config
 from registry_cache.errors import RegistryError
 from registry_cache.oci.image_layout import split_wanted
-
-if TYPE_CHECKING:
-    from registry_cache.upkeep.import_layout import ImportNames
-    from registry_cache.upkeep.import_text import SourceKind
-    from registry_cache.upkeep.importer import Destination, ImportResult, ImportSession
+from registry_cache.store.interchange.distribution import DistributionFolder
+from registry_cache.store.interchange.layout_source import LayoutArchive, LayoutFolder, reading_source
+from registry_cache.store.layout import Layout
+from registry_cache.upkeep.import_distribution import import_distribution
+from registry_cache.upkeep.import_layout import ImportNames, UnknownDestination, import_layout
+from registry_cache.upkeep.import_text import ImportReport, SourceKind
+from registry_cache.upkeep.importer import Destination, ImportResult, ImportSession
+from registry_cache.wiring.storage import bounds
+from registry_cache.wiring.upstreams import upstreams
 
 STANDARD_INPUT = "-"
 
@@ -42,9 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Import what another registry or an archive has; safe beside a running server, and to be run again."""
-    from registry_cache.upkeep.import_layout import UnknownDestination
-    from registry_cache.upkeep.import_text import ImportReport
-
     silence_log()
     config = start(arguments, environ, create=not arguments.dry_run)
     began, kind = time.monotonic(), _kind(arguments)
@@ -70,10 +71,6 @@ def _import(
     config: Config, kind: SourceKind, archive: BinaryIO | None, names: ImportNames, arguments: argparse.Namespace
 ) -> tuple[ImportResult, bool]:
     """Return what was imported, and whether the import came to its end. Raises RegistryError, UnknownDestination."""
-    from registry_cache.store.layout import Layout
-    from registry_cache.upkeep.importer import ImportSession
-    from registry_cache.wiring.storage import bounds
-
     with ProgressBar(arguments.source, shown=not arguments.json) as bar:
         session = ImportSession.open(
             config.root,
@@ -91,8 +88,6 @@ def _import(
 
 def _open_archive(place: str) -> BinaryIO:
     """Return what to read the archive from, which is the caller's to close. Raises StoreError."""
-    from registry_cache.store.interchange.layout_source import reading_source
-
     if place == STANDARD_INPUT:
         return sys.stdin.buffer
     with reading_source(place):
@@ -104,10 +99,6 @@ def _names(config: Config, upstream: str | None, wanted: str | None) -> ImportNa
 
     Raises NameUnknown, NameInvalid, ManifestUnknown for a name that nobody could pull from.
     """
-    from registry_cache.upkeep.import_layout import ImportNames
-    from registry_cache.upkeep.importer import Destination
-    from registry_cache.wiring.upstreams import upstreams
-
     known = upstreams(config)
     default = known.named(upstream or config.default_upstream.name).upstream.name
 
@@ -124,9 +115,6 @@ def _names(config: Config, upstream: str | None, wanted: str | None) -> ImportNa
 
 def _kind(arguments: argparse.Namespace) -> SourceKind:
     """Return what the source is. Raises CommandError for nothing that can be imported."""
-    from registry_cache.store.interchange.distribution import DistributionFolder
-    from registry_cache.store.interchange.layout_source import LayoutFolder
-
     path = Path(arguments.source)
     if arguments.source == STANDARD_INPUT or (path.exists() and not path.is_dir()):
         return "archive"
@@ -145,11 +133,6 @@ def _kind(arguments: argparse.Namespace) -> SourceKind:
 
 
 def _run(kind: SourceKind, place: str, archive: BinaryIO | None, session: ImportSession, names: ImportNames) -> None:
-    from registry_cache.store.interchange.distribution import DistributionFolder
-    from registry_cache.store.interchange.layout_source import LayoutArchive, LayoutFolder
-    from registry_cache.upkeep.import_distribution import import_distribution
-    from registry_cache.upkeep.import_layout import import_layout
-
     now, path, problem = datetime.now(UTC), Path(place), session.result.problem
     if kind == "layout":
         import_layout(session, LayoutFolder(path), names, now)
@@ -158,6 +141,3 @@ def _run(kind: SourceKind, place: str, archive: BinaryIO | None, session: Import
         import_layout(session, LayoutArchive(archive, name, problem, session.room.unpacked), names, now)
     elif found := DistributionFolder.find(path, problem):
         import_distribution(session, found, place, names.upstream)
-
-
-COMMAND = Command("import", "take over what another registry or an archive has", run, add_arguments)

@@ -7,15 +7,13 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
-from registry_cache.commands.command import Command, CommandError, add_json_argument, print_report
+from registry_cache.commands.command import CommandError, add_json_argument, print_report
 from registry_cache.commands.start import become_owner_if_allowed, start
 from registry_cache.config import Config
-
-if TYPE_CHECKING:
-    from registry_cache.stats.statistics import Statistics
-    from registry_cache.upkeep.image_list import PullCounts
+from registry_cache.stats.statistics import Statistics
+from registry_cache.store.layout import Layout
+from registry_cache.upkeep.image_list import ImageListReport, PullCounts, list_images
 
 # Of the pulls that are counted for --sort pulls.
 PULLS_SINCE = timedelta(days=30)
@@ -34,10 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print the images that are stored; reads every repository's records, and asks no upstream."""
-    # Before we become the owner, who may not be able to read Python's files.
-    from registry_cache.stats.statistics import Statistics
-    from registry_cache.store.layout import Layout
-    from registry_cache.upkeep.image_list import ImageListReport, list_images
 
     config = start(arguments, environ)
     become_owner_if_allowed(config.root)
@@ -56,6 +50,3 @@ def _pull_counts(config: Config, statistics: Statistics | None, now: datetime) -
         return Counter()
     pulls = statistics.pulls("", (now - PULLS_SINCE).timestamp(), limit=sys.maxsize)
     return Counter((f"{each.upstream}/{each.repository}", each.digest) for each in pulls)
-
-
-COMMAND = Command("list", "print the images that are stored, their sizes and last use", run, add_arguments)

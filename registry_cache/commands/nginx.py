@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from registry_cache.api.cors import has_cors
-from registry_cache.commands.command import Command, CommandError
+from registry_cache.commands.command import CommandError
 from registry_cache.commands.start import start
 from registry_cache.config import Config
+from registry_cache.deployment import nginx
+from registry_cache.deployment.nginx import Site
+from registry_cache.deployment.nginx_routes import Registry
 from registry_cache.store.atomic_write import replacing, write_all
-
-if TYPE_CHECKING:
-    from registry_cache.deployment.nginx import Site
 
 # Where certbot puts what it fetched for a name.
 _CERTIFICATE = "/etc/letsencrypt/live/{}/fullchain.pem"
@@ -40,8 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print nginx' configuration for this cache, or replace a file by it; makes no folder."""
-    from registry_cache.deployment import nginx
-
     config = start(arguments, environ, file=sys.stderr)
     try:
         text = nginx.render(_site(config, arguments))
@@ -60,9 +57,6 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _site(config: Config, arguments: argparse.Namespace) -> Site:
-    from registry_cache.deployment import nginx
-    from registry_cache.deployment.nginx_routes import Registry
-
     socket = arguments.socket or (str(config.http.socket) if config.http.socket else None)
     if socket is None:
         raise CommandError(_NO_SOCKET)
@@ -110,5 +104,3 @@ _NO_SOCKET = (
     "http.addr to a file such as /run/registry-cache/http.sock, or name systemd's by --socket"
 )
 _TLS_TWICE = "http.tls is for a cache without nginx: remove it, and give the files by --certificate and --key"
-
-COMMAND = Command("nginx", "print nginx' configuration for this cache", run, add_arguments)

@@ -50,8 +50,8 @@ class CommandParser(argparse.ArgumentParser):
             self.error(f"unknown: {' '.join(unknown)}{self._meant(unknown[0])}")
         return found, unknown
 
-    def refuse_unknown_command(self, words: Sequence[str]) -> None:
-        """End with a suggestion if the first word that is not an option is not a command."""
+    def find_command(self, words: Sequence[str]) -> str:
+        """Return the first word that is not an option, "" for none; end with a suggestion if it is not a command."""
         rest = iter(words)
         for word in rest:
             if word == "--config":
@@ -61,7 +61,8 @@ class CommandParser(argparse.ArgumentParser):
                     self.error(
                         f"{word!r} is not a command{_meant(word, self.commands)}; registry-cache --help lists them"
                     )
-                return
+                return word
+        return ""
 
     def error(self, message: str) -> NoReturn:
         """End with exit status 2."""

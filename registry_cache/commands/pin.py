@@ -1,4 +1,4 @@
-"""``registry-cache pin``, ``unpin`` and ``pins``"""
+"""``registry-cache pin`` and ``unpin``"""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
 
-from registry_cache.commands.command import Command, CommandError, add_json_argument, print_report, silence_log
-from registry_cache.commands.start import become_owner, become_owner_if_allowed, start
+from registry_cache.commands.command import CommandError, silence_log
+from registry_cache.commands.rules import warn_of_other_upstreams
+from registry_cache.commands.start import become_owner, start
 from registry_cache.errors import RegistryError
-
-if TYPE_CHECKING:
-    from registry_cache.store.pins import Pin, Pins
+from registry_cache.pull.images.pin_spec import pin_of
+from registry_cache.store.layout import Layout
+from registry_cache.store.pins import Pin, Pins
+from registry_cache.wiring.nodes import exchange_pins
+from registry_cache.wiring.upstreams import upstreams
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,13 +44,6 @@ def _change(
     done: str,
     otherwise: str,
 ) -> int:
-    from registry_cache.commands.rules import warn_of_other_upstreams
-    from registry_cache.pull.images.pin_spec import pin_of
-    from registry_cache.store.layout import Layout
-    from registry_cache.store.pins import Pins
-    from registry_cache.wiring.nodes import exchange_pins
-    from registry_cache.wiring.upstreams import upstreams
-
     silence_log()
     config = start(arguments, environ, create=True)
     known, now = upstreams(config), time.time()
@@ -66,17 +61,3 @@ def _change(
     if trouble := exchange_pins(config):
         print(f"the other nodes will be told by this node's server: {trouble}", file=sys.stderr)
     return 0
-
-
-def pins(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
-    """Print every pin and how many images it holds now; makes no folder."""
-    from registry_cache.upkeep.pins_text import read_pins
-
-    config = start(arguments, environ)
-    become_owner_if_allowed(config.root)
-    return print_report(read_pins(config.root), as_json=arguments.json)
-
-
-PIN = Command("pin", "keep images from eviction", pin, add_arguments)
-UNPIN = Command("unpin", "take a pin back", unpin, add_arguments)
-PINS = Command("pins", "print what is pinned", pins, add_json_argument)

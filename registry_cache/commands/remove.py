@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from registry_cache.commands.command import Command, CommandError, add_force_argument
+from registry_cache.commands.command import CommandError, add_force_argument
 from registry_cache.commands.images import image_finder
+from registry_cache.commands.rules import require_same_rules
 from registry_cache.commands.start import become_owner, start
 from registry_cache.config import Config
 from registry_cache.errors import RegistryError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Tag
+from registry_cache.store.layout import ALGORITHMS, Layout
+from registry_cache.store.removal import Removal, RemovalResult
 from registry_cache.upkeep.report import counted, printable, size
-
-if TYPE_CHECKING:
-    from registry_cache.store.removal import Removal, RemovalResult
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,10 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Remove images from the store at once; safe beside a running server, and asks no upstream."""
-    from registry_cache.commands.rules import require_same_rules
-    from registry_cache.store.layout import Layout
-    from registry_cache.store.removal import Removal
-
     config = start(arguments, environ)
     become_owner(config.root)
     layout = Layout.find(config.root)
@@ -48,8 +43,6 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 def _remove(config: Config, image: str, removal: Removal) -> bool:
     """Remove what ``image`` names; False if it is not here. Raises StoreError, and CommandError for a bad name."""
-    from registry_cache.store.layout import ALGORITHMS
-
     try:
         if image.partition(":")[0] in ALGORITHMS:
             digest, found = Digest.parse(image), None
@@ -73,6 +66,3 @@ def _words(result: RemovalResult) -> str:
         goes = "blob is in use and goes with a later cleanup", "blobs are in use and go with a later cleanup"
         parts.append(counted(result.in_use, *goes))
     return "; ".join(parts)
-
-
-COMMAND = Command("remove", "remove an image from the store at once", run, add_arguments)

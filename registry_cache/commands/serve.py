@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from registry_cache.commands.command import Command, as_typed
+from registry_cache.commands.command import as_typed
 from registry_cache.config import ConfigError, load_config
 from registry_cache.runtime.log import print_error
 from registry_cache.server import launcher
@@ -32,6 +32,3 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:  # no
     command = [*launcher.COMMAND, "-c", SETTINGS, *arguments.gunicorn, APPLICATION]
     sys.stdout.flush()
     os.execve(sys.executable, command, dict(environ))  # noqa: S606 (no shell: the arguments are a list)
-
-
-COMMAND = Command("serve", "serve the mirror", run, add_arguments)

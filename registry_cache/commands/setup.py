@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from urllib.parse import urlsplit
 
-from registry_cache.commands.command import Command, CommandError, add_json_argument, print_report
+from registry_cache.commands.command import CommandError, add_json_argument, print_report
 from registry_cache.commands.start import start
 from registry_cache.config import values
 from registry_cache.config.problems import InvalidValue
 from registry_cache.config.raw import Scalar
 from registry_cache.deployment.client_setup import CLIENTS, SetupStep, steps
 from registry_cache.upkeep.report import Report
+from registry_cache.wiring.page import mirror
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print what sets up a client; asks nobody, and writes nothing."""
-    from registry_cache.wiring.page import mirror
-
     config = start(arguments, environ)
     found = mirror(config)
     if arguments.url:
@@ -68,6 +67,3 @@ def _url(text: str) -> str:
         return url
     except InvalidValue as error:
         raise argparse.ArgumentTypeError(f"{error.what}: {error.remedy}") from None
-
-
-COMMAND = Command("setup", "print what sets up a client: docker, containerd, podman and others", run, add_arguments)

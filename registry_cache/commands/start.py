@@ -46,7 +46,6 @@ def become_owner(root: Path) -> None:
     Raises StoreError where we may not, or where whoever we are may not write there.
     """
     if owner := _owner(root):
-        _load_all()
         _become(root, owner)
     _check_right(root, os.W_OK, "write in")
 
@@ -79,11 +78,6 @@ def _stat(root: Path) -> os.stat_result | None:
         return None
 
 
-def _load_all() -> None:
-    """Import what verbs that write import late: the owner may not be able to read Python's files."""
-    import registry_cache.wiring.statistics  # noqa: F401
-
-
 def _become(root: Path, owner: os.stat_result) -> None:
     with _refusals(root, owner):
         os.setgroups([owner.st_gid])
@@ -105,7 +99,6 @@ def as_owner(root: Path) -> Iterator[None]:
         _check_right(root, os.R_OK, "read")
         yield
         return
-    _load_all()
     group, groups = os.getegid(), os.getgroups()
     with _refusals(root, owner):
         os.setgroups([owner.st_gid])

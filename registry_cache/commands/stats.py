@@ -8,15 +8,15 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
-from registry_cache.commands.command import Command, add_json_argument, print_report
+from registry_cache.commands.command import add_json_argument, print_report
 from registry_cache.commands.start import become_owner_if_allowed, start
 from registry_cache.config import Config
 from registry_cache.config.durations import parse_duration
-
-if TYPE_CHECKING:
-    from registry_cache.stats.statistics import Statistics
+from registry_cache.stats.statistics import Statistics
+from registry_cache.store.layout import Layout
+from registry_cache.upkeep import statistics_text
+from registry_cache.upkeep.pulls_text import PullsReport
 
 # Nothing is known of longer ago.
 _LONGEST = timedelta(days=3660)
@@ -38,8 +38,6 @@ def add_pulls_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print what was served, saved and asked for; reads the numbers that the server wrote, and no blob."""
-    from registry_cache.upkeep import statistics_text
-
     statistics, _, now = _open(arguments, environ)
     since = (now - arguments.since).timestamp()
     report = statistics_text.read_statistics(statistics, since, now.timestamp())
@@ -49,8 +47,6 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 def run_pulls(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print who pulled an image, what a client pulled, or who has a digest."""
-    from registry_cache.upkeep.pulls_text import PullsReport
-
     statistics, config, now = _open(arguments, environ)
     pulls = statistics.pulls(arguments.query, (now - arguments.since).timestamp())
     report = PullsReport(pulls, now.timestamp(), config.statistics.has_journal, now.tzinfo)
@@ -58,9 +54,6 @@ def run_pulls(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 
 
 def _open(arguments: argparse.Namespace, environ: Mapping[str, str]) -> tuple[Statistics, Config, datetime]:
-    from registry_cache.stats.statistics import Statistics
-    from registry_cache.store.layout import Layout
-
     config = start(arguments, environ)
     become_owner_if_allowed(config.root)
     return Statistics(Layout(config.root)), config, datetime.now(UTC).astimezone()
@@ -95,7 +88,3 @@ def time_span(text: str) -> timedelta:
     if not timedelta() < span <= _LONGEST:
         raise argparse.ArgumentTypeError(f"{text!r} is out of range: write one such as 24h or 7d")
     return span
-
-
-STATS = Command("stats", "print what was served, saved and asked for", run, add_arguments)
-PULLS = Command("pulls", "print who pulled what, and when", run_pulls, add_pulls_arguments)

@@ -6,21 +6,19 @@ import argparse
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from registry_cache.commands.command import Command, add_json_argument, print_report
+from registry_cache.commands.cluster import read_cluster
+from registry_cache.commands.command import add_json_argument, print_report
+from registry_cache.commands.rules import warn_of_other_upstreams
 from registry_cache.commands.start import become_owner_if_allowed, start
+from registry_cache.store.layout import Layout
+from registry_cache.upkeep.status_text import read_status
+from registry_cache.wiring.upstreams import known_upstreams
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print the state of the cache, from what lies on the disk; makes no folder and connects to nothing."""
-    from registry_cache.commands.rules import warn_of_other_upstreams
-    from registry_cache.store.layout import Layout
-    from registry_cache.upkeep.status_text import read_status
-    from registry_cache.wiring.upstreams import known_upstreams
-
     config = start(arguments, environ)
     if arguments.cluster:
-        from registry_cache.commands.cluster import read_cluster
-
         return print_report(read_cluster(config), as_json=arguments.json)
     become_owner_if_allowed(config.root)
     warn_of_other_upstreams(config)
@@ -34,6 +32,3 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json_argument(parser)
     parser.add_argument("--cluster", action="store_true", help="all nodes that share downloads, as Redis knows them")
-
-
-COMMAND = Command("status", "tell from the disk how upstreams, cache and transfers are", run, add_arguments)

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from registry_cache.commands.command import (
-    Command,
     add_force_argument,
     add_json_argument,
     add_max_time_argument,
@@ -17,9 +16,15 @@ from registry_cache.commands.command import (
     silence_log,
 )
 from registry_cache.commands.progress import PassDisplay
+from registry_cache.commands.rules import require_same_rules
 from registry_cache.commands.start import become_owner, become_owner_if_allowed, start
 from registry_cache.config.sizes import parse_size
 from registry_cache.policy.share import Share
+from registry_cache.store.last_runs import note_verify
+from registry_cache.store.layout import Layout
+from registry_cache.upkeep.verify import Verify, VerifyResult, VerifyTask
+from registry_cache.upkeep.verify_text import VerifyReport
+from registry_cache.wiring.statistics import command_recorder
 
 # The disk of a running server has other readers; this is a third of what a mirror of two disks gives.
 RATE = "50MB"
@@ -50,13 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Verify everything stored; safe beside a running server, a cleanup, and another verify."""
-    from registry_cache.commands.rules import require_same_rules
-    from registry_cache.store.last_runs import note_verify
-    from registry_cache.store.layout import Layout
-    from registry_cache.upkeep.verify import Verify, VerifyResult, VerifyTask
-    from registry_cache.upkeep.verify_text import VerifyReport
-    from registry_cache.wiring.statistics import command_recorder
-
     silence_log()
     config = start(arguments, environ)
     (become_owner if arguments.repair else become_owner_if_allowed)(config.root)
@@ -96,6 +94,3 @@ def _rate(text: str) -> int | None:
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is {error}: write bytes a second, such as {RATE}") from None
     return found.bytes_of(0)
-
-
-COMMAND = Command("verify", "re-hash what is stored, find what is damaged, and repair it", run, add_arguments)

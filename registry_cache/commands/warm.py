@@ -6,9 +6,9 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from registry_cache.commands.command import Command, add_json_argument, print_report, silence_log
+from registry_cache.commands.command import add_json_argument, print_report, silence_log
 from registry_cache.commands.images import (
     add_image_arguments,
     image_finder,
@@ -18,13 +18,13 @@ from registry_cache.commands.images import (
     wanted_platforms,
 )
 from registry_cache.commands.progress import ProgressBar
+from registry_cache.commands.rules import warn_of_other_upstreams
 from registry_cache.commands.start import become_owner, start
 from registry_cache.errors import RegistryError
 from registry_cache.oci.platform import this_machine
+from registry_cache.pull.images.warm import Warmed
 from registry_cache.upkeep.report import counted, size
-
-if TYPE_CHECKING:
-    from registry_cache.pull.images.warm import Warmed
+from registry_cache.wiring.statistics import command_recorder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,9 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Pull images into the cache, one after the other; safe beside a running server, and never a second download."""
-    from registry_cache.commands.rules import warn_of_other_upstreams
-    from registry_cache.wiring.statistics import command_recorder
-
     silence_log()
     listed, wanted = listed_images(arguments), wanted_platforms(arguments)
     config = start(arguments, environ, create=True, asks_upstream=True)
@@ -109,6 +106,3 @@ class WarmReport:
 
     def _failures(self) -> int:
         return sum(each["state"] == "failed" for each in self._images)
-
-
-COMMAND = Command("warm", "pull images ahead, before anybody asks for them", run, add_arguments)

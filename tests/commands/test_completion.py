@@ -105,7 +105,7 @@ def test_help_tells_every_default() -> None:
     silent = []
     for command in COMMANDS:
         parser = argparse.ArgumentParser()
-        command.add_arguments(parser)
+        command.load(parser)
         for action in vars(parser)["_actions"]:
             if action.default not in (None, False, "", argparse.SUPPRESS) and "default" not in (action.help or ""):
                 silent.append((command.name, action.dest))
