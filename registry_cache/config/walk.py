@@ -42,9 +42,10 @@ class KeyWalk:
             for key, value in raw.items():
                 self._key((*path, key), value)
         elif raw is not None and raw != Scalar(""):
-            self._given.refuse_at(
-                path, "is not a section", f"{_main_key(path)}write its keys below it: {self._known(path)}"
-            )
+            remedy = f"{_main_key(path)}write its keys below it: {self._known(path)}"
+            if path == (schema.UPSTREAMS,):
+                remedy = "write each registry as a key of its own, with a colon: ghcr.io: {}"
+            self._given.refuse_at(path, "is not a section", remedy)
 
     def _key(self, path: KeyPath, raw: Raw) -> None:
         name = dotted(path)

@@ -69,6 +69,8 @@ def test_remotes(text: str, expected: Remote) -> None:
     ("text", "what"),
     [
         ("registry-1.docker.io", "not an http"),
+        ("registry.local:5000", "not an http or https URL; write it with its scheme: https://registry.local:5000$"),
+        ("someone:hunter2@a.example", "its scheme: https://registry.example.com$"),
         ("ftp://a.example", "not an http"),
         ("https://", "not an http"),
         ("http://[", "not a URL"),

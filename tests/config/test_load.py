@@ -365,7 +365,11 @@ MISTAKES = [
     ("proxy: {httpproxy: 'socks5://u:hunter2@p'}", "proxy.httpproxy", "not an http"),
     ("proxy: {usrname: u}", "proxy.usrname", "unknown key"),
     ("remoteurl: https://a.io", "remoteurl", "unknown key"),
-    ("upstreams: [ghcr.io]", "upstreams", "not a section"),
+    (
+        "upstreams: [ghcr.io]",
+        "upstreams",
+        "is not a section; write each registry as a key of its own, with a colon: ghcr.io: {}",
+    ),
     ("storage: /srv/cache", "storage", "if it is a folder, write it as storage.filesystem.rootdirectory; else"),
     ("http: ':5000'", "http", "if it is an address, write it as http.addr; else"),
     ("proxy: https://u:hunter2@a.io", "proxy", "if it is a registry's URL, write it as proxy.remoteurl; else"),
