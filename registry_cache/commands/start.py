@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from registry_cache.config import Config, load_config
+from registry_cache.config.store_folder import READ_ONLY, READ_ONLY_REMEDY
 from registry_cache.errors import StoreError
 from registry_cache.upkeep.report import printable
 
@@ -61,9 +62,14 @@ def become_owner_if_allowed(root: Path) -> None:
 def _check_right(root: Path, right: int, words: str) -> None:
     """Raise StoreError where whoever we are may not do it; where nothing is, whoever opens it says so."""
     found = _stat(root)
-    if found is not None and not os.access(root, right | os.X_OK, effective_ids=True):
-        owns = f"user {found.st_uid}, who owns it"
-        raise StoreError(f"user {os.geteuid()} may not {words} {root}: run this as root, or as {owns}")
+    if found is None or os.access(root, right | os.X_OK, effective_ids=True):
+        return
+    if right == os.W_OK and os.statvfs(root).f_flag & os.ST_RDONLY:
+        raise StoreError(f"nobody may write in {root}: {READ_ONLY}: {READ_ONLY_REMEDY}")
+    remedy = f"run this as root, or as user {found.st_uid}, who owns it"
+    if found.st_uid == os.geteuid():
+        remedy = f"its own mode forbids it: chmod u+rwx {root}"
+    raise StoreError(f"user {os.geteuid()} may not {words} {root}: {remedy}")
 
 
 def _stat(root: Path) -> os.stat_result | None:

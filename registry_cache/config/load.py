@@ -1,10 +1,8 @@
 """Load the configuration: from a file's name and the environment to a Config, or to a list of all that is wrong."""
 
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from registry_cache.config import schema
 from registry_cache.config.build import build
@@ -17,6 +15,7 @@ from registry_cache.config.raw import Document, Raw, Scalar, parse_yaml
 from registry_cache.config.readable import cannot_read
 from registry_cache.config.schema import ROOT
 from registry_cache.config.start_warnings import start_warnings
+from registry_cache.config.store_folder import check_store_folder
 from registry_cache.config.walk import KeyWalk
 
 DEFAULTS = "built-in defaults"
@@ -49,7 +48,7 @@ def load_config(
     )
     # Commands that only read need no right to write.
     if create and given.valid(ROOT):
-        _check_root(given, config.root, create=not problems)
+        check_store_folder(given, config.root, create=not problems)
     if problems:
         raise ConfigError(source, problems, config.log.formatter)
     return config
@@ -107,27 +106,3 @@ def _text(source: str) -> str:
 def _upstream_names(tree: Raw) -> tuple[str, ...]:
     upstreams = tree.get(schema.UPSTREAMS) if isinstance(tree, dict) else None
     return tuple(upstreams) if isinstance(upstreams, dict) else ()
-
-
-def _check_root(given: Given, root: Path, *, create: bool) -> None:
-    """Report a folder that cannot be written to: now, before the first client finds out."""
-    try:
-        if create and not root.exists():
-            root.mkdir(parents=True, exist_ok=True)
-            # Whatever the umask: nginx reads it as a member of the group, and other users must not.
-            root.chmod(0o750)
-        if root.exists():
-            # os.access says yes to root even on a read-only mount. This file leaves no trace.
-            with tempfile.TemporaryFile(dir=root):
-                return
-        parent = next(folder for folder in root.parents if folder.exists())
-        if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
-            return
-        reason = f"{parent} is not a folder that this user may write in"
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a file name"
-        if os.path.islink(root) and not os.path.exists(root):
-            # What the kernel says of it when a folder is made there is "File exists".
-            reason = f"it is a link to {os.readlink(root)}, which leads nowhere"
-    remedy = f"name a folder that user {os.geteuid()} may write in, or give it that one"
-    given.refuse(ROOT, f"cannot store under {root}: {reason}", remedy)

@@ -159,3 +159,21 @@ def test_a_store_that_is_not_there_is_no_question_of_rights(root: Path, verb: Ca
     verb(root)
     root.write_bytes(b"")
     verb(root / "below a file")
+
+
+@pytest.mark.needs_root
+def test_an_owner_who_may_not_is_told_of_the_mode(root: Path) -> None:
+    root.mkdir(mode=0o000)
+    os.chown(root, OWNER, OWNER)
+    with as_stranger(), pytest.raises(StoreError, match=f"may not read {root}: its own mode forbids it: chmod u.rwx"):
+        become_owner_if_allowed(root)
+
+
+def test_a_disk_that_has_become_read_only_is_nobodys_right(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Layout.open(root)
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    found = list(os.statvfs(root))
+    found[8] = os.ST_RDONLY
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result(found))
+    with pytest.raises(StoreError, match=f"nobody may write in {root}: its disk is read-only, .*: look at dmesg"):
+        become_owner(root)
