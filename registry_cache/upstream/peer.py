@@ -1,7 +1,8 @@
 """Ask another node of the cluster for a manifest that it has, or a blob that it has or leads, while that grows there.
 
 A peer is no registry: it is asked by signed requests, gets no credential, is never redirected from, and whatever goes
-wrong with it is a reason to ask somebody else.
+wrong with it is a reason to ask somebody else. Who answers may be no node any more but whoever has its address now, so
+every answer has an end in bytes, time and pieces.
 """
 
 from __future__ import annotations
@@ -25,11 +26,14 @@ from registry_cache.runtime.peer_question import SharedQuestion, answer_name
 from registry_cache.runtime.seals import HEADER, WANTED, AskedOfPeer, Seals
 from registry_cache.runtime.tls import tls_context
 from registry_cache.upstream.read_size import ReadSize
+from registry_cache.upstream.wire import BoundedResponse
 
 # Until a peer must have connected, and until its answer must have begun. Its leader may still wait for the registry.
 HEAD_SECONDS = 2.0
 # A peer that is asked about a third may itself have to wait as long for that one, or for Redis before the registry.
 _PATIENT_SECONDS = 2 * HEAD_SECONDS
+# Until all of an answer that is no blob must be here, however it drips.
+WHOLE_SECONDS = 10.0
 # Silence of a peer's body while Redis cannot say whether its leader lives.
 SILENCE_SECONDS = 10.0
 
@@ -38,6 +42,9 @@ REACH = "/cluster/reach/"
 _MAX_ANSWER = 64 * 1024
 # A longer answer to a question, such as a list of thousands, is not read: we then ask the registry.
 _MAX_OUTCOME = 4 * 1024 * 1024
+_PIECE = 64 * 1024
+# Reads of an answer beside one for each packet, which has twice as many bytes as this.
+_FREE_READS, _BYTES_A_READ = 1024, 512
 
 # A machine that is gone without a word is noticed after these: a first question after 2 s, then 3, each a second apart.
 _KEEPALIVE = (
@@ -184,8 +191,10 @@ class Peers:
         Raises as ``open_blob``.
         """
         data, _ = self._get(url, f"{REACH}{quote(name, safe='')}", _MAX_ANSWER, _PATIENT_SECONDS)
-        document = json.loads(data)
-        return str(document.get("trouble")) if isinstance(document, dict) else "it answered nonsense"
+        try:
+            return str(json.loads(data)["trouble"])
+        except (ValueError, RecursionError, LookupError, TypeError):
+            return "it answered nonsense"
 
     def ask(self, url: str, question: SharedQuestion) -> dict[str, Any] | None:
         """Return the outcome that the peer at ``url`` has; None for one that no node of the cluster wrote for this.
@@ -208,7 +217,7 @@ class Peers:
             response = self._ask(connection, target, 0)
             if response.status != 200:
                 raise PeerRefused(response.status)
-            return response.read(most), response.headers.get("Content-Type", "")
+            return _read(response, most, time.monotonic() + WHOLE_SECONDS), response.headers.get("Content-Type", "")
         except (OSError, http.client.HTTPException) as error:
             raise PeerFailed(str(error)) from error
         finally:
@@ -223,6 +232,7 @@ class Peers:
             connection = http.client.HTTPSConnection(host, port, timeout=HEAD_SECONDS, context=context)
         else:
             connection = http.client.HTTPConnection(host, port, timeout=HEAD_SECONDS)
+        connection.response_class = BoundedResponse
         try:
             connection.connect()
             for option in _KEEPALIVE:
@@ -251,11 +261,26 @@ class Peers:
             raise PeerFailed(str(error)) from error
 
 
+def _read(response: http.client.HTTPResponse, most: int, until: float) -> bytes:
+    """Return up to ``most`` bytes of an answer, by the monotonic clock ``until`` when. Raises as a socket does."""
+    data, reads = bytearray(), 0
+    while len(data) < most and (piece := response.read1(min(_PIECE, most - len(data)))):
+        data += piece
+        reads += 1
+        if reads > _FREE_READS + len(data) // _BYTES_A_READ:
+            raise http.client.HTTPException("an answer in pieces of a few bytes")
+        if time.monotonic() > until:
+            raise TimeoutError(f"no whole answer in {WHOLE_SECONDS:g} s")
+    if len(data) < most and response.length:
+        raise http.client.IncompleteRead(bytes(data), response.length)
+    return bytes(data)
+
+
 def _found(response: http.client.HTTPResponse, start: int, stop: int | None) -> tuple[int | None, int, int | None]:
     """Return the size of the whole, how many bytes to skip, and where they end. Raises PeerRefused."""
     length = response.headers.get("Content-Length", "")
     if response.status == 200:
-        return int(length) if length.isdecimal() else None, start, None
+        return int(length) if length.isdecimal() and len(length) < 19 else None, start, None
     if response.status == 206:
         part = parse_content_range(response.headers.get("Content-Range"))
         if part is not None and part[0] == start:

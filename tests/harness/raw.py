@@ -38,3 +38,33 @@ class RawServer:
             head += received
         self.requests.append(head)
         connection.sendall(self._answers[min(len(self.requests), len(self._answers)) - 1])
+
+
+class Endless:
+    """Sends ``begin``, and then ``piece`` again and again, with ``pause`` seconds between, while anybody takes it."""
+
+    def __init__(self, begin: bytes, piece: bytes, pause: float = 0.0) -> None:
+        self.sent = 0
+        self.is_over = threading.Event()
+        self._said = begin, piece, pause
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        begin, piece, pause = self._said
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                with connection, contextlib.suppress(OSError):
+                    connection.settimeout(IDLE_SECONDS)
+                    connection.recv(65536)
+                    connection.sendall(begin)
+                    while not self.is_over.wait(pause):
+                        connection.sendall(piece)
+                        self.sent += len(piece)
+
+    def stop(self) -> None:
+        self.is_over.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()

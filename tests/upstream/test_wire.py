@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import itertools
-import socket
-import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -20,7 +18,7 @@ from registry_cache.upstream import wire
 from registry_cache.upstream.body import inflater
 from registry_cache.upstream.wire import MAX_HEAD_LINES, MAX_HEAD_SIZE
 from tests.harness.pull_rig import SECONDS
-from tests.harness.raw import RawServer
+from tests.harness.raw import Endless, RawServer
 from tests.harness.store_rig import APP
 from tests.harness.upstream_rig import connect, read_all
 
@@ -29,36 +27,6 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 DATA = b"layer" * 1000
 DIGEST = Digest.of(DATA)
-
-
-class Endless:
-    """Sends ``begin``, and then ``piece`` again and again, with ``pause`` seconds between, while anybody takes it."""
-
-    def __init__(self, begin: bytes, piece: bytes, pause: float = 0.0) -> None:
-        self.sent = 0
-        self.is_over = threading.Event()
-        self._said = begin, piece, pause
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self) -> None:
-        begin, piece, pause = self._said
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = self._listener.accept()
-                with connection, contextlib.suppress(OSError):
-                    connection.settimeout(SECONDS)
-                    connection.recv(65536)
-                    connection.sendall(begin)
-                    while not self.is_over.wait(pause):
-                        connection.sendall(piece)
-                        self.sent += len(piece)
-
-    def stop(self) -> None:
-        self.is_over.set()
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
 
 
 @pytest.fixture
