@@ -63,8 +63,8 @@ def register(app: Flask, headers: Mapping[str, Sequence[str]], proxies: Proxies)
         if asked.method not in _ALLOWED and not preflight:
             # Before the body is read: a layer of gigabytes is not received to be thrown away (P49).
             raise Unsupported(f"{asked.method} is not for a cache: push to the registry itself, and pull here")
-        if via.is_ours(asked.environ.get("HTTP_VIA", "")):
-            raise LoopFound("a registry has redirected this cache to itself")
+        if not via.begin(asked.environ.get("HTTP_VIA", "")):
+            raise LoopFound("a registry has redirected this cache to itself, if need be by way of others")
         _check_path(asked.environ.get("RAW_URI", ""))
         if not asked.query_string.isascii():
             raise RequestInvalid("a query holds bytes that no URL has: escape them")

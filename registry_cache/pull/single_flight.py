@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 from registry_cache.errors import RegistryError, StoreError, UpstreamTimeout
-from registry_cache.runtime import upstream_wait
+from registry_cache.runtime import upstream_wait, via
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.single_flight import Flight, SingleFlight, raise_own
 from registry_cache.store import disk
@@ -116,7 +116,7 @@ class MachineFlights:
         self, key: str, flight: Flight[_Outcome[Any]], arrived: float, work: Callable[[], _T], note: NoteFormat[_T]
     ) -> None:
         lead = partial(self._across_processes, key, arrived, work, note)
-        threading.Thread(target=self._here.lead, args=(key, flight, lead), name=key, daemon=True).start()
+        threading.Thread(target=via.kept(self._here.lead), args=(key, flight, lead), name=key, daemon=True).start()
 
     def _across_processes(self, key: str, arrived: float, work: Callable[[], _T], note: NoteFormat[_T]) -> _Outcome[_T]:
         path = self._layout.flight(key)

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from registry_cache.errors import UpstreamTimeout
-from registry_cache.runtime import upstream_wait
+from registry_cache.runtime import upstream_wait, via
 
 _T = TypeVar("_T")
 
@@ -40,7 +40,7 @@ def run_with_timeout(
 def start(what: str, work: Callable[[], _T], discard: Callable[[_T], object]) -> Future[_T]:
     """Do ``work`` in a thread of its own; once the future is cancelled, its value is given to ``discard``."""
     future: Future[_T] = Future()
-    threading.Thread(target=_run, args=(future, work, discard), name=f"ask {what}", daemon=True).start()
+    threading.Thread(target=via.kept(_run), args=(future, work, discard), name=f"ask {what}", daemon=True).start()
     return future
 
 
