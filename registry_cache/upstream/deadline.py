@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
-from registry_cache.errors import UpstreamTimeout
+from registry_cache.errors import RegistryError, UpstreamTimeout
 from registry_cache.runtime import upstream_wait, via
 
 _T = TypeVar("_T")
@@ -35,6 +35,10 @@ def run_with_timeout(
             raise UpstreamTimeout(f"no answer in {seconds:g} s when we {what}") from None
         # The work itself timed out, or it has ended between the wait's end and here.
         return future.result()
+    finally:
+        # An error remembers this frame, and the future has the error: nobody but the collector would free them, a
+        # hundred thousand at once, while no client has a turn.
+        del future
 
 
 def start(what: str, work: Callable[[], _T], discard: Callable[[_T], object]) -> Future[_T]:
@@ -55,11 +59,23 @@ def _run(future: Future[_T], work: Callable[[], _T], discard: Callable[[_T], obj
     try:
         value = work()
     except BaseException as error:  # noqa: BLE001 — raised again in the caller's thread
+        if isinstance(error, RegistryError):
+            _forget_frames(error)
         if future.set_running_or_notify_cancel():
             future.set_exception(error)
+        # As above: of this frame as well.
+        del future
         return
     # From here on the caller can no longer give up; before, it may have.
     if future.set_running_or_notify_cancel():
         future.set_result(value)
     else:
         discard(value)
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Let go of what the work held when it failed. Its words tell why; where in our code, nobody asks."""
+    found: BaseException | None = error
+    while found is not None and found.__traceback__ is not None:
+        found.__traceback__ = None
+        found = found.__cause__ or found.__context__
