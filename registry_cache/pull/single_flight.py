@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
-from registry_cache.errors import RegistryError, StoreError, UpstreamTimeout
+from registry_cache.errors import RegistryError, StoreError, UpstreamTimeout, forget_frames
 from registry_cache.runtime import upstream_wait, via
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.single_flight import Flight, SingleFlight, raise_own
@@ -144,6 +144,8 @@ class MachineFlights:
         try:
             value = work()
         except RegistryError as error:
+            # Its frames have the flight, and so the outcome: only the collector would free them, all at once.
+            forget_frames(error)
             return _Outcome(self._clock(), error=error)
         return _Outcome(self._clock(), value)
 

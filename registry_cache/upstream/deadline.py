@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
-from registry_cache.errors import RegistryError, UpstreamTimeout
+from registry_cache.errors import RegistryError, UpstreamTimeout, forget_frames
 from registry_cache.runtime import upstream_wait, via
 
 _T = TypeVar("_T")
@@ -60,7 +60,7 @@ def _run(future: Future[_T], work: Callable[[], _T], discard: Callable[[_T], obj
         value = work()
     except BaseException as error:  # noqa: BLE001 — raised again in the caller's thread
         if isinstance(error, RegistryError):
-            _forget_frames(error)
+            forget_frames(error)
         if future.set_running_or_notify_cancel():
             future.set_exception(error)
         # As above: of this frame as well.
@@ -71,11 +71,3 @@ def _run(future: Future[_T], work: Callable[[], _T], discard: Callable[[_T], obj
         future.set_result(value)
     else:
         discard(value)
-
-
-def _forget_frames(error: BaseException) -> None:
-    """Let go of what the work held when it failed. Its words tell why; where in our code, nobody asks."""
-    found: BaseException | None = error
-    while found is not None and found.__traceback__ is not None:
-        found.__traceback__ = None
-        found = found.__cause__ or found.__context__

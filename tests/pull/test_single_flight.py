@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
+import gc
 import json
 import os
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -69,6 +72,24 @@ def came(
     asked = [pool.submit(ask) for _ in range(count)]
     arrived.wait()
     return asked
+
+
+def test_a_failure_leaves_nothing_for_the_collector(tmp_path: Path) -> None:
+    left: list[weakref.ref[object]] = []
+
+    def fail() -> Record:
+        held = threading.Event()
+        left.append(weakref.ref(held))
+        raise UpstreamTimeout("silent")
+
+    flights = MachineFlights(Layout(tmp_path))
+    gc.disable()
+    try:
+        with contextlib.suppress(UpstreamTimeout):
+            flights.run(KEY, fail, NOTE)
+        eventually(lambda: left[0]() is None)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(
