@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.hostile_registry import ATTACKS, HostileRegistry
+from bench.hostile_registry import ATTACKS, PREFIX, HostileRegistry
 from bench.slow_clients import ping, slow_clients
 from tests.harness.content import digest_of
 from tests.harness.images import KiB, MiB, make_image, random_bytes
@@ -35,7 +35,7 @@ from tests.harness.server import CacheServer
 from tests.harness.upstream import FakeUpstream
 
 REPOSITORY = "library/app"
-EVIL = "evil.example"
+EVIL = PREFIX
 PING_PAUSE_SECONDS = 0.02
 # Where bad clients come from: what is bounded for an address must not be bounded for honest ones.
 BAD = ("127.0.0.66", 0)

@@ -35,6 +35,7 @@ Address = tuple[str, int]
 REPOSITORY = "library/app"
 # An attack that lasts is left alone after so long.
 ATTACK_SECONDS = 8.0
+CLIENTS = ("drip", "pipeline", "leave", "stall", "silent", "miss")
 KINDS = (
     "manifests/latest",
     "blobs/sha256:{0:064x}",
@@ -96,13 +97,19 @@ def of_client(address: Address, upstream: FakeUpstream, puller: Puller, clients:
                 client.sendall(f"GET /v2/{REPOSITORY}/blobs/{large} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             time.sleep(ATTACK_SECONDS / 3)
 
+    def silent() -> None:
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for _ in range(20):
+                stack.enter_context(socket.create_connection(address, 10, BAD))
+            time.sleep(ATTACK_SECONDS / 2)
+
     def miss() -> None:
         for number in range(100):
             swallow(address, f"/v2/{REPOSITORY}/blobs/sha256:{number * 10**9 + threading.get_ident() % 10**9:064x}")
 
     assert puller.blob(large, REPOSITORY).status == 200
     assert clients
-    return {f"client: {each.__name__}": each for each in (drip, pipeline, leave, stall, miss)}
+    return {f"client: {each.__name__}": each for each in (drip, pipeline, leave, stall, silent, miss)}
 
 
 def of_upstream(address: Address, name: str) -> Callable[[], None]:
@@ -110,10 +117,10 @@ def of_upstream(address: Address, name: str) -> Callable[[], None]:
 
     def ask() -> None:
         number = threading.get_ident() % 10**6
+        repository = f"{address[0]}/{address[1]}/{number}" if name == "ring" else str(number)
         for kind in KINDS:
-            threading.Thread(
-                target=swallow, args=(address, f"/v2/{EVIL}/{name}/{number}/{kind.format(number)}"), daemon=True
-            ).start()
+            path = f"/v2/{EVIL}/{name}/{repository}/{kind.format(number)}"
+            threading.Thread(target=swallow, args=(address, path), daemon=True).start()
 
     return ask
 
@@ -159,7 +166,7 @@ def rows(names: list[str], clients: int) -> Iterator[Row]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    every = [*ATTACKS, *(f"client: {name}" for name in ("drip", "pipeline", "leave", "stall", "miss"))]
+    every = [*ATTACKS, *(f"client: {name}" for name in CLIENTS)]
     parser.add_argument("--attacks", nargs="*", default=every)
     parser.add_argument("--clients", type=int, default=20)
     given = parser.parse_args()

@@ -19,6 +19,10 @@ from typing import Any
 MOST_SECONDS = 30.0
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INSIDE = "http://169.254.169.254/latest/meta-data/"
+# By this name of loopback it is another host.
+OTHER = "127.0.0.2"
+# What the cache calls this registry in a path.
+PREFIX = "evil.example"
 # Where it says how often which attack was asked for.
 ASKED = "/asked"
 
@@ -41,6 +45,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             ATTACKS.get(name, refuse)(self)
 
     do_HEAD = do_GET
+
+    @property
+    def port(self) -> int:
+        """Where this registry listens."""
+        return int(self.connection.getsockname()[1])
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -172,12 +181,46 @@ def failing(handler: Handler) -> None:
     handler.say(503)
 
 
+def chunk_extensions(handler: Handler) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    handler.go_on(b"1;" + b"x" * 60_000 + b"\r\n \r\n")
+
+
+def many_lists(handler: Handler) -> None:
+    handler.say(200, b'{"schemaVersion":2,"layers":[' + b"[]," * 1_300_000 + b"[]]}", Content_Type=MANIFEST)
+
+
+def empty_pages(handler: Handler) -> None:
+    body = b'{"manifests":[],"tags":[]}'
+    handler.say(200, body, Link=f'<{handler.path.partition("?")[0]}?last={time.monotonic_ns()}>; rel="next"')
+
+
+def limit_elsewhere(handler: Handler) -> None:
+    """Be another host to the cache, which has a limit of its own."""
+    if "/elsewhere/" in handler.path:
+        handler.say(429, Retry_After="86400")
+    else:
+        handler.say(307, Location=f"http://{OTHER}:{handler.port}/v2/limit-elsewhere/elsewhere/manifests/latest")
+
+
+def ring(handler: Handler) -> None:
+    """Lead the cache back to itself, each time to something new; the path says where it is."""
+    host, port, _, *kind = [*handler.path.split("/")[3:], "", ""]
+    if not port.isdecimal():
+        # Asked by who does not say.
+        refuse(handler)
+        return
+    new = f"{host}/{port}/{time.monotonic_ns()}"
+    handler.say(307, Location=f"http://{host}:{port}/v2/{PREFIX}/ring/{new}/{'/'.join(kind).rstrip('/')}")
+
+
 ATTACKS: dict[str, Callable[[Handler], None]] = {
     attack.__name__.replace("_", "-"): attack
     for attack in (
         *(fat, endless_interim, dripping_head, endless_head, endless_trailers, tiny_chunks, dripping_body, gzip_bomb),
         *(deep_json, page, wrong_bytes, huge_word, redirect_inside, redirect_in_a_circle, two_hosts, realm_inside),
-        *(many_challenges, long_list, endless_pages, failing),
+        *(many_challenges, long_list, endless_pages, failing, chunk_extensions, many_lists, empty_pages),
+        *(limit_elsewhere, ring),
     )
 }
 
@@ -198,7 +241,7 @@ class HostileRegistry:
     """Listens on loopback until ``stop``; ``asked`` counts requests by attack."""
 
     def __init__(self) -> None:
-        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server = Server(("0.0.0.0", 0), Handler)  # noqa: S104 — all of loopback: it is another host, too
         self.asked = self._server.asked
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
