@@ -19,8 +19,9 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 # A name with "=" behind it is a parameter, never a scheme.
 _SCHEME = re.compile(rf"({_TOKEN.pattern}+)(?:[ \t]++(?!=)|(?=,|\Z))", re.ASCII)
 _TOKEN68 = re.compile(r"[0-9A-Za-z._~+/-]+=*(?=[ \t]*(?:,|\Z))", re.ASCII)
-# The grammar asks for a token; some registries write a URL all the same, and leave out its quotes.
-_BARE = re.compile(r'[^\s,;"=][^\s,;"]*')
+# The grammar asks for a token; some registries write a URL all the same, and leave out its quotes or write single ones.
+# Around a token these would be a part of it.
+_BARE = re.compile(r"'([^\s,;\"':/]*[:/][^\s,;\"']*)'|([^\s,;\"=][^\s,;\"]*)")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _EQUALS = re.compile(r"[ \t]*=[ \t]*")
 _COMMAS = re.compile(r"[ \t,]*")
@@ -74,7 +75,7 @@ def _parameter(text: str, at: int) -> tuple[str, str, int] | None:
     if quoted:
         return name[0].lower(), re.sub(r"\\(.)", r"\1", quoted[1], flags=re.DOTALL), quoted.end()
     bare = _BARE.match(text, equals.end())
-    return (name[0].lower(), bare[0], bare.end()) if bare else None
+    return (name[0].lower(), bare[1] or bare[2], bare.end()) if bare else None
 
 
 def _skip_commas(text: str, at: int) -> int:

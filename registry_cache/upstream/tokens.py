@@ -188,7 +188,13 @@ def _parse_token(server: str, body: bytes) -> tuple[str, float]:
     value = value.strip() if isinstance(value, str) else ""
     if not value or not value.isascii() or not value.isprintable() or len(value) > MAX_TOKEN_LENGTH:
         raise UpstreamError(f"{server} answered without a token that can be sent")
-    lifetime = answer.get("expires_in")
-    if not isinstance(lifetime, int | float) or not 0 < lifetime < 10**9:
-        lifetime = DEFAULT_LIFETIME_SECONDS
-    return value, float(lifetime)
+    return value, _lifetime(answer.get("expires_in"))
+
+
+def _lifetime(said: object) -> float:
+    """Return the seconds that ``expires_in`` says; some write the number as a string."""
+    if isinstance(said, str) and said.isascii() and said.isdigit() and len(said) < 10:
+        said = int(said)
+    if isinstance(said, int | float) and not isinstance(said, bool) and 0 < said < 10**9:
+        return float(said)
+    return DEFAULT_LIFETIME_SECONDS

@@ -84,7 +84,7 @@ class Faults(BodyFaults):
     token_field: str = "token"  # or "access_token"
     token_seconds: float = 300  # how long a token is good for
     token_begins: float = 0  # seconds until a token is good, as where the registry's clock is behind
-    token_says: int | None = None  # the `expires_in` it claims, if not the truth
+    token_says: object = None  # the `expires_in` it claims, if not the truth
     token_size: int = 40  # characters in a token
     token_status: int = 200  # what the token server answers
 

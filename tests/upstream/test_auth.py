@@ -114,9 +114,12 @@ def test_it_is_renewed_before_it_expires(guarded: FakeUpstream) -> None:
     assert [each.path == "/token" for each in guarded.exchanges] == [True, False]
 
 
-@pytest.mark.parametrize(("says", "still_good", "then"), [(2, 0, 1.6), (1, 0, 0.8), (0, 40, 10), (-5, 40, 10)])
+@pytest.mark.parametrize(
+    ("says", "still_good", "then"),
+    [(2, 0, 1.6), ("2", 0, 1.6), (1, 0, 0.8), (0, 40, 10), (-5, 40, 10), (True, 40, 10), ("2 s", 40, 10)],
+)
 def test_a_short_life_is_used_to_four_fifths_and_one_that_makes_no_sense_is_a_minute(
-    guarded: FakeUpstream, says: int, still_good: float, then: float
+    guarded: FakeUpstream, says: object, still_good: float, then: float
 ) -> None:
     clock = Clock()
     registry = connect(guarded.url, clock=clock)
