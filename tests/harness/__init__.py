@@ -64,7 +64,7 @@ CLIENTS (pullers.py)
     crowd = puller.start_crowd(1000, "library/app", blob, data); crowd.wait_until_reading()
     crowd.finish().right == 1000    # every byte compared, in a process of its own
 
-THE SERVER (server.py)
+THE SERVER (server.py; forked from a Python that has imported it, see forks.py; as from a shell: serving.py)
     cache.url, .root, .log_text(), .workers(), .rss(pid), .run("status", "--json")        # the CLI, to its end
     cache.kill_worker(cache.workers()[0]); cache.kill_all(); cache.restart()              # the port stays; a request
                                                                        # sent meanwhile waits in the kernel's queue

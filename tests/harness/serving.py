@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tests.harness.checkout import REPOSITORY
+from tests.harness.components import require
 from tests.harness.programs import PROGRAM
 from tests.harness.server import STOP_SECONDS, clean_environment
 from tests.harness.waiting import eventually
@@ -38,7 +39,8 @@ class Command:
         self.began = time.monotonic()
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                command,
+                # If the tests are killed, the server ends, too.
+                [require("setpriv"), "--pdeathsig", "TERM", *command],
                 cwd=folder,
                 env=clean_environment(HOME=str(home), REGISTRY_CACHE_CONFIG=str(config), **environment),
                 stdin=subprocess.DEVNULL,
