@@ -81,13 +81,11 @@ def digest_of(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
+@cache
 def bomb() -> bytes:
     """Return the gzip of 256 MiB of zeros, without ever holding these."""
     squeeze = zlib.compressobj(9, zlib.DEFLATED, 31)
     return b"".join([*(squeeze.compress(bytes(1024 * 1024)) for _ in range(256)), squeeze.flush()])
-
-
-BOMB = bomb()
 
 
 def refuse(handler: Handler) -> None:
@@ -129,7 +127,7 @@ def dripping_body(handler: Handler) -> None:
 
 
 def gzip_bomb(handler: Handler) -> None:
-    handler.say(200, BOMB, Content_Encoding="gzip", Content_Type=MANIFEST)
+    handler.say(200, bomb(), Content_Encoding="gzip", Content_Type=MANIFEST)
 
 
 def deep_json(handler: Handler) -> None:

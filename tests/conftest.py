@@ -1,5 +1,6 @@
 """Fixtures of the whole suite; `tests/harness/__init__.py` shows how to use them."""
 
+import gc
 import ipaddress
 import logging
 import os
@@ -87,7 +88,7 @@ _BETWEEN = 3
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Spread the heavy files, and leave out what only root can run; `pytest_terminal_summary` says so."""
     for item in items:
-        path = item.path.relative_to(Path(__file__).parent).as_posix()
+        path = _path(item)
         if path.startswith(_ONCE) and not item.get_closest_marker("needs_root"):
             item.add_marker("once")
         if path.startswith(_LATE):
@@ -96,8 +97,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if item.get_closest_marker("needs_root")]
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
-    places = _places(list(dict.fromkeys(item.path.relative_to(Path(__file__).parent).as_posix() for item in items)))
-    items.sort(key=lambda item: places[item.path.relative_to(Path(__file__).parent).as_posix()])
+    places = _places(list(dict.fromkeys(map(_path, items))))
+    items.sort(key=lambda item: places[_path(item)])
+
+
+def _path(item: pytest.Item) -> str:
+    """Its file, below this folder. Node ids are strings already; a path object for each would take half a second."""
+    return item.nodeid.partition("::")[0].removeprefix("tests/")
 
 
 def _places(files: list[str]) -> dict[str, float]:
@@ -120,6 +126,16 @@ def _loopback_only(event: str, arguments: tuple[Any, ...]) -> None:
         host = str(arguments[1][0])
         if host != "localhost" and not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
             raise ConnectionRefusedError(f"tests stay on this machine: {host}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Look for no garbage among thousands of tests, which all stay: each process of a run collects all of them."""
+    gc.disable()
+    result = yield
+    gc.freeze()
+    gc.enable()
+    return result
 
 
 @pytest.fixture
