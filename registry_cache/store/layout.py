@@ -52,6 +52,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from registry_cache.errors import StoreError
@@ -64,6 +66,18 @@ ALGORITHMS = ("sha256", "sha512")
 
 # The parts of a repository's folder.
 TAGS, MANIFESTS, MEMBERSHIPS, REFERRERS = "_tags", "_manifests", "_blobs", "_referrers"
+
+
+@contextmanager
+def _rights(root: Path) -> Iterator[None]:
+    """Let an error over a part of the store that is another user's say so: as after one start as root."""
+    try:
+        yield
+    except PermissionError as error:
+        raise StoreError(
+            f"user {os.geteuid()} may not use {error.filename or root}: run this as the user whose store it is, or "
+            f"give all of it to one: chown -R USER {root}"
+        ) from error
 
 
 class Layout:
@@ -107,7 +121,7 @@ class Layout:
     def open(cls, root: Path) -> Layout:
         """Make the folder ready for use and return its layout; StoreError where that fails or it is another's."""
         layout = cls(root)
-        with disk.store_errors(f"set up the store in {root}"):
+        with disk.store_errors(f"set up the store in {root}"), _rights(root):
             modes.make_folders(layout.root)
             if not layout._has_version():
                 # Synced, or a power cut may leave bytes that look like another version.
@@ -126,7 +140,7 @@ class Layout:
     def find(cls, root: Path) -> Layout | None:
         """Return the layout of the store in ``root`` and change nothing; None if there is none. Raises StoreError."""
         layout = cls(root)
-        with disk.store_errors(f"look at the store in {root}"):
+        with disk.store_errors(f"look at the store in {root}"), _rights(root):
             return layout if layout._has_version() else None
 
     def _has_version(self) -> bool:

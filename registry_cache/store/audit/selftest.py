@@ -28,13 +28,23 @@ def examine(root: Path) -> Iterator[Step]:
             sample = os.path.join(folder, "sample")
             atomic_write.write_whole(sample, b"sample")
             made = "" if there == str(root) else "; it does not exist yet: serve makes it"
-            yield Step("folder", "ok", f"user {os.geteuid()} can write under {root}{made}")
+            yield _others(root) or Step("folder", "ok", f"user {os.geteuid()} can write under {root}{made}")
             yield _free(there)
             yield _hard_links(folder, sample)
             yield _attributes(sample)
             yield _locks(os.path.join(folder, "lock"))
     except (OSError, StoreError) as error:
         yield _unwritable(there, error)
+
+
+def _others(root: Path) -> Step | None:
+    """Return what is wrong where a part of the store is another user's, as after one start as root."""
+    for path in (root / "layout", *(folder for folder in root.glob("*/") if not folder.name.startswith("."))):
+        wanted = os.R_OK | (os.W_OK | os.X_OK if path.is_dir() else 0)
+        if path.exists() and not os.access(path, wanted, effective_ids=True):
+            told = f"user {os.geteuid()} may not use {path}, which is user {path.stat().st_uid}'s"
+            return Step("folder", "failed", told, f"give all of it to one user: chown -R {os.geteuid()} {root}")
+    return None
 
 
 def _unwritable(folder: str, error: OSError | StoreError) -> Step:
