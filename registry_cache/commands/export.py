@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if arguments.to == STANDARD_OUTPUT and sys.stdout.isatty():
         raise CommandError("an archive cannot be written to a terminal: name a file, or pipe it")
     if arguments.to == STANDARD_OUTPUT and arguments.json:
-        raise CommandError("--json and the archive cannot both go to standard output: name a file by --to")
+        raise CommandError("--json and the archive cannot both go to standard output: name a file with --to")
     listed, wanted = listed_images(arguments), wanted_platforms(arguments)
     if not listed:
         raise CommandError(f"{arguments.file} lists no image")

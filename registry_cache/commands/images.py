@@ -38,7 +38,7 @@ def listed_images(arguments: argparse.Namespace) -> list[str]:
     listed = _lines(arguments.file) if arguments.file else []
     found = list(dict.fromkeys([*arguments.references, *listed]))
     if not found and not arguments.file:
-        raise CommandError("name an image, such as docker.io/library/nginx:1.27, or a file of them by --file")
+        raise CommandError("name an image, such as docker.io/library/nginx:1.27, or a file of them with --file")
     return found
 
 

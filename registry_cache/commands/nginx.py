@@ -101,6 +101,6 @@ _OPEN_PAGE = (
 )
 _NO_SOCKET = (
     "http.net is tcp, and nginx in front talks to a socket, which no client can reach: set http.net to unix and "
-    "http.addr to a file such as /run/registry-cache/http.sock, or name systemd's by --socket"
+    "http.addr to a file such as /run/registry-cache/http.sock, or name systemd's with --socket"
 )
-_TLS_TWICE = "http.tls is for a cache without nginx: remove it, and give the files by --certificate and --key"
+_TLS_TWICE = "http.tls is for a cache without nginx: remove it, and give the files with --certificate and --key"

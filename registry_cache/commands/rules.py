@@ -38,7 +38,7 @@ def require_same_rules(arguments: argparse.Namespace, config: Config, layout: La
     if differing:
         raise CommandError(
             f"the server of {config.root} runs with other rules ({known.configuration}): {'; '.join(differing)}. "
-            "Nothing was changed. Name its configuration by --config, or reload the server, or go on by --force"
+            "Nothing was changed. Name its configuration with --config, or reload the server, or continue with --force"
         )
 
 
@@ -48,4 +48,4 @@ def warn_of_other_upstreams(config: Config) -> None:
     theirs = known.rules.get(_UPSTREAMS, ours) if known else ours
     if known and theirs != ours:
         told = f"the server of {config.root} mirrors {theirs}, by {known.configuration}, and this command {ours}"
-        print(printable(f"registry-cache: {told}: name its configuration by --config"), file=sys.stderr)
+        print(printable(f"registry-cache: {told}: name its configuration with --config"), file=sys.stderr)

@@ -52,7 +52,9 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     if arguments.url:
         found = replace(found, url=arguments.url)
     elif config.http.url is None and config.http.socket is not None:
-        raise CommandError("clients reach this cache by nginx: give its URL by --url, or for good by http.host")
+        raise CommandError(
+            "clients reach this cache through nginx: give its URL with --url, or permanently with http.host"
+        )
     report = SetupReport(arguments.client, found.url, steps(arguments.client, found))
     return print_report(report, as_json=arguments.json)
 

@@ -151,7 +151,7 @@ def _find(find: FindDestination, image: NamedImage) -> Destination | None:
     try:
         return find(image.path) if image.path else None
     except RegistryError as error:
-        raise UnknownDestination(f"{image}: {error.message}; or say by --as what it is called here") from error
+        raise UnknownDestination(f"{image}: {error.message}; or say with --as what it is called here") from error
 
 
 def _destination(
@@ -163,6 +163,6 @@ def _destination(
     if destination is None:
         raise UnknownDestination(
             f"{source.place} does not say which repository {image} belongs to: "
-            "name it by --as, such as --as library/nginx"
+            "name it with --as, such as --as library/nginx"
         )
     return destination

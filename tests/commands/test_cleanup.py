@@ -250,7 +250,7 @@ def test_other_rules_than_the_servers(upstream: FakeUpstream, make_cache: MakeCa
         assert (stopped.returncode, stopped.stdout) == (2, "")
         assert f"the server of {cache.root} runs with other rules ({cache.config_file}): " in stopped.stderr
         assert "proxy.ttl is 24h here and 0 there" in stopped.stderr
-        assert stopped.stderr.endswith("by --config, or reload the server, or go on by --force\n")
+        assert stopped.stderr.endswith("with --config, or reload the server, or continue with --force\n")
     assert cache.run("verify").returncode == 0
     assert "would evict 5 of 5" in cache.run("cleanup", "--dry-run", "--force").stdout
     settings["proxy"]["ttl"] = "0"

@@ -48,7 +48,7 @@ def test_platforms() -> None:
         (["warm", "--file", "BINARY"], "could not read"),
         (["export", "--to", "a.tar"], "name an image"),
         (["export", "--to", "a.tar", "--file", "/dev/null"], "lists no image"),
-        (["export", "app", "--to", "-", "--json"], "name a file by --to"),
+        (["export", "app", "--to", "-", "--json"], "name a file with --to"),
     ],
 )
 def test_what_cannot_be(arguments: list[str], remedy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -89,7 +89,7 @@ def test_a_command_line_that_cannot_be(run: Run, tmp_path: Path, root: Path) -> 
     bare = write_folder(tmp_path / "bare", layout(org_opencontainers_image_ref_name="1"))
     foreign = write_folder(tmp_path / "foreign", layout(io_containerd_image_name="quay.io/team/app:1"))
     for words, arguments in {
-        "name it by --as, such as --as library/nginx": (bare,),
+        "name it with --as, such as --as library/nginx": (bare,),
         "'quay.io' is not a registry that this cache mirrors": (foreign,),
         "does not exist": (tmp_path / "none",),
         "neither a storage folder of registry:2": (tmp_path,),

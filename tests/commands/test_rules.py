@@ -39,7 +39,7 @@ def test_other_upstreams_than_the_servers_are_said(
     write(file, "{quay.io: {}}")
     assert cli.main([*arguments, "--config", str(file)]) == 0
     told = f"the server of {file.parent / 'store'} mirrors docker.io, ghcr.io, by {file}, and this command docker.io, "
-    assert capsys.readouterr().err == f"registry-cache: {told}quay.io: name its configuration by --config\n"
+    assert capsys.readouterr().err == f"registry-cache: {told}quay.io: name its configuration with --config\n"
 
 
 def test_a_store_that_no_server_has_used_has_none_to_differ_from(

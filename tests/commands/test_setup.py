@@ -27,7 +27,7 @@ def test_behind_nginx_the_url_has_to_be_said(make_cache: MakeCache) -> None:
     cache = make_cache({"http": {"net": "unix", "addr": "/run/registry-cache-test.sock"}}, started=False)
     done = cache.run("setup", "docker")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "give its URL by --url, or for good by http.host" in done.stderr
+    assert "give its URL with --url, or permanently with http.host" in done.stderr
     assert cache.run("setup", "docker", "--url", "registry.example.com").returncode == 2
     assert cache.run("setup", "lynx").returncode == 2
     below = cache.run("setup", "docker", "--url", "https://example.com/mirror")

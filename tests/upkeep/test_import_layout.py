@@ -126,7 +126,7 @@ def test_names(moved: Moved, annotations: dict[str, str], repository: str, tag: 
 
 @pytest.mark.parametrize("annotations", [{}, {REF: "1.27"}, {REF: "", NAME: ""}, {REF: f"sha256:{'a' * 64}"}])
 def test_a_layout_that_tells_no_repository_is_asked_for_one(moved: Moved, annotations: dict[str, str]) -> None:
-    with pytest.raises(UnknownDestination, match="name it by --as, such as --as library/nginx"):
+    with pytest.raises(UnknownDestination, match="name it with --as, such as --as library/nginx"):
         moved.archive(tar_of(named(annotations)))
     # Nothing was brought that would have no name.
     assert moved.store.files("blobs") == set()
@@ -150,7 +150,7 @@ def test_names_that_lead_nowhere(moved: Moved) -> None:
         raise NameUnknown(f"{path} is not a registry")
 
     elsewhere = ImportNames(HUB, find)
-    with pytest.raises(UnknownDestination, match=r"ghcr\.io/team/app is not a registry; or say by --as"):
+    with pytest.raises(UnknownDestination, match=r"ghcr\.io/team/app is not a registry; or say with --as"):
         moved.archive(tar_of(named({NAME: "ghcr.io/team/app:1"})), elsewhere)
     with pytest.raises(UnknownDestination, match="leave the tag out"):
         moved.archive(
