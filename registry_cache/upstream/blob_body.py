@@ -58,7 +58,7 @@ class BlobBody:
         if self.response is None:
             return b""
         if self._reads_ahead:
-            acknowledge_unread(self.response, 1)
+            _acknowledge_unread(self.response, 1)
         # read1 returns what is there; read would wait for all it asked for while a client waits for the first byte.
         try:
             with translate_http_errors(self.upstream, "read a blob"):
@@ -69,9 +69,17 @@ class BlobBody:
         self._read_size.record(len(data))
         self._reads_ahead = bool(data) and self._read_size.size > MIN_READ
         if self._reads_ahead:
-            acknowledge_unread(self.response, READ_AHEAD)
+            _acknowledge_unread(self.response, READ_AHEAD)
         self.count(self.upstream, len(data))
         return data
+
+
+def _acknowledge_unread(response: requests.Response, size: int) -> None:
+    """As ``acknowledge_unread``. A response that has ended is left alone: its connection may serve another by now."""
+    connection = response.raw.connection
+    # Without a socket the server has said that it closes after this response.
+    if connection is not None and connection.sock is not None:
+        acknowledge_unread(connection.sock, size)
 
 
 def serves_range(response: requests.Response, start: int) -> bool:

@@ -25,7 +25,8 @@ from registry_cache.runtime import metrics, via
 from registry_cache.runtime.peer_question import SharedQuestion, answer_name
 from registry_cache.runtime.seals import HEADER, WANTED, AskedOfPeer, Seals
 from registry_cache.runtime.tls import tls_context
-from registry_cache.upstream.read_size import ReadSize
+from registry_cache.upstream.read_size import MIN_READ, ReadSize
+from registry_cache.upstream.tcp_ack import READ_AHEAD, acknowledge_unread
 from registry_cache.upstream.wire import BoundedResponse
 
 # Until a peer must have connected, and until its answer must have begun. Its leader may still wait for the registry.
@@ -118,6 +119,7 @@ class PeerBody:
         self._response = response
         self._skip = skip
         self._read_size = ReadSize()
+        self._reads_ahead = False
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield bytes as they come. Raises UpstreamUnavailable where the connection breaks, or was aborted."""
@@ -142,11 +144,17 @@ class PeerBody:
         self._socket.close()
 
     def _read(self) -> bytes:
+        if self._reads_ahead:
+            acknowledge_unread(self._socket, 1)
         try:
             data = self._response.read1(self._read_size.size)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise UpstreamUnavailable(f"the connection to {self._peer} broke: {error}") from error
         self._read_size.record(len(data))
+        self._reads_ahead = bool(data) and self._read_size.size > MIN_READ
+        if self._reads_ahead:
+            # While it is written, the peer goes on: a read then has much, and costs as little as one of the registry.
+            acknowledge_unread(self._socket, READ_AHEAD)
         return data
 
 

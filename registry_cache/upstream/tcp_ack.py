@@ -10,20 +10,14 @@ from __future__ import annotations
 import contextlib
 import socket
 
-import requests
-
 # Bytes that a connection may hold unread and acknowledged while earlier ones are written.
 READ_AHEAD = 1024 * 1024
 
 
-def acknowledge_unread(response: requests.Response, size: int) -> None:
-    """Let up to ``size`` bytes of the body of ``response`` be acknowledged unread; 1 is the kernel's default.
+def acknowledge_unread(connected: socket.socket, size: int) -> None:
+    """Let up to ``size`` bytes of what arrives be acknowledged unread; 1 is the kernel's default.
 
-    A read that waits for the socket waits for as many bytes: set 1 before each read. A response that has ended is left
-    alone, since its connection may serve another by now.
+    A read that waits for the socket waits for as many bytes: set 1 before each read.
     """
-    connection = response.raw.connection
-    # Without a socket the server has said that it closes after this response.
-    if connection is not None and connection.sock is not None:
-        with contextlib.suppress(OSError):
-            connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+    with contextlib.suppress(OSError):
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)

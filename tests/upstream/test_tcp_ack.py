@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 from contextlib import closing
 
@@ -9,8 +10,10 @@ import pytest
 import urllib3
 
 from registry_cache.oci.digest import Digest
+from registry_cache.runtime.seals import Seals
+from registry_cache.upstream.peer import Peers, ThingAtPeer
 from registry_cache.upstream.tcp_ack import READ_AHEAD
-from tests.harness.store_rig import APP
+from tests.harness.store_rig import APP, HUB
 from tests.harness.upstream import FakeUpstream
 from tests.harness.upstream_rig import connect
 
@@ -70,6 +73,29 @@ def test_a_body_that_brings_little_is_left_alone(upstream: FakeUpstream) -> None
     with closing(connect(upstream.url).open_blob(APP, digest)) as body:
         busy = [_mark(body.response.raw) for _ in body]  # type: ignore[union-attr]
     assert set(busy) == {USUAL}
+
+
+def test_what_another_node_gives_is_acknowledged_as_well(
+    upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = upstream.add_blob(bytes(8 * READ_AHEAD))
+    read, reading, busy = http.client.HTTPResponse.read1, [], []
+    with closing(
+        Peers("one", Seals("s")).open_blob(upstream.url, ThingAtPeer("blobs", HUB, str(APP), digest), 0)
+    ) as body:
+
+        def mark() -> int:
+            return body._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)
+
+        def read1(response: http.client.HTTPResponse, size: int) -> bytes:
+            reading.append(mark())
+            return read(response, size)
+
+        monkeypatch.setattr(http.client.HTTPResponse, "read1", read1)
+        for _ in body:
+            busy.append(mark())
+    assert READ_AHEAD in busy
+    assert set(reading) == {USUAL}
 
 
 def _mark(response: urllib3.HTTPResponse) -> int:
