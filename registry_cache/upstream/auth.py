@@ -89,6 +89,12 @@ class Authenticator:
         answer = self._tokens.authorization(scope)
         return answer if answer != sent else None
 
+    def is_vain(self, place: Origin, repository: Repository) -> bool:
+        """Whether a token that had just been fetched was refused at ``place`` a moment ago."""
+        with self._mutex:
+            scope = self._scopes.get((place, repository))
+        return scope is not None and self._tokens.is_vain(scope)
+
     def record_vain_token(self, place: Origin, repository: Repository) -> None:
         """Note that a token which had just been fetched was refused at ``place`` as the one before it was."""
         with self._mutex:

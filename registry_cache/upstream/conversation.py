@@ -94,7 +94,8 @@ class Conversation:
             self._renewed.add(there)
             return self._auth.renew(there, self._repository, sent)
         is_scope = any(each.parameters.get("error") == "insufficient_scope" for each in challenges)
-        if response.status_code == 401 and not is_scope and is_new(sent, time.time()) and self._waits < _WAITS:
+        may_be_early = response.status_code == 401 and not is_scope and is_new(sent, time.time())
+        if may_be_early and self._waits < _WAITS and not self._auth.is_vain(there, self._repository):
             self._waits += 1
             time.sleep(_PAUSE_SECONDS)
             return sent

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import time
 from pathlib import Path
 
 import pytest
@@ -89,6 +92,35 @@ def test_a_token_that_is_refused_without_a_challenge_is_replaced_at_once(
     guarded.faults.answer("/blobs/", status, body, times=1)
     assert pull(registry) == DATA
     assert len(guarded.token_requests) == 2
+
+
+def new_token() -> bytes:
+    """What a token server says that gives a JSON Web Token which is good in a while by the clock here."""
+    claims = base64.urlsafe_b64encode(json.dumps({"nbf": time.time() + 3600}).encode()).rstrip(b"=").decode()
+    return json.dumps({"token": f"e30.{claims}.x"}).encode()
+
+
+def test_a_new_token_that_is_refused_without_a_word_is_sent_again_in_a_moment_and_not_at_every_pull(
+    guarded: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(conversation, "_WAITS", 1)
+    challenge = f'Bearer realm="{guarded.url}/token"'
+    guarded.faults.answer("/token", 200, new_token())
+    guarded.faults.answer("/blobs/", 401, REFUSED, times=2, WWW_Authenticate=challenge)
+    guarded.faults.require_token = False
+    assert pull(connect(guarded.url)) == DATA
+    assert [each.path == "/token" for each in guarded.exchanges] == [False, True, False, False]
+
+    guarded.faults.answer("/blobs/", 401, REFUSED, WWW_Authenticate=challenge)
+    registry = connect(guarded.url)
+    counts = []
+    for _ in range(2):
+        guarded.forget()
+        with pytest.raises(Denied):
+            pull(registry)
+        counts.append(len(guarded.requests("GET", "/blobs/")))
+    assert counts == [3, 1]
 
 
 def test_a_403_with_a_challenge_is_met_as_a_401_is(guarded: FakeUpstream) -> None:
