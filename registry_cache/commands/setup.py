@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ from registry_cache.config import values
 from registry_cache.config.problems import InvalidValue
 from registry_cache.config.raw import Scalar
 from registry_cache.deployment.client_setup import CLIENTS, SetupStep, steps
-from registry_cache.upkeep.report import Report
+from registry_cache.upkeep.report import Report, printable
 from registry_cache.wiring.page import mirror
 
 
@@ -55,6 +56,9 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
         raise CommandError(
             "clients reach this cache through nginx: give its URL with --url, or permanently with http.host"
         )
+    elif config.http.url is None:
+        told = f"{found.url} is a guess from http.addr: give the URL that clients know with --url, or with http.host"
+        print(printable(f"registry-cache: {told}"), file=sys.stderr)
     report = SetupReport(arguments.client, found.url, steps(arguments.client, found))
     return print_report(report, as_json=arguments.json)
 

@@ -23,6 +23,16 @@ def test_a_url_by_hand_and_json(make_cache: MakeCache) -> None:
     assert {*told["steps"][0]} == {"title", "text", "file", "then"}
 
 
+def test_a_guess_is_called_one(make_cache: MakeCache) -> None:
+    cache = make_cache({"http": {"addr": "10.0.0.7:5000"}}, started=False)
+    guess = (
+        "registry-cache: http://10.0.0.7:5000 is a guess from http.addr: give the URL that clients know with --url, "
+    )
+    for options in ([], ["--json"]):
+        assert cache.run("setup", "docker", *options).stderr == f"{guess}or with http.host\n"
+    assert cache.run("setup", "docker", "--url", "http://10.0.0.7").stderr == ""
+
+
 def test_behind_nginx_the_url_has_to_be_said(make_cache: MakeCache) -> None:
     cache = make_cache({"http": {"net": "unix", "addr": "/run/registry-cache-test.sock"}}, started=False)
     done = cache.run("setup", "docker")
