@@ -186,7 +186,8 @@ def decide(situation: Situation) -> Action:
 
 def _left_behind(situation: Situation, note: LeaderNote) -> Action | None:
     """Return what follows from what the leader that was followed left behind it."""
-    if note.wrong_bytes and situation.size:
+    # Also without a byte of these, where the leader has ended: how, is told under the id that it went on with.
+    if note.wrong_bytes and (situation.size or (note.successor and situation.lease is None)):
         return StartOver(note.successor)
     is_ours = (note.upstream, note.repository) == (situation.upstream, situation.repository)
     has_successor = situation.lease is not None and situation.lease.id != situation.followed

@@ -75,6 +75,7 @@ FOLLOWED = replace(NOTHING, followed="1", size=5)
         (replace(FOLLOWED, note=replace(NOTE, repository="library/other")), Bid()),
         (replace(FOLLOWED, note=LeaderNote(wrong_bytes=True, successor="2"), lease=LEASE), StartOver("2")),
         (replace(FOLLOWED, size=0, note=LeaderNote(wrong_bytes=True), lease=LEASE), Follow("b", "http://b", LEASE)),
+        (replace(FOLLOWED, size=0, note=LeaderNote(wrong_bytes=True, successor="2")), StartOver("2")),
     ],
 )
 def test_a_situation(situation: Situation, action: object) -> None:
