@@ -83,8 +83,9 @@ def test_nodes_that_see_redis_and_not_each_other(site: Site) -> None:
 
 
 def test_nodes_that_see_each_other_and_not_redis(site: Site) -> None:
-    # What each worker asks for last, when it has looked who the others are.
-    site.cluster.redis.wait_for_clients(b"rc:1:pins:", 6)
+    # Each worker has looked who the others are.
+    looks = (f'"PTTL" "rc:1:node:{node.name}"'.encode() for node in site.cluster.nodes)
+    site.cluster.redis.wait_for_clients(6, *looks)
     site.upstream.faults.rate = 4 * MiB
     first = site.cluster.pullers[0].start_blob(APP, site.blob)
     first.wait_for(1 * MiB)
@@ -170,7 +171,7 @@ def test_a_node_whose_clock_is_ten_minutes_fast_shares_both_ways(
     early = Node("early", tmp_path / "early", upstream.url, cluster.redis, environment=environment)
     try:
         # Each worker of it has seen Redis, and with that the time.
-        cluster.redis.wait_for_clients(b"rc:1:pins:", 8)
+        cluster.redis.wait_for_clients(8, b'"TIME"')
         with Puller(early.url) as puller:
             image = make_image(upstream, tag="1")
             for number, order in enumerate(([puller, *cluster.pullers], [*cluster.pullers, puller])):

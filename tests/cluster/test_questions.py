@@ -47,7 +47,7 @@ def held(cluster: Cluster, upstream: FakeUpstream, path: str, question: str, met
     upstream.faults.hold_before = question
     upstream.faults.gate.clear()
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(cluster.redis.wait_for_clients, b"rc:1:note:", 2)
+        waiting = pool.submit(cluster.redis.wait_for_clients, 2, b"rc:1:note:")
         requests = []
         for node in cluster.nodes:
             workers = Workers(node)
@@ -145,7 +145,7 @@ def test_an_asking_node_that_dies_is_waited_for_no_longer_than_a_moment(
     image = make_image(upstream, tag="1")
     upstream.faults.hold_before = "HEAD .*/manifests/1"
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(cluster.redis.wait_for_clients, b"rc:1:note:", 1)
+        waiting = pool.submit(cluster.redis.wait_for_clients, 1, b"rc:1:note:")
         lost = pool_of_one(lambda: cluster.pullers[0].manifest("1"))
         upstream.wait_until(lambda: upstream.requests("HEAD", "/manifests/1"))
         asking = pool_of_one(lambda: cluster.pullers[1].manifest("1"))

@@ -74,14 +74,16 @@ class RedisServer:
         except OSError:
             return False
 
-    def wait_for_clients(self, command: bytes, count: int) -> None:
-        """Return when so many clients have sent a command that contains this, from now on."""
-        seen: set[bytes] = set()
+    def wait_for_clients(self, count: int, *commands: bytes) -> None:
+        """Return when so many clients have sent a command that contains this, or one for each of these, from now on."""
+        seen: dict[bytes, set[bytes]] = {command: set() for command in commands}
         with socket.create_connection(("127.0.0.1", self.port), timeout=START_SECONDS) as connection:
             connection.sendall(b"*1\r\n$7\r\nMONITOR\r\n")
             with connection.makefile("rb") as lines:
-                while len(seen) < count:
+                while any(len(clients) < count for clients in seen.values()):
                     line = lines.readline()
-                    if command in line:
-                        # +1764322999.123456 [0 127.0.0.1:53190] "GET" "rc:1:note:…"
-                        seen.add(line.split()[2])
+                    assert line, "Redis has closed the connection"
+                    for command in commands:
+                        if command in line:
+                            # +1764322999.123456 [0 127.0.0.1:53190] "GET" "rc:1:note:…"
+                            seen[command].add(line.split()[2])
