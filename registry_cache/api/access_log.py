@@ -13,7 +13,7 @@ from flask import Request, request
 from registry_cache.api.responses import NO_SCRIPTS
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.routing import Fallback, Route, Upstreams
-from registry_cache.runtime import event_queue, metrics, upstream_wait
+from registry_cache.runtime import event_queue, metrics, request_context
 from registry_cache.runtime.connection import connection_of
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.trusted_proxies import Proxies
@@ -67,7 +67,7 @@ class Exchange:
         self.began = time.monotonic()
         # When the first byte could be sent.
         self.ready = self.began
-        self.waited = upstream_wait.begin()
+        self.waited = request_context.begin_stopwatch()
         self.kind = _KINDS.get(request.endpoint or "", "other")
         given = request.headers.get("X-Request-Id", "")
         # A proxy's id is kept, so that its log and ours can be joined; anything else is not repeated.

@@ -31,7 +31,7 @@ from registry_cache.errors import (
     Unsupported,
     UpstreamUnavailable,
 )
-from registry_cache.runtime import metrics, via
+from registry_cache.runtime import metrics, request_context
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.trusted_proxies import Proxies
 
@@ -63,7 +63,7 @@ def register(app: Flask, headers: Mapping[str, Sequence[str]], proxies: Proxies)
         if asked.method not in _ALLOWED and not preflight:
             # Before the body is read: a layer of gigabytes is not received to be thrown away (P49).
             raise Unsupported(f"{asked.method} is not for a cache: push to the registry itself, and pull here")
-        if not via.begin(asked.environ.get("HTTP_VIA", "")):
+        if not request_context.note_via(asked.environ.get("HTTP_VIA", "")):
             raise LoopFound("a registry has redirected this cache to itself, if need be by way of others")
         _check_path(asked.environ.get("RAW_URI", ""))
         if not asked.query_string.isascii():

@@ -8,7 +8,7 @@ from registry_cache.config import Config
 from registry_cache.errors import StoreError
 from registry_cache.runtime.dependency_check import DependencyChanged
 from registry_cache.runtime.log import Log, is_set_up, setup
-from registry_cache.runtime.via import VIA  # noqa: F401 — chosen before workers are forked, so that all say the same
+from registry_cache.runtime.request_context import VIA  # noqa: F401 — chosen before workers are forked, so that all say the same
 from registry_cache.store import server_rules
 from registry_cache.store.layout import Layout
 

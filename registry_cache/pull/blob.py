@@ -29,7 +29,7 @@ from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.pull.uncached.body import UncachedBlob
 from registry_cache.pull.uncached.registry import SharedStreams
-from registry_cache.runtime import upstream_wait
+from registry_cache.runtime import request_context
 from registry_cache.runtime.log import Log
 from registry_cache.store.blobs import Blobs, OpenBlob
 from registry_cache.store.disk import ReadHandle
@@ -226,18 +226,18 @@ class BlobPull:
         progress, started = self._transfers.join(digest, source, asker.client)
         growing = None
         try:
-            with upstream_wait.waiting():
+            with request_context.waiting():
                 progress.wait_for_leader()
             if progress.owner and progress.owner[0] != target.upstream.name:
                 # Another upstream's bytes are given to nobody of ours before ours has shown that it has them.
                 access.waits_for_bytes = True
-                with upstream_wait.waiting():
+                with request_context.waiting():
                     progress.wait_for_end(OTHERS_TIMEOUT_SECONDS)
                 return None
             if progress.owner not in (target.owner, None):
                 # Before we wait for another repository's answer: our own registry may say no at once.
                 access.prove()
-            with upstream_wait.waiting():
+            with request_context.waiting():
                 progress.wait_for_answer()
                 progress.wait_for_bytes()
             if progress.error:

@@ -14,7 +14,7 @@ from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.pull.uncached.body import UncachedBlob
 from registry_cache.pull.uncached.registry import SharedStreams
-from registry_cache.runtime import upstream_wait
+from registry_cache.runtime import request_context
 from registry_cache.runtime.log import Log
 from registry_cache.store.disk import ReadHandle
 
@@ -55,7 +55,7 @@ class GrowingBlob:
         at = start
         if stop is not None and self.size is not None and stop < self.size:
             # A part that ends before the blob does is complete before that is verified.
-            with upstream_wait.waiting():
+            with request_context.waiting():
                 self._progress.wait_for_near_verdict()
         while stop is None or at < stop:
             part: bytes | FilePart

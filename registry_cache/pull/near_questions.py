@@ -18,7 +18,7 @@ from registry_cache.cluster.questions import LONGEST_SECONDS, Asked, Questions
 from registry_cache.errors import NotFound, NotHeld, RegistryError
 from registry_cache.pull.placed_questions import PlacedQuestions
 from registry_cache.pull.single_flight import NoteFormat
-from registry_cache.runtime import upstream_wait
+from registry_cache.runtime import request_context
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.peer_question import SharedQuestion
 
@@ -103,7 +103,7 @@ class NearQuestions:
         asked = questions.join(str(question))
         if asked is None or asked.is_ours:
             return asked
-        with upstream_wait.waiting():
+        with request_context.waiting():
             return self._wait(questions, asked, note)
 
     def _wait(self, questions: Questions, asked: Asked, note: NoteFormat[_T]) -> Shared[_T] | None:

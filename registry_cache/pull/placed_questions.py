@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from registry_cache.pull.near_placement import Placement
 from registry_cache.pull.single_flight import MachineFlights, NoteFormat
-from registry_cache.runtime import upstream_wait
+from registry_cache.runtime import request_context
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.peer_question import SharedQuestion
 from registry_cache.upstream.peer import PeerFailed, PeerRefused, Peers, PeerSilent
@@ -35,7 +35,7 @@ class PlacedQuestions:
         if home is None:
             return None
         try:
-            with upstream_wait.waiting():
+            with request_context.waiting():
                 return self._peers.ask(home.url, question)
         except PeerRefused as refusal:
             _log.debug("another node does not answer a question", question=str(question), node=home.node, error=refusal)

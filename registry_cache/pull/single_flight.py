@@ -7,7 +7,6 @@ An outcome is shared only with those who came before it was there: who comes lat
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 from registry_cache.errors import RegistryError, StoreError, UpstreamTimeout, forget_frames
-from registry_cache.runtime import upstream_wait, via
+from registry_cache.runtime import request_context
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.single_flight import Flight, SingleFlight, raise_own
 from registry_cache.store import disk
@@ -96,7 +95,7 @@ class MachineFlights:
             if ours:
                 self._start_thread(key, flight, arrived, work, note)
             until = min(deadline, flight.began + limit.seconds) if limit else deadline
-            with upstream_wait.waiting():
+            with request_context.waiting():
                 in_time = flight.wait(max(0.0, until - time.monotonic()))
             if not in_time:
                 raise limit.error() if limit else _holder_timeout(key)
@@ -116,7 +115,7 @@ class MachineFlights:
         self, key: str, flight: Flight[_Outcome[Any]], arrived: float, work: Callable[[], _T], note: NoteFormat[_T]
     ) -> None:
         lead = partial(self._across_processes, key, arrived, work, note)
-        threading.Thread(target=via.kept(self._here.lead), args=(key, flight, lead), name=key, daemon=True).start()
+        request_context.start_thread(key, self._here.lead, key, flight, lead)
 
     def _across_processes(self, key: str, arrived: float, work: Callable[[], _T], note: NoteFormat[_T]) -> _Outcome[_T]:
         path = self._layout.flight(key)
@@ -155,7 +154,7 @@ def _hold(path: str, key: str, deadline: float) -> LockFile:
     with disk.store_errors(f"lock {path}"):
         lock = LockFile(path)
         try:
-            with upstream_wait.waiting():
+            with request_context.waiting():
                 if not wait_for(lock.acquire, deadline - time.monotonic()):
                     raise _holder_timeout(key)
         except BaseException:

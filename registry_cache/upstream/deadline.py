@@ -8,13 +8,12 @@ waiting when the time is over; the thread ends by the sockets' own time-outs.
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
 from registry_cache.errors import RegistryError, UpstreamTimeout, forget_frames
-from registry_cache.runtime import upstream_wait, via
+from registry_cache.runtime import request_context
 
 _T = TypeVar("_T")
 
@@ -28,7 +27,7 @@ def run_with_timeout(
     """
     future = start(what, work, discard)
     try:
-        with upstream_wait.waiting():
+        with request_context.waiting():
             return future.result(seconds)
     except TimeoutError:
         if future.cancel():
@@ -44,7 +43,7 @@ def run_with_timeout(
 def start(what: str, work: Callable[[], _T], discard: Callable[[_T], object]) -> Future[_T]:
     """Do ``work`` in a thread of its own; once the future is cancelled, its value is given to ``discard``."""
     future: Future[_T] = Future()
-    threading.Thread(target=via.kept(_run), args=(future, work, discard), name=f"ask {what}", daemon=True).start()
+    request_context.start_thread(f"ask {what}", _run, future, work, discard)
     return future
 
 

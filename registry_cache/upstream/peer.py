@@ -21,7 +21,7 @@ from urllib.parse import quote, urlsplit
 from registry_cache.errors import NotHeld, UpstreamUnavailable
 from registry_cache.oci.byte_range import parse_content_range
 from registry_cache.oci.manifest import MAX_MANIFEST_SIZE
-from registry_cache.runtime import metrics, via
+from registry_cache.runtime import metrics, request_context
 from registry_cache.runtime.peer_question import SharedQuestion, answer_name
 from registry_cache.runtime.seals import HEADER, WANTED, AskedOfPeer, Seals
 from registry_cache.runtime.tls import tls_context
@@ -260,7 +260,7 @@ class Peers:
         headers = {HEADER: self._seals.sign(asked, self._clock()), "Accept-Encoding": "identity"}
         if wanted:
             headers["Range"] = wanted
-        if came_by := via.passed_on():
+        if came_by := request_context.came_by():
             headers["Via"] = came_by
         try:
             connection.request("GET", target, headers=headers)

@@ -14,7 +14,7 @@ import urllib3
 
 from registry_cache import __version__
 from registry_cache.errors import UpstreamElsewhere, UpstreamError, UpstreamTimeout, UpstreamUnavailable
-from registry_cache.runtime import via
+from registry_cache.runtime import request_context
 from registry_cache.runtime.log import Log
 from registry_cache.upstream.blob_addresses import BlobAddress
 from registry_cache.upstream.body import content_length
@@ -215,7 +215,12 @@ class Session:
     def _exchange(self, request: HttpRequest, attempt: Attempt, *, is_home: bool) -> requests.Response:
         silence = request.read_timeout_seconds
         read = self._timeouts.read if silence is None else min(silence, self._timeouts.read)
-        headers = {"User-Agent": USER_AGENT, "Via": via.ours(), "Accept-Encoding": "identity", **request.headers}
+        headers = {
+            "User-Agent": USER_AGENT,
+            "Via": request_context.via(),
+            "Accept-Encoding": "identity",
+            **request.headers,
+        }
         if authorization := request.authorizations.get(attempt.url.origin):
             headers["Authorization"] = authorization
         if self._proxies:

@@ -36,7 +36,7 @@ LATER = [
     *("boto3", "botocore", "bcrypt", "flask", "jinja2", "redis", "requests", "urllib3", "werkzeug"),
     *("registry_cache.api", "registry_cache.cluster", "registry_cache.commands", "registry_cache.pull"),
     *("registry_cache.server", "registry_cache.runtime.threadpool"),
-    *("registry_cache.runtime.via", "registry_cache.runtime.metrics", "registry_cache.auth.slowdown"),
+    *("registry_cache.runtime.request_context", "registry_cache.runtime.metrics", "registry_cache.auth.slowdown"),
     *("registry_cache.stats.command_recorder", "registry_cache.stats.nginx_hits", "registry_cache.store.partials"),
     *("registry_cache.upkeep.daily_pass", "registry_cache.upkeep.rate_limit", "registry_cache.upstream"),
 ]

@@ -9,7 +9,7 @@ import pytest
 
 from registry_cache.errors import UpstreamUnavailable
 from registry_cache.oci.manifest import MAX_MANIFEST_SIZE
-from registry_cache.runtime import via
+from registry_cache.runtime import request_context
 from registry_cache.runtime.peer_question import SharedQuestion
 from registry_cache.upstream import peer, wire
 from registry_cache.upstream.peer import PeerFailed, PeerRefused, Peers, PeerSilent, ThingAtPeer
@@ -131,9 +131,9 @@ def test_a_blob_in_chunks_that_are_little_beside_their_lines() -> None:
 
 def test_a_peer_is_told_by_whom_a_request_came() -> None:
     server = RawServer(OK + b"Content-Length: 0\r\n\r\n")
-    via.begin("1.1 registry-cache-0123456789abcdef")
+    request_context.note_via("1.1 registry-cache-0123456789abcdef")
     PEERS.open_blob(server.url, BLOB, 0).close()
-    via.begin("")
+    request_context.note_via("")
     PEERS.open_blob(server.url, BLOB, 0).close()
     assert [b"Via: 1.1 registry-cache-0123456789abcdef\r\n" in each for each in server.requests] == [True, False]
     server.stop()

@@ -14,7 +14,7 @@ from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.images.worker_pool import side_by_side
 from registry_cache.pull.target import Owner, PullTarget
-from registry_cache.runtime import via
+from registry_cache.runtime import request_context
 from registry_cache.runtime.log import Log
 
 # Layers of one image at once, beside those that clients ask for.
@@ -46,7 +46,7 @@ class Prefetch:
             self._images.add(image)
         others = [layer for layer in layers if layer != digest]
         name = f"layers of {target.repository}"
-        threading.Thread(target=via.kept(self._bring_all), args=(image, target, others), name=name, daemon=True).start()
+        request_context.start_thread(name, self._bring_all, image, target, others)
 
     def _bring_all(self, image: tuple[Owner, Digest], target: PullTarget, layers: list[Digest]) -> None:
         try:

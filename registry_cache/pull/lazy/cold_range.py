@@ -15,7 +15,7 @@ from registry_cache.pull.lazy.flights import MissingRun, PieceFlights
 from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.resume import ResumingFetch
 from registry_cache.pull.source import STALL_TIMEOUT_SECONDS
-from registry_cache.runtime import upstream_wait
+from registry_cache.runtime import request_context
 from registry_cache.runtime.log import Log
 from registry_cache.store import disk
 
@@ -82,7 +82,7 @@ class ColdRange:
                 # A reader that its socket never holds up would hold up all others of a gevent worker.
                 time.sleep(0)
                 continue
-            with upstream_wait.waiting():
+            with request_context.waiting():
                 rest = self._bring(at, stop)
             if rest:
                 yield from rest(at, stop)

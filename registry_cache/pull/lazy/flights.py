@@ -16,7 +16,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.pull.resume import ResumingFetch
 from registry_cache.pull.source import STALL_TIMEOUT_SECONDS, BlobSource
 from registry_cache.pull.target import Owner
-from registry_cache.runtime import via
+from registry_cache.runtime import request_context
 from registry_cache.runtime.log import Log
 from registry_cache.store import disk
 from registry_cache.store.piece_file import PieceClaim, PieceFile
@@ -142,7 +142,7 @@ class PieceFlights:
             flight = PieceFlight(run.source.owner, claim.start, end)
             self._running.setdefault(key, []).append(flight)
         name = f"pieces from {flight.start} of {run.digest}"
-        threading.Thread(target=via.kept(self._run), args=(run, claim, flight, landed), name=name, daemon=True).start()
+        request_context.start_thread(name, self._run, run, claim, flight, landed)
         return flight, True
 
     def _run(self, run: MissingRun, claim: PieceClaim, flight: PieceFlight, landed: Callable[[], None]) -> None:

@@ -24,7 +24,7 @@ from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.source import BlobSource, SourceOf, source_of
 from registry_cache.pull.target import Owner, PullTarget
 from registry_cache.pull.transfer.registry import Transfers
-from registry_cache.runtime import upstream_wait
+from registry_cache.runtime import request_context
 from registry_cache.runtime.log import Log
 from registry_cache.store import disk
 from registry_cache.store.blobs import Blobs
@@ -100,7 +100,7 @@ class LazyPull:
         try:
             if self._transfers.rests:
                 self._transfers.rests.check(target.owner, digest)
-            with upstream_wait.waiting(), disk.store_errors(f"use the pieces of {digest}"):
+            with request_context.waiting(), disk.store_errors(f"use the pieces of {digest}"):
                 return self._get(target, digest, header, follow, for_peer)
         except (StoreError, UpstreamError, TooManyRequests) as error:
             # A download tries again, does without the disk, and says what is wrong.

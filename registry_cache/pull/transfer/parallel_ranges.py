@@ -16,7 +16,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.pull.resume import ResumingFetch
 from registry_cache.pull.source import STALL_TIMEOUT_SECONDS, BlobSource, BlobStream, RangeResponse
 from registry_cache.pull.transfer.concurrency import RequestPace
-from registry_cache.runtime import via
+from registry_cache.runtime import request_context
 from registry_cache.runtime.log import Log
 
 # Bytes of one request. Smaller ones cost more round trips; larger ones more memory, which holds each one ahead. All end
@@ -132,7 +132,7 @@ class _Parts:
             self._next = part.stop
             self._ahead.append(part)
             name = f"part {part.start} of {self._digest}"
-            threading.Thread(target=via.kept(self._fetch), args=(part,), name=name, daemon=True).start()
+            request_context.start_thread(name, self._fetch, part)
 
     def _width(self) -> int:
         return min(self._pace.width, self._ranges.most)

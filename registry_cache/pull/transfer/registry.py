@@ -19,7 +19,7 @@ from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.reader_counts import Note, ReaderCounts
 from registry_cache.pull.transfer.transfer import RoomKeeper, Share, Transfer
 from registry_cache.pull.wrong_bytes import Rests
-from registry_cache.runtime import via
+from registry_cache.runtime import request_context
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.networks import network
 from registry_cache.store.blobs import Blobs
@@ -82,7 +82,7 @@ class Transfers:
                 progress.begun_for = Abandoned(digest, source.upstream, who, 0, time.monotonic())
                 transfer = self._transfer(progress, source)
                 name = f"transfer {digest}"
-                threading.Thread(target=via.kept(self._run), args=(progress, transfer), name=name, daemon=True).start()
+                request_context.start_thread(name, self._run, progress, transfer)
                 # Not before: progress that no thread makes would hold up everybody who asks for this blob.
                 self._running[digest] = progress
                 if self._counts:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from registry_cache.errors import RegistryError
 from registry_cache.pull.source import STALL_TIMEOUT_SECONDS, RangeResponse
-from registry_cache.runtime import via
+from registry_cache.runtime import request_context
 from registry_cache.runtime.log import Log
 from registry_cache.store.piece_file import PieceClaim
 
@@ -53,7 +53,7 @@ class SpanAhead:
         self._done = threading.Event()
         self._span: Span | None = None
         self._is_dropped = False
-        threading.Thread(target=via.kept(self._run), name=name, daemon=True).start()
+        request_context.start_thread(name, self._run)
 
     def take(self) -> Span | None:
         """Wait for the answer and return it; None where there is none, whose reason is to be asked for again."""

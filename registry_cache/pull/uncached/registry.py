@@ -10,7 +10,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.pull.prefix_hash import HashedPlace
 from registry_cache.pull.source import BlobSource
 from registry_cache.pull.uncached.shared_window import SharedStream, StreamReader
-from registry_cache.runtime import via
+from registry_cache.runtime import request_context
 
 # At most so many bytes of one blob are held for late and slow readers.
 WINDOW_SIZE = 16 * 1024 * 1024
@@ -88,7 +88,7 @@ class SharedStreams:
     def _start(self, stream: SharedStream) -> StreamReader:
         # Before it runs: a stream without a reader ends.
         reader = stream.join(stream.owner)
-        threading.Thread(target=via.kept(stream.run), name=f"stream {stream.digest}", daemon=True).start()
+        request_context.start_thread(f"stream {stream.digest}", stream.run)
         self._streams.append(stream)
         return reader
 
