@@ -87,11 +87,11 @@ def serve(control: socket.socket) -> Task | None:
     signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
     children = _Children()
     while True:
-        ready, _, _ = select.select([control, wake], [], [])
-        if wake in ready:
+        readable, _, _ = select.select([control, wake], [], [])
+        if wake in readable:
             wake.recv(4096)
             children.tell_ends()
-        if control in ready:
+        if control in readable:
             message, descriptors, _, _ = socket.recv_fds(control, 1 << 20, MOST_DESCRIPTORS)
             if not message:
                 children.kill()
@@ -100,24 +100,28 @@ def serve(control: socket.socket) -> Task | None:
             if "bury" in request:
                 children.bury(request["bury"])
                 continue
+            ready, begun = os.pipe()
             pid = os.fork()
             if pid == 0:
+                os.setsid()
+                os.write(begun, b"1")
                 # Their numbers are soon others'.
                 for each in (control, wake, woken):
                     each.detach()
                 _become(request["task"], descriptors)
                 return dict(request["task"])
+            # Who is told of it may kill its group at once.
+            os.read(ready, 1)
             children.add(pid, descriptors[0])
-            for descriptor in descriptors[1:]:
+            for descriptor in (ready, begun, *descriptors[1:]):
                 os.close(descriptor)
             control.send(str(pid).encode())
 
 
 def _become(task: Task, descriptors: list[int]) -> None:
-    """Have what a new process would have: its session, descriptors, environment, folder, and no handlers."""
+    """Have what a new process would have: its descriptors, environment, folder, and no handlers."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    os.setsid()
     waiting = [_moved(descriptor) for descriptor in descriptors[1:]]
     # Not 0 to 2, which are replaced: sys.stdin and the others keep their numbers.
     os.closerange(3, FIRST_FREE)
