@@ -132,10 +132,10 @@ def _loopback_only(event: str, arguments: tuple[Any, ...]) -> None:
 def pytest_collection() -> Iterator[None]:
     """Look for no garbage among thousands of tests, which all stay: each process of a run collects all of them."""
     gc.disable()
-    result = yield
-    gc.freeze()
-    gc.enable()
-    return result
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 @pytest.fixture
