@@ -55,16 +55,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 # What neither the user nor the dependencies' versions change: decisions and texts, long searches by property, outages,
-# kills and power cuts at every step, browsers, nodes whose like the other pass has as well, and real clients and nginx
-# that an ordinary user can run. .ci/run has them in the first of its two passes.
+# kills and power cuts at every step, and real clients and nginx that an ordinary user can run. .ci/run has them in the
+# first of its two passes.
 _ONCE = (
     *("bench/", "commands/", "config/", "harness_check/", "oci/", "policy/", "property/", "stats/", "ui/"),
     *("api/test_blob_requests.py", "api/test_layers_ahead.py", "api/test_lazy.py", "api/test_listings.py"),
     *("api/test_join.py", "api/test_membership.py", "api/test_metrics.py", "api/test_ranges.py", "api/test_room.py"),
     *("api/test_tags.py", "api/test_uncached.py", "api/test_unreadable.py"),
-    *("browser/test_images.py", "browser/test_month.py", "browser/test_pictures.py", "cluster/bucket/test_faults.py"),
-    *("cluster/test_bucket_turn.py", "cluster/test_commands.py", "cluster/test_peers_alone.py"),
-    *("cluster/test_questions.py", "cluster/test_ranges.py", "cluster/test_security.py"),
+    *("cluster/test_bucket_turn.py", "cluster/test_peers_alone.py", "cluster/test_security.py"),
     *("faults/test_cuts.py", "faults/test_inside.py", "faults/test_lies.py"),
     *("faults/test_many_upstreams.py", "faults/test_outages.py", "faults/test_private.py"),
     *("faults/test_rate_limits.py", "server/test_log.py", "server/test_restart.py", "server/test_stop.py"),
