@@ -14,7 +14,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import ParamSpec
 
 _P = ParamSpec("_P")
@@ -87,10 +87,7 @@ def via() -> str:
 
 def start_thread(name: str, work: Callable[_P, object], *arguments: _P.args, **options: _P.kwargs) -> None:
     """Do ``work`` in a thread of its own; what it asks came to us as what is under way here."""
-    came_by = _came_by.get()
-
-    def run() -> None:
-        _came_by.set(came_by)
-        work(*arguments, **options)
-
-    threading.Thread(target=run, name=name, daemon=True).start()
+    # A frame of ours below ``work`` would keep what it works with for as long as an error of its own is remembered.
+    context = Context()
+    context.run(_came_by.set, _came_by.get())
+    threading.Thread(target=context.run, args=(work, *arguments), kwargs=options, name=name, daemon=True).start()

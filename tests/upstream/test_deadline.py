@@ -6,6 +6,7 @@ import contextlib
 import gc
 import threading
 import time
+import traceback
 import weakref
 from collections.abc import Iterator
 
@@ -56,6 +57,26 @@ def test_a_failure_leaves_nothing_for_the_collector() -> None:
         eventually(lambda: [each() for each in left] == [None, None])
     finally:
         gc.enable()
+
+
+def test_a_defect_keeps_its_traceback_and_nothing_for_the_collector() -> None:
+    left: list[weakref.ref[object]] = []
+
+    def fail() -> None:
+        held = threading.Event()
+        left.append(weakref.ref(held))
+        raise ZeroDivisionError
+
+    gc.disable()
+    try:
+        try:
+            run_with_timeout(SECONDS, "ask", fail)
+        except ZeroDivisionError as error:
+            frames = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+        eventually(lambda: left[0]() is None)
+    finally:
+        gc.enable()
+    assert frames[-1] == "fail"
 
 
 def test_an_error_that_is_no_exception_reaches_whoever_asked() -> None:
