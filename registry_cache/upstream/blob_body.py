@@ -13,7 +13,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.runtime import metrics
 from registry_cache.upstream.body import content_length
 from registry_cache.upstream.errors import translate_http_errors
-from registry_cache.upstream.read_size import MIN_READ, ReadSize
+from registry_cache.upstream.read_size import ReadSize
 from registry_cache.upstream.tcp_ack import READ_AHEAD, acknowledge_unread
 
 
@@ -37,7 +37,6 @@ class BlobBody:
     on_broken: Callable[[], None] = lambda: None
     count: Callable[[str, int], None] = metrics.count_fetched_bytes
     _read_size: ReadSize = field(default_factory=ReadSize)
-    _reads_ahead: bool = False
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield bytes as they arrive. Raises UpstreamUnavailable where the connection breaks, UpstreamTimeout."""
@@ -57,7 +56,7 @@ class BlobBody:
     def _read(self) -> bytes:
         if self.response is None:
             return b""
-        if self._reads_ahead:
+        if self._read_size.reads_ahead:
             _acknowledge_unread(self.response, 1)
         # read1 returns what is there; read would wait for all it asked for while a client waits for the first byte.
         try:
@@ -67,8 +66,7 @@ class BlobBody:
             self.on_broken()
             raise
         self._read_size.record(len(data))
-        self._reads_ahead = bool(data) and self._read_size.size > MIN_READ
-        if self._reads_ahead:
+        if self._read_size.reads_ahead:
             _acknowledge_unread(self.response, READ_AHEAD)
         self.count(self.upstream, len(data))
         return data

@@ -14,14 +14,11 @@ from registry_cache.errors import UpstreamError, UpstreamTimeout, UpstreamUnavai
 from registry_cache.runtime import metrics
 from registry_cache.upstream.errors import translate_http_errors
 from registry_cache.upstream.large_documents import SMALL_SIZE, LargeTurn
+from registry_cache.upstream.read_size import is_in_small_pieces
 
 # Of one read: decoding more at once would hold up all others of a worker.
 _MAX_READ = 64 * 1024
 _MAX_TURN_SECONDS = 0.005
-# For so many bytes there may be one read more. A packet has three times as many, and a chunk of a single byte costs as
-# much work.
-_BYTES_A_READ = 512
-_FREE_READS = 1024
 
 
 def read_body(
@@ -102,7 +99,7 @@ def _read_until(deadline: float, response: requests.Response, limit: int, turn: 
         if not chunk:
             break
         wire, reads = wire + len(chunk), reads + 1
-        if reads > _FREE_READS + wire // _BYTES_A_READ:
+        if is_in_small_pieces(reads, wire):
             raise UpstreamError("the body comes in pieces of a few bytes")
         # A few bytes may decode to all that is allowed: no more of it at once than is read at once.
         pieces = _inflated(inflate, chunk) if inflate else (chunk,)

@@ -25,7 +25,7 @@ from registry_cache.runtime import metrics, request_context
 from registry_cache.runtime.peer_question import SharedQuestion, answer_name
 from registry_cache.runtime.seals import HEADER, WANTED, AskedOfPeer, Seals
 from registry_cache.runtime.tls import tls_context
-from registry_cache.upstream.read_size import MIN_READ, ReadSize
+from registry_cache.upstream.read_size import ReadSize, is_in_small_pieces
 from registry_cache.upstream.tcp_ack import READ_AHEAD, acknowledge_unread
 from registry_cache.upstream.wire import BoundedResponse
 
@@ -44,8 +44,6 @@ _MAX_ANSWER = 64 * 1024
 # A longer answer to a question, such as a list of thousands, is not read: we then ask the registry.
 _MAX_OUTCOME = 4 * 1024 * 1024
 _PIECE = 64 * 1024
-# Reads of an answer beside one for each packet, which has twice as many bytes as this.
-_FREE_READS, _BYTES_A_READ = 1024, 512
 
 # A machine that is gone without a word is noticed after these: a first question after 2 s, then 3, each a second apart.
 _KEEPALIVE = (
@@ -119,7 +117,6 @@ class PeerBody:
         self._response = response
         self._skip = skip
         self._read_size = ReadSize()
-        self._reads_ahead = False
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield bytes as they come. Raises UpstreamUnavailable where the connection breaks, or was aborted."""
@@ -144,15 +141,14 @@ class PeerBody:
         self._socket.close()
 
     def _read(self) -> bytes:
-        if self._reads_ahead:
+        if self._read_size.reads_ahead:
             acknowledge_unread(self._socket, 1)
         try:
             data = self._response.read1(self._read_size.size)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise UpstreamUnavailable(f"the connection to {self._peer} broke: {error}") from error
         self._read_size.record(len(data))
-        self._reads_ahead = bool(data) and self._read_size.size > MIN_READ
-        if self._reads_ahead:
+        if self._read_size.reads_ahead:
             # While it is written, the peer goes on: a read then has much, and costs as little as one of the registry.
             acknowledge_unread(self._socket, READ_AHEAD)
         return data
@@ -277,7 +273,7 @@ def _read(response: http.client.HTTPResponse, most: int, until: float) -> bytes:
     while len(data) < most and (piece := response.read1(min(_PIECE, most - len(data)))):
         data += piece
         reads += 1
-        if reads > _FREE_READS + len(data) // _BYTES_A_READ:
+        if is_in_small_pieces(reads, len(data)):
             raise http.client.HTTPException("an answer in pieces of a few bytes")
         if time.monotonic() > until:
             raise TimeoutError(f"no whole answer in {WHOLE_SECONDS:g} s")
