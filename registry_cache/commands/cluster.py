@@ -60,8 +60,8 @@ def check_cluster(config: Config) -> Iterator[Step]:
         now = cluster.membership.redis_time()
         nodes, strangers = cluster.membership.look()
     except RedisAway as away:
-        remedy = "check that it runs, that it can be reached, and redis.password; meanwhile each node pulls for itself"
-        yield Step("redis", "failed", str(away), remedy)
+        remedy = away.remedy or "check that it runs, and that it can be reached from here"
+        yield Step("redis", "failed", str(away), f"{remedy}; meanwhile each node pulls for itself")
         return
     yield Step("redis", "ok", "it answers")
     yield _clock(now - time.time())
