@@ -17,7 +17,7 @@ from registry_cache.runtime.trusted_proxies import Proxies
 from registry_cache.server import active_config
 from registry_cache.stats.recorder import Recorder
 from registry_cache.ui import blueprint as ui
-from registry_cache.wiring import Services, build
+from registry_cache.wiring.services import Services, build
 
 
 def create_app(config: Config) -> Flask:

@@ -19,7 +19,7 @@ from registry_cache.store.layout import Layout
 from registry_cache.store.partials import Partials
 from registry_cache.store.records import Records
 from registry_cache.upkeep.report import printable
-from registry_cache.wiring import build
+from registry_cache.wiring.services import build
 from registry_cache.wiring.upstreams import upstreams
 
 ALL = "all"

@@ -56,7 +56,6 @@ def blueprint(facts: Facts, door: Door) -> Blueprint:
     """Return the routes of the pages."""
     routes = Blueprint(NAME, __name__)
     pages = Pages(facts)
-    pages.warm()
 
     @routes.before_request
     def check() -> None:

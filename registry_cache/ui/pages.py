@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import time
 from datetime import UTC, datetime
 from functools import partial
 
 from registry_cache.deployment.client_setup import CLIENTS, steps
-from registry_cache.errors import StoreError
 from registry_cache.runtime import threadpool
 from registry_cache.stats.days import DAY_SECONDS, MONTH_DAYS
 from registry_cache.ui import lists
@@ -37,16 +34,6 @@ class Pages:
         self._overviews = {
             days: CachedValue(partial(self._render_overview, overviews, days), _SECONDS) for days in (1, MONTH_DAYS)
         }
-
-    def warm(self) -> None:
-        """Make pages once, in the background: a month of statistics is read and templates are compiled."""
-        threading.Thread(target=self._warm, name="warm the page", daemon=True).start()
-
-    def _warm(self) -> None:
-        # Whoever looks will be told.
-        with contextlib.suppress(StoreError):
-            self.overview(1)
-            self.clients()
 
     def overview(self, days: int) -> bytes:
         """Return the first page, with a chart of one day or of ``MONTH_DAYS``."""
