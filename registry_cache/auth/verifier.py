@@ -3,8 +3,8 @@
 A result is remembered under a keyed hash of name, password and the entry in the file: nobody can read a password from
 memory, and a changed or removed entry makes its results unreachable.
 
-Users who logged in from an address before have a queue of their own there: strangers who guess, from however many
-addresses, do not keep them out.
+Users who logged in from an address before have a queue of their own there, for the password that was right: whoever
+guesses, from however many addresses or from behind the same proxy, does not keep them out.
 """
 
 from __future__ import annotations
@@ -38,10 +38,13 @@ MAX_CONCURRENT = 2
 MAX_PENDING = 32
 # Of these from one address, so that a flood from one leaves room for others. Each wrong password halves it.
 MAX_PENDING_PER_ADDRESS = 24
-# Comparisons at once that only users known at their address may have, besides those that anybody may.
+# Comparisons at once that only logins known at their address may have, besides those that anybody may.
 MAX_CONCURRENT_KNOWN = 1
 # Pairs of an address and a user who was right there.
 _MAX_KNOWN = 10_000
+# Of the keyed hash of a login that was right: of 65,536 wrong passwords one joins the queue of the right ones. More
+# bytes would let who reads this memory tell a right guess without bcrypt.
+_HINT_SIZE = 2
 # Longer than MAX_PENDING comparisons take at any cost in use.
 WAIT_TIMEOUT_SECONDS = 30.0
 # What a password is compared with if the file has no user.
@@ -86,7 +89,7 @@ class Verifier:
         # Two, so that a flood of wrong logins cannot push out the right ones.
         self._right: TTLCache[bytes, bool] = TTLCache(_MAX_REMEMBERED, REMEMBER_SECONDS, timer=clock)
         self._wrong: TTLCache[bytes, bool] = TTLCache(_MAX_REMEMBERED, REMEMBER_SECONDS, timer=clock)
-        self._known: LRUCache[tuple[str, bytes], bool] = LRUCache(_MAX_KNOWN)
+        self._known: LRUCache[tuple[str, bytes], bytes] = LRUCache(_MAX_KNOWN)
         self._under_way: dict[bytes, Future[bool]] = {}
         self._lock = threading.Lock()
         self._strangers, self._acquainted = _Queue(MAX_CONCURRENT), _Queue(MAX_CONCURRENT_KNOWN)
@@ -104,11 +107,10 @@ class Verifier:
         queue = None
         with self._lock:
             if (known := self._remembered(key)) is not None:
-                return self._acquaint(who, login) if known else False
+                return self._acquaint(who, login, key) if known else False
             answer = self._under_way.get(key)
             if answer is None:
-                queue = self._acquainted if (who, login.user) in self._known else self._strangers
-                queue.enter(who, max(1, MAX_PENDING_PER_ADDRESS >> min(failures, 8)))
+                queue = self._enter(who, login, key, failures)
                 answer = self._under_way[key] = Future()
         if queue:
             self._compare(key, answer, login, compared, known=stored is not None, who=who, queue=queue)
@@ -117,11 +119,20 @@ class Verifier:
         except TimeoutError:
             raise TooManyLogins from None
         with self._lock:
-            return self._acquaint(who, login) if right else False
+            return self._acquaint(who, login, key) if right else False
 
-    def _acquaint(self, who: str, login: Login) -> bool:
+    def _enter(self, who: str, login: Login, key: bytes, failures: int) -> _Queue:
+        """Count the login in its queue, and return that. Raises TooManyLogins."""
+        if self._known.get((who, login.user)) == key[:_HINT_SIZE]:
+            # A neighbour's failures are not those of this login.
+            self._acquainted.enter(who, MAX_PENDING_PER_ADDRESS)
+            return self._acquainted
+        self._strangers.enter(who, max(1, MAX_PENDING_PER_ADDRESS >> min(failures, 8)))
+        return self._strangers
+
+    def _acquaint(self, who: str, login: Login, key: bytes) -> bool:
         """Remember that a user was right at an address; return True."""
-        self._known[who, login.user] = True
+        self._known[who, login.user] = key[:_HINT_SIZE]
         return True
 
     def _compare(

@@ -12,6 +12,8 @@ MIB = 1024 * 1024
 MAX_RANGE = 4 * MIB
 # A blob of this size has arrived before a second request for more of it would be answered.
 SMALL_BLOB = 128 * 1024
+# Layers have some GB. An upstream may announce any size, and the map of its pieces grows with it: here it has 128 MiB.
+LARGEST_BLOB = 128 * 1024 * MIB
 # A running download whose speed is not known yet reaches what is nearer than this before a request of its own does.
 NEAR_SIZE = MIB
 # A request of one's own costs upstream a request: it must be worth that much waiting, in seconds.
@@ -67,7 +69,7 @@ def choose(facts: RangeFacts) -> Way:
     """Return how the range comes here soonest, without bytes that nobody wants."""
     length = facts.stop - facts.start if facts.asked is None else facts.asked
     is_small = length <= MAX_RANGE and 2 * length <= facts.size
-    if facts.size <= SMALL_BLOB or length <= 0:
+    if not SMALL_BLOB < facts.size <= LARGEST_BLOB or length <= 0:
         return Way.DOWNLOAD
     if facts.running is None:
         return Way.PIECES if is_small else Way.DOWNLOAD

@@ -83,8 +83,12 @@ class PieceFile:
     def here_until(self, start: int, stop: int) -> int:
         """Return the offset up to which, from ``start`` on, everything is here; ``start`` where the first is not."""
         first, last = self._span(start, stop)
-        here = _leading(self._entries(first, last), first)
-        return max(start, min(stop, self.end_of(first + here - 1))) if here else start
+        at, here = first, 1
+        # What is asked for may be terabytes long, and nearly nothing of it here.
+        while at < last and here:
+            here = _leading(self._entries(at, min(at + _LOOK, last)), at)
+            at += here
+        return max(start, min(stop, self.end_of(at - 1))) if at > first else start
 
     def gap_until(self, start: int, stop: int) -> int:
         """Return the offset up to which, from the missing piece at ``start`` on, nothing is here; ``stop`` at most."""
@@ -94,7 +98,7 @@ class PieceFile:
             missing = _missing(look, first)
             if missing * _ENTRY.size < len(look):
                 return max(start, min(stop, (first + missing) * PIECE_SIZE))
-            first += missing
+            first = self._behind_hole(first + missing)
         return stop
 
     def write(self, start: int, data: bytes) -> int:
@@ -180,6 +184,18 @@ class PieceFile:
             # There may be another one in front of it.
             last = max(first, (start - HEADER) // _ENTRY.size)
         return last
+
+    def _behind_hole(self, first: int) -> int:
+        """Return the first piece from ``first`` on whose entry may be there: the map is as sparse as the file.
+
+        To read all of the map would stop everybody for a minute where upstream has announced a blob of terabytes.
+        """
+        try:
+            data = os.lseek(self._descriptor, HEADER + first * _ENTRY.size, os.SEEK_DATA)
+        except OSError as error:
+            # Nothing follows; or the file system does not tell holes.
+            return self.count if error.errno == errno.ENXIO else first
+        return max(first, (data - HEADER) // _ENTRY.size)
 
     def _entries(self, first: int, last: int) -> bytes:
         return os.pread(self._descriptor, max(0, last - first) * _ENTRY.size, HEADER + first * _ENTRY.size)

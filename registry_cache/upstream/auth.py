@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import requests
 from cachetools import LRUCache
 
-from registry_cache.errors import Denied, UpstreamError
+from registry_cache.errors import Denied, TooManyRequests, UpstreamElsewhere, UpstreamError
 from registry_cache.oci.challenge import Challenge, parse_challenges
 from registry_cache.oci.names import Repository
 from registry_cache.runtime.log import Log
@@ -68,7 +68,7 @@ class Authenticator:
         if uses_basic:
             credentials = self.account.unless_suspended()
             return {self.home: credentials.basic()} if credentials else {}
-        return {place: self._tokens.authorization(scope) for place, scope in scopes.items()}
+        return {place: self._token(place, scope) for place, scope in scopes.items()}
 
     def is_current(self, place: Origin, repository: Repository, sent: str) -> bool:
         """Whether ``sent`` is a token that should be good at ``place``, as far as we know."""
@@ -86,7 +86,7 @@ class Authenticator:
         if scope is None or (not is_invalid and self._tokens.is_vain(scope)):
             return None
         self._tokens.drop(scope, sent)
-        answer = self._tokens.authorization(scope)
+        answer = self._token(place, scope)
         return answer if answer != sent else None
 
     def is_vain(self, place: Origin, repository: Repository) -> bool:
@@ -141,6 +141,15 @@ class Authenticator:
     def _account_refused(self) -> Denied:
         return Denied(f"{self.name} refused the account of this cache; its operator can check username and password")
 
+    def _token(self, place: Origin, scope: Scope) -> str:
+        try:
+            return self._tokens.authorization(scope)
+        except TooManyRequests as error:
+            if place == self.home:
+                raise
+            # Whoever the registry redirects one name to, and what they name, must not stop all others.
+            raise UpstreamElsewhere(error.message) from error
+
     def _realm(self, response: requests.Response, realm: str) -> str:
         """Return the URL of the token server that ``realm`` names; some registries name it as a link on a page does."""
         try:
@@ -179,7 +188,7 @@ class Authenticator:
             if repository and not is_home:
                 self._others[repository] = place
         self._tokens.drop(scope, sent)
-        answer = self._tokens.authorization(scope)
+        answer = self._token(place, scope)
         return answer if answer != sent else None
 
 

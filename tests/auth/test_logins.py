@@ -228,6 +228,20 @@ def test_strangers_from_any_number_of_addresses_do_not_keep_out_who_is_known(com
         assert not any(guess.result(SECONDS) for guess in guesses)
 
 
+def test_a_neighbour_who_guesses_at_a_user_does_not_keep_out_those_behind_the_same_proxy(comparing: Comparing) -> None:
+    assert comparing.verify(b"alice")
+    assert comparing.verify(b"bob")
+    comparing.seconds += REMEMBER_SECONDS + 1
+    # Guesses wait with the other strangers, and the failures of before are nobody else's.
+    with comparing.busy(MAX_PENDING_PER_ADDRESS) as guesses, ThreadPoolExecutor(2) as pool:
+        logins = [Login(user, b"secret") for user in HASHES]
+        right = [pool.submit(comparing.verifier.verify, HASHES, login, HERE, 99) for login in logins]
+        eventually(lambda: len(comparing.verifier._under_way) == MAX_PENDING_PER_ADDRESS + 2)
+        comparing.gate.set()
+        assert all(each.result(SECONDS) for each in right)
+    assert not any(guess.result(SECONDS) for guess in guesses)
+
+
 @pytest.mark.parametrize(
     ("failures", "most"), [(0, MAX_PENDING_PER_ADDRESS), (2, MAX_PENDING_PER_ADDRESS // 4), (99, 1)]
 )

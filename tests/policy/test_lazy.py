@@ -2,7 +2,7 @@
 
 import pytest
 
-from registry_cache.policy.lazy import MIB, RangeFacts, Running, Way, choose, is_worth_filling, span_size
+from registry_cache.policy.lazy import LARGEST_BLOB, MIB, RangeFacts, Running, Way, choose, is_worth_filling, span_size
 
 SIZE = 200 * MIB
 # At 10 MiB a second.
@@ -26,6 +26,7 @@ LINE = (10 * MIB, 1.0)
         ("nobody knows, but it is close", 20 * MIB + 1, 21 * MIB, SIZE, Running(20 * MIB), Way.DOWNLOAD),
         ("it has stopped", 21 * MIB, 22 * MIB, SIZE, Running(20 * MIB, 0, 1.0), Way.PIECES),
         ("a large chunk far ahead", 100 * MIB, 120 * MIB, SIZE, Running(20 * MIB, *LINE), Way.PIECES),
+        ("no layer is so large", 0, 1000, LARGEST_BLOB + 1, None, Way.DOWNLOAD),
         ("a large chunk with the verdict", 100 * MIB, SIZE, SIZE, Running(20 * MIB, *LINE), Way.DOWNLOAD),
     ],
 )

@@ -1,5 +1,6 @@
 """Pieces of a blob: sparse, found again, claimed by one, and not believed after a power cut."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -152,6 +153,40 @@ def test_an_entry_that_is_torn_is_a_missing_piece(pieces: Pieces) -> None:
     claim = file.claim(PIECE_SIZE, SIZE)
     assert claim
     claim.close()
+
+
+def test_a_blob_of_a_terabyte_of_which_little_is_here_costs_few_reads(
+    pieces: Pieces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Upstream has only to announce one; its map has a gigabyte, and nobody else had a turn while it was read."""
+    size, far = 1024 * 1024 * MiB, 700_000 * MiB
+    file = pieces.make(HUB, DIGEST, size)
+    for at in (0, far):
+        file.write(at, DATA[:PIECE_SIZE])
+    read: list[int] = []
+    pread = os.pread
+
+    def counted(descriptor: int, count: int, offset: int) -> bytes:
+        read.append(count)
+        return pread(descriptor, count, offset)
+
+    monkeypatch.setattr(os, "pread", counted)
+    assert file.here_until(0, size) == PIECE_SIZE
+    assert file.gap_until(PIECE_SIZE, size) == far
+    assert file.gap_until(far + PIECE_SIZE, size) == size
+    assert file.free_until(PIECE_SIZE, size) == far
+    assert sum(read) < MiB
+
+
+def test_a_gap_is_found_where_the_file_system_tells_no_holes(pieces: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = pieces.make(HUB, DIGEST, 1024 * MiB)
+    file.write(900 * MiB, DATA[:PIECE_SIZE])
+
+    def refuse(*_: int) -> int:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "lseek", refuse)
+    assert file.gap_until(0, 1024 * MiB) == 900 * MiB
 
 
 def test_a_gap_does_not_end_before_it_begins(pieces: Pieces) -> None:

@@ -141,6 +141,20 @@ def test_a_limit_where_one_name_is_redirected_to_stops_nothing_else(
     assert registry.head_blob(APP, DIGEST) == len(DATA)
 
 
+def test_a_limit_of_the_token_server_of_where_one_name_is_redirected_to_stops_nothing_else(
+    upstream: FakeUpstream, make_upstream: MakeUpstream, registry: Upstream
+) -> None:
+    """Of the second question the token is fetched before the redirect."""
+    other = make_upstream()
+    other.faults.answer("/token", 429, b"", Retry_After="80000")
+    other.faults.answer("/v2/", 401, WWW_Authenticate=f'Bearer realm="{other.url}/token",service="x"')
+    upstream.faults.answer("/library/evil/", 307, Location=f"{other.url}/v2/library/evil/manifests/latest")
+    for _ in range(2):
+        with pytest.raises(UpstreamElsewhere, match="token server answered 429"):
+            registry.get_manifest(Repository.parse("library/evil"), LATEST)
+    assert registry.head_blob(APP, DIGEST) == len(DATA)
+
+
 @pytest.mark.parametrize("year", ["0", "99999999999999999999", "9999"])
 def test_a_date_that_cannot_be_is_no_time_to_wait(upstream: FakeUpstream, registry: Upstream, year: str) -> None:
     """Or a very long one: it is believed for a day."""
