@@ -8,7 +8,7 @@ from functools import partial
 from registry_cache.pull.access import Access
 from registry_cache.pull.blob import BlobPull
 from registry_cache.pull.images.manifest_lookup import Layers
-from registry_cache.pull.lazy.flights import PieceFlights
+from registry_cache.pull.lazy.piece_flights import PieceFlights
 from registry_cache.pull.lazy.near_ranges import NearRanges
 from registry_cache.pull.lazy.pull import MAX_FILL_PAUSE_SECONDS, LazyPull
 from registry_cache.pull.near import Cluster, NearBlob

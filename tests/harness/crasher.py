@@ -17,7 +17,7 @@ from typing import Any
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import parse_manifest
 from registry_cache.oci.media_types import OCI_MANIFEST
-from registry_cache.pull.lazy.flights import MissingRun, PieceFlights
+from registry_cache.pull.lazy.piece_flights import MissingRun, PieceFlights
 from registry_cache.pull.transfer.piece_reuse import PieceReuse
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.transfer import Transfer

@@ -12,7 +12,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.pull.access import Access
 from registry_cache.pull.blob import BlobAnswer, BlobPull
 from registry_cache.pull.images.manifest_lookup import Layers
-from registry_cache.pull.lazy.flights import PieceFlights
+from registry_cache.pull.lazy.piece_flights import PieceFlights
 from registry_cache.pull.lazy.pull import LazyPull
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.reader_slots import ReaderSlots

@@ -24,7 +24,7 @@ from registry_cache.pull.access import Access
 from registry_cache.pull.blob import BlobPull
 from registry_cache.pull.blob_body import Cut, PulledBlob
 from registry_cache.pull.images.manifest_lookup import Layers
-from registry_cache.pull.lazy.flights import PieceFlights
+from registry_cache.pull.lazy.piece_flights import PieceFlights
 from registry_cache.pull.lazy.near_ranges import NearRanges
 from registry_cache.pull.lazy.pull import LazyPull
 from registry_cache.pull.listing import Listing

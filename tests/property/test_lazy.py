@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.lazy.flights import MissingRun, PieceFlights
+from registry_cache.pull.lazy.piece_flights import MissingRun, PieceFlights
 from registry_cache.pull.transfer.piece_reuse import PieceReuse
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.transfer import Transfer

@@ -11,7 +11,7 @@ from registry_cache.errors import RegistryError, StoreError, TooManyRequests, Up
 from registry_cache.oci.byte_range import ByteRange
 from registry_cache.policy.lazy import Way
 from registry_cache.pull.blob_body import Cut, FilePart, PulledBlob
-from registry_cache.pull.lazy.flights import MissingRun, PieceFlights
+from registry_cache.pull.lazy.piece_flights import MissingRun, PieceFlights
 from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.resume import ResumingFetch
 from registry_cache.pull.source import STALL_TIMEOUT_SECONDS

@@ -7,7 +7,7 @@ import pytest
 
 from registry_cache.errors import NotFound, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.lazy.flights import MAX_RUN, MissingRun, PieceFlights, RangeIgnored
+from registry_cache.pull.lazy.piece_flights import MAX_RUN, MissingRun, PieceFlights, RangeIgnored
 from registry_cache.pull.source import BlobSource
 from registry_cache.store.layout import Layout
 from registry_cache.store.piece_file import PIECE_SIZE
