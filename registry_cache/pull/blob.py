@@ -192,13 +192,13 @@ class BlobPull:
         """Return a blob that was not here, or not known to the repository, a moment ago."""
         access = self._access_of(target, digest)
         until = time.monotonic() + OTHERS_TIMEOUT_SECONDS
-        rests = self._transfers.rests
+        wrong_bytes = self._transfers.parts.wrong_bytes
         while True:
             whole = self._find(target, digest, access)
             if whole:
                 return BlobAnswer(Outcome.HIT, WholeBlob(self, target, digest, whole.file, whole.size))
-            if rests:
-                rests.check(target.owner, digest)
+            if wrong_bytes:
+                wrong_bytes.check(target.owner, digest)
             self._slots.take()
             # Others lead one after another, and fail; our own upstream has the blob and need not wait for theirs.
             waited = (access.proven or access.waits_for_bytes) and time.monotonic() > until
@@ -263,7 +263,12 @@ class BlobPull:
         try:
             source = self._source_of(target, digest)
             blob = UncachedBlob(
-                self._streams, digest, source, access.prove, closed=self._slots.give_back, rests=self._transfers.rests
+                self._streams,
+                digest,
+                source,
+                access.prove,
+                closed=self._slots.give_back,
+                wrong_bytes=self._transfers.parts.wrong_bytes,
             )
         except BaseException:
             self._slots.give_back()

@@ -34,6 +34,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Reference, Tag
 from registry_cache.pull.manifest_body import ManifestFile
 from registry_cache.pull.manifest_fetch import ManifestFetch
+from registry_cache.pull.moved_tag import fetch_moved
 from registry_cache.pull.near import Cluster
 from registry_cache.pull.near_manifests import NearManifests
 from registry_cache.pull.near_questions import ALONE, NearQuestions
@@ -44,7 +45,7 @@ from registry_cache.pull.single_flight import MachineFlights, TimeLimit
 from registry_cache.pull.tag_lookup import TAG_NOTE, TagLookup
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.tolerant_records import TolerantRecords
-from registry_cache.pull.wrong_bytes import Rests
+from registry_cache.pull.wrong_bytes import WrongBytes
 from registry_cache.runtime import event_queue, metrics
 from registry_cache.runtime.log import Log
 from registry_cache.store.blobs import OpenBlob
@@ -99,7 +100,7 @@ class ManifestPull:
         clock: Callable[[], datetime],
         pause: Callable[[float], None] = time.sleep,
         pins: Pins | None = None,
-        rests: Rests | None = None,
+        wrong_bytes: WrongBytes | None = None,
         cluster: Cluster | None = None,
         shared: SharedImages = NOTHING_SHARED,
         near: NearQuestions = ALONE,
@@ -108,7 +109,7 @@ class ManifestPull:
         self._records = TolerantRecords(records)
         self._flights = flights
         self._clock = clock
-        self._fetch = ManifestFetch(self._records, flights, pause, shared, rests, near, NearManifests(cluster))
+        self._fetch = ManifestFetch(self._records, flights, pause, shared, wrong_bytes, near, NearManifests(cluster))
         self._has_nodes = cluster is not None
         confirmed = NearTags(cluster.tags, cluster.membership.clock) if cluster else NearTags()
         self._tags = TagLookup(self._records, self._fetch, clock, shared, pins, near, confirmed)
@@ -251,9 +252,7 @@ class ManifestPull:
         try:
             return self._absent(target, found.digest, found, head)
         except ManifestUnknown:
-            # The tag moved on between HEAD and GET and took its manifest with it, or this registry serves no digests.
-            fetched = self._fetch.by_tag(target, tag, has_copy=False)
-            target.upstream.heads.record_vain_claim(target.repository, tag, found.digest)
+            fetched = fetch_moved(self._fetch, target, tag, found.digest, has_copy=False)
             self._tags.keep(target, tag, fetched.digest, fetched.media_type, fetched.size)
             return _answer(Outcome.MISS, fetched)
 

@@ -19,7 +19,7 @@ from registry_cache.pull.shared_images import SharedImages
 from registry_cache.pull.single_flight import MachineFlights, NoteFormat
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.tolerant_records import TolerantRecords
-from registry_cache.pull.wrong_bytes import Rests
+from registry_cache.pull.wrong_bytes import WrongBytes
 from registry_cache.runtime import threadpool
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.peer_question import SharedQuestion
@@ -53,7 +53,7 @@ class ManifestFetch:
         flights: MachineFlights,
         pause: Callable[[float], None],
         shared: SharedImages,
-        rests: Rests | None,
+        wrong_bytes: WrongBytes | None,
         near: NearQuestions,
         others: NearManifests,
     ) -> None:
@@ -62,7 +62,7 @@ class ManifestFetch:
         self._records = records
         self._flights = flights
         self._pause = pause
-        self._rests = rests
+        self._wrong_bytes = wrong_bytes
         self._shared = shared
         self._large = threading.Lock()
 
@@ -189,15 +189,15 @@ class ManifestFetch:
         look like a manifest.
         """
         upstream, digest = target.upstream.name, reference if isinstance(reference, Digest) else None
-        if self._rests:
-            self._rests.check(target.owner, reference)
+        if self._wrong_bytes:
+            self._wrong_bytes.check(target.owner, reference)
         for _ in range(2):
             with target.upstream.large.turn() as turn:
                 body = fetch(turn)
                 wanted = digest or body.claimed or _digest_of_manifest(upstream, body)
                 if signed_manifest.is_named(body.data, wanted):
-                    if self._rests:
-                        self._rests.end(target.owner, reference)
+                    if self._wrong_bytes:
+                        self._wrong_bytes.forget(target.owner, reference)
                     kept = self._keep(target, wanted, body)
                     self._others.announce(wanted)
                     self._shared.add_manifest(target, wanted, kept.media_type)
@@ -206,8 +206,8 @@ class ManifestFetch:
             # The error below remembers this frame, and all who share it keep it for a while.
             del body
             _log.error("upstream sent a wrong manifest", upstream=upstream, repository=target.repository, found=got)
-        if self._rests:
-            self._rests.begin(target.owner, reference)
+        if self._wrong_bytes:
+            self._wrong_bytes.pause(target.owner, reference)
         raise UpstreamCorrupt(
             f"{upstream} sent bytes that are not the manifest: asked for {wanted}, got {got}",
             detail={"wanted": str(wanted), "found": str(got)},

@@ -11,6 +11,7 @@ from registry_cache.errors import ManifestUnknown, NotFound, StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Tag
 from registry_cache.pull.manifest_fetch import ManifestFetch
+from registry_cache.pull.moved_tag import fetch_moved
 from registry_cache.pull.near_questions import NearQuestions
 from registry_cache.pull.near_tags import NearTags
 from registry_cache.pull.shared_images import SharedImages
@@ -108,9 +109,7 @@ class TagLookup:
         try:
             stored = self._records.manifest(target, head.digest) or self._fetch.by_digest(target, head.digest)
         except ManifestUnknown:
-            # The tag has moved on, or this registry serves no digests.
-            stored = self._fetch.by_tag(target, tag, has_copy=has_copy)
-            target.upstream.heads.record_vain_claim(target.repository, tag, head.digest)
+            stored = fetch_moved(self._fetch, target, tag, head.digest, has_copy=has_copy)
         return _facts_of(stored)
 
     def is_pinned(self, target: PullTarget, tag: Tag) -> bool:

@@ -23,21 +23,21 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 10.0, 600.0
 # After so long without wrong bytes the pauses begin anew.
 _FORGET_SECONDS = 3600.0
 # Of an upstream; those that end first are forgotten, and then asked for once more than needed.
-MAX_RESTS = 200
+MAX_PAUSES = 200
 
 _TOPIC = "wrong"
 
 
 @dataclass(frozen=True, slots=True)
-class _Rest:
+class _Pause:
     """A pause of ``seconds`` that ends at ``until``, in seconds since the epoch."""
 
     until: float
     seconds: float
 
 
-class Rests:
-    """The rests of all upstreams over one store. ``clock`` is time.time, but in tests."""
+class WrongBytes:
+    """What is not asked for just now, of all upstreams over one store. ``clock`` is time.time, but in tests."""
 
     def __init__(self, layout: Layout, clock: Callable[[], float] = time.time) -> None:
         self._layout = layout
@@ -45,9 +45,9 @@ class Rests:
         self._notes: dict[str, UpstreamNote] = {}
 
     def check(self, owner: Owner, reference: Digest | Tag) -> None:
-        """Return where the reference may be asked for; one stat(2) where nothing rests. Raises UpstreamCorrupt."""
-        rest = _read(self._note(owner[0]).read().get(_TOPIC)).get(_key(owner, reference))
-        left = rest.until - self._clock() if rest else 0.0
+        """Return where the reference may be asked for; one stat(2) where nothing is paused. Raises UpstreamCorrupt."""
+        pause = _read(self._note(owner[0]).read().get(_TOPIC)).get(_key(owner, reference))
+        left = pause.until - self._clock() if pause else 0.0
         # More than the longest: the clock was put back.
         if 0 < left <= LONGEST_PAUSE_SECONDS:
             raise UpstreamCorrupt(
@@ -55,32 +55,32 @@ class Rests:
                 retry_after=left,
             )
 
-    def begin(self, owner: Owner, reference: Digest | Tag) -> None:
-        """Let the reference rest: upstream has just sent wrong bytes for it twice."""
+    def pause(self, owner: Owner, reference: Digest | Tag) -> None:
+        """Do not ask for the reference for a while: upstream has just sent wrong bytes for it twice."""
         key, now = _key(owner, reference), self._clock()
 
         def add(values: object) -> object:
-            rests = _read(values)
-            before = rests.get(key)
+            pauses = _read(values)
+            before = pauses.get(key)
             if before and 0 < before.until - now <= LONGEST_PAUSE_SECONDS:
                 # Of several who were sent the same, the first has said so.
                 return values
             is_again = before is not None and now - before.until < _FORGET_SECONDS
             seconds = min(before.seconds * 2, LONGEST_PAUSE_SECONDS) if before and is_again else FIRST_PAUSE_SECONDS
-            rests[key] = _Rest(now + seconds, seconds)
-            latest = sorted(rests.items(), key=lambda each: each[1].until)[-MAX_RESTS:]
-            return {key: [rest.until, rest.seconds] for key, rest in latest}
+            pauses[key] = _Pause(now + seconds, seconds)
+            latest = sorted(pauses.items(), key=lambda each: each[1].until)[-MAX_PAUSES:]
+            return {key: [pause.until, pause.seconds] for key, pause in latest}
 
         self._note(owner[0]).change(_TOPIC, add)
 
-    def end(self, owner: Owner, reference: Digest | Tag) -> None:
+    def forget(self, owner: Owner, reference: Digest | Tag) -> None:
         """Forget the reference, of which the right bytes have come."""
         note, key = self._note(owner[0]), _key(owner, reference)
         if key not in _read(note.read().get(_TOPIC)):
             return
 
         def remove(values: object) -> object:
-            left = {each: [rest.until, rest.seconds] for each, rest in _read(values).items() if each != key}
+            left = {each: [pause.until, pause.seconds] for each, pause in _read(values).items() if each != key}
             return left or None
 
         note.change(_TOPIC, remove)
@@ -96,12 +96,12 @@ def _key(owner: Owner, reference: Digest | Tag) -> str:
     return f"{owner[1]} {reference}"
 
 
-def _read(values: object) -> dict[str, _Rest]:
-    """Return the rests in a note, which any version may have written."""
+def _read(values: object) -> dict[str, _Pause]:
+    """Return the pauses in a note, which any version may have written."""
     if not isinstance(values, Mapping):
         return {}
     return {
-        str(key): _Rest(float(value[0]), float(value[1]))
+        str(key): _Pause(float(value[0]), float(value[1]))
         for key, value in values.items()
         if isinstance(value, list) and len(value) == 2 and all(isinstance(each, int | float) for each in value)
     }

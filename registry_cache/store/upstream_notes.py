@@ -1,6 +1,6 @@
 """What workers know of upstreams, for each other and for ``registry-cache status``: one small file an upstream.
 
-    <root>/upstreams/<name>.json       limits; since when it is down and why; what rests
+    <root>/upstreams/<name>.json       limits; since when it is down and why; what was wrong twice
 
 Losing it costs a question to upstream. A file that cannot be read is treated as missing.
 """

@@ -8,15 +8,16 @@ from functools import partial
 from registry_cache.pull.access import Access
 from registry_cache.pull.blob import BlobPull
 from registry_cache.pull.images.manifest_lookup import Layers
-from registry_cache.pull.lazy.piece_flights import PieceFlights
 from registry_cache.pull.lazy.near_ranges import NearRanges
+from registry_cache.pull.lazy.piece_flights import PieceFlights
 from registry_cache.pull.lazy.pull import MAX_FILL_PAUSE_SECONDS, LazyPull
 from registry_cache.pull.near import Cluster, NearBlob
 from registry_cache.pull.near_questions import NearQuestions
 from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.transfer.registry import Transfers
-from registry_cache.pull.wrong_bytes import Rests
+from registry_cache.pull.transfer.transfer import TransferParts
+from registry_cache.pull.wrong_bytes import WrongBytes
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.layout import Layout
 from registry_cache.store.partials import Partials
@@ -35,7 +36,7 @@ class StoreParts:
     blobs: Blobs
     records: Records
     flights: MachineFlights
-    rests: Rests
+    wrong_bytes: WrongBytes
 
 
 def blob_pull(
@@ -51,14 +52,11 @@ def blob_pull(
     piece_flights = PieceFlights(keeper.count_pieces, keeper.full)
     slots, layers = ReaderSlots(readers), Layers(parts.records)
     access_of = partial(Access, flights=parts.flights, shared=shared.images, near=questions)
+    share = partial(NearBlob, cluster) if cluster else None
     transfers = Transfers(
-        parts.blobs,
-        partials,
-        keeper,
-        parts.rests,
+        TransferParts(parts.blobs, partials, keeper, parts.wrong_bytes, share),
         pieces,
         lambda: piece_flights.wait_until_idle(MAX_FILL_PAUSE_SECONDS),
-        partial(NearBlob, cluster) if cluster else None,
         ReaderNote(parts.layout),
     )
     lazy = LazyPull(

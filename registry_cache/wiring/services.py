@@ -25,7 +25,7 @@ from registry_cache.pull.manifest import ManifestPull
 from registry_cache.pull.peer_answers import PeerAnswers
 from registry_cache.pull.routing import Upstreams
 from registry_cache.pull.single_flight import MachineFlights
-from registry_cache.pull.wrong_bytes import Rests
+from registry_cache.pull.wrong_bytes import WrongBytes
 from registry_cache.runtime import metrics
 from registry_cache.stats.recorder import Recorder
 from registry_cache.stats.statistics import Statistics
@@ -83,7 +83,7 @@ def build(config: Config) -> Services:
     """Construct everything; opens the store and no connection. Raises StoreError."""
     layout = Layout.open(config.root)
     blobs = Blobs(layout)
-    parts = StoreParts(layout, blobs, Records(layout, blobs), MachineFlights(layout), Rests(layout))
+    parts = StoreParts(layout, blobs, Records(layout, blobs), MachineFlights(layout), WrongBytes(layout))
     disk_error_log.on_error = lambda error: metrics.count_store_failure(
         errno.errorcode.get(error.errno or 0, "unknown")
     )
@@ -97,7 +97,7 @@ def build(config: Config) -> Services:
         parts.flights,
         now,
         pins=Pins(layout),
-        rests=parts.rests,
+        wrong_bytes=parts.wrong_bytes,
         cluster=cluster,
         shared=shared.images,
         near=near,

@@ -20,7 +20,7 @@ from registry_cache.oci.media_types import OCI_MANIFEST
 from registry_cache.pull.lazy.piece_flights import MissingRun, PieceFlights
 from registry_cache.pull.transfer.piece_reuse import PieceReuse
 from registry_cache.pull.transfer.progress import TransferProgress
-from registry_cache.pull.transfer.transfer import Transfer
+from registry_cache.pull.transfer.transfer import Transfer, TransferParts
 from registry_cache.runtime.event_queue import Answer
 from registry_cache.stats.files import StatisticsFiles
 from registry_cache.stats.journal_file import JournalBounds
@@ -80,7 +80,7 @@ def pull_whole(store: Store, script: Script) -> TransferProgress:
     digest = Digest.of(PIECED)
     progress = TransferProgress(digest)
     reuse = PieceReuse(digest, script.source(), Pieces(store.layout))
-    Transfer(progress, script.source(), store.blobs, store.partials, reuse=reuse).run(lambda: True)
+    Transfer(progress, script.source(), TransferParts(store.blobs, store.partials), reuse=reuse).run(lambda: True)
     return progress
 
 

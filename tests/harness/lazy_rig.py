@@ -19,6 +19,7 @@ from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.transfer.registry import Transfers
+from registry_cache.pull.transfer.transfer import TransferParts
 from registry_cache.store.pieces import Pieces
 from registry_cache.upstream.client import Lazy
 from tests.harness.pull_rig import chunks
@@ -40,7 +41,7 @@ class LazyWorker:
         self.flights = PieceFlights(make_room=lambda digest, size: self.short_of.append(size))
         self.slots = ReaderSlots(100)
         self.transfers = Transfers(
-            self.store.blobs, self.store.partials, pieces=self.pieces, wait_for_readers=self._wait_for_readers
+            TransferParts(self.store.blobs, self.store.partials), self.pieces, wait_for_readers=self._wait_for_readers
         )
         blobs, layers = self.store.blobs, Layers(self.store.records)
         access_of = partial(Access, flights=MachineFlights(self.store.layout))

@@ -24,8 +24,8 @@ from registry_cache.pull.access import Access
 from registry_cache.pull.blob import BlobPull
 from registry_cache.pull.blob_body import Cut, PulledBlob
 from registry_cache.pull.images.manifest_lookup import Layers
-from registry_cache.pull.lazy.piece_flights import PieceFlights
 from registry_cache.pull.lazy.near_ranges import NearRanges
+from registry_cache.pull.lazy.piece_flights import PieceFlights
 from registry_cache.pull.lazy.pull import LazyPull
 from registry_cache.pull.listing import Listing
 from registry_cache.pull.manifest import ManifestAnswer, ManifestPull
@@ -39,6 +39,7 @@ from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.transfer.registry import Transfers
+from registry_cache.pull.transfer.transfer import TransferParts
 from registry_cache.runtime.peer_question import SharedQuestion
 from registry_cache.runtime.seals import Seals
 from registry_cache.runtime.single_flight import Flight, SingleFlight
@@ -109,7 +110,7 @@ class NearNode:
         self.pins = Pins(self.store.layout)
         self.cluster = self._cluster(PeersHere(name, nodes), standby)
         pieces, share = Pieces(self.store.layout), partial(NearBlob, self.cluster)
-        self.transfers = Transfers(self.store.blobs, self.store.partials, pieces=pieces, share=share)
+        self.transfers = Transfers(TransferParts(self.store.blobs, self.store.partials, share=share), pieces)
         layers = Layers(self.store.records)
         placed = PlacedQuestions(self.cluster.placement, self.cluster.peers, flights)
         near = NearQuestions(self.cluster.questions, placed)

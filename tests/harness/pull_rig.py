@@ -21,7 +21,7 @@ from registry_cache.pull.target import TagPolicy
 from registry_cache.pull.transfer import transfer as transfers
 from registry_cache.pull.transfer.download import Download
 from registry_cache.pull.transfer.progress import TransferProgress
-from registry_cache.pull.transfer.transfer import Transfer
+from registry_cache.pull.transfer.transfer import Transfer, TransferParts
 from registry_cache.runtime.single_flight import SingleFlight
 from tests.harness.store_rig import APP, HUB, Store
 
@@ -144,7 +144,7 @@ def transfer(
 ) -> TransferProgress:
     """Run one to its end; returns its feed."""
     feed = feed or TransferProgress(Digest.of(script.data))
-    Transfer(feed, script.source(repository), store.blobs, store.partials).run(lambda: True)
+    Transfer(feed, script.source(repository), TransferParts(store.blobs, store.partials)).run(lambda: True)
     return feed
 
 

@@ -21,7 +21,7 @@ from registry_cache.pull.source import BlobSource, RangeResponse, source_of
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.transfer import progress as feeds
 from registry_cache.pull.transfer.progress import TransferProgress
-from registry_cache.pull.transfer.transfer import Transfer
+from registry_cache.pull.transfer.transfer import Transfer, TransferParts
 from registry_cache.upstream.session import Timeouts
 from tests.harness.content import APP as APP_NAME
 from tests.harness.images import random_bytes
@@ -167,7 +167,7 @@ def test_any_faults_end_with_the_right_bytes_or_a_clear_error(script: list[Fault
             for each in readers:
                 each.start()
             try:
-                Transfer(feed, BlobSource(HUB, APP, ask), store.blobs, store.partials).run(lambda: True)
+                Transfer(feed, BlobSource(HUB, APP, ask), TransferParts(store.blobs, store.partials)).run(lambda: True)
             except Death:
                 # The killed process' own clients see their connections end.
                 feed.fail(UpstreamUnavailable("killed"), None)

@@ -13,7 +13,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.pull.lazy.piece_flights import MissingRun, PieceFlights
 from registry_cache.pull.transfer.piece_reuse import PieceReuse
 from registry_cache.pull.transfer.progress import TransferProgress
-from registry_cache.pull.transfer.transfer import Transfer
+from registry_cache.pull.transfer.transfer import Transfer, TransferParts
 from registry_cache.store.piece_file import PIECE_SIZE
 from registry_cache.store.pieces import Pieces
 from tests.harness.images import KiB, random_bytes
@@ -70,7 +70,7 @@ def pull(store: Store, script: Script) -> None:
     """The whole, as a process of its own downloads it."""
     progress = TransferProgress(DIGEST)
     reuse = PieceReuse(DIGEST, script.source(), Pieces(store.layout))
-    Transfer(progress, script.source(), store.blobs, store.partials, reuse=reuse).run(lambda: True)
+    Transfer(progress, script.source(), TransferParts(store.blobs, store.partials), reuse=reuse).run(lambda: True)
     assert progress.committed
 
 

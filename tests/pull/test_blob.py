@@ -29,6 +29,7 @@ from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.transfer.registry import Transfers
+from registry_cache.pull.transfer.transfer import TransferParts
 from registry_cache.pull.uncached.body import UncachedBlob
 from tests.harness.images import random_bytes
 from tests.harness.pull_rig import SECONDS, chunks, flying, holding
@@ -49,7 +50,7 @@ class Process:
 
     def __init__(self, store: Store, upstream: FakeUpstream, readers: int = 100) -> None:
         fresh = open_store(Path(store.layout.root))
-        self.transfers = Transfers(fresh.blobs, fresh.partials)
+        self.transfers = Transfers(TransferParts(fresh.blobs, fresh.partials))
         self.slots = ReaderSlots(readers)
         self.flights = MachineFlights(fresh.layout)
         access_of = partial(Access, flights=self.flights)
@@ -321,7 +322,7 @@ class Commit:
 def test_nobody_waits_for_the_disk_to_keep_a_large_blob(
     processes: Both, upstream: FakeUpstream, store: Store, monkeypatch: pytest.MonkeyPatch, code: int | None
 ) -> None:
-    monkeypatch.setattr("registry_cache.pull.transfer.transfer.COMMIT_FIRST_SIZE", len(DATA) - 1)
+    monkeypatch.setattr("registry_cache.pull.transfer.leader.COMMIT_FIRST_SIZE", len(DATA) - 1)
     upstream.faults.hold_at = HALF
     bodies = [process.body() for process in processes]
     with monkeypatch.context() as patched:
@@ -346,7 +347,7 @@ def test_nobody_waits_for_the_disk_to_keep_a_large_blob(
 def test_a_blob_without_a_length_ends_where_it_is_verified(
     processes: Both, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("registry_cache.pull.transfer.transfer.COMMIT_FIRST_SIZE", 0)
+    monkeypatch.setattr("registry_cache.pull.transfer.leader.COMMIT_FIRST_SIZE", 0)
     upstream.faults.no_length = True
     with monkeypatch.context() as patched:
         commit = Commit(patched)

@@ -13,7 +13,7 @@ from registry_cache.pull.bucket_source import BucketFirst
 from registry_cache.pull.source import BlobSource
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.transfer.progress import TransferProgress
-from registry_cache.pull.transfer.transfer import Transfer
+from registry_cache.pull.transfer.transfer import Transfer, TransferParts
 from registry_cache.store.outbox import Outbox
 from registry_cache.upstream.bucket import BucketReader
 from registry_cache.upstream.client import Upstream
@@ -71,7 +71,7 @@ class Rig:
 
     def transfer(self) -> tuple[TransferProgress, BlobSource]:
         feed, source = TransferProgress(DIGEST), self.source()
-        Transfer(feed, source, self.store.blobs, self.store.partials).run(lambda: True)
+        Transfer(feed, source, TransferParts(self.store.blobs, self.store.partials)).run(lambda: True)
         return feed, source
 
 

@@ -27,6 +27,7 @@ from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.target import PullTarget, TagPolicy
 from registry_cache.pull.transfer.registry import Transfers
+from registry_cache.pull.transfer.transfer import TransferParts
 from registry_cache.store.disk import ReadHandle
 from tests.harness.content import OCI_MANIFEST
 from tests.harness.images import random_bytes
@@ -68,7 +69,7 @@ def manifests(store: Store) -> ManifestPull:
 
 @pytest.fixture
 def blobs(store: Store) -> BlobPull:
-    transfers = Transfers(store.blobs, store.partials)
+    transfers = Transfers(TransferParts(store.blobs, store.partials))
     access_of = partial(Access, flights=MachineFlights(store.layout))
     return BlobPull(store.blobs, transfers, ReaderSlots(100), Layers(store.records), access_of)
 

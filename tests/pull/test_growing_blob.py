@@ -18,6 +18,7 @@ from registry_cache.pull.target import PullTarget
 from registry_cache.pull.transfer import progress
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.registry import Transfers
+from registry_cache.pull.transfer.transfer import TransferParts
 from registry_cache.pull.uncached.registry import SharedStreams
 from registry_cache.store.disk import ReadHandle
 from tests.harness.pull_rig import SECONDS, chunks
@@ -40,7 +41,8 @@ def file(tmp_path: Path) -> ReadHandle:
 def growing(store: Store, feed: TransferProgress) -> GrowingBlob:
     """A reader of ``feed``, as one request is; nobody listens where its registry would be."""
     target = PullTarget(connect("http://127.0.0.1:9"), APP)
-    return GrowingBlob(Transfers(store.blobs, store.partials), ReaderSlots(10), SharedStreams(), feed, target)
+    transfers = Transfers(TransferParts(store.blobs, store.partials))
+    return GrowingBlob(transfers, ReaderSlots(10), SharedStreams(), feed, target)
 
 
 def test_the_last_announced_byte_waits_for_the_commit_though_more_is_there(store: Store, file: ReadHandle) -> None:

@@ -17,8 +17,8 @@ from registry_cache.pull.access import Access, AccessOf
 from registry_cache.pull.blob_body import PulledBlob
 from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.lazy.cold_range import ColdRange
-from registry_cache.pull.lazy.piece_flights import MissingRun, PieceFlights, RangeIgnored
 from registry_cache.pull.lazy.near_ranges import NearRanges
+from registry_cache.pull.lazy.piece_flights import MissingRun, PieceFlights, RangeIgnored
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.source import BlobSource, SourceOf, source_of
@@ -98,8 +98,8 @@ class LazyPull:
         if not self.is_for(target):
             return None
         try:
-            if self._transfers.rests:
-                self._transfers.rests.check(target.owner, digest)
+            if self._transfers.parts.wrong_bytes:
+                self._transfers.parts.wrong_bytes.check(target.owner, digest)
             with request_context.waiting(), disk.store_errors(f"use the pieces of {digest}"):
                 return self._get(target, digest, header, follow, for_peer)
         except (StoreError, UpstreamError, TooManyRequests) as error:

@@ -203,6 +203,14 @@ class TransferProgress:
             self._changed.notify_all()
         return True
 
+    def reuse_handle(self, file: ReadHandle) -> ReadHandle:
+        """Return the handle that readers have, if it is one of the same file as ``file``.
+
+        Another file means that theirs was wrong and fetched again, and cuts them; another handle must not: whoever
+        takes over from a dead leader opens the partial that they are reading.
+        """
+        return self.file if self.file and self.file.is_same_file(file) else file
+
     def cut_readers(self) -> None:
         """Cut those who have read bytes, for they were wrong; readers who have none yet go on waiting."""
         with self._changed:

@@ -17,13 +17,10 @@ from registry_cache.pull.transfer.parallel_ranges import PartBudget
 from registry_cache.pull.transfer.piece_reuse import PieceReuse
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.reader_counts import Note, ReaderCounts
-from registry_cache.pull.transfer.transfer import RoomKeeper, Share, Transfer
-from registry_cache.pull.wrong_bytes import Rests
+from registry_cache.pull.transfer.transfer import Transfer, TransferParts
 from registry_cache.runtime import request_context
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.networks import network
-from registry_cache.store.blobs import Blobs
-from registry_cache.store.partials import Partials
 from registry_cache.store.pieces import Pieces
 
 _log = Log(__name__)
@@ -34,13 +31,9 @@ class Transfers:
 
     def __init__(
         self,
-        blobs: Blobs,
-        partials: Partials,
-        room: RoomKeeper | None = None,
-        rests: Rests | None = None,
+        parts: TransferParts,
         pieces: Pieces | None = None,
         wait_for_readers: Callable[[], None] = lambda: None,
-        share: Share | None = None,
         note: Note | None = None,
     ) -> None:
         """``wait_for_readers``: called before each request of a download that nobody reads and that has ``pieces``.
@@ -49,13 +42,9 @@ class Transfers:
         """
         self._pieces = pieces
         self._wait_for_readers = wait_for_readers
-        self._blobs = blobs
-        self._partials = partials
-        self._room = room
-        self.rests = rests
-        self._share = share
+        self.parts = parts
         self._budget = PartBudget()
-        self._failures = RecentFailures(partials)
+        self._failures = RecentFailures(parts.partials)
         self._mutex = threading.Lock()
         self._running: dict[Digest, TransferProgress] = {}
         # Those that nobody reads, and those that were told to end and have not yet.
@@ -98,7 +87,7 @@ class Transfers:
 
     def is_under_way(self, digest: Digest) -> bool:
         """Return whether a process of this machine brings ``digest`` just now. Raises StoreError."""
-        return self.find(digest) is not None or self._partials.is_led(digest)
+        return self.find(digest) is not None or self.parts.partials.is_led(digest)
 
     def running(self, upstream: str, digest: Digest, start: int) -> Running | None:
         """Return the download of the whole from this upstream, here or in another process. Raises StoreError.
@@ -109,13 +98,13 @@ class Transfers:
         if progress:
             is_ours = progress.owner is None or progress.owner[0] == upstream
             return Running(progress.available, *progress.recent()) if is_ours else None
-        status = self._partials.status(digest)
+        status = self.parts.partials.status(digest)
         if status is None or status.upstream != upstream or status.error:
             return None
-        file = self._partials.open(digest)
+        file = self.parts.partials.open(digest)
         # Without a file the leader is at its commit, or has not begun.
         size = file.size() if file else status.size or 0
-        return Running(size) if start < size or self._partials.is_led(digest) else None
+        return Running(size) if start < size or self.parts.partials.is_led(digest) else None
 
     def leave(self, progress: TransferProgress) -> None:
         """Stop being a reader."""
@@ -137,9 +126,7 @@ class Transfers:
         reuse = None
         if self._pieces:
             reuse = PieceReuse(progress.digest, source, self._pieces, yield_to_readers)
-        return Transfer(
-            progress, source, self._blobs, self._partials, self._room, self._budget, self.rests, reuse, self._share
-        )
+        return Transfer(progress, source, self.parts, ahead=self._budget, reuse=reuse)
 
     def _refuse_too_many(self, client: str) -> None:
         ending = sum(each.client == client for each in self._ending.values()) if client else 0

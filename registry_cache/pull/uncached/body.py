@@ -16,7 +16,7 @@ from registry_cache.pull.resume import ResumingFetch
 from registry_cache.pull.source import BlobSource
 from registry_cache.pull.uncached.registry import SharedStreams
 from registry_cache.pull.uncached.shared_window import LeftStream, Piece, StreamReader
-from registry_cache.pull.wrong_bytes import Rests
+from registry_cache.pull.wrong_bytes import WrongBytes
 from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log
 
@@ -38,12 +38,12 @@ class UncachedBlob:
         after: HashedPlace | None = None,
         announced: int | None = None,
         closed: Callable[[], None] = lambda: None,
-        rests: Rests | None = None,
+        wrong_bytes: WrongBytes | None = None,
     ) -> None:
         """Join a stream, or start one; ``prove`` raises where our repository may not have what another asked for.
 
         ``after``: where the bytes end that the client has already, and what they were. ``announced`` is the size that
-        it was told, if any. ``closed`` is called by ``close``. ``rests`` learn of wrong bytes. Raises UpstreamError and
+        it was told, if any. ``closed`` is called by ``close``. ``wrong_bytes`` hear of those. Raises UpstreamError and
         its kinds, NotFound, Denied, TooManyRequests.
         """
         self._streams = streams
@@ -52,7 +52,7 @@ class UncachedBlob:
         self._prove = prove
         self._after = after
         self._closed = closed
-        self._rests = rests
+        self._wrong_bytes = wrong_bytes
         self._open = True
         self._reader: StreamReader | None = None
         self._fetch: ResumingFetch | None = None
@@ -83,8 +83,8 @@ class UncachedBlob:
                 # Even where nothing is sent, as before ``start``: other greenlets of the worker must have their turn.
                 time.sleep(0)
         except RegistryError as error:
-            if self._rests and isinstance(error, UpstreamCorrupt) and self._is_upstreams_fault():
-                self._rests.begin(self._source.owner, self._digest)
+            if self._wrong_bytes and isinstance(error, UpstreamCorrupt) and self._is_upstreams_fault():
+                self._wrong_bytes.pause(self._source.owner, self._digest)
             raise Cut(error) from error
         if self.size not in (None, end) or (stop is not None and end < stop):
             raise Cut(UpstreamUnavailable(f"{self._digest} has {end} bytes, upstream had announced {self.size}"))

@@ -36,6 +36,7 @@ from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.routing import ServedUpstream, Upstreams
 from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.transfer.registry import Transfers
+from registry_cache.pull.transfer.transfer import TransferParts
 from registry_cache.store.interchange.archive import ArchiveWriter, write_file_whole
 from tests.harness.content import OCI_INDEX, OCI_MANIFEST, digest_of
 from tests.harness.images import Image as Built
@@ -58,7 +59,7 @@ class Site:
         self._upstreams = Upstreams(ServedUpstream(connect(url), (), ALWAYS_ASK))
         flights = MachineFlights(store.layout)
         manifests = ManifestPull(store.records, flights, lambda: datetime.now(UTC), lambda seconds: None)
-        transfers, access_of = Transfers(store.blobs, store.partials), partial(Access, flights=flights)
+        transfers, access_of = Transfers(TransferParts(store.blobs, store.partials)), partial(Access, flights=flights)
         blobs = BlobPull(store.blobs, transfers, ReaderSlots(10), Layers(store.records), access_of)
         self._warm = Warm(manifests, blobs, store.records, store.partials)
         self._progress: Progress = lambda done, total: None

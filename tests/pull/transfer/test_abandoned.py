@@ -15,6 +15,7 @@ from registry_cache.pull.transfer import registry
 from registry_cache.pull.transfer.abandoned import MAX_PER_CLIENT, MAX_PER_UPSTREAM, Abandoned, choose_to_end
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.registry import Transfers
+from registry_cache.pull.transfer.transfer import TransferParts
 from tests.harness.images import random_bytes
 from tests.harness.pull_rig import SECONDS, Body, drain
 from tests.harness.store_rig import APP, HUB, Store
@@ -90,7 +91,7 @@ def upstream() -> Iterator[HeldUpstream]:
 
 @pytest.fixture
 def transfers(store: Store, upstream: HeldUpstream) -> Iterator[Transfers]:
-    transfers = Transfers(store.blobs, store.partials)
+    transfers = Transfers(TransferParts(store.blobs, store.partials))
     yield transfers
     upstream.gate.set()
     eventually(lambda: not transfers._running and not transfers._ending)

@@ -17,7 +17,7 @@ from registry_cache.policy import lazy
 from registry_cache.pull.transfer.piece_reuse import PieceReuse
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.stitched import LOOK_EVERY, open_stitched
-from registry_cache.pull.transfer.transfer import Transfer
+from registry_cache.pull.transfer.transfer import Transfer, TransferParts
 from registry_cache.store.piece_file import PIECE_SIZE, PieceFile
 from registry_cache.store.pieces import Pieces
 from tests.harness.images import MiB, random_bytes
@@ -48,7 +48,7 @@ def keep(file: PieceFile, first: int, last: int) -> None:
 def download(store: Store, script: Script, **options: Any) -> TransferProgress:
     progress = TransferProgress(DIGEST)
     reuse = PieceReuse(DIGEST, script.source(), Pieces(store.layout), **options)
-    Transfer(progress, script.source(), store.blobs, store.partials, reuse=reuse).run(lambda: True)
+    Transfer(progress, script.source(), TransferParts(store.blobs, store.partials), reuse=reuse).run(lambda: True)
     return progress
 
 

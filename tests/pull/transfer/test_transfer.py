@@ -20,7 +20,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
 from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.transfer.progress import TransferProgress
-from registry_cache.pull.transfer.transfer import Transfer
+from registry_cache.pull.transfer.transfer import Transfer, TransferParts
 from registry_cache.store.partials import DownloadStatus, failed_status
 from tests.harness.images import random_bytes
 from tests.harness.pull_rig import SECONDS, Script, Try, drain, hurry, transfer
@@ -178,7 +178,7 @@ def test_a_watcher_that_nobody_wants_any_more_ends(store: Store) -> None:
     assert claim is not None
     with claim:
         feed = TransferProgress(DIGEST)
-        Transfer(feed, Script(DATA).source(), store.blobs, store.partials).run(lambda: False)
+        Transfer(feed, Script(DATA).source(), TransferParts(store.blobs, store.partials)).run(lambda: False)
         assert not feed.ended
 
 
