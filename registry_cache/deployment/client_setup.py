@@ -168,7 +168,8 @@ def _try(command: str) -> SetupStep:
 
 
 def _buildkit(mirror: Mirror) -> list[SetupStep]:
-    sections = [f'[registry."{name}"]\n  mirrors = ["{mirror.address}"]' for name in mirror.registries]
+    # Its snapshotter for eStargz sends no `ns`: the path has to name the registry.
+    sections = [f'[registry."{name}"]\n  mirrors = ["{mirror.path(name)}"]' for name in mirror.registries]
     if mirror.is_plain:
         sections.append(f'[registry."{mirror.address}"]\n  http = true')
     create = "docker buildx create --use --name mirrored --driver docker-container"

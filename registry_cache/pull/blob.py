@@ -153,6 +153,9 @@ class BlobPull:
         whole = self._find(target, digest, access)
         if whole:
             return BlobHead(Outcome.HIT, whole.size)
+        size_of_pieces = self._lazy.size(target, digest) if self._lazy else None
+        if size_of_pieces is not None:
+            return BlobHead(Outcome.HIT, size_of_pieces)
         shared = self._shared.blob_size(target, digest)
         if shared is not None:
             return BlobHead(Outcome.NEAR, shared)

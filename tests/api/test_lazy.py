@@ -326,7 +326,28 @@ def test_a_head_between_ranges_tells_the_size(upstream: FakeUpstream, puller: Pu
     head = puller.head(f"/v2/{APP}/blobs/{blob}")
     assert (head.status, head.headers["Content-Length"]) == (200, str(SIZE))
     assert ranged(puller, blob, "-47").headers["X-Cache"] == "hit"
-    assert upstream.gets(blob) == 1
+    assert (upstream.gets(blob), upstream.heads(blob)) == (1, 1)
+
+
+def test_what_a_snapshotter_asks_costs_its_ranges_alone(upstream: FakeUpstream, puller: Puller) -> None:
+    """As that of eStargz reads a layer: two bytes, the size, the end with the table, a file; by chunks of 50,000.
+
+    The size came with the first bytes; of another repository upstream tells it.
+    """
+    blob = known_layer(upstream, puller)
+    upstream.add_blob(DATA, OTHER)
+    parts = [(0, 2), (SIZE // 50_000 * 50_000, SIZE), (5_000_000, 6_100_000)]
+
+    first = ranged(puller, blob, "0-1").body
+    heads = [puller.head(f"/v2/{repository}/blobs/{blob}") for repository in (APP, OTHER)]
+    rest = [ranged(puller, blob, f"{start}-{stop - 1}").body for start, stop in parts[1:]]
+
+    assert [first, *rest] == [DATA[start:stop] for start, stop in parts]
+    assert [each.headers["Content-Length"] for each in heads] == [str(SIZE)] * 2
+    assert [each.headers["X-Cache"] for each in heads] == ["hit", "miss"]
+    assert [each.path for each in upstream.asked("HEAD", blob)] == [f"/v2/{OTHER}/blobs/{blob}"]
+    pieces = {piece for start, stop in parts for piece in range(start // PIECE, (stop - 1) // PIECE + 1)}
+    assert upstream.bytes_sent(blob) == sum(min(PIECE, SIZE - piece * PIECE) for piece in pieces)
 
 
 def test_several_ranges_cost_what_they_name(upstream: FakeUpstream, puller: Puller) -> None:

@@ -98,6 +98,17 @@ def test_k3s_has_a_place_for_the_login_and_names_both_units() -> None:
     assert yaml.safe_load(asked.text)["configs"] == {"mirror.example.com:444": {"auth": login}}
 
 
+def test_a_builder_s_mirror_names_other_registries_in_the_path() -> None:
+    """Its snapshotter for eStargz says nowhere else which registry it means."""
+    [plain, _], [tls, _] = steps("buildkit", PLAIN), steps("buildkit", TLS)
+    assert tomllib.loads(plain.text)["registry"] == {
+        "docker.io": {"mirrors": ["mirror.example.com:5000"]},
+        "ghcr.io": {"mirrors": ["mirror.example.com:5000/ghcr.io"]},
+        "mirror.example.com:5000": {"http": True},
+    }
+    assert list(tomllib.loads(tls.text)["registry"]) == ["docker.io", "ghcr.io"]
+
+
 def test_a_builder_uses_the_login_of_who_builds() -> None:
     first, *_ = steps("buildkit", Mirror("https://mirror.example.com", ["docker.io"], needs_login=True))
     assert first.text == "docker login mirror.example.com"

@@ -108,6 +108,18 @@ class LazyPull:
             _log.info("downloading a blob instead of a range", digest=digest, error=error)
             return None
 
+    def size(self, target: PullTarget, digest: Digest) -> int | None:
+        """Return the size of a blob of which this repository was given pieces; None where it was not.
+
+        The snapshotter for eStargz asks for it behind its first range, by a HEAD for each layer.
+        """
+        try:
+            file = self._pieces.open(target.upstream.name, digest) if self.is_for(target) else None
+        except StoreError:
+            # Upstream tells it, and the range that follows what is wrong with the disk.
+            return None
+        return file.size if file and self._is_proven(target, digest, file) else None
+
     def is_for(self, target: PullTarget) -> bool:
         """Return whether ranges may be asked of the target's upstream: as configured, and while it refuses none."""
         return target.upstream.lazy != "off" and time.monotonic() >= self._refused_until.get(target.upstream.name, 0.0)
