@@ -28,7 +28,7 @@ class _Stuck:
 
     may_end = threading.Event()
 
-    def __init__(self, *_: Any) -> None: ...
+    def __init__(self, *_: Any, **_options: Any) -> None: ...
 
     def run(self, _wanted: Callable[[], bool]) -> None:
         self.may_end.wait(20)
