@@ -73,10 +73,18 @@ def _add_config_option(parser: argparse.ArgumentParser) -> None:
     # SUPPRESS: a default in the command's parser would undo what stood before the command's name.
     parser.add_argument(
         "--config",
+        type=_named_file,
         metavar="FILE",
         default=argparse.SUPPRESS,
         help=f"the configuration file (default: REGISTRY_CACHE_CONFIG names it, else {DEFAULT_FILE} if it is there)",
     )
+
+
+def _named_file(text: str) -> str:
+    # --config "$FILE" where nothing has set FILE: the defaults' store would be cleaned up in place of the server's.
+    if not text.strip():
+        raise argparse.ArgumentTypeError("no file is named")
+    return text
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -126,9 +134,20 @@ def _run(argv: Sequence[str] | None) -> int:
         print(printable(f"registry-cache: {error}"), file=sys.stderr)
         return error.exit_status
     except RegistryError as error:
-        print(printable(f"registry-cache: {error.message}"), file=sys.stderr)
+        print(printable(f"registry-cache: {error.message}{_remedy(error)}"), file=sys.stderr)
         return 1
     return status
+
+
+def _remedy(error: RegistryError) -> str:
+    """Return what to do about a part of the store that is another user's, "" for all else; clients are not told."""
+    cause = error.__cause__
+    if not isinstance(cause, PermissionError) or not cause.filename or str(cause.filename) in error.message:
+        return ""
+    return (
+        f"; user {os.geteuid()} may not use {cause.filename}: run this as the user whose store it is, or give all of "
+        "the store to one with chown -R"
+    )
 
 
 def _print_no_more() -> None:

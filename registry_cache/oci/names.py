@@ -67,6 +67,13 @@ def fallback_tag(digest: Digest) -> Tag:
     return Tag(f"{digest.algorithm}-{digest.hex[:64]}")
 
 
+def refuse_url(text: str) -> None:
+    """Raise NameInvalid for an image as skopeo writes it, and as a browser's address line has it."""
+    _, is_url, rest = text.partition("://")
+    if is_url:
+        raise NameInvalid(f"{text[:200]!r} is a URL: write the image alone, as {rest[:200]}")
+
+
 def split_image_name(text: str) -> tuple[str, Reference]:
     """Return (registry and repository, unparsed) and the reference of ``[registry/]repository[:tag][@digest]``.
 
@@ -74,10 +81,7 @@ def split_image_name(text: str) -> tuple[str, Reference]:
 
     Raises DigestInvalid, ManifestUnknown, NameInvalid.
     """
-    _, is_url, rest = text.partition("://")
-    if is_url:
-        # As skopeo writes images, and as a browser's address line has them.
-        raise NameInvalid(f"{text[:200]!r} is a URL: write the image alone, as {rest[:200]}")
+    refuse_url(text)
     name, at, digest = text.partition("@")
     # A colon before the last slash is the port of a registry.
     path, colon, tag = name.rpartition(":")

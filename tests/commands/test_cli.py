@@ -13,6 +13,7 @@ import pytest
 from registry_cache import __version__, cli
 from registry_cache.commands import serve
 from registry_cache.runtime.log import Log
+from registry_cache.store.disk import store_errors
 from tests.harness.checkout import REPOSITORY
 from tests.harness.programs import PROGRAM, UNREAD, run
 
@@ -93,6 +94,16 @@ def test_a_file_that_is_missing_is_named_by_its_option(command: str, capsys: pyt
     assert capsys.readouterr().err.splitlines()[1].startswith("  --config: cannot read /no/such/file: ")
 
 
+@pytest.mark.parametrize("words", [["--config", "", "status"], ["status", "--config="], ["cleanup", "--config", " "]])
+def test_an_option_that_names_no_file_is_no_wish_for_the_defaults(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As of a shell whose variable is not set."""
+    with pytest.raises(SystemExit):
+        cli.main(words)
+    assert capsys.readouterr().err.endswith("argument --config: no file is named\n")
+
+
 def test_serve_becomes_gunicorn(good: str, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     monkeypatch.setattr(os, "execve", lambda *call: calls.append(call))
@@ -162,6 +173,14 @@ def test_pins_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "registry-cache: could not write the pins: File too large\n")
 
 
+def test_a_url_is_no_image_to_pin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", str(tmp_path / "store"))
+    assert cli.main(["pin", "docker://docker.io/library/app:1"]) == 2
+    assert capsys.readouterr().err.endswith(" is a URL: write the image alone, as docker.io/library/app:1\n")
+
+
 def test_a_file_that_fails_is_named_without_a_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,6 +190,22 @@ def test_a_file_that_fails_is_named_without_a_traceback(
     monkeypatch.setattr("registry_cache.commands.setup.start", fail)
     assert cli.main(["setup", "docker"]) == 1
     assert capsys.readouterr().err == f"registry-cache: {tmp_path / 'there'}: Permission denied\n"
+
+
+def test_a_part_of_the_store_that_is_another_users_has_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*given: object) -> int:
+        with store_errors("count what is cached"):
+            raise PermissionError(errno.EACCES, "Permission denied", "/store/blobs/sha256")
+
+    monkeypatch.setattr("registry_cache.commands.setup.start", fail)
+    assert cli.main(["setup", "docker"]) == 1
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told == (
+        f"registry-cache: could not count what is cached: Permission denied; user {os.geteuid()} may not use "
+        "/store/blobs/sha256: run this as the user whose store it is, or give all of the store to one with chown -R"
+    )
 
 
 def test_what_a_command_logs_keeps_its_fields(

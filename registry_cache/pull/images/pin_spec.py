@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from registry_cache.oci.digest import Digest
+from registry_cache.oci.names import refuse_url
 from registry_cache.oci.pattern import ImagePattern
 from registry_cache.pull.routing import Upstreams
 from registry_cache.store.layout import ALGORITHMS
@@ -14,6 +15,7 @@ def pin_of(upstreams: Upstreams, image: str, now: float) -> Pin:
 
     ``now`` in seconds since the epoch. Raises NameInvalid, NameUnknown, ManifestUnknown, DigestInvalid.
     """
+    refuse_url(image)
     if image.partition(":")[0] in ALGORITHMS:
         return Pin(ANY_UPSTREAM, ImagePattern("**", digest=Digest.parse(image)), now)
     # A registry's port has a colon, too; what follows the last slash has a tag's or none.
