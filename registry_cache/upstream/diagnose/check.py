@@ -196,7 +196,7 @@ class UpstreamCheck:
             except StepFailed as failed:
                 yield failed.step
         if left := self._health.known.words():
-            yield Step("rate limit", "ok", left)
+            yield self._findings.limit(left, is_used_up=self._health.known.remaining == 0)
         if has_answer and self._health.known.remaining != 0 and self._lift_limit():
             yield Step("rate limit", "ok", f"{name} answers again: the server asks it from now on")
 

@@ -80,6 +80,15 @@ class Findings:
             remedy += f"; an account has a limit of its own: {self.target.key('username')}"
         return StepFailed(step, words, remedy)
 
+    def limit(self, known: str, *, is_used_up: bool) -> Step:
+        """Return the step for ``known``, what upstream has said of its rate limit."""
+        if not is_used_up:
+            return Step("rate limit", "ok", known)
+        remedy = "wait"
+        if not self.target.account:
+            remedy += f", or give it an account, which has a limit of its own: {self.target.key('username')}"
+        return Step("rate limit", "warning", f"{known}; what is not cached is refused", remedy)
+
     def no_answer(self, step: str, error: UpstreamError) -> StepFailed:
         """Return the step that ended with ``error`` and no answer."""
         target = self.target

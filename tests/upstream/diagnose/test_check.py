@@ -200,6 +200,26 @@ def test_a_token_and_the_rate_limit(upstream: FakeUpstream, check: Run) -> None:
     assert done.last == "ok      rate limit: 100 of 100 pulls left in 6 h, counted for 127.0.0.1"
 
 
+@pytest.mark.parametrize(
+    ("account", "remedy"),
+    [
+        ({}, "wait, or give it an account, which has a limit of its own: proxy.username"),
+        ({"username": "me", "password": PASSWORD}, "wait"),
+    ],
+)
+def test_a_used_up_rate_limit_is_not_called_good(
+    upstream: FakeUpstream, check: Run, account: dict[str, str], remedy: str
+) -> None:
+    """The check itself gets its HEAD, which costs nothing; clients of what is not cached get no image."""
+    make_image(upstream)
+    upstream.faults.rate_limit = 0
+    upstream.faults.require_token, upstream.faults.users["me"] = True, PASSWORD
+    done = check(f"{upstream.address}/{APP}:1", **account)
+    assert (done.status, done.steps[-1]) == (0, ("warning", "rate limit"))
+    assert "0 of 0 pulls left in 6 h" in done.last
+    assert done.last.endswith(f"; what is not cached is refused: {remedy}")
+
+
 def test_each_of_several_references(upstream: FakeUpstream, check: Run) -> None:
     make_image(upstream)
     done = check(f"{APP}:nope", f"{APP}:1")
