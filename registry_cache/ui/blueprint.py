@@ -74,7 +74,7 @@ def blueprint(facts: Facts, door: Door) -> Blueprint:
     @routes.get("/ui/images/<path:name>")
     def image(name: str) -> Response:
         found = pages.image(name)
-        return _page(pages.missing(name), 404) if found is None else _page(found)
+        return _page(pages.absent_image(name[:MOST_LETTERS]), 404) if found is None else _page(found)
 
     @routes.get("/ui/clients")
     def clients() -> Response:

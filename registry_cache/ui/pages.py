@@ -68,6 +68,13 @@ class Pages:
         pulled = lists.pulls(self._facts, name, time.time())
         return self._render("image.html", "images", found=found, example=example, pulled=pulled)
 
+    def absent_image(self, name: str) -> bytes:
+        """Return what is known of an image that is not stored: a list may name it long after its eviction."""
+        pulled = lists.pulls(self._facts, name, time.time())
+        tag = next((each.tag for each in pulled or () if each.tag), "")
+        example = f"{name}:{tag}" if tag else name
+        return self._render("absent_image.html", "images", name=name, example=example, pulled=pulled)
+
     def clients(self) -> bytes:
         """Return the clients that asked most, and those that have stopped coming."""
         statistics, now = self._facts.statistics, time.time()

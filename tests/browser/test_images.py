@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -166,8 +166,14 @@ def test_an_image_s_page_is_for_all_eyes(pulled: Pulled, browser: Chromium) -> N
 
 
 def test_an_image_that_is_not_here(pulled: Pulled, browser: Chromium) -> None:
-    visit = browser.visit(f"{pulled.url}images/docker.io/library/none")
-    assert "This is not here" in visit.text("main")
+    """A list may name it long after its eviction, and leads to who pulled it all the same."""
+    note_pull(replace(pulled, name="docker.io/library/evicted"), "192.168.100.7", "2")
+    visit = browser.visit(f"{pulled.url}images/docker.io/library/evicted")
+    assert "Nothing of this is stored now" in visit.text("main")
+    assert "registry-cache check docker.io/library/evicted:2" in visit.text("main")
+    assert visit.axe_violations() == []
+    visit.page.click("main a:text-is('192.168.100.7')")
+    assert "docker.io/library/evicted:2" in visit.text("main")
 
 
 @pytest.mark.parametrize("page", PAGES)
