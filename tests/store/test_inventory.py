@@ -184,7 +184,8 @@ def test_a_disk_that_cannot(call: str, name: str, tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("call", "code", "words", "remedy"),
     [
-        ("mkdir", errno.EROFS, "Read-only file system", "give it to user "),
+        ("mkdir", errno.EROFS, "Read-only file system", "look at dmesg, and mount it for writing"),
+        ("mkdir", errno.EACCES, "Permission denied", "give it to user "),
         ("mkdir", errno.ENOSPC, "No space left on device", "free some room"),
         ("write", errno.EDQUOT, "Disk quota exceeded", "free some room"),
     ],

@@ -53,6 +53,9 @@ def _unwritable(folder: str, error: OSError | StoreError) -> Step:
     remedy = f"give it to user {os.geteuid()}, or name another in storage.filesystem.rootdirectory"
     if getattr(cause, "errno", None) in _NO_ROOM:
         remedy = "free some room: pulls are passed through meanwhile, and not kept"
+    elif getattr(cause, "errno", None) == errno.EROFS:
+        # As the kernel makes it after an error; whose folder it is changes nothing.
+        remedy = "look at dmesg, and mount it for writing, or name another in storage.filesystem.rootdirectory"
     return Step("folder", "failed", f"cannot write in {folder}: {reason}", remedy)
 
 
