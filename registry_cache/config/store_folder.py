@@ -10,8 +10,9 @@ from pathlib import Path
 from registry_cache.config.given import Given
 from registry_cache.config.schema import ROOT
 
-READ_ONLY = "its disk is read-only, perhaps since an error"
-READ_ONLY_REMEDY = "look at dmesg, and mount it for writing"
+# The sandbox of a unit looks the same from inside as a disk that the kernel has made read-only.
+READ_ONLY = "it is read-only here: by its systemd unit, or its disk is, perhaps since an error"
+READ_ONLY_REMEDY = "name it in the unit's ReadWritePaths, or look at dmesg and mount it for writing"
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -60,4 +61,7 @@ def _told(root: Path, error: OSError | ValueError) -> tuple[str, str]:
     if os.path.islink(root) and not os.path.exists(root):
         # What the kernel says of it when a folder is made there is "File exists".
         reason = f"it is a link to {os.readlink(root)}, which leads nowhere"
-    return reason, f"name a folder that user {os.geteuid()} may write in, or give it that one"
+    remedy = f"name a folder that user {os.geteuid()} may write in, or give it that one"
+    if number in (errno.EACCES, errno.EPERM) and root.is_dir():
+        remedy += f": chown -R {os.geteuid()} {root}"
+    return reason, remedy

@@ -175,5 +175,5 @@ def test_a_disk_that_has_become_read_only_is_nobodys_right(root: Path, monkeypat
     found = list(os.statvfs(root))
     found[8] = os.ST_RDONLY
     monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result(found))
-    with pytest.raises(StoreError, match=f"nobody may write in {root}: its disk is read-only, .*: look at dmesg"):
+    with pytest.raises(StoreError, match=f"nobody may write in {root}: it is read-only here: .*: name it in "):
         become_owner(root)

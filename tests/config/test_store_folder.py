@@ -33,7 +33,12 @@ def test_a_server_that_restarts_goes_on_with_a_full_disk(
 @pytest.mark.parametrize(
     ("number", "told"),
     [
-        (errno.EROFS, "its disk is read-only, perhaps since an error; look at dmesg, and mount it for writing"),
+        (errno.EROFS, "it is read-only here: by its systemd unit, or its disk is, perhaps since an error; "),
+        (
+            errno.EROFS,
+            "; name it in the unit's ReadWritePaths, or look at dmesg and mount it for writing, or name another folder",
+        ),
+        (errno.EACCES, f"may write in, or give it that one: chown -R {os.geteuid()} /"),
         (errno.EIO, "Input/output error; name a folder that user"),
     ],
 )
