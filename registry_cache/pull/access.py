@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from typing import TypeAlias
 
 from registry_cache.errors import UpstreamCorrupt
@@ -85,17 +86,27 @@ class Access:
         return self.is_shared
 
     def _compare(self, blob: OpenBlob) -> None:
+        upstream, repository = self._target.upstream, self._target.repository
+        is_same, is_guess = self._is_same(blob)
+        if not is_same and is_guess:
+            upstream.record_wrong_blob(repository, self._digest)
+            is_same, _ = self._is_same(blob)
+        if not is_same:
+            raise UpstreamCorrupt(f"{upstream.name} has other bytes than those of the blob {self._digest}")
+
+    def _is_same(self, blob: OpenBlob) -> tuple[bool, bool]:
+        """Return whether upstream sends a part of ``blob``, and whether it was read by a guess."""
         start, stop = proof_range(blob.size, secrets.randbelow)
-        upstream = self._target.upstream
-        with closing(upstream.open_blob(self._target.repository, self._digest, start, stop)) as body:
+        ask = partial(self._target.upstream.open_blob, expected=lambda: blob.size)
+        with closing(ask(self._target.repository, self._digest, start, stop)) as body:
             sent = bytearray()
             for chunk in body:
                 sent += chunk
                 if len(sent) >= stop - start:
                     break
         ours = _read(blob, start, stop)
-        if bytes(sent[: stop - start]) != ours or len(ours) != stop - start or body.size not in (None, blob.size):
-            raise UpstreamCorrupt(f"{upstream.name} has other bytes than those of the blob {self._digest}")
+        is_same = bytes(sent[: stop - start]) == ours and len(ours) == stop - start and body.size in (None, blob.size)
+        return is_same, body.is_guess
 
     def _ask(self) -> int | None:
         return self._target.upstream.head_blob(self._target.repository, self._digest)

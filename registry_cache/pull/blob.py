@@ -160,8 +160,17 @@ class BlobPull:
         if shared is not None:
             return BlobHead(Outcome.NEAR, shared)
         access.prove()
-        size = target.upstream.blob_size(target.repository, digest) if access.size is None else access.size
-        return BlobHead(Outcome.MISS, size)
+        return BlobHead(Outcome.MISS, self._size(target, digest, access.size))
+
+    def _size(self, target: PullTarget, digest: Digest, said: int | None) -> int | None:
+        """Return the size in bytes of a blob, for which a HEAD has ``said`` so many; None where nobody knows.
+
+        A client compares the length that it is told to its manifest, and refuses the blob for another one.
+        """
+        expected = self._layers.size(target, digest)
+        if said is None or expected not in (None, said):
+            said = target.upstream.blob_size(target.repository, digest)
+        return said if expected in (None, said) else None
 
     def refetch(self, target: PullTarget, digest: Digest, file: ReadHandle) -> PulledBlob:
         """Fetch a blob again whose ``file`` can no longer be read. Raises as ``get`` does."""
@@ -264,7 +273,7 @@ class BlobPull:
     def _uncached(self, target: PullTarget, digest: Digest, access: Access) -> BlobAnswer:
         """Return the blob past the disk, for a caller that has a slot, which the blob gives back."""
         try:
-            source = self._source_of(target, digest)
+            source = self._source_of(target, digest, self._layers)
             blob = UncachedBlob(
                 self._streams,
                 digest,

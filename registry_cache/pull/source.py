@@ -60,8 +60,9 @@ class BlobSource:
 
     ``requests``: so many at once at most. ``expected``: what a manifest of the repository says of the size in bytes,
     None where none does; a hint and no more. ``inside_error``: once bytes came from a network that clients may not see,
-    the error that hides which; nothing of them is for clients then before it is proven. ``can_be_overtaken``: its
-    download begins because somebody reads ranges, who may fetch some of the blob ahead of it.
+    the error that hides which; nothing of them is for clients then before it is proven. ``is_guess``: the bytes came
+    encoded, and only the digest will tell whether they are read as they should be. ``can_be_overtaken``: its download
+    begins because somebody reads ranges, who may fetch some of the blob ahead of it.
 
     Sources compose by wrapping. One that is nearer than upstream also tells: ``was_near``, whether it and not upstream
     gave the first answer; ``on_wrong``, called when all bytes were there and wrong, with whether all of them came from
@@ -76,6 +77,7 @@ class BlobSource:
     requests: int = 1
     expected: Callable[[], int | None] = lambda: None
     inside_error: Callable[[], UpstreamError | None] = lambda: None
+    is_guess: Callable[[], bool] = lambda: False
     was_near: Callable[[], bool] = lambda: False
     on_wrong: Callable[[bool], bool] = lambda came_from_here: True
     on_commit: Callable[[], None] = lambda: None
@@ -115,9 +117,11 @@ def source_of(
     each request is for a part that somebody wants, and nothing behind it is.
     """
     inside: list[UpstreamError] = []
+    guesses: list[bool] = [False]
 
     def ask(start: int, again: bool, stop: int | None = None) -> RangeResponse:
-        body = target.upstream.open_blob(target.repository, digest, start, stop, is_retry=again)
+        body = target.upstream.open_blob(target.repository, digest, start, stop, is_retry=again, expected=expected)
+        guesses[:] = [body.is_guess]
         if body.is_inside:
             inside[:] = [target.upstream.transport.inside_error(f"the blob {digest} of {target.repository}")]
             if not is_stored:
@@ -126,7 +130,7 @@ def source_of(
         return body
 
     def wrong(came_from_here: bool) -> bool:
-        target.upstream.forget_address(target.repository, digest)
+        target.upstream.record_wrong_blob(target.repository, digest)
         return True
 
     def expected() -> int | None:
@@ -139,6 +143,7 @@ def source_of(
         target.upstream.blob_requests,
         expected,
         lambda: next(iter(inside), None),
+        lambda: guesses[0],
         on_wrong=wrong,
     )
 

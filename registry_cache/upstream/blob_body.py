@@ -12,6 +12,7 @@ from registry_cache.oci.byte_range import parse_content_range
 from registry_cache.oci.digest import Digest
 from registry_cache.runtime import metrics
 from registry_cache.upstream.body import content_length
+from registry_cache.upstream.encoded_blobs import Reading, decoded, encoding_of
 from registry_cache.upstream.errors import translate_http_errors
 from registry_cache.upstream.read_size import ReadSize
 from registry_cache.upstream.tcp_ack import READ_AHEAD, acknowledge_unread
@@ -23,7 +24,8 @@ class BlobBody:
 
     Close it; iterate it once. The bytes may end early, and may be wrong. ``skip`` bytes of the response come before
     ``start``; without a response there are no bytes. ``stop``: where the response says that it ends. ``is_inside``: it
-    is from a network that clients may not see, so no byte of it is for them before all are proven. ``on_broken`` is
+    is from a network that clients may not see, so no byte of it is for them before all are proven. ``decodes``: the
+    response is encoded, and the blob what it decodes to; ``is_guess``: whether it is so is not known. ``on_broken`` is
     called where it breaks.
     """
 
@@ -34,14 +36,18 @@ class BlobBody:
     skip: int = 0
     stop: int | None = None
     is_inside: bool = False
+    decodes: bool = False
+    is_guess: bool = False
     on_broken: Callable[[], None] = lambda: None
     count: Callable[[str, int], None] = metrics.count_fetched_bytes
     _read_size: ReadSize = field(default_factory=ReadSize)
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield bytes as they arrive. Raises UpstreamUnavailable where the connection breaks, UpstreamTimeout."""
-        skip = self.skip
-        while chunk := self._read():
+        skip, chunks = self.skip, iter(self._read, b"")
+        if self.decodes and self.response is not None:
+            chunks = decoded(chunks, encoding_of(self.response), self.size)
+        for chunk in chunks:
             if skip >= len(chunk):
                 skip -= len(chunk)
                 continue
@@ -93,11 +99,17 @@ def serves_range(response: requests.Response, start: int) -> bool:
 
 
 def blob_body(
-    name: str, digest: Digest, response: requests.Response, start: int, asked: int, stop: int | None
+    name: str,
+    digest: Digest,
+    response: requests.Response,
+    start: int,
+    asked: int,
+    stop: int | None,
+    reading: Reading | None = None,
 ) -> BlobBody:
     """Return the bytes from ``start`` on of a ``response`` to a request for those from ``asked`` up to ``stop``.
 
-    Raises UpstreamError where the response has another range; then closes it.
+    ``reading``: how, if it is encoded. Raises UpstreamError where the response has another range; then closes it.
     """
     length = content_length(response)
     if response.status_code == 416:
@@ -106,6 +118,8 @@ def blob_body(
         return BlobBody(name, None, start, start)
     if response.status_code != 206:
         # The range was ignored: everything comes again, and what we have is skipped.
+        if reading and reading.decodes:
+            return BlobBody(name, response, start, reading.size, skip=start, decodes=True)
         return BlobBody(name, response, start, length, skip=start)
     part = parse_content_range(response.headers.get("Content-Range"))
     if part is None or part[0] != asked:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -33,6 +34,7 @@ from registry_cache.upstream import questions, transport
 from registry_cache.upstream.blob_addresses import Blob, BlobAddresses
 from registry_cache.upstream.blob_body import BlobBody, blob_body, serves_range
 from registry_cache.upstream.body import content_length, read_document, timed_out
+from registry_cache.upstream.encoded_blobs import EncodedBlobs, encoding_of
 from registry_cache.upstream.errors import is_unreachable
 from registry_cache.upstream.heads import HeadMemory
 from registry_cache.upstream.health import Health
@@ -95,6 +97,7 @@ class Upstream:
         self.lazy: Lazy = lazy
         self.heads = HeadMemory(transport.name)
         self.addresses = BlobAddresses()
+        self.encoded = EncodedBlobs()
         self.large = LargeDocuments()
         # One at a time: parsed, a list of 8 MiB takes some times that.
         self._large_lists = LargeDocuments(1)
@@ -125,7 +128,7 @@ class Upstream:
                 # A type that any file may have says nothing.
                 media_type = media_types.of_manifest(response.headers.get("Content-Type"))
                 media_type = media_type if media_types.is_known(media_type) else ""
-                size = _size_of_body(response)
+                size = self.heads.plausible_length(_size_of_body(response), etag)
         except HeadRefused as refused:
             self.heads.record_refusal("manifests", question.path, is_trouble=_is_trouble(refused))
             digest = self._remembered(repository, reference, "", has_copy=has_copy)
@@ -207,29 +210,47 @@ class Upstream:
                 raise UpstreamError(f"{self.name} sent a web page for the blob {digest}")
             if response.status_code != 206:
                 # An empty blob has no first byte; whoever ignores a range tells the whole length.
-                return 0 if response.status_code == 416 else content_length(response)
+                return 0 if response.status_code == 416 else _size_of_body(response, may_be_empty=True)
             part = parse_content_range(response.headers.get("Content-Range"))
-            return part[2] if part else None
+            return part[2] if part and not encoding_of(response) else None
 
     def open_blob(
-        self, repository: Repository, digest: Digest, start: int = 0, stop: int | None = None, *, is_retry: bool = False
+        self,
+        repository: Repository,
+        digest: Digest,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        is_retry: bool = False,
+        expected: Callable[[], int | None] = lambda: None,
     ) -> BlobBody:
         """Start to fetch a blob from byte ``start`` on (P36), up to ``stop`` if upstream minds. Close what is returned.
 
-        A blob's beginning is always asked of the registry; what follows, for a while, where that sent us.
+        A blob's beginning is always asked of the registry; what follows, for a while, where that sent us. ``expected``:
+        its size in bytes, as far as anybody knows.
         """
-        asked, question = start, questions.get_blob(repository, digest, start, stop, is_retry=is_retry)
+        blob, asked = self._blob(repository, digest), start
+        question = questions.get_blob(repository, digest, start, stop, is_retry=is_retry)
         response = self._ask_known_address(repository, digest, question, start) or self.transport.ask(question)
-        if not serves_range(response, start):
+        reading = self.encoded.reading(blob, response, expected)
+        has_no_ranges = reading is not None and reading.decodes and response.status_code == 206
+        if has_no_ranges or not serves_range(response, start):
             # The whole, skipped up to ``start``, can always be used.
             response.close()
             asked = 0
             response = self.transport.ask(questions.get_blob(repository, digest, is_retry=is_retry))
-        body = blob_body(self.name, digest, response, start, asked, stop)
+            reading = self.encoded.reading(blob, response, expected)
+        body = blob_body(self.name, digest, response, start, asked, stop, reading)
         body.is_inside = self.transport.session.is_inside(response)
+        body.is_guess = reading is not None and reading.is_guess
         body.on_broken = partial(self.forget_address, repository, digest)
         self._note_address(repository, digest, response)
         return body
+
+    def record_wrong_blob(self, repository: Repository, digest: Digest) -> None:
+        """The bytes were not the blob: fetch it in another way, where there is one."""
+        self.forget_address(repository, digest)
+        self.encoded.record_wrong(self._blob(repository, digest))
 
     def forget_address(self, repository: Repository, digest: Digest) -> None:
         """Ask the registry for the next range of a blob, wherever it sent us before."""
@@ -340,10 +361,10 @@ def _vouched_digest(body: ManifestBody) -> Digest | None:
     return signed_manifest.digest_of(body.data) if is_manifest(body.data, body.media_type) else None
 
 
-def _size_of_body(response: requests.Response) -> int | None:
+def _size_of_body(response: requests.Response, *, may_be_empty: bool = False) -> int | None:
     """Return the size of what a HEAD is about; None where the length is of something else.
 
     A HEAD that was not thought of has a length of nothing, and one that is encoded has that of what is sent.
     """
-    encoding = response.headers.get("Content-Encoding", "").strip().lower()
-    return (content_length(response) or None) if encoding in ("", "identity") else None
+    size = None if encoding_of(response) else content_length(response)
+    return size if size or may_be_empty else None

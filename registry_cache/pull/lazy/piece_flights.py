@@ -174,8 +174,8 @@ class PieceFlights:
         began, source, what = time.monotonic(), run.source, f"keep pieces of {run.digest}"
         with closing(ResumingFetch.begin(run.digest, source.open, flight.start, flight.stop, again=False)) as fetch:
             self._note_answer(source.upstream, time.monotonic() - began)
-            # What is from inside our network is for nobody before its digest is right.
-            is_useless = not fetch.bounded or source.inside_error() is not None
+            # What is from inside our network, or may have to be decoded, is for nobody before its digest is right.
+            is_useless = not fetch.bounded or source.inside_error() is not None or source.is_guess()
             if is_useless or fetch.size != run.file.size:
                 ignored = RangeIgnored(f"{source.upstream} answered a range of {run.digest} with something else")
                 ignored.is_habit = is_useless

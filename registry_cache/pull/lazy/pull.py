@@ -136,7 +136,7 @@ class LazyPull:
         if self._blobs.open_any(digest):
             # Another repository's, or committed since we looked.
             return None
-        source = self._source_of(target, digest, is_stored=True, is_for_parts=True)
+        source = self._source_of(target, digest, self._layers, is_stored=True, is_for_parts=True)
         if self._near:
             source = self._near.source(digest, source, for_peer=for_peer)
         wanted = _Wanted(target, digest, parts, source, access)

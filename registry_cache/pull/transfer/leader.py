@@ -18,7 +18,8 @@ from registry_cache.store.partials import Claim, DownloadStatus, Partial, failed
 
 # Of bytes that an upstream's redirect brought from inside our network, so many are kept back: whatever answers there is
 # mostly shorter, and then no client sees a byte of it unless the digest proves all. A client of a registry whose blobs
-# are on a neighbouring host waits for so much before its first byte.
+# are on a neighbouring host waits for so much before its first byte. So with what came encoded, and is read by a guess:
+# a second try then reads it in the other way, and no client has been cut.
 HELD_SIZE = 512 * 1024
 
 _log = Log(__name__)
@@ -90,7 +91,8 @@ class Leader:
 
     def on_bytes(self, partial: Partial, size: int | None) -> None:
         self._refuse_given_up()
-        if self._progress.file is None and partial.size < HELD_SIZE and self._source.inside_error():
+        is_held = partial.size < HELD_SIZE and (self._source.is_guess() or self._source.inside_error() is not None)
+        if self._progress.file is None and is_held:
             self._size = partial.size
             return
         if self._progress.file is None or size != self._announced:
