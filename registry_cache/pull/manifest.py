@@ -266,7 +266,10 @@ class ManifestPull:
             said = target.upstream.head_manifest(target.repository, digest)
             if said.size is not None and said.media_type:
                 return ManifestAnswer(Outcome.MISS, digest, said.media_type, said.size)
-        return _answer(Outcome.MISS, self._fetch.by_digest(target, digest, found))
+        stored = self._fetch.by_digest(target, digest, found)
+        if found:
+            target.upstream.heads.record_length(found.size, stored.size)
+        return _answer(Outcome.MISS, stored)
 
     def _ask_until(self, target: PullTarget, tag: Tag, until: float) -> TagRecord:
         """Ask what a tag means, for those who wait ``until`` then by the monotonic clock."""

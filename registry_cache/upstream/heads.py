@@ -16,6 +16,7 @@ from typing import Literal
 from cachetools import LRUCache
 
 from registry_cache.oci.digest import Digest
+from registry_cache.oci.manifest import MAX_MANIFEST_SIZE
 from registry_cache.oci.names import Reference, Repository
 from registry_cache.runtime.log import Log
 
@@ -29,6 +30,9 @@ USELESS_SECONDS = 3600.0
 TROUBLED_SECONDS = 60.0
 # How long a tag is believed to mean what a GET has said, where no HEAD tells: a counted pull a minute at most.
 TAG_SECONDS = 60.0
+
+# An index of nothing; an image's manifest, with a digest in it, is four times as long.
+MIN_MANIFEST_SIZE = len('{"schemaVersion":2,"manifests":[]}')
 
 _MAX_REMEMBERED = 4096
 
@@ -61,6 +65,7 @@ class HeadMemory:
         self._etags: LRUCache[tuple[Repository, Reference], str] = LRUCache(_MAX_REMEMBERED)
         self._vain: LRUCache[tuple[Repository, Reference], Digest] = LRUCache(_MAX_REMEMBERED)
         self._useless_until: dict[Kind, float] = {}
+        self._lengths_wrong_until = 0.0
 
     def are_useless(self, kind: Kind) -> bool:
         """Whether to ask by GET at once."""
@@ -83,6 +88,21 @@ class HeadMemory:
                 return
             self._useless_until[kind] = self._clock() + seconds
         _log.info("asking by GET: HEADs are refused", upstream=self._upstream, kind=kind, seconds=seconds)
+
+    def record_length(self, said: int, was: int) -> None:
+        """A HEAD has ``said`` how many bytes a manifest has, which it ``was`` then."""
+        if said != was:
+            self._lengths_wrong_until = self._clock() + USELESS_SECONDS
+
+    def plausible_length(self, said: int | None, etag: str) -> int | None:
+        """Return how many bytes a HEAD has ``said`` that a manifest has; None where that may be of something else.
+
+        The ETag of a body that was compressed on its way, or would be, says so.
+        """
+        if said is None or not MIN_MANIFEST_SIZE <= said <= MAX_MANIFEST_SIZE:
+            return None
+        is_compressed = _comparable(etag) != etag.strip().removeprefix("W/").strip('"')
+        return None if is_compressed or self._clock() < self._lengths_wrong_until else said
 
     def record_etag(self, repository: Repository, reference: Reference, etag: str) -> None:
         """A HEAD for ``reference`` had this ETag."""

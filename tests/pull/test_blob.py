@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from registry_cache.errors import (
     Busy,
 )
 from registry_cache.oci.digest import Digest
+from registry_cache.oci.manifest import parse_manifest
 from registry_cache.oci.names import Repository
 from registry_cache.pull.access import Access
 from registry_cache.pull.blob import BlobPull
@@ -31,6 +33,7 @@ from registry_cache.pull.target import PullTarget
 from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.pull.transfer.transfer import TransferParts
 from registry_cache.pull.uncached.body import UncachedBlob
+from tests.harness.content import OCI_MANIFEST
 from tests.harness.images import random_bytes
 from tests.harness.pull_rig import SECONDS, chunks, flying, holding
 from tests.harness.store_rig import APP, HUB, OTHER, Store, fail_at, open_store
@@ -97,6 +100,21 @@ def test_one_client_then_another(processes: Both, upstream: FakeUpstream, store:
     one.idle()
     other.idle()
     assert store.files("partial") == store.files("locks") == set()
+
+
+@pytest.mark.parametrize(("by_get", "told"), [(None, len(DATA)), (DATA[:-1], None)])
+def test_a_size_that_is_not_the_manifests_is_not_told(
+    processes: Both, upstream: FakeUpstream, store: Store, by_get: bytes | None, told: int | None
+) -> None:
+    layer = {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": NAME, "size": len(DATA)}
+    image = json.dumps({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": [layer]}).encode()
+    target = PullTarget(processes[0].registry, APP)
+    store.records.put_manifest(HUB, APP, Digest.of(image), image, parse_manifest(image, OCI_MANIFEST))
+    upstream.faults.answer("HEAD .*/blobs/", 200, DATA[:77])
+    if by_get:
+        upstream.faults.answer("GET .*/blobs/", 200, by_get)
+    assert processes[0].pull.head(target, DIGEST).size == told
+    assert upstream.gets(NAME) == 1
 
 
 def test_many_clients_of_two_processes_cost_one_transfer(processes: Both, upstream: FakeUpstream) -> None:

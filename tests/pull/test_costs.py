@@ -135,7 +135,7 @@ def test_a_tag_that_is_compared_again_and_again(upstream: FakeUpstream, store: S
     now = datetime.now(UTC)
     manifests = ManifestPull(store.records, MachineFlights(store.layout), lambda: now)
     target = PullTarget(connect(upstream.url), APP, POLICY)
-    upstream.add_manifest(b"{}", OCI_MANIFEST, tag="1")
+    upstream.add_manifest(b'{"schemaVersion":2,"manifests":[]}', OCI_MANIFEST, tag="1")
     manifests.get(target, Tag("1"))
     now += timedelta(seconds=0.2)
     with counted() as counts:

@@ -529,6 +529,17 @@ def test_a_head_downloads_nothing(upstream: FakeUpstream, worker: Worker, store:
     assert worker.head().outcome is Outcome.REVALIDATED
 
 
+def test_lengths_of_heads_are_not_told_any_more_once_one_was_wrong(upstream: FakeUpstream, worker: Worker) -> None:
+    digest = publish(upstream, 1)
+    facts = {"Docker_Content_Digest": str(digest), "Content_Type": OCI_MANIFEST}
+    upstream.faults.answer("HEAD .*/manifests/", 200, bytes(100), times=1, **facts)
+    assert worker.get().data == document(1)
+    other = publish(upstream, 2, repository=str(OTHER))
+    facts = {"Docker_Content_Digest": str(other), "Content_Type": OCI_MANIFEST}
+    upstream.faults.answer("HEAD .*/manifests/", 200, bytes(100), None, **facts)
+    assert worker.head(repository=OTHER).size == len(document(2))
+
+
 def test_a_flipped_bit_is_fetched_again(upstream: FakeUpstream, worker: Worker, store: Store) -> None:
     digest = publish(upstream, 1)
     worker.get()

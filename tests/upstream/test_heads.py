@@ -8,6 +8,7 @@ from registry_cache.errors import BlobUnknown, Denied, UpstreamError, UpstreamUn
 from registry_cache.oci.digest import Digest
 from registry_cache.upstream.client import Upstream
 from registry_cache.upstream.heads import TAG_SECONDS, TROUBLED_SECONDS, USELESS_SECONDS, HeadMemory
+from tests.harness.content import OCI_MANIFEST
 from tests.harness.pull_rig import Clock
 from tests.harness.store_rig import APP, LATEST, OTHER
 from tests.harness.upstream import FakeUpstream
@@ -145,8 +146,9 @@ def test_the_length_of_what_is_compressed_is_not_the_size(upstream: FakeUpstream
     upstream.faults.answer("HEAD ", 200, b"short", Content_Encoding="gzip")
     assert (registry.head_manifest(APP, LATEST).size, registry.head_blob(APP, DIGEST)) == (None, None)
     upstream.reset_faults()
-    upstream.faults.answer("HEAD ", 200, b"short", Content_Encoding="identity")
-    assert (registry.head_manifest(APP, LATEST).size, registry.head_blob(APP, DIGEST)) == (5, 5)
+    upstream.faults.answer("HEAD ", 200, EMPTY_INDEX, Content_Encoding="identity")
+    size = len(EMPTY_INDEX)
+    assert (registry.head_manifest(APP, LATEST).size, registry.head_blob(APP, DIGEST)) == (size, size)
 
 
 def test_the_digest_of_nothing_names_no_manifest(upstream: FakeUpstream) -> None:
@@ -179,3 +181,33 @@ def test_how_long_it_is_remembered() -> None:
     assert memory.are_useless("blobs")
     clock.now += 1
     assert not memory.are_useless("blobs")
+
+
+@pytest.mark.parametrize(
+    ("length", "etag", "told"),
+    [
+        (34, "", 34),
+        (33, "", None),
+        (0, "", None),
+        (4 * 1024 * 1024 + 1, "", None),
+        (500, '"v1"', 500),
+        (500, 'W/"v1"', 500),
+        (500, '"v1-gzip"', None),
+    ],
+)
+def test_a_length_that_no_manifest_can_have_is_none(
+    upstream: FakeUpstream, length: int, etag: str, told: int | None
+) -> None:
+    upstream.faults.answer("HEAD .*/manifests/", 200, bytes(length), ETag=etag, Content_Type=OCI_MANIFEST)
+    assert connect(upstream.url).head_manifest(APP, LATEST).size == told
+
+
+def test_after_a_length_that_was_wrong_none_is_believed_for_a_while() -> None:
+    clock = Clock()
+    memory = HeadMemory(clock=clock)
+    memory.record_length(500, 500)
+    assert memory.plausible_length(500, "") == 500
+    memory.record_length(300, 500)
+    assert memory.plausible_length(500, "") is None
+    clock.now += USELESS_SECONDS
+    assert memory.plausible_length(500, "") == 500
