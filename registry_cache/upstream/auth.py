@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 
 import requests
-from cachetools import LRUCache
+from cachetools import LRUCache, TTLCache
 
-from registry_cache.errors import Denied, TooManyRequests, UpstreamElsewhere, UpstreamError
+from registry_cache.errors import Denied, RegistryError, TooManyRequests, UpstreamElsewhere, UpstreamError
 from registry_cache.oci.challenge import Challenge, parse_challenges
 from registry_cache.oci.names import Repository
 from registry_cache.runtime.log import Log
@@ -22,8 +22,13 @@ from registry_cache.upstream.network_zones import EVERYWHERE
 from registry_cache.upstream.questions import api_repository
 from registry_cache.upstream.realm import RealmRules
 from registry_cache.upstream.session import Session
-from registry_cache.upstream.tokens import MAX_TOKENS, Scope, Tokens
-from registry_cache.upstream.url import Origin, origin, parse_url
+from registry_cache.upstream.tokens import MAX_TOKENS, TOKEN_TIMEOUT_SECONDS, Scope, Tokens
+from registry_cache.upstream.url import Origin, is_at, origin, parse_url
+
+# A challenge that could not be met is the last to be tried for so long, where there are others.
+_FAILED_SECONDS = 60.0
+# For a token where another challenge is left: all of them together have the time of one answer.
+_FIRST_TOKEN_SECONDS = 3.0
 
 _log = Log(__name__)
 
@@ -53,7 +58,9 @@ class Authenticator:
         self._scopes: LRUCache[tuple[Origin, str], Scope] = LRUCache(MAX_TOKENS)
         # By repository, another registry that this one redirects to.
         self._others: LRUCache[str, Origin] = LRUCache(MAX_TOKENS)
-        self._uses_basic = False
+        # Where our account is sent as it is.
+        self._basic_at: Origin | None = None
+        self._failed: TTLCache[tuple[Origin, str], bool] = TTLCache(MAX_TOKENS, _FAILED_SECONDS, clock)
 
     def authorizations(self, repository: Repository) -> dict[Origin, str]:
         """Return the Authorization to send where with a request for ``repository``, as far as any was ever asked for.
@@ -64,10 +71,10 @@ class Authenticator:
             other = self._others.get(repository)
             places = [self.home, other] if other else [self.home]
             scopes = {place: scope for place in places if (scope := self._scopes.get((place, repository)))}
-            uses_basic = self._uses_basic
-        if uses_basic:
+            basic_at = self._basic_at
+        if basic_at:
             credentials = self.account.unless_suspended()
-            return {self.home: credentials.basic()} if credentials else {}
+            return {basic_at: credentials.basic()} if credentials else {}
         return {place: self._token(place, scope) for place, scope in scopes.items()}
 
     def is_current(self, place: Origin, repository: Repository, sent: str) -> bool:
@@ -110,13 +117,39 @@ class Authenticator:
         Without a ``repository``, a token is good for nothing, but fetching it shows whether the account is. Where the
         registry has redirected to another one, that is met anonymously. Raises UpstreamError and its kinds, Denied.
         """
-        challenges = challenges_of(response)
-        bearer = next((each for each in challenges if each.scheme == "bearer" and "realm" in each.parameters), None)
-        if bearer:
-            return self._meet_bearer(repository, bearer, response, sent)
-        if any(each.scheme == "basic" for each in challenges) and origin(response.url) == self.home:
-            return self._meet_basic(sent)
+        place, first = origin(response.url), None
+        challenges = self._usable(challenges_of(response), place)
+        for challenge in challenges:
+            try:
+                if challenge.scheme == "basic":
+                    answer = self._meet_basic(place, sent)
+                else:
+                    seconds = TOKEN_TIMEOUT_SECONDS if challenge is challenges[-1] else _FIRST_TOKEN_SECONDS
+                    answer = self._meet_bearer(repository, challenge, response, sent, seconds)
+            except (UpstreamError, Denied) as error:
+                first = first or error
+                if len(challenges) > 1:
+                    self._note_failure(place, challenge, error)
+                continue
+            if answer:
+                return answer
+        if first:
+            raise first
         return None
+
+    def _usable(self, challenges: list[Challenge], place: Origin) -> list[Challenge]:
+        """Return those of the challenges of ``place`` that we can meet, in the order in which to try them."""
+        bearers = [each for each in challenges if each.scheme == "bearer" and "realm" in each.parameters]
+        with self._mutex:
+            bearers.sort(key=lambda each: (place, each.parameters["realm"]) in self._failed)
+        basics = [each for each in challenges if each.scheme == "basic"] if is_at(place, self.home) else []
+        return [*bearers, *basics[:1]]
+
+    def _note_failure(self, place: Origin, challenge: Challenge, error: RegistryError) -> None:
+        realm = challenge.parameters.get("realm", "")
+        _log.info("could not meet a challenge", upstream=self.name, scheme=challenge.scheme, realm=realm, error=error)
+        with self._mutex:
+            self._failed[place, realm] = True
 
     def other_account(self, refused: str) -> str | None:
         """Return the Authorization of other credentials than the ``refused`` ones; None where there are none."""
@@ -141,11 +174,11 @@ class Authenticator:
     def _account_refused(self) -> Denied:
         return Denied(f"{self.name} refused the account of this cache; its operator can check username and password")
 
-    def _token(self, place: Origin, scope: Scope) -> str:
+    def _token(self, place: Origin, scope: Scope, seconds: float = TOKEN_TIMEOUT_SECONDS) -> str:
         try:
-            return self._tokens.authorization(scope)
+            return self._tokens.authorization(scope, seconds)
         except TooManyRequests as error:
-            if place == self.home:
+            if is_at(place, self.home):
                 raise
             # Whoever the registry redirects one name to, and what they name, must not stop all others.
             raise UpstreamElsewhere(error.message) from error
@@ -157,22 +190,27 @@ class Authenticator:
         except UpstreamError as error:
             raise UpstreamError(f"{self.name} names a token server at {error.message}") from None
 
-    def _meet_basic(self, sent: str | None) -> str | None:
+    def _meet_basic(self, place: Origin, sent: str | None) -> str | None:
         if self.account.is_suspended:
             raise self._account_refused()
         credentials = self.account.credentials()
         with self._mutex:
-            self._uses_basic = credentials is not None
+            self._basic_at = place if credentials else None
         if credentials is None:
             return None
         answer = credentials.basic()
         return answer if answer != sent else self.replace_account(answer)
 
     def _meet_bearer(
-        self, repository: Repository | None, challenge: Challenge, response: requests.Response, sent: str | None
+        self,
+        repository: Repository | None,
+        challenge: Challenge,
+        response: requests.Response,
+        sent: str | None,
+        seconds: float,
     ) -> str | None:
         place, realm = origin(response.url), self._realm(response, challenge.parameters["realm"])
-        is_home = place == self.home
+        is_home = is_at(place, self.home)
         reach = EVERYWHERE if self._realms.is_listed(realm) else self._session.reach_from(response)
         trust = self._realms.trust(place, realm, reach, has_account=lambda: is_home and self.account.is_configured)
         # Another registry than ours, and whoever it names, never see our account.
@@ -182,13 +220,13 @@ class Authenticator:
         service, asked = challenge.parameters.get("service", ""), challenge.parameters.get("scope") or default
         scope = Scope(realm, service, asked, trust, reach)
         with self._mutex:
-            self._uses_basic = self._uses_basic and not is_home
+            self._basic_at = None if is_home else self._basic_at
             if repository:
                 self._scopes[place, repository] = scope
-            if repository and not is_home:
+            if repository and place != self.home:
                 self._others[repository] = place
         self._tokens.drop(scope, sent)
-        answer = self._token(place, scope)
+        answer = self._token(place, scope, seconds)
         return answer if answer != sent else None
 
 

@@ -14,7 +14,7 @@ from registry_cache.upstream.auth import Authenticator, challenges_of
 from registry_cache.upstream.questions import api_repository
 from registry_cache.upstream.refusal import reason_of
 from registry_cache.upstream.token_words import is_new, says_invalid
-from registry_cache.upstream.url import Origin, origin
+from registry_cache.upstream.url import Origin, is_at, origin
 
 # A token may be called invalid because the registry's clock is behind its token server's: it will be good in a moment.
 _WAITS, _PAUSE_SECONDS = 2, 1.0
@@ -77,7 +77,7 @@ class Conversation:
         """
         home = self._auth.home
         is_readable = home[0] == "https" and there[0] != "https"
-        return there == home or (not is_readable and api_repository(response.url) is not None)
+        return is_at(there, home) or (not is_readable and api_repository(response.url) is not None)
 
     def _other_account(self, sent: str) -> str | None:
         if self._account_replaced:

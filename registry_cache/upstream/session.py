@@ -22,7 +22,7 @@ from registry_cache.upstream.deadline import abandon, start
 from registry_cache.upstream.errors import translate_http_errors
 from registry_cache.upstream.network_zones import EVERYWHERE, PUBLIC_ONLY, Reach, Zone, reach_from, zone_of_name
 from registry_cache.upstream.pool import IDLE_SECONDS, Adapter, Attempt, OtherAnswered, using
-from registry_cache.upstream.url import Origin, origin, parse_url
+from registry_cache.upstream.url import Origin, is_at, origin, parse_url
 
 USER_AGENT = f"registry-cache/{__version__}"
 
@@ -136,10 +136,10 @@ class Session:
     def send(self, request: HttpRequest) -> requests.Response:
         """Return the response, redirects followed, its body unread: close it. Raises UpstreamError and its kinds."""
         home = request.home or origin(request.url)
-        if origin(request.url) != home:
+        if not is_at(origin(request.url), home):
             request = _for_strangers(request)
         for hops in range(MAX_REDIRECTS + 1):
-            is_home = origin(request.url) == home
+            is_home = is_at(origin(request.url), home)
             try:
                 response = self._send_once(request, is_home=is_home)
             except (UpstreamUnavailable, UpstreamTimeout) as error:
@@ -154,7 +154,7 @@ class Session:
                 return response
             _give_back(response)
             request = replace(self._redirect(request, location, home), reach=self.reach_from(response))
-            if origin(request.url) != home:
+            if not is_at(origin(request.url), home):
                 request.on_redirect()
         raise UpstreamError(f"{self._name} redirected more than {MAX_REDIRECTS} times while we {request.what}")
 
@@ -258,7 +258,7 @@ class Session:
             redirect = f"{self._name} redirected from https to {url.scheme}://{url.host} while we {what}"
             raise UpstreamError(f"{redirect}; the key http_redirects allows that for blobs, which their digest proves")
         request = replace(request, url=str(url))
-        return request if url.origin == home else _for_strangers(request)
+        return request if is_at(url.origin, home) else _for_strangers(request)
 
 
 def _for_strangers(request: HttpRequest) -> HttpRequest:

@@ -80,9 +80,14 @@ class Tokens:
         self._vain: TTLCache[Scope, bool] = TTLCache(MAX_TOKENS, VAIN_SECONDS, clock)
         self._fetches: SingleFlight[Scope, str] = SingleFlight()
 
-    def authorization(self, scope: Scope) -> str:
-        """Return the Authorization header for ``scope``. Raises UpstreamError, Denied, TooManyRequests."""
-        value = self._cached(scope) or self._fetches.run(scope, lambda: self._cached(scope) or self._renew(scope))
+    def authorization(self, scope: Scope, seconds: float = TOKEN_TIMEOUT_SECONDS) -> str:
+        """Return the Authorization header for ``scope``, within so many ``seconds``.
+
+        Raises UpstreamError, Denied, TooManyRequests.
+        """
+        value = self._cached(scope) or self._fetches.run(
+            scope, lambda: self._cached(scope) or self._renew(scope, seconds)
+        )
         return f"Bearer {value}"
 
     def drop(self, scope: Scope, refused: str | None) -> None:
@@ -111,9 +116,9 @@ class Tokens:
             token = self._tokens.get(scope)
         return token.value if token and self._clock() < token.renew_at else None
 
-    def _renew(self, scope: Scope) -> str:
+    def _renew(self, scope: Scope, seconds: float) -> str:
         what = f"asked {self._name}'s token server for {scope.shown}"
-        token = run_with_timeout(TOKEN_TIMEOUT_SECONDS, what, lambda: self._fetch(scope))
+        token = run_with_timeout(seconds, what, lambda: self._fetch(scope))
         with self._mutex:
             self._tokens[scope] = token
         return token.value

@@ -32,7 +32,7 @@ from registry_cache.upstream.health import Health
 from registry_cache.upstream.questions import Question, api_repository
 from registry_cache.upstream.refusal import refusal, says_nothing
 from registry_cache.upstream.session import HttpRequest, Session
-from registry_cache.upstream.url import Origin, origin, parse_url
+from registry_cache.upstream.url import Origin, is_at, origin, parse_url
 
 # Until an answer must have begun, token and redirects included; clients give up after ten seconds or more.
 ANSWER_TIMEOUT_SECONDS = 8.0
@@ -176,7 +176,7 @@ class Transport:
 
     def _is_registry(self, response: requests.Response) -> bool:
         """Whether the registry answered, or another one that it redirected to, and not a content server."""
-        return origin(response.url) == self._home or api_repository(response.url) is not None
+        return is_at(origin(response.url), self._home) or api_repository(response.url) is not None
 
     def _failure(self, question: Question, error: RegistryError, was_redirected: bool) -> RegistryError:
         """Note that there is no response, and return the error to raise."""
@@ -192,7 +192,7 @@ class Transport:
 
     def _answer(self, question: Question, response: requests.Response) -> requests.Response:
         """Note what ``response`` says of the registry's health; raise what it means unless it is an answer."""
-        is_home, is_registry = origin(response.url) == self._home, self._is_registry(response)
+        is_home, is_registry = is_at(origin(response.url), self._home), self._is_registry(response)
         if is_home:
             # Whoever a registry redirects one name to, and the path looks like a registry's, must not stop all others.
             self.health.record_limits(response, counted=question.counted)

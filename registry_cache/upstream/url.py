@@ -107,6 +107,14 @@ def origin(url: str) -> Origin:
     return parse_url(url).origin
 
 
+def is_at(place: Origin, home: Origin) -> bool:
+    """Whether ``place`` may see all that ``home`` may: it is that, or the same host by https where that is by http.
+
+    The port may be another one. Never the other way round: by http anybody may read along.
+    """
+    return place == home or (home[0] == "http" and place[0] == "https" and place[1] == home[1])
+
+
 def query_of(reference: str) -> str | None:
     """Return the query of a URL, or of a relative one; None where it has none, or is not plain."""
     try:

@@ -284,6 +284,39 @@ def test_challenges_as_registries_write_them(guarded: FakeUpstream, lines: tuple
     assert asked.query["scope"][0].startswith("repository:library/app:pull")
 
 
+DEAD = [
+    ('Bearer realm="http://127.0.0.2:1/token"', 'Bearer realm="TOKEN"'),
+    ('Bearer realm="https://token.invalid/", service="x", Bearer realm="TOKEN", service="y"',),
+    ('Negotiate, Basic realm="x", Bearer realm="http://127.0.0.1:1/token", Bearer realm="TOKEN"',),
+    ('Bearer realm="ftp://x"', 'Bearer realm="http://127.0.0.1:1"', "Bearer", 'Bearer realm="TOKEN"'),
+]
+
+
+@pytest.mark.parametrize("lines", DEAD)
+@pytest.mark.parametrize("account", [ME, None])
+def test_a_challenge_that_cannot_be_met_leaves_the_next(
+    guarded: FakeUpstream, lines: tuple[str, ...], account: Credentials | None
+) -> None:
+    challenge(guarded, *lines)
+    registry = connect(guarded.url, account)
+    assert pull(registry) == DATA
+    began = len(guarded.token_requests)
+    assert pull(registry, OTHER) == DATA
+    # What has failed comes last for a while.
+    assert [each.path for each in guarded.token_requests[began:]] == ["/token"]
+
+
+def test_basic_follows_a_token_server_that_is_dead_and_the_first_failure_is_told(guarded: FakeUpstream) -> None:
+    guarded.faults.require_basic = ("me", "secret")
+    challenge(guarded, 'Bearer realm="http://127.0.0.1:1/token"', 'Basic realm="x"')
+    registry = connect(guarded.url, ME)
+    for _ in range(2):
+        assert pull(registry) == DATA
+    assert authorizations(guarded) == [None, ME.basic(), ME.basic()]
+    with pytest.raises(UpstreamUnavailable, match="token server"):
+        pull(connect(guarded.url))
+
+
 def test_a_realm_with_a_query_keeps_it(guarded: FakeUpstream) -> None:
     challenge(guarded, 'Bearer realm="TOKEN?tenant=a&b=c",scope="repository:library/app:pull"')
     assert pull(connect(guarded.url)) == DATA
@@ -400,6 +433,41 @@ def test_a_downgrade_is_refused(make_upstream: MakeUpstream, upstream: FakeUpstr
     with pytest.raises(UpstreamError, match="token server"):
         pull(connect(secure.url, ME, tls=TLS(verify=str(authority))))
     assert upstream.exchanges == []
+
+
+@pytest.mark.parametrize("is_basic", [True, False])
+def test_our_account_goes_along_to_https_of_the_same_host_and_not_before(
+    make_upstream: MakeUpstream, upstream: FakeUpstream, tmp_path: Path, is_basic: bool
+) -> None:
+    context, authority = make_certificate(tmp_path)
+    secure = make_upstream(tls=context)
+    secure.add_blob(DATA)
+    secure.faults.require_token, secure.faults.require_basic = True, ("me", "secret") if is_basic else None
+    secure.faults.users["me"] = "secret"
+    upstream.faults.answer("/v2/", 301, Location=f"{secure.url}/v2/{APP}/blobs/{DIGEST}")
+    registry = connect(upstream.url, ME, tls=TLS(verify=str(authority)))
+    for _ in range(2):
+        assert pull(registry) == DATA
+    assert authorizations(upstream) == [None] * 3
+    said = authorizations(secure)
+    if is_basic:
+        assert said == [None, ME.basic(), ME.basic()]
+    else:
+        assert [each.headers["Authorization"] for each in secure.token_requests] == [ME.basic()]
+        assert (said[0], said[1] == said[2]) == (None, True)
+
+
+def test_our_account_goes_along_to_no_other_host(
+    make_upstream: MakeUpstream, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    context, authority = make_certificate(tmp_path)
+    secure = make_upstream(tls=context)
+    secure.faults.require_basic = ("me", "secret")
+    elsewhere = secure.url.replace("127.0.0.1", "localhost")
+    upstream.faults.answer("/v2/", 301, Location=f"{elsewhere}/v2/{APP}/blobs/{DIGEST}")
+    with pytest.raises(Denied, match="no account is sent there"):
+        pull(connect(upstream.url, ME, tls=TLS(verify=str(authority))))
+    assert set(authorizations(secure)) == {None}
 
 
 def test_a_token_server_that_redirects_does_not_hand_our_password_on(guarded: FakeUpstream, cdn: FakeCdn) -> None:

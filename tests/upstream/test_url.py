@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from registry_cache.errors import UpstreamError
-from registry_cache.upstream.url import MAX_URL_LENGTH, Url, origin, parse_url, query_of
+from registry_cache.upstream.url import MAX_URL_LENGTH, Url, is_at, origin, parse_url, query_of
 
 
 @pytest.mark.parametrize(
@@ -109,3 +109,19 @@ def test_a_query_is_added_to_what_there_is() -> None:
         *("/?a=b", "/x?a=b", "/x?y&a=b", "/x?a=b")
     ]
     assert Url("http", "t", 80).path == "/"
+
+
+@pytest.mark.parametrize(
+    ("place", "home", "expected"),
+    [
+        ("http://a/", "http://a:80/", True),
+        ("https://a/", "http://a/", True),
+        ("https://a:8443/", "http://a:5000/", True),
+        ("http://a/", "https://a/", False),
+        ("http://a:81/", "http://a/", False),
+        ("https://a:444/", "https://a/", False),
+        ("https://b.a/", "http://a/", False),
+    ],
+)
+def test_what_one_host_may_see_by_https_too(place: str, home: str, expected: bool) -> None:
+    assert is_at(origin(place), origin(home)) is expected
