@@ -188,7 +188,7 @@ class ManifestPull:
             )
         except (NotFound, TooManyRequests, UpstreamError) as error:
             if has_copy and isinstance(error, UpstreamTimeout):
-                target.upstream.health.record_late_answer(error)
+                target.upstream.health.record_late_answer(error, target.repository)
                 raise
             # The tag has moved on, or something else that asking for it will tell.
             _log.debug("another node's word on a tag was of no use", repository=target.repository, tag=tag, error=error)
@@ -239,9 +239,9 @@ class ManifestPull:
                 left = max(0.0, until - time.monotonic())
                 answer = run_with_timeout(left, limit.what, lambda: self._changed(target, tag, found, head))
         except UpstreamTimeout as error:
-            upstream.health.record_late_answer(error)
+            upstream.health.record_late_answer(error, target.repository)
             raise
-        upstream.health.record_timely_answer()
+        upstream.health.record_timely_answer(target.repository)
         return answer
 
     def _changed(self, target: PullTarget, tag: Tag, found: TagRecord, head: bool) -> ManifestAnswer:
@@ -288,7 +288,7 @@ class ManifestPull:
         finally:
             # A denial that comes soon must end access, and an error that comes soon costs nobody a wait.
             if time.monotonic() - began < target.tags.timeout_seconds:
-                target.upstream.health.record_timely_answer()
+                target.upstream.health.record_timely_answer(target.repository)
         return found
 
     def _bring(self, target: PullTarget, tag: Tag, found: TagRecord) -> None:

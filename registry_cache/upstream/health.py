@@ -14,8 +14,10 @@ from typing import Protocol
 import requests
 
 from registry_cache.errors import RegistryError, TooManyRequests, UpstreamDown, UpstreamError
+from registry_cache.oci.names import Repository
 from registry_cache.runtime.log import Log
 from registry_cache.upstream.breakers import Breaker, NameBreakers, Outage, Subject
+from registry_cache.upstream.late_answers import LateAnswers
 from registry_cache.upstream.limits import Limits, answered, read_limits, refused
 from registry_cache.upstream.refusal import retry_after
 
@@ -67,9 +69,8 @@ class Health:
         # Connections that cannot be made say something about the registry; a 5xx or silence says it about a name.
         self._connections = Breaker(time.monotonic, failures=3)
         self._names = NameBreakers(time.monotonic, failures=3)
-        # Requests that have a copy wait only briefly, so a slow upstream fails them where it serves the others. Each
-        # kind of waiting has its own breaker; this one stops nobody from asking, only from waiting.
-        self._timely_answers = Breaker(time.monotonic, failures=2)
+        # Requests that have a copy wait only briefly, so a slow upstream fails them where it serves the others.
+        self._late_answers = LateAnswers(time.monotonic)
         self._is_down = False
         self._answered_at = 0.0
         self._warned_low = False
@@ -110,16 +111,16 @@ class Health:
         outage = self._connections.outage() or self._name_outage(about)
         if outage and outage.wait > 0:
             return self._down(outage, outage.wait)
-        outage = outage or self._timely_answers.outage()
+        outage = outage or (self._late_answers.outage(about.repository) if about else None)
         return self._down(outage, None) if outage else None
 
-    def record_timely_answer(self) -> None:
+    def record_timely_answer(self, repository: Repository) -> None:
         """An answer came within the time that requests with a copy wait."""
-        self._timely_answers.record_success()
+        self._late_answers.record_timely(str(repository))
 
-    def record_late_answer(self, error: UpstreamError) -> None:
+    def record_late_answer(self, error: UpstreamError, repository: Repository) -> None:
         """A request that has a copy waited in vain."""
-        self._timely_answers.record_failure(error.message)
+        self._late_answers.record_late(error.message, str(repository))
 
     def record_answer(self, about: Subject | None = None) -> None:
         """Upstream answered, whatever it said."""

@@ -21,6 +21,7 @@ from registry_cache.upstream import health
 from registry_cache.upstream.breakers import Breaker, NameBreakers, Subject
 from registry_cache.upstream.errors import is_unreachable
 from registry_cache.upstream.health import Health, PrivateHealth
+from registry_cache.upstream.late_answers import LateAnswers
 from registry_cache.upstream.limits import Limits
 from tests.harness.pull_rig import Clock
 from tests.harness.store_rig import APP, LATEST
@@ -29,6 +30,7 @@ from tests.harness.upstream_rig import ask_head, connect
 
 REFUSED = UpstreamUnavailable("connection refused")
 SILENT = UpstreamTimeout("no answer in 2 s")
+ABOUT = Subject.manifest(APP, LATEST)
 
 
 class Board(PrivateHealth):
@@ -48,6 +50,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(health, "Breaker", lambda _, failures: Breaker(clock, failures))
     monkeypatch.setattr(health, "NameBreakers", lambda _, failures: NameBreakers(clock, failures))
+    monkeypatch.setattr(health, "LateAnswers", lambda _: LateAnswers(clock))
     return clock
 
 
@@ -78,7 +81,7 @@ def admitted(worker: Health, *, counted: bool = False) -> bool:
 
 def waits(worker: Health) -> bool:
     """Whether somebody who has a copy does."""
-    return worker.outage() is None
+    return worker.outage(ABOUT) is None
 
 
 def fail(worker: Health, error: UpstreamError, times: int) -> None:
@@ -101,21 +104,21 @@ def test_after_waits_in_vain_nobody_waits_and_everybody_asks(
 ) -> None:
     """Two seconds of silence say nothing to those who would wait for eight."""
     for _ in range(times):
-        worker.record_late_answer(SILENT)
+        worker.record_late_answer(SILENT, APP)
     assert waits(worker) is who_has_a_copy_waits
     assert admitted(worker)
     assert board.down == []
 
 
 def test_an_answer_in_time_is_waited_for_again(worker: Health) -> None:
-    worker.record_late_answer(SILENT)
-    worker.record_timely_answer()
-    worker.record_late_answer(SILENT)
+    worker.record_late_answer(SILENT, APP)
+    worker.record_timely_answer(APP)
+    worker.record_late_answer(SILENT, APP)
     assert waits(worker)
-    worker.record_late_answer(SILENT)
+    worker.record_late_answer(SILENT, APP)
     worker.record_answer()
     assert not waits(worker)
-    worker.record_timely_answer()
+    worker.record_timely_answer(APP)
     assert waits(worker)
 
 
@@ -158,9 +161,9 @@ def test_which_failures_say_that_the_registry_cannot_be_reached(
 
 
 def test_the_outlook_tells_whether_upstream_may_be_asked(worker: Health, clock: Clock) -> None:
-    worker.record_late_answer(SILENT)
-    worker.record_late_answer(SILENT)
-    slow = worker.outage()
+    worker.record_late_answer(SILENT, APP)
+    worker.record_late_answer(SILENT, APP)
+    slow = worker.outage(ABOUT)
     assert slow is not None
     assert slow.message == "docker.io has been failing for 0 s (no answer in 2 s); it is being tried again"
     assert slow.retry_after is None
