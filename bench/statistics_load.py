@@ -244,7 +244,7 @@ def measure_alone(rounds: int, folder: str | None) -> Iterator[str]:
             assert [puller.get(path).status for path in paths] == [200, 200]
             places.append((cache.url, paths, partial(_cpu, cache)))
         for number, kind in enumerate(("blob of 2 kB", "manifest by digest")):
-            pairs = _pairs([(url + paths[number], cpu) for url, paths, cpu in places], rounds)
+            pairs, _ = _pairs_and_rates([(url + paths[number], cpu) for url, paths, cpu in places], rounds)
             yield f"gunicorn alone, {kind}: {_shares(pairs)}"
 
 
@@ -260,7 +260,9 @@ def measure_behind_nginx(rounds: int) -> Iterator[str]:
             assert behind.direct.get(path).status == 200
             pid = int((folder / "nginx" / "pid").read_text(encoding="utf-8"))
             places.append((behind.nginx.url + path, partial(_cpu, behind.cache, pid)))
-        yield f"behind nginx, blob of 2 kB, its log followed: {_shares(_pairs(places, rounds))}"
+        pairs, rates = _pairs_and_rates(places, rounds)
+        yield f"behind nginx, blob of 2 kB, its log followed: {_shares(pairs)}"
+        yield f"behind nginx, requests a second: {statistics.median(rates):.3f} of those without ({len(rates)} pairs)"
 
 
 def _cpu(cache: CacheServer, *others: int) -> float:
@@ -268,8 +270,11 @@ def _cpu(cache: CacheServer, *others: int) -> float:
     return cpu_seconds([*cache.workers(), *others])
 
 
-def _pairs(places: Sequence[tuple[str, Callable[[], float]]], rounds: int) -> list[tuple[float, float]]:
-    """Return pairs of CPU seconds a request, with the numbers and without, measured in turn.
+def _pairs_and_rates(
+    places: Sequence[tuple[str, Callable[[], float]]], rounds: int
+) -> tuple[list[tuple[float, float]], list[float]]:
+    """Return pairs of CPU seconds a request, with the numbers and without, measured in turn, and how many times as
+    many requests were answered with them in the same time.
 
     From the begin of one window to that of the next, so that what is written after it counts as well.
     """
@@ -285,7 +290,7 @@ def _pairs(places: Sequence[tuple[str, Callable[[], float]]], rounds: int) -> li
     for index, (_, cpu) in enumerate(places):
         ends = [*begun[index][1:], cpu()]
         costs.append([(end - begin) / n for begin, end, n in zip(begun[index], ends, counts[index], strict=True)])
-    return list(zip(*costs, strict=True))
+    return list(zip(*costs, strict=True)), [with_ / without for with_, without in zip(*counts, strict=True)]
 
 
 def _requests(url: str) -> int:
