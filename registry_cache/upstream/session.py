@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import http.cookiejar
+import copy
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import requests
+import requests.cookies
 import urllib3
 
 from registry_cache import __version__
@@ -109,6 +112,16 @@ class _NoRedirects(requests.Session):
         return None
 
 
+class _NoCookies(requests.cookies.RequestsCookieJar):
+    """Keeps and sends none, at no cost."""
+
+    def extract_cookies(self, response: Any, request: Any) -> None:
+        return
+
+    def add_cookie_header(self, request: Any) -> None:
+        return
+
+
 class Session:
     """Requests to one upstream. Safe to share between threads: it keeps no cookies and no state but its pools."""
 
@@ -128,7 +141,7 @@ class Session:
         # .netrc, proxies and REQUESTS_CA_BUNDLE of the environment would send passwords and traffic where nobody
         # who reads the configuration expects them (P30).
         self._requests.trust_env = False
-        self._requests.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+        self._requests.cookies = _NoCookies()
         self._proxies = {"http": proxy, "https": proxy} if proxy else {}
         for scheme in ("http://", "https://"):
             self._requests.mount(scheme, Adapter(_POOL_SIZE, timeouts.idle, is_strict=tls.is_strict))
@@ -230,8 +243,7 @@ class Session:
                 raise UpstreamUnavailable(f"{self._name} sent us to {attempt.url.host}, which is private by its name")
         with translate_http_errors(self._name, request.what), using(attempt):
             response = self._requests.send(
-                # Prepared without the session, which has nothing to add and takes its time over it.
-                requests.Request(request.method, str(attempt.url), headers=headers).prepare(),
+                _prepare(request.method, str(attempt.url), headers),
                 timeout=(self._timeouts.connect, read),
                 stream=True,
                 allow_redirects=False,
@@ -259,6 +271,21 @@ class Session:
             raise UpstreamError(f"{redirect}; the key http_redirects allows that for blobs, which their digest proves")
         request = replace(request, url=str(url))
         return request if is_at(url.origin, home) else _for_strangers(request)
+
+
+def _prepare(method: str, url: str, headers: Mapping[str, str]) -> requests.PreparedRequest:
+    prepared = copy.copy(_prepare_once(method, url))
+    prepared.prepare_headers({**prepared.headers, **headers})
+    return prepared
+
+
+@lru_cache(maxsize=64)
+def _prepare_once(method: str, url: str) -> requests.PreparedRequest:
+    """Return what is the same for each question about one thing: a tenth of what a question costs goes into that.
+
+    Without the session, which has nothing to add and takes its time over it.
+    """
+    return requests.Request(method, url, cookies=_NoCookies()).prepare()
 
 
 def _for_strangers(request: HttpRequest) -> HttpRequest:
