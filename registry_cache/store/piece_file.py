@@ -41,15 +41,18 @@ class PieceFile:
     """The pieces of a blob of ``size`` bytes. Offsets are the blob's. All methods raise OSError.
 
     ``owner``: the repository that upstream gave them for; "" before its first answer. ``made``: when it was first asked
-    for, in seconds since the epoch. Closes with its last reader.
+    for, in seconds since the epoch. ``is_refused``: the disk did not take the last bytes, and they are in memory;
+    ``lacks_room``: because it is full. Closes with its last reader.
     """
+
+    is_refused = lacks_room = False
 
     def __init__(self, path: str, descriptor: int, size: int, owner: str, made: float) -> None:
         self.path = path
         self.size = size
         self.owner = owner
         self.made = made
-        self.count = -(-size // PIECE_SIZE)
+        self.count = piece_count(size)
         self._descriptor = descriptor
         self._data = data_offset(self.count)
 
@@ -126,7 +129,7 @@ class PieceFile:
         None where that is the first one, or the file has lost its name. Close the claim.
         """
         try:
-            descriptor = disk.open_file(self.path, os.O_RDWR)
+            descriptor = self._open_again()
         except FileNotFoundError:
             return None
         try:
@@ -139,6 +142,10 @@ class PieceFile:
             raise
         os.close(descriptor)
         return None
+
+    def _open_again(self) -> int:
+        """Return a descriptor of its own, of whatever has the name by now."""
+        return disk.open_file(self.path, os.O_RDWR)
 
     def is_claimed(self) -> bool:
         """Tell whether somebody fetches pieces."""
@@ -232,6 +239,11 @@ class PieceClaim:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def piece_count(size: int) -> int:
+    """Return how many pieces a blob of ``size`` bytes has."""
+    return -(-size // PIECE_SIZE)
 
 
 def data_offset(count: int) -> int:

@@ -9,53 +9,75 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
-from registry_cache.errors import DigestInvalid
+from registry_cache.errors import DigestInvalid, StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.store import atomic_write, disk, modes
 from registry_cache.store.disk import entries
 from registry_cache.store.layout import ALGORITHMS, Layout
-from registry_cache.store.piece_file import HEADER, PIECE_SIZE, PieceFile, data_offset, header, parse_header
+from registry_cache.store.piece_file import HEADER, PieceFile, data_offset, header, parse_header, piece_count
 from registry_cache.store.size_ledger import SizeLedger
+from registry_cache.store.unkept_pieces import ForgivingPieceFile, UnkeptPieces
 
 
 class Pieces:
-    """The pieces of one store."""
+    """The pieces of one store, and in memory those that it refuses."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
+        self._unkept = UnkeptPieces()
         self._ledger = SizeLedger(layout)
 
     def open(self, upstream: str, digest: Digest) -> PieceFile | None:
         """Return the pieces that ``upstream`` gave of a blob; None where there are none. Raises StoreError."""
+        path = self._layout.pieces_of(upstream, digest)
         with disk.store_errors(f"open the pieces of {digest}"):
-            return _open(self._layout.pieces_of(upstream, digest))
+            found = self._open(path)
+        if found is None:
+            memory = self._unkept.find(path)
+            # The disk is asked again after a while, or it would never keep a blob that is always being read.
+            return memory if memory and memory.is_fresh() else None
+        return found
 
     def make(self, upstream: str, digest: Digest, size: int) -> PieceFile:
-        """Return the pieces of a blob of ``size`` bytes, made where there were none. Raises StoreError, StoreFull.
+        """Return the pieces of a blob of ``size`` bytes, made where there were none: in memory where the disk refuses.
 
-        Pieces that are here may be of another size.
+        Pieces that are here may be of another size. Raises StoreError.
         """
         path = self._layout.pieces_of(upstream, digest)
-        with disk.store_errors(f"make room for pieces of {digest}"):
-            found = _open(path)
+        try:
+            return self._make(path, size)
+        except StoreError as refusal:
+            with disk.store_errors(f"hold pieces of {digest}"):
+                # Another thread may have made one with the last room that there was.
+                return self._open(path) or self._unkept.make(path, size, refusal)
+
+    def _make(self, path: str, size: int) -> PieceFile:
+        with disk.store_errors(f"make room for pieces in {path}"):
+            found = self._open(path)
             if found is None:
                 _make(path, size)
-                found = _open(path)
+                found = self._open(path)
             if found is None:
                 # What cannot be read, as after a power cut, is in the way. It is removed only now: another process may
                 # have made a good file since the first look.
                 disk.remove(path)
                 _make(path, size)
-                found = _open(path)
+                found = self._open(path)
             if found is None:
                 raise FileNotFoundError(None, "removed as soon as it was made", path)
             return found
 
+    def _open(self, path: str) -> PieceFile | None:
+        return _open(path, make=partial(ForgivingPieceFile, self._unkept))
+
     def discard(self, upstream: str, digest: Digest) -> None:
         """Remove the pieces that ``upstream`` gave of a blob; readers keep what they have. Raises StoreError."""
+        path = self._layout.pieces_of(upstream, digest)
+        self._unkept.forget(path)
         with disk.store_errors(f"discard the pieces of {digest}"):
-            disk.remove(self._layout.pieces_of(upstream, digest))
+            disk.remove(path)
 
     def discard_empty(self, upstream: str, digest: Digest, file: PieceFile) -> None:
         """Remove ``file`` where nobody has brought pieces, or is about to. Raises StoreError."""
@@ -67,6 +89,7 @@ class Pieces:
     def discard_all(self, digest: Digest) -> None:
         """Remove a blob's pieces, whoever gave them, and count them no more. Raises StoreError."""
         freed = 0
+        self._unkept.forget(f"/{digest.algorithm}/{digest.hex}")
         with disk.store_errors(f"discard the pieces of {digest}"):
             for path in paths(self._layout, digest):
                 found = disk.stat(path)
@@ -111,7 +134,7 @@ def can_be_read(path: str) -> bool | None:
     return True if _open(path, os.O_RDONLY) else None
 
 
-def _open(path: str, flags: int = os.O_RDWR) -> PieceFile | None:
+def _open(path: str, flags: int = os.O_RDWR, make: Callable[..., PieceFile] = PieceFile) -> PieceFile | None:
     try:
         descriptor = disk.open_file(path, flags)
     except (FileNotFoundError, NotADirectoryError):
@@ -119,8 +142,8 @@ def _open(path: str, flags: int = os.O_RDWR) -> PieceFile | None:
     try:
         known = parse_header(os.pread(descriptor, HEADER, 0))
         size = known[0] if known else 0
-        if known and os.fstat(descriptor).st_size == data_offset(-(-size // PIECE_SIZE)) + size:
-            return PieceFile(path, descriptor, *known)
+        if known and os.fstat(descriptor).st_size == data_offset(piece_count(size)) + size:
+            return make(path, descriptor, *known)
     except BaseException:
         os.close(descriptor)
         raise
@@ -135,7 +158,7 @@ def _make(path: str, size: int) -> None:
     descriptor = modes.create(name, os.O_RDWR | os.O_EXCL)
     try:
         os.pwrite(descriptor, header(size, "", time.time()), 0)
-        os.ftruncate(descriptor, data_offset(-(-size // PIECE_SIZE)) + size)
+        os.ftruncate(descriptor, data_offset(piece_count(size)) + size)
         with contextlib.suppress(FileExistsError):
             os.link(name, path)
     finally:

@@ -3,10 +3,10 @@
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from registry_cache.errors import StoreFull
 from registry_cache.oci.digest import Digest
 from registry_cache.store import disk, eviction, inventory
 from registry_cache.store import pieces as pieces_module
@@ -117,9 +117,9 @@ def test_two_who_make_a_file_at_the_same_moment_have_the_same(
 ) -> None:
     really, looked = pieces_module._open, list[str]()
 
-    def open_(path: str) -> PieceFile | None:
+    def open_(path: str, **options: Any) -> PieceFile | None:
         if looked:
-            return really(path)
+            return really(path, **options)
         # Nothing is here yet; and now another process makes it.
         looked.append(path)
         return None
@@ -233,6 +233,7 @@ def test_a_claim_goes_with_the_process_that_has_it(pieces: Pieces, layout: Layou
     source = f"""
 import sys
 from pathlib import Path
+from typing import Any
 from registry_cache.oci.digest import Digest
 from registry_cache.store.layout import Layout
 from registry_cache.store.pieces import Pieces
@@ -268,15 +269,26 @@ def test_who_reads_keeps_the_file(pieces: Pieces) -> None:
 
 
 @pytest.mark.parametrize("call", ["open", "pwrite", "ftruncate", "link"])
-def test_a_full_disk_leaves_nothing(
+def test_a_full_disk_leaves_nothing_and_memory_takes_its_place(
     pieces: Pieces, layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     before = descriptors()
     # The first open looks whether there are pieces.
     fail_at(monkeypatch, call, 2 if call == "open" else 1, 28, tmp_path)
-    with pytest.raises(StoreFull):
-        pieces.make(HUB, DIGEST, SIZE)
+    file = pieces.make(HUB, DIGEST, SIZE)
     monkeypatch.undo()
+    assert (file.is_refused, file.lacks_room) == (True, True)
+    keep(file, 0, 10)
+    found = pieces.open(HUB, DIGEST)
+    assert found
+    assert found.read(0, 10) == DATA[:10]
+    claim = found.claim(0, 10)
+    assert claim
+    assert (file.claim(0, 10), file.is_claimed()) == (None, True)
+    claim.close()
+    pieces.discard(HUB, DIGEST)
+    assert (file.has_name(), pieces.open(HUB, DIGEST)) == (False, None)
+    del file, found, claim
     assert [path for path in Path(layout.pieces).rglob("*") if path.is_file()] == []
     assert descriptors() == before
 

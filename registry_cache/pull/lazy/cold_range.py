@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Protocol
 
 from registry_cache.errors import RegistryError, StoreError, TooManyRequests, UpstreamError, UpstreamTimeout
 from registry_cache.oci.byte_range import ByteRange
 from registry_cache.policy.lazy import Way
 from registry_cache.pull.blob_body import Cut, FilePart, PulledBlob
-from registry_cache.pull.lazy.piece_flights import MissingRun, PieceFlights
+from registry_cache.pull.lazy.piece_flights import MissingRun, PieceFlight, PieceFlights
 from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.resume import ResumingFetch
 from registry_cache.pull.source import STALL_TIMEOUT_SECONDS
@@ -138,6 +139,8 @@ class ColdRange:
                 flight, _ = self._flights.join(self._run, at, end)
                 if flight:
                     flight.wait_past(at)
+                    if self._has_landed(flight, at):
+                        return None
             except StoreError as error:
                 _log.info("streaming a range through, uncached", digest=self._digest, at=at, error=error)
                 return self._pass_through
@@ -146,9 +149,9 @@ class ColdRange:
                 return self._follow
             except RegistryError as error:
                 raise Cut(error) from error
-            if flight or self._read(at, at + 1):
+            if self._read(at, at + 1):
                 return None
-            if end == at:
+            if flight or end == at:
                 # It is here, and the disk does not give it.
                 return self._pass_through
             # Another process is at it.
@@ -158,6 +161,15 @@ class ColdRange:
             pause = min(2 * pause, _LAST_POLL)
         self._refuse_lost_pieces()
         return self._follow
+
+    def _has_landed(self, flight: PieceFlight, at: int) -> bool:
+        """Tell whether what it has brought can be read; it may have found no room on the disk, where ours had some."""
+        if self._read(at, at + 1):
+            return True
+        if flight.file.size == self._end:
+            self._file = flight.file
+            self._run = replace(self._run, file=flight.file)
+        return bool(self._read(at, at + 1))
 
     def _refuse_lost_pieces(self) -> None:
         """Raise Cut where our client has bytes of pieces that are gone, and the whole is not here.

@@ -51,9 +51,10 @@ class MissingRun:
 
 
 class PieceFlight:
-    """One run of pieces under way for ``owner``, from ``start`` to ``stop``."""
+    """One run of pieces under way into ``file``, for ``owner``, from ``start`` to ``stop``."""
 
-    def __init__(self, owner: Owner, start: int, stop: int) -> None:
+    def __init__(self, file: PieceFile, owner: Owner, start: int, stop: int) -> None:
+        self.file = file
         self.owner = owner
         self.start = self.at = start
         self.stop = stop
@@ -139,7 +140,7 @@ class PieceFlights:
                 claim, end = _claim(run, start, min(stop, start + MAX_RUN))
             if claim is None:
                 return None, False
-            flight = PieceFlight(run.source.owner, claim.start, end)
+            flight = PieceFlight(run.file, run.source.owner, claim.start, end)
             self._running.setdefault(key, []).append(flight)
         name = f"pieces from {flight.start} of {run.digest}"
         request_context.start_thread(name, self._run, run, claim, flight, landed)
@@ -167,7 +168,9 @@ class PieceFlights:
         self._count(flight.at - flight.start)
         if error is None:
             landed()
-        elif disk.is_full(error):
+        if run.file.lacks_room:
+            self._make_room(run.digest, flight.stop - flight.start)
+        elif error and disk.is_full(error):
             self._make_room(run.digest, flight.stop - flight.at)
 
     def _fetch(self, run: MissingRun, flight: PieceFlight) -> None:

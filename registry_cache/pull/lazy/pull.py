@@ -223,7 +223,7 @@ class LazyPull:
 
     def _fill_behind(self, wanted: _Wanted, file: PieceFile) -> None:
         """Start the download of the whole, for nobody, where clients go on reading the blob."""
-        if wanted.target.upstream.lazy != "fill" or self._transfers.find(wanted.digest):
+        if wanted.target.upstream.lazy != "fill" or file.is_refused or self._transfers.find(wanted.digest):
             return
         if is_worth_filling(file.bytes_here(), file.size, time.time() - file.made):
             source = self._source_of(wanted.target, wanted.digest, self._layers, is_stored=True)
