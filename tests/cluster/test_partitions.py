@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -13,7 +14,7 @@ from tests.harness.cluster_rig import Cluster, Node
 from tests.harness.content import APP
 from tests.harness.firewall import Firewall
 from tests.harness.images import make_image
-from tests.harness.network import own_network
+from tests.harness.network import inside, own_network
 from tests.harness.pullers import Puller
 from tests.harness.upstream import FakeUpstream
 from tests.harness.waiting import eventually
@@ -27,9 +28,9 @@ SIZE = 8 * MiB
 class Site:
     """Three nodes and an upstream on a network of their own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, workers: int) -> None:
         self.upstream = FakeUpstream()
-        self.cluster = Cluster(folder, self.upstream.url)
+        self.cluster = Cluster(folder, self.upstream.url, workers=workers)
         self.firewall = Firewall()
         self.cluster.wait_until_ready()
         self.blob = self.upstream.add_blob(Random(1).randbytes(SIZE))
@@ -47,14 +48,28 @@ class Site:
         self.upstream.stop()
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+@pytest.fixture(scope="module")
+def network() -> Iterator[int]:
+    """The sites' network, of this module: processes to fork servers from are started once for each."""
     with own_network():
-        found = Site(tmp_path / "cluster")
+        found = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    yield found
+    os.close(found)
+
+
+@pytest.fixture
+def site(request: pytest.FixtureRequest, network: int, tmp_path: Path) -> Iterator[Site]:
+    """Nodes with two workers each, or as many as a parameter says."""
+    with inside(network):
+        found = Site(tmp_path / "cluster", getattr(request, "param", 2))
         yield found
         found.stop()
 
 
+one_worker_each = pytest.mark.parametrize("site", [1], indirect=True, ids=["one worker each"])
+
+
+@one_worker_each
 def test_a_machine_that_is_gone_without_a_word(site: Site) -> None:
     site.upstream.faults.hold_at = SIZE // 2
     pulls = [puller.start_blob(APP, site.blob) for puller in site.cluster.pullers]
@@ -109,6 +124,7 @@ def test_nodes_that_see_each_other_and_not_redis(site: Site) -> None:
     assert site.upstream.counted_pulls == 1
 
 
+@one_worker_each
 def test_a_redis_that_accepts_and_answers_nothing_costs_a_client_a_moment(site: Site) -> None:
     site.cluster.redis.pause()
     try:
@@ -120,6 +136,7 @@ def test_a_redis_that_accepts_and_answers_nothing_costs_a_client_a_moment(site: 
     assert all((result.first_byte_seconds or 99) < 5 for result in results)
 
 
+@one_worker_each
 def test_followers_go_on_while_redis_is_away(site: Site) -> None:
     site.upstream.faults.hold_at = SIZE // 2
     pulls = [puller.start_blob(APP, site.blob) for puller in site.cluster.pullers]

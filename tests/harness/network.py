@@ -17,15 +17,27 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def own_network() -> Iterator[None]:
     """Put the sockets, threads and processes that this thread starts in the block into a network of their own."""
     ip = require("ip")
+    with _back_at_the_end():
+        _call("unshare", CLONE_NEWNET)
+        subprocess.run([ip, "link", "set", "lo", "up"], check=True, timeout=SECONDS)
+        yield
+
+
+@contextmanager
+def inside(network: int) -> Iterator[None]:
+    """The same in a network that is there, by a descriptor of its `ns/net`."""
+    with _back_at_the_end():
+        _call("setns", network, CLONE_NEWNET)
+        yield
+
+
+@contextmanager
+def _back_at_the_end() -> Iterator[None]:
     before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     try:
-        _call("unshare", CLONE_NEWNET)
-        try:
-            subprocess.run([ip, "link", "set", "lo", "up"], check=True, timeout=SECONDS)
-            yield
-        finally:
-            _call("setns", before, CLONE_NEWNET)
+        yield
     finally:
+        _call("setns", before, CLONE_NEWNET)
         os.close(before)
 
 
