@@ -185,7 +185,7 @@ def test_a_range_overtakes_the_download_of_another_worker(
 def test_ranges_alone_download_nothing_else(
     upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller
 ) -> None:
-    puller = make_puller(make_cache(HOLD).url)
+    puller = make_puller(make_cache(HOLD, workers=1).url)
     blob = upstream.add_blob(DATA)
     for at in range(0, SIZE, 2 * MiB):
         assert ranged(puller, blob, f"{at}-{at + MiB - 1}").body == DATA[at : at + MiB]
@@ -195,7 +195,7 @@ def test_ranges_alone_download_nothing_else(
 def test_what_clients_read_a_quarter_of_is_completed_behind_them(
     upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller
 ) -> None:
-    cache = make_cache()
+    cache = make_cache(workers=1)
     puller = make_puller(cache.url)
     blob = upstream.add_blob(DATA)
     for at in range(0, 12 * MiB, 2 * MiB):
@@ -245,7 +245,7 @@ def test_an_upstream_that_refuses_ranges_is_asked_for_the_whole(
 def test_where_lazy_is_off_a_range_downloads_the_whole(
     upstream: FakeUpstream, make_cache: MakeCache, make_puller: MakePuller
 ) -> None:
-    puller = make_puller(make_cache({"proxy": {"lazy": "off"}}).url)
+    puller = make_puller(make_cache({"proxy": {"lazy": "off"}}, workers=1).url)
     blob = upstream.add_blob(DATA)
     assert ranged(puller, blob, "-47").body == DATA[-47:]
     assert asked(upstream, blob) == [None]

@@ -38,7 +38,7 @@ def browser(shared_browser: Chromium) -> Iterator[Chromium]:
 def page_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The page of a cache that nobody has pulled from, for stories about the page alone."""
     folder = tmp_path_factory.mktemp("page")
-    with running(FakeUpstream()) as upstream, running_cache(folder, upstream, config=DEBUG) as cache:
+    with running(FakeUpstream()) as upstream, running_cache(folder, upstream, config=DEBUG, workers=1) as cache:
         yield f"{debug_url(cache)}/ui/"
 
 
@@ -60,6 +60,6 @@ def busy_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         config = {**DEBUG, "storage": {"max_size": "50GiB"}, "upstreams": names}
         upstream.faults.rate_limit = 100
         make_image(upstream, tag="1")
-        with running_cache(folder, default, config=config) as cache, Puller(cache.url) as puller:
+        with running_cache(folder, default, config=config, workers=1) as cache, Puller(cache.url) as puller:
             assert puller.get(f"/v2/{APP}/manifests/1?ns=docker.io").status == 200
             yield f"{debug_url(cache)}/ui/"

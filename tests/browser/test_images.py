@@ -50,7 +50,7 @@ class Pulled:
 @pytest.fixture(scope="module")
 def pulled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pulled]:
     folder = tmp_path_factory.mktemp("pulled")
-    with running(FakeUpstream()) as upstream, running_cache(folder, upstream, config=DEBUG) as cache:
+    with running(FakeUpstream()) as upstream, running_cache(folder, upstream, config=DEBUG, workers=1) as cache:
         image = make_image(upstream, tag="1", layers=2)
         puller = Puller(cache.url)
         assert puller.manifest("1").status == 200

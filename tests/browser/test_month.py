@@ -100,7 +100,7 @@ def test_what_strangers_wrote_stays_text(tmp_path: Path, browser: Chromium) -> N
         notes.mkdir()
         down = {"down": {"since": now - 60, "cause": "".join(HOSTILE)}}
         (notes / f"{upstream.address}.json").write_text(json.dumps(down), encoding="utf-8")
-        with running_cache(tmp_path, upstream, config=DEBUG) as cache:
+        with running_cache(tmp_path, upstream, config=DEBUG, workers=1) as cache:
             url = debug_url(cache)
             visit = browser.visit(f"{url}/ui/")
 

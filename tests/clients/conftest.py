@@ -14,18 +14,18 @@ from tests.harness.upstream import FakeUpstream
 
 
 @contextmanager
-def _running_mirror(folder: Path) -> Iterator[Mirror]:
+def _running_mirror(folder: Path, workers: int) -> Iterator[Mirror]:
     """A cache with two upstreams."""
     with running(FakeUpstream()) as upstream, running(FakeUpstream()) as other:
         config = {"proxy": {"aliases": [HUB]}, "upstreams": {OTHER: {"remoteurl": other.url}}}
-        with running_cache(folder, upstream, config=config) as cache:
+        with running_cache(folder, upstream, config=config, workers=workers) as cache:
             yield Mirror(cache, upstream, other)
 
 
 @pytest.fixture(scope="session")
 def shared_mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirror]:
     """The mirror of nearly all client tests."""
-    with _running_mirror(tmp_path_factory.mktemp("mirror")) as mirror:
+    with _running_mirror(tmp_path_factory.mktemp("mirror"), 2) as mirror:
         yield mirror
 
 
@@ -37,7 +37,7 @@ def mirror(request: pytest.FixtureRequest, shared_mirror: Mirror, tmp_path: Path
     """
     with ExitStack() as stack:
         own = hasattr(request, "param")
-        mirror = stack.enter_context(_running_mirror(tmp_path / "mirror")) if own else shared_mirror
+        mirror = stack.enter_context(_running_mirror(tmp_path / "mirror", 1)) if own else shared_mirror
         mirror.mend()
         mirror.upstream.forget()
         yield mirror

@@ -82,7 +82,9 @@ def files(cache: CacheServer) -> list[Path]:
     return [path for path in found if path.relative_to(cache.root).parts[0] not in others]
 
 
-def test_pulls_during_a_hundred_cleanups(upstream: FakeUpstream, cache: CacheServer, puller: Puller) -> None:
+def test_pulls_during_a_hundred_cleanups(upstream: FakeUpstream, make_cache: MakeCache, make_puller: Any) -> None:
+    cache = make_cache(workers=2)
+    puller = make_puller(cache.url)
     images = [make_image(upstream, f"team/app{number}", layers=2, seed=number % 3) for number in range(6)]
     wrong: list[str] = []
     pulls, over = 0, threading.Event()

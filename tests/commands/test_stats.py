@@ -38,7 +38,7 @@ def test_a_pull_through_two_workers_is_one_line(
     index = make_index(upstream, tag="1")
     platform = index.images[0]
     blob = upstream.add_blob(random_bytes(1_000_000, seed="stats"))
-    cache = make_cache()
+    cache = make_cache(workers=2)
     assert make_puller(cache.url).head(f"/v2/{APP}/manifests/1").status == 200
     assert make_puller(cache.url).get(f"/v2/{APP}/manifests/{index.digest}").status == 200
     assert make_puller(cache.url).get(f"/v2/{APP}/manifests/{platform.digest}").status == 200

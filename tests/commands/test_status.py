@@ -132,7 +132,7 @@ def test_a_limited_upstream(upstream: FakeUpstream, make_cache: MakeCache, make_
 def test_an_upstream_that_is_down_and_comes_back(
     upstream: FakeUpstream, make_cache: MakeCache, make_puller: Any
 ) -> None:
-    cache = make_cache(workers=1)
+    cache = make_cache()
     puller = make_puller(cache.url)
     make_image(upstream)
     upstream.stop()

@@ -35,10 +35,10 @@ def shared_upstream() -> Iterator[FakeUpstream]:
 
 @contextmanager
 def shared_by_many(
-    upstream: FakeUpstream, folder: Path, config: Mapping[str, Any] | None = None
+    upstream: FakeUpstream, folder: Path, config: Mapping[str, Any] | None = None, workers: int = 2
 ) -> Iterator[CacheServer]:
     """A server that many tests use one after the other, by way of `cache`."""
-    server = CacheServer(folder, upstream.url, config=config, application="tests.harness.patient:app")
+    server = CacheServer(folder, upstream.url, config=config, workers=workers, application="tests.harness.patient:app")
     yield server
     upstream.faults.release()
     server.stop()

@@ -67,7 +67,7 @@ health:
 
 
 def make_cluster(folder: Path, upstream: FakeUpstream, bucket: TestBucket) -> Cluster:
-    return Cluster(folder, upstream.url, config=sharing(bucket.settings))
+    return Cluster(folder, upstream.url, config=sharing(bucket.settings), workers=1)
 
 
 def steps(cache: CacheServer) -> dict[str, dict[str, Any]]:
