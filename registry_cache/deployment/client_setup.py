@@ -14,6 +14,11 @@ from types import MappingProxyType
 HUB = "docker.io"
 # Where Docker Hub's registry is; any other registry is under its own name.
 _HUB_SERVER = "registry-1.docker.io"
+# Older ones refuse a file with what newer ones need to ask the mirror for signatures; without it, dockerd asks the
+# registry itself for those, and its pull fails where that cannot be reached.
+_CAPABILITIES = """\
+  # containerd 2.2 and later, and dockerd 29.1 and later: ["pull", "resolve", "referrers"]
+  capabilities = ["pull", "resolve"]"""
 # Prints what HTTP sends of a name and a password.
 _ENCODE = "printf %s 'NAME:PASSWORD' | base64 -w 0"
 _CRIO_LOGINS = "/etc/crio/auth.json"
@@ -106,7 +111,7 @@ def _containerd(mirror: Mirror) -> list[SetupStep]:
 def _hosts(mirror: Mirror, registry: str) -> SetupStep:
     server = _HUB_SERVER if registry == HUB else registry
     file = f"/etc/containerd/certs.d/{registry}/hosts.toml"
-    text = f'server = "https://{server}"\n\n[host."{mirror.url}"]\n  capabilities = ["pull", "resolve"]'
+    text = f'server = "https://{server}"\n\n[host."{mirror.url}"]\n{_CAPABILITIES}'
     if not mirror.needs_login:
         return SetupStep(f"For {registry}", text, file)
     # ctr reads it as well, unlike the section for logins of containerd's own file, which is deprecated there.

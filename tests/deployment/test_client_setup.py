@@ -65,6 +65,8 @@ def test_containerd_goes_on_to_the_registry_itself() -> None:
     found = {step.file: tomllib.loads(step.text) for step in steps("containerd", PLAIN)}
     hub = found["/etc/containerd/certs.d/docker.io/hosts.toml"]
     assert hub["server"] == "https://registry-1.docker.io"
+    # What older versions refuse is a comment.
+    assert '["pull", "resolve", "referrers"]' in steps("containerd", PLAIN)[1].text
     assert hub["host"] == {"http://mirror.example.com:5000": {"capabilities": ["pull", "resolve"]}}
     assert found["/etc/containerd/certs.d/ghcr.io/hosts.toml"]["server"] == "https://ghcr.io"
 
