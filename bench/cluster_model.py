@@ -2,16 +2,19 @@
 
     python -m bench.cluster --simulate [--out bench/results/cluster-simulation.txt]
 
-Nothing here has run with a thousand nodes. Redis' commands for a blob, a tag and a hit are counted on three
-(tests/bench/test_cluster_model.py holds them to it); those of beats and renewals, and the bucket's requests, are read
-from the code; and the rest is lines, round trips and processor time that `Machines` names: change them there. The table
-says which of the bounds comes first, and at how many nodes.
+Nothing here has run with a thousand nodes. Redis' commands for a blob, a tag and a hit are counted on three, those of
+idle nodes on parts of three (tests/bench/test_cluster_model.py holds them to it); those of renewals, and the bucket's
+requests, are read from the code; and the rest is lines, round trips and processor time that `Machines` names: change
+them there. The table says which of the bounds comes first, and at how many nodes.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+from registry_cache.cluster.membership import beats_to_look
 
 MIB, GIB = 1024**2, 1024**3
 NODES, CLIENTS = (10, 100, 1000), 10_000
@@ -20,8 +23,10 @@ NODES, CLIENTS = (10, 100, 1000), 10_000
 LEAD, FETCH = 14, 9
 # For each second that a transfer lasts: the leader's renewal, a follower's look.
 LEAD_SECOND, FOLLOW_SECOND = 3, 2
-# A tag that one node asks about, and what each worker says of itself every so many seconds.
-TAG, BEAT, BEAT_SECONDS = 7, 6, 5.0
+# A tag that one node asks about; what each worker says of itself every so many seconds, and one of a node about pins.
+TAG, BEAT, PINS, BEAT_SECONDS = 7, 8, 1, 5.0
+# A worker's look at who is there: once, and for each node. So many beats apart, and more of more than 100 nodes.
+LOOK, LOOK_NODE = 2, 2
 # Of the bucket, by the one node that leads: for each blob a look, the blob and its membership; a part more each 64 MiB.
 BUCKET_BLOB, BUCKET_PART, PART = 3, 1, 64 * MIB
 
@@ -98,7 +103,7 @@ def cost(nodes: int, clients: int = CLIENTS, image: Image = ROLLOUT, machines: M
         registry_bytes=image.size,
         registry_gets=image.blobs + 1,
         registry_heads=heads,
-        redis_idle=nodes * machines.workers * BEAT / BEAT_SECONDS,
+        redis_idle=idle(nodes, machines),
         redis_first_second=commands + per_second,
         redis_total=commands + per_second * lasts + clients * TAG,
         bucket_requests=image.blobs * (BUCKET_BLOB + BUCKET_PART * (image.blob_size // PART)) + 4,
@@ -110,6 +115,12 @@ def cost(nodes: int, clients: int = CLIENTS, image: Image = ROLLOUT, machines: M
         client_seconds_by_url=clients * image.size / (min(nodes, image.blobs) * machines.network),
         first_byte=4 * machines.round_trip + others * machines.peer_request / machines.workers,
     )
+
+
+def idle(nodes: int, machines: Machines = ASSUMED) -> float:
+    """Return Redis' commands a second while nobody pulls, a minute after the nodes have started."""
+    look = (LOOK + LOOK_NODE * nodes) / (BEAT_SECONDS * beats_to_look(1000, nodes - 1))
+    return nodes * (machines.workers * (BEAT / BEAT_SECONDS + look) + PINS / BEAT_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +153,7 @@ def bounds(image: Image = ROLLOUT, machines: Machines = ASSUMED) -> list[Bound]:
                 "followers that came last take the leader for silent, and ask again",
             ),
             Bound(
-                machines.redis_commands / (image.blobs * (FETCH + FOLLOW_SECOND)),
+                _busy_redis(image, machines),
                 "Redis' one core",
                 "nodes wait for it, at most a second, and then fetch for themselves",
             ),
@@ -150,6 +161,12 @@ def bounds(image: Image = ROLLOUT, machines: Machines = ASSUMED) -> list[Bound]:
         ],
         key=lambda bound: bound.nodes,
     )
+
+
+def _busy_redis(image: Image, machines: Machines) -> int:
+    """Return how many nodes that follow each blob, beside what they do when idle, are as much as one Redis can do."""
+    following = image.blobs * (FETCH + FOLLOW_SECOND)
+    return next(n for n in itertools.count(1) if n * following + idle(n, machines) > machines.redis_commands)
 
 
 def lines() -> Iterator[str]:

@@ -23,6 +23,8 @@ MEMBER_SECONDS = 15.0
 MEMORY_SECONDS = 24 * 3600
 # After its first minute a node looks only once a minute who the others are, for when Redis is away.
 _FIRST_BEATS = _BEATS_A_LOOK = 12
+# Of more nodes than this it looks more rarely: each worker reads what all say, so that Redis would be busy with it.
+_NODES_A_LOOK = 100
 
 # Names that are looked at. A million that a stranger has written would stop a worker for half a minute.
 MOST_NODES = 1000
@@ -146,17 +148,24 @@ class Membership:
             return None
 
     def _run(self) -> None:
+        due = 0
         for beat in itertools.count():
             try:
                 self.beat()
-                if beat < _FIRST_BEATS or beat % _BEATS_A_LOOK == 0:
+                if beat >= due:
                     self.remember()
+                    due = beat + beats_to_look(beat, len(self._known))
                 self._exchange()
             except RedisAway as away:
                 _log.debug("could not say that this node is there", error=away)
             except Exception:  # noqa: BLE001 — without this thread the node would seem gone
                 _log.exception("saying that this node is there ended with a defect")
             time.sleep(BEAT_SECONDS)
+
+
+def beats_to_look(beat: int, nodes: int) -> int:
+    """Return after how many beats a worker that knows so many nodes looks again who they are."""
+    return (1 if beat < _FIRST_BEATS else _BEATS_A_LOOK) * max(1, nodes // _NODES_A_LOOK)
 
 
 def _key(name: str) -> str:

@@ -8,11 +8,36 @@ from pathlib import Path
 import pytest
 
 from bench import cluster_model
-from bench.cluster_model import BEAT, FETCH, FOLLOW_SECOND, LEAD, LEAD_SECOND, NODES, TAG, Image, Machines, bounds, cost
+from bench.cluster_model import (
+    BEAT,
+    BEAT_SECONDS,
+    FETCH,
+    FOLLOW_SECOND,
+    LEAD,
+    LEAD_SECOND,
+    LOOK,
+    LOOK_NODE,
+    NODES,
+    PINS,
+    TAG,
+    Image,
+    Machines,
+    bounds,
+    cost,
+    idle,
+)
+from registry_cache.cluster import membership
+from registry_cache.cluster.membership import Membership
+from registry_cache.cluster.notes import Notes
+from registry_cache.pull.near_pins import NearPins
+from registry_cache.store.layout import Layout
+from registry_cache.store.pins import Pins
 from tests.harness.cluster_rig import Cluster
 from tests.harness.content import APP
 from tests.harness.images import MiB, make_image, random_bytes
+from tests.harness.near_rig import SEALS, SharedRedis
 from tests.harness.pullers import Puller
+from tests.harness.redis_server import RedisServer
 from tests.harness.upstream import FakeUpstream
 from tests.harness.waiting import eventually
 
@@ -27,14 +52,14 @@ def cluster(upstream: FakeUpstream, tmp_path: Path) -> Iterator[Cluster]:
 
 def commands(cluster: Cluster, what: Callable[[], object]) -> int:
     """What Redis executes meanwhile, without what nodes say of themselves now and then."""
-    before = counted(cluster)
+    before = counted(cluster.redis)
     what()
-    after = counted(cluster)
+    after = counted(cluster.redis)
     return sum(after.values()) - sum(before.values()) - BEAT * (after.get("sadd", 0) - before.get("sadd", 0))
 
 
-def counted(cluster: Cluster) -> dict[str, int]:
-    found = cluster.redis.ask("INFO", "commandstats").decode()
+def counted(redis: RedisServer) -> dict[str, int]:
+    found = redis.ask("INFO", "commandstats").decode()
     calls = {name: int(count) for name, count in re.findall(r"cmdstat_(\w+):calls=(\d+)", found)}
     calls.pop("info", None)
     calls.pop("exists", None)
@@ -61,6 +86,62 @@ def test_redis_executes_what_the_arithmetic_says(cluster: Cluster, upstream: Fak
     # A hit asks nobody; what nodes say of themselves in the same moment is not quite as much each time.
     eventually(lambda: commands(cluster, lambda: pull(first, blobs[1])) == 0)
     assert commands(cluster, lambda: first.manifest("1")) == pytest.approx(TAG, abs=3)
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    started = RedisServer(tmp_path / "redis")
+    yield started
+    started.stop()
+
+
+def test_redis_executes_what_the_arithmetic_says_of_idle_nodes(
+    redis: RedisServer, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the thread of a worker does it, for a thousand beats, of which the first twelve are its first minute."""
+    client = SharedRedis(redis)
+    others = [Membership(client, SEALS, f"node{number}", f"http://{number}") for number in range(1, 3)]
+    for each in others:
+        each.beat()
+
+    def count(what: Callable[[], object]) -> int:
+        before = sum(counted(redis).values())
+        what()
+        return sum(counted(redis).values()) - before
+
+    pins = NearPins(Notes(client, SEALS, "pins"), Pins(layout))
+    ours = Membership(client, SEALS, "node0", "http://0")
+    assert count(ours.beat) == BEAT
+    assert count(ours.remember) == LOOK + 3 * LOOK_NODE
+    assert count(pins.exchange) == PINS
+    # All of it together, by who says when it is due.
+    beats = iter(range(1000))
+
+    class Enough(BaseException):
+        pass
+
+    def sleep(seconds: float) -> None:
+        assert seconds == BEAT_SECONDS
+        if next(beats, None) is None:
+            raise Enough
+
+    one = Membership(client, SEALS, "node0", "http://0", exchange=pins.exchange)
+    monkeypatch.setattr("registry_cache.cluster.membership.time.sleep", sleep)
+
+    def run() -> None:
+        with pytest.raises(Enough):
+            one._run()
+
+    of_one_worker = idle(3, Machines(workers=1)) / 3 * BEAT_SECONDS * 1000
+    assert count(run) == pytest.approx(of_one_worker, rel=0.02)
+    client.close()
+
+
+def test_a_thousand_nodes_do_not_keep_redis_busy_with_who_is_there() -> None:
+    assert idle(1000) < 0.2 * Machines().redis_commands
+    # A node alone looks once a minute; a hundred do, and of more each looks more rarely.
+    assert [membership.beats_to_look(20, nodes) for nodes in (0, 100, 199, 200, 1000)] == [12, 12, 12, 24, 120]
+    assert [membership.beats_to_look(0, nodes) for nodes in (0, 100, 1000)] == [1, 1, 10]
 
 
 def test_a_rollout_costs_the_registry_the_same_whatever_the_number_of_nodes() -> None:

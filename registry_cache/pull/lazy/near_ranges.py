@@ -86,6 +86,8 @@ class NearRanges:
 
     def _look(self) -> None:
         with self._mutex:
-            if time.monotonic() - self._looked_at > _LOOK_SECONDS:
+            # Of many nodes more rarely: each worker reads what all say.
+            seconds = _LOOK_SECONDS * max(1, len(self._cluster.membership.known()) // 100)
+            if time.monotonic() - self._looked_at > seconds:
                 self._cluster.membership.remember()
                 self._looked_at = time.monotonic()
