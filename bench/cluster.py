@@ -119,11 +119,9 @@ def speed(bench: Bench) -> str:
 
 
 def cpu_seconds(node: CacheServer) -> float:
-    ticks = 0
-    for pid in node.workers():
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / 100
+    """Of all threads of its workers, by nanoseconds: a clock tick for 48 MiB would be 0.2 s a GB."""
+    tasks = [task for pid in node.workers() for task in Path(f"/proc/{pid}/task").iterdir()]
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
 def fault(bench: Bench, strike: Callable[[Node], None], mend: Callable[[Node], None]) -> str:
