@@ -11,7 +11,7 @@ from contextlib import closing
 from functools import partial
 from typing import TypeAlias
 
-from registry_cache.errors import UpstreamCorrupt
+from registry_cache.errors import UpstreamCorrupt, UpstreamDown, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.policy.proof import proof_range
 from registry_cache.pull.near_questions import ALONE, NearQuestions
@@ -87,7 +87,13 @@ class Access:
 
     def _compare(self, blob: OpenBlob) -> None:
         upstream, repository = self._target.upstream, self._target.repository
-        is_same, is_guess = self._is_same(blob)
+        try:
+            is_same, is_guess = self._is_same(blob)
+        except UpstreamDown:
+            raise
+        except UpstreamUnavailable:
+            # A connection that broke says nothing of the bytes.
+            is_same, is_guess = self._is_same(blob)
         if not is_same and is_guess:
             upstream.record_wrong_blob(repository, self._digest)
             is_same, _ = self._is_same(blob)

@@ -14,6 +14,7 @@ from registry_cache.runtime import metrics
 from registry_cache.upstream.body import content_length
 from registry_cache.upstream.encoded_blobs import Reading, decoded, encoding_of
 from registry_cache.upstream.errors import translate_http_errors
+from registry_cache.upstream.questions import NO_RANGES
 from registry_cache.upstream.read_size import ReadSize
 from registry_cache.upstream.tcp_ack import READ_AHEAD, acknowledge_unread
 
@@ -95,7 +96,7 @@ def serves_range(response: requests.Response, start: int) -> bool:
     if response.status_code == 206:
         part = parse_content_range(response.headers.get("Content-Range"))
         return part is not None and part[0] == start
-    return response.status_code != 416 or start > 0
+    return response.status_code not in NO_RANGES and (response.status_code != 416 or start > 0)
 
 
 def blob_body(

@@ -204,6 +204,8 @@ class Upstream:
     def blob_size(self, repository: Repository, digest: Digest, *, is_retry: bool = False) -> int | None:
         """Return what ``head_blob`` returns, by a GET of one byte."""
         with self.transport.ask(questions.get_blob(repository, digest, 0, 1, is_retry=is_retry)) as response:
+            if response.status_code in questions.NO_RANGES:
+                return self._whole_size(repository, digest)
             if self.transport.session.is_inside(response):
                 return None
             if is_page(response):
@@ -213,6 +215,11 @@ class Upstream:
                 return 0 if response.status_code == 416 else _size_of_body(response, may_be_empty=True)
             part = parse_content_range(response.headers.get("Content-Range"))
             return part[2] if part and not encoding_of(response) else None
+
+    def _whole_size(self, repository: Repository, digest: Digest) -> int | None:
+        with self.transport.ask(questions.get_blob(repository, digest, is_retry=True)) as response:
+            is_hidden = self.transport.session.is_inside(response) or is_page(response)
+            return None if is_hidden else _size_of_body(response)
 
     def open_blob(
         self,

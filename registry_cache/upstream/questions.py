@@ -19,6 +19,9 @@ _API_PATH = re.compile(r"(.+)/(?:manifests|blobs|tags|referrers)/")
 # How registries without a referrers API answer; the spec has 404 alone.
 NO_REFERRERS_API = (400, 404, 405, 406, 501)
 
+# How a range is refused, by the registry or by what stands in front of it, which may give the whole all the same.
+NO_RANGES = (400, 405, 501)
+
 # How registries refuse to list so many tags at once, ECR by 405, and what stands in front of them; or fail over it.
 TOO_MANY_TAGS = (400, 403, 405, 406, 413, 414, 416, 422, 500)
 
@@ -95,7 +98,7 @@ def get_blob(
         f"the blob {digest} of {repository}",
         BlobUnknown,
         headers={"Range": f"bytes={start}-{last}"} if has_range else {},
-        answers=(416,) if has_range else (),
+        answers=(416, *NO_RANGES) if has_range else (),
         is_retry=is_retry,
     )
 

@@ -59,8 +59,9 @@ def refusal(
     wait = retry_after(response)
     if status == 429:
         return TooManyRequests(message, retry_after=wait)
-    # 501 says that this request is not supported; the registry may answer others.
-    if (status >= 500 and status != 501) or status == 408:
+    # 501 says that this request is not supported; the registry may answer others. A cache in front says 304 to what has
+    # no condition, and to the next request perhaps not.
+    if (status >= 500 and status != 501) or status in (304, 408):
         return UpstreamUnavailable(message, retry_after=wait)
     return UpstreamError(message)
 

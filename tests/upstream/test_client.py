@@ -60,6 +60,21 @@ def test_the_rest_of_a_blob(upstream: FakeUpstream, registry: Upstream, start: i
     assert read_all(body) == DATA[start:]
 
 
+@pytest.mark.parametrize("status", [400, 405, 501])
+def test_where_ranges_are_refused_the_whole_is_asked_for(
+    upstream: FakeUpstream, registry: Upstream, status: int
+) -> None:
+    for start, stop in ((0, 10), (50_000, None), (len(DATA), None)):
+        upstream.faults.answer("GET .*/blobs/", status, times=1)
+        body = registry.open_blob(APP, DIGEST, start, stop)
+        assert (body.size, read_all(body)) == (len(DATA), DATA[start:])
+    upstream.faults.answer("GET .*/blobs/", status, times=1)
+    assert registry.blob_size(APP, DIGEST) == len(DATA)
+    upstream.faults.answer("GET .*/blobs/", status)
+    with pytest.raises(UpstreamError):
+        registry.open_blob(APP, DIGEST, 10)
+
+
 def test_nothing_behind_the_end(registry: Upstream) -> None:
     body = registry.open_blob(APP, DIGEST, len(DATA))
     assert (body.size, read_all(body)) == (len(DATA), b"")
@@ -108,8 +123,8 @@ def test_a_content_server_that_refuses_a_get_too_says_nothing(
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
-        *((status, UpstreamError) for status in (304, 307, 400, 405, 410, 451)),
-        *((status, UpstreamUnavailable) for status in (408, 500, 503)),
+        *((status, UpstreamError) for status in (307, 400, 405, 410, 451)),
+        *((status, UpstreamUnavailable) for status in (304, 408, 500, 503)),
         *((403, Denied), (404, BlobUnknown), (429, TooManyRequests)),
     ],
 )
