@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from registry_cache.commands.command import CommandError, add_force_argument
 from registry_cache.commands.images import image_finder
@@ -12,8 +12,10 @@ from registry_cache.commands.start import become_owner, start
 from registry_cache.config import Config
 from registry_cache.errors import RegistryError
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Tag
+from registry_cache.oci.names import Repository, Tag
+from registry_cache.store.blobs import Blobs
 from registry_cache.store.layout import ALGORITHMS, Layout
+from registry_cache.store.records import Records
 from registry_cache.store.removal import Removal, RemovalResult
 from registry_cache.upkeep.report import counted, printable, size
 
@@ -36,7 +38,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     for image in arguments.images:
         removal = Removal(layout)
         if not _remove(config, image, removal):
-            raise CommandError(f"{image} is not here: registry-cache list prints what is", 1)
+            raise CommandError(f"{image} is not here{_suggestion(config, image, layout)}", 1)
         print(printable(f"removed {image}: {_words(removal.result)}"), flush=True)
     return 0
 
@@ -56,6 +58,24 @@ def _remove(config: Config, image: str, removal: Removal) -> bool:
     if isinstance(found.reference, Tag):
         return removal.tag(target.upstream.name, target.repository, found.reference)
     return removal.digest(found.reference, target.upstream.name, target.repository)
+
+
+def _suggestion(config: Config, image: str, layout: Layout) -> str:
+    """Return what may be meant: Docker Hub's own images are in ``library``, which its clients leave out."""
+    remedy = ": registry-cache list prints what is"
+    if image.partition(":")[0] in ALGORITHMS:
+        return remedy
+    found = image_finder(config)(image)
+    upstream, name, records = found.target.upstream.name, str(found.target.repository), Records(layout, Blobs(layout))
+    if "/" in name:
+        return remedy
+    repository = Repository.parse(f"library/{name}")
+    is_tag = isinstance(found.reference, Tag)
+    look: Callable[..., object] = records.tag if is_tag else records.manifest
+    if look(upstream, repository, found.reference) is None:
+        return remedy
+    separator = ":" if is_tag else "@"
+    return f", but library/{name} is: registry-cache remove {upstream}/{repository}{separator}{found.reference}"
 
 
 def _words(result: RemovalResult) -> str:

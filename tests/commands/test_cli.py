@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import sys
@@ -154,6 +155,16 @@ def test_gunicorn_itself_stops_at_a_bad_configuration(settings: str, bad: str) -
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.splitlines()[0] == f"{bad}: 2 problems in the configuration"
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("formatter", ["json", "text"])
+def test_what_gunicorn_does_not_know_is_told_as_the_log_tells_all(formatter: str) -> None:
+    ended = run([PROGRAM, "serve", "--", "--nonsense"], os.environ | {"REGISTRY_LOG_FORMATTER": formatter})
+    assert (ended.returncode, ended.stdout) == (2, "")
+    if formatter == "json":
+        assert json.loads(ended.stderr)["event"] == "registry-cache serve -- unrecognized arguments: --nonsense"
+    else:
+        assert ended.stderr.endswith("error: unrecognized arguments: --nonsense\n")
 
 
 def test_a_full_standard_output_is_one_line(tmp_path: Path) -> None:

@@ -43,6 +43,10 @@ def test_what_cannot_be_removed(upstream: FakeUpstream, cache: CacheServer) -> N
     assert cache.run("remove", "No!").returncode == 2
     assert cache.run("remove", "sha256:12").returncode == 2
     assert cache.run("warm", "library/app:1").returncode == 0
+    meant = cache.run("remove", "app:1")
+    name = f"{upstream.address}/library/app:1"
+    assert meant.stderr == f"registry-cache: app:1 is not here, but library/app is: registry-cache remove {name}\n"
+    assert "registry-cache list" in cache.run("remove", "app:2").stderr
     assert cache.run("pin", "library/app:1").returncode == 0
     pinned = cache.run("remove", "library/app:1")
     assert pinned.returncode == 1
