@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
-from registry_cache.errors import RegistryError, StoreError, UpstreamError, UpstreamTimeout
+from registry_cache.errors import RegistryError, StoreError, UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.resume import ResumingFetch
 from registry_cache.pull.source import STALL_TIMEOUT_SECONDS, BlobSource
@@ -23,6 +23,10 @@ from registry_cache.store.piece_file import PieceClaim, PieceFile
 
 # Bytes of one request. Who wants more makes several, one after another, so that nobody waits long behind another's.
 MAX_RUN = 4 * 1024 * 1024
+# Flights of one upstream that nobody waits for, for so long; with as many no other is begun. They are of clients that
+# ask and leave: 300 such requests held 1,100 descriptors for as long as upstream sent a byte now and then.
+MAX_LEFT = 64
+LEFT_SECONDS = 1.0
 # How much an answer's time counts against those before it.
 _NEWEST_SHARE = 0.3
 # Before the first answer.
@@ -62,6 +66,12 @@ class PieceFlight:
         self._has_answer = False
         self._ended = False
         self._changed = threading.Condition()
+        self._waiting = 0
+        self._left_at = time.monotonic()
+
+    def is_left(self, now: float) -> bool:
+        """Tell whether nobody has waited for it for a while, by the monotonic clock."""
+        return not self._waiting and now - self._left_at >= LEFT_SECONDS
 
     def wait_for_answer(self) -> None:
         """Return when upstream has answered with the range. Raises what it said otherwise."""
@@ -73,12 +83,20 @@ class PieceFlight:
 
     def _wait(self, ready: Callable[[], bool]) -> None:
         with self._changed:
-            while not (ready() or self._ended):
-                before = self.at
-                if not self._changed.wait(STALL_TIMEOUT_SECONDS) and before == self.at:
-                    raise UpstreamTimeout(f"a range has not moved for {STALL_TIMEOUT_SECONDS:.0f} s")
+            self._waiting += 1
+            try:
+                self._wait_for_change(ready)
+            finally:
+                self._waiting -= 1
+                self._left_at = time.monotonic()
             if self.error and not ready():
                 raise self.error
+
+    def _wait_for_change(self, ready: Callable[[], bool]) -> None:
+        while not (ready() or self._ended):
+            before = self.at
+            if not self._changed.wait(STALL_TIMEOUT_SECONDS) and before == self.at:
+                raise UpstreamTimeout(f"a range has not moved for {STALL_TIMEOUT_SECONDS:.0f} s")
 
     def answered(self) -> None:
         with self._changed:
@@ -122,6 +140,15 @@ class PieceFlights:
         """Return when nobody waits for pieces, or after so many ``seconds``."""
         with self._idle:
             self._idle.wait_for(lambda: not self._running, seconds)
+
+    def refuse_too_many(self, upstream: str) -> None:
+        """Raise UpstreamUnavailable where flights that clients have left pile up; downloads have a bound of their own."""
+        now = time.monotonic()
+        with self._mutex:
+            flights = [each for key, found in self._running.items() if key[0] == upstream for each in found]
+            left = sum(flight.is_left(now) for flight in flights)
+        if left >= MAX_LEFT:
+            raise UpstreamUnavailable(f"{left} ranges of {upstream} that nobody reads any more have not come yet")
 
     def join(
         self, run: MissingRun, start: int, stop: int, landed: Callable[[], None] = lambda: None

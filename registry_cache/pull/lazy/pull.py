@@ -140,6 +140,7 @@ class LazyPull:
         if self._near:
             source = self._near.source(digest, source, for_peer=for_peer)
         wanted = _Wanted(target, digest, parts, source, access)
+        self._piece_flights.refuse_too_many(target.upstream.name)
         file = file or self._pieces.make(target.upstream.name, digest, parts[0].size)
         if file.size != parts[0].size:
             return None

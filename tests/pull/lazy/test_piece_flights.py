@@ -1,12 +1,15 @@
 """Pieces are fetched once, whoever wants them, and whatever upstream does; without a network."""
 
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from registry_cache.errors import NotFound, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
+from registry_cache.pull.lazy import piece_flights
 from registry_cache.pull.lazy.piece_flights import MAX_RUN, MissingRun, PieceFlights, RangeIgnored
 from registry_cache.pull.source import BlobSource
 from registry_cache.store.layout import Layout
@@ -69,6 +72,39 @@ def test_who_comes_meanwhile_joins(run: MissingRun, script: Script) -> None:
         flight.wait_past(flight.stop - 1)
     eventually(lambda: not run.file.is_claimed())
     assert run.file.read(0, 2 * MiB) == DATA[: 2 * MiB]
+
+
+def test_ranges_that_clients_have_left_are_bounded_for_each_upstream(
+    run: MissingRun, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(piece_flights, "MAX_LEFT", 2)
+    monkeypatch.setattr(piece_flights, "LEFT_SECONDS", 0.0)
+    gate = threading.Event()
+
+    def ask(start: int, again: bool, stop: int | None = None) -> Body:
+        assert gate.wait(SECONDS)
+        return script.open(start, again, stop)
+
+    held = MissingRun(run.file, DIGEST, BlobSource(HUB, APP, ask))
+    flights = PieceFlights()
+    first, _ = flights.join(held, 0, 10)
+    second, _ = flights.join(held, 1 * MiB, 1 * MiB + 10)
+    assert first
+    assert second
+    with pytest.raises(UpstreamUnavailable, match="2 ranges"):
+        flights.refuse_too_many(HUB)
+    flights.refuse_too_many("another.example")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(first.wait_past, 0)
+        # Somebody waits for one of them.
+        eventually(lambda: not first.is_left(time.monotonic()))
+        flights.refuse_too_many(HUB)
+        gate.set()
+        waiting.result(SECONDS)
+    second.wait_past(1 * MiB)
+    eventually(lambda: not run.file.is_claimed())
+    flights.wait_until_idle(SECONDS)
+    flights.refuse_too_many(HUB)
 
 
 def test_what_a_download_has_passed_is_not_fetched(run: MissingRun, script: Script) -> None:
