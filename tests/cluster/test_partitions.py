@@ -156,7 +156,7 @@ def test_a_full_disk_of_one_node_costs_its_clients_nothing(
 ) -> None:
     blob = upstream.add_blob(Random(2).randbytes(12 * MiB))
     cluster.has_strangers = True
-    full = Node("full", tmp_path / "full", upstream.url, cluster.redis, root=small_disk / "store")
+    full = Node("full", tmp_path / "full", upstream.url, cluster.redis, root=small_disk / "store", workers=1)
     try:
         with Puller(full.url) as puller:
             results = [puller.start_blob(APP, blob).finish() for puller in [puller, *cluster.pullers]]

@@ -76,7 +76,8 @@ def test_a_node_with_another_secret_shares_nothing_and_harms_nobody(
 ) -> None:
     blob = upstream.add_blob(b"bytes" * 20_000)
     cluster.has_strangers = True
-    stranger = Node("node1", tmp_path / "stranger", upstream.url, cluster.redis, config={"http": {"secret": "other"}})
+    secret = {"http": {"secret": "other"}}
+    stranger = Node("node1", tmp_path / "stranger", upstream.url, cluster.redis, config=secret, workers=1)
     try:
         with Puller(stranger.url) as puller:
             assert puller.blob(blob).headers["X-Cache"] == "miss"
