@@ -142,7 +142,7 @@ class PieceFlights:
             self._idle.wait_for(lambda: not self._running, seconds)
 
     def refuse_too_many(self, upstream: str) -> None:
-        """Raise UpstreamUnavailable where flights that clients have left pile up; downloads have a bound of their own."""
+        """Raise UpstreamUnavailable where flights that clients have left pile up; downloads have their own bound."""
         now = time.monotonic()
         with self._mutex:
             flights = [each for key, found in self._running.items() if key[0] == upstream for each in found]
