@@ -64,7 +64,8 @@ def make_warm(config: Config) -> Warm:
     """Return what pulls images ahead, as one more worker beside those that run. Raises StoreError."""
     services, layout = build(config), Layout(config.root)
     threads = min(THREADS, config.readers)
-    return Warm(services.manifests, services.blobs, Records(layout, Blobs(layout)), Partials(layout), threads)
+    records, partials = Records(layout, Blobs(layout)), Partials(layout)
+    return Warm(services.manifests, services.blobs, records, partials, services.listing, threads)
 
 
 def print_line(line: str, file: TextIO) -> None:

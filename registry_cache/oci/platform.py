@@ -73,6 +73,22 @@ def platforms(index: bytes) -> dict[Digest, list[Platform]]:
     return found
 
 
+def attestations(index: bytes) -> dict[Digest, Digest]:
+    """Return which children of ``index`` attest how an image was made, and of which child each says so.
+
+    BuildKit marks them by annotations. What cannot be parsed is skipped.
+    """
+    found: dict[Digest, Digest] = {}
+    for child in _children(index):
+        try:
+            notes = child["annotations"]
+            if notes["vnd.docker.reference.type"] == "attestation-manifest":
+                found[Digest.parse(child["digest"])] = Digest.parse(notes["vnd.docker.reference.digest"])
+        except (DigestInvalid, LookupError, TypeError, AttributeError):
+            continue
+    return found
+
+
 def missing(wanted: Sequence[Platform], found: Sequence[Platform]) -> list[Platform]:
     """Return those of ``wanted`` that nothing in ``found`` matches."""
     return [each for each in wanted if not any(map(each.includes, found))]

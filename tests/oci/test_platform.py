@@ -8,7 +8,7 @@ import platform as machine
 import pytest
 
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.platform import Platform, missing, platforms, this_machine
+from registry_cache.oci.platform import Platform, attestations, missing, platforms, this_machine
 
 A, B = Digest.of(b"a"), Digest.of(b"b")
 
@@ -73,3 +73,19 @@ def test_what_an_index_tells() -> None:
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"manifests": 7}', b'{"manifests": {"a": 1}}', b"[" * 100_000])
 def test_what_tells_nothing(data: bytes) -> None:
     assert platforms(data) == {}
+
+
+def test_what_an_index_attests() -> None:
+    kind, of = "vnd.docker.reference.type", "vnd.docker.reference.digest"
+    children = [
+        {"digest": str(A)},
+        {"digest": str(B), "annotations": {kind: "attestation-manifest", of: str(A)}},
+        {"digest": str(A), "annotations": {kind: "something-else", of: str(B)}},
+        {"digest": "sha256:?", "annotations": {kind: "attestation-manifest", of: str(A)}},
+        {"digest": str(A), "annotations": {kind: "attestation-manifest", of: 7}},
+        {"digest": str(A), "annotations": {kind: "attestation-manifest"}},
+        {"digest": str(A), "annotations": "none"},
+        7,
+    ]
+    assert attestations(json.dumps({"manifests": children}).encode()) == {B: A}
+    assert attestations(b"[]") == {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from registry_cache.errors import BlobUnknown, StoreError
 from registry_cache.oci.digest import Digest
@@ -16,8 +17,10 @@ from registry_cache.oci.manifest import Descriptor
 from registry_cache.oci.platform import Platform
 from registry_cache.pull.blob import BlobPull
 from registry_cache.pull.blob_body import Cut
+from registry_cache.pull.images.attestations import add_attestations
 from registry_cache.pull.images.closure import Image, Parts, collect, is_foreign, refuse_missing
 from registry_cache.pull.images.worker_pool import side_by_side
+from registry_cache.pull.listing import Listing
 from registry_cache.pull.manifest import ManifestPull
 from registry_cache.pull.outcome import Outcome
 from registry_cache.store.partials import Partials
@@ -55,9 +58,16 @@ class Warm:
     """Brings images here. ``threads`` blobs at once."""
 
     def __init__(
-        self, manifests: ManifestPull, blobs: BlobPull, records: Records, partials: Partials, threads: int = THREADS
+        self,
+        manifests: ManifestPull,
+        blobs: BlobPull,
+        records: Records,
+        partials: Partials,
+        listing: Listing,
+        threads: int = THREADS,
     ) -> None:
         self._manifests = manifests
+        self._listing = listing
         self._blobs = blobs
         self._records = records
         self._partials = partials
@@ -71,7 +81,9 @@ class Warm:
         """
         answer = self._manifests.get(image.target, image.reference)
         top = self._require_stored(image, StoredManifest(answer.digest, answer.media_type, answer.data or b""))
-        parts = collect(top, wanted, lambda digest: self._manifest(image, digest))
+        get, referrers = partial(self._manifest, image), partial(self._referrers, image)
+        parts = collect(top, wanted, get)
+        add_attestations(parts, top, get, referrers)
         result = Warmed(image.name, top.digest, parts.platforms, len(parts.blobs), stale=answer.reason)
         self._fetch(image, parts, result, progress)
         refuse_missing(image.name, parts, wanted)
@@ -80,6 +92,9 @@ class Warm:
     def _manifest(self, image: Image, digest: Digest) -> StoredManifest:
         answer = self._manifests.get(image.target, digest)
         return self._require_stored(image, StoredManifest(digest, answer.media_type, answer.data or b""))
+
+    def _referrers(self, image: Image, digest: Digest) -> list[dict[str, object]]:
+        return self._listing.referrers(image.target, digest).manifests
 
     def _require_stored(self, image: Image, manifest: StoredManifest) -> StoredManifest:
         """Return ``manifest`` if it is on the disk: a pull may succeed without that, but a warm must not."""

@@ -31,6 +31,7 @@ from registry_cache.pull.images.closure import Image
 from registry_cache.pull.images.export import Export
 from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.images.warm import Progress, Warm, Warmed
+from registry_cache.pull.listing import Listing
 from registry_cache.pull.manifest import ManifestPull
 from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.routing import ServedUpstream, Upstreams
@@ -38,9 +39,9 @@ from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.pull.transfer.transfer import TransferParts
 from registry_cache.store.interchange.archive import ArchiveWriter, write_file_whole
-from tests.harness.content import OCI_INDEX, OCI_MANIFEST, digest_of
+from tests.harness.content import APP, OCI_INDEX, OCI_MANIFEST, digest_of
 from tests.harness.images import Image as Built
-from tests.harness.images import KiB, MiB, make_image, make_index
+from tests.harness.images import Index, KiB, MiB, make_image, make_index
 from tests.harness.pull_rig import ALWAYS_ASK
 from tests.harness.schema_1 import signed
 from tests.harness.store_rig import HUB, open_store
@@ -61,7 +62,8 @@ class Site:
         manifests = ManifestPull(store.records, flights, lambda: datetime.now(UTC), lambda seconds: None)
         transfers, access_of = Transfers(TransferParts(store.blobs, store.partials)), partial(Access, flights=flights)
         blobs = BlobPull(store.blobs, transfers, ReaderSlots(10), Layers(store.records), access_of)
-        self._warm = Warm(manifests, blobs, store.records, store.partials)
+        listing = Listing(store.records, flights, manifests)
+        self._warm = Warm(manifests, blobs, store.records, store.partials, listing)
         self._progress: Progress = lambda done, total: None
 
     def image(self, name: str) -> Image:
@@ -118,6 +120,57 @@ def test_one_platform_is_fetched_once(upstream: FakeUpstream, site: Site) -> Non
     assert gets(upstream, amd64, arm64) == [1] * 5 + [0] * 5
     assert upstream.counted_pulls == 2
     assert site.store.files("partial") == set()
+
+
+def attest(upstream: FakeUpstream, index: Index, image: Built) -> str:
+    """Have BuildKit's attestation of an image in its index; its digest."""
+    found = make_image(upstream, tag=None, layers=1, seed=70 + index.images.index(image))
+    notes = {"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": image.digest}
+    child = {"mediaType": OCI_MANIFEST, "digest": found.digest, "size": len(found.manifest)}
+    unknown = {"architecture": "unknown", "os": "unknown"}
+    _, top = upstream.manifest(APP, "1") or pytest.fail("no index")
+    document = {**top.document}
+    document["manifests"] += [{**child, "platform": unknown, "annotations": notes}]
+    upstream.add_manifest(document, OCI_INDEX, tag="1")
+    return found.digest
+
+
+def test_what_dockerd_pulls_beside_an_image_is_fetched_too(upstream: FakeUpstream, site: Site) -> None:
+    """Since 29.1: its attestation, and that one's signatures; it pulls no image of which it does not get these."""
+    index = make_index(upstream)
+    ours, other = (attest(upstream, index, image) for image in index.images)
+    layer = upstream.add_blob(b"signed")
+    kinds = ("application/vnd.dev.sigstore.bundle.v0.3+json", "application/vnd.example.scan")
+    signature, scan = (
+        upstream.add_manifest(
+            {
+                "schemaVersion": 2,
+                "mediaType": OCI_MANIFEST,
+                "artifactType": kind,
+                "layers": [{"mediaType": kind, "digest": layer, "size": 6}],
+                "subject": {"mediaType": OCI_MANIFEST, "digest": ours, "size": 1},
+            }
+        )
+        for kind in kinds
+    )
+
+    warmed = site.warm()
+
+    assert (warmed.platforms, warmed.blobs) == ([AMD64], 4 + 2 + 1)
+    # Of the attestation itself, and of what refers to it.
+    assert [upstream.gets(each) for each in (ours, signature, layer, other, scan)] == [2, 1, 1, 0, 0]
+    assert upstream.counted_pulls == 4
+    assert site.warm().fetched == 0
+
+
+def test_an_attestation_that_the_registry_lacks_is_left_out(upstream: FakeUpstream, site: Site) -> None:
+    """As where an index was copied with one of its platforms."""
+    index = make_index(upstream)
+    attest(upstream, index, index.images[0])
+    _, top = upstream.manifest(APP, "1") or pytest.fail("no index")
+    gone = top.document["manifests"][-1]["digest"]
+    upstream.add_manifest(top.data.replace(gone.encode(), digest_of(b"gone").encode()), OCI_INDEX, tag="1")
+    assert site.warm().fetched == 4
 
 
 def test_what_an_index_lacks_is_said_after_the_rest_is_here(upstream: FakeUpstream, site: Site) -> None:
