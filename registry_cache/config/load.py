@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from registry_cache.config import schema
 from registry_cache.config.build import build
@@ -43,9 +44,8 @@ def load_config(
     given = Given(source, settings, problems, document.lines, overrides.origins, needs_passwords=needs_passwords)
     KeyWalk(given, upstreams).run(overrides.tree)
     config = build(given, upstreams, environ, overrides.warnings)
-    config = replace(
-        config, warnings=(*config.warnings, *start_warnings(config, environ, needs_helpers=needs_passwords))
-    )
+    warnings = start_warnings(config, environ, datetime.now(UTC), needs_helpers=needs_passwords)
+    config = replace(config, warnings=(*config.warnings, *warnings))
     # Commands that only read need no right to write.
     if create and given.valid(ROOT):
         check_store_folder(given, config.root, create=not problems)

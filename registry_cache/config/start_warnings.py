@@ -1,22 +1,27 @@
-"""Warn at the start of unused variables, missing credential helpers, and the content of an old registry."""
+"""Warn at the start of what is no error: unused variables, an old certificate, an old registry's content and others."""
 
+import contextlib
 import os
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
-from registry_cache.config.model import Config, UpstreamConfig
+from registry_cache.config.certificate_dates import validity_of
+from registry_cache.config.model import Config, TlsConfig, UpstreamConfig
 
 # By these other programs find a proxy and trusted authorities.
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 _AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
-def start_warnings(config: Config, environ: Mapping[str, str], *, needs_helpers: bool) -> Iterator[str]:
+def start_warnings(config: Config, environ: Mapping[str, str], now: datetime, *, needs_helpers: bool) -> Iterator[str]:
     """Yield a warning for each; a missing credential helper is named where it ``needs_helpers``."""
     yield from _unused_variables(environ, config.upstreams)
     yield from _old_registry(config.root)
+    if config.http.tls:
+        yield from _old_certificate(config.http.tls, now)
     if needs_helpers:
         yield from _missing_helpers(environ, config.upstreams)
 
@@ -43,6 +48,13 @@ def _old_registry(root: Path) -> Iterator[str]:
             f"{root} has the content of a registry:2 in it, and none of that is served until it is taken over: "
             f"registry-cache import {shlex.quote(str(root))}, then remove {root / 'docker'}"
         )
+
+
+def _old_certificate(tls: TlsConfig, now: datetime) -> Iterator[str]:
+    # One that cannot be read is told as an error of its key.
+    with contextlib.suppress(OSError, ValueError):
+        if trouble := validity_of(Path(tls.certificate).read_text(encoding="ascii", errors="replace")).trouble(now):
+            yield f"http.tls.certificate: {tls.certificate} {trouble}"
 
 
 def _missing_helpers(environ: Mapping[str, str], upstreams: Sequence[UpstreamConfig]) -> Iterator[str]:
