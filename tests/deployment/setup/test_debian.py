@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 SECONDS = 160
 PASSWORD = "correct horse"
 NAME = "mirror.example.com"
+MANUAL = ".TH registry-cache 1"
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -30,6 +31,7 @@ def blocks(page: str, language: str) -> list[str]:
 STEPS = blocks("deploying.md", "sh setup")
 [UPGRADE], [HOOK], CERTIFICATE = (blocks("deploying.md", f"sh {word}") for word in ("upgrade", "renewed", "certbot"))
 [USERS] = blocks("auth.md", "sh users")
+[EXTRAS] = blocks("deploying.md", "sh extras")
 [STATUS] = blocks("operations.md", "sh status")
 GROUP, NGINX = blocks("nginx.md", "sh setup")
 [BEHIND, *_] = blocks("nginx.md", "yaml")
@@ -39,6 +41,14 @@ stat --format 'store %U %G %a' /var/lib/registry-cache
 stat --format 'config %U %G %a' /etc/registry-cache/config.yml
 stat --format 'blobs %U %a' /var/lib/registry-cache/blobs
 cat /etc/docker/daemon.json
+"""
+# As Debian installs the machine.
+BARE = """
+rm -rf /etc/bash_completion.d /usr/local/share/man/man1
+"""
+COMPLETED = """
+bash -c '. /etc/bash_completion.d/registry-cache; complete -p registry-cache'
+cat /usr/local/share/man/man1/registry-cache.1
 """
 NEWER = """
 cp "$SCRATCH"/newer/*.whl dist/
@@ -129,6 +139,7 @@ def wheel(folder: Path, *, newer: bool = False) -> None:
         for file in sorted((REPOSITORY / "registry_cache").rglob("*")):
             if file.is_file() and "__pycache__" not in file.parts:
                 archive.write(file, file.relative_to(REPOSITORY))
+        archive.writestr(f"{name}.data/data/share/man/man1/registry-cache.1", f"{MANUAL}\n")
         if newer:
             archive.writestr("registry_cache/newer.py", "")
         archive.writestr(f"{name}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
@@ -142,6 +153,7 @@ def wheel(folder: Path, *, newer: bool = False) -> None:
 @pytest.mark.needs_root
 def test_the_page_sets_a_machine_up(scratch: Path) -> None:
     typed = "".join(STEPS) + QUESTIONS + NEWER + UPGRADE + REPLACED + RESTARTED + DEPENDENCIES + RELOADED
+    typed += BARE + EXTRAS + COMPLETED
     typed += "".join(CERTIFICATE) + CERTIFIED + USERS + LET_IN + DEPENDENCIES + STATUS
 
     done = type_all(scratch, typed)
@@ -151,6 +163,8 @@ def test_the_page_sets_a_machine_up(scratch: Path) -> None:
     assert "blobs registry-cache 750" in said
     assert '{"registry-mirrors": ["http://127.0.0.1:5000"]}' in said
     assert "{}" in done
+    assert re.search(r"^complete .* registry-cache$", done, re.MULTILINE)
+    assert MANUAL in said
     assert "info listening on http://0.0.0.0:5000" in done
     assert said.count("certificate root registry-cache 640") == 2
     assert "0 repositories, 0 tags, 0 manifests, 0 blobs" in done
