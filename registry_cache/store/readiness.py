@@ -12,6 +12,7 @@ from typing import Literal
 
 from registry_cache.errors import StoreError
 from registry_cache.runtime import threadpool
+from registry_cache.runtime.log import Log
 from registry_cache.store import atomic_write, disk
 from registry_cache.store.layout import Layout
 
@@ -20,7 +21,13 @@ FRESH_SECONDS = 5.0
 # A disk that takes longer for one small file hangs, and so would every pull.
 PROBE_TIMEOUT_SECONDS = 5.0
 
+# What an empty folder in its place looks like: pulls would fill the disk that the folder itself is on.
+_GONE = "no store is in the folder any more: mount its disk again, or restart the server, which makes an empty one"
+_SILENT = "it does not answer: look at dmesg, and at the server of a network file system"
+
 Readiness = Literal["ok", "full", "failing"]
+
+_log = Log(__name__)
 
 
 class ReadinessProbe:
@@ -34,6 +41,7 @@ class ReadinessProbe:
         self._answer: Readiness = "failing"
         self._until = 0.0
         self._running_since: float | None = None
+        self._told = ""
 
     def check(self) -> Readiness:
         """Return the state of the store, at most FRESH_SECONDS old, in PROBE_TIMEOUT_SECONDS at most."""
@@ -46,27 +54,43 @@ class ReadinessProbe:
             running = self._running_since
             left = running + PROBE_TIMEOUT_SECONDS - self._clock()
             self._done.wait_for(lambda: self._running_since != running, max(0.0, left))
-            return self._answer if self._running_since != running else "failing"
+            if self._running_since != running:
+                return self._answer
+        self._tell(_SILENT)
+        return "failing"
 
     def _run(self) -> None:
         answer: Readiness = "failing"
         try:
-            answer = threadpool.run(self._try)
+            answer, reason = threadpool.run(self._try)
+            self._tell(reason)
         finally:
             with self._done:
                 self._answer, self._until, self._running_since = answer, self._clock() + FRESH_SECONDS, None
                 self._done.notify_all()
 
-    def _try(self) -> Readiness:
+    def _tell(self, reason: str) -> None:
+        """Log what is wrong when it begins, and that it has ended; "" for nothing."""
+        if reason == self._told:
+            return
+        self._told = reason
+        if reason:
+            _log.error("the store cannot be used", root=self._layout.root, reason=reason)
+        else:
+            _log.info("the store can be used again", root=self._layout.root)
+
+    def _try(self) -> tuple[Readiness, str]:
+        """Return the state, and why it is failing."""
         # A leading dot, so that cleanup and verify take it for a file that is being written.
         path = f"{self._layout.locks}/.probe-{os.getpid()}"
         try:
             if Layout.find(Path(self._layout.root)) is None:
-                return "failing"
+                return "failing", _GONE
             atomic_write.write_whole(path, b"probe")
             disk.remove(path)
-        except StoreError:
-            return "failing"
+        except StoreError as error:
+            return "failing", error.message
         except OSError as error:
-            return "full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "failing"
-        return "ok"
+            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            return ("full", "") if is_full else ("failing", str(error.strerror or error))
+        return "ok", ""

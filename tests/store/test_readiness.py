@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from registry_cache.store import atomic_write
-from registry_cache.store.layout import Layout
+from registry_cache.store.layout import VERSION, Layout
 from registry_cache.store.readiness import FRESH_SECONDS, ReadinessProbe
 
 
@@ -46,6 +46,27 @@ def test_a_look_is_good_for_seconds(layout: Layout) -> None:
     assert probe.check() == "ok"
     now[0] += FRESH_SECONDS
     assert probe.check() == "failing"
+
+
+def test_what_is_wrong_is_logged_when_it_begins_and_when_it_ends(
+    layout: Layout, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The page says that the log tells it; probes ask every few seconds."""
+    caplog.set_level("INFO")
+    now = [100.0]
+    probe = ReadinessProbe(layout, lambda: now[0])
+    version = Path(layout.root) / "layout"
+    words = []
+    for is_here in (True, False, False, True, True):
+        version.write_bytes(VERSION) if is_here else version.unlink(missing_ok=True)
+        now[0] += FRESH_SECONDS
+        words.append(probe.check())
+
+    assert words == ["ok", "failing", "failing", "ok", "ok"]
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2
+    assert told[0].startswith("the store cannot be used")
+    assert told[1].startswith("the store can be used again")
 
 
 def test_a_disk_that_hangs_fails(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
