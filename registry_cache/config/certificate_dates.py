@@ -75,4 +75,7 @@ def _moment(tag: int, text: bytes) -> datetime:
     if tag == _UTC_TIME:
         # Two digits of a year: from 50 on it is the last century's.
         digits = ("19" if digits[:2] >= "50" else "20") + digits
-    return datetime.strptime(digits, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+    if len(digits) != len("20260131120000Z") or digits[-1] != "Z":
+        raise ValueError("no date")
+    month, day, hour, minute, second = (int(digits[at : at + 2]) for at in range(4, 14, 2))
+    return datetime(int(digits[:4]), month, day, hour, minute, second, tzinfo=UTC)

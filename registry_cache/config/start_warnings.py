@@ -53,7 +53,7 @@ def _old_registry(root: Path) -> Iterator[str]:
 def _old_certificate(tls: TlsConfig, now: datetime) -> Iterator[str]:
     # One that cannot be read is told as an error of its key.
     with contextlib.suppress(OSError, ValueError):
-        if trouble := validity_of(Path(tls.certificate).read_text(encoding="ascii", errors="replace")).trouble(now):
+        if trouble := validity_of(Path(tls.certificate).read_text(encoding="utf-8", errors="replace")).trouble(now):
             yield f"http.tls.certificate: {tls.certificate} {trouble}"
 
 
