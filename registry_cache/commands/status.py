@@ -6,20 +6,24 @@ import argparse
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from registry_cache.commands.cluster import read_cluster
 from registry_cache.commands.command import add_json_argument, print_report
 from registry_cache.commands.rules import warn_of_other_upstreams
 from registry_cache.commands.start import become_owner_if_allowed, start
 from registry_cache.store.layout import Layout
 from registry_cache.upkeep.status_text import read_status
-from registry_cache.wiring.upstreams import known_upstreams
 
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print the state of the cache, from what lies on the disk; makes no folder and connects to nothing."""
     config = start(arguments, environ)
     if arguments.cluster:
+        # Only here: with it comes all that asks registries, and --help must not wait for that.
+        from registry_cache.commands.cluster import read_cluster
+
         return print_report(read_cluster(config), as_json=arguments.json)
+    # As above; before we become somebody else, who perhaps may not read it.
+    from registry_cache.wiring.upstreams import known_upstreams
+
     become_owner_if_allowed(config.root)
     warn_of_other_upstreams(config)
     layout = Layout(config.root)

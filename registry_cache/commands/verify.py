@@ -24,7 +24,6 @@ from registry_cache.store.last_runs import note_verify
 from registry_cache.store.layout import Layout
 from registry_cache.upkeep.verify import Verify, VerifyResult, VerifyTask
 from registry_cache.upkeep.verify_text import VerifyReport
-from registry_cache.wiring.statistics import command_recorder
 
 # The disk of a running server has other readers; this is a third of what a mirror of two disks gives.
 RATE = "50MB"
@@ -55,6 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Verify everything stored; safe beside a running server, a cleanup, and another verify."""
+    # Only here: with it comes all that serves, and --help must not wait for that. Before we become the store's owner,
+    # who perhaps may not read it.
+    from registry_cache.wiring.statistics import command_recorder
+
     silence_log()
     config = start(arguments, environ)
     (become_owner if arguments.repair else become_owner_if_allowed)(config.root)
