@@ -46,6 +46,12 @@ class ClusterNode:
     facts: Mapping[str, object] = field(default_factory=dict)
 
 
+def since_start() -> float:
+    """Return the seconds since this machine was started, by a clock that nobody sets."""
+    # Not the monotonic clock: that stands still while the machine sleeps.
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class Membership:
     """Says that this node is there, from each of its workers; ``facts`` returns what to tell about it."""
 
@@ -58,6 +64,7 @@ class Membership:
         facts: Callable[[], Mapping[str, object]] = dict,
         now: Callable[[], float] = time.time,
         exchange: Callable[[], None] = lambda: None,
+        steady: Callable[[], float] = since_start,
     ) -> None:
         """``exchange``: called after each beat, for what nodes tell each other as often. May raise RedisAway."""
         self._exchange = exchange
@@ -67,10 +74,11 @@ class Membership:
         self._url = url
         self._facts = facts
         self._now = now
+        self._steady = steady
         self._has_namesake = False
         self._known: list[ClusterNode] = []
-        # Of Redis' clock, before ours.
-        self._ahead = 0.0
+        # Redis' clock, less the seconds since this machine was started; None before Redis was seen.
+        self._redis_at_start: float | None = None
 
     def begin(self) -> None:
         """Say it from now on, for as long as the process lives."""
@@ -104,11 +112,14 @@ class Membership:
         return self.clock()
 
     def clock(self) -> float:
-        """Return the time on which all nodes agree, in seconds since the epoch: Redis', as it was when last asked."""
-        return self._now() + self._ahead
+        """Return the time on which all nodes agree, in seconds since the epoch: Redis', as it was when last asked.
+
+        By a clock that nobody sets from then on: nodes would refuse each other where ours jumps, until the next beat.
+        """
+        return self._now() if self._redis_at_start is None else self._redis_at_start + self._steady()
 
     def _set_clock(self, time_there: Sequence[int | bytes]) -> None:
-        self._ahead = int(time_there[0]) + int(time_there[1]) / 1_000_000 - self._now()
+        self._redis_at_start = int(time_there[0]) + int(time_there[1]) / 1_000_000 - self._steady()
 
     def look(self) -> tuple[list[ClusterNode], list[str]]:
         """Return all nodes, by name, and the names that nobody with our secret vouches for. Raises RedisAway.

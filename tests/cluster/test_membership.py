@@ -52,6 +52,16 @@ def test_clocks_that_are_apart(redis: SharedRedis) -> None:
     assert abs(late.redis_time() - time.time()) < 60
 
 
+def test_a_clock_that_is_set_while_the_node_runs(redis: SharedRedis) -> None:
+    ahead = [0.0]
+    one = Membership(redis, SEALS, "one", "http://one", now=lambda: time.time() + ahead[0])
+    one.beat()
+    asked = AskedOfPeer("GET", "/v2/", "", "one")
+    gate = PeerGate(SEALS, "two", clock=time.time)
+    for ahead[0] in (TEN_MINUTES, -TEN_MINUTES):
+        assert gate.admit(SEALS.sign(asked, one.clock()), asked) == "one"
+
+
 def test_a_node_that_says_nothing_any_more_is_listed_and_not_known(redis: SharedRedis) -> None:
     one, other = node(redis, "one", 0), node(redis, "other", 0)
     one.beat()

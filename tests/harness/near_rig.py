@@ -151,7 +151,11 @@ class NearNode:
 
     def _cluster(self, peers: Peers, standby: int) -> Cluster:
         leases = Leases(self.redis, SEALS, self.name, self.name)
-        membership = Membership(self.redis, SEALS, self.name, self.name, now=lambda: self.now().timestamp())
+
+        def now() -> float:
+            return self.now().timestamp()
+
+        membership = Membership(self.redis, SEALS, self.name, self.name, now=now, steady=now)
         return Cluster(
             leases,
             LeaseKeeper(leases),
