@@ -173,7 +173,7 @@ def _try(command: str) -> SetupStep:
 
 
 def _buildkit(mirror: Mirror) -> list[SetupStep]:
-    # Its snapshotter for eStargz sends no `ns`: the path has to name the registry.
+    # Its snapshotter for eStargz sends no `ns` (P84): the path has to name the registry.
     sections = [f'[registry."{name}"]\n  mirrors = ["{mirror.path(name)}"]' for name in mirror.registries]
     if mirror.is_plain:
         sections.append(f'[registry."{mirror.address}"]\n  http = true')

@@ -1,6 +1,6 @@
 """What says how an image was built, and who signed that: dockerd pulls it with the image since 29.1, or not at all.
 
-Attestations are children of the index, as BuildKit makes them; signatures refer to them.
+Attestations are children of the index, as BuildKit makes them; signatures refer to them (P83).
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ class LazyPull:
     def size(self, target: PullTarget, digest: Digest) -> int | None:
         """Return the size of a blob of which this repository was given pieces; None where it was not.
 
-        The snapshotter for eStargz asks for it behind its first range, by a HEAD for each layer.
+        The snapshotter for eStargz asks for it behind its first range, by a HEAD for each layer (P84).
         """
         try:
             file = self._pieces.open(target.upstream.name, digest) if self.is_for(target) else None
