@@ -129,7 +129,7 @@ class TagLists:
         listed = document.get("tags")
         # JSON can hold half a character; the URL of a next page cannot.
         tags = [tag for tag in listed if isinstance(tag, str) and tag.isprintable()] if isinstance(listed, list) else []
-        return _Page(tags, next_query(response))
+        return _Page(list(dict.fromkeys(tags)), next_query(response))
 
 
 def _size(names: Iterable[str]) -> int:

@@ -116,11 +116,12 @@ def is_at(place: Origin, home: Origin) -> bool:
 
 
 def query_of(reference: str) -> str | None:
-    """Return the query of a URL, or of a relative one; None where it has none, or is not plain."""
-    try:
-        return Url("http", "here", 80).join(reference).query or None
-    except UpstreamError:
-        return None
+    """Return the query of a URL, or of a relative one; None where it has none, or is not plain.
+
+    Of a URL that leads nowhere, too: behind a proxy, a registry may not know its own address, and nobody asks there.
+    """
+    query = _encoded(reference.strip(" \t")).partition("#")[0].partition("?")[2]
+    return query if query and _PLAIN.fullmatch(query) and len(query) <= MAX_URL_LENGTH else None
 
 
 def _encoded(reference: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from registry_cache.errors import UpstreamError
@@ -58,6 +60,13 @@ def test_none_twice_and_none_missing(upstream: FakeUpstream, knobs: dict[str, ob
     for name, value in knobs.items():
         setattr(upstream.faults, name, value)
     assert client_pages(connect(upstream.url), count) == TAGS
+
+
+def test_a_page_names_each_once_and_its_next_is_found_wherever_it_is_said_to_be(upstream: FakeUpstream) -> None:
+    for tags, link in (("a b a", '<https://nowhere:99999/?n=3&last=a>; rel="next"'), ("c c", "")):
+        body = json.dumps({"name": str(APP), "tags": tags.split()}).encode()
+        upstream.faults.answer("/tags/list", 200, body, 1, Link=link)
+    assert connect(upstream.url).list_tags(APP, None, None).names == ["a", "b", "c"]
 
 
 def test_pages_of_the_specs_kind_are_passed_on(upstream: FakeUpstream) -> None:

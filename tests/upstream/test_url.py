@@ -97,7 +97,8 @@ def test_what_leads_nowhere(reference: str) -> None:
         ("?n=1", "n=1"),
         ("https://other/?n=1", "n=1"),
         ("tags/list?n=1", "n=1"),
-        *((each, None) for each in ("", "/v2/", "/v2/?", "/#?n=1", "http://[x/?n=1", "?\\", "ftp://x/?n=1")),
+        *((each, "n=1") for each in ("http://[x/?n=1", "https://x:99999/?n=1", "ftp://x/?n=1")),
+        *((each, None) for each in ("", "/v2/", "/v2/?", "/#?n=1", "?\\")),
     ],
 )
 def test_the_query_of_a_link(link: str, query: str | None) -> None:
