@@ -1,8 +1,7 @@
 """Blobs with a Content-Encoding although we ask for none: are they what was sent, or what that decodes to?
 
 Both happen (P31): storage labels a layer as ``gzip`` because it is a ``tar.gz``, and a server in front compresses what
-it sends. Only the digest proves which; until then a size that is known, or whether the length was known before it was
-sent, makes one of them likely.
+it sends. Only the digest proves which; until then a size that is known makes one of them likely.
 """
 
 from __future__ import annotations
@@ -60,8 +59,9 @@ class EncodedBlobs:
             if decodes is None and known is not None and known == sent:
                 return Reading(False, known, is_guess=False)
             if decodes is None:
-                # Who compresses while sending does not know how long it will be.
-                decodes = sent is None or known is not None
+                # Two sizes that differ cannot both be the blob's. Where nothing tells, it is mostly a mere label,
+                # and a body that is decoded wrongly may break off, which looks like a cut.
+                decodes = known is not None and sent is not None
             self._guessed[blob] = decodes
         return Reading(decodes, known if decodes else sent, is_guess=True)
 

@@ -7,12 +7,13 @@ import zlib
 from collections.abc import Iterable
 
 import pytest
+import requests
 
 from registry_cache.errors import UpstreamError, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.upstream import encoded_blobs
 from registry_cache.upstream.client import Upstream
-from registry_cache.upstream.encoded_blobs import decoded
+from registry_cache.upstream.encoded_blobs import EncodedBlobs, Reading, decoded
 from tests.harness.images import random_bytes
 from tests.harness.store_rig import APP
 from tests.harness.upstream import FakeUpstream
@@ -102,3 +103,22 @@ def test_a_part_of_what_has_to_be_decoded_is_no_part_of_the_blob(upstream: FakeU
 def test_the_size_of_what_is_sent_encoded_is_not_told(upstream: FakeUpstream, registry: Upstream) -> None:
     assert registry.head_blob(APP, PLAIN) is None
     assert registry.blob_size(APP, PLAIN) is None
+
+
+@pytest.mark.parametrize(
+    ("sent", "known", "expected"),
+    [
+        (None, 5, Reading(decodes=False, size=None, is_guess=True)),
+        (None, None, Reading(decodes=False, size=None, is_guess=True)),
+        ("5", None, Reading(decodes=False, size=5, is_guess=True)),
+        ("5", 5, Reading(decodes=False, size=5, is_guess=False)),
+        ("4", 5, Reading(decodes=True, size=5, is_guess=True)),
+    ],
+)
+def test_how_a_body_is_read_first(sent: str | None, known: int | None, expected: Reading) -> None:
+    response = requests.Response()
+    response.status_code = 200
+    response.headers["Content-Encoding"] = "gzip"
+    if sent:
+        response.headers["Content-Length"] = sent
+    assert EncodedBlobs().reading(("", APP, PLAIN), response, lambda: known) == expected
