@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from registry_cache.bucket.errors import BucketAway, ObjectRefused
@@ -41,6 +42,7 @@ _GRACE_SECONDS = 5.0
 _log = log.Log("registry_cache.bucket.sender")
 
 
+@dataclass(eq=False, slots=True)
 class Sender:
     """Sends what is in ``outbox`` by ``send``, until ``is_over``. ``limit``: bytes that only the outbox may hold.
 
@@ -48,28 +50,19 @@ class Sender:
     called whenever all was sent.
     """
 
-    def __init__(
-        self,
-        outbox: Outbox,
-        limit: int,
-        send: Callable[[OutboxEntry], None],
-        is_over: threading.Event,
-        note: BucketNote,
-        tell_use: Callable[[], None],
-    ) -> None:
-        self._outbox = outbox
-        self._limit = limit
-        self._send = send
-        self._is_over = is_over
-        self._note = note
-        self._tell_use = tell_use
-        self._pause = 0.0
+    outbox: Outbox
+    limit: int
+    send: Callable[[OutboxEntry], None]
+    is_over: threading.Event
+    note: BucketNote
+    tell_use: Callable[[], None]
+    _pause: float = field(default=0.0, init=False)
 
     def run(self) -> None:
         """Return when nothing has come for a while, or when it is over. Raises StoreError."""
         idle_since = time.monotonic()
-        while not self._is_over.is_set():
-            entries = self._outbox.entries()
+        while not self.is_over.is_set():
+            entries = self.outbox.entries()
             # Only an empty outbox ends it: a pause, or a machine that stood still, may be longer than it may be empty.
             if not entries and time.monotonic() >= idle_since + IDLE_SECONDS:
                 return
@@ -79,12 +72,12 @@ class Sender:
                 idle_since = time.monotonic()
                 # Not at the start alone: where there is always something to send, this process lives for days.
                 if not self._pause:
-                    self._tell_use()
+                    self.tell_use()
             wait = self._pause * random.uniform(0.7, 1.0)  # noqa: S311 — jitter
-            self._is_over.wait(max(LOOK_SECONDS, wait))
+            self.is_over.wait(max(LOOK_SECONDS, wait))
 
     def _trim(self) -> None:
-        gone = self._outbox.trim(self._limit)
+        gone = self.outbox.trim(self.limit)
         if gone:
             _log.warning("the outbox was too large; the bucket will not get its oldest entries", entries=gone)
 
@@ -97,13 +90,13 @@ class Sender:
         except BucketAway as error:
             if not self._pause:
                 _log.warning("the bucket takes nothing; what it is to get waits in the outbox", error=error)
-            self._note.write(str(error))
+            self.note.write(str(error))
             self._pause = min(LAST_PAUSE_SECONDS, self._pause * 2) or FIRST_PAUSE_SECONDS
             return
-        if self._is_over.is_set():
+        if self.is_over.is_set():
             return
         # Whoever wrote it: a process before this one may have.
-        self._note.clear()
+        self.note.clear()
         if self._pause:
             _log.info("the bucket takes again what waits in the outbox", entries=len(entries))
         self._pause = 0.0
@@ -112,7 +105,7 @@ class Sender:
         failed = threading.Event()
 
         def send(entry: OutboxEntry) -> None:
-            if failed.is_set() or self._is_over.is_set():
+            if failed.is_set() or self.is_over.is_set():
                 return
             try:
                 self._send_one(entry)
@@ -125,13 +118,13 @@ class Sender:
 
     def _send_one(self, entry: OutboxEntry) -> None:
         try:
-            self._send(entry)
+            self.send(entry)
         except ObjectRefused as error:
             _log.error("the bucket does not get what it never takes", name=entry.name, error=error)
         except FileNotFoundError:
             # Trimmed meanwhile.
             _log.debug("an entry of the outbox is gone", name=entry.name)
-        self._outbox.remove(entry)
+        self.outbox.remove(entry)
 
 
 def main() -> int:

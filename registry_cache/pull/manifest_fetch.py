@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from registry_cache.errors import UpstreamCorrupt, UpstreamDown, UpstreamError, UpstreamUnavailable
@@ -44,57 +45,48 @@ _T = TypeVar("_T")
 _log = Log(__name__)
 
 
+@dataclass(frozen=True, eq=False, slots=True)
 class ManifestFetch:
     """Brings manifests here."""
 
-    def __init__(
-        self,
-        records: TolerantRecords,
-        flights: MachineFlights,
-        pause: Callable[[float], None],
-        shared: SharedImages,
-        wrong_bytes: WrongBytes | None,
-        near: NearQuestions,
-        others: NearManifests,
-    ) -> None:
-        self._near = near
-        self._others = others
-        self._records = records
-        self._flights = flights
-        self._pause = pause
-        self._wrong_bytes = wrong_bytes
-        self._shared = shared
-        self._large = threading.Lock()
+    records: TolerantRecords
+    flights: MachineFlights
+    pause: Callable[[float], None]
+    shared: SharedImages
+    wrong_bytes: WrongBytes | None
+    near: NearQuestions
+    others: NearManifests
+    _large: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def by_digest(self, target: PullTarget, digest: Digest, found: TagRecord | None = None) -> StoredManifest:
         """Bring a manifest here, once for all who ask meanwhile; ``found`` where upstream has just named it here."""
 
         def bring() -> StoredManifest:
             # A second look: the flight before ours may have brought it.
-            here = self._records.manifest(target, digest)
+            here = self.records.manifest(target, digest)
             if here is None:
                 with target.upstream.large.turn() as turn:
                     here = self._adopt(target, digest, found, turn)
             return here or self._bring_near(target, digest)
 
-        fetched = self._flights.run(f"manifest {target}@{digest}", bring, _NOTE)
+        fetched = self.flights.run(f"manifest {target}@{digest}", bring, _NOTE)
         # Another process' bytes come from the disk; where it kept none, we have to fetch our own.
-        return fetched or self._records.manifest(target, digest) or self._fetch(target, digest)
+        return fetched or self.records.manifest(target, digest) or self._fetch(target, digest)
 
     def by_bucket(self, target: PullTarget, digest: Digest) -> StoredManifest | None:
         """Bring a manifest here that other nodes have for this repository; None where none does."""
-        if not self._shared.is_shared:
+        if not self.shared.is_shared:
             return None
 
         def bring() -> StoredManifest | None:
             # A second look: the flight before ours may have brought it.
-            if here := self._records.manifest(target, digest):
+            if here := self.records.manifest(target, digest):
                 return here
-            body = self._shared.manifest(target, digest)
+            body = self.shared.manifest(target, digest)
             return self._keep(target, digest, body) if body else None
 
-        found = self._flights.run(f"bucket {target}@{digest}", bring, _NOTE)
-        return found or self._records.manifest(target, digest)
+        found = self.flights.run(f"bucket {target}@{digest}", bring, _NOTE)
+        return found or self.records.manifest(target, digest)
 
     def by_tag(self, target: PullTarget, tag: Tag, *, has_copy: bool, follows_head: bool = False) -> StoredManifest:
         """Fetch by tag, which is a counted pull and the last resort; the bytes say what the digest is.
@@ -125,7 +117,7 @@ class ManifestFetch:
         except UpstreamUnavailable as error:
             if time.monotonic() - began > SOON_SECONDS or isinstance(error, UpstreamDown):
                 raise
-        self._pause(random.uniform(*_PAUSE_SECONDS))  # noqa: S311 — jitter
+        self.pause(random.uniform(*_PAUSE_SECONDS))  # noqa: S311 — jitter
         return ask(True)
 
     def _bring_near(self, target: PullTarget, digest: Digest) -> StoredManifest:
@@ -133,33 +125,33 @@ class ManifestFetch:
 
         def fetch() -> StoredManifest | None:
             # Once more: another node may have had it brought here between our look and our turn.
-            here = self._records.manifest(target, digest)
+            here = self.records.manifest(target, digest)
             return here or self._from_others(target, digest) or self._fetch(target, digest)
 
-        fetched = self._near.ask(_question(target, digest), fetch, _NOTE).value
+        fetched = self.near.ask(_question(target, digest), fetch, _NOTE).value
         # Another process of ours has left them here, another node there; if it does not give them, we fetch our own.
-        here = fetched or self._records.manifest(target, digest)
+        here = fetched or self.records.manifest(target, digest)
         return here or self._from_others(target, digest) or self._fetch(target, digest)
 
     def answer(self, target: PullTarget, digest: Digest) -> dict[str, object]:
         """Bring a manifest here for another node, which then asks for it; as ``NearQuestions.answer``."""
 
         def fetch() -> StoredManifest | None:
-            return self._records.manifest(target, digest) or self._fetch(target, digest)
+            return self.records.manifest(target, digest) or self._fetch(target, digest)
 
-        return self._near.answer(_question(target, digest), fetch, _NOTE)
+        return self.near.answer(_question(target, digest), fetch, _NOTE)
 
     def _from_others(self, target: PullTarget, digest: Digest) -> StoredManifest | None:
-        body = self._others.fetch(target, digest)
+        body = self.others.fetch(target, digest)
         return self._keep(target, digest, body) if body else None
 
     def _adopt(
         self, target: PullTarget, digest: Digest, found: TagRecord | None, turn: LargeTurn
     ) -> StoredManifest | None:
         """Take over the bytes that another repository brought, once upstream says that this one has them too (P53)."""
-        if self._records.size_of_others(digest) >= LARGE_MANIFEST_SIZE:
+        if self.records.size_of_others(digest) >= LARGE_MANIFEST_SIZE:
             turn.take()
-        data = self._records.manifest_of_others(target, digest)
+        data = self.records.manifest_of_others(target, digest)
         if data is None:
             return None
         if found:
@@ -189,25 +181,25 @@ class ManifestFetch:
         look like a manifest.
         """
         upstream, digest = target.upstream.name, reference if isinstance(reference, Digest) else None
-        if self._wrong_bytes:
-            self._wrong_bytes.check(target.owner, reference)
+        if self.wrong_bytes:
+            self.wrong_bytes.check(target.owner, reference)
         for _ in range(2):
             with target.upstream.large.turn() as turn:
                 body = fetch(turn)
                 wanted = digest or body.claimed or _digest_of_manifest(upstream, body)
                 if signed_manifest.is_named(body.data, wanted):
-                    if self._wrong_bytes:
-                        self._wrong_bytes.forget(target.owner, reference)
+                    if self.wrong_bytes:
+                        self.wrong_bytes.forget(target.owner, reference)
                     kept = self._keep(target, wanted, body)
-                    self._others.announce(wanted)
-                    self._shared.add_manifest(target, wanted, kept.media_type)
+                    self.others.announce(wanted)
+                    self.shared.add_manifest(target, wanted, kept.media_type)
                     return kept
             got = signed_manifest.digest_of(body.data, wanted.algorithm)
             # The error below remembers this frame, and all who share it keep it for a while.
             del body
             _log.error("upstream sent a wrong manifest", upstream=upstream, repository=target.repository, found=got)
-        if self._wrong_bytes:
-            self._wrong_bytes.pause(target.owner, reference)
+        if self.wrong_bytes:
+            self.wrong_bytes.pause(target.owner, reference)
         raise UpstreamCorrupt(
             f"{upstream} sent bytes that are not the manifest: asked for {wanted}, got {got}",
             detail={"wanted": str(wanted), "found": str(got)},
@@ -216,17 +208,17 @@ class ManifestFetch:
     def _keep(self, target: PullTarget, digest: Digest, body: ManifestBody) -> StoredManifest:
         if len(body.data) < LARGE_MANIFEST_SIZE:
             manifest = parse_manifest(body.data, body.media_type)
-            self._records.keep_manifest(target, digest, body.data, manifest)
+            self.records.keep_manifest(target, digest, body.data, manifest)
             return StoredManifest(digest, manifest.media_type, body.data)
         # Forty thousand descriptors take seconds of others' time, and tens of megabytes: on a real thread, and one at a
         # time until they are written.
         with self._large:
             manifest = threadpool.run(parse_manifest, body.data, body.media_type)
-            self._records.keep_manifest(target, digest, body.data, manifest)
+            self.records.keep_manifest(target, digest, body.data, manifest)
             media_type = manifest.media_type
             del manifest
         # It is sent from its file, if the disk has taken it.
-        return self._records.manifest(target, digest) or StoredManifest(digest, media_type, body.data)
+        return self.records.manifest(target, digest) or StoredManifest(digest, media_type, body.data)
 
 
 def _question(target: PullTarget, digest: Digest) -> SharedQuestion:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, field
 
 from registry_cache.cluster.membership import Membership
 from registry_cache.policy.leading import Holder
@@ -19,21 +20,15 @@ REST_SECONDS = 10.0
 _MOST_TRIED = 2
 
 
+@dataclass(eq=False, slots=True)
 class Placement:
     """The places of blobs as the node at ``url`` sees them; ``peers``: URLs that the configuration names."""
 
-    def __init__(
-        self,
-        url: str,
-        membership: Membership,
-        peers: Sequence[str] = (),
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._url = url
-        self._membership = membership
-        self._peers = peers
-        self._clock = clock
-        self._resting: dict[str, float] = {}
+    url: str
+    membership: Membership
+    peers: Sequence[str] = ()
+    clock: Callable[[], float] = time.monotonic
+    _resting: dict[str, float] = field(default_factory=dict, init=False)
 
     def home(self, hex: str, tried: Set[str] = frozenset(), *, knows_redis: bool = False) -> Holder | None:
         """Return the node to ask for the blob with this digest; None where that is us. ``tried``: nodes that failed.
@@ -42,10 +37,10 @@ class Placement:
         """
         if len(tried) >= _MOST_TRIED:
             return None
-        named = {} if knows_redis else {url: url for url in self._peers}
-        names = named | {node.url: node.name for node in self._membership.known()}
-        for url in rank(hex, {*names, self._url}):
-            if url == self._url:
+        named = {} if knows_redis else {url: url for url in self.peers}
+        names = named | {node.url: node.name for node in self.membership.known()}
+        for url in rank(hex, {*names, self.url}):
+            if url == self.url:
                 return None
             if names[url] not in tried and not self.is_resting(url):
                 return Holder(names[url], url)
@@ -53,13 +48,13 @@ class Placement:
 
     def neighbour(self, hex: str) -> Holder | None:
         """Return the first other node for the blob with this digest that Redis knew of late; None for nobody."""
-        names = {node.url: node.name for node in self._membership.known()}
+        names = {node.url: node.name for node in self.membership.known()}
         return next((Holder(names[url], url) for url in rank(hex, names) if not self.is_resting(url)), None)
 
     def is_resting(self, url: str) -> bool:
         """Tell whether this node did not answer a moment ago."""
-        return self._clock() < self._resting.get(url, 0.0)
+        return self.clock() < self._resting.get(url, 0.0)
 
     def rest(self, url: str) -> None:
         """Ask this node for nothing for a while: it did not answer."""
-        self._resting[url] = self._clock() + REST_SECONDS
+        self._resting[url] = self.clock() + REST_SECONDS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,26 +33,17 @@ _CONFIRM_EVERY = timedelta(seconds=0.1)
 _log = Log(__name__)
 
 
+@dataclass(frozen=True, eq=False, slots=True)
 class TagLookup:
     """Asks what tags mean; ``clock`` tells when that was."""
 
-    def __init__(
-        self,
-        records: TolerantRecords,
-        fetch: ManifestFetch,
-        clock: Callable[[], datetime],
-        shared: SharedImages,
-        pins: Pins | None,
-        near: NearQuestions,
-        confirmed: NearTags,
-    ) -> None:
-        self._confirmed = confirmed
-        self._near = near
-        self._records = records
-        self._pins = pins
-        self._fetch = fetch
-        self._shared = shared
-        self._clock = clock
+    records: TolerantRecords
+    fetch: ManifestFetch
+    clock: Callable[[], datetime]
+    shared: SharedImages
+    pins: Pins | None
+    near: NearQuestions
+    confirmed: NearTags
 
     def ask(self, target: PullTarget, tag: Tag, *, has_copy: bool) -> TagRecord:
         """Ask upstream, once for all nodes that ask at this moment, keep the answer and return it.
@@ -60,11 +51,11 @@ class TagLookup:
         Raises NotFound, and forgets the tag unless it is pinned, Denied, TooManyRequests, UpstreamError.
         """
         try:
-            shared = self._near.ask(_question(target, tag), lambda: self._ask(target, tag, has_copy=has_copy), TAG_NOTE)
+            shared = self.near.ask(_question(target, tag), lambda: self._ask(target, tag, has_copy=has_copy), TAG_NOTE)
         except NotFound:
-            self._confirmed.forget(target, tag)
+            self.confirmed.forget(target, tag)
             if not self.is_pinned(target, tag):
-                self._records.forget_tag(target, tag)
+                self.records.forget_tag(target, tag)
             raise
         found = shared.value
         # On every node that shared the answer, or it would have none at the next outage.
@@ -72,24 +63,24 @@ class TagLookup:
 
     def answer(self, target: PullTarget, tag: Tag) -> dict[str, object]:
         """Return for another node what upstream says now, as ``NearQuestions.answer`` does."""
-        return self._near.answer(_question(target, tag), lambda: self._ask(target, tag, has_copy=True), TAG_NOTE)
+        return self.near.answer(_question(target, tag), lambda: self._ask(target, tag, has_copy=True), TAG_NOTE)
 
     def _ask(self, target: PullTarget, tag: Tag, *, has_copy: bool) -> TagRecord:
         def ask(is_retry: bool) -> ManifestHead | StoredManifest:
             if is_retry:
                 # HEADs may be all that fails there (P72).
-                return self._fetch.by_tag(target, tag, has_copy=False, follows_head=True)
+                return self.fetch.by_tag(target, tag, has_copy=False, follows_head=True)
             return target.upstream.head_manifest(target.repository, tag, has_copy=has_copy)
 
-        said = ask(False) if has_copy else self._fetch.ask_twice(ask)
+        said = ask(False) if has_copy else self.fetch.ask_twice(ask)
         facts = self._facts(target, tag, said, has_copy=has_copy) if isinstance(said, ManifestHead) else _facts_of(said)
         record = self.keep(target, tag, *facts)
-        self._confirmed.publish(target, tag, record)
+        self.confirmed.publish(target, tag, record)
         return record
 
     def confirmed_near(self, target: PullTarget, tag: Tag) -> TagRecord | None:
         """Return what another node was told of the tag within ``tag_max_age``, and keep that; None for nothing."""
-        found = self._confirmed.find(target, tag, self._clock())
+        found = self.confirmed.find(target, tag, self.clock())
         if found is None:
             return None
         return self.keep(target, tag, found.digest, found.media_type, found.size, at=found.checked_at)
@@ -100,22 +91,22 @@ class TagLookup:
         The digest is enough for a tag that has not moved: it costs no counted pull.
         """
         if head.digest is None:
-            return _facts_of(self._fetch.by_tag(target, tag, has_copy=has_copy))
+            return _facts_of(self.fetch.by_tag(target, tag, has_copy=has_copy))
         if head.size is not None and head.media_type:
             return head.digest, head.media_type, head.size
-        known = self._records.tag(target, tag)
+        known = self.records.tag(target, tag)
         if known and known.digest == head.digest:
             return known.digest, known.media_type, known.size
         try:
-            stored = self._records.manifest(target, head.digest) or self._fetch.by_digest(target, head.digest)
+            stored = self.records.manifest(target, head.digest) or self.fetch.by_digest(target, head.digest)
         except ManifestUnknown:
-            stored = fetch_moved(self._fetch, target, tag, head.digest, has_copy=has_copy)
+            stored = fetch_moved(self.fetch, target, tag, head.digest, has_copy=has_copy)
         return _facts_of(stored)
 
     def is_pinned(self, target: PullTarget, tag: Tag) -> bool:
         """Return whether the operator wants to keep what the tag means, whatever becomes of it upstream."""
         try:
-            return self._pins is not None and self._pins.holds_tag(target.upstream.name, target.repository, tag)
+            return self.pins is not None and self.pins.holds_tag(target.upstream.name, target.repository, tag)
         except StoreError as error:
             # As for cleanup: what cannot be read may name this tag.
             _log.error("cannot tell what is pinned; keeping a tag", tag=tag, repository=target.repository, error=error)
@@ -135,28 +126,28 @@ class TagLookup:
         Before its manifest is here: containerd asks by HEAD and then for the digest, and no later request would tell
         us what the tag was. What it meant before stays known, because the manifest may not be had for a while.
         """
-        now = at or self._clock()
-        known = self._records.tag(target, tag)
+        now = at or self.clock()
+        known = self.records.tag(target, tag)
         if known and known.digest == digest:
             if not timedelta(0) <= now - known.checked_at < _CONFIRM_EVERY:
-                self._records.confirm_tag(target, tag, now)
+                self.records.confirm_tag(target, tag, now)
             return replace(known, checked_at=now)
-        here = self._records.manifest(target, known.digest) if known else None
-        before = here or self._records.previous(target, known)
+        here = self.records.manifest(target, known.digest) if known else None
+        before = here or self.records.previous(target, known)
         record = TagRecord(digest, media_type, size, now, now, previous=before.digest if before else None)
-        self._records.keep_tag(target, tag, record)
+        self.records.keep_tag(target, tag, record)
         if known:
             event_queue.add_change(
                 "moved", target.upstream.name, target.repository, tag, str(known.digest), str(digest)
             )
-        self._shared.add_tag(target, tag, record)
+        self.shared.add_tag(target, tag, record)
         return record
 
     def by_bucket(self, target: PullTarget, tag: Tag) -> TagRecord | None:
         """Return what a tag meant to another node, and keep that, for a time when upstream does not answer."""
-        record = self._shared.tag(target, tag)
+        record = self.shared.tag(target, tag)
         if record:
-            self._records.keep_tag(target, tag, record)
+            self.records.keep_tag(target, tag, record)
         return record
 
 

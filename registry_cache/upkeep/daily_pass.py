@@ -9,6 +9,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from registry_cache.runtime.log import Log
 from registry_cache.store.last_runs import read_last_runs
@@ -22,21 +23,15 @@ _LOOK_SECONDS, _SPREAD = 600.0, 0.2
 _log = Log(__name__)
 
 
+@dataclass(eq=False, slots=True)
 class DailyPass:
     """``start`` begins one cleanup and returns at once; ``now`` and ``sleep`` in seconds."""
 
-    def __init__(
-        self,
-        layout: Layout,
-        start: Callable[[], object],
-        now: Callable[[], float] = time.time,
-        sleep: Callable[[float], object] = time.sleep,
-    ) -> None:
-        self._layout = layout
-        self._start = start
-        self._now = now
-        self._sleep = sleep
-        self._started_at = float("-inf")
+    layout: Layout
+    start: Callable[[], object]
+    now: Callable[[], float] = time.time
+    sleep: Callable[[float], object] = time.sleep
+    _started_at: float = field(default=float("-inf"), init=False)
 
     def begin(self) -> None:
         """Look from now on, for as long as the process lives."""
@@ -44,9 +39,9 @@ class DailyPass:
 
     def look(self) -> bool:
         """Start a cleanup if none has run within the last day; tell whether one was started."""
-        now = self._now()
+        now = self.now()
         # A disk so full that a cleanup cannot note its end must not be cleaned every ten minutes.
-        last = read_last_runs(self._layout).cleanup
+        last = read_last_runs(self.layout).cleanup
         # Not one far in the future, of a clock that was ahead: nothing would be cleaned up until then.
         if any(abs(now - at) < DAY_SECONDS for at in (last, self._started_at) if at is not None):
             return False
@@ -55,11 +50,11 @@ class DailyPass:
             _log.info("starting the first cleanup of this store")
         else:
             _log.info("no cleanup has run for a day: starting one")
-        self._start()
+        self.start()
         return True
 
     def run(self) -> None:
         """Look every ten minutes or so, without end."""
         while True:
-            self._sleep(_LOOK_SECONDS * random.uniform(1 - _SPREAD, 1 + _SPREAD))  # noqa: S311 (no secret)
+            self.sleep(_LOOK_SECONDS * random.uniform(1 - _SPREAD, 1 + _SPREAD))  # noqa: S311 (no secret)
             self.look()

@@ -153,7 +153,7 @@ def test_where_the_first_is_gone_each_asks_once_and_then_the_second(
     gone.is_lost = True
     for node in others:
         # Nobody has rested long enough while this lasts.
-        node.cluster.placement._clock = lambda: 1.0
+        node.cluster.placement.clock = lambda: 1.0
     assert [node.get().digest for node in others] == [digest] * 2
     asked = [node.flights.joined.count(f"for all nodes: {TAG}") for node in others]
     assert asked == [1, 1], "each has found out for itself"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
@@ -16,6 +17,7 @@ from registry_cache.store.pieces import Pieces
 _log = Log(__name__)
 
 
+@dataclass(eq=False, slots=True)
 class PieceReuse:
     """A download's ``source``, and the pieces that its upstream has given.
 
@@ -23,21 +25,13 @@ class PieceReuse:
     tests.
     """
 
-    def __init__(
-        self,
-        digest: Digest,
-        source: BlobSource,
-        pieces: Pieces,
-        yield_to_readers: Callable[[], None] = lambda: None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.digest = digest
-        self.source = source
-        self.yield_to_readers = yield_to_readers
-        self.clock = clock
-        self._pieces = pieces
-        self._took_pieces = False
-        self._is_broken = False
+    digest: Digest
+    source: BlobSource
+    pieces: Pieces
+    yield_to_readers: Callable[[], None] = lambda: None
+    clock: Callable[[], float] = time.monotonic
+    _took_pieces: bool = field(default=False, init=False)
+    _is_broken: bool = field(default=False, init=False)
 
     @property
     def claims_spans(self) -> bool:
@@ -49,7 +43,7 @@ class PieceReuse:
         if self._is_broken:
             return None
         try:
-            return self._pieces.open(self.source.upstream, self.digest)
+            return self.pieces.open(self.source.upstream, self.digest)
         except StoreError as error:
             _log.debug("could not open pieces", digest=self.digest, error=error)
             return None
@@ -59,7 +53,7 @@ class PieceReuse:
         if not self.claims_spans or size is None or size <= SMALL_BLOB:
             return None
         try:
-            return self._pieces.make(self.source.upstream, self.digest, size)
+            return self.pieces.make(self.source.upstream, self.digest, size)
         except StoreError as error:
             # Then nothing can be claimed, and a reader of ranges has some bytes sent twice.
             _log.debug("could not make room for pieces", digest=self.digest, error=error)
@@ -104,7 +98,7 @@ class PieceReuse:
     def discard_empty(self, file: PieceFile) -> None:
         """Remove what was made for a blob that upstream then did not give."""
         try:
-            self._pieces.discard_empty(self.source.upstream, self.digest, file)
+            self.pieces.discard_empty(self.source.upstream, self.digest, file)
         except StoreError as error:
             _log.debug("could not discard pieces", digest=self.digest, error=error)
 
@@ -112,7 +106,7 @@ class PieceReuse:
         """Remove the pieces: the whole is wrong. Return whether it was made of any since this was asked last."""
         took, self._took_pieces = self._took_pieces, False
         try:
-            self._pieces.discard(self.source.upstream, self.digest)
+            self.pieces.discard(self.source.upstream, self.digest)
         except StoreError as error:
             _log.warning("could not discard pieces", digest=self.digest, error=error)
         return took
@@ -120,6 +114,6 @@ class PieceReuse:
     def discard_all(self) -> None:
         """Remove all pieces: the blob is whole. What stays is removed by the next cleanup."""
         try:
-            self._pieces.discard_all(self.digest)
+            self.pieces.discard_all(self.digest)
         except StoreError as error:
             _log.debug("could not discard pieces", digest=self.digest, error=error)
