@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
                 exchange_pins(config)
             cleanup = Cleanup(layout, bounds(config, layout), now.timestamp(), in_time, display.progress)
             result = cleanup.dry_run() if arguments.dry_run else _evict(config, cleanup)
-    report = CleanupReport(now.timestamp(), result, arguments.dry_run, now.tzinfo)
+    report = CleanupReport(now, result, arguments.dry_run)
     return print_report(report, as_json=arguments.json)
 
 

@@ -20,6 +20,7 @@ from registry_cache.wiring.nodes import cluster_of
 
 # Nodes refuse requests that are signed further away in time; half of it is worth a warning.
 _SKEW_SECONDS = 150.0
+_UNREACHED = (PeerRefused, PeerFailed, PeerSilent)
 
 
 def read_cluster(config: Config) -> ClusterReport:
@@ -35,7 +36,7 @@ def read_cluster(config: Config) -> ClusterReport:
         leases = cluster.leases.all()
     except RedisAway as away:
         raise CommandError(f"{away}; registry-cache check says more", 1) from away
-    return ClusterReport(redis_name(config), nodes, leases, now.timestamp(), now.tzinfo)
+    return ClusterReport(redis_name(config), nodes, leases, now)
 
 
 def _missing(config: Config) -> str:
@@ -83,12 +84,8 @@ def _peers(cluster: Cluster, peers: Sequence[str]) -> Iterator[Step]:
             continue
         try:
             cluster.peers.ping(url)
-        except PeerRefused as refused:
-            remedy = "compare http.secret, the clocks, and the versions"
-            yield Step("peers", "failed", f"{url} refused us: {refused}", remedy)
-        except (PeerFailed, PeerSilent) as error:
-            remedy = "check that it runs, and allow access to its cluster.addr"
-            yield Step("peers", "failed", f"we cannot reach {url}: {error}", remedy)
+        except _UNREACHED as error:
+            yield _unreached("peers", url, error, "check that it runs, and allow access to its cluster.addr")
         else:
             yield Step("peers", "ok", f"we reach {url}")
 
@@ -112,18 +109,18 @@ def _node(cluster: Cluster, node: ClusterNode, now: float) -> Iterator[Step]:
         return
     try:
         back = cluster.peers.reaches(node.url, cluster.leases.node)
-    except PeerRefused as refused:
-        words, remedy = f"{node.url} refused us: {refused}", "compare http.secret, the clocks, and the versions"
-    except (PeerFailed, PeerSilent) as error:
-        words, remedy = (
-            f"we cannot reach {node.url}: {error}",
-            "allow access to its cluster.addr, or set cluster.advertise there",
-        )
+    except _UNREACHED as error:
+        yield _unreached(node.name, node.url, error, "allow access to its cluster.addr, or set cluster.advertise there")
     else:
         yield Step(node.name, "ok", f"we reach {node.url}")
         yield _way_back(cluster, node, back)
-        return
-    yield Step(node.name, "failed", words, remedy)
+
+
+def _unreached(name: str, url: str, error: Exception, remedy: str) -> Step:
+    """Return the step of a node that was asked and did not answer; ``remedy`` unless it refused us."""
+    if isinstance(error, PeerRefused):
+        return Step(name, "failed", f"{url} refused us: {error}", "compare http.secret, the clocks, and the versions")
+    return Step(name, "failed", f"we cannot reach {url}: {error}", remedy)
 
 
 def _way_back(cluster: Cluster, node: ClusterNode, trouble: str) -> Step:

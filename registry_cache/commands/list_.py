@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     statistics = Statistics(layout) if layout else None
     counts = _pull_counts(config, statistics, now) if arguments.sort == "pulls" else None
     images = list_images(layout, arguments.pattern, arguments.sort, counts) if layout else []
-    return print_report(ImageListReport(images, now.timestamp(), now.tzinfo, arguments.pattern), as_json=arguments.json)
+    return print_report(ImageListReport(images, now, arguments.pattern), as_json=arguments.json)
 
 
 def _pull_counts(config: Config, statistics: Statistics | None, now: datetime) -> PullCounts:

@@ -40,16 +40,16 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print what was served, saved and asked for; reads the numbers that the server wrote, and no blob."""
     statistics, _, now = _open(arguments, environ)
     since = (now - arguments.since).timestamp()
-    report = statistics_text.read_statistics(statistics, since, now.timestamp())
+    report = statistics_text.read_statistics(statistics, since, now)
     blocks = statistics_text.BLOCKS if _can_print(statistics_text.BLOCKS) else statistics_text.PLAIN_BLOCKS
-    return print_report(replace(report, zone=now.tzinfo, blocks=blocks), as_json=arguments.json)
+    return print_report(replace(report, blocks=blocks), as_json=arguments.json)
 
 
 def run_pulls(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print who pulled an image, what a client pulled, or who has a digest."""
     statistics, config, now = _open(arguments, environ)
     pulls = statistics.pulls(arguments.query, (now - arguments.since).timestamp())
-    report = PullsReport(pulls, now.timestamp(), config.statistics.has_journal, now.tzinfo)
+    report = PullsReport(pulls, now, config.statistics.has_journal)
     return print_report(report, as_json=arguments.json)
 
 

@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     known = known_upstreams(config, layout)
     now = datetime.now(UTC).astimezone()
     bucket = config.s3.bucket if config.s3 else None
-    return print_report(read_status(config.root, known, now.timestamp(), now.tzinfo, bucket), as_json=arguments.json)
+    return print_report(read_status(config.root, known, now, bucket), as_json=arguments.json)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -47,7 +47,7 @@ MAX_FAILED_CONNECTIONS = 2
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """``node``, at ``url``, asks the registry for a repository of ``upstream``; ``id`` is this time's alone."""
+    """``node``, at ``url``, asks the registry for a repository of ``upstream``; no other lease has its ``id``."""
 
     node: str
     url: str
@@ -185,8 +185,8 @@ def decide(situation: Situation) -> Action:
 
 
 def _left_behind(situation: Situation, note: LeaderNote) -> Action | None:
-    """Return what follows from what the leader that was followed left behind it."""
-    # Also without a byte of these, where the leader has ended: how, is told under the id that it went on with.
+    """Return what to do after what the leader that we followed left behind; None where that says nothing."""
+    # Even if we have no byte of these: where the leader has ended, its note under its next id tells how.
     if note.wrong_bytes and (situation.size or (note.successor and situation.lease is None)):
         return StartOver(note.successor)
     is_ours = (note.upstream, note.repository) == (situation.upstream, situation.repository)

@@ -229,7 +229,7 @@ class ManifestPull:
                 self._flights.start(_key(target, tag), lambda: self._ask_in_background(target, tag), TAG_NOTE)
             raise outage
         until = time.monotonic() + timeout
-        # Whoever has a copy stops waiting for all of it together, and for another process that is at it.
+        # Whoever has a copy stops waiting for all of it together, and for another process that asks.
         limit = TimeLimit(timeout, f"asked {upstream.name} for {target.repository}:{tag}")
         try:
             found = self._flights.run(_key(target, tag), lambda: self._ask_until(target, tag, until), TAG_NOTE, limit)

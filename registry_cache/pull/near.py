@@ -50,7 +50,10 @@ class BytesWereWrong(RegistryError):
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What a node shares its downloads with. ``standby_size``: a blob of so many bytes is brought along; 0: none is."""
+    """What a node shares its downloads with.
+
+    ``standby_size``: blobs from this size on are downloaded by a second node as well; 0: none.
+    """
 
     leases: Leases
     keeper: LeaseKeeper
@@ -85,7 +88,7 @@ class NearBlob:
         self._refused: set[str] = set()
         self._bid_at: float | None = None
         self._is_displaced = False
-        # Whether all nodes find our lease, and none brings the blob along yet.
+        # Whether our lease can be found, and no second node was asked to download the blob as well.
         self._wants_standby = False
         # Of the bytes so far: the node that brought some of them.
         self._brought_by: str | None = None
@@ -240,7 +243,7 @@ class NearBlob:
         metrics.count_lease("taken_over" if self._followed else "taken")
         self._followed, self._bid_at = None, None
         self._led = self._cluster.keeper.lead(self._digest, lease)
-        # Who asks us for it brings it along.
+        # A node that asks us for it is the second one that downloads it.
         self._wants_standby = not self._registry.is_for_peer
         return True
 

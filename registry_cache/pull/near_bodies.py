@@ -1,4 +1,4 @@
-"""What a download reads in a cluster: the registry's answer to who leads, and the stream of a peer that is followed."""
+"""What a download reads in a cluster: the registry's answer where we lead, a peer's stream where we follow."""
 
 from __future__ import annotations
 

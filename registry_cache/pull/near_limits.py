@@ -13,11 +13,11 @@ from registry_cache.cluster.errors import RedisAway
 from registry_cache.cluster.notes import Notes
 from registry_cache.upstream.limits import Limits
 
-# So often a process looks what other nodes have met.
+# How often a process looks for refusals that other nodes have met.
 _LOOK_SECONDS = 1.0
-# A refusal outweighs an answer to a free question that came so shortly after it: these say little of what is counted.
+# A refusal counts for more than an answer this soon after it to a free question, which says little of counted ones.
 _REFUSAL_SECONDS = 5.0
-# A limit whose window upstream does not tell is of no interest for longer.
+# A limit whose window upstream does not tell is forgotten after this.
 _LONGEST_SECONDS = 6 * 3600.0
 
 _FIELDS = {field.name for field in fields(Limits)}
@@ -35,7 +35,7 @@ class NearLimits:
     def publish(self, limits: Limits, *, anonymous: bool) -> None:
         """Tell other nodes that they are refused; not where upstream has never said for whom it counts.
 
-        What is no refusal would replace another node's: each finds out by itself that a limit was lifted.
+        Anything but a refusal would replace another node's. Each finds out by itself that a limit was lifted.
         """
         if limits.source is None or not _is_refused(limits):
             return

@@ -17,9 +17,9 @@ from registry_cache.cluster.notes import Notes
 from registry_cache.oci.digest import Digest
 from registry_cache.policy.leading import Holder
 
-# A node says so anew when it fetches ranges of the blob so much later: another may have said it meanwhile.
+# A node announces a blob again when it fetches ranges of it this much later: another may have done so in between.
 _SAY_SECONDS = 60.0
-# Blobs of which is remembered when it was said; of more, the oldest are forgotten.
+# How many blobs we remember having announced; beyond that the oldest are forgotten.
 _MOST_REMEMBERED = 1000
 
 

@@ -20,7 +20,7 @@ REST_SECONDS = 10.0
 _MOST_TRIED = 2
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False)
 class Placement:
     """The places of blobs as the node at ``url`` sees them; ``peers``: URLs that the configuration names."""
 

@@ -22,11 +22,11 @@ from registry_cache.runtime import request_context
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.peer_question import SharedQuestion
 
-# So often a question that takes long is said to be under way still.
+# How often to say that a question that takes long is still under way.
 _RENEW_SECONDS = 1.0
 # Between two looks for the outcome: a HEAD takes a tenth of a second.
 _FIRST_LOOK, _LAST_LOOK = 0.02, 0.1
-# An outcome that is older when it could be told was had before some who wait had come: this process stood still.
+# An outcome that is older than this when it is told may be from before some who wait had come: we were stopped.
 _OLD_SECONDS = 0.5
 
 _T = TypeVar("_T")
@@ -51,7 +51,7 @@ class NearQuestions:
         self._placed = placed
 
     def ask(self, question: SharedQuestion, work: Callable[[], _T], note: NoteFormat[_T]) -> Shared[_T]:
-        """Return what ``work`` returns here, or returned on the node that was at it when we came.
+        """Return what ``work`` returns here, or returned on the node that had begun it when we came.
 
         Raises what ``work`` raises; of another node's errors NotFound alone.
         """

@@ -27,7 +27,7 @@ _log = Log(__name__)
 
 
 class NearTags:
-    """The words of all nodes on tags; without ``notes`` there are none."""
+    """What upstream has told other nodes of tags; nothing without ``notes``."""
 
     def __init__(self, notes: Notes | None = None, clock: Callable[[], float] = time.time) -> None:
         """``clock``: the one on which all nodes agree, in seconds since the epoch."""
@@ -81,7 +81,7 @@ class NearTags:
         except (ValueError, KeyError, TypeError, OverflowError, RegistryError) as error:
             _log.debug("another node's word on a tag was not understood", tag=tag, error=error)
             return None
-        # Who writes to Redis without our secret can put an old word back, and give it a new life.
+        # Whoever writes to Redis without our secret can put an old answer back, with a new lifetime.
         is_replayed = apart > target.tags.max_age + timedelta(seconds=CLOCK_SKEW_SECONDS)
         return None if is_replayed or age >= target.tags.max_age else record
 

@@ -77,12 +77,12 @@ class MachineFlights:
         self._here: SingleFlight[str, _Outcome[Any]] = SingleFlight()
 
     def run(self, key: str, work: Callable[[], _T], note: NoteFormat[_T], limit: TimeLimit | None = None) -> _T:
-        """Return what ``work`` returns, done by us or by whoever was at it when we came.
+        """Return what ``work`` returns, done by us or by whoever had begun it when we came.
 
         With a ``limit`` the work has a thread of its own, and goes on when nobody waits any more. It counts from the
         work's begin: who comes while it takes longer than that does not wait for it as long again.
-        Raises what ``work`` raised there; UpstreamTimeout behind the limit, or where another process stays at it for
-        too long.
+        Raises what ``work`` raised there; UpstreamTimeout behind the limit, or where another process takes too
+        long for it.
         """
         arrived = self._clock()
         deadline = time.monotonic() + (limit.seconds if limit else HOLDER_TIMEOUT_SECONDS)
@@ -106,7 +106,7 @@ class MachineFlights:
                 return outcome.get()
 
     def start(self, key: str, work: Callable[[], _T], note: NoteFormat[_T]) -> None:
-        """Have ``work`` done in a thread of its own, unless this process is at it already; nobody gets the outcome."""
+        """Have ``work`` done in a thread of its own, unless this process does it already; nobody gets the outcome."""
         flight, ours = self._here.join(key)
         if ours:
             self._start_thread(key, flight, self._clock(), work, note)

@@ -70,36 +70,36 @@ _switch = _Switch()
 
 
 def begin() -> None:
-    """From now on somebody empties ``events``."""
+    """Collect events from now on: somebody empties ``events``."""
     _switch.is_on = True
 
 
 def end() -> None:
-    """Nobody empties ``events`` any more."""
+    """Collect no more: nobody empties ``events``."""
     _switch.is_on = False
     events.clear()
 
 
 def add(event: Event) -> None:
-    """Something has happened."""
+    """Add one event, if events are collected."""
     if _switch.is_on:
         events.append(event)
 
 
 def add_amount(field: str, name: str, amount: int) -> None:
-    """There is so much more of ``name`` in ``field``."""
+    """Add ``amount`` to ``name`` in ``field`` of the sums."""
     if _switch.is_on:
         events.append(Amount(time.time(), field, name, amount))
 
 
 def add_evictions(blobs: int, size: int) -> None:
-    """So many blobs, of ``size`` bytes together, were evicted."""
+    """Add evicted ``blobs``, of ``size`` bytes together."""
     if blobs:
         add_amount("evicted_blobs", "", blobs)
         add_amount("evicted_bytes", "", size)
 
 
 def add_change(kind: str, upstream: str, repository: str, reference: str, old: str = "", new: str = "") -> None:
-    """Something has changed that needs a look."""
+    """Add a change that needs a look."""
     if _switch.is_on:
         events.append(Change(time.time(), kind, upstream, repository, reference, old, new))

@@ -49,7 +49,7 @@ def begin_stopwatch() -> Stopwatch:
 
 
 class waiting:
-    """Upstream is waited for inside. A wait within a wait counts once."""
+    """Measure how long the block waits for upstream. A wait within a wait counts once."""
 
     __slots__ = ("_began", "_watch")
 

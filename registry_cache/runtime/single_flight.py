@@ -75,7 +75,7 @@ class SingleFlight(Generic[_Key, _Value]):
             flight.end(value)
 
     def run(self, key: _Key, work: Callable[[], _Value], seconds: float | None = None) -> _Value:
-        """Return what ``work`` returns, done by us or by whoever was at it when we came; raise what it raised.
+        """Return what ``work`` returns, done by us or by whoever had begun it when we came; raise what it raised.
 
         Who waits for another's work does so for ``seconds`` at most, and then gets TimeoutError.
         """

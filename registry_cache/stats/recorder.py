@@ -54,7 +54,7 @@ class Recorder:
         self._sleep = sleep
         self._written_at = time.monotonic()
         self._ended = False
-        # Held by whoever looks and folds: the thread, or who ends the process while it is at it.
+        # Held by whoever looks and folds: the thread, or whoever ends the process meanwhile.
         self._turn = threading.Lock()
 
     def begin(self) -> None:

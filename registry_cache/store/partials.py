@@ -87,7 +87,7 @@ class Partials:
             return locks.is_locked(self._layout.lock(digest))
 
     def forget_failure(self, digest: Digest) -> None:
-        """Remove the status of a download that failed and left no byte, unless somebody is at it. Raises StoreError."""
+        """Remove the status of a download that failed and left no byte, unless one is led now. Raises StoreError."""
         claim = self.claim(digest)
         if claim:
             with claim, disk.store_errors(f"forget the failure of {digest}"):

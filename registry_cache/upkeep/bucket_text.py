@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import datetime
 
 from registry_cache.store.bucket_note import BucketNote, BucketTrouble
 from registry_cache.store.layout import Layout
 from registry_cache.store.outbox import Outbox, OutboxState
-from registry_cache.upkeep.report import ago, clock, counted, iso
+from registry_cache.upkeep.report import age, clock, counted, iso
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,9 @@ class BucketStatus:
     waits: OutboxState
     trouble: BucketTrouble | None
 
-    def line(self, now: float, zone: tzinfo | None) -> str:
+    def line(self, now: datetime) -> str:
         """Return what a person reads ``now``."""
-        return f"{self.name} {self._state(now, zone)}; {self._outbox(now, zone)}"
+        return f"{self.name} {self._state(now)}; {self._outbox(now)}"
 
     def document(self) -> dict[str, object]:
         """Return it as JSON values."""
@@ -34,17 +34,17 @@ class BucketStatus:
             "outbox": {"entries": self.waits.entries, "oldest_at": None if oldest is None else iso(oldest)},
         }
 
-    def _state(self, now: float, zone: tzinfo | None) -> str:
+    def _state(self, now: datetime) -> str:
         if self.trouble is None:
             return "accepts what it is sent"
-        since = f"{clock(self.trouble.since, now, zone)} ({ago(now - self.trouble.since)})"
+        since = f"{clock(self.trouble.since, now)} ({age(self.trouble.since, now)})"
         return f"has accepted nothing since {since}: {self.trouble.cause}"
 
-    def _outbox(self, now: float, zone: tzinfo | None) -> str:
+    def _outbox(self, now: datetime) -> str:
         if self.waits.oldest is None:
             return "the outbox is empty"
         number = counted(self.waits.entries, "entry", "entries")
-        return f"{number} in the outbox, the oldest since {clock(self.waits.oldest, now, zone)}"
+        return f"{number} in the outbox, the oldest since {clock(self.waits.oldest, now)}"
 
 
 def read_bucket(layout: Layout, name: str) -> BucketStatus:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import datetime
 from typing import Literal
 
 from registry_cache.policy.eviction import SECOND
@@ -17,15 +17,11 @@ _EXIT_STATUS: dict[State, int] = {"done": 0, "planned": 0, "running": 0, "stoppe
 
 @dataclass(frozen=True, slots=True)
 class CleanupReport:
-    """A cleanup at ``now``, in seconds since the epoch; ``result`` is None where another one is running.
+    """A cleanup at ``now``, in the reader's time zone; ``result`` is None where another one is running."""
 
-    Times are written in the reader's ``zone``.
-    """
-
-    now: float
+    now: datetime
     result: CleanupResult | None
     dry_run: bool = False
-    zone: tzinfo | None = None
 
     @property
     def state(self) -> State:
@@ -57,7 +53,7 @@ class CleanupReport:
         """docs/disk.md explains each value."""
         result = self.result or CleanupResult()
         return {
-            "at": iso(self.now),
+            "at": iso(self.now.timestamp()),
             "state": self.state,
             "dry_run": self.dry_run,
             "blobs": result.blobs,
@@ -88,7 +84,7 @@ class CleanupReport:
 
     def _row(self, each: Candidate) -> tuple[str, str, str, str]:
         name = f"{short(each.digest)} {each.what}"
-        return name, size(each.size), clock(each.used / SECOND, self.now, self.zone), each.why
+        return name, size(each.size), clock(each.used / SECOND, self.now), each.why
 
 
 def _candidate(each: Candidate) -> dict[str, object]:

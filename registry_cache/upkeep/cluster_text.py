@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import datetime
 from typing import Protocol
 
-from registry_cache.upkeep.report import Report, ago, clock, counted, iso, short, size, table
+from registry_cache.policy.leading import Lease
+from registry_cache.upkeep.report import Report, age, clock, counted, iso, short, size, table
 
 # A node that has said nothing for so long is not seen: it speaks every five seconds.
 UNSEEN_SECONDS = 15.0
@@ -26,26 +27,14 @@ class NodeFacts(Protocol):
     def facts(self) -> Mapping[str, object]: ...
 
 
-class LeaseFacts(Protocol):
-    """Who asks an upstream for a blob."""
-
-    @property
-    def node(self) -> str: ...
-    @property
-    def upstream(self) -> str: ...
-    @property
-    def repository(self) -> str: ...
-
-
 @dataclass(frozen=True, slots=True)
 class ClusterReport(Report):
-    """All nodes and, by digest, the downloads that they lead, as seen ``now``."""
+    """All nodes and, by digest, the downloads that they lead, as seen ``now``, in the reader's time zone."""
 
     redis: str
     nodes: Sequence[NodeFacts]
-    leases: Mapping[str, LeaseFacts]
-    now: float
-    zone: tzinfo | None
+    leases: Mapping[str, Lease]
+    now: datetime
 
     def lines(self) -> Iterator[str]:
         yield f"nodes, as Redis at {self.redis} knows them"
@@ -70,15 +59,14 @@ class ClusterReport(Report):
         }
 
     def _is_seen(self, node: NodeFacts) -> bool:
-        return self.now - node.seen_at < UNSEEN_SECONDS
+        return self.now.timestamp() - node.seen_at < UNSEEN_SECONDS
 
     def _lead_count(self, node: NodeFacts) -> int:
         return sum(lease.node == node.name for lease in self.leases.values())
 
     def _state(self, node: NodeFacts) -> str:
         if not self._is_seen(node):
-            since = clock(node.seen_at, self.now, self.zone)
-            return f"not seen since {since} ({ago(self.now - node.seen_at)})"
+            return f"not seen since {clock(node.seen_at, self.now)} ({age(node.seen_at, self.now)})"
         free = _number(node.facts.get("free"))
         room = f", {size(free)} free" if free is not None else ""
         waiting = _number(node.facts.get("outbox"))

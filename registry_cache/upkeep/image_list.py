@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import datetime
 from typing import Literal
 
 from registry_cache.oci.digest import Digest
@@ -22,6 +22,22 @@ Sort = Literal["name", "size", "used", "pulls"]
 
 # How often each image was pulled, by its repository with its upstream in front, and by its digest.
 PullCounts = Mapping[tuple[str, str], int]
+
+
+# A blob's own name, and the one of a repository that has it.
+_NAMES_OF_ONE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPart:
+    """A manifest or blob of an image: ``size`` in bytes, 0 if it is not here, and last ``used``, in seconds since 1970.
+
+    ``is_shared``: several repositories have it.
+    """
+
+    size: int
+    used: float
+    is_shared: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +64,10 @@ class ListedImage:
 
 @dataclass(frozen=True, slots=True)
 class ImageListReport(Report):
-    """The images of a store that match the ``pattern``, at ``now``. Times are in the reader's ``zone``."""
+    """The images of a store that match the ``pattern``, at ``now``, in the reader's time zone."""
 
     images: Sequence[ListedImage]
-    now: float
-    zone: tzinfo | None = None
+    now: datetime
     pattern: str = ""
 
     def lines(self) -> Iterator[str]:
@@ -84,7 +99,7 @@ class ImageListReport(Report):
 
     def _row(self, each: ListedImage) -> tuple[str, str, str, str, str]:
         more = f", {', '.join(each.tags[1:])}" if each.tags[1:] else ""
-        used = clock(each.used, self.now, self.zone)
+        used = clock(each.used, self.now)
         return str(each.pulls), size(each.size), size(each.shared), used, each.names[0] + more
 
 
@@ -95,16 +110,16 @@ def list_images(layout: Layout, pattern: str, sort: Sort, counts: PullCounts | N
     """
     with disk.store_errors("list the images"):
         found = [(folder, *image) for folder in repositories(layout) for image in _images(folder)]
-        holders = Counter(digest for *_, parts in found for digest in parts)
-        sizes = {digest: _size(layout, digest) for digest in holders}
+        holders = Counter(digest for *_, digests in found for digest in digests)
+        parts = {digest: stored_part(layout, digest) for digest in holders}
         listed = []
-        for folder, top, tags, parts in found:
+        for folder, top, tags, digests in found:
             repository = os.path.relpath(folder.path, layout.repositories)
-            shared = sum(sizes[digest] for digest in parts if holders[digest] > 1)
-            whole = sum(sizes[digest] for digest in parts)
+            shared = sum(parts[digest].size for digest in digests if holders[digest] > 1)
+            whole = sum(parts[digest].size for digest in digests)
             pulls = None if counts is None else counts.get((repository, str(top)), 0)
             # A signed manifest's bytes are one of its parts.
-            used = _last_use(layout, top) or max(_last_use(layout, digest) for digest in parts)
+            used = parts[top].used or max(parts[digest].used for digest in digests)
             listed.append(ListedImage(repository, top, tags, whole, shared, used, pulls))
     return sorted((each for each in listed if _matches(each, pattern)), key=lambda each: _order(each, sort))
 
@@ -126,11 +141,9 @@ def _matches(each: ListedImage, pattern: str) -> bool:
     return any(pattern in name or fnmatch.fnmatchcase(name, pattern) for name in [*each.names, str(each.digest)])
 
 
-def _size(layout: Layout, digest: Digest) -> int:
+def stored_part(layout: Layout, digest: Digest) -> StoredPart:
+    """Return what is here of a manifest or blob. Raises OSError."""
     found = disk.stat(layout.blob(digest))
-    return found.st_size if found else 0
-
-
-def _last_use(layout: Layout, digest: Digest) -> float:
-    found = disk.stat(layout.blob(digest))
-    return disk.last_use(found) / SECOND if found else 0.0
+    if found is None:
+        return StoredPart(0, 0.0, False)
+    return StoredPart(found.st_size, disk.last_use(found) / SECOND, found.st_nlink > _NAMES_OF_ONE)

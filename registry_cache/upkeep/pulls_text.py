@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import datetime
 
 from registry_cache.stats.journal import Pull
 from registry_cache.upkeep.report import Report, clock, iso, short, table
@@ -12,12 +12,11 @@ from registry_cache.upkeep.report import Report, clock, iso, short, table
 
 @dataclass(frozen=True, slots=True)
 class PullsReport(Report):
-    """Pulls, the newest first, at ``now``. ``has_journal``: somebody writes down who pulls."""
+    """Pulls, the newest first, at ``now``, in the reader's time zone. ``has_journal``: pulls are recorded."""
 
     pulls: Sequence[Pull]
-    now: float
+    now: datetime
     has_journal: bool
-    zone: tzinfo | None = None
 
     def lines(self) -> Iterator[str]:
         if not self.has_journal:
@@ -49,5 +48,5 @@ class PullsReport(Report):
 
     def _row(self, each: Pull) -> tuple[str, ...]:
         name = f"{each.upstream}/{each.repository}" + (f":{each.tag}" if each.tag else "")
-        when = clock(each.at, self.now, self.zone)
+        when = clock(each.at, self.now)
         return when, each.client, each.user or "-", each.outcome, name, short(each.digest)

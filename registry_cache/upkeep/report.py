@@ -7,7 +7,7 @@ work is not finished.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime
 from typing import Protocol
 
 # Of every JSON document. A field may be added without a new version; none is renamed or removed.
@@ -86,10 +86,15 @@ def size(count: int) -> str:
     return f"{count} B" if unit == "B" else f"{number:.1f} {unit}"
 
 
-def clock(moment: float, now: float, zone: tzinfo | None) -> str:
+def clock(moment: float, now: datetime) -> str:
     """Return a time of today as HH:MM:SS, and with its date where it is another day's."""
-    then, today = datetime.fromtimestamp(moment, zone), datetime.fromtimestamp(now, zone).date()
-    return then.strftime("%H:%M:%S" if then.date() == today else "%Y-%m-%d %H:%M:%S")
+    then = datetime.fromtimestamp(moment, now.tzinfo)
+    return then.strftime("%H:%M:%S" if then.date() == now.date() else "%Y-%m-%d %H:%M:%S")
+
+
+def age(moment: float, now: datetime) -> str:
+    """Return how long ago a time was."""
+    return ago(now.timestamp() - moment)
 
 
 def ago(seconds: float) -> str:

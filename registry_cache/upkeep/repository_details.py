@@ -13,19 +13,17 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import MAX_MANIFEST_SIZE, parse_manifest
 from registry_cache.oci.names import Repository
 from registry_cache.oci.platform import platforms
-from registry_cache.policy.eviction import SECOND
 from registry_cache.store import disk
 from registry_cache.store.image_graph import ImageGraph, read_graph
 from registry_cache.store.layout import Layout
 from registry_cache.store.pins import ANY_UPSTREAM, Pin, Pins
 from registry_cache.store.repositories import RepositoryFolder
+from registry_cache.upkeep.image_list import stored_part
 
 # Images of which a page tells; a repository of ten thousand tags has a terminal.
 MOST_IMAGES = 100
 # An image's configuration takes a few kilobytes; a larger one tells no platform.
 _MOST_CONFIG_BYTES = 1 << 20
-# A blob's own name, and the one of a repository that has it.
-_NAMES_OF_ONE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +52,6 @@ class RepositoryDetails:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    size: int
-    used: float
-    is_shared: bool
-
-
 def repository_details(layout: Layout, name: str, most: int = MOST_IMAGES) -> RepositoryDetails | None:
     """Return what is known of ``name``, which begins with its upstream's; None where it is not here.
 
@@ -75,7 +66,7 @@ def repository_details(layout: Layout, name: str, most: int = MOST_IMAGES) -> Re
         graph = read_graph(folder)
         tops = graph.tops()
         parts = {top: graph.closure([top]) for top in tops}
-        known = {digest: _part(layout, digest) for digest in set().union(*parts.values())}
+        known = {digest: stored_part(layout, digest) for digest in set().union(*parts.values())}
         times = Counter(digest for digests in parts.values() for digest in digests)
         pins = [pin for pin in Pins(layout).all() if _is_of(pin, name)]
         images = [
@@ -129,13 +120,6 @@ def _folder(layout: Layout, name: str) -> RepositoryFolder | None:
     if not upstream or upstream.startswith(("_", ".")) or "\0" in upstream:
         return None
     return RepositoryFolder(layout.repository(upstream, repository))
-
-
-def _part(layout: Layout, digest: Digest) -> _Part:
-    found = disk.stat(layout.blob(digest))
-    if found is None:
-        return _Part(0, 0.0, False)
-    return _Part(found.st_size, disk.last_use(found) / SECOND, found.st_nlink > _NAMES_OF_ONE)
 
 
 def _platforms(layout: Layout, top: Digest, graph: ImageGraph) -> list[str]:

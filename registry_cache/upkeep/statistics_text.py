@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import tzinfo
+from datetime import datetime
 
 from registry_cache.runtime.event_queue import Change
 from registry_cache.stats.clients import GoneClient
@@ -13,7 +13,7 @@ from registry_cache.stats.days import BUCKET_SECONDS, DAY_SECONDS
 from registry_cache.stats.space_saving import TopEntry
 from registry_cache.stats.statistics import Bucket, Statistics
 from registry_cache.stats.sums import Sums
-from registry_cache.upkeep.report import Report, ago, bar, clock, iso, short, size
+from registry_cache.upkeep.report import Report, age, bar, clock, iso, short, size
 
 # Letters of a sparkline, lowest first; the second for a terminal that has no others.
 BLOCKS, PLAIN_BLOCKS = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
@@ -35,21 +35,20 @@ _TITLES: dict[TopKind, str] = {
 
 @dataclass(frozen=True, slots=True)
 class StatisticsReport(Report):
-    """The numbers from ``since`` until ``now``, in the reader's ``zone``; ``blocks`` for its sparkline."""
+    """The numbers from ``since`` until ``now``, in the reader's time zone; ``blocks`` for its sparkline."""
 
     since: float
-    now: float
+    now: datetime
     sums: Sums
     series: Sequence[Bucket]
     tops: Mapping[TopKind, Sequence[TopEntry]]
     changes: Sequence[Change]
     gone: Sequence[GoneClient]
-    zone: tzinfo | None = None
     blocks: str = BLOCKS
 
     def lines(self) -> Iterator[str]:
         sums = self.sums
-        yield f"the last {ago(self.now - self.since)}, since {clock(self.since, self.now, self.zone)}"
+        yield f"the last {age(self.since, self.now)}, since {clock(self.since, self.now)}"
         if not sums.request_count:
             yield "  nothing was asked for"
             return
@@ -72,7 +71,7 @@ class StatisticsReport(Report):
         """docs/reference.md explains each value."""
         return {
             "since": iso(self.since),
-            "until": iso(self.now),
+            "until": iso(self.now.timestamp()),
             "sums": _sums_document(self.sums),
             "series": [
                 {"at": iso(each.at), "seconds": each.seconds, **_sums_document(each.sums)} for each in self.series
@@ -98,7 +97,7 @@ class StatisticsReport(Report):
         if self.gone:
             yield "clients that used to come and are gone"
             for each in self.gone[:_SHOWN]:
-                yield f"  {each.client}  last seen {clock(each.last_seen, self.now, self.zone)}"
+                yield f"  {each.client}  last seen {clock(each.last_seen, self.now)}"
 
     def _changes(self) -> Iterator[str]:
         if self.changes:
@@ -106,21 +105,21 @@ class StatisticsReport(Report):
         for each in self.changes[:_SHOWN_CHANGES]:
             name = f"{each.upstream}/{each.repository}{'@' if ':' in each.reference else ':'}{each.reference}"
             moved = f"  from {short(each.old)} to {short(each.new)}" if each.old and each.new else ""
-            yield f"  {clock(each.at, self.now, self.zone)}  {each.kind:11}  {name}{moved}"
+            yield f"  {clock(each.at, self.now)}  {each.kind:11}  {name}{moved}"
         if len(self.changes) > _SHOWN_CHANGES:
             yield f"  and {len(self.changes) - _SHOWN_CHANGES:,} more: --json has them"
 
 
-def read_statistics(statistics: Statistics, since: float, now: float) -> StatisticsReport:
+def read_statistics(statistics: Statistics, since: float, now: datetime) -> StatisticsReport:
     """Return what is known of the time from ``since`` until ``now``. Raises StoreError."""
     return StatisticsReport(
         since,
         now,
         statistics.sums(since),
-        statistics.series(since, _step(now - since)),
+        statistics.series(since, _step(now.timestamp() - since)),
         {kind: statistics.top(kind, since, _LISTED) for kind in TOP_KINDS},
         statistics.changes(since),
-        statistics.clients_gone(now),
+        statistics.clients_gone(now.timestamp()),
     )
 
 

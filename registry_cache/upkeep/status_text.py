@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import tzinfo
+from datetime import datetime
 from pathlib import Path
 
 from registry_cache.store import inventory
@@ -12,25 +12,21 @@ from registry_cache.store.inventory import DiskSpace, StoreCounts, Unfinished
 from registry_cache.store.last_use import StoredBlob
 from registry_cache.store.layout import Layout
 from registry_cache.upkeep.bucket_text import BucketStatus, read_bucket
-from registry_cache.upkeep.report import BAR, Report, ago, bar, clock, counted, iso, short, size
+from registry_cache.upkeep.report import BAR, Report, age, bar, clock, counted, iso, short, size
 from registry_cache.upkeep.status import KnownUpstream, PullCount, UpstreamStatus, upstream_status
 
 
 @dataclass(frozen=True, slots=True)
 class StatusReport(Report):
-    """Everything, at ``now``. ``exists``: a store has been made under ``root``.
+    """Everything, at ``now``, in the reader's time zone. ``exists``: a store has been made under ``root``."""
 
-    Times are written in the reader's ``zone``.
-    """
-
-    now: float
+    now: datetime
     upstreams: Sequence[UpstreamStatus]
     cached: StoreCounts
     transfers: Sequence[Unfinished]
     root: str
     exists: bool
     space: DiskSpace
-    zone: tzinfo | None = None
     in_pieces: Sequence[StoredBlob] = ()
     bucket: BucketStatus | None = None
 
@@ -61,7 +57,7 @@ class StatusReport(Report):
             yield "  none"
         if self.bucket:
             yield "bucket"
-            yield f"  {self.bucket.line(self.now, self.zone)}"
+            yield f"  {self.bucket.line(self.now)}"
         yield "disk"
         store = f"uses {size(self.used)}" if self.exists else "holds no store yet: serve makes it"
         yield f"  {self.root} {store}"
@@ -71,7 +67,7 @@ class StatusReport(Report):
         cached = asdict(self.cached)
         del cached["allocated"]
         return {
-            "at": iso(self.now),
+            "at": iso(self.now.timestamp()),
             "upstreams": [_upstream_document(each) for each in self.upstreams],
             "cached": cached,
             "in_pieces": {"blobs": len(self.in_pieces), "bytes": self._piece_bytes},
@@ -89,30 +85,28 @@ class StatusReport(Report):
     def _upstream(self, each: UpstreamStatus) -> str:
         pulls = _pulls(each.pulls, self.now) if each.pulls else ""
         if each.state == "down" and each.since is not None:
-            since = clock(each.since, self.now, self.zone)
-            down = f"down since {since} ({ago(self.now - each.since)}): {each.cause}"
+            since = clock(each.since, self.now)
+            down = f"down since {since} ({age(each.since, self.now)}): {each.cause}"
             return f"{down}; {pulls}" if pulls else down
         if each.state == "limited" and each.until is not None:
             scope = ", for everything" if each.everything else ""
-            until = clock(each.until, self.now, self.zone)
+            until = clock(each.until, self.now)
             return f"limited until {until}{scope}" + (f" ({pulls})" if pulls else "")
         return f"ok; {pulls}" if pulls else "ok"
 
 
-def read_status(
-    root: Path, upstreams: Iterable[KnownUpstream], now: float, zone: tzinfo | None, bucket: str | None
-) -> StatusReport:
+def read_status(root: Path, upstreams: Iterable[KnownUpstream], now: datetime, bucket: str | None) -> StatusReport:
     """Return the state of the cache at ``now``; creates nothing on the disk. Raises StoreError.
 
     ``bucket``: the name of the one that it shares with others, if any.
     """
     layout = Layout(root)
     exists = Layout.find(root) is not None
-    found = [upstream_status(each, now) for each in upstreams]
+    found = [upstream_status(each, now.timestamp()) for each in upstreams]
     cached, transfers = inventory.count(layout), inventory.unfinished(layout)
     space, in_pieces = inventory.disk_space(layout.root), inventory.blobs_in_pieces(layout)
     shared = read_bucket(layout, bucket) if bucket else None
-    return StatusReport(now, found, cached, transfers, str(root), exists, space, zone, in_pieces, shared)
+    return StatusReport(now, found, cached, transfers, str(root), exists, space, in_pieces, shared)
 
 
 def _percent(transfer: Unfinished) -> int | None:
@@ -120,9 +114,9 @@ def _percent(transfer: Unfinished) -> int | None:
     return min(100, transfer.bytes * 100 // transfer.size) if transfer.size else None
 
 
-def _pulls(pulls: PullCount, now: float) -> str:
+def _pulls(pulls: PullCount, now: datetime) -> str:
     source = f", counted for {pulls.source}" if pulls.source else ""
-    seen = f"{ago(now - pulls.seen_at)} ago"
+    seen = f"{age(pulls.seen_at, now)} ago"
     if not pulls.current:
         return f"{pulls.left} of {pulls.limit} pulls were left {seen}{source}; that count is over"
     window = f" in {pulls.window / 3600:g} h" if pulls.window else ""

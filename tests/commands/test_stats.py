@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from datetime import UTC
+from datetime import UTC, datetime
 
 import pytest
 
@@ -108,7 +108,7 @@ def test_numbers_of_one_and_what_needs_a_look() -> None:
     moved = Change(now, "moved", "docker.io", "library/nginx", "1.27", f"sha256:{'a' * 64}", f"sha256:{'b' * 64}")
     gone = Change(now, "gone", "ghcr.io", "acme/api", f"sha256:{'c' * 64}")
     sums = Sums(requests={"hit": 1}, pulls=1, clients=1, evicted_blobs=1, evicted_bytes=1024)
-    report = StatisticsReport(now - 3600, now, sums, [], {}, [moved, *[gone] * 20], [], UTC)
+    report = StatisticsReport(now - 3600, datetime.fromtimestamp(now, UTC), sums, [], {}, [moved, *[gone] * 20], [])
     text = "\n".join(report.lines())
 
     assert ", 1 answer\n" in text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
 
 from registry_cache.store.bucket_note import BucketTrouble
 from registry_cache.store.outbox import OutboxState
@@ -14,7 +14,7 @@ NOW = 1_900_000_000.0  # 17:46:40
 def test_all_was_sent() -> None:
     status = BucketStatus("shared", OutboxState(0, None), None)
 
-    assert status.line(NOW, UTC) == "shared accepts what it is sent; the outbox is empty"
+    assert status.line(datetime.fromtimestamp(NOW, UTC)) == "shared accepts what it is sent; the outbox is empty"
     assert status.document() == {
         "name": "shared",
         "state": "ok",
@@ -27,7 +27,7 @@ def test_all_was_sent() -> None:
 def test_it_is_away() -> None:
     status = BucketStatus("shared", OutboxState(41, NOW - 700), BucketTrouble(NOW - 600, "503 SlowDown"))
 
-    assert status.line(NOW, UTC) == (
+    assert status.line(datetime.fromtimestamp(NOW, UTC)) == (
         "shared has accepted nothing since 17:36:40 (10 min): 503 SlowDown; "
         "41 entries in the outbox, the oldest since 17:35:00"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
 
 import pytest
 
@@ -22,7 +22,7 @@ NOW = 2_000_000_000.0
 )
 def test_what_waits_for_the_bucket(waiting: int | None, told: str, entries: int | None) -> None:
     node = ClusterNode("node1", "http://10.0.0.1:5050", NOW, {"version": "1", "outbox": waiting})
-    report = ClusterReport("10.0.0.1:6379", [node], {}, NOW, UTC)
+    report = ClusterReport("10.0.0.1:6379", [node], {}, datetime.fromtimestamp(NOW, UTC))
 
     assert next(line for line in report.lines() if "node1" in line).endswith(told)
     assert report.document()["nodes"][0]["outbox_entries"] == entries  # type: ignore[index]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from registry_cache.upkeep.image_list import ImageListReport, Sort, list_images
 from tests.harness.cleanup_rig import DAY, NOW, Shelf
 
 OTHER = Repository("library/other")
+TODAY = datetime.fromtimestamp(NOW, UTC)
 
 
 @pytest.fixture
@@ -56,14 +57,14 @@ def test_the_order(filled: Shelf, sort: Sort, first: str) -> None:
 
 
 def test_what_is_said(filled: Shelf) -> None:
-    report = ImageListReport(list_images(filled.layout, "app", "name"), NOW, UTC)
+    report = ImageListReport(list_images(filled.layout, "app", "name"), TODAY)
     head, row = report.lines()
     assert head.split() == ["SIZE", "SHARED", "LAST", "USED", "IMAGE"]
     assert row.endswith("  docker.io/library/app:1, latest")
     images: Any = report.document()["images"]
     assert images[0]["tags"] == ["1", "latest"]
-    assert list(ImageListReport([], NOW).lines()) == ["no image is here"]
-    assert list(ImageListReport([], NOW, pattern="ngnix").lines()) == ["no image here matches 'ngnix'"]
+    assert list(ImageListReport([], TODAY).lines()) == ["no image is here"]
+    assert list(ImageListReport([], TODAY, pattern="ngnix").lines()) == ["no image here matches 'ngnix'"]
 
 
 def test_those_that_are_pulled_most_come_first(filled: Shelf) -> None:
@@ -71,6 +72,6 @@ def test_those_that_are_pulled_most_come_first(filled: Shelf) -> None:
     counts = {(app.repository, str(app.digest)): 2, (other.repository, str(other.digest)): 12, ("gone", "x"): 99}
     found = list_images(filled.layout, "", "pulls", counts)
     assert [(each.repository, each.pulls) for each in found] == [(other.repository, 12), (app.repository, 2)]
-    head, first, second = ImageListReport(found, NOW, UTC).lines()
+    head, first, second = ImageListReport(found, TODAY).lines()
     assert [line.split()[0] for line in (head, first, second)] == ["PULLS", "12", "2"]
     assert [each.pulls for each in list_images(filled.layout, "", "pulls", {})] == [0, 0]

@@ -17,17 +17,18 @@ from registry_cache.upkeep.status_text import StatusReport
 from registry_cache.upstream.limits import Limits
 
 MiB = 1024**2
-NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC).timestamp()
+TODAY = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
+NOW = TODAY.timestamp()
 DIGEST = Digest("sha256", "ab12" * 16)
 SEEN = Limits(limit=100, window=21600, remaining=7, source="203.0.113.7", seen_at=NOW - 300)
 HELD = Unfinished(DIGEST, 12 * MiB, True, 24 * MiB, "docker.io", "library/app", since=NOW - 60, readers=1)
-EMPTY = StatusReport(NOW, [], StoreCounts(), [], "/store", True, DiskSpace(10 * MiB, 5 * MiB), UTC)
+EMPTY = StatusReport(TODAY, [], StoreCounts(), [], "/store", True, DiskSpace(10 * MiB, 5 * MiB))
 
 
 def told(limits: Limits, down: Mapping[str, object] | None = None, now: float = NOW) -> str:
     """What is said of an upstream, behind its name."""
     known = KnownUpstream("docker.io", "https://registry-1.docker.io", limits, down or {})
-    report = replace(EMPTY, now=now, upstreams=[upstream_status(known, now)])
+    report = replace(EMPTY, now=datetime.fromtimestamp(now, UTC), upstreams=[upstream_status(known, now)])
     return list(text_lines(report))[1].removeprefix("  docker.io  ")
 
 
@@ -81,7 +82,9 @@ def test_a_notice_of_an_outage_that_makes_no_sense_is_none() -> None:
 def test_times_are_those_of_the_reader() -> None:
     known = KnownUpstream("a", "https://a", Limits(counted_until=NOW + 67), {})
     report = replace(EMPTY, upstreams=[upstream_status(known, NOW)])
-    assert "limited until 13:01:07" in "\n".join(text_lines(replace(report, zone=timezone(timedelta(hours=1)))))
+    assert "limited until 13:01:07" in "\n".join(
+        text_lines(replace(report, now=TODAY.astimezone(timezone(timedelta(hours=1)))))
+    )
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ class ColdRange:
             if flight or end == at:
                 # It is here, and the disk does not give it.
                 return self._pass_through
-            # Another process is at it.
+            # Another process fetches it.
             if time.monotonic() - began > STALL_TIMEOUT_SECONDS:
                 raise Cut(UpstreamTimeout(f"a range of {self._digest} has not moved for {STALL_TIMEOUT_SECONDS:.0f} s"))
             time.sleep(pause)

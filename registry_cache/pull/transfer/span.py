@@ -19,7 +19,7 @@ _log = Log(__name__)
 class Span:
     """What upstream answered to a request for the bytes from ``start`` to ``stop``, None for the blob's end.
 
-    ``claim``: the right to ask for them, None where nobody else was told. Close it.
+    ``claim``: the right to ask for them, None where nothing was claimed. Close it.
     """
 
     body: RangeResponse

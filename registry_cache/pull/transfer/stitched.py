@@ -150,10 +150,10 @@ class _Stitched:
             yield data
 
     def _read(self, span: Span) -> Iterator[bytes]:
-        """Yield what one request brings: to its end, or to where it meets what somebody else is at."""
+        """Yield what one request brings: to its end, or to where somebody else has begun to fetch."""
         end = span.end
         if end is None and span.stop is not None:
-            # It goes on behind what was claimed, as one whom nobody was told of.
+            # Behind what was claimed it goes on like a request that claimed nothing.
             span.free()
         for chunk in span.body:
             piece = chunk if end is None else chunk[: end - self._at]
@@ -182,7 +182,7 @@ class _Stitched:
             return True
         return span.end is not None and self._at >= min(span.end, self._end(self.size))
 
-    # Where a request without an end meets what somebody else is at.
+    # Where a request without an end reaches what somebody else fetches.
 
     def _meets(self) -> bool:
         # A block of reading may go beyond what was seen: that ends the request, or it would go beyond all that follows.
@@ -230,11 +230,11 @@ class _Stitched:
         return span
 
     def _ask_for_rest(self, *, again: bool) -> Span:
-        """Ask for all that is missing, without a word to others."""
+        """Ask for all that is missing, and claim none of it."""
         return Span(self._reuse.source.open(self._at, again, self.stop), self._at, self.stop, None)
 
     def _claim(self, file: PieceFile, end: int) -> PieceClaim | None:
-        """Claim what is missing; None where it has come while somebody else was at it."""
+        """Claim what is missing; None where it has come while somebody else fetched it."""
         until = time.monotonic() + STALL_TIMEOUT_SECONDS
         while file.here_until(self._at, self._at + 1) == self._at:
             claim = file.claim(self._at, self._span_stop(self._at, end))
