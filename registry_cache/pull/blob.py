@@ -26,9 +26,9 @@ from registry_cache.pull.shared_images import NOTHING_SHARED, SharedImages
 from registry_cache.pull.source import SourceOf, source_of
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.transfer.progress import TransferProgress
-from registry_cache.pull.transfer.registry import Transfers
+from registry_cache.pull.transfer.transfers import Transfers
 from registry_cache.pull.uncached.body import UncachedBlob
-from registry_cache.pull.uncached.registry import SharedStreams
+from registry_cache.pull.uncached.shared_streams import SharedStreams
 from registry_cache.runtime import request_context
 from registry_cache.runtime.log import Log
 from registry_cache.store.blobs import Blobs, OpenBlob

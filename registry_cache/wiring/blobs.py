@@ -15,8 +15,8 @@ from registry_cache.pull.near import Cluster, NearBlob
 from registry_cache.pull.near_questions import NearQuestions
 from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.single_flight import MachineFlights
-from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.pull.transfer.transfer import TransferParts
+from registry_cache.pull.transfer.transfers import Transfers
 from registry_cache.pull.wrong_bytes import WrongBytes
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.layout import Layout

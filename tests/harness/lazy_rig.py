@@ -18,8 +18,8 @@ from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.target import PullTarget
-from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.pull.transfer.transfer import TransferParts
+from registry_cache.pull.transfer.transfers import Transfers
 from registry_cache.store.pieces import Pieces
 from registry_cache.upstream.client import Lazy
 from tests.harness.pull_rig import chunks

@@ -38,8 +38,8 @@ from registry_cache.pull.placed_questions import PlacedQuestions
 from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.target import PullTarget
-from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.pull.transfer.transfer import TransferParts
+from registry_cache.pull.transfer.transfers import Transfers
 from registry_cache.runtime.peer_question import SharedQuestion
 from registry_cache.runtime.seals import Seals
 from registry_cache.runtime.single_flight import Flight, SingleFlight

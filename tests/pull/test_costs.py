@@ -26,8 +26,8 @@ from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.target import PullTarget, TagPolicy
-from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.pull.transfer.transfer import TransferParts
+from registry_cache.pull.transfer.transfers import Transfers
 from registry_cache.store.disk import ReadHandle
 from tests.harness.content import OCI_MANIFEST
 from tests.harness.images import random_bytes

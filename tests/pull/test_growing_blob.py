@@ -17,9 +17,9 @@ from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.transfer import progress
 from registry_cache.pull.transfer.progress import TransferProgress
-from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.pull.transfer.transfer import TransferParts
-from registry_cache.pull.uncached.registry import SharedStreams
+from registry_cache.pull.transfer.transfers import Transfers
+from registry_cache.pull.uncached.shared_streams import SharedStreams
 from registry_cache.store.disk import ReadHandle
 from tests.harness.pull_rig import SECONDS, chunks
 from tests.harness.store_rig import APP, HUB, Store

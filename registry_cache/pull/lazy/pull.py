@@ -23,7 +23,7 @@ from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.source import BlobSource, SourceOf, source_of
 from registry_cache.pull.target import Owner, PullTarget
-from registry_cache.pull.transfer.registry import Transfers
+from registry_cache.pull.transfer.transfers import Transfers
 from registry_cache.runtime import request_context
 from registry_cache.runtime.log import Log
 from registry_cache.store import disk

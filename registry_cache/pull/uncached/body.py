@@ -14,7 +14,7 @@ from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.prefix_hash import HashedPlace, verified
 from registry_cache.pull.resume import ResumingFetch
 from registry_cache.pull.source import BlobSource
-from registry_cache.pull.uncached.registry import SharedStreams
+from registry_cache.pull.uncached.shared_streams import SharedStreams
 from registry_cache.pull.uncached.shared_window import LeftStream, Piece, StreamReader
 from registry_cache.pull.wrong_bytes import WrongBytes
 from registry_cache.runtime import metrics

@@ -36,8 +36,8 @@ from registry_cache.pull.manifest import ManifestPull
 from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.routing import ServedUpstream, Upstreams
 from registry_cache.pull.single_flight import MachineFlights
-from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.pull.transfer.transfer import TransferParts
+from registry_cache.pull.transfer.transfers import Transfers
 from registry_cache.store.interchange.archive import ArchiveWriter, write_file_whole
 from tests.harness.content import APP, OCI_INDEX, OCI_MANIFEST, digest_of
 from tests.harness.images import Image as Built

@@ -11,11 +11,11 @@ import pytest
 from registry_cache.errors import TooManyRequests
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.source import BlobSource
-from registry_cache.pull.transfer import registry
+from registry_cache.pull.transfer import transfers as transfers_module
 from registry_cache.pull.transfer.abandoned import MAX_PER_CLIENT, MAX_PER_UPSTREAM, Abandoned, choose_to_end
 from registry_cache.pull.transfer.progress import TransferProgress
-from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.pull.transfer.transfer import TransferParts
+from registry_cache.pull.transfer.transfers import Transfers
 from tests.harness.images import random_bytes
 from tests.harness.pull_rig import SECONDS, Body, drain
 from tests.harness.store_rig import APP, HUB, Store
@@ -155,7 +155,7 @@ def test_one_that_is_read_again_is_not_abandoned(transfers: Transfers, upstream:
 def test_a_client_whose_downloads_do_not_end_gets_no_more(
     transfers: Transfers, upstream: HeldUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "MAX_ENDING_PER_CLIENT", 2)
+    monkeypatch.setattr(transfers_module, "MAX_ENDING_PER_CLIENT", 2)
     for number in range(MAX_PER_CLIENT + 2):
         transfers.leave(read_half(transfers, upstream, number, GUESSER))
     digest = upstream.add(1000)

@@ -8,7 +8,7 @@ from registry_cache.errors import BlobUnknown, UpstreamCorrupt, UpstreamUnavaila
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.uncached.body import UncachedBlob
-from registry_cache.pull.uncached.registry import SharedStreams
+from registry_cache.pull.uncached.shared_streams import SharedStreams
 from tests.harness.pull_rig import Script, Try
 from tests.harness.waiting import eventually
 

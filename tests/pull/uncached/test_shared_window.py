@@ -26,7 +26,7 @@ from registry_cache.pull.prefix_hash import HashedPlace, PrefixHashes
 from registry_cache.pull.source import BlobSource
 from registry_cache.pull.uncached import shared_window as stream_module
 from registry_cache.pull.uncached.body import UncachedBlob
-from registry_cache.pull.uncached.registry import SharedStreams
+from registry_cache.pull.uncached.shared_streams import SharedStreams
 from registry_cache.store.disk import ReadHandle
 from tests.harness.pull_rig import SECONDS, Body, Script, Try
 from tests.harness.store_rig import APP, HUB, OTHER

@@ -11,10 +11,10 @@ import pytest
 from registry_cache.errors import UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.source import BlobSource
-from registry_cache.pull.transfer import registry
+from registry_cache.pull.transfer import transfers as transfers_module
 from registry_cache.pull.transfer.abandoned import MAX_PER_CLIENT
-from registry_cache.pull.transfer.registry import Transfers
 from registry_cache.pull.transfer.transfer import TransferParts
+from registry_cache.pull.transfer.transfers import Transfers
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.layout import Layout
 from registry_cache.store.partials import Partials
@@ -44,7 +44,7 @@ def source() -> BlobSource:
 def test_a_new_transfer_is_not_taken_for_an_abandoned_one_that_has_just_ended(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "Transfer", _Stuck)
+    monkeypatch.setattr(transfers_module, "Transfer", _Stuck)
     transfers = Transfers(TransferParts(Blobs(layout), Partials(layout)))
     blobs = [Digest.of(b"%d" % number) for number in range(MAX_PER_CLIENT + 1)]
 
