@@ -111,12 +111,16 @@ class Health:
         outage = self._connections.outage() or self._name_outage(about)
         if outage and outage.wait > 0:
             return self._down(outage, outage.wait)
-        outage = outage or (self._late_answers.outage(about.repository) if about else None)
+        if outage is None and about and self._late_answers.is_any_late:
+            outage = self._late_answers.outage(about.repository)
         return self._down(outage, None) if outage else None
 
     def record_timely_answer(self, repository: Repository) -> None:
         """An answer came within the time that requests with a copy wait."""
-        self._late_answers.record_timely(str(repository))
+        late = self._late_answers
+        late.timely_at = late.clock()
+        if late.is_any_late:
+            late.record_timely(str(repository))
 
     def record_late_answer(self, error: UpstreamError, repository: Repository) -> None:
         """A request that has a copy waited in vain."""

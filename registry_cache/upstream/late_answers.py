@@ -20,32 +20,36 @@ _MAX_REPOSITORIES = 1000
 
 
 class LateAnswers:
-    """The late answers of one registry. Stops nobody from asking, only from waiting. Safe to share between threads."""
+    """The late answers of one registry. Stops nobody from asking, only from waiting. Safe to share between threads.
+
+    ``timely_at``: when an answer last came in time, by ``clock``; ``is_any_late``: what a pull of a tag looks at first.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+        self.clock = clock
+        self.timely_at: float | None = None
+        self.is_any_late = False
         self._mutex = threading.Lock()
         self._repositories: LRUCache[str, Breaker] = LRUCache(_MAX_REPOSITORIES)
         self._whole = Breaker(clock, failures=1)
-        self._timely_at: float | None = None
 
     def record_timely(self, repository: str) -> None:
         """An answer for ``repository`` came within the time that requests with a copy wait."""
-        self._timely_at = self._clock()
-        self._whole.record_success()
-        # Read without the lock, by each pull of a tag; mostly nothing is late.
-        if self._repositories:
-            with self._mutex:
-                self._repositories.pop(repository, None)
+        with self._mutex:
+            self.timely_at = self.clock()
+            self._whole.record_success()
+            self._repositories.pop(repository, None)
+            self.is_any_late = len(self._repositories) > 0
 
     def record_late(self, cause: str, repository: str) -> None:
         """A request for ``repository`` that has a copy waited in vain."""
         with self._mutex:
             found = self._repositories.get(repository)
             if found is None:
-                found = self._repositories[repository] = Breaker(self._clock, _LATE)
+                found = self._repositories[repository] = Breaker(self.clock, _LATE)
             found.record_failure(cause)
-            since_timely = None if self._timely_at is None else self._clock() - self._timely_at
+            self.is_any_late = True
+            since_timely = None if self.timely_at is None else self.clock() - self.timely_at
             if is_widespread(len(self._repositories), since_timely):
                 self._whole.record_failure(cause)
 
@@ -54,8 +58,6 @@ class LateAnswers:
 
         While all are late, one caller a pause is: of a repository that was not late itself.
         """
-        if not self._repositories:
-            return None
         with self._mutex:
             found = self._repositories.get(repository)
         return (found.outage() if found else None) or self._whole.admit()
