@@ -138,6 +138,7 @@ def test_forty_clients_at_once_cost_one_head(upstream: FakeUpstream, puller: Pul
     image = make_image(upstream, tag="latest")
     puller.manifest("latest")
     upstream.forget()
+    upstream.hang_up()
     upstream.faults.hold_before = "HEAD .*/manifests/latest"
     requests = workers.send(workers.first, LATEST, count=20)
     requests += workers.send(workers.second, LATEST, count=20)
@@ -151,6 +152,7 @@ def test_forty_clients_of_a_cold_tag_cost_one_head_and_one_get(
     upstream: FakeUpstream, puller: Puller, workers: Workers
 ) -> None:
     image = make_image(upstream, tag="latest")
+    upstream.hang_up()
     upstream.faults.hold_before = "HEAD .*/manifests/latest"
     requests = workers.send(workers.first, LATEST, count=20)
     requests += workers.send(workers.second, LATEST, count=20)
@@ -168,6 +170,7 @@ def test_all_who_asked_meanwhile_learn_the_same_error(
     upstream: FakeUpstream, puller: Puller, workers: Workers, theirs: int, ours: int, tries: int
 ) -> None:
     upstream.faults.answer("/manifests/", theirs, Retry_After="9")
+    upstream.hang_up()
     upstream.faults.hold_before = "HEAD .*/manifests/latest"
     requests = workers.send(workers.first, LATEST, count=5) + workers.send(workers.second, LATEST, count=5)
     upstream.faults.gate.set()

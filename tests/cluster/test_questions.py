@@ -44,6 +44,7 @@ def held(cluster: Cluster, upstream: FakeUpstream, path: str, question: str, met
 
     Who asks later asks anew, and rightly so.
     """
+    upstream.hang_up()
     upstream.faults.hold_before = question
     upstream.faults.gate.clear()
     with ThreadPoolExecutor(1) as pool:

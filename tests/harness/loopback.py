@@ -57,6 +57,11 @@ class Loopback(Journal):
         self._server.end()
         self._thread.join(STOP_SECONDS)
 
+    def hang_up(self) -> None:
+        """Close all connections, and listen on: what is held then is not asked again by another, as on an old one."""
+        self.stop()
+        self.start()
+
     def serve(self, handler: "_Handler") -> None:
         path, _, query = handler.path.partition("?")
         exchange = Exchange(handler.command, path, query, handler.headers, handler.connection)
