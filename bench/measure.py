@@ -136,6 +136,24 @@ def ranges_crowd(trial: Trial) -> Figures:
     return _ranges(trial, blob, _parts(blob.size, trial.row), clients)
 
 
+def beside_ranges(trial: Trial) -> Figures:
+    """How fast the whole of a blob comes while parts of it are read, in the rate of one that is pulled alone."""
+    alone = trial.materials.read_blob("alone", trial.repetition)
+    blob = trial.materials.read_blob(trial.row, trial.repetition)
+    url = trial.system.cold_url
+    rate = alone.size / _client(url, "stream", alone.path)["seconds"]
+    sent = _wait_and_count(trial)
+    reading = _start(url, "ranges", blob.path, more=["--part", *_parts(blob.size, trial.row)])
+    try:
+        told = _client(url, "stream", blob.path)
+    except BaseException:
+        reading.kill()
+        raise
+    worst = _finish(reading)["milliseconds"][-1]
+    upstream = (wait_until_idle(trial.upstream) - sent) / blob.size
+    return {"value": blob.size / told["seconds"] / rate, "worst": worst, "upstream": upstream}
+
+
 def _parts(size: int, seed: str) -> list[str]:
     dice = random.Random(seed)
     starts = [dice.randrange(size - _PART) for _ in range(_PARTS)]

@@ -21,7 +21,7 @@ SHAPES = {
     CROWD: Shape(connection=4 * MIB),
 }
 # Rows that read parts of one blob.
-LAZY_ROWS = {"footer", "ranges", "ranges-crowd"}
+LAZY_ROWS = {"footer", "ranges", "ranges-crowd", "beside-ranges"}
 # 80 MB in six layers.
 _LAYERS = tuple(size * MB for size in (8, 40, 16, 10, 4, 2))
 
@@ -93,3 +93,5 @@ class Materials:
                 for row in rows:
                     make = self.read_blob if row in LAZY_ROWS else self.image
                     make(row, repetition)
+                    if row == "beside-ranges":
+                        self.read_blob("alone", repetition)

@@ -145,6 +145,15 @@ def all_rows(plan: Plan) -> tuple[Row, ...]:
             more_is_better=False,
         ),
         Row(
+            "beside-ranges",
+            f"cold blob of {plan.read // MB} MB while 40 ranges of it are read, in its rate alone",
+            "x",
+            FAR,
+            measure.beside_ranges,
+            (*_both(0.97), *_ONCE),
+            limited=False,
+        ),
+        Row(
             "cold",
             f"cold blob of {plan.large // MIB} MiB, upstream unshaped",
             "MB/s",
