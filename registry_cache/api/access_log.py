@@ -77,6 +77,7 @@ class Exchange:
         self.client = proxies.client(request.remote_addr or "", request.headers.get("X-Forwarded-For"))
         self.agent = request.headers.get("User-Agent")
         self.connection = connection_of(request.environ)
+        request_context.note_client(self.connection.has_left)
 
     def finish(self) -> None:
         """Count the request and write its log line."""

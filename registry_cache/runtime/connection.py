@@ -17,12 +17,14 @@ class Connection(NamedTuple):
 
     ``sends_parts``: a body may yield parts of files as well as bytes (``api.blobs.PartBody``); the server sends them
     from the descriptor. ``end_reason`` returns why the server itself ended the connection, None where it did not.
+    ``has_left`` returns whether the client has closed its side.
     """
 
     by_debug_address: bool = False
     sends_parts: bool = False
     end_reason: Callable[[], str | None] = lambda: None
     by_peer_address: bool = False
+    has_left: Callable[[], bool] = lambda: False
 
 
 _UNKNOWN = Connection()

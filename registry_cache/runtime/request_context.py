@@ -17,6 +17,8 @@ from collections.abc import Callable
 from contextvars import Context, ContextVar
 from typing import ParamSpec
 
+from registry_cache.runtime import unwanted_reads
+
 _P = ParamSpec("_P")
 
 # A protocol's version and a pseudonym (RFC 9110 §7.6.3): a host name could be another cache's as well.
@@ -39,6 +41,7 @@ class Stopwatch:
 
 _stopwatch: ContextVar[Stopwatch | None] = ContextVar("stopwatch", default=None)
 _came_by: ContextVar[tuple[str, ...]] = ContextVar("came by", default=())
+_has_left: ContextVar[Callable[[], bool]] = ContextVar("has left", default=lambda: False)
 
 
 def begin_stopwatch() -> Stopwatch:
@@ -63,6 +66,16 @@ class waiting:
         if self._watch:
             self._watch.seconds += time.monotonic() - self._began
             self._watch.running = False
+
+
+def note_client(has_left: Callable[[], bool]) -> None:
+    """Note for this thread how to find out that the request's client has left."""
+    _has_left.set(has_left)
+
+
+def client_has_left() -> bool:
+    """Return whether nobody waits for the answer of this thread; False where it has no client."""
+    return _has_left.get()()
 
 
 def note_via(header: str) -> bool:
@@ -90,4 +103,5 @@ def start_thread(name: str, work: Callable[_P, object], *arguments: _P.args, **o
     # A frame of ours below ``work`` would keep what it works with for as long as an error of its own is remembered.
     context = Context()
     context.run(_came_by.set, _came_by.get())
+    context.run(unwanted_reads.CURRENT.set, unwanted_reads.CURRENT.get())
     threading.Thread(target=context.run, args=(work, *arguments), kwargs=options, name=name, daemon=True).start()

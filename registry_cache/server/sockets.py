@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import select
 import sys
 import termios
 from contextlib import nullcontext
@@ -12,7 +13,7 @@ from typing import IO, Any
 
 import gevent
 import gevent.ssl
-from gevent import socket
+from gevent import monkey, socket
 
 from registry_cache.runtime.connection import Connection
 from registry_cache.runtime.log import Log
@@ -21,6 +22,9 @@ from registry_cache.server.gunicorn_internals import SendWaits
 from registry_cache.server.send_slots import Slot
 
 _log = Log(__name__)
+
+# The kernel's own, which does not wait: gevent's would give others a turn.
+_poll = monkey.get_original("select", "poll")
 
 # Bytes a call of sendfile takes at most, after which others have their turn.
 SEND_BLOCK = 2 * 1024 * 1024
@@ -51,7 +55,16 @@ class ClientConnection(SendWaits):
 
     def connection(self) -> Connection:
         """Return what the application may know of this connection."""
-        return Connection(self.debug, self.sends_parts, lambda: self._end_reason, self.peers)
+        return Connection(self.debug, self.sends_parts, lambda: self._end_reason, self.peers, self.has_left)
+
+    def has_left(self: Any) -> bool:
+        """Return whether the client has closed its side. Returns at once."""
+        descriptor = self.fileno()
+        if descriptor < 0:
+            return True
+        asked = _poll()
+        asked.register(descriptor, select.POLLRDHUP)
+        return bool(asked.poll(0))
 
     def unread(self: Any) -> int:
         """Return how many bytes of what was sent the client's machine has not confirmed. Raises OSError, ValueError."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -11,6 +14,7 @@ from registry_cache.errors import UpstreamError
 from registry_cache.oci.byte_range import parse_content_range
 from registry_cache.oci.digest import Digest
 from registry_cache.runtime import metrics
+from registry_cache.runtime.unwanted_reads import ended_by
 from registry_cache.upstream.body import content_length
 from registry_cache.upstream.encoded_blobs import Reading, decoded, encoding_of
 from registry_cache.upstream.errors import translate_http_errors
@@ -42,23 +46,34 @@ class BlobBody:
     on_broken: Callable[[], None] = lambda: None
     count: Callable[[str, int], None] = metrics.count_fetched_bytes
     _read_size: ReadSize = field(default_factory=ReadSize)
+    _is_aborted: bool = False
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield bytes as they arrive. Raises UpstreamUnavailable where the connection breaks, UpstreamTimeout."""
         skip, chunks = self.skip, iter(self._read, b"")
         if self.decodes and self.response is not None:
             chunks = decoded(chunks, encoding_of(self.response), self.size)
-        for chunk in chunks:
-            if skip >= len(chunk):
-                skip -= len(chunk)
-                continue
-            yield chunk[skip:] if skip else chunk
-            skip = 0
+        with ended_by(self._abort):
+            for chunk in chunks:
+                if skip >= len(chunk):
+                    skip -= len(chunk)
+                    continue
+                yield chunk[skip:] if skip else chunk
+                skip = 0
 
     def close(self) -> None:
         self._read_size.close()
         if self.response is not None:
             self.response.close()
+
+    def _abort(self) -> None:
+        """End the read that waits. A response that has ended is left alone: its connection may serve another by now."""
+        if self.response is None or self.response.raw.closed:
+            return
+        self._is_aborted = True
+        # By another descriptor, for http.client has let go of the socket of a connection that ends with its response.
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self.response.raw.fileno())) as connected:
+            connected.shutdown(socket.SHUT_RDWR)
 
     def _read(self) -> bytes:
         if self.response is None:
@@ -69,6 +84,9 @@ class BlobBody:
         try:
             with translate_http_errors(self.upstream, "read a blob"):
                 data = bytes(self.response.raw.read1(self._read_size.size, decode_content=False))
+                if not data and self._is_aborted:
+                    # Without a length, that would be the blob's end.
+                    raise ConnectionAbortedError("nobody wants the rest")
         except UpstreamError:
             self.on_broken()
             raise

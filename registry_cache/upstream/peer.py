@@ -25,6 +25,7 @@ from registry_cache.runtime import metrics, request_context
 from registry_cache.runtime.peer_question import SharedQuestion, answer_name
 from registry_cache.runtime.seals import HEADER, WANTED, AskedOfPeer, Seals
 from registry_cache.runtime.tls import tls_context
+from registry_cache.runtime.unwanted_reads import ended_by
 from registry_cache.upstream.read_size import ReadSize, is_in_small_pieces
 from registry_cache.upstream.tcp_ack import READ_AHEAD, acknowledge_unread
 from registry_cache.upstream.wire import BoundedResponse
@@ -120,14 +121,15 @@ class PeerBody:
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield bytes as they come. Raises UpstreamUnavailable where the connection breaks, or was aborted."""
-        while chunk := self._read():
-            self.read_at = time.monotonic()
-            metrics.count_peer_bytes("received", len(chunk))
-            if self._skip >= len(chunk):
-                self._skip -= len(chunk)
-                continue
-            yield chunk[self._skip :] if self._skip else chunk
-            self._skip = 0
+        with ended_by(self.abort):
+            while chunk := self._read():
+                self.read_at = time.monotonic()
+                metrics.count_peer_bytes("received", len(chunk))
+                if self._skip >= len(chunk):
+                    self._skip -= len(chunk)
+                    continue
+                yield chunk[self._skip :] if self._skip else chunk
+                self._skip = 0
 
     def abort(self) -> None:
         """End the read that waits, from another thread."""

@@ -50,6 +50,9 @@ class _Bytes(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    def fileno(self) -> int:
+        return self._raw.fileno()
+
     def readinto(self, buffer: Any) -> int | None:
         size = self._raw.readinto(buffer)
         self.received += size or 0

@@ -96,6 +96,8 @@ def test_a_leader_that_stands_still_is_replaced_and_follows_when_it_wakes(
     eventually(lambda: leader_and_others(cluster, blob)[0] is not leader)
     leader.wake()
     eventually(lambda: "another node leads this download now" in leader.log_text())
+    # As long as it may still read from the registry, its socket would take as many bytes more as come at once.
+    eventually(lambda: upstream.in_flight(blob) == 1)
     upstream.faults.rate = None
 
     assert [pull.finish().digest for pull in pulls] == [blob] * 3

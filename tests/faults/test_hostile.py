@@ -11,6 +11,7 @@ import pytest
 
 from registry_cache.api.held_bodies import MAX_HELD
 from registry_cache.pull.listing import MAX_LISTS
+from registry_cache.pull.transfer.abandoned import MAX_PER_CLIENT
 from registry_cache.upstream.client import MAX_REFERRERS_SIZE
 from tests.harness.content import APP, digest_of
 from tests.harness.fixture_types import MakeCache, MakePuller
@@ -102,6 +103,9 @@ def test_an_upstream_that_falls_silent_in_the_middle_of_many_blobs_holds_little(
 
         eventually(have_come)
         assert memory(cache) - before < len(blobs) * MiB / 2
+    # Their clients have left: of one address a few go on in each worker, and the others do not wait for upstream.
+    most = MAX_PER_CLIENT * len(cache.workers())
+    eventually(lambda: sum(each.alive for each in upstream.exchanges) <= most)
     upstream.faults.release()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, nullcontext
+from contextvars import Context, copy_context
 
 import pytest
 
@@ -22,6 +24,8 @@ from registry_cache.errors import (
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import MAX_MANIFEST_SIZE
 from registry_cache.oci.names import Repository, Tag
+from registry_cache.runtime import unwanted_reads
+from registry_cache.runtime.unwanted_reads import Reads
 from registry_cache.upstream import client
 from registry_cache.upstream.client import Upstream
 from tests.harness.cdn import FakeCdn
@@ -31,6 +35,7 @@ from tests.harness.images import make_artifact, make_image, random_bytes
 from tests.harness.store_rig import APP, LATEST
 from tests.harness.upstream import FakeUpstream
 from tests.harness.upstream_rig import connect, read_all
+from tests.harness.waiting import SECONDS
 
 DATA = random_bytes(100_000, seed=8)
 DIGEST = Digest.of(DATA)
@@ -179,7 +184,7 @@ def test_a_date_that_cannot_be_is_no_time_to_wait(upstream: FakeUpstream, regist
     assert (error.value.retry_after or 0) <= 86_400
 
 
-@pytest.mark.parametrize("url", ["//[", "http://[x/?last=b", "http://a:b/?"])
+@pytest.mark.parametrize("url", ["//[", "http://[x/", "http://a:b/?"])
 def test_a_next_page_at_no_address_is_none(upstream: FakeUpstream, registry: Upstream, url: str) -> None:
     upstream.faults.answer("/tags/list", 200, b'{"tags": ["a"]}', Link=f'<{url}>; rel="next"')
     assert registry.list_tags(APP, None, None).last is None
@@ -346,6 +351,32 @@ def test_lists_that_are_none(upstream: FakeUpstream, registry: Upstream, body: b
     except UpstreamError:
         return
     assert page.names in ([], ["a"])
+
+
+@pytest.mark.parametrize("no_length", [False, True])
+def test_a_read_that_nobody_wants_any_more_waits_no_longer(
+    upstream: FakeUpstream, registry: Upstream, no_length: bool
+) -> None:
+    upstream.faults.hold_at, upstream.faults.no_length = 50_000, no_length
+    reads = Reads()
+
+    def read() -> bytes:
+        unwanted_reads.CURRENT.set(reads)
+        with closing(registry.open_blob(APP, DIGEST)) as body:
+            return b"".join(body)
+
+    with ThreadPoolExecutor() as pool:
+        reading = pool.submit(copy_context().run, read)
+        upstream.wait_until(lambda: upstream.exchanges and upstream.exchanges[-1].held)
+        reads.end()
+        with pytest.raises(UpstreamUnavailable):
+            reading.result(SECONDS)
+    upstream.wait_until(lambda: upstream.in_flight(NAME) == 0)
+    # Nor does one that begins afterwards, in a thread that works for it.
+    over = Context()
+    over.run(unwanted_reads.CURRENT.set, reads)
+    with pytest.raises(UpstreamUnavailable):
+        over.run(read)
 
 
 def test_a_body_that_is_closed_early_leaves_no_connection(upstream: FakeUpstream, registry: Upstream) -> None:

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
-from registry_cache.errors import RegistryError, StoreError, UpstreamError, UpstreamTimeout, UpstreamUnavailable
+from registry_cache.errors import RegistryError, StoreError, UpstreamError, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.resume import ResumingFetch
-from registry_cache.pull.source import STALL_TIMEOUT_SECONDS, BlobSource
+from registry_cache.pull.source import BlobSource
+from registry_cache.pull.stall import wait_for_change
 from registry_cache.pull.target import Owner
 from registry_cache.runtime import request_context
 from registry_cache.runtime.log import Log
@@ -94,9 +95,7 @@ class PieceFlight:
 
     def _wait_for_change(self, ready: Callable[[], bool]) -> None:
         while not (ready() or self._ended):
-            before = self.at
-            if not self._changed.wait(STALL_TIMEOUT_SECONDS) and before == self.at:
-                raise UpstreamTimeout(f"a range has not moved for {STALL_TIMEOUT_SECONDS:.0f} s")
+            wait_for_change(self._changed, lambda: self.at, "a range")
 
     def answered(self) -> None:
         with self._changed:

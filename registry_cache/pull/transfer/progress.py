@@ -15,10 +15,11 @@ from registry_cache.oci.digest import Digest
 from registry_cache.policy.near_verdict import ArrivalFacts, seconds_to_wait
 from registry_cache.pull.blob_body import Cut, FilePart
 from registry_cache.pull.prefix_hash import PrefixHashes
-from registry_cache.pull.source import STALL_TIMEOUT_SECONDS
+from registry_cache.pull.stall import wait_for_change
 from registry_cache.pull.target import Owner
 from registry_cache.pull.transfer.abandoned import Abandoned
 from registry_cache.pull.transfer.arrival_rate import ArrivalRate
+from registry_cache.runtime.unwanted_reads import Reads
 from registry_cache.store.disk import ReadHandle
 
 # A blob of up to this size is shown whole after its commit. It comes in one piece anyway; if that was wrong, readers
@@ -54,6 +55,7 @@ class TransferProgress:
         self.is_near = False
         self.begun_for: Abandoned | None = None
         self.is_given_up = False
+        self.reads = Reads()
         self.hashes = PrefixHashes(digest)
         self._rate = ArrivalRate()
         self._changed = threading.Condition()
@@ -64,6 +66,11 @@ class TransferProgress:
         self.verified = False
         self.size: int | None = None
         self.owner: Owner | None = None
+
+    def give_up(self) -> None:
+        """End it: nobody reads it. Upstream may be silent, so what waits for its bytes waits no longer."""
+        self.is_given_up = True
+        self.reads.end()
 
     # Readers.
 
@@ -130,14 +137,13 @@ class TransferProgress:
 
     def _wait(self, ready: Callable[[], bool]) -> None:
         with self._changed:
-            while not ready():
-                before = (self._available, self._state)
-                if not self._changed.wait(STALL_TIMEOUT_SECONDS) and before == (self._available, self._state):
-                    raise Cut(
-                        UpstreamTimeout(
-                            f"the transfer of {self.digest} has not moved for {STALL_TIMEOUT_SECONDS:.0f} s"
-                        )
+            try:
+                while not ready():
+                    wait_for_change(
+                        self._changed, lambda: (self._available, self._state), f"the transfer of {self.digest}"
                     )
+            except UpstreamTimeout as error:
+                raise Cut(error) from None
 
     # Both.
 

@@ -18,7 +18,7 @@ from registry_cache.pull.transfer.piece_reuse import PieceReuse
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.reader_counts import Note, ReaderCounts
 from registry_cache.pull.transfer.transfer import Transfer, TransferParts
-from registry_cache.runtime import request_context
+from registry_cache.runtime import request_context, unwanted_reads
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.networks import network
 from registry_cache.store.pieces import Pieces
@@ -141,7 +141,7 @@ class Transfers:
             progress = self._running[chosen.digest]
             self._ending[progress] = self._abandoned.pop(progress)
             self._remove(progress)
-            progress.is_given_up = True
+            progress.give_up()
             _log.info(
                 "ended a download that nobody reads",
                 upstream=chosen.upstream,
@@ -151,6 +151,7 @@ class Transfers:
             )
 
     def _run(self, progress: TransferProgress, transfer: Transfer) -> None:
+        unwanted_reads.CURRENT.set(progress.reads)
         transfer.run(lambda: self._is_wanted(progress))
         with self._mutex:
             self._remove(progress)

@@ -14,11 +14,12 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
-from registry_cache.errors import RegistryError, UpstreamCorrupt, UpstreamError, UpstreamTimeout
+from registry_cache.errors import RegistryError, UpstreamCorrupt, UpstreamError
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.prefix_hash import HashedPlace, verified
 from registry_cache.pull.resume import ResumingFetch
-from registry_cache.pull.source import STALL_TIMEOUT_SECONDS, BlobSource
+from registry_cache.pull.source import BlobSource
+from registry_cache.pull.stall import wait_for_change
 from registry_cache.pull.target import Owner
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.single_flight import raise_own
@@ -145,12 +146,11 @@ class SharedStream:
 
     def _wait(self, reader: StreamReader, ready: Callable[[], bool]) -> None:
         while not ready() and not reader.left_at:
-            before = self.end
             reader.waiting = True
-            moved = self._grown.wait(STALL_TIMEOUT_SECONDS)
-            reader.waiting = False
-            if not moved and before == self.end:
-                raise UpstreamTimeout(f"the transfer of {self.digest} has not moved for {STALL_TIMEOUT_SECONDS:.0f} s")
+            try:
+                wait_for_change(self._grown, lambda: self.end, f"the transfer of {self.digest}")
+            finally:
+                reader.waiting = False
 
     # The transfer.
 

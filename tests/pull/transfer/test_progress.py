@@ -11,8 +11,8 @@ import pytest
 
 from registry_cache.errors import BlobUnknown, StoreError, UpstreamCorrupt, UpstreamTimeout
 from registry_cache.oci.digest import Digest
+from registry_cache.pull import stall
 from registry_cache.pull.blob_body import Cut
-from registry_cache.pull.transfer import progress as feeds
 from registry_cache.pull.transfer.progress import SHOW_WHOLE_SIZE, TransferProgress
 from registry_cache.store.disk import ReadHandle
 from tests.harness.pull_rig import SECONDS, drain
@@ -174,7 +174,8 @@ def test_a_disk_that_fails_under_a_reader_is_a_cut(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_transfer_that_does_not_move_is_given_up(monkeypatch: pytest.MonkeyPatch, whole: ReadHandle) -> None:
-    monkeypatch.setattr(feeds, "STALL_TIMEOUT_SECONDS", 0.02)
+    monkeypatch.setattr(stall, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(stall, "STALL_TIMEOUT_SECONDS", 0.02)
     feed = TransferProgress(DIGEST)
     with pytest.raises(Cut, match="has not moved"):
         feed.wait_for_answer()
