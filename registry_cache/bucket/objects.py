@@ -7,8 +7,11 @@ of two errors: the bucket takes nothing now, or it does not take this.
 from __future__ import annotations
 
 import contextlib
+import re
+import resource
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import IO, Any
 
 import boto3
@@ -24,6 +27,19 @@ CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS = 5.0, 60.0
 # These are about one object. All others, the lack of room and of rights among them, would meet the next one, too.
 _ABOUT_ONE = {400, 405, 409, 411, 413, 414, 416}
 _DELETED_AT_ONCE = 1000
+# Pages of a list in a row that name nothing new: a bucket may have some where much was deleted.
+_EMPTY_PAGES = 100
+# Beyond what a process has. boto3 reads an answer to its end, and it may have none.
+MOST_MEMORY = 1024 * 1024 * 1024
+
+
+def bound_memory(most: int = MOST_MEMORY) -> None:
+    """Let this process take so many bytes more, whatever a bucket answers: beyond that it is away."""
+    found = re.search(r"^VmData:\s+(\d+) kB$", Path("/proc/self/status").read_text(encoding="utf-8"), re.MULTILINE)
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if found:
+        limit = int(found[1]) * 1024 + most
+        resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
 class Objects:
@@ -95,14 +111,20 @@ class Objects:
         """Yield every object whose key begins with ``prefix``, in the order of keys."""
         whole = self._settings.prefix + prefix
         after: dict[str, str] = {}
-        while True:
+        last, empty = "", 0
+        while empty < _EMPTY_PAGES:
             page = self._call("list", self._list_page(whole, after))
+            keys = [last]
             for each in page.get("Contents", ()):
-                key = str(each["Key"]).removeprefix(self._settings.prefix)
+                keys.append(str(each["Key"]))
+                key = keys[-1].removeprefix(self._settings.prefix)
                 yield StoredObject(key, int(each["Size"]), each["LastModified"])
             if not page.get("IsTruncated"):
                 return
             after = {"ContinuationToken": page["NextContinuationToken"]}
+            empty = 0 if keys[-1] > last else empty + 1
+            last = max(keys)
+        raise BucketAway("its list of objects does not end")
 
     def renew(self, key: str) -> None:
         """Copy an object onto itself, so that it counts as used now."""
@@ -166,7 +188,7 @@ class Objects:
                 raise KeyError(status) from error
             kind = ObjectRefused if status in _ABOUT_ONE and code not in _ABOUT_ALL else BucketAway
             raise kind(f"{status} {code}") from error
-        except (BotoCoreError, OSError) as error:
+        except (BotoCoreError, OSError, MemoryError) as error:
             self._count(operation, None, 0)
             # Its text may hold the signed URL.
             raise BucketAway(type(error).__name__) from error

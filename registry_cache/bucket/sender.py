@@ -145,8 +145,9 @@ def main() -> int:
     try:
         # Not before the lock: most of the processes that are started find it taken, and this takes half a second.
         from registry_cache.bucket.delivery import Delivery
-        from registry_cache.bucket.objects import Objects
+        from registry_cache.bucket.objects import Objects, bound_memory
 
+        bound_memory()
         objects = Objects(settings, _tell)
         delivery = Delivery(objects, settings.part_size)
         limit = int(str(more["limit"]))

@@ -104,8 +104,9 @@ def _taken_by(turn: BucketTurn) -> str:
 
 def _hold_to_size(s3: S3Config, max_size: int, *, dry_run: bool) -> SharedCleanupReport:
     # Only here: they import boto3.
-    from registry_cache.bucket.objects import Objects
+    from registry_cache.bucket.objects import Objects, bound_memory
 
+    bound_memory()
     try:
         return clean(Objects(bucket_settings(s3)), max_size, time.time(), dry_run=dry_run)
     except (BucketAway, ObjectRefused) as error:
