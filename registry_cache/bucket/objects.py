@@ -7,11 +7,9 @@ of two errors: the bucket takes nothing now, or it does not take this.
 from __future__ import annotations
 
 import contextlib
-import re
 import resource
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import IO, Any
 
 import boto3
@@ -29,17 +27,14 @@ _ABOUT_ONE = {400, 405, 409, 411, 413, 414, 416}
 _DELETED_AT_ONCE = 1000
 # Pages of a list in a row that name nothing new: a bucket may have some where much was deleted.
 _EMPTY_PAGES = 100
-# Beyond what a process has. boto3 reads an answer to its end, and it may have none.
+# Of a process. boto3 reads an answer to its end, and it may have none.
 MOST_MEMORY = 1024 * 1024 * 1024
 
 
 def bound_memory(most: int = MOST_MEMORY) -> None:
-    """Let this process take so many bytes more, whatever a bucket answers: beyond that it is away."""
-    found = re.search(r"^VmData:\s+(\d+) kB$", Path("/proc/self/status").read_text(encoding="utf-8"), re.MULTILINE)
+    """Let this process take so many bytes at most, whatever a bucket answers: beyond that it is away."""
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    if found:
-        limit = int(found[1]) * 1024 + most
-        resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 class Objects:

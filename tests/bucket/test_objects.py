@@ -64,7 +64,7 @@ def bucket(pieces: Iterator[bytes], *, ends: bool) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("pieces", "ends", "memory", "reason"),
     [
-        (itertools.repeat(b"<Contents><Key>k</Key></Contents>" * 3000), False, 64 * MiB, ""),
+        (itertools.repeat(b"<Contents><Key>k</Key></Contents>" * 3000), False, 256 * MiB, ""),
         ((PAGE % number for number in range(1000)), True, MOST_MEMORY, "its list of objects does not end"),
     ],
     ids=["an answer without an end", "pages without an end"],
