@@ -9,9 +9,8 @@ import socket
 import tempfile
 from pathlib import Path
 
-# Below what the kernel hands out to whoever asks for any port: other tests do so all the time. Root and others, who may
-# not lock each other's files, have ports apart: their tests run at once.
-_PORTS = range(20000, 26000) if os.getuid() == 0 else range(26000, 32000)
+# Below what the kernel hands out to whoever asks for any port: other tests do so all the time.
+_PORTS = range(20000, 32000)
 
 _taken: set[int] = set()
 

@@ -1,16 +1,13 @@
 """Ports for programs that start slowly are given to one test alone."""
 
 import itertools
-import os
 import random
-import runpy
 import socket
 import subprocess
 import sys
 
 import pytest
 
-from tests.harness import ports
 from tests.harness.ports import free_ports
 
 ASK = """
@@ -44,14 +41,3 @@ def test_nor_is_it_given_to_another_process(given: int) -> None:
 def test_what_somebody_listens_on_is_not_free(given: int) -> None:
     with socket.create_server(("127.0.0.1", given)):
         assert free_ports(1)[0] > given
-
-
-def test_root_and_others_have_different_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = []
-    for user in (0, 1000):
-        monkeypatch.setattr(os, "getuid", lambda user=user: user)
-        given.append({*runpy.run_path(ports.__file__)["_PORTS"]})
-
-    assert given[0]
-    assert given[1]
-    assert not given[0] & given[1]
