@@ -135,7 +135,7 @@ class RedisClient:
             self._is_up, self._trouble, self._remedy = False, trouble, found
         if found:
             # Another server may have its name by now, or its account another password.
-            self._redis.connection_pool.disconnect(inuse_connections=False)
+            self._redis.connection_pool.disconnect()
         if begins:
             metrics.set_redis_up(is_up=False)
             words = "Redis is away: this node shares no new download"

@@ -22,7 +22,7 @@ from registry_cache.upstream.network_zones import EVERYWHERE
 from registry_cache.upstream.questions import api_repository
 from registry_cache.upstream.realm import RealmRules
 from registry_cache.upstream.session import Session
-from registry_cache.upstream.tokens import MAX_TOKENS, TOKEN_TIMEOUT_SECONDS, Scope, Tokens
+from registry_cache.upstream.tokens import MAX_TOKENS, Scope, Tokens
 from registry_cache.upstream.url import Origin, is_at, origin, parse_url
 
 # A challenge that could not be met is the last to be tried for so long, where there are others.
@@ -124,7 +124,7 @@ class Authenticator:
                 if challenge.scheme == "basic":
                     answer = self._meet_basic(place, sent)
                 else:
-                    seconds = TOKEN_TIMEOUT_SECONDS if challenge is challenges[-1] else _FIRST_TOKEN_SECONDS
+                    seconds = None if challenge is challenges[-1] else _FIRST_TOKEN_SECONDS
                     answer = self._meet_bearer(repository, challenge, response, sent, seconds)
             except (UpstreamError, Denied) as error:
                 first = first or error
@@ -174,7 +174,7 @@ class Authenticator:
     def _account_refused(self) -> Denied:
         return Denied(f"{self.name} refused the account of this cache; its operator can check username and password")
 
-    def _token(self, place: Origin, scope: Scope, seconds: float = TOKEN_TIMEOUT_SECONDS) -> str:
+    def _token(self, place: Origin, scope: Scope, seconds: float | None = None) -> str:
         try:
             return self._tokens.authorization(scope, seconds)
         except TooManyRequests as error:
@@ -207,7 +207,7 @@ class Authenticator:
         challenge: Challenge,
         response: requests.Response,
         sent: str | None,
-        seconds: float,
+        seconds: float | None,
     ) -> str | None:
         place, realm = origin(response.url), self._realm(response, challenge.parameters["realm"])
         is_home = is_at(place, self.home)

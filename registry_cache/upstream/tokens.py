@@ -80,8 +80,8 @@ class Tokens:
         self._vain: TTLCache[Scope, bool] = TTLCache(MAX_TOKENS, VAIN_SECONDS, clock)
         self._fetches: SingleFlight[Scope, str] = SingleFlight()
 
-    def authorization(self, scope: Scope, seconds: float = TOKEN_TIMEOUT_SECONDS) -> str:
-        """Return the Authorization header for ``scope``, within so many ``seconds``.
+    def authorization(self, scope: Scope, seconds: float | None = None) -> str:
+        """Return the Authorization header for ``scope``, within so many ``seconds``, or TOKEN_TIMEOUT_SECONDS.
 
         Raises UpstreamError, Denied, TooManyRequests.
         """
@@ -116,9 +116,11 @@ class Tokens:
             token = self._tokens.get(scope)
         return token.value if token and self._clock() < token.renew_at else None
 
-    def _renew(self, scope: Scope, seconds: float) -> str:
+    def _renew(self, scope: Scope, seconds: float | None) -> str:
         what = f"asked {self._name}'s token server for {scope.shown}"
-        token = run_with_timeout(seconds, what, lambda: self._fetch(scope))
+        token = run_with_timeout(
+            TOKEN_TIMEOUT_SECONDS if seconds is None else seconds, what, lambda: self._fetch(scope)
+        )
         with self._mutex:
             self._tokens[scope] = token
         return token.value

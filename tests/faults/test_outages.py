@@ -231,6 +231,11 @@ def test_the_server_starts_without_any_upstream(
     mute = socket.create_server(("127.0.0.1", 0))
     garbage = RawServer(b"SSH-2.0-OpenSSH_9.6\r\n")
     gone.stop()
+    # Nobody listens there; nor does another test's upstream, which would be given the port.
+    kept = socket.socket()
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    host, port = gone.address.split(":")
+    kept.bind((host, int(port)))
     cache = make_cache(
         {
             "upstreams": {
@@ -271,6 +276,7 @@ def test_the_server_starts_without_any_upstream(
         assert told(answer) == (200, "stale", images[secure].digest)
         assert "certificate verify failed" in answer.headers["Warning"]
 
+        kept.close()
         gone.start()
         eventually(lambda: told(puller.manifest("1"))[0] == 200)
         assert puller.manifest("1").body == images[gone].manifest
