@@ -145,6 +145,9 @@ class ColdRange:
                 _log.info("streaming a range through, uncached", digest=self._digest, at=at, error=error)
                 return self._pass_through
             except (UpstreamError, TooManyRequests) as error:
+                if request_context.client_has_left():
+                    # Nobody wants the range, and still less the whole.
+                    raise Cut(error) from error
                 _log.info("following the whole blob instead of a range", digest=self._digest, at=at, error=error)
                 return self._follow
             except RegistryError as error:

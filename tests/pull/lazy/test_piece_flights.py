@@ -34,6 +34,17 @@ def run(layout: Layout, script: Script) -> MissingRun:
     return MissingRun(Pieces(layout).make(HUB, DIGEST, len(DATA)), DIGEST, script.source())
 
 
+def hold(run: MissingRun, script: Script) -> tuple[MissingRun, threading.Event]:
+    """Return the same run of an upstream that answers once the gate is open."""
+    gate = threading.Event()
+
+    def ask(start: int, again: bool, stop: int | None = None) -> Body:
+        assert gate.wait(SECONDS)
+        return script.open(start, again, stop)
+
+    return MissingRun(run.file, DIGEST, BlobSource(HUB, APP, ask)), gate
+
+
 def test_a_range_lands_in_whole_pieces(run: MissingRun, script: Script) -> None:
     flights = PieceFlights()
     flight, is_new = flights.join(run, 100_000, 100_001)
@@ -52,13 +63,7 @@ def test_nobody_waits_behind_more_than_one_run(run: MissingRun, script: Script) 
 
 
 def test_who_comes_meanwhile_joins(run: MissingRun, script: Script) -> None:
-    gate = threading.Event()
-
-    def ask(start: int, again: bool, stop: int | None = None) -> Body:
-        assert gate.wait(SECONDS)
-        return script.open(start, again, stop)
-
-    held = MissingRun(run.file, DIGEST, BlobSource(HUB, APP, ask))
+    held, gate = hold(run, script)
     flights = PieceFlights()
     first, _ = flights.join(held, 0, 1 * MiB)
     second, is_new = flights.join(held, 500_000, 600_000)
@@ -79,13 +84,7 @@ def test_ranges_that_clients_have_left_are_bounded_for_each_upstream(
 ) -> None:
     monkeypatch.setattr(piece_flights, "MAX_LEFT", 2)
     monkeypatch.setattr(piece_flights, "LEFT_SECONDS", 0.0)
-    gate = threading.Event()
-
-    def ask(start: int, again: bool, stop: int | None = None) -> Body:
-        assert gate.wait(SECONDS)
-        return script.open(start, again, stop)
-
-    held = MissingRun(run.file, DIGEST, BlobSource(HUB, APP, ask))
+    held, gate = hold(run, script)
     flights = PieceFlights()
     first, _ = flights.join(held, 0, 10)
     second, _ = flights.join(held, 1 * MiB, 1 * MiB + 10)

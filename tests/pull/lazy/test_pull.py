@@ -6,14 +6,18 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from registry_cache.errors import UpstreamTimeout
 from registry_cache.oci.digest import Digest
+from registry_cache.pull import stall
 from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.outcome import Outcome
+from registry_cache.runtime import request_context
 from registry_cache.store import eviction, inventory
 from registry_cache.store.piece_file import PIECE_SIZE
 from registry_cache.upstream.client import Lazy
@@ -199,3 +203,18 @@ def test_a_download_behind_readers_ends_well_where_the_next_configuration_holds(
         assert worker.whole(DIGEST) == DATA
         assert filling.whole(DIGEST) == DATA
     assert upstream.bytes_sent(NAME) == SIZE
+
+
+def test_who_has_left_a_silent_range_does_not_begin_the_whole(
+    worker: LazyWorker, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stall, "LOOK_SECONDS", 0.3)
+    upstream.faults.hold_at = FAR[0] + 10
+
+    def read() -> bytes:
+        request_context.note_client(lambda: True)
+        return worker.read(DIGEST, *FAR)
+
+    with pytest.raises((Cut, UpstreamTimeout), match="the client has left"):
+        copy_context().run(read)
+    assert [each.headers["Range"] for each in upstream.asked("GET", NAME)] == [f"bytes={FAR[0]}-{FAR[1] - 1}"]
