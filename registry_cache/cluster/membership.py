@@ -176,7 +176,12 @@ class Membership:
 
 def beats_to_look(beat: int, nodes: int) -> int:
     """Return after how many beats a worker that knows so many nodes looks again who they are."""
-    return (1 if beat < _FIRST_BEATS else _BEATS_A_LOOK) * max(1, nodes // _NODES_A_LOOK)
+    return (1 if beat < _FIRST_BEATS else _BEATS_A_LOOK) * times_as_rarely(nodes)
+
+
+def times_as_rarely(nodes: int) -> int:
+    """Return how many times as rarely a worker that knows so many nodes looks who they are, as one that knows few."""
+    return max(1, nodes // _NODES_A_LOOK)
 
 
 def _key(name: str) -> str:

@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 
 from registry_cache.cluster.errors import RedisAway
+from registry_cache.cluster.membership import times_as_rarely
 from registry_cache.oci.digest import Digest
 from registry_cache.policy.leading import Holder
 from registry_cache.pull.near import Cluster
@@ -86,8 +87,7 @@ class NearRanges:
 
     def _look(self) -> None:
         with self._mutex:
-            # Of many nodes more rarely: each worker reads what all say.
-            seconds = _LOOK_SECONDS * max(1, len(self._cluster.membership.known()) // 100)
+            seconds = _LOOK_SECONDS * times_as_rarely(len(self._cluster.membership.known()))
             if time.monotonic() - self._looked_at > seconds:
                 self._cluster.membership.remember()
                 self._looked_at = time.monotonic()
