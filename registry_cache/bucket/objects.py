@@ -10,17 +10,25 @@ import contextlib
 import resource
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from typing import IO, Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from registry_cache.bucket.answer_time import AnswerTime
 from registry_cache.bucket.errors import BucketAway, ObjectRefused
 from registry_cache.bucket.settings import BucketSettings, Count
 from registry_cache.bucket.stored_object import StoredObject
 
 CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS = 5.0, 60.0
+# For all of an answer, which may come byte by byte.
+ANSWER_TIMEOUT_SECONDS = 120.0
+# To copy an object, or to make one of its parts, takes S3 minutes, in which it sends spaces.
+COPY_TIMEOUT_SECONDS = 900.0
+# What goes there may go as slowly as this.
+SLOWEST_BYTES_PER_SECOND = 16 * 1024
 
 # These are about one object. All others, the lack of room and of rights among them, would meet the next one, too.
 _ABOUT_ONE = {400, 405, 409, 411, 413, 414, 416}
@@ -40,9 +48,15 @@ def bound_memory(most: int = MOST_MEMORY) -> None:
 class Objects:
     """The objects under the prefix of one bucket. Every method raises BucketAway and ObjectRefused."""
 
-    def __init__(self, settings: BucketSettings, count: Count = lambda operation, status, size: None) -> None:
+    def __init__(
+        self,
+        settings: BucketSettings,
+        count: Count = lambda operation, status, size: None,
+        answer_time: AnswerTime = AnswerTime(),  # noqa: B008 — it is immutable
+    ) -> None:
         self._settings = settings
         self._count = count
+        self._time = answer_time
         self._client = _client(settings)
         self._takes_conditions = True
         self._put_options = _put_options(settings)
@@ -72,8 +86,9 @@ class Objects:
                 sent = self._call("put", self._upload(place, number, part), len(part))
                 done.append({"ETag": sent["ETag"], "PartNumber": number})
             if is_right():
-                whole = {"Parts": done}
-                self._call("put", lambda: self._client.complete_multipart_upload(**place, MultipartUpload=whole))
+                whole = {**place, "MultipartUpload": {"Parts": done}}
+                complete = partial(self._client.complete_multipart_upload, **whole)
+                self._call("put", complete, seconds=COPY_TIMEOUT_SECONDS)
                 return True
         except BaseException:
             self._abort(place)
@@ -96,10 +111,9 @@ class Objects:
     def get(self, key: str) -> bytes | None:
         """Return the bytes of a small object; None where it is not there."""
         try:
-            found = self._call("get", lambda: self._client.get_object(**self._place(key)), absent=(403, 404))
+            data: bytes = self._call("get", self._read(key), absent=(403, 404))
         except KeyError:
             return None
-        data: bytes = found["Body"].read()
         return data
 
     def find(self, prefix: str = "") -> Iterator[StoredObject]:
@@ -128,7 +142,8 @@ class Objects:
         found = self._call("head", lambda: self._client.head_object(**self._place(key)))
         options = {**self._put_options, "ContentType": found.get("ContentType", "binary/octet-stream")}
         options |= {"CopySource": source, "MetadataDirective": "REPLACE", "Metadata": found.get("Metadata", {})}
-        self._call("copy", lambda: self._client.copy_object(**self._place(key), **options))
+        options |= self._place(key)
+        self._call("copy", lambda: self._client.copy_object(**options), seconds=COPY_TIMEOUT_SECONDS)
 
     def delete(self, keys: list[str]) -> None:
         """Delete these objects; those that are not there are deleted."""
@@ -157,6 +172,9 @@ class Objects:
     def _upload(self, place: Mapping[str, str], number: int, part: bytes) -> Callable[[], Any]:
         return lambda: self._client.upload_part(**place, PartNumber=number, Body=part)
 
+    def _read(self, key: str) -> Callable[[], Any]:
+        return lambda: self._client.get_object(**self._place(key))["Body"].read()
+
     def _list_page(self, prefix: str, after: Mapping[str, str]) -> Callable[[], Any]:
         return lambda: self._client.list_objects_v2(Bucket=self._settings.name, Prefix=prefix, **after)
 
@@ -170,10 +188,17 @@ class Objects:
     def _place(self, key: str) -> dict[str, str]:
         return {"Bucket": self._settings.name, "Key": self._settings.prefix + key}
 
-    def _call(self, operation: str, call: Callable[[], Any], size: int = 0, absent: tuple[int, ...] = ()) -> Any:
-        """Return what ``call`` does. Raises KeyError with the status where that is one of ``absent``."""
+    def _call(
+        self,
+        operation: str,
+        call: Callable[[], Any],
+        size: int = 0,
+        absent: tuple[int, ...] = (),
+        seconds: float | None = None,
+    ) -> Any:
+        """Return what ``call`` does in ``seconds``. Raises KeyError with the status where that is one of ``absent``."""
         try:
-            answer = call()
+            answer = self._time.within((seconds or ANSWER_TIMEOUT_SECONDS) + size / SLOWEST_BYTES_PER_SECOND, call)
         except ClientError as error:
             status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
             code = str(error.response.get("Error", {}).get("Code", ""))

@@ -35,6 +35,8 @@ FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 1.0, 30.0
 LOOK_SECONDS, IDLE_SECONDS = 0.25, 60.0
 # Uploads at once. Each of a large blob has one part in memory.
 _UPLOADS = 2
+# Answers without an end; each keeps a thread and a connection. Then the process ends, and the next one begins anew.
+_MOST_ENDLESS = 4
 # After the worker is gone, uploads may end within this.
 _GRACE_SECONDS = 5.0
 
@@ -144,11 +146,12 @@ def main() -> int:
     threading.Thread(target=_await_end, args=(is_over,), daemon=True).start()
     try:
         # Not before the lock: most of the processes that are started find it taken, and this takes half a second.
+        from registry_cache.bucket.answer_time import AnswerTime
         from registry_cache.bucket.delivery import Delivery
         from registry_cache.bucket.objects import Objects, bound_memory
 
         bound_memory()
-        objects = Objects(settings, _tell)
+        objects = Objects(settings, _tell, AnswerTime(_end_after(_MOST_ENDLESS, is_over)))
         delivery = Delivery(objects, settings.part_size)
         limit = int(str(more["limit"]))
 
@@ -163,6 +166,17 @@ def main() -> int:
     finally:
         lock.release()
     return 0
+
+
+def _end_after(most: int, is_over: threading.Event) -> Callable[[], None]:
+    """Return what sets ``is_over`` when it is called for the last of ``most`` times."""
+    left = threading.Semaphore(most - 1)
+
+    def count() -> None:
+        if not left.acquire(blocking=False):
+            is_over.set()
+
+    return count
 
 
 def _hand_on(layout: Layout, objects: Renewable) -> None:

@@ -9,9 +9,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import pytest
 
+from registry_cache.bucket.answer_time import AnswerTime
+from registry_cache.bucket.errors import BucketAway
 from registry_cache.bucket.objects import MOST_MEMORY
 from tests.harness.images import MiB
 from tests.harness.waiting import SECONDS
@@ -19,12 +22,14 @@ from tests.harness.waiting import SECONDS
 # In a process of its own, whose memory it bounds.
 ASK = """
 import sys
+from registry_cache.bucket import objects as bounds
 from registry_cache.bucket.objects import Objects, bound_memory
 from registry_cache.bucket.settings import BucketSettings
 settings = BucketSettings(
     endpoint_url=sys.argv[1], region="us-east-1", name="b", prefix="", access_key="a", secret_key="s"
 )
 objects = Objects(settings)
+bounds.ANSWER_TIMEOUT_SECONDS = float(sys.argv[3])
 bound_memory(int(sys.argv[2]))
 print(len(list(objects.find())))
 """
@@ -37,7 +42,7 @@ PAGE = (
 
 
 @contextlib.contextmanager
-def bucket(pieces: Iterator[bytes], *, ends: bool) -> Iterator[str]:
+def bucket(pieces: Iterator[bytes], *, ends: bool, head: bytes = HEAD) -> Iterator[str]:
     """Answer each request by one of the pieces, or one by all of them."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -47,7 +52,7 @@ def bucket(pieces: Iterator[bytes], *, ends: bool) -> Iterator[str]:
                     client, _ = listener.accept()
                     with client, contextlib.suppress(BrokenPipeError, ConnectionResetError):
                         client.recv(65536)
-                        client.sendall(HEAD)
+                        client.sendall(head)
                         for piece in pieces:
                             client.sendall(piece)
                             if ends:
@@ -71,8 +76,39 @@ def bucket(pieces: Iterator[bytes], *, ends: bool) -> Iterator[str]:
 )
 def test_a_list_has_an_end(pieces: Iterator[bytes], ends: bool, memory: int, reason: str) -> None:
     with bucket(pieces, ends=ends) as url:
-        done = subprocess.run(
-            [sys.executable, "-c", ASK, url, str(memory)], capture_output=True, text=True, timeout=SECONDS
-        )
+        assert ask(url, memory=memory).startswith(reason)
+
+
+def test_an_answer_that_never_begins_has_an_end() -> None:
+    """No read of boto3's waits: a head of 100 Continue comes, and another one."""
+    with bucket(itertools.repeat(b"HTTP/1.1 100 Continue\r\n\r\n" * 100), ends=False, head=b"") as url:
+        assert ask(url, seconds=0.25) == "its answer has no end in 0.25 s"
+
+
+def ask(url: str, *, memory: int = MOST_MEMORY, seconds: float = SECONDS) -> str:
+    """Return why a bucket is taken to be away."""
+    command = [sys.executable, "-c", ASK, url, str(memory), str(seconds)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith(f"registry_cache.bucket.errors.BucketAway: {reason}")
+    kind, _, reason = done.stderr.splitlines()[-1].partition("BucketAway: ")
+    assert kind == "registry_cache.bucket.errors.", done.stderr
+    return reason
+
+
+def test_a_thread_that_still_waits_for_an_answer_is_told_of() -> None:
+    come, left = threading.Event(), threading.Event()
+
+    with pytest.raises(BucketAway):
+        AnswerTime(left.set).within(0.01, come.wait)
+
+    assert left.is_set()
+    come.set()
+
+
+def test_what_asking_raises_is_raised() -> None:
+    left = threading.Event()
+
+    with pytest.raises(TimeoutError, match="of its own"):
+        AnswerTime(left.set).within(SECONDS, Mock(side_effect=TimeoutError("of its own")))
+
+    assert not left.is_set()

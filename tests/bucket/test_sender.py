@@ -119,3 +119,15 @@ def test_when_it_is_over_the_rest_is_for_the_next_one(outbox: Outbox, note: Buck
 
     assert note.read(), "nobody has seen that it takes everything"
     assert len(outbox.entries()) in (2, 3)
+
+
+def test_answers_without_an_end_are_the_end_of_the_process_that_waits_for_them() -> None:
+    """Each has left a thread and a connection behind."""
+    is_over = threading.Event()
+    count = sender._end_after(3, is_over)
+
+    count()
+    count()
+    assert not is_over.is_set()
+    count()
+    assert is_over.is_set()
