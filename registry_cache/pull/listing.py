@@ -20,6 +20,7 @@ from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.single_flight import MachineFlights, NoteFormat, TimeLimit
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.tolerant_records import TolerantRecords
+from registry_cache.pull.unknown_referrers import UnknownReferrers
 from registry_cache.runtime import threadpool
 from registry_cache.runtime.peer_question import SharedQuestion
 from registry_cache.store.records import Records
@@ -33,10 +34,6 @@ CATALOG_PAGE = 100
 # parsed. Those who find none free wait for as long as an answer may take.
 MAX_LISTS = 4
 LIST_WAIT_SECONDS = 8.0
-
-# What is kept of referrers of a digest that is not here: answers of so many bytes, and so many in a repository.
-MAX_UNKNOWN_SIZE = 64 * 1024
-MAX_UNKNOWN = 1000
 
 Descriptor = dict[str, object]
 # What refers to a digest, and why that is stale where it is.
@@ -72,6 +69,7 @@ class Listing:
         self._near = near
         self._records = records
         self._tolerant = TolerantRecords(records)
+        self._unknown = UnknownReferrers(self._tolerant)
         self._flights = flights
         self._manifests = manifests
         self._mutex = threading.Lock()
@@ -178,12 +176,11 @@ class Listing:
         return _descriptors(document) if isinstance(document, dict) else None
 
     def _keep_referrers(self, target: PullTarget, digest: Digest, manifests: list[Descriptor]) -> None:
-        # Clients may ask for any digest. One that nobody has must leave no file, nor any number of large ones where a
-        # hostile upstream says that much refers to it.
         document = json.dumps({"manifests": manifests}).encode()
-        is_small = bool(manifests) and len(document) <= MAX_UNKNOWN_SIZE
-        if self._is_known(target, digest) or (is_small and self._tolerant.count_referrers(target) < MAX_UNKNOWN):
+        if self._is_known(target, digest):
             self._tolerant.keep_referrers(target, digest, document)
+        elif manifests:
+            self._unknown.keep(target, digest, document)
 
     def _is_known(self, target: PullTarget, digest: Digest) -> bool:
         """Return whether the digest, or something that refers to it, was ever here."""

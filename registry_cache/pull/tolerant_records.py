@@ -72,11 +72,17 @@ class TolerantRecords:
     def referrers(self, target: PullTarget, digest: Digest) -> bytes | None:
         return _try_to("read referrers", target, self._records.referrers, digest)
 
+    def has_content(self, target: PullTarget) -> bool:
+        return bool(_try_to("look into a repository", target, self._records.has_content))
+
     def count_referrers(self, target: PullTarget) -> int:
         return _try_to("count referrers", target, self._records.count_referrers) or 0
 
     def keep_referrers(self, target: PullTarget, digest: Digest, document: bytes) -> None:
         _try_to("keep referrers", target, self._records.put_referrers, digest, document)
+
+    def forget_referrers(self, target: PullTarget, digest: Digest) -> None:
+        _try_to("forget referrers", target, self._records.forget_referrers, digest)
 
 
 def _try_to(

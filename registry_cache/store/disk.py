@@ -286,6 +286,20 @@ def remove(path: str) -> bool:
     return True
 
 
+def remove_empty_folders(path: str, top: str) -> None:
+    """Remove the folder ``path``, and those around it below ``top``, up to one that holds something. Raises OSError."""
+    while path.startswith(f"{top}/"):
+        try:
+            os.rmdir(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            return
+        path = os.path.dirname(path)
+
+
 def last_use(found: os.stat_result) -> int:
     """Return when the file was last used, in nanoseconds since the epoch."""
     return max(found.st_atime_ns, found.st_mtime_ns)

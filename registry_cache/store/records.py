@@ -215,6 +215,10 @@ class Records:
         with disk.store_errors(f"read the referrers of {digest}"):
             return disk.read_whole(self._layout.referrers(upstream, repository, digest)) or None
 
+    def has_content(self, upstream: str, repository: Repository) -> bool:
+        """Return whether a tag or a manifest of a repository is, or was, here."""
+        return RepositoryFolder(self._layout.repository(upstream, repository)).has_content()
+
     def count_referrers(self, upstream: str, repository: Repository) -> int:
         """Return how many such answers of a repository are kept."""
         with disk.store_errors(f"count the referrers of {repository}"):
@@ -224,6 +228,13 @@ class Records:
         """Keep such an answer."""
         with disk.store_errors(f"write the referrers of {digest}"):
             write_whole(self._layout.referrers(upstream, repository, digest), document)
+
+    def forget_referrers(self, upstream: str, repository: Repository, digest: Digest) -> None:
+        """Remove such an answer, and the folders that are empty without it."""
+        with disk.store_errors(f"remove the referrers of {digest}"):
+            path = self._layout.referrers(upstream, repository, digest)
+            disk.remove(path)
+            disk.remove_empty_folders(os.path.dirname(path), f"{self._layout.repositories}/{upstream}")
 
     def repositories(self, upstream: str, after: str = "") -> Iterator[str]:
         """Yield the repositories with a tag or a manifest, in the order of their parts; only those after ``after``."""

@@ -284,6 +284,20 @@ def test_a_leftover_of_a_process_with_our_id_does_not_stand_in_the_way(
     assert store.records.tags(HUB, APP) == ["latest"]
 
 
+def test_referrers_that_are_forgotten_leave_no_folder_and_take_no_other(store: Store) -> None:
+    name, other = Repository.parse("team/app"), Repository.parse("team/other")
+    for repository in (name, other):
+        store.records.put_referrers(HUB, repository, DIGEST, b"{}")
+
+    store.records.forget_referrers(HUB, name, DIGEST)
+
+    top = Path(store.layout.repositories) / HUB
+    assert [path.name for path in top.glob("team/*")] == ["other"]
+    store.records.forget_referrers(HUB, other, DIGEST)
+    assert top.is_dir()
+    assert not list(top.iterdir())
+
+
 def test_referrers_are_kept_as_they_are(store: Store) -> None:
     assert store.records.referrers(HUB, APP, DIGEST) is None
     store.records.put_referrers(HUB, APP, DIGEST, b'{"manifests": []}')
