@@ -27,7 +27,7 @@ from bench.figures import MIB, serve
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import parse_manifest
 from registry_cache.oci.media_types import OCI_MANIFEST
-from registry_cache.oci.names import Repository, Tag
+from registry_cache.oci.names import FullName, Repository, Tag
 from registry_cache.policy.eviction import LOW_MARK, Bounds
 from registry_cache.store.record_format import TagRecord
 from registry_cache.upkeep.cleanup import Cleanup
@@ -123,20 +123,18 @@ class Shelf:
     def pull(self, image: SyntheticImage, now: float) -> tuple[int, int]:
         """Return the bytes that were here, and all."""
         layout, moment = self.store.layout, int(now * 10**9)
-        digest = Digest.of(image.data)
+        digest, name = Digest.of(image.data), FullName(HUB, image.repository)
         hits = 0
         if not os.path.exists(layout.blob(digest)):
-            self.store.records.put_manifest(
-                HUB, image.repository, digest, image.data, parse_manifest(image.data, OCI_MANIFEST)
-            )
+            self.store.records.put_manifest(name, digest, image.data, parse_manifest(image.data, OCI_MANIFEST))
             then = datetime.fromtimestamp(now, UTC)
             record = TagRecord(digest, OCI_MANIFEST, len(image.data), then, then)
-            self.store.records.put_tag(HUB, image.repository, Tag("1"), record)
+            self.store.records.put_tag(name, Tag("1"), record)
             self.stored += len(image.data)
         for layer, size in image.layers:
             if os.path.exists(layout.blob(layer)):
                 hits += size
-                self.store.blobs.grant(HUB, image.repository, layer)
+                self.store.blobs.grant(name, layer)
             else:
                 self.add(image.repository, layer, size)
         for each in (digest, *(layer for layer, _ in image.layers)):
@@ -152,7 +150,7 @@ class Shelf:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as file:
             file.truncate(size)
-        self.store.blobs.grant(HUB, repository, layer)
+        self.store.blobs.grant(FullName(HUB, repository), layer)
         self.stored += size
 
 

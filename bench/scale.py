@@ -34,7 +34,7 @@ from bench.processes import tree
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import parse_manifest
 from registry_cache.oci.media_types import OCI_MANIFEST
-from registry_cache.oci.names import Repository
+from registry_cache.oci.names import FullName, Repository
 from registry_cache.store import atomic_write
 from registry_cache.store.layout import Layout
 from tests.harness.images import KiB, random_bytes
@@ -84,7 +84,7 @@ def make_store(root: Path, upstream: str, blobs: int, repositories: int) -> None
     for number in range(repositories):
         used = now - 60 - (number * 7919 % WEEK)
         name = Repository(f"team{number // 250}/app{number}")
-        names = f"{layout.repository(upstream, name)}/_blobs/sha256"
+        names = f"{layout.repository(FullName(upstream, name))}/_blobs/sha256"
         os.makedirs(names)
         layers = []
         for part in range(blobs // repositories - 1):
@@ -96,7 +96,7 @@ def make_store(root: Path, upstream: str, blobs: int, repositories: int) -> None
         digest = Digest.of(data)
         # The folders exist already, so that nobody waits for the disk fifty thousand times.
         make_file(layout, digest, data, used)
-        store.records.put_manifest(upstream, name, digest, data, parse_manifest(data, OCI_MANIFEST))
+        store.records.put_manifest(FullName(upstream, name), digest, data, parse_manifest(data, OCI_MANIFEST))
         os.utime(layout.blob(digest), (used, used))
 
 

@@ -87,6 +87,9 @@ FILE_METHODS = {"read_bytes", "read_text", "write_bytes", "write_text", "touch",
 # Installed by an extra: imported by a function that was asked for it, never by importing the application.
 EXTRAS = {"redis", "boto3", "botocore"}
 
+# Their names come from a line of a log, or go to another node, and never become a path; ``upstream`` has an Upstream.
+HAVE_PLAIN_NAMES = {"stats", "runtime", "cluster", "upstream"}
+
 # The command line starts in a blink and runs where nobody serves HTTP: importing it must not import these.
 NOT_BEHIND_CLI = {"flask", "werkzeug", "boto3", "botocore"}
 
@@ -228,6 +231,18 @@ def test_a_public_class_name_means_one_thing() -> None:
         if len(found) > 1 and not (len(found) == 2 and sum(protocol for _, protocol in found) == 1)
     }
     assert twice == set()
+
+
+def test_a_repository_at_an_upstream_is_one_object() -> None:
+    """Two texts apart can be swapped, and of two upstreams' repositories of one name one can be taken for the other."""
+    apart = [
+        f"{module}.{node.name}"
+        for module, source in sources().items()
+        if room(module) not in HAVE_PLAIN_NAMES
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef) and {"upstream", "repository"} <= {each.arg for each in node.args.args}
+    ]
+    assert apart == []
 
 
 def test_a_server_without_a_bucket_imports_no_boto3() -> None:

@@ -142,6 +142,6 @@ def route(upstreams: Upstreams, name: str, reference: str | None = None) -> Rout
     exchange.repository, exchange.reference = name[:512], reference
     asked = exchange.request
     found = upstreams.route(name, asked.args if asked.query_string else {})
-    exchange.upstream, exchange.repository = found.target.upstream.name, found.target.repository
+    exchange.upstream, exchange.repository = found.target.upstream.name, found.target.name.repository
     exchange.namespace, exchange.fallback = found.namespace, found.fallback
     return found

@@ -15,7 +15,7 @@ from registry_cache.bucket.objects import Objects
 from registry_cache.errors import RegistryError
 from registry_cache.oci import object_keys, signed_manifest
 from registry_cache.oci.digest import Digest, Hasher
-from registry_cache.oci.names import Repository, Tag
+from registry_cache.oci.names import FullName, Repository, Tag
 from registry_cache.store.outbox import BLOB, MANIFEST, OutboxEntry, open_bytes
 
 _BLOCK = 1024 * 1024
@@ -31,18 +31,18 @@ class Delivery:
     def send(self, entry: OutboxEntry) -> None:
         """Send one entry. Raises BucketAway; ObjectRefused where it can never be sent."""
         try:
-            repository = Repository.parse(entry.repository)
+            name = FullName(entry.upstream, Repository.parse(entry.repository))
             if entry.kind == BLOB:
-                self._send_blob(entry, repository, Digest.parse(entry.name))
+                self._send_blob(entry, name, Digest.parse(entry.name))
             elif entry.kind == MANIFEST:
-                self._send_manifest(entry, repository, Digest.parse(entry.name))
+                self._send_manifest(entry, name, Digest.parse(entry.name))
             else:
-                key = object_keys.tag(entry.upstream, repository, Tag.parse(entry.name))
+                key = object_keys.tag(name, Tag.parse(entry.name))
                 self._objects.replace(key, json.dumps(entry.record).encode(), "application/json")
         except RegistryError as error:
             raise ObjectRefused(error.message) from error
 
-    def _send_blob(self, entry: OutboxEntry, repository: Repository, digest: Digest) -> None:
+    def _send_blob(self, entry: OutboxEntry, name: FullName, digest: Digest) -> None:
         with open_bytes(entry) as file:
             size = os.fstat(file.fileno()).st_size
             key = object_keys.blob(digest)
@@ -53,7 +53,7 @@ class Delivery:
                 # The bucket knows no condition on what is put in parts.
                 self._send_parts(key, file, digest)
         # After its bytes: who reads this asks for them next.
-        self._objects.put(object_keys.membership(entry.upstream, repository, digest), b"", 0)
+        self._objects.put(object_keys.membership(name, digest), b"", 0)
 
     def _send_parts(self, key: str, file: IO[bytes], digest: Digest) -> None:
         hasher = digest.hasher()
@@ -65,8 +65,8 @@ class Delivery:
             hasher.update(part)
             yield part
 
-    def _send_manifest(self, entry: OutboxEntry, repository: Repository, digest: Digest) -> None:
-        key = object_keys.manifest(entry.upstream, repository, digest)
+    def _send_manifest(self, entry: OutboxEntry, name: FullName, digest: Digest) -> None:
+        key = object_keys.manifest(name, digest)
         with open_bytes(entry) as file:
             data = file.read()
         if not signed_manifest.is_named(data, digest):

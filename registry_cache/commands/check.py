@@ -17,7 +17,7 @@ from registry_cache.config import Config, UpstreamConfig, banner
 from registry_cache.config.bucket import S3Config
 from registry_cache.config.hosts import HUB
 from registry_cache.errors import RegistryError
-from registry_cache.oci.names import Reference, Repository, Tag, split_image_name
+from registry_cache.oci.names import FullName, Reference, Repository, Tag, split_image_name
 from registry_cache.runtime.check_step import Step
 from registry_cache.store.audit import selftest
 from registry_cache.store.blobs import Blobs
@@ -74,7 +74,7 @@ def _by_upstream(config: Config, images: Sequence[str]) -> dict[str, _References
     for image in images:
         name, reference = split_image_name(image)
         target = known.target(name, {})
-        wanted.setdefault(target.upstream.name, []).append((target.repository, reference))
+        wanted.setdefault(target.upstream.name, []).append((target.name.repository, reference))
     if HUB not in wanted:
         name, reference = split_image_name(HUB_SAMPLE)
         wanted[HUB] = [(Repository(name), reference)]
@@ -140,6 +140,6 @@ def _cached_tag(root: Path, upstream: str) -> _References:
         records = Records(layout, Blobs(layout))
         for name in itertools.islice(records.repositories(upstream), _SAMPLED_REPOSITORIES):
             repository = Repository.parse(name)
-            if tags := records.tags(upstream, repository):
+            if tags := records.tags(FullName(upstream, repository)):
                 return [(repository, Tag.parse(tags[-1]))]
     return []

@@ -18,13 +18,14 @@ from registry_cache.commands.start import become_owner, start
 from registry_cache.config import Config
 from registry_cache.errors import RegistryError
 from registry_cache.oci.image_layout import split_wanted
+from registry_cache.oci.names import FullName
 from registry_cache.store.interchange.distribution import DistributionFolder
 from registry_cache.store.interchange.layout_source import LayoutArchive, LayoutFolder, reading_source
 from registry_cache.store.layout import Layout
 from registry_cache.upkeep.import_distribution import import_distribution
 from registry_cache.upkeep.import_layout import ImportNames, UnknownDestination, import_layout
 from registry_cache.upkeep.import_text import ImportReport, SourceKind
-from registry_cache.upkeep.importer import Destination, ImportResult, ImportSession
+from registry_cache.upkeep.importer import ImportResult, ImportSession
 from registry_cache.wiring.storage import bounds
 from registry_cache.wiring.upstreams import upstreams
 
@@ -102,12 +103,12 @@ def _names(config: Config, upstream: str | None, wanted: str | None) -> ImportNa
     known = upstreams(config)
     default = known.named(upstream or config.default_upstream.name).upstream.name
 
-    def find(path: str) -> Destination:
+    def find(path: str) -> FullName:
         first, slash, _ = path.partition("/")
         # A whole name in an archive names its registry, and the default upstream must not take its place.
         whole = slash and ("." in first or ":" in first or first == "localhost")
         target = known.target(path, {}) if whole and known.named(first) else known.target(path, {"ns": default})
-        return Destination(target.upstream.name, target.repository)
+        return target.name
 
     path, tag = split_wanted(wanted) if wanted else ("", None)
     return ImportNames(default, find, find(path) if path else None, tag)

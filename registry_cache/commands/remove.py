@@ -12,7 +12,7 @@ from registry_cache.commands.start import become_owner, start
 from registry_cache.config import Config
 from registry_cache.errors import RegistryError
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Repository, Tag
+from registry_cache.oci.names import FullName, Repository, Tag
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.layout import ALGORITHMS, Layout
 from registry_cache.store.records import Records
@@ -56,8 +56,8 @@ def _remove(config: Config, image: str, removal: Removal) -> bool:
         return removal.digest(digest)
     target = found.target
     if isinstance(found.reference, Tag):
-        return removal.tag(target.upstream.name, target.repository, found.reference)
-    return removal.digest(found.reference, target.upstream.name, target.repository)
+        return removal.tag(target.name, found.reference)
+    return removal.digest(found.reference, target.name)
 
 
 def _suggestion(config: Config, image: str, layout: Layout) -> str:
@@ -66,16 +66,17 @@ def _suggestion(config: Config, image: str, layout: Layout) -> str:
     if image.partition(":")[0] in ALGORITHMS:
         return remedy
     found = image_finder(config)(image)
-    upstream, name, records = found.target.upstream.name, str(found.target.repository), Records(layout, Blobs(layout))
+    upstream, name = found.target.name
+    records = Records(layout, Blobs(layout))
     if "/" in name:
         return remedy
-    repository = Repository.parse(f"library/{name}")
+    official = FullName(upstream, Repository.parse(f"library/{name}"))
     is_tag = isinstance(found.reference, Tag)
     look: Callable[..., object] = records.tag if is_tag else records.manifest
-    if look(upstream, repository, found.reference) is None:
+    if look(official, found.reference) is None:
         return remedy
     separator = ":" if is_tag else "@"
-    return f", but library/{name} is: registry-cache remove {upstream}/{repository}{separator}{found.reference}"
+    return f", but library/{name} is: registry-cache remove {official}{separator}{found.reference}"
 
 
 def _words(result: RemovalResult) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from registry_cache.errors import DigestInvalid, ManifestUnknown, NameInvalid
 from registry_cache.oci.digest import Digest
@@ -33,6 +34,17 @@ class Repository(str):
                 f"parts divided by /, at most {MAX_NAME_LENGTH} characters"
             )
         return cls(text)
+
+
+class FullName(NamedTuple):
+    """A repository at an upstream, as one whole: two upstreams may each have a repository of the same name."""
+
+    upstream: str
+    repository: Repository
+
+    def __str__(self) -> str:
+        """As it is written before a tag: ``docker.io/library/nginx``."""
+        return f"{self.upstream}/{self.repository}"
 
 
 class Tag(str):

@@ -12,7 +12,7 @@ read: whoever may write to the bucket may give any repository any blob.
 from __future__ import annotations
 
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Repository, Tag
+from registry_cache.oci.names import FullName, Tag
 
 # The layout's version. Under the bucket's root directory, so that a Distribution may share the bucket.
 PREFIX = "registry-cache/1/"
@@ -30,13 +30,13 @@ def blob(digest: Digest) -> str:
     return f"{BLOBS}{digest.algorithm}/{digest.hex[:2]}/{digest.hex}"
 
 
-def membership(upstream: str, repository: Repository, digest: Digest) -> str:
-    return f"{REPOSITORIES}{upstream}/{repository}/_blobs/{digest.algorithm}/{digest.hex}"
+def membership(name: FullName, digest: Digest) -> str:
+    return f"{REPOSITORIES}{name.upstream}/{name.repository}/_blobs/{digest.algorithm}/{digest.hex}"
 
 
-def manifest(upstream: str, repository: Repository, digest: Digest) -> str:
-    return f"{REPOSITORIES}{upstream}/{repository}/_manifests/{digest.algorithm}/{digest.hex}"
+def manifest(name: FullName, digest: Digest) -> str:
+    return f"{REPOSITORIES}{name.upstream}/{name.repository}/_manifests/{digest.algorithm}/{digest.hex}"
 
 
-def tag(upstream: str, repository: Repository, tag: Tag) -> str:
-    return f"{REPOSITORIES}{upstream}/{repository}/_tags/{tag}"
+def tag(name: FullName, tag: Tag) -> str:
+    return f"{REPOSITORIES}{name.upstream}/{name.repository}/_tags/{tag}"

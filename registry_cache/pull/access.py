@@ -86,7 +86,7 @@ class Access:
         return self.is_shared
 
     def _compare(self, blob: OpenBlob) -> None:
-        upstream, repository = self._target.upstream, self._target.repository
+        upstream, repository = self._target.upstream, self._target.name.repository
         try:
             is_same, is_guess = self._is_same(blob)
         except UpstreamDown:
@@ -104,7 +104,7 @@ class Access:
         """Return whether upstream sends a part of ``blob``, and whether it was read by a guess."""
         start, stop = proof_range(blob.size, secrets.randbelow)
         ask = partial(self._target.upstream.open_blob, expected=lambda: blob.size)
-        with closing(ask(self._target.repository, self._digest, start, stop)) as body:
+        with closing(ask(self._target.name.repository, self._digest, start, stop)) as body:
             sent = bytearray()
             for chunk in body:
                 sent += chunk
@@ -115,7 +115,7 @@ class Access:
         return is_same, body.is_guess
 
     def _ask(self) -> int | None:
-        return self._target.upstream.head_blob(self._target.repository, self._digest)
+        return self._target.upstream.head_blob(self._target.name.repository, self._digest)
 
 
 # Makes the access of one request.
@@ -125,12 +125,12 @@ AccessOf: TypeAlias = Callable[[PullTarget, Digest], Access]
 def answer_size(near: NearQuestions, target: PullTarget, digest: Digest) -> dict[str, object]:
     """Return for another node what upstream says of a blob, as ``NearQuestions.answer`` does."""
     return near.answer(
-        _question(target, digest), lambda: target.upstream.head_blob(target.repository, digest), _SIZE_NOTE
+        _question(target, digest), lambda: target.upstream.head_blob(target.name.repository, digest), _SIZE_NOTE
     )
 
 
 def _question(target: PullTarget, digest: Digest) -> SharedQuestion:
-    return SharedQuestion("blob", *target.owner, str(digest))
+    return SharedQuestion("blob", *target.name, str(digest))
 
 
 def _read(blob: OpenBlob, start: int, stop: int) -> bytes:

@@ -169,12 +169,12 @@ class BlobPull:
         """
         expected = self._layers.size(target, digest)
         if said is None or expected not in (None, said):
-            said = target.upstream.blob_size(target.repository, digest)
+            said = target.upstream.blob_size(target.name.repository, digest)
         return said if expected in (None, said) else None
 
     def refetch(self, target: PullTarget, digest: Digest, file: ReadHandle) -> PulledBlob:
         """Fetch a blob again whose ``file`` can no longer be read. Raises as ``get`` does."""
-        if self._blobs.evict_unreadable(target.upstream.name, target.repository, digest, file):
+        if self._blobs.evict_unreadable(target.name, digest, file):
             return self.get(target, digest).body
         self._slots.take()
         return self._uncached(target, digest, self._access_of(target, digest)).body
@@ -182,7 +182,7 @@ class BlobPull:
     def _find(self, target: PullTarget, digest: Digest, access: Access | None = None) -> OpenBlob | None:
         """Return the blob if it is here and known to the repository; with ``access`` also one that others brought."""
         try:
-            blob = self._blobs.open(target.upstream.name, target.repository, digest)
+            blob = self._blobs.open(target.name, digest)
             of_others = self._blobs.open_any(digest) if access and blob is None else None
         except StoreError as error:
             _log.debug("could not read a blob; fetching it", digest=digest, error=error)
@@ -193,7 +193,7 @@ class BlobPull:
             else:
                 access.prove_bytes(of_others)
             try:
-                self._blobs.grant(target.upstream.name, target.repository, digest)
+                self._blobs.grant(target.name, digest)
                 if not access.is_shared:
                     self._shared.add_membership(target, digest)
             except StoreError as error:
@@ -210,7 +210,7 @@ class BlobPull:
             if whole:
                 return BlobAnswer(Outcome.HIT, WholeBlob(self, target, digest, whole.file, whole.size))
             if wrong_bytes:
-                wrong_bytes.check(target.owner, digest)
+                wrong_bytes.check(target.name, digest)
             self._slots.take()
             # Others lead one after another, and fail; our own upstream has the blob and need not wait for theirs.
             waited = (access.proven or access.waits_for_bytes) and time.monotonic() > until
@@ -240,13 +240,13 @@ class BlobPull:
         try:
             with request_context.waiting():
                 progress.wait_for_leader()
-            if progress.owner and progress.owner[0] != target.upstream.name:
+            if progress.owner and progress.owner.upstream != target.upstream.name:
                 # Another upstream's bytes are given to nobody of ours before ours has shown that it has them.
                 access.waits_for_bytes = True
                 with request_context.waiting():
                     progress.wait_for_end(OTHERS_TIMEOUT_SECONDS)
                 return None
-            if progress.owner not in (target.owner, None):
+            if progress.owner not in (target.name, None):
                 # Before we wait for another repository's answer: our own registry may say no at once.
                 access.prove()
             with request_context.waiting():
@@ -254,7 +254,7 @@ class BlobPull:
                 progress.wait_for_bytes()
             if progress.error:
                 raise progress.error
-            if progress.owner != target.owner and (progress.committed or not access.proven):
+            if progress.owner != target.name and (progress.committed or not access.proven):
                 return None
             growing = GrowingBlob(self._transfers, self._slots, self._streams, progress, target, self._source_of)
             return BlobAnswer(_outcome(progress, started), growing)
@@ -263,7 +263,7 @@ class BlobPull:
         except StoreError:
             raise
         except RegistryError as error:
-            if progress.error is error and progress.owner != target.owner:
+            if progress.error is error and progress.owner != target.name:
                 return None
             raise
         finally:

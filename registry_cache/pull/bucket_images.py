@@ -39,7 +39,7 @@ class BucketImages:
         self._outbox = outbox
 
     def contains(self, target: PullTarget, digest: Digest) -> bool:
-        key = object_keys.membership(target.upstream.name, target.repository, digest)
+        key = object_keys.membership(target.name, digest)
         return _try(lambda: self._bucket.size(key)) is not None
 
     def blob_size(self, target: PullTarget, digest: Digest) -> int | None:
@@ -54,29 +54,29 @@ class BucketImages:
         return _try(lambda: self._bucket.signed_url(object_keys.blob(digest), URL_SECONDS))
 
     def manifest(self, target: PullTarget, digest: Digest) -> ManifestBody | None:
-        key = object_keys.manifest(target.upstream.name, target.repository, digest)
+        key = object_keys.manifest(target.name, digest)
         found = _try(lambda: self._bucket.read(key, MAX_MANIFEST_SIZE))
         if found is None:
             return None
         if not signed_manifest.is_named(found.data, digest):
-            _log.error("the bucket has a wrong manifest", digest=digest, repository=target.repository)
+            _log.error("the bucket has a wrong manifest", digest=digest, repository=target.name.repository)
             _try(lambda: self._bucket.delete(key))
             return None
         return ManifestBody(found.data, found.media_type)
 
     def tag(self, target: PullTarget, tag: Tag) -> TagRecord | None:
-        key = object_keys.tag(target.upstream.name, target.repository, tag)
+        key = object_keys.tag(target.name, tag)
         found = _try(lambda: self._bucket.read(key, _MAX_RECORD_SIZE))
         return record_format.read_shared_tag(found.data) if found else None
 
     def add_membership(self, target: PullTarget, digest: Digest) -> None:
-        self._outbox.add_blob(target.upstream.name, target.repository, digest)
+        self._outbox.add_blob(target.name, digest)
 
     def add_manifest(self, target: PullTarget, digest: Digest, media_type: str) -> None:
-        self._outbox.add_manifest(target.upstream.name, target.repository, digest, media_type)
+        self._outbox.add_manifest(target.name, digest, media_type)
 
     def add_tag(self, target: PullTarget, tag: Tag, record: TagRecord) -> None:
-        self._outbox.add_tag(target.upstream.name, target.repository, tag, record)
+        self._outbox.add_tag(target.name, tag, record)
 
 
 def _try(ask: Callable[[], _T]) -> _T | None:

@@ -40,12 +40,12 @@ class BucketFirst:
         is_for_parts: bool = False,
     ) -> BlobSource:
         then = self._then(target, digest, layers, is_stored=is_stored, is_for_parts=is_for_parts)
-        key = object_keys.membership(target.upstream.name, target.repository, digest)
+        key = object_keys.membership(target.name, digest)
         reader = _BlobReader(self._bucket, digest, key, then, is_for_parts=is_for_parts)
 
         def commit() -> None:
             if reader.needs_sending:
-                self._outbox.add_blob(target.upstream.name, target.repository, digest)
+                self._outbox.add_blob(target.name, digest)
             then.on_commit()
 
         return replace(

@@ -86,10 +86,10 @@ class Listing:
 
         def ask() -> TagPage:
             with self._turn(target):
-                return target.upstream.list_tags(target.repository, count, last, has_copy=bool(known))
+                return target.upstream.list_tags(target.name.repository, count, last, has_copy=bool(known))
 
         try:
-            what = f"asked {target.upstream.name} for the tags of {target.repository}"
+            what = f"asked {target.upstream.name} for the tags of {target.name.repository}"
             page = run_with_timeout(target.tags.timeout_seconds, what, ask) if known else ask()
         except (TooManyRequests, UpstreamError) as error:
             if not known:
@@ -112,7 +112,7 @@ class Listing:
                 self._keep_referrers(target, digest, found)
             return found, reason
 
-        what = f"asked {target.upstream.name} for the referrers of {digest} in {target.repository}"
+        what = f"asked {target.upstream.name} for the referrers of {digest} in {target.name.repository}"
         limit = None if cached is None else TimeLimit(target.tags.timeout_seconds, what)
         try:
             found, reason = self._flights.run(str(question), ask_once, _REFERRERS_NOTE, limit)
@@ -129,7 +129,7 @@ class Listing:
 
     def _ask(self, target: PullTarget, digest: Digest, *, has_copy: bool) -> _Referrers:
         with self._turn(target):
-            found = target.upstream.referrers(target.repository, digest, has_copy=has_copy)
+            found = target.upstream.referrers(target.name.repository, digest, has_copy=has_copy)
         return self._by_tag(target, digest) if found is None else (found, None)
 
     def catalog(self, upstream: str, count: int | None, last: str | None) -> ListAnswer:
@@ -218,7 +218,7 @@ def _descriptors(document: Mapping[str, object]) -> list[Descriptor]:
 
 
 def _question(target: PullTarget, digest: Digest) -> SharedQuestion:
-    return SharedQuestion("referrers", *target.owner, str(digest))
+    return SharedQuestion("referrers", *target.name, str(digest))
 
 
 # How other processes are told what upstream said.

@@ -155,7 +155,7 @@ class ManifestPull:
         except (NotFound, Denied) as error:
             metrics.count_revalidation(upstream, "gone" if isinstance(error, NotFound) else "denied")
             if isinstance(error, NotFound):
-                event_queue.add_change("gone", upstream, target.repository, tag)
+                event_queue.add_change("gone", *target.name, tag)
             if isinstance(error, Denied) or not self._tags.is_pinned(target, tag):
                 raise
             reason = f"{error.message}; this copy is pinned here"
@@ -179,7 +179,7 @@ class ManifestPull:
         stored = self._records.manifest(target, found.digest)
         if stored:
             return replace(_answer(Outcome.HIT, stored), checked_at=found.checked_at)
-        if has_copy and target.upstream.health.outage(Subject.manifest(target.repository, tag)):
+        if has_copy and target.upstream.health.outage(Subject.manifest(target.name.repository, tag)):
             return None
         what = f"fetched what another node was told that {target}:{tag} means"
         try:
@@ -188,10 +188,12 @@ class ManifestPull:
             )
         except (NotFound, TooManyRequests, UpstreamError) as error:
             if has_copy and isinstance(error, UpstreamTimeout):
-                target.upstream.health.record_late_answer(error, target.repository)
+                target.upstream.health.record_late_answer(error, target.name.repository)
                 raise
             # The tag has moved on, or something else that asking for it will tell.
-            _log.debug("another node's word on a tag was of no use", repository=target.repository, tag=tag, error=error)
+            _log.debug(
+                "another node's word on a tag was of no use", repository=target.name.repository, tag=tag, error=error
+            )
             return None
         return replace(answer, checked_at=found.checked_at)
 
@@ -212,7 +214,7 @@ class ManifestPull:
     def _stale(
         self, target: PullTarget, tag: Tag, copy: StoredManifest, record: TagRecord, reason: str
     ) -> ManifestAnswer:
-        upstream, repository = target.upstream.name, target.repository
+        upstream, repository = target.name
         _log.warning("serving a stale tag", upstream=upstream, repository=repository, tag=tag, reason=reason)
         return replace(_answer(Outcome.STALE, copy), checked_at=record.checked_at, reason=reason)
 
@@ -223,14 +225,14 @@ class ManifestPull:
         raises.
         """
         upstream, timeout = target.upstream, target.tags.timeout_seconds
-        outage = upstream.health.outage(Subject.manifest(target.repository, tag))
+        outage = upstream.health.outage(Subject.manifest(target.name.repository, tag))
         if outage:
             if outage.retry_after is None:
                 self._flights.start(_key(target, tag), lambda: self._ask_in_background(target, tag), TAG_NOTE)
             raise outage
         until = time.monotonic() + timeout
         # Whoever has a copy stops waiting for all of it together, and for another process that asks.
-        limit = TimeLimit(timeout, f"asked {upstream.name} for {target.repository}:{tag}")
+        limit = TimeLimit(timeout, f"asked {upstream.name} for {target.name.repository}:{tag}")
         try:
             found = self._flights.run(_key(target, tag), lambda: self._ask_until(target, tag, until), TAG_NOTE, limit)
             if stored and found.digest == stored.digest:
@@ -239,9 +241,9 @@ class ManifestPull:
                 left = max(0.0, until - time.monotonic())
                 answer = run_with_timeout(left, limit.what, lambda: self._changed(target, tag, found, head))
         except UpstreamTimeout as error:
-            upstream.health.record_late_answer(error, target.repository)
+            upstream.health.record_late_answer(error, target.name.repository)
             raise
-        upstream.health.record_timely_answer(target.repository)
+        upstream.health.record_timely_answer(target.name.repository)
         return answer
 
     def _changed(self, target: PullTarget, tag: Tag, found: TagRecord, head: bool) -> ManifestAnswer:
@@ -263,7 +265,7 @@ class ManifestPull:
         if head and found:
             return ManifestAnswer(Outcome.MISS, digest, found.media_type, found.size)
         if head:
-            said = target.upstream.head_manifest(target.repository, digest)
+            said = target.upstream.head_manifest(target.name.repository, digest)
             if said.size is not None and said.media_type:
                 return ManifestAnswer(Outcome.MISS, digest, said.media_type, said.size)
         stored = self._fetch.by_digest(target, digest, found)
@@ -288,18 +290,18 @@ class ManifestPull:
         finally:
             # A denial that comes soon must end access, and an error that comes soon costs nobody a wait.
             if time.monotonic() - began < target.tags.timeout_seconds:
-                target.upstream.health.record_timely_answer(target.repository)
+                target.upstream.health.record_timely_answer(target.name.repository)
         return found
 
     def _bring(self, target: PullTarget, tag: Tag, found: TagRecord) -> None:
         try:
             self._changed(target, tag, found, head=False)
         except RegistryError as error:
-            _log.debug("could not fetch what a tag moved to", repository=target.repository, tag=tag, error=error)
+            _log.debug("could not fetch what a tag moved to", repository=target.name.repository, tag=tag, error=error)
 
 
 def _key(target: PullTarget, tag: Tag) -> str:
-    return f"tag {target.upstream.name}/{target.repository}:{tag}"
+    return f"tag {target.upstream.name}/{target.name.repository}:{tag}"
 
 
 def _answer(outcome: Outcome, stored: StoredManifest) -> ManifestAnswer:

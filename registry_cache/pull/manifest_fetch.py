@@ -97,7 +97,7 @@ class ManifestFetch:
         def fetch(turn: LargeTurn) -> ManifestBody:
             def ask(is_retry: bool) -> ManifestBody:
                 return target.upstream.get_manifest(
-                    target.repository,
+                    target.name.repository,
                     tag,
                     has_copy=has_copy,
                     is_retry=is_retry,
@@ -156,7 +156,7 @@ class ManifestFetch:
             return None
         if found:
             return self._keep(target, digest, ManifestBody(data, found.media_type))
-        head = target.upstream.head_manifest(target.repository, digest)
+        head = target.upstream.head_manifest(target.name.repository, digest)
         # A HEAD that was refused proves nothing; a GET will.
         return (
             self._keep(target, digest, ManifestBody(data, head.media_type))
@@ -167,7 +167,7 @@ class ManifestFetch:
     def _fetch(self, target: PullTarget, digest: Digest) -> StoredManifest:
         def fetch(turn: LargeTurn) -> ManifestBody:
             return self.ask_twice(
-                lambda again: target.upstream.get_manifest(target.repository, digest, is_retry=again, turn=turn)
+                lambda again: target.upstream.get_manifest(target.name.repository, digest, is_retry=again, turn=turn)
             )
 
         return self._compare_and_keep(target, digest, fetch)
@@ -182,14 +182,14 @@ class ManifestFetch:
         """
         upstream, digest = target.upstream.name, reference if isinstance(reference, Digest) else None
         if self.wrong_bytes:
-            self.wrong_bytes.check(target.owner, reference)
+            self.wrong_bytes.check(target.name, reference)
         for _ in range(2):
             with target.upstream.large.turn() as turn:
                 body = fetch(turn)
                 wanted = digest or body.claimed or _digest_of_manifest(upstream, body)
                 if signed_manifest.is_named(body.data, wanted):
                     if self.wrong_bytes:
-                        self.wrong_bytes.forget(target.owner, reference)
+                        self.wrong_bytes.forget(target.name, reference)
                     kept = self._keep(target, wanted, body)
                     self.others.announce(wanted)
                     self.shared.add_manifest(target, wanted, kept.media_type)
@@ -197,9 +197,11 @@ class ManifestFetch:
             got = signed_manifest.digest_of(body.data, wanted.algorithm)
             # The error below remembers this frame, and all who share it keep it for a while.
             del body
-            _log.error("upstream sent a wrong manifest", upstream=upstream, repository=target.repository, found=got)
+            _log.error(
+                "upstream sent a wrong manifest", upstream=upstream, repository=target.name.repository, found=got
+            )
         if self.wrong_bytes:
-            self.wrong_bytes.pause(target.owner, reference)
+            self.wrong_bytes.pause(target.name, reference)
         raise UpstreamCorrupt(
             f"{upstream} sent bytes that are not the manifest: asked for {wanted}, got {got}",
             detail={"wanted": str(wanted), "found": str(got)},
@@ -222,7 +224,7 @@ class ManifestFetch:
 
 
 def _question(target: PullTarget, digest: Digest) -> SharedQuestion:
-    return SharedQuestion("manifest", *target.owner, str(digest))
+    return SharedQuestion("manifest", *target.name, str(digest))
 
 
 def _digest_of_manifest(upstream: str, body: ManifestBody) -> Digest:

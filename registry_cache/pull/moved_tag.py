@@ -17,5 +17,5 @@ def fetch_moved(
     Or this registry serves no digests: it is remembered, so that no more pulls are lost on what its HEADs claim.
     """
     stored = fetch.by_tag(target, tag, has_copy=has_copy)
-    target.upstream.heads.record_vain_claim(target.repository, tag, unknown)
+    target.upstream.heads.record_vain_claim(target.name.repository, tag, unknown)
     return stored

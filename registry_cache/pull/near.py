@@ -79,7 +79,7 @@ class NearBlob:
         # Whom to ask, once, for the rest of what it has in pieces.
         self._pieces: Holder | None = None
         self._knows_pieces = source.is_for_peer
-        self._blob = ThingAtPeer("blobs", source.upstream, str(source.repository), self._digest)
+        self._blob = ThingAtPeer("blobs", source.owner.upstream, str(source.owner.repository), self._digest)
         self._mutex = threading.RLock()
         self._led: Led | None = None
         self._followed: Lease | None = None

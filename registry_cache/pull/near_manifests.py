@@ -25,7 +25,7 @@ class NearManifests:
         """Return the manifest, compared to its digest; None where no node gives it to this repository."""
         if self._cluster is None:
             return None
-        wanted = ThingAtPeer("manifests", target.upstream.name, str(target.repository), str(digest))
+        wanted = ThingAtPeer("manifests", target.upstream.name, str(target.name.repository), str(digest))
         try:
             holder = _holder(self._cluster, digest)
             if holder is None or holder.node == self._cluster.leases.node:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from registry_cache.errors import NameUnknown
-from registry_cache.oci.names import Repository
+from registry_cache.oci.names import FullName, Repository
 from registry_cache.pull.target import PullTarget, TagPolicy
 from registry_cache.upstream.client import Upstream
 
@@ -65,7 +65,8 @@ class Upstreams:
         """Return what the repository ``name`` of a URL means. Raises NameInvalid, NameUnknown."""
         namespace = query.get("ns") or None
         served, rest = self._by_query(namespace, name) if namespace is not None else self._first_segment(name)
-        target = PullTarget(served.upstream, Repository.parse(_official(served, rest)), served.tags)
+        whole = FullName(served.upstream.name, Repository.parse(_official(served, rest)))
+        target = PullTarget(served.upstream, whole, served.tags)
         is_mirror = namespace is not None or rest == name
         return Route(target, name, namespace, _fallback(served.fallback, is_mirror=is_mirror))
 

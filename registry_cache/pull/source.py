@@ -9,9 +9,9 @@ from typing import Protocol
 
 from registry_cache.errors import UpstreamError
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Repository
+from registry_cache.oci.names import FullName
 from registry_cache.pull.images.manifest_lookup import Layers
-from registry_cache.pull.target import Owner, PullTarget
+from registry_cache.pull.target import PullTarget
 
 # Tries in a row that bring not a single byte. With the pauses below they end in under ten seconds where upstream
 # refuses at once; where it is silent, ``RETRY_TIMEOUT_SECONDS`` ends them.
@@ -71,8 +71,7 @@ class BlobSource:
     is away.
     """
 
-    upstream: str
-    repository: Repository
+    owner: FullName
     open: AskForRange
     requests: int = 1
     expected: Callable[[], int | None] = lambda: None
@@ -83,10 +82,6 @@ class BlobSource:
     on_commit: Callable[[], None] = lambda: None
     can_be_overtaken: bool = False
     is_for_peer: bool = False
-
-    @property
-    def owner(self) -> Owner:
-        return self.upstream, str(self.repository)
 
 
 class SourceOf(Protocol):
@@ -120,25 +115,24 @@ def source_of(
     guesses: list[bool] = [False]
 
     def ask(start: int, again: bool, stop: int | None = None) -> RangeResponse:
-        body = target.upstream.open_blob(target.repository, digest, start, stop, is_retry=again, expected=expected)
+        body = target.upstream.open_blob(target.name.repository, digest, start, stop, is_retry=again, expected=expected)
         guesses[:] = [body.is_guess]
         if body.is_inside:
-            inside[:] = [target.upstream.transport.inside_error(f"the blob {digest} of {target.repository}")]
+            inside[:] = [target.upstream.transport.inside_error(f"the blob {digest} of {target.name.repository}")]
             if not is_stored:
                 body.close()
                 raise inside[0]
         return body
 
     def wrong(came_from_here: bool) -> bool:
-        target.upstream.record_wrong_blob(target.repository, digest)
+        target.upstream.record_wrong_blob(target.name.repository, digest)
         return True
 
     def expected() -> int | None:
         return layers.size(target, digest) if layers else None
 
     return BlobSource(
-        target.upstream.name,
-        target.repository,
+        target.name,
         ask,
         target.upstream.blob_requests,
         expected,

@@ -70,7 +70,7 @@ class TagLookup:
             if is_retry:
                 # HEADs may be all that fails there (P72).
                 return self.fetch.by_tag(target, tag, has_copy=False, follows_head=True)
-            return target.upstream.head_manifest(target.repository, tag, has_copy=has_copy)
+            return target.upstream.head_manifest(target.name.repository, tag, has_copy=has_copy)
 
         said = ask(False) if has_copy else self.fetch.ask_twice(ask)
         facts = self._facts(target, tag, said, has_copy=has_copy) if isinstance(said, ManifestHead) else _facts_of(said)
@@ -106,10 +106,12 @@ class TagLookup:
     def is_pinned(self, target: PullTarget, tag: Tag) -> bool:
         """Return whether the operator wants to keep what the tag means, whatever becomes of it upstream."""
         try:
-            return self.pins is not None and self.pins.holds_tag(target.upstream.name, target.repository, tag)
+            return self.pins is not None and self.pins.holds_tag(target.name, tag)
         except StoreError as error:
             # As for cleanup: what cannot be read may name this tag.
-            _log.error("cannot tell what is pinned; keeping a tag", tag=tag, repository=target.repository, error=error)
+            _log.error(
+                "cannot tell what is pinned; keeping a tag", tag=tag, repository=target.name.repository, error=error
+            )
             return True
 
     def keep(
@@ -137,9 +139,7 @@ class TagLookup:
         record = TagRecord(digest, media_type, size, now, now, previous=before.digest if before else None)
         self.records.keep_tag(target, tag, record)
         if known:
-            event_queue.add_change(
-                "moved", target.upstream.name, target.repository, tag, str(known.digest), str(digest)
-            )
+            event_queue.add_change("moved", *target.name, tag, str(known.digest), str(digest))
         self.shared.add_tag(target, tag, record)
         return record
 
@@ -152,7 +152,7 @@ class TagLookup:
 
 
 def _question(target: PullTarget, tag: Tag) -> SharedQuestion:
-    return SharedQuestion("tag", *target.owner, str(tag))
+    return SharedQuestion("tag", *target.name, str(tag))
 
 
 def _facts_of(stored: StoredManifest) -> tuple[Digest, str, int]:

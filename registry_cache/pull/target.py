@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from registry_cache.oci.names import Repository
+from registry_cache.oci.names import FullName
 from registry_cache.upstream.client import Upstream
-
-# The names of an upstream and of a repository there: on whose behalf upstream was asked.
-Owner = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +22,11 @@ class TagPolicy:
 
 @dataclass(frozen=True, slots=True)
 class PullTarget:
-    """A repository at an upstream; ``str`` is its whole name, such as ``docker.io/library/nginx``."""
+    """A repository at ``upstream``, with whose name ``name`` begins; ``str`` is as ``docker.io/library/nginx``."""
 
     upstream: Upstream
-    repository: Repository
+    name: FullName
     tags: TagPolicy = TagPolicy()
 
-    @property
-    def owner(self) -> Owner:
-        return self.upstream.name, str(self.repository)
-
     def __str__(self) -> str:
-        return f"{self.upstream.name}/{self.repository}"
+        return str(self.name)

@@ -9,7 +9,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import Manifest
-from registry_cache.oci.names import Repository, Tag
+from registry_cache.oci.names import FullName, Tag
 from registry_cache.policy.proof import Proof, needed_proof
 from registry_cache.pull.target import PullTarget
 from registry_cache.runtime.log import Log
@@ -38,7 +38,7 @@ class TolerantRecords:
         _try_to("keep a tag", target, self._records.put_tag, tag, record)
 
     def confirm_tag(self, target: PullTarget, tag: Tag, now: datetime) -> None:
-        self._records.touch_tag(target.upstream.name, target.repository, tag, now)
+        self._records.touch_tag(target.name, tag, now)
 
     def forget_tag(self, target: PullTarget, tag: Tag) -> None:
         _try_to("forget a tag", target, self._records.forget_tag, tag)
@@ -88,12 +88,12 @@ class TolerantRecords:
 def _try_to(
     what: str,
     target: PullTarget,
-    act: Callable[Concatenate[str, Repository, _Arguments], _T],
+    act: Callable[Concatenate[FullName, _Arguments], _T],
     *args: _Arguments.args,
     **options: _Arguments.kwargs,
 ) -> _T | None:
     try:
-        return act(target.upstream.name, target.repository, *args, **options)
+        return act(target.name, *args, **options)
     except StoreError as error:
-        _log.debug(f"could not {what}", repository=target.repository, error=error, file=error.detail)
+        _log.debug(f"could not {what}", repository=target.name.repository, error=error, file=error.detail)
         return None

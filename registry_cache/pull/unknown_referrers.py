@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 
 from registry_cache.oci.digest import Digest
+from registry_cache.oci.names import FullName
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.tolerant_records import TolerantRecords
 
@@ -26,7 +27,7 @@ class UnknownReferrers:
     def __init__(self, records: TolerantRecords) -> None:
         self._records = records
         self._mutex = threading.Lock()
-        self._of_unknown_names: OrderedDict[tuple[tuple[str, str], Digest], PullTarget] = OrderedDict()
+        self._of_unknown_names: OrderedDict[tuple[FullName, Digest], PullTarget] = OrderedDict()
 
     def keep(self, target: PullTarget, digest: Digest, document: bytes) -> None:
         """Keep an answer, if there is room for it."""
@@ -36,7 +37,7 @@ class UnknownReferrers:
         if self._records.has_content(target):
             return
         with self._mutex:
-            self._of_unknown_names[target.owner, digest] = target
+            self._of_unknown_names[target.name, digest] = target
             is_full = len(self._of_unknown_names) > MAX_OF_UNKNOWN_NAMES
             oldest = self._of_unknown_names.popitem(last=False) if is_full else None
         if oldest:

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 from registry_cache.errors import UpstreamCorrupt
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Tag
-from registry_cache.pull.target import Owner
+from registry_cache.oci.names import FullName, Tag
 from registry_cache.store.layout import Layout
 from registry_cache.store.upstream_notes import UpstreamNote
 
@@ -44,7 +43,7 @@ class WrongBytes:
         self._clock = clock
         self._notes: dict[str, UpstreamNote] = {}
 
-    def check(self, owner: Owner, reference: Digest | Tag) -> None:
+    def check(self, owner: FullName, reference: Digest | Tag) -> None:
         """Return where the reference may be asked for; one stat(2) where nothing is paused. Raises UpstreamCorrupt."""
         pause = _read(self._note(owner[0]).read().get(_TOPIC)).get(_key(owner, reference))
         left = pause.until - self._clock() if pause else 0.0
@@ -55,7 +54,7 @@ class WrongBytes:
                 retry_after=left,
             )
 
-    def pause(self, owner: Owner, reference: Digest | Tag) -> None:
+    def pause(self, owner: FullName, reference: Digest | Tag) -> None:
         """Do not ask for the reference for a while: upstream has just sent wrong bytes for it twice."""
         key, now = _key(owner, reference), self._clock()
 
@@ -73,7 +72,7 @@ class WrongBytes:
 
         self._note(owner[0]).change(_TOPIC, add)
 
-    def forget(self, owner: Owner, reference: Digest | Tag) -> None:
+    def forget(self, owner: FullName, reference: Digest | Tag) -> None:
         """Forget the reference, of which the right bytes have come."""
         note, key = self._note(owner[0]), _key(owner, reference)
         if key not in _read(note.read().get(_TOPIC)):
@@ -92,7 +91,7 @@ class WrongBytes:
         return note
 
 
-def _key(owner: Owner, reference: Digest | Tag) -> str:
+def _key(owner: FullName, reference: Digest | Tag) -> str:
     return f"{owner[1]} {reference}"
 
 

@@ -14,7 +14,7 @@ from functools import cache
 
 from registry_cache.errors import RegistryError
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Repository
+from registry_cache.oci.names import FullName, Repository
 from registry_cache.runtime import threadpool
 from registry_cache.runtime.event_queue import Change
 from registry_cache.stats.clients import DAYS, Clients, GoneClient
@@ -173,7 +173,8 @@ class Statistics:
     def _children(self, upstream: str, repository: str, digest: str) -> Collection[str]:
         """Return the digests that a stored index names; none where it is not here any more."""
         try:
-            path = self._layout.manifest(upstream, Repository.parse(repository), Digest.parse(digest), "json")
+            name = FullName(upstream, Repository.parse(repository))
+            path = self._layout.manifest(name, Digest.parse(digest), "json")
             children = record_format.manifest_children(disk.read_whole(path))
         except (RegistryError, OSError):
             return frozenset()

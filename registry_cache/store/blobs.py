@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Repository
+from registry_cache.oci.names import FullName
 from registry_cache.runtime import threadpool
 from registry_cache.runtime.log import Log
 from registry_cache.store import atomic_write, disk, modes
@@ -42,18 +42,18 @@ class Blobs:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
 
-    def open(self, upstream: str, repository: Repository, digest: Digest) -> OpenBlob | None:
+    def open(self, name: FullName, digest: Digest) -> OpenBlob | None:
         """Open a blob of a repository; None where the repository is not known to contain it, or it is not whole.
 
         Raises StoreError.
         """
         with disk.store_errors(f"open {digest}"):
-            opened = ReadHandle.open_found(self._layout.membership(upstream, repository, digest))
+            opened = ReadHandle.open_found(self._layout.membership(name, digest))
             if opened is None:
                 return None
             file, found = opened
             if found.st_size != recorded_size(file, found.st_size):
-                self._evict_damaged(upstream, repository, digest, found.st_size)
+                self._evict_damaged(name, digest, found.st_size)
                 return None
             disk.touch(file.fileno(), found)
             return OpenBlob(file, found.st_size)
@@ -90,18 +90,18 @@ class Blobs:
                 return
             threadpool.run(_write_sealed, self._layout.blob(digest), data, upstream)
 
-    def grant(self, upstream: str, repository: Repository, digest: Digest) -> bool:
+    def grant(self, name: FullName, digest: Digest) -> bool:
         """Record that the repository contains the blob; False where the blob is not here. Raises StoreError."""
-        with disk.store_errors(f"record that {repository} contains {digest}"):
+        with disk.store_errors(f"record that {name.repository} contains {digest}"):
             try:
-                atomic_write.link(self._layout.blob(digest), self._layout.membership(upstream, repository, digest))
+                atomic_write.link(self._layout.blob(digest), self._layout.membership(name, digest))
             except FileNotFoundError:
                 return False
             return True
 
-    def evict_unreadable(self, upstream: str, repository: Repository, digest: Digest, file: ReadHandle) -> bool:
+    def evict_unreadable(self, name: FullName, digest: Digest, file: ReadHandle) -> bool:
         """Remove the names of ``file``, which the disk can no longer read; False where that fails."""
-        membership, blob = self._layout.membership(upstream, repository, digest), self._layout.blob(digest)
+        membership, blob = self._layout.membership(name, digest), self._layout.blob(digest)
         try:
             with disk.store_errors(f"evict {digest}, which could not be read"):
                 found = [path for path in (blob, membership) if file.is_at(os.path.realpath(path))]
@@ -110,12 +110,12 @@ class Blobs:
             return False
         # Of several who find it, the one that removes its last name logs it.
         if removed and removed[-1] == found[-1]:
-            _log.error("evicted a blob that the disk does not give", digest=digest, repository=repository)
+            _log.error("evicted a blob that the disk does not give", digest=digest, repository=name.repository)
         return True
 
-    def _evict_damaged(self, upstream: str, repository: Repository, digest: Digest, size: int) -> None:
-        _log.error("evicted a damaged blob", digest=digest, repository=repository, bytes=size)
-        membership, blob = self._layout.membership(upstream, repository, digest), self._layout.blob(digest)
+    def _evict_damaged(self, name: FullName, digest: Digest, size: int) -> None:
+        _log.error("evicted a damaged blob", digest=digest, repository=name.repository, bytes=size)
+        membership, blob = self._layout.membership(name, digest), self._layout.blob(digest)
         # Another file under the blob's name is one that somebody has fetched again since.
         if disk.is_same_file(membership, blob):
             disk.remove(blob)

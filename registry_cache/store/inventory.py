@@ -144,8 +144,8 @@ def _unfinished(layout: Layout, digest: Digest) -> Unfinished | None:
         return Unfinished(digest, found.st_size, running, used=last_use(found))
     # Of a leader that has just begun, the last one's failure may still be here.
     error = status.error.message if status.error and not running else ""
-    names, used = (status.upstream, status.repository), last_use(found)
-    return Unfinished(digest, found.st_size, running, status.size, *names, error, used, status.at)
+    used = last_use(found)
+    return Unfinished(digest, found.st_size, running, status.size, *status.owner, error, used, status.at)
 
 
 def _partials(folder: str) -> Iterator[Digest]:

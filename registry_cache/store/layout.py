@@ -58,7 +58,7 @@ from pathlib import Path
 
 from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Repository, Tag
+from registry_cache.oci.names import FullName, Tag
 from registry_cache.store import atomic_write, disk, modes
 
 VERSION = b"1\n"
@@ -178,24 +178,24 @@ class Layout:
     def upstream_note_lock(self, upstream: str) -> str:
         return self.flight(f"notice {upstream}")
 
-    def repository(self, upstream: str, repository: str) -> str:
-        return f"{self.repositories}/{upstream}/{repository}"
+    def repository(self, name: FullName) -> str:
+        return f"{self.repositories}/{name.upstream}/{name.repository}"
 
-    def tags(self, upstream: str, repository: Repository) -> str:
-        return f"{self.repositories}/{upstream}/{repository}/{TAGS}"
+    def tags(self, name: FullName) -> str:
+        return f"{self.repositories}/{name.upstream}/{name.repository}/{TAGS}"
 
-    def tag(self, upstream: str, repository: Repository, tag: Tag) -> str:
-        return f"{self.repositories}/{upstream}/{repository}/{TAGS}/{tag}.json"
+    def tag(self, name: FullName, tag: Tag) -> str:
+        return f"{self.repositories}/{name.upstream}/{name.repository}/{TAGS}/{tag}.json"
 
-    def manifest(self, upstream: str, repository: Repository, digest: Digest, extension: str) -> str:
-        folder = f"{self.repositories}/{upstream}/{repository}/{MANIFESTS}"
+    def manifest(self, name: FullName, digest: Digest, extension: str) -> str:
+        folder = f"{self.repositories}/{name.upstream}/{name.repository}/{MANIFESTS}"
         return f"{folder}/{digest.algorithm}/{digest.hex}.{extension}"
 
-    def membership(self, upstream: str, repository: Repository, digest: Digest) -> str:
-        return f"{self.repositories}/{upstream}/{repository}/{MEMBERSHIPS}/{digest.algorithm}/{digest.hex}"
+    def membership(self, name: FullName, digest: Digest) -> str:
+        return f"{self.repositories}/{name.upstream}/{name.repository}/{MEMBERSHIPS}/{digest.algorithm}/{digest.hex}"
 
-    def referrers(self, upstream: str, repository: Repository, digest: Digest) -> str:
-        folder = f"{self.repositories}/{upstream}/{repository}/{REFERRERS}"
+    def referrers(self, name: FullName, digest: Digest) -> str:
+        folder = f"{self.repositories}/{name.upstream}/{name.repository}/{REFERRERS}"
         return f"{folder}/{digest.algorithm}/{digest.hex}.json"
 
 

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Repository, Tag
+from registry_cache.oci.names import FullName, Tag
 from registry_cache.runtime.log import Log
 from registry_cache.store import atomic_write, disk, modes, record_format
 from registry_cache.store.layout import Layout
@@ -74,18 +74,18 @@ class Outbox:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
 
-    def add_blob(self, upstream: str, repository: Repository, digest: Digest) -> None:
+    def add_blob(self, name: FullName, digest: Digest) -> None:
         """Send a blob that is in the store, unless the bucket has it, and say that the repository contains it."""
-        self._add(BLOB, upstream, repository, str(digest), digest)
+        self._add(BLOB, name, str(digest), digest)
 
-    def add_manifest(self, upstream: str, repository: Repository, digest: Digest, media_type: str) -> None:
+    def add_manifest(self, name: FullName, digest: Digest, media_type: str) -> None:
         """Send a manifest that is in the store."""
-        self._add(MANIFEST, upstream, repository, str(digest), digest, media_type=media_type)
+        self._add(MANIFEST, name, str(digest), digest, media_type=media_type)
 
-    def add_tag(self, upstream: str, repository: Repository, tag: Tag, record: TagRecord) -> None:
+    def add_tag(self, name: FullName, tag: Tag, record: TagRecord) -> None:
         """Send what a tag means."""
         said = json.loads(record_format.write_shared_tag(record))
-        self._add(TAG, upstream, repository, str(tag), None, record=said)
+        self._add(TAG, name, str(tag), None, record=said)
 
     def entries(self) -> list[OutboxEntry]:
         """Return what waits, the oldest first. Raises StoreError."""
@@ -127,22 +127,23 @@ class Outbox:
     def _add(
         self,
         kind: str,
-        upstream: str,
-        repository: Repository,
-        name: str,
+        name: FullName,
+        thing: str,
         bytes_of: Digest | None,
         **more: object,
     ) -> None:
         stem = f"{self._layout.outbox}/{time.time_ns():020d}-{secrets.token_hex(4)}"
-        note = {"kind": kind, "upstream": upstream, "repository": str(repository), "name": name, **more}
+        note = {"kind": kind, "upstream": name.upstream, "repository": str(name.repository), "name": thing, **more}
         try:
-            with disk.store_errors(f"put {name} into the outbox"):
+            with disk.store_errors(f"put {thing} into the outbox"):
                 if bytes_of:
                     modes.make_folders(self._layout.outbox)
                     os.link(self._layout.blob(bytes_of), stem + _BYTES)
                 atomic_write.write_whole(stem + _NOTE, json.dumps(note).encode())
         except StoreError as error:
-            _log.warning("the bucket will not get what was fetched", name=name, repository=repository, error=error)
+            _log.warning(
+                "the bucket will not get what was fetched", name=thing, repository=name.repository, error=error
+            )
             with contextlib.suppress(OSError):
                 disk.remove(stem + _BYTES)
 

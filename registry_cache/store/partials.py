@@ -15,8 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from weakref import WeakSet
 
-from registry_cache.errors import RegistryError
+from registry_cache.errors import NameInvalid, RegistryError
 from registry_cache.oci.digest import Digest, Hasher
+from registry_cache.oci.names import FullName, Repository
 from registry_cache.runtime import threadpool
 from registry_cache.store import atomic_write, disk, locks, modes
 from registry_cache.store.blobs import seal
@@ -44,13 +45,12 @@ _WRITEBACK_SECONDS = 1.0
 class DownloadStatus:
     """What the leader says of its download. ``size`` in bytes, None while unknown; ``at``: seconds since the epoch.
 
-    This download proves the access of ``upstream`` and ``repository``; a reader from another repository must prove its
-    own. Until upstream has ``answered``, nothing is proven. ``verified``: all ``size`` bytes are in the partial and
-    match the digest, but may not be on the disk yet.
+    This download proves the access of its ``owner``; a reader from another repository must prove its own. Until
+    upstream has ``answered``, nothing is proven. ``verified``: all ``size`` bytes are in the partial and match the
+    digest, but may not be on the disk yet.
     """
 
-    upstream: str
-    repository: str
+    owner: FullName
     at: float
     size: int | None = None
     error: RegistryError | None = None
@@ -112,8 +112,8 @@ class Claim:
     def publish(self, status: DownloadStatus) -> None:
         """Publish ``status``. Raises StoreError, StoreFull."""
         record = {
-            "upstream": status.upstream,
-            "repository": status.repository,
+            "upstream": status.owner.upstream,
+            "repository": status.owner.repository,
             "at": status.at,
             "size": status.size,
             "answered": status.answered,
@@ -321,18 +321,17 @@ def _parse_status(data: bytes) -> DownloadStatus | None:
         record = json.loads(data)
         failed = record["failed"]
         return DownloadStatus(
-            upstream=str(record["upstream"]),
-            repository=str(record["repository"]),
+            owner=FullName(str(record["upstream"]), Repository.parse(str(record["repository"]))),
             at=float(record["at"]),
             size=None if record["size"] is None else int(record["size"]),
             error=RegistryError.from_record(failed) if isinstance(failed, Mapping) else None,
             answered=record.get("answered") is not False,
             verified=record.get("verified") is True,
         )
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, NameInvalid):
         return None
 
 
-def failed_status(upstream: str, repository: str, error: RegistryError) -> DownloadStatus:
+def failed_status(owner: FullName, error: RegistryError) -> DownloadStatus:
     """Return the status of a download that ended in ``error``, now."""
-    return DownloadStatus(upstream, repository, time.time(), error=error)
+    return DownloadStatus(owner, time.time(), error=error)

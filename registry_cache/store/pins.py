@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from registry_cache.errors import RegistryError, StoreError
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Repository, Tag
+from registry_cache.oci.names import FullName, Repository, Tag
 from registry_cache.oci.pattern import ImagePattern
 from registry_cache.store import atomic_write, disk, locks, record_format
 from registry_cache.store.last_use import Tick
@@ -70,11 +70,11 @@ class Pins:
                 f"{self._layout.pins} is damaged, and what was pinned would be evicted: repair or remove it"
             ) from error
 
-    def holds_tag(self, upstream: str, repository: Repository, tag: Tag) -> bool:
+    def holds_tag(self, name: FullName, tag: Tag) -> bool:
         """Return whether a pin is for this tag. Raises StoreError, as ``all`` does."""
         return any(
-            pin.upstream in (upstream, ANY_UPSTREAM)
-            and pin.image.matches_repository(str(repository))
+            pin.upstream in (name.upstream, ANY_UPSTREAM)
+            and pin.image.matches_repository(str(name.repository))
             and pin.image.matches_tag(str(tag))
             for pin in self.all()
         )
@@ -104,7 +104,8 @@ class Pins:
         """Yield the manifests that are here now and that ``pin`` holds. Raises OSError."""
         if not pin.image.matches_many_repositories and pin.upstream != ANY_UPSTREAM:
             name = pin.image.repository
-            yield from _pinned(name, RepositoryFolder(self._layout.repository(pin.upstream, name)), pin.image)
+            folder = RepositoryFolder(self._layout.repository(FullName(pin.upstream, Repository(name))))
+            yield from _pinned(name, folder, pin.image)
             return
         for folder in repositories(self._layout):
             tick()

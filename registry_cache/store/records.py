@@ -16,7 +16,7 @@ from functools import partial
 from registry_cache.oci import media_types, signed_manifest
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import MAX_MANIFEST_SIZE, Manifest
-from registry_cache.oci.names import Repository, Tag
+from registry_cache.oci.names import FullName, Tag
 from registry_cache.runtime import threadpool
 from registry_cache.runtime.log import Log
 from registry_cache.store import disk, record_format
@@ -73,14 +73,14 @@ class Records:
         self._blobs = blobs
         self._cache = RecordCache()
 
-    def tag(self, upstream: str, repository: Repository, tag: Tag) -> TagRecord | None:
+    def tag(self, name: FullName, tag: Tag) -> TagRecord | None:
         """Return what is known of a tag."""
-        key = (upstream, repository, tag)
-        with disk.store_errors(f"read the record of {repository}:{tag}"):
+        key = name, tag
+        with disk.store_errors(f"read the record of {name.repository}:{tag}"):
             cached = self._cache.get(key, TagRecord)
             if cached:
                 return cached[0]
-            path = self._layout.tag(upstream, repository, tag)
+            path = self._layout.tag(name, tag)
             # Stat before reading: a record that is newer than its moment of check is only asked about once more.
             found = disk.stat(path)
             data = disk.read_whole(path) if found else None
@@ -89,51 +89,51 @@ class Records:
             self._cache.put(key, record, len(data), (path, stamp_of(found)))
         return record
 
-    def put_tag(self, upstream: str, repository: Repository, tag: Tag, record: TagRecord) -> None:
+    def put_tag(self, name: FullName, tag: Tag, record: TagRecord) -> None:
         """Keep what a tag means."""
         # Set before the name appears: an imported tag was never checked, and must not pass for checked for a moment.
         checked = int(record.checked_at.timestamp() * 10**9)
-        with disk.store_errors(f"write the record of {repository}:{tag}"):
-            path = self._layout.tag(upstream, repository, tag)
+        with disk.store_errors(f"write the record of {name.repository}:{tag}"):
+            path = self._layout.tag(name, tag)
             write_whole(path, record_format.write_tag(record), modified=checked)
 
-    def touch_tag(self, upstream: str, repository: Repository, tag: Tag, now: datetime) -> None:
+    def touch_tag(self, name: FullName, tag: Tag, now: datetime) -> None:
         """Record that upstream confirmed the tag at ``now``: one utime where a write would be five calls."""
         with contextlib.suppress(OSError):
-            os.utime(self._layout.tag(upstream, repository, tag), (now.timestamp(), now.timestamp()))
+            os.utime(self._layout.tag(name, tag), (now.timestamp(), now.timestamp()))
 
-    def forget_tag(self, upstream: str, repository: Repository, tag: Tag) -> None:
+    def forget_tag(self, name: FullName, tag: Tag) -> None:
         """Remove a tag that upstream says is gone."""
-        with disk.store_errors(f"remove the record of {repository}:{tag}"):
-            disk.remove(self._layout.tag(upstream, repository, tag))
+        with disk.store_errors(f"remove the record of {name.repository}:{tag}"):
+            disk.remove(self._layout.tag(name, tag))
 
-    def tags(self, upstream: str, repository: Repository) -> list[str]:
+    def tags(self, name: FullName) -> list[str]:
         """Return the tags with a record, in lexical order."""
-        with disk.store_errors(f"list the tags of {repository}"):
-            found = RepositoryFolder(self._layout.repository(upstream, repository)).tags()
+        with disk.store_errors(f"list the tags of {name.repository}"):
+            found = RepositoryFolder(self._layout.repository(name)).tags()
         return sorted(entry.name.removesuffix(".json") for entry in found)
 
-    def manifest(self, upstream: str, repository: Repository, digest: Digest) -> StoredManifest | None:
+    def manifest(self, name: FullName, digest: Digest) -> StoredManifest | None:
         """Return a manifest that the repository is known to contain; None if it is not, or its bytes are damaged."""
         with disk.store_errors(f"read the manifest {digest}"):
-            cached = self._cache.get((upstream, repository, digest), StoredManifest)
+            cached = self._cache.get((name, digest), StoredManifest)
             if cached:
                 manifest, found = cached
                 # Asked here too: a hit that notes no use needs no path.
                 if disk.is_touch_due(found):
                     disk.touch(self._layout.blob(Digest.of(manifest.data, digest.algorithm)), found)
                 return manifest
-            return self._read_manifest(upstream, repository, digest)
+            return self._read_manifest(name, digest)
 
-    def _read_manifest(self, upstream: str, repository: Repository, digest: Digest) -> StoredManifest | None:
-        path = self._layout.manifest(upstream, repository, digest, "json")
+    def _read_manifest(self, name: FullName, digest: Digest) -> StoredManifest | None:
+        path = self._layout.manifest(name, digest, "json")
         # Stat before reading: a newer record then has another stamp.
         record = disk.stat(path)
         media_type = record_format.manifest_media_type(disk.read_whole(path))
         if media_type is None or record is None:
             return None
-        name = self._layout.manifest(upstream, repository, digest, media_types.kind_of(media_type))
-        opened = disk.ReadHandle.open_found(name)
+        path_of_bytes = self._layout.manifest(name, digest, media_types.kind_of(media_type))
+        opened = disk.ReadHandle.open_found(path_of_bytes)
         if opened is None:
             return None
         file, found = opened
@@ -143,23 +143,23 @@ class Records:
         compare = partial(_read_verified, file, found.st_size, digest)
         data = threadpool.run(compare) if is_large else compare()
         if data is None:
-            self._evict_damaged(upstream, repository, digest, name)
+            self._evict_damaged(name, digest, path_of_bytes)
             return None
         manifest = StoredManifest(digest, media_type, OpenBlob(file, len(data)) if is_large else data)
         disk.touch(file.fileno(), found)
         if not is_large and not disk.is_touch_due(found):
-            files = (path, stamp_of(record)), (name, stamp_of(found))
-            self._cache.put((upstream, repository, digest), manifest, len(data), *files)
+            files = (path, stamp_of(record)), (path_of_bytes, stamp_of(found))
+            self._cache.put((name, digest), manifest, len(data), *files)
         return manifest
 
-    def put_manifest(self, upstream: str, repository: Repository, digest: Digest, data: bytes, found: Manifest) -> None:
+    def put_manifest(self, name: FullName, digest: Digest, data: bytes, found: Manifest) -> None:
         """Keep a manifest whose bytes the caller has compared to ``digest``."""
-        blob = self._add(upstream, digest, data)
-        with disk.store_errors(f"record that {repository} contains the manifest {digest}"):
+        blob = self._add(name.upstream, digest, data)
+        with disk.store_errors(f"record that {name.repository} contains the manifest {digest}"):
             extension = media_types.kind_of(found.media_type)
             # Children before names: the record is what makes the manifest known, so its bytes come first.
-            link(self._layout.blob(blob), self._layout.manifest(upstream, repository, digest, extension))
-            path = self._layout.manifest(upstream, repository, digest, "json")
+            link(self._layout.blob(blob), self._layout.manifest(name, digest, extension))
+            path = self._layout.manifest(name, digest, "json")
             signed = blob if blob != digest else None
             if len(data) < LARGE_MANIFEST_SIZE:
                 record = record_format.write_manifest(found, len(data), signed)
@@ -197,11 +197,11 @@ class Records:
         """Return the name of the upstream that a manifest's bytes came from; "" where that is not known."""
         return self._blobs.brought_by(digest)
 
-    def siblings(self, upstream: str, repository: Repository, digest: Digest) -> list[Child]:
+    def siblings(self, name: FullName, digest: Digest) -> list[Child]:
         """Return all that the latest manifest that names ``digest`` names; [] where none of the newest names it."""
         word = str(digest).encode()
-        with disk.store_errors(f"look for the manifests of {repository}"):
-            folder = RepositoryFolder(self._layout.repository(upstream, repository))
+        with disk.store_errors(f"look for the manifests of {name.repository}"):
+            folder = RepositoryFolder(self._layout.repository(name))
             for path in folder.newest_manifest_records(_NEWEST):
                 data = disk.read_whole(path, _MAX_HINT_SIZE)
                 # Only a record that holds the digest is parsed: to parse them all would take seconds.
@@ -210,46 +210,46 @@ class Records:
                     return children
         return []
 
-    def referrers(self, upstream: str, repository: Repository, digest: Digest) -> bytes | None:
+    def referrers(self, name: FullName, digest: Digest) -> bytes | None:
         """Return the cached answer to "what refers to this digest", as JSON."""
         with disk.store_errors(f"read the referrers of {digest}"):
-            return disk.read_whole(self._layout.referrers(upstream, repository, digest)) or None
+            return disk.read_whole(self._layout.referrers(name, digest)) or None
 
-    def has_content(self, upstream: str, repository: Repository) -> bool:
+    def has_content(self, name: FullName) -> bool:
         """Return whether a tag or a manifest of a repository is, or was, here."""
-        return RepositoryFolder(self._layout.repository(upstream, repository)).has_content()
+        return RepositoryFolder(self._layout.repository(name)).has_content()
 
-    def count_referrers(self, upstream: str, repository: Repository) -> int:
+    def count_referrers(self, name: FullName) -> int:
         """Return how many such answers of a repository are kept."""
-        with disk.store_errors(f"count the referrers of {repository}"):
-            return sum(1 for _ in RepositoryFolder(self._layout.repository(upstream, repository)).referrers())
+        with disk.store_errors(f"count the referrers of {name.repository}"):
+            return sum(1 for _ in RepositoryFolder(self._layout.repository(name)).referrers())
 
-    def put_referrers(self, upstream: str, repository: Repository, digest: Digest, document: bytes) -> None:
+    def put_referrers(self, name: FullName, digest: Digest, document: bytes) -> None:
         """Keep such an answer."""
         with disk.store_errors(f"write the referrers of {digest}"):
-            write_whole(self._layout.referrers(upstream, repository, digest), document)
+            write_whole(self._layout.referrers(name, digest), document)
 
-    def forget_referrers(self, upstream: str, repository: Repository, digest: Digest) -> None:
+    def forget_referrers(self, name: FullName, digest: Digest) -> None:
         """Remove such an answer, and the folders that are empty without it."""
         with disk.store_errors(f"remove the referrers of {digest}"):
-            path = self._layout.referrers(upstream, repository, digest)
+            path = self._layout.referrers(name, digest)
             disk.remove(path)
-            disk.remove_empty_folders(os.path.dirname(path), f"{self._layout.repositories}/{upstream}")
+            disk.remove_empty_folders(os.path.dirname(path), f"{self._layout.repositories}/{name.upstream}")
 
     def repositories(self, upstream: str, after: str = "") -> Iterator[str]:
         """Yield the repositories with a tag or a manifest, in the order of their parts; only those after ``after``."""
         with disk.store_errors("list the repositories"):
             yield from catalog(f"{self._layout.repositories}/{upstream}", after)
 
-    def _evict_damaged(self, upstream: str, repository: Repository, digest: Digest, name: str) -> None:
-        _log.error("evicted a damaged manifest", digest=digest, repository=repository)
+    def _evict_damaged(self, name: FullName, digest: Digest, path: str) -> None:
+        _log.error("evicted a damaged manifest", digest=digest, repository=name.repository)
         with disk.store_errors(f"evict the damaged manifest {digest}"):
             blob = self._layout.blob(digest)
-            disk.remove(self._layout.manifest(upstream, repository, digest, "json"))
+            disk.remove(self._layout.manifest(name, digest, "json"))
             # Another file under the blob's name is one that somebody has fetched again since.
-            if disk.is_same_file(name, blob):
+            if disk.is_same_file(path, blob):
                 disk.remove(blob)
-            disk.remove(name)
+            disk.remove(path)
 
 
 def read_content(content: bytes | OpenBlob) -> bytes:

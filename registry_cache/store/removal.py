@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Repository, Tag
+from registry_cache.oci.names import FullName, Tag
 from registry_cache.store import disk
 from registry_cache.store.eviction import evict_blob
 from registry_cache.store.image_graph import ImageGraph, read_graph
@@ -47,26 +47,26 @@ class Removal:
         self._layout = layout
         self.result = RemovalResult()
 
-    def tag(self, upstream: str, repository: Repository, tag: Tag) -> bool:
+    def tag(self, name: FullName, tag: Tag) -> bool:
         """Remove a tag, and its image if no other tag and no index of the repository names it; False if not here."""
-        with disk.store_errors(f"remove {repository}:{tag}"):
-            folder = RepositoryFolder(self._layout.repository(upstream, repository))
+        with disk.store_errors(f"remove {name.repository}:{tag}"):
+            folder = RepositoryFolder(self._layout.repository(name))
             graph = read_graph(folder)
             digest = next((digest for digest, tags in graph.tags.items() if tag in tags), None)
             if digest is None:
                 return False
             self._refuse_pinned(digest)
-            self._unlink(self._layout.tag(upstream, repository, tag))
+            self._unlink(self._layout.tag(name, tag))
             named = any(digest in children for children in graph.children.values())
             if not named and len(graph.tags[digest]) == 1:
                 self._free(self._remove_image(folder, graph, digest))
             return True
 
-    def digest(self, digest: Digest, upstream: str = "", repository: Repository | None = None) -> bool:
+    def digest(self, digest: Digest, name: FullName | None = None) -> bool:
         """Remove a manifest or a blob everywhere, or from one repository; False if it is not here."""
         with disk.store_errors(f"remove {digest}"):
-            folders = self._folders(digest, upstream, repository)
-            stored = repository is None and os.path.exists(self._layout.blob(digest))
+            folders = self._folders(digest, name)
+            stored = name is None and os.path.exists(self._layout.blob(digest))
             if not folders and not stored:
                 return False
             self._refuse_pinned(digest)
@@ -76,9 +76,9 @@ class Removal:
             self._free(doomed)
             return True
 
-    def _folders(self, digest: Digest, upstream: str, repository: Repository | None) -> list[RepositoryFolder]:
-        if repository is not None:
-            found = [RepositoryFolder(self._layout.repository(upstream, repository))]
+    def _folders(self, digest: Digest, name: FullName | None) -> list[RepositoryFolder]:
+        if name is not None:
+            found = [RepositoryFolder(self._layout.repository(name))]
         else:
             found = list(repositories(self._layout))
         return [folder for folder in found if _has(folder, digest)]

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Repository
+from registry_cache.oci.names import FullName, Repository
 from registry_cache.store.interchange.distribution import DistributionFolder
 from registry_cache.store.interchange.layout_source import reading_source
-from registry_cache.upkeep.importer import Destination, ImportSession
+from registry_cache.upkeep.importer import ImportSession
 
 
 def import_distribution(session: ImportSession, source: DistributionFolder, place: str, upstream: str) -> None:
@@ -40,7 +40,7 @@ class _Import:
             if self._session.dry_run:
                 self._count(repository)
             else:
-                self._names(Destination(self._upstream, repository))
+                self._names(FullName(self._upstream, repository))
         self._session.end()
 
     def _sizes(self, repositories: list[Repository]) -> dict[Digest, int]:
@@ -66,7 +66,7 @@ class _Import:
     def _blob(self, digest: Digest, size: int) -> None:
         self._session.blob(digest, size, lambda adoption: adoption.add_file(digest, self._source.blob(digest), size))
 
-    def _names(self, destination: Destination) -> None:
+    def _names(self, destination: FullName) -> None:
         for digest in self._source.layers(destination.repository):
             self._session.member(destination, digest)
         for digest in self._source.manifests(destination.repository):

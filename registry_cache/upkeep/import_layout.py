@@ -9,16 +9,16 @@ from datetime import datetime
 from registry_cache.errors import RegistryError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.image_layout import NamedImage, read_index
-from registry_cache.oci.names import Tag
+from registry_cache.oci.names import FullName, Tag
 from registry_cache.store.interchange.layout_source import ImageLayout
 from registry_cache.store.interchange.tar_stream import BrokenArchive
-from registry_cache.upkeep.importer import Destination, ImportSession
+from registry_cache.upkeep.importer import ImportSession
 
 # An index of indexes is allowed and rare; deeper nesting has no use.
 MAX_DEPTH = 3
 
 # Returns the destination of a name as people write it. Raises NameUnknown, NameInvalid.
-FindDestination = Callable[[str], Destination]
+FindDestination = Callable[[str], FullName]
 
 
 class UnknownDestination(Exception):
@@ -34,14 +34,14 @@ class ImportNames:
 
     upstream: str
     find: FindDestination
-    destination: Destination | None = None
+    destination: FullName | None = None
     tag: Tag | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _PlannedImage:
     image: NamedImage
-    destination: Destination
+    destination: FullName
     tag: Tag | None
 
 
@@ -88,7 +88,7 @@ class _NameImport:
     repository may not read.
     """
 
-    def __init__(self, session: ImportSession, destination: Destination, imported: set[Digest]) -> None:
+    def __init__(self, session: ImportSession, destination: FullName, imported: set[Digest]) -> None:
         self._session = session
         self._destination = destination
         self._imported = imported
@@ -138,7 +138,7 @@ def _plan(source: ImageLayout, names: ImportNames) -> list[_PlannedImage]:
 
 
 def _refuse_clashes(planned: Sequence[_PlannedImage]) -> None:
-    known: dict[tuple[Destination, Tag], NamedImage] = {}
+    known: dict[tuple[FullName, Tag], NamedImage] = {}
     for each in planned:
         if each.tag:
             other = known.setdefault((each.destination, each.tag), each.image)
@@ -147,7 +147,7 @@ def _refuse_clashes(planned: Sequence[_PlannedImage]) -> None:
                 raise UnknownDestination(f"{other} and {each.image} would both be {where}")
 
 
-def _find(find: FindDestination, image: NamedImage) -> Destination | None:
+def _find(find: FindDestination, image: NamedImage) -> FullName | None:
     try:
         return find(image.path) if image.path else None
     except RegistryError as error:
@@ -155,8 +155,8 @@ def _find(find: FindDestination, image: NamedImage) -> Destination | None:
 
 
 def _destination(
-    source: ImageLayout, image: NamedImage, found: Destination | None, all_found: Sequence[Destination | None]
-) -> Destination:
+    source: ImageLayout, image: NamedImage, found: FullName | None, all_found: Sequence[FullName | None]
+) -> FullName:
     """Return where an image belongs; one without a name, such as a signature, goes with the others if they agree."""
     others = {each for each in all_found if each}
     destination = found or (others.pop() if len(others) == 1 and not image.tag else None)

@@ -15,7 +15,7 @@ from pathlib import Path
 from registry_cache.oci import signed_manifest
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import Manifest, parse_manifest
-from registry_cache.oci.names import Repository, Tag
+from registry_cache.oci.names import FullName, Tag
 from registry_cache.policy.eviction import Bounds
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.interchange.ingest import Arrival, Ingest, Rejected, require_owner
@@ -84,14 +84,6 @@ class ImportResult:
             self.left_out.append(SkippedItem(what, why))
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
-    """The repository here that something is imported into."""
-
-    upstream: str
-    repository: Repository
-
-
 class ImportSession:
     """One import into one store; a dry run changes nothing.
 
@@ -155,9 +147,9 @@ class ImportSession:
         if not self.dry_run:
             self._adoption.sync_names()
 
-    def member(self, destination: Destination, digest: Digest) -> bool:
+    def member(self, destination: FullName, digest: Digest) -> bool:
         """Make a blob a member of a repository; False where the blob is not here. Raises StoreError."""
-        return self._blobs.grant(destination.upstream, destination.repository, digest)
+        return self._blobs.grant(destination, digest)
 
     def read_manifest(self, digest: Digest, media_type: str = "") -> Manifest | None:
         """Return a manifest as parsed; None where it is not here. Raises StoreError.
@@ -167,7 +159,7 @@ class ImportSession:
         data = self._records.read_any(digest)
         return _parse(data, media_type) if data is not None else None
 
-    def manifest(self, destination: Destination, digest: Digest, media_type: str = "") -> bool:
+    def manifest(self, destination: FullName, digest: Digest, media_type: str = "") -> bool:
         """Import a manifest into a repository; False where it is not here, or is not a manifest. Raises StoreError."""
         data = self._records.read_any(digest)
         if data is None:
@@ -178,21 +170,21 @@ class ImportSession:
                 f"{destination.repository}@{digest}", "it is not a manifest that today's clients accept"
             )
             return False
-        if not self._records.manifest(destination.upstream, destination.repository, digest):
-            self._records.put_manifest(destination.upstream, destination.repository, digest, data, found)
+        if not self._records.manifest(destination, digest):
+            self._records.put_manifest(destination, digest, data, found)
         self.result.manifests += 1
         return True
 
-    def tag(self, destination: Destination, tag: Tag, digest: Digest, at: datetime) -> None:
+    def tag(self, destination: FullName, tag: Tag, digest: Digest, at: datetime) -> None:
         """Let a tag mean a manifest of the repository, as the source knew it ``at`` that time. Raises StoreError.
 
         If upstream has been asked for the tag since then, its answer stays.
         """
-        stored = self._records.manifest(destination.upstream, destination.repository, digest)
+        stored = self._records.manifest(destination, digest)
         if stored is None:
             self.result.absent += 1
             return
-        known = self._records.tag(destination.upstream, destination.repository, tag)
+        known = self._records.tag(destination, tag)
         if known and known.digest != digest and known.checked_at >= at:
             self.result.newer += 1
             return
@@ -200,10 +192,10 @@ class ImportSession:
         if known and known.digest == digest:
             return
         record = TagRecord(digest, stored.media_type, stored.size, NEVER, at, self._previous(destination, known))
-        self._records.put_tag(destination.upstream, destination.repository, tag, record)
+        self._records.put_tag(destination, tag, record)
 
-    def _previous(self, destination: Destination, known: TagRecord | None) -> Digest | None:
-        here = known and self._records.manifest(destination.upstream, destination.repository, known.digest)
+    def _previous(self, destination: FullName, known: TagRecord | None) -> Digest | None:
+        here = known and self._records.manifest(destination, known.digest)
         return known.digest if known and here else None
 
     def _plan(self, digest: Digest, size: int) -> Arrival:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from registry_cache.errors import RegistryError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import MAX_MANIFEST_SIZE, parse_manifest
-from registry_cache.oci.names import Repository
+from registry_cache.oci.names import FullName, Repository
 from registry_cache.oci.platform import platforms
 from registry_cache.store import disk
 from registry_cache.store.image_graph import ImageGraph, read_graph
@@ -119,7 +119,7 @@ def _folder(layout: Layout, name: str) -> RepositoryFolder | None:
     # It becomes a part of a path.
     if not upstream or upstream.startswith(("_", ".")) or "\0" in upstream:
         return None
-    return RepositoryFolder(layout.repository(upstream, repository))
+    return RepositoryFolder(layout.repository(FullName(upstream, repository)))
 
 
 def _platforms(layout: Layout, top: Digest, graph: ImageGraph) -> list[str]:

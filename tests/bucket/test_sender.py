@@ -13,7 +13,7 @@ from registry_cache.oci.names import Tag
 from registry_cache.store.bucket_note import BucketNote, BucketTrouble
 from registry_cache.store.outbox import Outbox, OutboxEntry
 from registry_cache.store.record_format import TagRecord
-from tests.harness.store_rig import APP, HUB, Store
+from tests.harness.store_rig import HUB_APP, Store
 
 
 @pytest.fixture(autouse=True)
@@ -29,10 +29,10 @@ def outbox(store: Store) -> Outbox:
     """A tag, a manifest, and two blobs, put there in an order in which they must not be sent."""
     found = Outbox(store.layout)
     manifest, now = store.put(b"{}"), datetime.now(UTC)
-    found.add_tag(HUB, APP, Tag.parse("1"), TagRecord(manifest, "a/b", 2, now, now))
-    found.add_manifest(HUB, APP, manifest, "a/b")
-    found.add_blob(HUB, APP, store.put(b"one"))
-    found.add_blob(HUB, APP, store.put(b"two"))
+    found.add_tag(HUB_APP, Tag.parse("1"), TagRecord(manifest, "a/b", 2, now, now))
+    found.add_manifest(HUB_APP, manifest, "a/b")
+    found.add_blob(HUB_APP, store.put(b"one"))
+    found.add_blob(HUB_APP, store.put(b"two"))
     return found
 
 

@@ -14,11 +14,11 @@ from registry_cache.policy.leading import Holder
 from registry_cache.policy.placement import rank
 from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.near_placement import REST_SECONDS, Placement
-from registry_cache.pull.target import PullTarget
 from tests.harness.images import random_bytes
 from tests.harness.near_rig import SEALS, NearNodes
 from tests.harness.pull_rig import chunks
 from tests.harness.store_rig import APP, OTHER
+from tests.harness.targets import target_at
 from tests.harness.upstream import FakeUpstream
 
 pytestmark = pytest.mark.once
@@ -72,7 +72,7 @@ def test_wrong_bytes_that_another_node_was_sent_are_cut_and_fetched_anew(
     upstream.faults.corrupt_at, upstream.faults.corrupt_times = 1000, 1
     upstream.faults.hold_at = 200_000
     second = nodes[RANKED[1]]
-    with closing(second.blobs.get(PullTarget(second.registry, APP), DIGEST).body) as body:
+    with closing(second.blobs.get(target_at(second.registry, APP), DIGEST).body) as body:
         reading = chunks(body, 0, body.size)
         next(reading)
         upstream.faults.release()

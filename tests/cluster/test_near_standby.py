@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.target import PullTarget
 from tests.harness.images import MiB, random_bytes
 from tests.harness.near_rig import NearNode, three_nodes
 from tests.harness.pull_rig import chunks
 from tests.harness.redis_server import RedisServer
 from tests.harness.store_rig import APP
+from tests.harness.targets import target_at
 from tests.harness.upstream import FakeUpstream
 from tests.harness.waiting import eventually
 
@@ -47,7 +47,7 @@ def has(node: NearNode, digest: Digest = DIGEST) -> bool:
 def test_a_second_node_has_what_the_first_has_and_keeps_it(nodes: list[NearNode], upstream: FakeUpstream) -> None:
     first, *others = nodes
     upstream.faults.hold_at = HELD
-    with closing(first.blobs.get(PullTarget(first.registry, APP), DIGEST).body) as body:
+    with closing(first.blobs.get(target_at(first.registry, APP), DIGEST).body) as body:
         reading = chunks(body, 0, body.size)
         got = next(reading)
         # All but what is withheld of what is here.
@@ -56,7 +56,7 @@ def test_a_second_node_has_what_the_first_has_and_keeps_it(nodes: list[NearNode]
         assert got + b"".join(reading) == DATA
     [second] = [node for node in others if node.transfers.find(DIGEST) or has(node)]
     # It is known to the repository, too.
-    eventually(lambda: second.blobs.get_stored(PullTarget(second.registry, APP), DIGEST) is not None)
+    eventually(lambda: second.blobs.get_stored(target_at(second.registry, APP), DIGEST) is not None)
     assert upstream.bytes_sent(str(DIGEST)) == len(DATA)
 
     first.is_lost = True

@@ -14,11 +14,11 @@ from registry_cache.oci.digest import Digest
 from registry_cache.policy.leading import Holder
 from registry_cache.policy.placement import rank
 from registry_cache.pull.outcome import Outcome
-from registry_cache.pull.target import PullTarget
 from registry_cache.runtime.peer_question import SharedQuestion
 from tests.harness.images import make_artifact
 from tests.harness.near_rig import NearNode, NearNodes
 from tests.harness.store_rig import APP, OTHER
+from tests.harness.targets import target_at
 from tests.harness.upstream import FakeUpstream
 from tests.harness.waiting import eventually
 
@@ -95,7 +95,7 @@ def test_what_refers_to_a_digest_is_asked_for_once(blind_nodes: NearNodes, upstr
         blind_nodes,
         upstream,
         question,
-        lambda node: node.listing.referrers(PullTarget(node.registry, APP), digest).manifests,
+        lambda node: node.listing.referrers(target_at(node.registry, APP), digest).manifests,
         "GET .*/referrers/",
     )
     assert [[each["digest"] for each in answer] for answer in answers] == [[artifact]] * 3
@@ -109,7 +109,7 @@ def test_the_size_of_a_blob_is_asked_for_once(blind_nodes: NearNodes, upstream: 
         blind_nodes,
         upstream,
         question,
-        lambda node: node.blobs.head(PullTarget(node.registry, APP), digest).size,
+        lambda node: node.blobs.head(target_at(node.registry, APP), digest).size,
         "HEAD .*/blobs/",
     )
     assert sizes == [5] * 3

@@ -19,7 +19,7 @@ from tests.harness.images import random_bytes
 from tests.harness.near_rig import NearNode, three_nodes
 from tests.harness.redis_server import RedisServer
 from tests.harness.running import running
-from tests.harness.store_rig import APP, HUB
+from tests.harness.store_rig import HUB_APP
 from tests.harness.upstream import FakeUpstream
 from tests.harness.waiting import eventually
 
@@ -73,7 +73,7 @@ class Site:
                 faults.answer("/blobs/", 503, times=1)
             case "evict":
                 layout = node.store.layout
-                for path in (layout.membership(HUB, APP, self.digest), layout.blob(self.digest)):
+                for path in (layout.membership(HUB_APP, self.digest), layout.blob(self.digest)):
                     Path(path).unlink(missing_ok=True)
 
     def join(self) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from registry_cache.errors import UpstreamTimeout, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
+from registry_cache.oci.names import FullName
 from registry_cache.pull.source import BlobSource, RangeResponse
 from registry_cache.pull.transfer.download import Download
 from registry_cache.store.partials import Partial
@@ -351,7 +352,7 @@ def test_connections_that_are_not_even_refused_are_not_tried_for_long() -> None:
         clock.pause(5.0)
         raise UpstreamTimeout("no connection")
 
-    source, began = BlobSource(HUB, REPOSITORY, connect_in_vain), clock.now
+    source, began = BlobSource(FullName(HUB, REPOSITORY), connect_in_vain), clock.now
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(Path(folder))
         claim = store.partials.claim(Digest.parse(ABSENT))

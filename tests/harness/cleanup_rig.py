@@ -17,13 +17,13 @@ import pytest
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import parse_manifest
 from registry_cache.oci.media_types import OCI_INDEX, OCI_MANIFEST
-from registry_cache.oci.names import Repository, Tag
+from registry_cache.oci.names import FullName, Repository, Tag
 from registry_cache.oci.signed_manifest import SIGNED
 from registry_cache.policy.eviction import Bounds
 from registry_cache.store.record_format import TagRecord
 from registry_cache.upkeep.cleanup import Cleanup, CleanupResult
 from tests.harness import schema_1
-from tests.harness.store_rig import APP, HUB, Store, open_store
+from tests.harness.store_rig import APP, HUB, HUB_APP, Store, open_store
 
 # In the future, so that nothing that a test has just written was used later; less than an hour, which is old.
 NOW = float(int(time.time()) + 3000)
@@ -44,7 +44,7 @@ class Shelf:
     def layer(self, data: bytes, *repositories: Repository, ago: float = 0.0, algorithm: str = "sha256") -> Digest:
         digest = self.store.put(data, algorithm)
         for repository in repositories or (APP,):
-            assert self.store.blobs.grant(HUB, repository, digest)
+            assert self.store.blobs.grant(FullName(HUB, repository), digest)
         return self.used(digest, ago)
 
     def image(self, *layers: Digest, repository: Repository = APP, tag: str = "", ago: float = 0.0) -> Digest:
@@ -60,10 +60,10 @@ class Shelf:
         named = [{"blobSum": str(layer)} for layer in layers]
         part, whole = schema_1.signed({"schemaVersion": 1, "name": str(APP), "fsLayers": named, "history": []})
         name, blob = Digest.of(part), Digest.of(whole)
-        self.store.records.put_manifest(HUB, APP, name, whole, parse_manifest(whole, SIGNED))
+        self.store.records.put_manifest(HUB_APP, name, whole, parse_manifest(whole, SIGNED))
         if tag:
             then = datetime.fromtimestamp(NOW - ago, UTC)
-            self.store.records.put_tag(HUB, APP, Tag.parse(tag), TagRecord(name, SIGNED, len(whole), then, then))
+            self.store.records.put_tag(HUB_APP, Tag.parse(tag), TagRecord(name, SIGNED, len(whole), then, then))
         return name, self.used(blob, ago)
 
     def used(self, digest: Digest, ago: float) -> Digest:
@@ -91,13 +91,13 @@ class Shelf:
     def _manifest(self, document: object, media_type: str, repository: Repository, tag: str, ago: float) -> Digest:
         data = json.dumps(document).encode()
         digest = Digest.of(data)
-        self.store.records.put_manifest(HUB, repository, digest, data, parse_manifest(data, media_type))
+        self.store.records.put_manifest(FullName(HUB, repository), digest, data, parse_manifest(data, media_type))
         if tag:
             then = datetime.fromtimestamp(NOW - ago, UTC)
             self.store.records.put_tag(
-                HUB, repository, Tag.parse(tag), TagRecord(digest, media_type, len(data), then, then)
+                FullName(HUB, repository), Tag.parse(tag), TagRecord(digest, media_type, len(data), then, then)
             )
-            self.store.records.touch_tag(HUB, repository, Tag.parse(tag), then)
+            self.store.records.touch_tag(FullName(HUB, repository), Tag.parse(tag), then)
         return self.used(digest, ago)
 
 

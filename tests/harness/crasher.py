@@ -31,7 +31,7 @@ from registry_cache.store.pieces import Pieces
 from registry_cache.store.record_format import TagRecord
 from tests.harness.images import random_bytes
 from tests.harness.pull_rig import SECONDS, Script, Try, transfer
-from tests.harness.store_rig import APP, CHANGES, HUB, LATEST, Store, open_store
+from tests.harness.store_rig import APP, CHANGES, HUB, HUB_APP, LATEST, Store, open_store
 
 DATA = bytes(range(256)) * 400
 MANIFEST = b'{"layers": []}'
@@ -87,8 +87,8 @@ def pull_whole(store: Store, script: Script) -> TransferProgress:
 def manifest(store: Store) -> None:
     digest = Digest.of(MANIFEST)
     now = datetime.now(UTC)
-    store.records.put_manifest(HUB, APP, digest, MANIFEST, parse_manifest(MANIFEST, OCI_MANIFEST))
-    store.records.put_tag(HUB, APP, LATEST, TagRecord(digest, OCI_MANIFEST, len(MANIFEST), now, now))
+    store.records.put_manifest(HUB_APP, digest, MANIFEST, parse_manifest(MANIFEST, OCI_MANIFEST))
+    store.records.put_tag(HUB_APP, LATEST, TagRecord(digest, OCI_MANIFEST, len(MANIFEST), now, now))
 
 
 def statistics(store: Store) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Repository, Tag
+from registry_cache.oci.names import FullName, Repository, Tag
 from registry_cache.policy.eviction import Bounds
 from registry_cache.store.interchange.distribution import DistributionFolder
 from registry_cache.store.interchange.ingest import Arrival
@@ -21,13 +21,13 @@ from registry_cache.store.interchange.layout_source import LayoutArchive, Layout
 from registry_cache.upkeep.import_distribution import import_distribution
 from registry_cache.upkeep.import_layout import ImportNames, import_layout
 from registry_cache.upkeep.import_room import ImportRoom
-from registry_cache.upkeep.importer import Destination, ImportResult, ImportSession
+from registry_cache.upkeep.importer import ImportResult, ImportSession
 from tests.harness.content import Content, digest_of
 from tests.harness.images import Image, make_image
 from tests.harness.store_rig import HUB, Store
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
-HUB_ONLY = ImportNames(HUB, lambda path: Destination(HUB, Repository.parse(path.removeprefix(f"{HUB}/"))))
+HUB_ONLY = ImportNames(HUB, lambda path: FullName(HUB, Repository.parse(path.removeprefix(f"{HUB}/"))))
 
 
 class OldRegistry:
@@ -114,9 +114,9 @@ class Moved:
     def holds(self, image: Image, tag: str = "1", upstream: str = HUB) -> bool:
         """Tell whether a pull of the whole image needs nothing from upstream but the word that the tag still holds."""
         repository = Repository.parse(image.repository)
-        found = self.store.records.manifest(upstream, repository, Digest.parse(image.digest))
-        blobs = [self.store.blobs.open(upstream, repository, Digest.parse(digest)) for digest in image.blobs]
-        record = tag and self.store.records.tag(upstream, repository, Tag.parse(tag))
+        found = self.store.records.manifest(FullName(upstream, repository), Digest.parse(image.digest))
+        blobs = [self.store.blobs.open(FullName(upstream, repository), Digest.parse(digest)) for digest in image.blobs]
+        record = tag and self.store.records.tag(FullName(upstream, repository), Tag.parse(tag))
         named = not tag or bool(record and str(record.digest) == image.digest)
         return bool(found and found.data == image.manifest and all(blobs) and named)
 

@@ -17,13 +17,13 @@ from registry_cache.pull.lazy.pull import LazyPull
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.single_flight import MachineFlights
-from registry_cache.pull.target import PullTarget
 from registry_cache.pull.transfer.transfer import TransferParts
 from registry_cache.pull.transfer.transfers import Transfers
 from registry_cache.store.pieces import Pieces
 from registry_cache.upstream.client import Lazy
 from tests.harness.pull_rig import chunks
 from tests.harness.store_rig import APP, Store, open_store
+from tests.harness.targets import target_at
 from tests.harness.upstream_rig import connect
 from tests.harness.waiting import eventually
 
@@ -47,7 +47,7 @@ class LazyWorker:
         access_of = partial(Access, flights=MachineFlights(self.store.layout))
         ranges = LazyPull(blobs, self.pieces, self.flights, self.transfers, self.slots, layers, access_of)
         self.pull = BlobPull(blobs, self.transfers, self.slots, layers, access_of, ranges)
-        self.target = PullTarget(connect(url), APP)
+        self.target = target_at(connect(url), APP)
         self.target.upstream.lazy = lazy
 
     def answer(self, digest: Digest, wanted: str | None = None) -> BlobAnswer:

@@ -49,6 +49,7 @@ from registry_cache.upstream.peer import PeerBody, PeerFailed, PeerRefused, Peer
 from tests.harness.pull_rig import ALWAYS_ASK, chunks
 from tests.harness.redis_server import RedisServer
 from tests.harness.store_rig import APP, LATEST, open_store
+from tests.harness.targets import target_at
 from tests.harness.upstream_rig import connect
 from tests.harness.waiting import eventually
 
@@ -129,18 +130,18 @@ class NearNode:
 
     def get(self, reference: Reference = LATEST, repository: Repository = APP, **policy: object) -> ManifestAnswer:
         """What a client gets for a manifest."""
-        target = PullTarget(self.registry, repository, replace(ALWAYS_ASK, **policy))  # type: ignore[arg-type]
+        target = target_at(self.registry, repository, replace(ALWAYS_ASK, **policy))  # type: ignore[arg-type]
         return self.manifests.get(target, reference)
 
     def blob(self, digest: Digest, repository: Repository = APP) -> bytes:
         """What a client gets for a blob. Raises Cut, and what refuses it."""
-        answer = self.blobs.get(PullTarget(self.registry, repository), digest)
+        answer = self.blobs.get(target_at(self.registry, repository), digest)
         with closing(answer.body) as body:
             return b"".join(chunks(body, 0, body.size))
 
     def part(self, digest: Digest, start: int, stop: int) -> bytes:
         """What a client gets for a range of a blob."""
-        answer = self.blobs.get(PullTarget(self.registry, APP), digest, range_header=f"bytes={start}-{stop - 1}")
+        answer = self.blobs.get(target_at(self.registry, APP), digest, range_header=f"bytes={start}-{stop - 1}")
         with closing(answer.body) as body:
             return b"".join(chunks(body, start, stop))
 
@@ -230,7 +231,7 @@ class PeersHere(Peers):
         if not self._reaches(url):
             raise PeerFailed(f"{url} is not reached")
         node = self._nodes[url]
-        target = PullTarget(node.registry, Repository.parse(question.repository))
+        target = target_at(node.registry, Repository.parse(question.repository))
         return node.answers.answer(question.kind, target, question.reference)
 
     def _reaches(self, url: str) -> bool:
@@ -240,7 +241,7 @@ class PeersHere(Peers):
         if not self._reaches(url):
             raise PeerFailed(f"{url} is not reached")
         node = self._nodes[url]
-        return node, PullTarget(node.registry, Repository.parse(thing.repository))
+        return node, target_at(node.registry, Repository.parse(thing.repository))
 
 
 def three_nodes(folder: Path, server: RedisServer, upstream_url: str, standby: int = 0) -> list[NearNode]:

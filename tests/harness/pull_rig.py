@@ -14,7 +14,7 @@ import pytest
 
 from registry_cache.errors import UpstreamUnavailable
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Repository
+from registry_cache.oci.names import FullName, Repository
 from registry_cache.pull.blob_body import Cut, PulledBlob
 from registry_cache.pull.source import BlobSource
 from registry_cache.pull.target import TagPolicy
@@ -92,7 +92,7 @@ class Script:
     peak: int = 0
 
     def source(self, repository: Repository = APP) -> BlobSource:
-        return BlobSource(HUB, repository, self.open)
+        return BlobSource(FullName(HUB, repository), self.open)
 
     def open(self, start: int, again: bool = False, stop: int | None = None) -> Body:
         self.starts.append(start)

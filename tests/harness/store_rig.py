@@ -17,7 +17,7 @@ import pytest
 
 from registry_cache.errors import RegistryError
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Repository, Tag
+from registry_cache.oci.names import FullName, Repository, Tag
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.layout import Layout
 from registry_cache.store.partials import Partials
@@ -26,6 +26,7 @@ from registry_cache.store.records import Records
 HUB = "docker.io"
 APP = Repository.parse("library/app")
 OTHER = Repository.parse("library/other")
+HUB_APP, HUB_OTHER = FullName(HUB, APP), FullName(HUB, OTHER)
 LATEST = Tag.parse("latest")
 
 # Everything by which the store changes a disk.
@@ -56,7 +57,7 @@ class Store:
         return digest
 
     def read(self, digest: Digest, repository: Repository = APP) -> bytes | None:
-        found = self.blobs.open(HUB, repository, digest)
+        found = self.blobs.open(FullName(HUB, repository), digest)
         return found.file.read_at(0, found.size + 1) if found else None
 
     def files(self, under: str = "") -> set[str]:

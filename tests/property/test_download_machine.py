@@ -22,7 +22,7 @@ from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.store.disk import ReadHandle
 from registry_cache.store.partials import Partial
 from tests.harness.pull_rig import SECONDS, Clock, Script, Try, drain, hurry, transfer
-from tests.harness.store_rig import APP, HUB, Store, descriptors, open_store
+from tests.harness.store_rig import HUB_APP, Store, descriptors, open_store
 
 
 class Death(BaseException):
@@ -179,7 +179,7 @@ def test_any_readers_of_a_transfer_see_the_right_bytes_and_the_last_after_the_co
         assert problems == []
         assert feed.committed is not wrong
         if feed.committed:
-            store.blobs.grant(HUB, APP, feed.digest)
+            store.blobs.grant(HUB_APP, feed.digest)
             assert store.read(feed.digest) == data
 
 
@@ -201,7 +201,7 @@ def test_a_feed_shows_a_prefix_and_never_the_last_byte_of_what_is_there(
         handle = ReadHandle.open(str(path))
         assert handle is not None
         feed, at = TransferProgress(Digest.of(data)), 0
-        feed.answer((HUB, APP), len(data) if known else None, handle)
+        feed.answer((HUB_APP), len(data) if known else None, handle)
         for more in growth:
             with path.open("ab") as file:
                 file.write(data[at : at + more])

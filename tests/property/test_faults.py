@@ -18,7 +18,6 @@ from registry_cache.errors import RegistryError, UpstreamCorrupt, UpstreamTimeou
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.source import BlobSource, RangeResponse, source_of
-from registry_cache.pull.target import PullTarget
 from registry_cache.pull.transfer import progress as feeds
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.transfer import Transfer, TransferParts
@@ -27,7 +26,8 @@ from tests.harness.content import APP as APP_NAME
 from tests.harness.images import random_bytes
 from tests.harness.journal import Exchange
 from tests.harness.pull_rig import SECONDS, drain, hurry
-from tests.harness.store_rig import APP, HUB, Store, open_store
+from tests.harness.store_rig import APP, HUB_APP, Store, open_store
+from tests.harness.targets import target_at
 from tests.harness.upstream import FakeUpstream, bytes_reply
 from tests.harness.upstream_rig import connect
 from tests.harness.wire import Cut as Closed
@@ -148,7 +148,7 @@ def test_any_faults_end_with_the_right_bytes_or_a_clear_error(script: list[Fault
         for number, life in enumerate([*lives, *[Fault("none")] * (len(script) + 1)]):
             doomed = number < len(lives) - 1
             # Each life is another worker, which knows nothing of the upstream's earlier failures.
-            target = PullTarget(connect(upstream.url, timeouts=Timeouts(connect=5.0, read=SILENCE)), APP)
+            target = target_at(connect(upstream.url, timeouts=Timeouts(connect=5.0, read=SILENCE)), APP)
             registry = source_of(target, digest)
 
             def ask(
@@ -167,7 +167,7 @@ def test_any_faults_end_with_the_right_bytes_or_a_clear_error(script: list[Fault
             for each in readers:
                 each.start()
             try:
-                Transfer(feed, BlobSource(HUB, APP, ask), TransferParts(store.blobs, store.partials)).run(lambda: True)
+                Transfer(feed, BlobSource(HUB_APP, ask), TransferParts(store.blobs, store.partials)).run(lambda: True)
             except Death:
                 # The killed process' own clients see their connections end.
                 feed.fail(UpstreamUnavailable("killed"), None)

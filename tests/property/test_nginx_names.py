@@ -75,7 +75,7 @@ def by_application(world: tuple[Registry, ...], name: str, query: str | None) ->
         target = Upstreams(default, others).target(name, arguments)
     except RegistryError:
         return None
-    return f"{target.upstream.name}/{target.repository}"
+    return f"{target.upstream.name}/{target.name.repository}"
 
 
 @given(st.sampled_from([HUB_FIRST, HUB_LATER, NO_HUB]), _name, _query)

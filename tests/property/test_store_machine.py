@@ -23,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import parse_manifest
 from registry_cache.oci.media_types import OCI_MANIFEST
-from registry_cache.oci.names import Repository, Tag
+from registry_cache.oci.names import FullName, Repository, Tag
 from registry_cache.oci.pattern import ImagePattern
 from registry_cache.policy.eviction import Bounds
 from registry_cache.store.pins import ANY_UPSTREAM, Pin, Pins
@@ -103,7 +103,7 @@ class StoreMachine(RuleBasedStateMachine):
         yield
         assert [data for data in kept if not self.path(data).exists()] == []
         for (repository, tag), digest in list(self.tags.items()):
-            record = Path(self.store.layout.tag(HUB, Repository.parse(repository), Tag.parse(tag)))
+            record = Path(self.store.layout.tag(FullName(HUB, Repository.parse(repository)), Tag.parse(tag)))
             if not record.exists():
                 # A tag goes only together with its manifest, and before it.
                 assert killed or not self.record(Repository.parse(repository), digest).exists()
@@ -157,13 +157,13 @@ class StoreMachine(RuleBasedStateMachine):
         # A damaged blob has been replaced, so its own name is good again; memberships may still lead to the old inode.
         assert self.path(data).read_bytes() == data
         if self.store.read(digest, repository) is None:
-            self.store.blobs.grant(HUB, repository, digest)
+            self.store.blobs.grant(FullName(HUB, repository), digest)
             assert self.store.read(digest, repository) == data
 
     @rule(data=bodies, repository=repositories)
     def grant(self, data: bytes, repository: Repository) -> None:
         digest = Digest.of(data)
-        assert self.store.blobs.grant(HUB, repository, digest) is self.path(data).exists()
+        assert self.store.blobs.grant(FullName(HUB, repository), digest) is self.path(data).exists()
 
     @rule(repository=repositories)
     def read(self, repository: Repository) -> None:
@@ -173,7 +173,7 @@ class StoreMachine(RuleBasedStateMachine):
             if somewhere:
                 assert self.is_right(self.path(data), somewhere.file.read_at(0, 1000), data)
             found = self.store.read(digest, repository)
-            assert self.is_right(self.store.layout.membership(HUB, repository, digest), found, data)
+            assert self.is_right(self.store.layout.membership(FullName(HUB, repository), digest), found, data)
 
     @rule(repository=repositories, tag=tags)
     def pull_an_image(self, repository: Repository, tag: Tag) -> None:
@@ -186,15 +186,15 @@ class StoreMachine(RuleBasedStateMachine):
         digest = Digest.of(data)
         found = parse_manifest(data, OCI_MANIFEST)
         for _ in range(3):
-            self.store.records.put_manifest(HUB, repository, digest, data, found)
-            if self.store.records.manifest(HUB, repository, digest):
+            self.store.records.put_manifest(FullName(HUB, repository), digest, data, found)
+            if self.store.records.manifest(FullName(HUB, repository), digest):
                 return
         # Reading a damaged one evicts it, so this ends.
         raise AssertionError("a manifest that is kept is never here")
 
     @rule(data=bodies, repository=repositories)
     def read_manifest(self, data: bytes, repository: Repository) -> None:
-        found = self.store.records.manifest(HUB, repository, Digest.of(data))
+        found = self.store.records.manifest(FullName(HUB, repository), Digest.of(data))
         assert found is None or found.data == data
         assert self.store.records.read_any(Digest.of(data)) in (None, data)
 
@@ -202,17 +202,17 @@ class StoreMachine(RuleBasedStateMachine):
     def put_tag(self, data: bytes, repository: Repository, tag: Tag) -> None:
         digest = Digest.of(data)
         record = TagRecord(digest, OCI_MANIFEST, len(data), NOW, NOW)
-        self.store.records.put_tag(HUB, repository, tag, record)
+        self.store.records.put_tag(FullName(HUB, repository), tag, record)
         self.tags[repository, tag] = digest
 
     @rule(repository=repositories, tag=tags)
     def forget_tag(self, repository: Repository, tag: Tag) -> None:
-        self.store.records.forget_tag(HUB, repository, tag)
+        self.store.records.forget_tag(FullName(HUB, repository), tag)
         self.tags.pop((repository, tag), None)
 
     @rule(repository=repositories, tag=tags, data=st.binary(max_size=20))
     def tear_a_tag(self, repository: Repository, tag: Tag, data: bytes) -> None:
-        path = Path(self.store.layout.tag(HUB, repository, tag))
+        path = Path(self.store.layout.tag(FullName(HUB, repository), tag))
         if path.exists():
             path.write_bytes(data)
             self.tags.pop((repository, tag), None)
@@ -270,7 +270,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(data=bodies, repository=repositories)
     def evict_a_name(self, data: bytes, repository: Repository) -> None:
         with suppress(FileNotFoundError):
-            os.unlink(self.store.layout.membership(HUB, repository, Digest.of(data)))
+            os.unlink(self.store.layout.membership(FullName(HUB, repository), Digest.of(data)))
 
     @rule(data=bodies, cut=st.none() | st.integers(0, 600), sealed=st.booleans())
     def a_leader_dies(self, data: bytes, cut: int | None, sealed: bool) -> None:
@@ -295,7 +295,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule()
     def tags_are_listed(self) -> None:
         for repository in (APP, OTHER):
-            known = set(self.store.records.tags(HUB, repository))
+            known = set(self.store.records.tags(FullName(HUB, repository)))
             assert {tag for of, tag in self.tags if of == repository} <= known
 
     @invariant()
@@ -306,7 +306,7 @@ class StoreMachine(RuleBasedStateMachine):
     def tags_mean_what_was_said_last(self) -> None:
         for repository in (APP, OTHER):
             for tag in ("1", "latest"):
-                found = self.store.records.tag(HUB, repository, Tag.parse(tag))
+                found = self.store.records.tag(FullName(HUB, repository), Tag.parse(tag))
                 assert (found.digest if found else None) == self.tags.get((repository, tag))
 
 

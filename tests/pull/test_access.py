@@ -10,9 +10,9 @@ from registry_cache.errors import UpstreamCorrupt, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.access import Access
 from registry_cache.pull.single_flight import MachineFlights
-from registry_cache.pull.target import PullTarget
 from tests.harness.images import random_bytes
 from tests.harness.store_rig import APP, Store
+from tests.harness.targets import target_at
 from tests.harness.upstream import FakeUpstream
 from tests.harness.upstream_rig import connect
 
@@ -24,7 +24,7 @@ def prove(store: Store, upstream: FakeUpstream) -> None:
     upstream.add_blob(DATA)
     blob = store.blobs.open_any(store.put(DATA))
     assert blob is not None
-    Access(PullTarget(connect(upstream.url), APP), DIGEST, MachineFlights(store.layout)).prove_bytes(blob)
+    Access(target_at(connect(upstream.url), APP), DIGEST, MachineFlights(store.layout)).prove_bytes(blob)
 
 
 def test_a_connection_that_breaks_once_says_nothing_of_the_bytes(store: Store, upstream: FakeUpstream) -> None:

@@ -29,14 +29,14 @@ from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.single_flight import MachineFlights
-from registry_cache.pull.target import PullTarget
 from registry_cache.pull.transfer.transfer import TransferParts
 from registry_cache.pull.transfer.transfers import Transfers
 from registry_cache.pull.uncached.body import UncachedBlob
 from tests.harness.content import OCI_MANIFEST
 from tests.harness.images import random_bytes
 from tests.harness.pull_rig import SECONDS, chunks, flying, holding
-from tests.harness.store_rig import APP, HUB, OTHER, Store, fail_at, open_store
+from tests.harness.store_rig import APP, HUB, HUB_APP, OTHER, Store, fail_at, open_store
+from tests.harness.targets import target_at
 from tests.harness.upstream import FakeUpstream
 from tests.harness.upstream_rig import connect
 from tests.harness.waiting import eventually
@@ -66,13 +66,13 @@ class Process:
 
     def get(self, repository: Repository = APP, digest: Digest = DIGEST) -> tuple[Outcome, bytes]:
         """Pull the whole, as a client does."""
-        answer = self.pull.get(PullTarget(self.registry, repository), digest)
+        answer = self.pull.get(target_at(self.registry, repository), digest)
         with closing(answer.body) as body:
             return answer.outcome, b"".join(chunks(body, 0, body.size))
 
     def body(self) -> PulledBlob:
         """What a client that begins to pull has; a hit is none of these stories."""
-        body = self.pull.get(PullTarget(self.registry, APP), DIGEST).body
+        body = self.pull.get(target_at(self.registry, APP), DIGEST).body
         assert isinstance(body, GrowingBlob)
         return body
 
@@ -108,8 +108,8 @@ def test_a_size_that_is_not_the_manifests_is_not_told(
 ) -> None:
     layer = {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": NAME, "size": len(DATA)}
     image = json.dumps({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": [layer]}).encode()
-    target = PullTarget(processes[0].registry, APP)
-    store.records.put_manifest(HUB, APP, Digest.of(image), image, parse_manifest(image, OCI_MANIFEST))
+    target = target_at(processes[0].registry, APP)
+    store.records.put_manifest(HUB_APP, Digest.of(image), image, parse_manifest(image, OCI_MANIFEST))
     upstream.faults.answer("HEAD .*/blobs/", 200, DATA[:77])
     if by_get:
         upstream.faults.answer("GET .*/blobs/", 200, by_get)
@@ -403,7 +403,7 @@ def test_a_disk_that_stays_full_streams_through(
     upstream.faults.hold_at = HALF
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", no_space)
-        answer = processes[0].pull.get(PullTarget(processes[0].registry, APP), DIGEST)
+        answer = processes[0].pull.get(target_at(processes[0].registry, APP), DIGEST)
         assert isinstance(answer.body, UncachedBlob)
         pieces = chunks(answer.body, 0, len(DATA))
         got = next(pieces)

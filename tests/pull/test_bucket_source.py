@@ -11,18 +11,18 @@ from registry_cache.oci import object_keys
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.bucket_source import BucketFirst
 from registry_cache.pull.source import BlobSource
-from registry_cache.pull.target import PullTarget
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.transfer import Transfer, TransferParts
 from registry_cache.store.outbox import Outbox
 from registry_cache.upstream.bucket import BucketReader
 from registry_cache.upstream.client import Upstream
 from tests.harness.pull_rig import Body, Script, Try, drain, hurry
-from tests.harness.store_rig import APP, HUB, Store
+from tests.harness.store_rig import APP, HUB, HUB_APP, Store
+from tests.harness.targets import target_at
 
 DATA = bytes(range(256)) * 400
 DIGEST = Digest.of(DATA)
-MEMBERSHIP = object_keys.membership(HUB, APP, DIGEST)
+MEMBERSHIP = object_keys.membership(HUB_APP, DIGEST)
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Rig:
             return self.registry.source()
 
         first = BucketFirst(cast("BucketReader", self.bucket), self.outbox, registry_of)
-        return first(PullTarget(cast("Upstream", Named()), APP), DIGEST)
+        return first(target_at(cast("Upstream", Named()), APP), DIGEST)
 
     def transfer(self) -> tuple[TransferProgress, BlobSource]:
         feed, source = TransferProgress(DIGEST), self.source()

@@ -33,6 +33,7 @@ from tests.harness.content import OCI_MANIFEST
 from tests.harness.images import random_bytes
 from tests.harness.pull_rig import chunks
 from tests.harness.store_rig import APP, Store
+from tests.harness.targets import target_at
 from tests.harness.upstream import FakeUpstream
 from tests.harness.upstream_rig import connect
 from tests.harness.waiting import eventually
@@ -75,7 +76,7 @@ def blobs(store: Store) -> BlobPull:
 
 
 def test_a_manifest_by_digest(upstream: FakeUpstream, manifests: ManifestPull) -> None:
-    target = PullTarget(connect(upstream.url), APP, POLICY)
+    target = target_at(connect(upstream.url), APP, POLICY)
     upstream.add_manifest(b"{}", OCI_MANIFEST, tag="1")
     digest = manifests.get(target, Tag("1")).digest
     assert manifests.get(target, digest).outcome is Outcome.HIT  # read, and kept in memory
@@ -89,7 +90,7 @@ def test_a_manifest_by_digest(upstream: FakeUpstream, manifests: ManifestPull) -
 
 
 def test_a_blob(upstream: FakeUpstream, blobs: BlobPull) -> None:
-    target = PullTarget(connect(upstream.url), APP, POLICY)
+    target = target_at(connect(upstream.url), APP, POLICY)
     digest = blobs_digest(upstream, 1000)
     pulled(blobs, target, digest)
     upstream.forget()
@@ -103,7 +104,7 @@ def test_a_blob(upstream: FakeUpstream, blobs: BlobPull) -> None:
 
 
 def test_others_have_a_turn_between_the_chunks_of_a_hit(upstream: FakeUpstream, blobs: BlobPull) -> None:
-    target = PullTarget(connect(upstream.url), APP, POLICY)
+    target = target_at(connect(upstream.url), APP, POLICY)
     digest = blobs_digest(upstream, 600_000)
     pulled(blobs, target, digest)
     body = blobs.get(target, digest).body
@@ -118,7 +119,7 @@ def test_others_have_a_turn_between_the_chunks_of_a_hit(upstream: FakeUpstream, 
 
 
 def test_a_tag_that_is_fresh(upstream: FakeUpstream, manifests: ManifestPull) -> None:
-    target = PullTarget(connect(upstream.url), APP, TagPolicy(max_age=timedelta(hours=1)))
+    target = target_at(connect(upstream.url), APP, TagPolicy(max_age=timedelta(hours=1)))
     upstream.add_manifest(b"{}", OCI_MANIFEST, tag="1")
     manifests.get(target, Tag("1"))
     assert manifests.get(target, Tag("1")).outcome is Outcome.HIT  # read, and kept in memory
@@ -134,7 +135,7 @@ def test_a_tag_that_is_fresh(upstream: FakeUpstream, manifests: ManifestPull) ->
 def test_a_tag_that_is_compared_again_and_again(upstream: FakeUpstream, store: Store) -> None:
     now = datetime.now(UTC)
     manifests = ManifestPull(store.records, MachineFlights(store.layout), lambda: now)
-    target = PullTarget(connect(upstream.url), APP, POLICY)
+    target = target_at(connect(upstream.url), APP, POLICY)
     upstream.add_manifest(b'{"schemaVersion":2,"manifests":[]}', OCI_MANIFEST, tag="1")
     manifests.get(target, Tag("1"))
     now += timedelta(seconds=0.2)
@@ -154,7 +155,7 @@ def test_a_tag_that_is_compared_again_and_again(upstream: FakeUpstream, store: S
 
 
 def test_tags_are_compared_over_one_connection(upstream: FakeUpstream, manifests: ManifestPull) -> None:
-    target = PullTarget(connect(upstream.url), APP, POLICY)
+    target = target_at(connect(upstream.url), APP, POLICY)
     upstream.add_manifest(b"{}", OCI_MANIFEST, tag="1")
     manifests.get(target, Tag("1"))
     upstream.forget()
@@ -169,7 +170,7 @@ def test_tags_are_compared_over_one_connection(upstream: FakeUpstream, manifests
 def test_a_follower_reads_nothing_that_its_server_can_send(
     upstream: FakeUpstream, blobs: BlobPull, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = PullTarget(connect(upstream.url), APP, POLICY)
+    target = target_at(connect(upstream.url), APP, POLICY)
     digest = blobs_digest(upstream, 3_000_000)
     body = blobs.get(target, digest).body
     assert isinstance(body, GrowingBlob)

@@ -23,7 +23,7 @@ from tests.harness import crasher
 from tests.harness.crasher import DATA, MANIFEST, PIECED
 from tests.harness.programs import succeed
 from tests.harness.pull_rig import Body, Script, Try, drain, transfer
-from tests.harness.store_rig import APP, CHANGES, HUB, LATEST, Store, obey_modes, open_store
+from tests.harness.store_rig import CHANGES, HUB, HUB_APP, LATEST, Store, obey_modes, open_store
 
 DIGEST = Digest.of(DATA)
 
@@ -63,7 +63,7 @@ def test_of_a_download(tmp_path: Path, story: str, monkeypatch: pytest.MonkeyPat
             assert store.read(DIGEST) == DATA
         elif store.read(DIGEST) is None:
             # It died between the commit and the membership: upstream must be asked whether this repository has it.
-            assert store.blobs.grant(HUB, APP, DIGEST)
+            assert store.blobs.grant(HUB_APP, DIGEST)
             assert store.read(DIGEST) == DATA
         assert not store.wrong_blobs()
     assert resumed > 3
@@ -129,15 +129,15 @@ def test_of_keeping_a_manifest_and_its_tag(tmp_path: Path) -> None:
     digest = Digest.of(MANIFEST)
     for store in crashed(tmp_path, "manifest", at_least=15):
         assert not store.wrong_blobs()
-        found = store.records.manifest(HUB, APP, digest)
+        found = store.records.manifest(HUB_APP, digest)
         assert found is None or found.data == MANIFEST
-        tag = store.records.tag(HUB, APP, LATEST)
+        tag = store.records.tag(HUB_APP, LATEST)
         assert tag is None or (tag.digest == digest and found)
         crasher.manifest(store)
-        again = store.records.manifest(HUB, APP, digest)
+        again = store.records.manifest(HUB_APP, digest)
         assert again is not None
         assert again.data == MANIFEST
-        assert store.records.tags(HUB, APP) == ["latest"]
+        assert store.records.tags(HUB_APP) == ["latest"]
 
 
 # Seconds until a cleanup comes: at once, when locks and failures are litter, and when partials and blobs are.

@@ -14,7 +14,6 @@ from registry_cache.policy.near_verdict import ArrivalFacts
 from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.growing_blob import GrowingBlob
 from registry_cache.pull.reader_slots import ReaderSlots
-from registry_cache.pull.target import PullTarget
 from registry_cache.pull.transfer import progress
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.transfer import TransferParts
@@ -22,12 +21,12 @@ from registry_cache.pull.transfer.transfers import Transfers
 from registry_cache.pull.uncached.shared_streams import SharedStreams
 from registry_cache.store.disk import ReadHandle
 from tests.harness.pull_rig import SECONDS, chunks
-from tests.harness.store_rig import APP, HUB, Store
+from tests.harness.store_rig import APP, HUB_APP, Store
+from tests.harness.targets import target_at
 from tests.harness.upstream_rig import connect
 
 DATA = os.urandom(100_000)
 DIGEST = Digest.of(DATA)
-OWNER = (HUB, str(APP))
 
 
 @pytest.fixture
@@ -40,14 +39,14 @@ def file(tmp_path: Path) -> ReadHandle:
 
 def growing(store: Store, feed: TransferProgress) -> GrowingBlob:
     """A reader of ``feed``, as one request is; nobody listens where its registry would be."""
-    target = PullTarget(connect("http://127.0.0.1:9"), APP)
+    target = target_at(connect("http://127.0.0.1:9"), APP)
     transfers = Transfers(TransferParts(store.blobs, store.partials))
     return GrowingBlob(transfers, ReaderSlots(10), SharedStreams(), feed, target)
 
 
 def test_the_last_announced_byte_waits_for_the_commit_though_more_is_there(store: Store, file: ReadHandle) -> None:
     feed = TransferProgress(DIGEST)
-    feed.answer(OWNER, 60_000, file)
+    feed.answer(HUB_APP, 60_000, file)
     feed.advance(70_000)
     blob = growing(store, feed)
     got = b""
@@ -64,12 +63,12 @@ def test_the_last_announced_byte_waits_for_the_commit_though_more_is_there(store
 
 def test_a_size_that_upstream_corrects_cuts_who_was_told_the_old_one(store: Store, file: ReadHandle) -> None:
     feed = TransferProgress(DIGEST)
-    feed.answer(OWNER, 60_000, file)
+    feed.answer(HUB_APP, 60_000, file)
     feed.advance(50_000)
     blob = growing(store, feed)
     pieces = chunks(blob, 0, blob.size)
     next(pieces)
-    feed.answer(OWNER, len(DATA), file)
+    feed.answer(HUB_APP, len(DATA), file)
     feed.advance(70_000)
     with pytest.raises(Cut):
         for _ in pieces:
@@ -78,7 +77,7 @@ def test_a_size_that_upstream_corrects_cuts_who_was_told_the_old_one(store: Stor
 
 def test_who_was_told_no_size_gets_all_of_it(store: Store, file: ReadHandle) -> None:
     feed = TransferProgress(DIGEST)
-    feed.answer(OWNER, None, file)
+    feed.answer(HUB_APP, None, file)
     feed.advance(50_000)
     pieces = chunks(growing(store, feed), 0, None)
     first = next(pieces)
@@ -88,43 +87,43 @@ def test_who_was_told_no_size_gets_all_of_it(store: Store, file: ReadHandle) -> 
 
 def test_whoever_cannot_tell_an_end_from_a_cut_waits_for_the_whole(store: Store, file: ReadHandle) -> None:
     feed = TransferProgress(DIGEST)
-    feed.answer(OWNER, None, file)
+    feed.answer(HUB_APP, None, file)
     blob = growing(store, feed)
     feed.commit(file, len(DATA))
     blob.wait_for_size()
     assert blob.size == len(DATA)
 
     feed = TransferProgress(DIGEST)
-    feed.answer(OWNER, None, file)
+    feed.answer(HUB_APP, None, file)
     blob = growing(store, feed)
-    feed.fail(UpstreamCorrupt("wrong"), OWNER)
+    feed.fail(UpstreamCorrupt("wrong"), HUB_APP)
     with pytest.raises(UpstreamCorrupt):
         blob.wait_for_size()
 
 
 def test_a_part_waits_for_the_verdict_that_is_near(store: Store, file: ReadHandle) -> None:
     feed = TransferProgress(DIGEST)
-    feed.answer(OWNER, len(DATA), file)
+    feed.answer(HUB_APP, len(DATA), file)
     feed.advance(0)
     feed.advance(90_000)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(lambda: b"".join(chunks(growing(store, feed), 10, 20)))
         # What had come was wrong; what comes then is right.
         feed.cut_readers()
-        feed.answer(OWNER, len(DATA), file)
+        feed.answer(HUB_APP, len(DATA), file)
         feed.commit(file, len(DATA))
         assert waiting.result(SECONDS) == DATA[10:20]
 
 
 def test_a_part_of_what_is_wrong_is_an_error_where_the_verdict_is_near(store: Store, file: ReadHandle) -> None:
     feed = TransferProgress(DIGEST)
-    feed.answer(OWNER, len(DATA), file)
+    feed.answer(HUB_APP, len(DATA), file)
     feed.advance(0)
     feed.advance(90_000)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(lambda: b"".join(chunks(growing(store, feed), 10, 20)))
         feed.cut_readers()
-        feed.fail(UpstreamCorrupt("wrong"), OWNER)
+        feed.fail(UpstreamCorrupt("wrong"), HUB_APP)
         with pytest.raises(Cut):
             waiting.result(SECONDS)
 
@@ -141,7 +140,7 @@ def test_nobody_waits_for_a_verdict_that_is_far(
         return 0.0
 
     monkeypatch.setattr(progress, "seconds_to_wait", far)
-    feed.answer(OWNER, len(DATA), file)
+    feed.answer(HUB_APP, len(DATA), file)
     feed.advance(50_001)
     assert next(chunks(growing(store, feed), 10, stop or len(DATA))).startswith(DATA[10:20])
     # Who asks for the end gets the last byte after the verdict anyway.

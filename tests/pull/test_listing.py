@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from unittest import mock
 
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Repository, Tag
+from registry_cache.oci.names import FullName, Repository, Tag
 from registry_cache.pull.listing import Listing
 from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.runtime import threadpool
@@ -22,7 +22,9 @@ def test_the_catalog_is_walked_on_a_real_thread_and_no_further_than_its_page(sto
     """Of sixty thousand repositories it took a worker a third of a second in which nobody else had a turn."""
     for number in range(50):
         repository = Repository.parse(f"team{number:02d}/app")
-        store.records.put_tag(HUB, repository, Tag("1"), TagRecord(Digest.of(b""), OCI_MANIFEST, 1, NOW, NOW, None))
+        store.records.put_tag(
+            FullName(HUB, repository), Tag("1"), TagRecord(Digest.of(b""), OCI_MANIFEST, 1, NOW, NOW, None)
+        )
     listing = Listing(store.records, MachineFlights(store.layout), mock.Mock())
     inside: list[bool] = []
     is_on_a_thread = False

@@ -29,14 +29,14 @@ from registry_cache.pull import manifest_fetch
 from registry_cache.pull.manifest import ManifestAnswer, ManifestPull
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.single_flight import MachineFlights
-from registry_cache.pull.target import PullTarget
 from registry_cache.store.locks import LockFile
 from registry_cache.store.pins import ANY_UPSTREAM, Pin, Pins
 from registry_cache.upstream import heads, transport
 from tests.harness.content import DOCKER_INDEX, OCI_MANIFEST
 from tests.harness.pull_rig import ALWAYS_ASK, SECONDS, flying, holding
 from tests.harness.schema_1 import signed
-from tests.harness.store_rig import APP, HUB, LATEST, OTHER, Store, open_store
+from tests.harness.store_rig import APP, HUB, HUB_APP, LATEST, OTHER, Store, open_store
+from tests.harness.targets import target_at
 from tests.harness.upstream import FakeUpstream
 from tests.harness.upstream_rig import connect
 from tests.harness.waiting import eventually
@@ -67,7 +67,7 @@ class Worker:
     def get(
         self, reference: Reference = LATEST, repository: Repository = APP, *, head: bool = False, **policy: object
     ) -> ManifestAnswer:
-        target = PullTarget(self.registry, repository, replace(ALWAYS_ASK, **policy))  # type: ignore[arg-type]
+        target = target_at(self.registry, repository, replace(ALWAYS_ASK, **policy))  # type: ignore[arg-type]
         return self.pull.get(target, reference, head=head)
 
     def head(self, reference: Reference = LATEST, repository: Repository = APP, **policy: object) -> ManifestAnswer:
@@ -130,12 +130,12 @@ def test_a_signed_manifest_that_is_not_the_one_asked_for(upstream: FakeUpstream,
     upstream.add_manifest(signed()[1], media_type=SIGNED, tag="latest", digest=str(wanted))
     with pytest.raises(UpstreamCorrupt):
         worker.get(LATEST)
-    assert store.records.manifest(HUB, APP, wanted) is None
+    assert store.records.manifest(HUB_APP, wanted) is None
 
 
 def test_when_upstream_has_confirmed_a_tag_is_kept(upstream: FakeUpstream, worker: Worker, store: Store) -> None:
     def checked_at() -> datetime:
-        record = store.records.tag(HUB, APP, LATEST)
+        record = store.records.tag(HUB_APP, LATEST)
         assert record
         return record.checked_at
 
@@ -190,12 +190,12 @@ def test_a_pinned_tag_outlives_its_deletion(
     assert worker.get(digest).outcome is Outcome.HIT
     with pytest.raises(ManifestUnknown):
         worker.get(OTHER_TAG)
-    assert store.records.tags(HUB, APP) == ["latest"]
+    assert store.records.tags(HUB_APP) == ["latest"]
 
     Pins(store.layout).remove([pin])
     with pytest.raises(ManifestUnknown):
         worker.get()
-    assert store.records.tags(HUB, APP) == []
+    assert store.records.tags(HUB_APP) == []
 
 
 def test_a_pin_is_no_right_to_read(upstream: FakeUpstream, worker: Worker, store: Store) -> None:
@@ -213,7 +213,7 @@ def test_with_unreadable_pins_no_tag_is_forgotten(upstream: FakeUpstream, worker
     Path(store.layout.pins).write_text("{")
     upstream.untag(str(APP), "latest")
     assert worker.get().outcome is Outcome.STALE
-    assert store.records.tags(HUB, APP) == ["latest"]
+    assert store.records.tags(HUB_APP) == ["latest"]
 
 
 def test_what_a_pinned_tag_moved_to_is_gone_as_well(upstream: FakeUpstream, worker: Worker, store: Store) -> None:
@@ -233,7 +233,7 @@ def test_a_deleted_tag_is_forgotten(upstream: FakeUpstream, worker: Worker, stor
     for _ in range(2):
         with pytest.raises(ManifestUnknown):
             worker.get()
-    assert store.records.tags(HUB, APP) == []
+    assert store.records.tags(HUB_APP) == []
     assert worker.get(digest).outcome is Outcome.HIT
     upstream.stop()
     with pytest.raises((UpstreamUnavailable, UpstreamTimeout)):
@@ -375,7 +375,7 @@ def test_bytes_that_are_not_the_digests_are_fetched_once_more(
         worker.get()
     assert upstream.gets(str(digest)) == 2
     assert not store.wrong_blobs()
-    assert store.records.manifest(HUB, APP, digest) is None
+    assert store.records.manifest(HUB_APP, digest) is None
     with pytest.raises(UpstreamCorrupt):
         worker.get(digest)
     assert store.files("blobs") == set()

@@ -23,7 +23,7 @@ from tests.harness import crasher
 from tests.harness.crasher import DATA, MANIFEST, PIECED
 from tests.harness.power_cut import Cut, Disk
 from tests.harness.pull_rig import Script, drain, transfer
-from tests.harness.store_rig import APP, HUB, LATEST, Store, obey_modes, open_store
+from tests.harness.store_rig import HUB, HUB_APP, LATEST, Store, obey_modes, open_store
 
 BLOB, IMAGE = Digest.of(DATA), Digest.of(MANIFEST)
 DAY = 86_400
@@ -69,9 +69,9 @@ def nothing_wrong(store: Store) -> None:
         assert anywhere is None or anywhere.file.read_at(0, anywhere.size + 1) == data
         assert store.read(digest) in (None, data)
         assert store.records.read_any(digest) in (None, data)
-    found = store.records.manifest(HUB, APP, IMAGE)
+    found = store.records.manifest(HUB_APP, IMAGE)
     assert found is None or found.data == MANIFEST
-    tag = store.records.tag(HUB, APP, LATEST)
+    tag = store.records.tag(HUB_APP, LATEST)
     assert tag is None or tag.digest == IMAGE
     names = [path for path in store.files("repositories") if "/_manifests/" in path and not path.endswith(".json")]
     assert all((Path(store.layout.root) / path).read_bytes() == MANIFEST for path in names if "/." not in path)
@@ -100,12 +100,12 @@ def test_of_a_pull(tmp_path: Path, story: Callable[[Store], None], monkeypatch: 
         assert len(script.starts) <= 2
         resumed += script.starts != [] and script.starts[0] > 0
         damaged += len(script.starts) == 2
-        assert store.blobs.grant(HUB, APP, BLOB)
+        assert store.blobs.grant(HUB_APP, BLOB)
         crasher.manifest(store)
         nothing_wrong(store)
         assert store.read(BLOB) == DATA
-        assert store.records.manifest(HUB, APP, IMAGE)
-        assert store.records.tags(HUB, APP) == ["latest"]
+        assert store.records.manifest(HUB_APP, IMAGE)
+        assert store.records.tags(HUB_APP) == ["latest"]
 
         for later in (3 * DAY, 6 * DAY):
             assert Cleanup(store.layout, Bounds(ttl=timedelta(hours=1)), time.time() + later).run()

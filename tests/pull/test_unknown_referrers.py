@@ -13,7 +13,8 @@ from registry_cache.pull.target import PullTarget
 from registry_cache.pull.tolerant_records import TolerantRecords
 from registry_cache.pull.unknown_referrers import MAX_SIZE, UnknownReferrers
 from registry_cache.store.record_format import TagRecord
-from tests.harness.store_rig import APP, HUB, LATEST, Store
+from tests.harness.store_rig import APP, HUB, HUB_APP, LATEST, Store
+from tests.harness.targets import target_at
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -25,7 +26,7 @@ def digest(number: int) -> Digest:
 def target(name: str) -> PullTarget:
     upstream = mock.Mock()
     upstream.name = HUB
-    return PullTarget(upstream, Repository.parse(name))
+    return target_at(upstream, Repository.parse(name))
 
 
 def files(store: Store) -> list[str]:
@@ -49,10 +50,10 @@ def test_what_was_pulled_from_meanwhile_keeps_its_answers(store: Store) -> None:
     unknown = UnknownReferrers(TolerantRecords(store.records))
     with mock.patch.object(unknown_referrers, "MAX_OF_UNKNOWN_NAMES", 1):
         unknown.keep(target(APP), digest(1), b"{}")
-        store.records.put_tag(HUB, APP, LATEST, TagRecord(digest(1), "a/b", 2, NOW, NOW))
+        store.records.put_tag(HUB_APP, LATEST, TagRecord(digest(1), "a/b", 2, NOW, NOW))
         unknown.keep(target("any/name"), digest(2), b"{}")
 
-    assert store.records.referrers(HUB, APP, digest(1)) == b"{}"
+    assert store.records.referrers(HUB_APP, digest(1)) == b"{}"
 
 
 def test_no_answer_is_large_and_no_repository_has_any_number(store: Store) -> None:
@@ -62,5 +63,5 @@ def test_no_answer_is_large_and_no_repository_has_any_number(store: Store) -> No
         for number in range(5):
             unknown.keep(target(APP), digest(number), b"{}")
 
-    assert store.records.count_referrers(HUB, APP) == 2
-    assert store.records.referrers(HUB, APP, digest(4)) is None
+    assert store.records.count_referrers(HUB_APP) == 2
+    assert store.records.referrers(HUB_APP, digest(4)) is None

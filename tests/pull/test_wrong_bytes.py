@@ -9,12 +9,12 @@ import pytest
 
 from registry_cache.errors import UpstreamCorrupt
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Tag
+from registry_cache.oci.names import FullName, Repository, Tag
 from registry_cache.pull.wrong_bytes import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, MAX_PAUSES, WrongBytes
 from registry_cache.store.layout import Layout
 
-OWNER = ("docker.io", "library/app")
-OTHER = ("docker.io", "library/other")
+OWNER = FullName("docker.io", Repository("library/app"))
+OTHER = FullName("docker.io", Repository("library/other"))
 DIGEST = Digest.of(b"layer")
 NOW = 1_800_000_000.0
 
@@ -36,7 +36,7 @@ def wrong_bytes(layout: Layout, time: Time) -> WrongBytes:
     return WrongBytes(layout, time)
 
 
-def left(wrong_bytes: WrongBytes, reference: Digest | Tag = DIGEST, owner: tuple[str, str] = OWNER) -> float | None:
+def left(wrong_bytes: WrongBytes, reference: Digest | Tag = DIGEST, owner: FullName = OWNER) -> float | None:
     """How many seconds of a rest are left."""
     try:
         wrong_bytes.check(owner, reference)
@@ -81,7 +81,7 @@ def test_only_what_was_wrong_is_paused(wrong_bytes: WrongBytes) -> None:
     assert left(wrong_bytes, owner=OTHER) is None
     assert left(wrong_bytes, Digest.of(b"another")) is None
     assert left(wrong_bytes, Tag("1")) is None
-    assert left(wrong_bytes, owner=("ghcr.io", "library/app")) is None
+    assert left(wrong_bytes, owner=FullName("ghcr.io", Repository("library/app"))) is None
 
 
 def test_other_workers_and_a_later_server_know(wrong_bytes: WrongBytes, layout: Layout, time: Time) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Repository
+from registry_cache.oci.names import FullName, Repository
 from registry_cache.runtime.event_queue import Change
 from registry_cache.stats.clients import Clients
 from registry_cache.stats.day import Day, TopList
@@ -140,7 +140,7 @@ def test_a_client_that_has_stopped_coming(layout: Layout) -> None:
 
 
 def test_one_pull_is_a_head_by_tag_and_gets_by_digest(layout: Layout) -> None:
-    path = layout.manifest("docker.io", Repository.parse("library/nginx"), Digest.parse(INDEX), "json")
+    path = layout.manifest(FullName("docker.io", Repository.parse("library/nginx")), Digest.parse(INDEX), "json")
     record = {"media_type": "application/vnd.oci.image.index.v1+json", "size": 3, "children": [[PLATFORM, 5]]}
     atomic_write.write_whole(path, json.dumps(record).encode())
     write_journal(

@@ -12,11 +12,13 @@ import pytest
 
 from registry_cache.errors import StoreError, StoreFull
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Repository
+from registry_cache.oci.names import FullName, Repository
 from registry_cache.store.disk import TOUCH_SECONDS
 from tests.harness.store_rig import (
     APP,
     HUB,
+    HUB_APP,
+    HUB_OTHER,
     OTHER,
     Store,
     descriptors,
@@ -33,7 +35,7 @@ def give(store: Store, *repositories: Repository) -> None:
     """Bring the blob here, known to the repositories, or to APP alone."""
     store.put(DATA)
     for repository in repositories or (APP,):
-        assert store.blobs.grant(HUB, repository, DIGEST)
+        assert store.blobs.grant(FullName(HUB, repository), DIGEST)
 
 
 def damage(path: str, size: int) -> None:
@@ -59,21 +61,21 @@ def test_cached_is_not_authorised(store: Store) -> None:
     store.put(DATA)
     assert store.read(DIGEST) is None
     assert store.blobs.open_any(DIGEST)
-    assert store.blobs.grant(HUB, APP, DIGEST)
+    assert store.blobs.grant(HUB_APP, DIGEST)
     assert store.read(DIGEST) == DATA
     assert store.read(DIGEST, OTHER) is None
 
 
 def test_nothing_is_granted_of_what_is_not_here(store: Store) -> None:
-    assert not store.blobs.grant(HUB, APP, DIGEST)
+    assert not store.blobs.grant(HUB_APP, DIGEST)
     assert store.read(DIGEST) is None
     assert store.files("repositories") == set()
 
 
 def test_a_membership_costs_no_bytes(store: Store) -> None:
     give(store)
-    store.blobs.grant(HUB, APP, DIGEST)
-    store.blobs.grant(HUB, OTHER, DIGEST)
+    store.blobs.grant(HUB_APP, DIGEST)
+    store.blobs.grant(HUB_OTHER, DIGEST)
     assert os.stat(store.layout.blob(DIGEST)).st_nlink == 3
 
 
@@ -83,8 +85,8 @@ def test_a_symbolic_link_stands_in_where_no_hard_link_is_given(
 ) -> None:
     store.put(DATA)
     fail_at(monkeypatch, "link", 1, code, tmp_path)
-    assert store.blobs.grant(HUB, APP, DIGEST)
-    assert os.path.islink(store.layout.membership(HUB, APP, DIGEST))
+    assert store.blobs.grant(HUB_APP, DIGEST)
+    assert os.path.islink(store.layout.membership(HUB_APP, DIGEST))
     assert store.read(DIGEST) == DATA
     # The whole store may be moved: the link is relative.
     moved = (tmp_path / "store").rename(tmp_path / "moved")
@@ -127,10 +129,10 @@ def test_a_damaged_membership_does_not_take_the_good_blob_with_it(store: Store) 
 
 def test_a_reader_finishes_under_an_eviction(store: Store) -> None:
     give(store)
-    blob = store.blobs.open(HUB, APP, DIGEST)
+    blob = store.blobs.open(HUB_APP, DIGEST)
     assert blob is not None
     head = blob.file.read_at(0, 10)
-    for path in (store.layout.membership(HUB, APP, DIGEST), store.layout.blob(DIGEST)):
+    for path in (store.layout.membership(HUB_APP, DIGEST), store.layout.blob(DIGEST)):
         os.unlink(path)
     assert head + blob.file.read_at(10, blob.size) == DATA
     assert not blob.file.has_name()
@@ -139,7 +141,7 @@ def test_a_reader_finishes_under_an_eviction(store: Store) -> None:
 def test_a_handle_closes_with_its_last_reader(store: Store) -> None:
     give(store)
     before = descriptors()
-    blob = store.blobs.open(HUB, APP, DIGEST)
+    blob = store.blobs.open(HUB_APP, DIGEST)
     again = blob
     assert len(descriptors() - before) == 1
     del blob
@@ -191,7 +193,7 @@ def test_a_recorded_size_that_is_no_number_is_none(store: Store) -> None:
 @pytest.mark.parametrize("data", [b"", b"x", DATA])
 def test_any_size_and_both_algorithms(store: Store, algorithm: str, data: bytes) -> None:
     digest = store.put(data, algorithm)
-    store.blobs.grant(HUB, APP, digest)
+    store.blobs.grant(HUB_APP, digest)
     assert store.read(digest) == data
 
 
@@ -216,9 +218,9 @@ def test_a_disk_that_fails_while_granting(
     store.put(DATA)
     fail_at(monkeypatch, "link", 1, code, tmp_path)
     with pytest.raises(StoreFull):
-        store.blobs.grant(HUB, APP, DIGEST)
+        store.blobs.grant(HUB_APP, DIGEST)
     assert store.read(DIGEST) is None
-    assert store.blobs.grant(HUB, APP, DIGEST)
+    assert store.blobs.grant(HUB_APP, DIGEST)
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.EMFILE, errno.EACCES])
@@ -226,7 +228,7 @@ def test_a_disk_that_fails_while_opening(
     store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: int
 ) -> None:
     give(store)
-    for look in (partial(store.blobs.open, HUB, APP), store.blobs.open_any):
+    for look in (partial(store.blobs.open, HUB_APP), store.blobs.open_any):
         with monkeypatch.context() as patched:
             fail_at(patched, "open", 1, code, tmp_path)
             with pytest.raises(StoreError):

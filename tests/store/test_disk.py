@@ -14,12 +14,12 @@ import pytest
 
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import parse_manifest
-from registry_cache.oci.names import Repository, Tag
+from registry_cache.oci.names import FullName, Repository, Tag
 from registry_cache.store import disk
 from registry_cache.store.record_format import TagRecord
 from registry_cache.store.repositories import repositories
 from tests.harness.content import OCI_MANIFEST
-from tests.harness.store_rig import APP, HUB, Store, open_store
+from tests.harness.store_rig import APP, HUB, HUB_APP, Store, open_store
 
 DATA = b"layer " * 1000
 DIGEST = Digest.of(DATA)
@@ -76,10 +76,10 @@ def replace(path: str, plant: Plant, outside: Path) -> None:
 @NO_FILES
 def test_a_membership_that_is_no_file_is_a_miss_and_granted_anew(store: Store, outside: Path, plant: Plant) -> None:
     store.put(DATA)
-    store.blobs.grant(HUB, APP, DIGEST)
-    replace(store.layout.membership(HUB, APP, DIGEST), plant, outside)
+    store.blobs.grant(HUB_APP, DIGEST)
+    replace(store.layout.membership(HUB_APP, DIGEST), plant, outside)
     assert store.read(DIGEST) is None
-    assert store.blobs.grant(HUB, APP, DIGEST)
+    assert store.blobs.grant(HUB_APP, DIGEST)
     assert store.read(DIGEST) == DATA
     assert outside.read_bytes() == SECRET
 
@@ -97,11 +97,11 @@ def test_a_blob_that_is_no_file_is_written_anew(store: Store, outside: Path, pla
 @NO_FILES
 def test_a_tag_that_is_no_file_is_asked_for_anew(store: Store, outside: Path, plant: Plant) -> None:
     record = TagRecord(DIGEST, OCI_MANIFEST, 1, NOW, NOW, None)
-    store.records.put_tag(HUB, APP, TAG, record)
-    replace(store.layout.tag(HUB, APP, TAG), plant, outside)
-    assert store.records.tag(HUB, APP, TAG) is None
-    store.records.put_tag(HUB, APP, TAG, record)
-    assert store.records.tag(HUB, APP, TAG)
+    store.records.put_tag(HUB_APP, TAG, record)
+    replace(store.layout.tag(HUB_APP, TAG), plant, outside)
+    assert store.records.tag(HUB_APP, TAG) is None
+    store.records.put_tag(HUB_APP, TAG, record)
+    assert store.records.tag(HUB_APP, TAG)
 
 
 @NO_FILES
@@ -111,11 +111,11 @@ def test_a_manifest_that_is_no_file_is_a_miss_and_kept_anew(
 ) -> None:
     data = b'{"schemaVersion":2,"mediaType":"%s"}' % OCI_MANIFEST.encode()
     digest = Digest.of(data)
-    store.records.put_manifest(HUB, APP, digest, data, parse_manifest(data))
-    replace(store.layout.manifest(HUB, APP, digest, suffix), plant, outside)
-    assert store.records.manifest(HUB, APP, digest) is None
-    store.records.put_manifest(HUB, APP, digest, data, parse_manifest(data))
-    assert store.records.manifest(HUB, APP, digest)
+    store.records.put_manifest(HUB_APP, digest, data, parse_manifest(data))
+    replace(store.layout.manifest(HUB_APP, digest, suffix), plant, outside)
+    assert store.records.manifest(HUB_APP, digest) is None
+    store.records.put_manifest(HUB_APP, digest, data, parse_manifest(data))
+    assert store.records.manifest(HUB_APP, digest)
 
 
 @NO_FILES
@@ -134,7 +134,7 @@ def test_a_partial_that_is_no_file_gives_way(store: Store, outside: Path, plant:
 @pytest.mark.parametrize("at", ["repositories/{up}", "repositories/{up}/{name}", "repositories/{up}/{name}/_blobs"])
 def test_a_folder_that_is_a_link_out_of_the_store_is_not_followed(store: Store, tmp_path: Path, at: str) -> None:
     store.put(DATA)
-    store.blobs.grant(HUB, APP, DIGEST)
+    store.blobs.grant(HUB_APP, DIGEST)
     inside = Path(store.layout.root, at.format(up=HUB, name=APP))
     inside.rename(tmp_path / "elsewhere")
     inside.symlink_to(tmp_path / "elsewhere")
@@ -143,7 +143,7 @@ def test_a_folder_that_is_a_link_out_of_the_store_is_not_followed(store: Store, 
 
 def test_a_top_folder_may_be_on_another_disk_and_the_store_behind_a_link(store: Store, tmp_path: Path) -> None:
     store.put(DATA)
-    store.blobs.grant(HUB, APP, DIGEST)
+    store.blobs.grant(HUB_APP, DIGEST)
     for name in ("blobs", "repositories"):
         shutil.move(f"{store.layout.root}/{name}", tmp_path / name)
         Path(store.layout.root, name).symlink_to(tmp_path / name)
@@ -152,7 +152,7 @@ def test_a_top_folder_may_be_on_another_disk_and_the_store_behind_a_link(store: 
 
 
 def test_a_circle_of_folders_is_walked_once(store: Store) -> None:
-    store.records.put_tag(HUB, APP, TAG, TagRecord(DIGEST, OCI_MANIFEST, 1, NOW, NOW, None))
+    store.records.put_tag(HUB_APP, TAG, TagRecord(DIGEST, OCI_MANIFEST, 1, NOW, NOW, None))
     Path(store.layout.repositories, HUB, "round").symlink_to(Path(store.layout.repositories, HUB))
     assert list(store.records.repositories(HUB)) == [str(APP)]
     assert len(list(repositories(store.layout))) == 1
@@ -168,5 +168,5 @@ def test_a_source_may_be_a_link_and_no_pipe(tmp_path: Path, outside: Path) -> No
 def test_a_repository_may_be_called_as_the_parts_of_a_store(store: Store) -> None:
     repository = Repository.parse("blobs/repositories/layout")
     store.put(DATA)
-    assert store.blobs.grant(HUB, repository, DIGEST)
+    assert store.blobs.grant(FullName(HUB, repository), DIGEST)
     assert store.read(DIGEST, repository) == DATA

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from registry_cache.errors import UpstreamTimeout
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Tag
+from registry_cache.oci.names import FullName, Tag
 from registry_cache.policy.eviction import SECOND, Mark
 from registry_cache.store import eviction, locks
 from registry_cache.store.audit.owners import owners
 from registry_cache.store.last_use import StoredBlob, UseSpreader
 from registry_cache.store.partials import failed_status
 from tests.harness.cleanup_rig import DAY, HOUR, NOW, Shelf
-from tests.harness.store_rig import APP, HUB, LATEST, OTHER
+from tests.harness.store_rig import APP, HUB, HUB_APP, LATEST, OTHER
 
 EVERYTHING = Mark(int(NOW) * SECOND)
 
@@ -65,7 +65,7 @@ def test_a_sha512_goes_like_any_other(shelf: Shelf) -> None:
 def test_what_is_manifest_and_member_goes_with_all_its_names(shelf: Shelf) -> None:
     image = shelf.image(ago=DAY)
     for repository in (APP, OTHER):
-        assert shelf.store.blobs.grant(HUB, repository, image)
+        assert shelf.store.blobs.grant(FullName(HUB, repository), image)
     shelf.used(image, DAY)
     assert len(names(shelf, before(DAY))) == 4
     assert os.stat(shelf.layout.blob(image)).st_nlink == 1
@@ -74,14 +74,14 @@ def test_what_is_manifest_and_member_goes_with_all_its_names(shelf: Shelf) -> No
 
 def test_a_record_without_its_manifest_goes(shelf: Shelf) -> None:
     image = shelf.image()
-    os.unlink(shelf.layout.manifest(HUB, APP, image, "oci-manifest"))
+    os.unlink(shelf.layout.manifest(HUB_APP, image, "oci-manifest"))
     assert names(shelf, before(DAY)) == [f"{HUB}/{APP}/_manifests/sha256/{image.hex}.json"]
 
 
 def test_links_that_stand_in_for_names(shelf: Shelf) -> None:
     used, old, gone = (shelf.layer(data, ago=ago) for data, ago in ((b"1", 0.0), (b"2", DAY), (b"3", 0.0)))
     for digest in (used, old, gone):
-        name = shelf.layout.membership(HUB, APP, digest)
+        name = shelf.layout.membership(HUB_APP, digest)
         os.unlink(name)
         os.symlink(shelf.layout.blob(digest), name)
     os.unlink(shelf.layout.blob(gone))
@@ -131,27 +131,27 @@ def test_a_tag_goes_when_its_manifest_is_gone_and_it_is_old(shelf: Shelf) -> Non
     gone = shelf.image(shelf.layer(b"1"), tag="gone", ago=9 * DAY)
     young = shelf.image(shelf.layer(b"2"), tag="young", ago=DAY)
     for digest in (gone, young):
-        os.unlink(shelf.layout.manifest(HUB, APP, digest, "json"))
+        os.unlink(shelf.layout.manifest(HUB_APP, digest, "json"))
     for name, data in (("torn", b'{"digest": 5}'), ("deep", b"[" * 100_000)):
-        torn = Path(shelf.layout.tag(HUB, APP, Tag.parse(name)))
+        torn = Path(shelf.layout.tag(HUB_APP, Tag.parse(name)))
         torn.write_bytes(data)
         aged(torn, 9 * DAY)
     tags = [os.path.basename(name) for name in names(shelf, before(7 * DAY)) if "/_tags/" in name]
     assert sorted(tags) == ["deep.json", "gone.json", "torn.json"]
-    assert shelf.store.records.tags(HUB, APP) == ["kept", "young"]
+    assert shelf.store.records.tags(HUB_APP) == ["kept", "young"]
 
 
 def test_an_answer_about_referrers_goes_when_it_is_old(shelf: Shelf) -> None:
     for data, ago in ((b"1", 9 * DAY), (b"2", DAY)):
         digest = Digest.of(data)
-        shelf.store.records.put_referrers(HUB, APP, digest, b"{}")
-        aged(shelf.layout.referrers(HUB, APP, digest), ago)
+        shelf.store.records.put_referrers(HUB_APP, digest, b"{}")
+        aged(shelf.layout.referrers(HUB_APP, digest), ago)
     assert names(shelf, before(7 * DAY)) == [f"{HUB}/{APP}/_referrers/sha256/{Digest.of(b'1').hex}.json"]
 
 
 def test_half_written_files_go_after_an_hour(shelf: Shelf) -> None:
     shelf.image(shelf.layer(b"layer"), tag="1")
-    tags = os.path.dirname(shelf.layout.tag(HUB, APP, LATEST))
+    tags = os.path.dirname(shelf.layout.tag(HUB_APP, LATEST))
     folders = [shelf.layout.root, tags, f"{shelf.layout.partials}/sha256"]
     folders += [entry.path for entry in os.scandir(f"{shelf.layout.blobs}/sha256")]
     for folder in folders:
@@ -170,7 +170,7 @@ def test_an_interrupted_download_goes_after_a_day(shelf: Shelf) -> None:
     with claim:
         with claim.partial() as partial:
             partial.append(b"who")
-        claim.publish(failed_status(HUB, APP, UpstreamTimeout("silent")))
+        claim.publish(failed_status(HUB_APP, UpstreamTimeout("silent")))
         partial_path, status = shelf.layout.partial(digest), shelf.layout.status(digest)
         aged(partial_path, 2 * DAY)
         aged(status, DAY / 2)
@@ -185,7 +185,7 @@ def test_a_failure_without_bytes_goes_after_an_hour(shelf: Shelf) -> None:
     claim = shelf.store.partials.claim(digest)
     assert claim
     with claim:
-        claim.publish(failed_status(HUB, APP, UpstreamTimeout("silent")))
+        claim.publish(failed_status(HUB_APP, UpstreamTimeout("silent")))
     aged(shelf.layout.status(digest), HOUR / 2)
     assert sweep(shelf) == []
     aged(shelf.layout.status(digest), 2 * HOUR)

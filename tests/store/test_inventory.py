@@ -14,6 +14,7 @@ import pytest
 from registry_cache.errors import StoreError, UpstreamTimeout
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import parse_manifest
+from registry_cache.oci.names import FullName
 from registry_cache.store import inventory, locks
 from registry_cache.store.audit import selftest
 from registry_cache.store.inventory import StoreCounts, Unfinished
@@ -21,7 +22,7 @@ from registry_cache.store.layout import Layout
 from registry_cache.store.partials import DownloadStatus, failed_status
 from registry_cache.store.reader_notes import ReaderNote, readers_by_digest
 from registry_cache.store.record_format import TagRecord
-from tests.harness.store_rig import APP, HUB, LATEST, OTHER, Store, fail_at
+from tests.harness.store_rig import APP, HUB, HUB_APP, LATEST, OTHER, Store, fail_at
 
 MANIFEST = b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}'
 BLOB = Digest.of(b"0123456789")
@@ -40,9 +41,11 @@ def test_what_several_repositories_share_is_counted_once(store: Store) -> None:
     manifest = parse_manifest(MANIFEST, "application/vnd.oci.image.index.v1+json")
     now = datetime.now(UTC)
     for repository in (APP, OTHER):
-        assert store.blobs.grant(HUB, repository, blob)
-        store.records.put_manifest(HUB, repository, digest, MANIFEST, manifest)
-        store.records.put_tag(HUB, repository, LATEST, TagRecord(digest, manifest.media_type, len(MANIFEST), now, now))
+        assert store.blobs.grant(FullName(HUB, repository), blob)
+        store.records.put_manifest(FullName(HUB, repository), digest, MANIFEST, manifest)
+        store.records.put_tag(
+            FullName(HUB, repository), LATEST, TagRecord(digest, manifest.media_type, len(MANIFEST), now, now)
+        )
 
     found = inventory.count(store.layout)
 
@@ -64,7 +67,7 @@ def test_a_transfer_runs_while_its_lock_is_held(store: Store) -> None:
     with claim, claim.partial() as partial:
         partial.append(b"01234")
         assert inventory.unfinished(store.layout) == [Unfinished(BLOB, 5, True)]
-        claim.publish(DownloadStatus(HUB, APP, time.time(), 10))
+        claim.publish(DownloadStatus(HUB_APP, time.time(), 10))
         assert inventory.unfinished(store.layout) == [Unfinished(BLOB, 5, True, 10, HUB, APP)]
     assert inventory.unfinished(store.layout) == [Unfinished(BLOB, 5, False, 10, HUB, APP)]
 
@@ -103,7 +106,7 @@ def test_an_interrupted_transfer_tells_why(store: Store) -> None:
     with claim:
         with claim.partial() as partial:
             partial.append(b"01234")
-        claim.publish(failed_status(HUB, APP, UpstreamTimeout("it was silent")))
+        claim.publish(failed_status(HUB_APP, UpstreamTimeout("it was silent")))
         # Another leader is at it, and has not told anything yet.
         assert [each.error for each in inventory.unfinished(store.layout)] == [""]
     assert [each.error for each in inventory.unfinished(store.layout)] == ["it was silent"]

@@ -12,7 +12,7 @@ from registry_cache.store.disk import TOUCH_SECONDS, last_use
 from registry_cache.store.last_use import UseSpreader
 from registry_cache.store.repositories import repositories
 from tests.harness.cleanup_rig import DAY, Shelf, refusing, snapshot
-from tests.harness.store_rig import APP, HUB, OTHER
+from tests.harness.store_rig import APP, HUB_APP, HUB_OTHER, OTHER
 
 
 def test_the_newer_of_both_times(tmp_path: Path) -> None:
@@ -29,20 +29,20 @@ def test_serving_a_manifest_is_use_at_most_once_a_minute(shelf: Shelf) -> None:
     recent = time.time() - TOUCH_SECONDS / 2
     for used, touched in ((recent, False), (recent - TOUCH_SECONDS, True)):
         os.utime(path, (used, used))
-        assert shelf.store.records.manifest(HUB, APP, digest)
+        assert shelf.store.records.manifest(HUB_APP, digest)
         assert (os.stat(path).st_mtime > used + 1) is touched
 
 
 def test_a_manifest_on_a_read_only_disk_is_served(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = shelf.image(ago=30 * DAY)
     refusing(monkeypatch, "utime")
-    assert shelf.store.records.manifest(HUB, APP, digest)
+    assert shelf.store.records.manifest(HUB_APP, digest)
 
 
 def test_bringing_a_manifest_again_is_use(shelf: Shelf) -> None:
     digest = shelf.image(ago=30 * DAY)
     shelf.image(repository=OTHER)
-    found = shelf.store.records.manifest(HUB, OTHER, digest)
+    found = shelf.store.records.manifest(HUB_OTHER, digest)
     assert found
     shelf.used(digest, 30 * DAY)
     shelf.store.blobs.add(digest, found.data)
@@ -104,7 +104,7 @@ def test_without_writing_the_same_is_found(shelf: Shelf) -> None:
 def test_a_torn_record_and_a_missing_child_stop_nothing(shelf: Shelf, torn: bytes) -> None:
     broken, gone = shelf.image(shelf.layer(b"1")), shelf.layer(b"gone")
     kept = shelf.layer(b"kept", ago=9 * DAY)
-    Path(shelf.layout.manifest(HUB, APP, broken, "json")).write_bytes(torn)
+    Path(shelf.layout.manifest(HUB_APP, broken, "json")).write_bytes(torn)
     shelf.image(gone, kept, ago=DAY)
     os.unlink(shelf.layout.blob(gone))
     UseSpreader(shelf.layout).run()
@@ -125,7 +125,7 @@ def test_a_manifest_with_a_use_in_the_future_goes_on_handing_it_on(shelf: Shelf)
 def test_a_link_that_stands_in_for_a_name_is_followed(shelf: Shelf) -> None:
     layer = shelf.layer(b"layer", ago=9 * DAY)
     image = shelf.image(layer, ago=DAY)
-    name = shelf.layout.manifest(HUB, APP, image, "oci-manifest")
+    name = shelf.layout.manifest(HUB_APP, image, "oci-manifest")
     os.unlink(name)
     os.symlink(shelf.layout.blob(image), name)
     UseSpreader(shelf.layout).run()

@@ -9,7 +9,7 @@ import pytest
 
 from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Repository, Tag
+from registry_cache.oci.names import FullName, Repository, Tag
 from registry_cache.store.layout import VERSION, Layout
 
 DIGEST = Digest.of(b"x")
@@ -47,14 +47,14 @@ def test_a_root_that_is_a_file_is_an_error_with_its_name(tmp_path: Path) -> None
 
 def test_every_path_is_under_the_root_and_no_two_are_the_same() -> None:
     layout = Layout(Path("/root"))
-    repositories = [Repository.parse(name) for name in ("a", "a/b", "a/b/c", "manifests/blobs")]
+    names = [FullName("hub", Repository.parse(name)) for name in ("a", "a/b", "a/b/c", "manifests/blobs")]
     digests = [DIGEST, Digest.of(b"x", "sha512")]
-    paths = [layout.tags("hub", repository) for repository in repositories]
-    for repository in repositories:
-        paths += [layout.tag("hub", repository, Tag.parse(tag)) for tag in ("1", "_1", "sha256", "blobs")]
+    paths = [layout.tags(name) for name in names]
+    for name in names:
+        paths += [layout.tag(name, Tag.parse(tag)) for tag in ("1", "_1", "sha256", "blobs")]
         for digest in digests:
-            paths += [layout.manifest("hub", repository, digest, kind) for kind in ("json", "oci-index", "other")]
-            paths += [layout.membership("hub", repository, digest), layout.referrers("hub", repository, digest)]
+            paths += [layout.manifest(name, digest, kind) for kind in ("json", "oci-index", "other")]
+            paths += [layout.membership(name, digest), layout.referrers(name, digest)]
     for digest in digests:
         paths += [layout.blob(digest), layout.partial(digest), layout.status(digest), layout.lock(digest)]
     paths += [layout.flight(key) for key in ("a", "../../etc/passwd", "x" * 1000, "ü\0")]

@@ -12,7 +12,7 @@ from registry_cache.oci.names import Tag
 from registry_cache.store.outbox import BLOB, MANIFEST, TAG, Outbox, open_bytes
 from registry_cache.store.record_format import TagRecord, read_shared_tag
 from tests.harness.content import OCI_MANIFEST
-from tests.harness.store_rig import APP, HUB, Store
+from tests.harness.store_rig import APP, HUB, HUB_APP, Store
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def outbox(store: Store) -> Outbox:
 
 def test_what_is_evicted_can_still_be_sent(store: Store, outbox: Outbox) -> None:
     digest = store.put(b"bytes")
-    outbox.add_blob(HUB, APP, digest)
+    outbox.add_blob(HUB_APP, digest)
     os.unlink(store.layout.blob(digest))
 
     [entry] = outbox.entries()
@@ -36,9 +36,9 @@ def test_entries_come_out_oldest_first_and_go_when_they_were_sent(store: Store, 
     digest = store.put(b"{}")
     now = datetime(2026, 1, 2, tzinfo=UTC)
     record = TagRecord(digest, OCI_MANIFEST, 2, now, now, None)
-    outbox.add_manifest(HUB, APP, digest, "a/b")
-    outbox.add_tag(HUB, APP, Tag.parse("1"), record)
-    outbox.add_blob(HUB, APP, digest)
+    outbox.add_manifest(HUB_APP, digest, "a/b")
+    outbox.add_tag(HUB_APP, Tag.parse("1"), record)
+    outbox.add_blob(HUB_APP, digest)
 
     entries = outbox.entries()
 
@@ -54,7 +54,7 @@ def test_entries_come_out_oldest_first_and_go_when_they_were_sent(store: Store, 
 
 
 def test_a_blob_that_is_gone_makes_no_entry(outbox: Outbox) -> None:
-    outbox.add_blob(HUB, APP, Digest.of(b"never here"))
+    outbox.add_blob(HUB_APP, Digest.of(b"never here"))
 
     assert outbox.entries() == []
     assert outbox.state().oldest is None
@@ -63,7 +63,7 @@ def test_a_blob_that_is_gone_makes_no_entry(outbox: Outbox) -> None:
 def test_over_its_share_the_oldest_go_but_not_what_the_store_holds_anyway(store: Store, outbox: Outbox) -> None:
     kept, *evicted = (store.put(bytes([number]) * 1000) for number in range(4))
     for digest in (kept, *evicted):
-        outbox.add_blob(HUB, APP, digest)
+        outbox.add_blob(HUB_APP, digest)
     layout = store.layout
     for digest in evicted:
         os.unlink(layout.blob(digest))
@@ -76,7 +76,7 @@ def test_over_its_share_the_oldest_go_but_not_what_the_store_holds_anyway(store:
 
 
 def test_what_a_crash_leaves_is_no_entry_and_is_swept(store: Store, outbox: Outbox) -> None:
-    outbox.add_blob(HUB, APP, store.put(b"bytes"))
+    outbox.add_blob(HUB_APP, store.put(b"bytes"))
     folder = Path(store.layout.outbox)
     [note] = folder.glob("*.json")
     note.unlink()
@@ -91,7 +91,7 @@ def test_what_a_crash_leaves_is_no_entry_and_is_swept(store: Store, outbox: Outb
 
 def test_old_links_without_a_note_are_swept(store: Store, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("registry_cache.store.outbox._LOST_AFTER_SECONDS", -1.0)
-    outbox.add_blob(HUB, APP, store.put(b"bytes"))
+    outbox.add_blob(HUB_APP, store.put(b"bytes"))
     folder = Path(store.layout.outbox)
     next(folder.glob("*.json")).unlink()
 

@@ -20,8 +20,7 @@ from registry_cache.errors import (
 from registry_cache.oci.digest import Digest
 from registry_cache.store.partials import Claim, DownloadStatus, failed_status
 from tests.harness.store_rig import (
-    APP,
-    HUB,
+    HUB_APP,
     Store,
     children,
     each_failing_call,
@@ -38,11 +37,12 @@ LEAD = """
 import sys, time
 from pathlib import Path
 from registry_cache.oci.digest import Digest
+from registry_cache.oci.names import FullName, Repository
 from registry_cache.store.layout import Layout
 from registry_cache.store.partials import Partials, DownloadStatus
 claim = Partials(Layout(Path(sys.argv[1]))).claim(Digest.parse(sys.argv[2]))
 partial = claim.partial()
-claim.publish(DownloadStatus("docker.io", "library/app", time.time(), 102400))
+claim.publish(DownloadStatus(FullName("docker.io", Repository("library/app")), time.time(), 102400))
 partial.append((bytes(range(256)) * 400)[: int(sys.argv[3])])
 print(partial.size, flush=True)
 sys.stdin.readline()
@@ -130,7 +130,7 @@ def test_what_a_killed_leader_wrote_is_gone_on_with(store: Store) -> None:
         partial.append(DATA[HALF:])
         assert partial.digest() == DIGEST
         partial.commit()
-    store.blobs.grant(HUB, APP, DIGEST)
+    store.blobs.grant(HUB_APP, DIGEST)
     assert store.read(DIGEST) == DATA
 
 
@@ -161,10 +161,10 @@ def test_a_leader_that_died_between_sealing_and_naming_blocks_nobody(
 def test_a_leaders_error_reaches_other_processes(store: Store, error: RegistryError) -> None:
     before = time.time()
     with claimed(store) as claim:
-        claim.publish(failed_status(HUB, APP, error))
+        claim.publish(failed_status(HUB_APP, error))
     status = open_store(Path(store.layout.root)).partials.status(DIGEST)
     assert status is not None
-    assert (status.upstream, status.repository) == (HUB, APP)
+    assert status.owner == HUB_APP
     assert before <= status.at <= time.time()
     told = status.error
     assert told is not None
@@ -197,7 +197,7 @@ def test_a_status_of_a_newer_version_is_an_error_all_the_same(store: Store) -> N
 def whole(store: Store) -> None:
     """A download, as far as the disk is concerned."""
     with claimed(store) as claim, claim.partial() as partial:
-        claim.publish(DownloadStatus(HUB, APP, time.time(), len(DATA)))
+        claim.publish(DownloadStatus(HUB_APP, time.time(), len(DATA)))
         partial.append(DATA[:HALF])
         partial.append(DATA[HALF:])
         partial.commit()

@@ -19,7 +19,7 @@ from registry_cache.store import pins as pins_module
 from registry_cache.store.pins import ANY_UPSTREAM, Pin, Pins
 from tests.harness.cleanup_rig import DAY, NOW, Shelf
 from tests.harness.pull_rig import SECONDS
-from tests.harness.store_rig import APP, HUB, OTHER
+from tests.harness.store_rig import APP, HUB, HUB_APP, OTHER
 
 
 def pin(image: str, upstream: str = HUB, at: float = 1.0) -> Pin:
@@ -110,7 +110,7 @@ def test_what_pins_hold(shelf: Shelf) -> None:
 )
 def test_which_tags_are_pinned(shelf: Shelf, image: str, upstream: str, holds: bool) -> None:
     Pins(shelf.layout).add([pin("never/here:1"), pin(image, upstream)])
-    assert Pins(shelf.layout).holds_tag(HUB, APP, Tag("1.0")) is holds
+    assert Pins(shelf.layout).holds_tag(HUB_APP, Tag("1.0")) is holds
 
 
 @pytest.mark.parametrize("limits", [{"max_size": 1}, {"ttl": timedelta(days=7)}])
@@ -128,7 +128,7 @@ def test_what_is_pinned_is_never_evicted(shelf: Shelf, limits: dict[str, Any]) -
 
     assert shelf.has(index, image, layer, by_digest) == [True] * 4
     assert shelf.has(gone, own) == [False, False]
-    assert {str(tag) for tag in shelf.store.records.tags(HUB, APP)} == {"1", "pinned"}
+    assert {str(tag) for tag in shelf.store.records.tags(HUB_APP)} == {"1", "pinned"}
 
     Pins(shelf.layout).remove(Pins(shelf.layout).all())
     shelf.clean(now=NOW + 60 * DAY, **limits)

@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Repository, Tag
+from registry_cache.oci.names import FullName, Repository, Tag
 from registry_cache.oci.pattern import ImagePattern
 from registry_cache.store import locks
 from registry_cache.store.layout import Layout
 from registry_cache.store.pins import Pin, Pins
 from registry_cache.store.removal import Pinned, Removal, RemovalResult
 from tests.harness.cleanup_rig import Shelf
-from tests.harness.store_rig import APP, HUB
+from tests.harness.store_rig import APP, HUB, HUB_APP, HUB_OTHER
 
 OTHER = Repository("library/other")
 
 
 def remove_tag(shelf: Shelf, tag: str, repository: Repository = APP) -> RemovalResult:
     removal = Removal(shelf.layout)
-    assert removal.tag(HUB, repository, Tag(tag))
+    assert removal.tag(FullName(HUB, repository), Tag(tag))
     return removal.result
 
 
@@ -59,7 +59,7 @@ def test_what_an_image_has_whose_record_a_power_cut_took_stays(shelf: Shelf, tor
     shared, own = shelf.layer(b"shared"), shelf.layer(b"own")
     shelf.image(shared, own, tag="1")
     left = shelf.image(shared, tag="2")
-    record = Path(shelf.layout.manifest(HUB, APP, left, "json"))
+    record = Path(shelf.layout.manifest(HUB_APP, left, "json"))
     record.unlink() if torn is None else record.write_bytes(torn)
 
     remove_tag(shelf, "1")
@@ -75,7 +75,7 @@ def test_what_another_image_of_the_repository_has_stays(shelf: Shelf) -> None:
     remove_tag(shelf, "1")
 
     assert shelf.has(first, second, shared) == [False, True, True]
-    assert os.path.exists(shelf.layout.membership(HUB, APP, shared))
+    assert os.path.exists(shelf.layout.membership(HUB_APP, shared))
 
 
 def test_a_second_tag_keeps_the_image(shelf: Shelf) -> None:
@@ -93,7 +93,7 @@ def test_a_digest_goes_everywhere_or_from_one_repository(shelf: Shelf) -> None:
     image = shelf.image(layer, tag="1")
     assert shelf.image(layer, repository=OTHER, tag="1") == image
 
-    assert Removal(shelf.layout).digest(image, HUB, OTHER)
+    assert Removal(shelf.layout).digest(image, HUB_OTHER)
     assert shelf.has(image, layer) == [True, True]
     assert not any("/library/other/" in str(path) for path in names(shelf))
     assert Removal(shelf.layout).digest(image)
@@ -111,9 +111,9 @@ def test_a_layer_alone(shelf: Shelf) -> None:
 
 
 def test_what_is_not_here(shelf: Shelf) -> None:
-    assert not Removal(shelf.layout).tag(HUB, APP, Tag("1"))
+    assert not Removal(shelf.layout).tag(HUB_APP, Tag("1"))
     assert not Removal(shelf.layout).digest(Digest.of(b"none"))
-    assert not Removal(shelf.layout).digest(Digest.of(b"none"), HUB, APP)
+    assert not Removal(shelf.layout).digest(Digest.of(b"none"), HUB_APP)
 
 
 def test_what_is_pinned_stays_whole(shelf: Shelf) -> None:
@@ -125,7 +125,7 @@ def test_what_is_pinned_stays_whole(shelf: Shelf) -> None:
         with pytest.raises(Pinned, match=r"is pinned by docker.io/library/app:1: registry-cache unpin"):
             Removal(shelf.layout).digest(digest)
     with pytest.raises(Pinned):
-        Removal(shelf.layout).tag(HUB, APP, Tag("1"))
+        Removal(shelf.layout).tag(HUB_APP, Tag("1"))
     assert shelf.has(image, layer) == [True, True]
 
 

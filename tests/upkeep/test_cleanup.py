@@ -13,6 +13,7 @@ import pytest
 
 from registry_cache.errors import StoreError, StoreFull
 from registry_cache.oci.digest import Digest
+from registry_cache.oci.names import FullName, Repository
 from registry_cache.oci.pattern import ImagePattern
 from registry_cache.policy.eviction import Bounds
 from registry_cache.store import inventory, locks
@@ -23,7 +24,7 @@ from registry_cache.store.pieces import Pieces
 from registry_cache.store.pins import Pin, Pins
 from registry_cache.upkeep.cleanup import EXPIRED, TOO_LARGE, Cleanup
 from tests.harness.cleanup_rig import DAY, HOUR, NOW, Shelf, killed_at, no_new_files, refusing, snapshot
-from tests.harness.store_rig import APP, HUB, LATEST, OTHER
+from tests.harness.store_rig import APP, HUB, HUB_APP, HUB_OTHER, LATEST, OTHER
 
 WEEK = timedelta(days=7)
 
@@ -43,7 +44,7 @@ def test_what_was_not_used_goes_with_all_its_names(shelf: Shelf) -> None:
 
     assert shelf.has(image, old, kept) == [False, False, True]
     assert (result.blobs, result.evicted, result.names, result.complete) == (3, 2, 4, True)
-    assert shelf.store.records.tags(HUB, APP) == []
+    assert shelf.store.records.tags(HUB_APP) == []
     assert shelf.store.read(kept) == b"kept"
     assert shelf.store.files("locks") == set()
 
@@ -56,7 +57,7 @@ def test_a_hot_image_stays_though_its_layers_are_never_read(shelf: Shelf) -> Non
     shelf.clean(ttl=WEEK)
 
     assert shelf.has(index, image, *layers) == [True] * 4
-    assert shelf.store.records.tag(HUB, APP, LATEST)
+    assert shelf.store.records.tag(HUB_APP, LATEST)
 
 
 def test_a_shared_layer_stays_while_one_of_its_images_is_used(shelf: Shelf) -> None:
@@ -118,7 +119,7 @@ def test_what_is_reserved_for_an_upstream_stays_when_others_need_room(shelf: She
     image = shelf.image(*old[5:7], tag="1", ago=DAY)
     others = [shelf.store.put(random.Random(number).randbytes(1000)) for number in range(100, 120)]
     for each in others:
-        shelf.store.blobs.grant("other.example", APP, each)
+        shelf.store.blobs.grant(FullName("other.example", APP), each)
         shelf.used(each, HOUR)
 
     result = shelf.clean(max_size=20_000, reserved={HUB: 5500, "absent.example": 10**6})
@@ -140,7 +141,7 @@ def test_what_is_being_downloaded_counts_as_far_as_it_has_come(shelf: Shelf) -> 
     claim = shelf.store.partials.claim(announced)
     assert claim
     with claim, claim.partial() as partial:
-        claim.publish(DownloadStatus("evil.example", "x", NOW, size=10**12))
+        claim.publish(DownloadStatus(FullName("evil.example", Repository("x")), NOW, size=10**12))
         partial.append(bytes(900))
         assert shelf.clean(max_size=10_900).evicted == 0
         assert shelf.has(*layers) == [True] * 10
@@ -244,7 +245,7 @@ def test_what_is_pinned_is_counted(shelf: Shelf) -> None:
 def test_a_pinned_image_stays_whole_though_a_power_cut_tore_its_record(shelf: Shelf, torn: bytes) -> None:
     layers = [shelf.layer(data, ago=30 * DAY) for data in (b"x" * 1000, b"y" * 500)]
     image = shelf.image(*layers, tag="1", ago=30 * DAY)
-    Path(shelf.layout.manifest(HUB, APP, image, "json")).write_bytes(torn)
+    Path(shelf.layout.manifest(HUB_APP, image, "json")).write_bytes(torn)
     pin = Pin(HUB, ImagePattern.parse(f"{APP}:1"))
     Pins(shelf.layout).add([pin])
     assert shelf.dry_run(ttl=WEEK).evicted == shelf.clean(ttl=WEEK).evicted == 0
@@ -281,7 +282,7 @@ def test_uses_in_the_near_future_are_the_newest(shelf: Shelf) -> None:
 
 def test_a_reader_keeps_what_is_evicted(shelf: Shelf) -> None:
     layer = shelf.layer(b"being read")
-    reader = shelf.store.blobs.open(HUB, APP, layer)
+    reader = shelf.store.blobs.open(HUB_APP, layer)
     shelf.used(layer, 8 * DAY)
     assert reader
     assert shelf.clean(ttl=WEEK).evicted == 1
@@ -407,9 +408,9 @@ def test_killed_at_any_step_it_has_lost_nothing_that_is_used(tmp_path: Path) -> 
 
         assert all(shelf.has(*kept))
         assert shelf.store.read(kept[1], OTHER) == b"shared"
-        assert shelf.store.records.tag(HUB, OTHER, type(LATEST).parse("new"))
+        assert shelf.store.records.tag(HUB_OTHER, type(LATEST).parse("new"))
         # Never a manifest without its layers: names go before bytes.
-        assert shelf.has(gone[1])[0] or shelf.store.records.manifest(HUB, APP, gone[0]) is None
+        assert shelf.has(gone[1])[0] or shelf.store.records.manifest(HUB_APP, gone[0]) is None
 
         shelf.clean(now=NOW + 2 * HOUR, ttl=WEEK)
         assert not any(shelf.has(*gone))
@@ -428,7 +429,7 @@ def test_after_a_death_the_next_pull_brings_everything_back(tmp_path: Path) -> N
         died = count[0] >= number
         layer = shelf.layer(b"old")
         image = shelf.image(shelf.layer(b"shared"), layer, tag="old")
-        assert shelf.store.records.manifest(HUB, APP, image)
+        assert shelf.store.records.manifest(HUB_APP, image)
         assert shelf.store.read(layer) == b"old"
         assert shelf.store.wrong_blobs() == []
         number += 1

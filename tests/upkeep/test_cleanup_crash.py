@@ -14,7 +14,7 @@ import pytest
 from registry_cache.errors import ManifestUnknown
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.media_types import OCI_MANIFEST
-from registry_cache.oci.names import Repository, Tag
+from registry_cache.oci.names import FullName, Repository, Tag
 from registry_cache.oci.pattern import ImagePattern
 from registry_cache.policy.eviction import Bounds
 from registry_cache.store.audit.fault import Fault
@@ -27,7 +27,7 @@ from registry_cache.store.size_ledger import SizeLedger
 from registry_cache.upkeep.cleanup import Cleanup
 from tests.harness.cleanup_rig import DAY, HOUR, NOW, Shelf
 from tests.harness.programs import succeed
-from tests.harness.store_rig import APP, HUB, OTHER, Store, open_store
+from tests.harness.store_rig import APP, HUB, HUB_APP, HUB_OTHER, OTHER, Store, open_store
 from tests.upkeep import cleanup_crasher
 
 WEEK = 7 * DAY
@@ -69,12 +69,12 @@ class Template:
         assert Pins(shelf.layout).add(PINS)
         self.kept = {shared, image, index, promised, promise, *pinned}
         for number in (1, 2):
-            self.shelf.store.records.put_referrers(HUB, APP, shared if number == 1 else old, b"{}")
-        aged(shelf.layout.referrers(HUB, APP, old), 30 * DAY)
+            self.shelf.store.records.put_referrers(HUB_APP, shared if number == 1 else old, b"{}")
+        aged(shelf.layout.referrers(HUB_APP, old), 30 * DAY)
         # Asked for long ago and never pulled.
         then = datetime.fromtimestamp(NOW - 30 * DAY, UTC)
         record = TagRecord(Digest.of(b"never here"), OCI_MANIFEST, 10, then, then)
-        shelf.store.records.put_tag(HUB, OTHER, Tag.parse("unpulled"), record)
+        shelf.store.records.put_tag(HUB_OTHER, Tag.parse("unpulled"), record)
 
     def leftovers(self) -> None:
         """Of downloads, of writers and of a pass that died."""
@@ -83,9 +83,9 @@ class Template:
         claim = self.shelf.store.partials.claim(refused)
         assert claim
         with claim:
-            claim.publish(failed_status(HUB, APP, ManifestUnknown("upstream has none")))
+            claim.publish(failed_status(HUB_APP, ManifestUnknown("upstream has none")))
         unnamed = self.shelf.image(self.shelf.layer(b"u" * 100, ago=30 * DAY), ago=30 * DAY)
-        os.unlink(layout.manifest(HUB, APP, unnamed, "json"))
+        os.unlink(layout.manifest(HUB_APP, unnamed, "json"))
         day = Path(layout.quarantine, "2020-01-01")
         day.mkdir(parents=True)
         upstreams = Path(layout.upstream_note(HUB)).parent
@@ -94,13 +94,13 @@ class Template:
         blob.mkdir(exist_ok=True)
         litter = [Path(layout.partial(orphan)), Path(layout.status(orphan)), Path(layout.lock(orphan))]
         litter += [Path(layout.flight("asked")), day / f"sha256-{orphan.hex}-1", day / f"sha256-{orphan.hex}-1.json"]
-        folders = [Path(layout.root), upstreams, blob, Path(layout.tags(HUB, APP)), Path(layout.partials, "sha256")]
+        folders = [Path(layout.root), upstreams, blob, Path(layout.tags(HUB_APP)), Path(layout.partials, "sha256")]
         litter += [folder / ".1-0" for folder in folders]
         for path in litter:
             path.write_bytes(b"{}")
         for path in (*litter, Path(layout.status(refused))):
             aged(path, 3 * DAY)
-        empty = Path(layout.repository(HUB, EMPTY), "_blobs", "sha256")
+        empty = Path(layout.repository(FullName(HUB, EMPTY)), "_blobs", "sha256")
         empty.mkdir(parents=True)
         for folder in (empty, empty.parent, empty.parent.parent):
             aged(folder, 3 * DAY)

@@ -15,7 +15,7 @@ from tests.harness.content import Content
 from tests.harness.images import make_image
 from tests.harness.import_rig import Moved, OldRegistry, layout_files, packed, tar_of
 from tests.harness.programs import succeed
-from tests.harness.store_rig import APP, HUB, LATEST, open_store
+from tests.harness.store_rig import APP, HUB, HUB_APP, LATEST, open_store
 from tests.upkeep import import_crasher
 
 
@@ -35,8 +35,8 @@ def test_at_any_step(tmp_path: Path, story: str, monkeypatch: pytest.MonkeyPatch
     for number in range(1, count + 1):
         store = open_store(tmp_path / str(number))
         assert not store.wrong_blobs()
-        tag = store.records.tag(HUB, APP, LATEST)
-        assert tag is None or store.records.manifest(HUB, APP, Digest.parse(image.digest))
+        tag = store.records.tag(HUB_APP, LATEST)
+        assert tag is None or store.records.manifest(HUB_APP, Digest.parse(image.digest))
         # What a tag says was never asked for, whenever it was written.
         assert tag is None or tag.checked_at.timestamp() == 0
 

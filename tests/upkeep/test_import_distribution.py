@@ -24,7 +24,7 @@ from registry_cache.upkeep.cleanup import Cleanup
 from registry_cache.upkeep.importer import NEVER
 from tests.harness.cleanup_rig import snapshot
 from tests.harness.import_rig import Moved, OldRegistry, inodes
-from tests.harness.store_rig import APP, HUB, fail_at, open_store
+from tests.harness.store_rig import APP, HUB_APP, fail_at, open_store
 
 TAG = Tag.parse("1")
 
@@ -103,7 +103,7 @@ def test_a_tag_was_never_asked_for_and_means_what_it_meant(old: OldRegistry, mov
 
     moved.distribution(old)
 
-    record = moved.store.records.tag(HUB, APP, TAG)
+    record = moved.store.records.tag(HUB_APP, TAG)
     assert record
     assert (str(record.digest), record.checked_at) == (image.digest, NEVER)
     assert record.changed_at == datetime.fromtimestamp(1_700_000_000, UTC)
@@ -116,11 +116,11 @@ def test_a_tag_that_is_known_better_stays(old: OldRegistry, moved: Moved, newer:
     moved.distribution(old)
     asked = datetime.fromtimestamp(time.time() + (600 if newer else -600), UTC)
     record = TagRecord(Digest.parse(other.digest), other.media_type, len(other.manifest), asked, asked)
-    moved.store.records.put_tag(HUB, APP, TAG, record)
+    moved.store.records.put_tag(HUB_APP, TAG, record)
 
     result = moved.distribution(old)
 
-    found = moved.store.records.tag(HUB, APP, TAG)
+    found = moved.store.records.tag(HUB_APP, TAG)
     assert found
     assert str(found.digest) == (other.digest if newer else image.digest)
     assert result.newer == newer
@@ -207,7 +207,7 @@ def test_an_index_and_what_it_names(old: OldRegistry, moved: Moved) -> None:
 
     assert moved.distribution(old).tags == 2
 
-    found = moved.store.records.manifest(HUB, APP, Digest.parse(index))
+    found = moved.store.records.manifest(HUB_APP, Digest.parse(index))
     assert found
     assert found.media_type == "application/vnd.oci.image.index.v1+json"
 

@@ -16,20 +16,19 @@ from hypothesis import strategies as st
 
 from registry_cache.errors import NameUnknown
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Repository, Tag
+from registry_cache.oci.names import FullName, Repository, Tag
 from registry_cache.store.interchange import linking
 from registry_cache.store.interchange.ingest import Arrival
 from registry_cache.store.interchange.tar_stream import TarStream
 from registry_cache.upkeep.import_layout import ImportNames, UnknownDestination
-from registry_cache.upkeep.importer import Destination
 from tests.harness.cleanup_rig import snapshot
 from tests.harness.content import Content
 from tests.harness.images import Image, make_image, make_index
 from tests.harness.import_rig import HUB_ONLY, Moved, OldRegistry, layout_files, packed, tar_of, write_folder
-from tests.harness.store_rig import APP, HUB, open_store
+from tests.harness.store_rig import APP, HUB, HUB_APP, open_store
 
 REF, NAME = "org.opencontainers.image.ref.name", "io.containerd.image.name"
-AS_APP = ImportNames(HUB, HUB_ONLY.find, Destination(HUB, APP))
+AS_APP = ImportNames(HUB, HUB_ONLY.find, FullName(HUB, APP))
 
 
 @pytest.fixture
@@ -47,7 +46,7 @@ def named(*names: dict[str, str]) -> dict[str, bytes]:
 
 
 def tags(moved: Moved, repository: str = "library/app") -> list[str]:
-    return moved.store.records.tags(HUB, Repository.parse(repository))
+    return moved.store.records.tags(FullName(HUB, Repository.parse(repository)))
 
 
 @pytest.mark.parametrize("form", ["folder", "tar", "gzip", "index last"])
@@ -140,13 +139,13 @@ def test_a_layout_that_tells_no_repository_is_asked_for_one(moved: Moved, annota
 
 def test_what_an_operator_calls_it(moved: Moved) -> None:
     moved.archive(
-        tar_of(named({NAME: "ghcr.io/team/app:1"})), ImportNames(HUB, HUB_ONLY.find, Destination(HUB, APP), Tag("2"))
+        tar_of(named({NAME: "ghcr.io/team/app:1"})), ImportNames(HUB, HUB_ONLY.find, FullName(HUB, APP), Tag("2"))
     )
     assert tags(moved) == ["2"]
 
 
 def test_names_that_lead_nowhere(moved: Moved) -> None:
-    def find(path: str) -> Destination:
+    def find(path: str) -> FullName:
         raise NameUnknown(f"{path} is not a registry")
 
     elsewhere = ImportNames(HUB, find)
@@ -154,7 +153,7 @@ def test_names_that_lead_nowhere(moved: Moved) -> None:
         moved.archive(tar_of(named({NAME: "ghcr.io/team/app:1"})), elsewhere)
     with pytest.raises(UnknownDestination, match="leave the tag out"):
         moved.archive(
-            tar_of(named({REF: "1"}, {REF: "2"})), ImportNames(HUB, HUB_ONLY.find, Destination(HUB, APP), Tag("9"))
+            tar_of(named({REF: "1"}, {REF: "2"})), ImportNames(HUB, HUB_ONLY.find, FullName(HUB, APP), Tag("9"))
         )
     with pytest.raises(UnknownDestination, match="would both be library/app:1"):
         moved.archive(tar_of(named({NAME: "a/b:1"}, {NAME: "c/d:1"})), AS_APP)
@@ -217,7 +216,7 @@ def test_an_archive_is_news_of_its_tags(moved: Moved) -> None:
     moved.archive(tar_of(first))
     moved.archive(tar_of(layout_files([(*second, {NAME: "docker.io/library/app:1"})])))
     assert moved.holds(second[1])
-    record = moved.store.records.tag(HUB, APP, Tag("1"))
+    record = moved.store.records.tag(HUB_APP, Tag("1"))
     assert record
     assert record.previous == Digest.parse(image_of()[1].digest)
 

@@ -18,7 +18,7 @@ from registry_cache.store.record_format import TagRecord
 from registry_cache.store.repositories import RepositoryFolder
 from registry_cache.upkeep.repository_details import repository_details, some_tags
 from tests.harness.cleanup_rig import DAY, NOW, Shelf
-from tests.harness.store_rig import APP, HUB
+from tests.harness.store_rig import APP, HUB, HUB_APP
 
 OTHER = Repository("library/other")
 
@@ -26,7 +26,7 @@ OTHER = Repository("library/other")
 def put(shelf: Shelf, document: dict[str, object], media_type: str) -> Digest:
     data = json.dumps(document).encode()
     digest = Digest.of(data)
-    shelf.store.records.put_manifest(HUB, APP, digest, data, parse_manifest(data, media_type))
+    shelf.store.records.put_manifest(HUB_APP, digest, data, parse_manifest(data, media_type))
     return digest
 
 
@@ -110,12 +110,12 @@ def test_what_is_not_here_and_what_no_repository_is_called(shelf: Shelf, name: s
 
 def test_a_tag_that_goes_while_they_are_listed(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     image, now = shelf.image(shelf.layer(b"a"), tag="gone"), datetime.now(UTC)
-    shelf.store.records.put_tag(HUB, APP, Tag.parse("here"), TagRecord(image, OCI_MANIFEST, 1, now, now))
+    shelf.store.records.put_tag(HUB_APP, Tag.parse("here"), TagRecord(image, OCI_MANIFEST, 1, now, now))
     really = RepositoryFolder.tags
 
     def tags(folder: RepositoryFolder) -> list[os.DirEntry[str]]:
         found = really(folder)
-        os.unlink(shelf.layout.tag(HUB, APP, Tag.parse("gone")))
+        os.unlink(shelf.layout.tag(HUB_APP, Tag.parse("gone")))
         return found
 
     monkeypatch.setattr(RepositoryFolder, "tags", tags)

@@ -89,7 +89,7 @@ class _Search:
         reference, target = self.image.reference, self.image.target
         if isinstance(reference, Digest):
             return [reference]
-        record = self.records.tag(target.upstream.name, target.repository, reference)
+        record = self.records.tag(target.name, reference)
         return [each for each in (record.digest, record.previous) if each] if record else []
 
     def _child(self, digest: Digest) -> StoredManifest | None:
@@ -121,11 +121,11 @@ class _Search:
         return manifest
 
     def _manifest(self, digest: Digest) -> StoredManifest | None:
-        return self.records.manifest(self.image.target.upstream.name, self.image.target.repository, digest)
+        return self.records.manifest(self.image.target.name, digest)
 
     def _size(self, digest: Digest) -> int | None:
         # By its name in the repository if it has one: that records its use, so a cleanup does not evict it meanwhile.
-        found = self.blobs.open(self.image.target.upstream.name, self.image.target.repository, digest)
+        found = self.blobs.open(self.image.target.name, digest)
         found = found or self.blobs.open_any(digest)
         return found.size if found else None
 

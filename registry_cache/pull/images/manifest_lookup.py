@@ -25,7 +25,7 @@ class Layers:
     def image(self, target: PullTarget, digest: Digest) -> list[Child]:
         """Return the blobs of an image that names ``digest``, in the manifest's order; [] where none does."""
         try:
-            return self._records.siblings(target.upstream.name, target.repository, digest)
+            return self._records.siblings(target.name, digest)
         except StoreError as error:
-            _log.debug("could not read manifests' records", repository=target.repository, error=error)
+            _log.debug("could not read manifests' records", repository=target.name.repository, error=error)
         return []

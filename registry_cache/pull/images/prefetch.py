@@ -10,10 +10,11 @@ from collections.abc import Callable
 
 from registry_cache.errors import RegistryError
 from registry_cache.oci.digest import Digest
+from registry_cache.oci.names import FullName
 from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.images.worker_pool import side_by_side
-from registry_cache.pull.target import Owner, PullTarget
+from registry_cache.pull.target import PullTarget
 from registry_cache.runtime import request_context
 from registry_cache.runtime.log import Log
 
@@ -31,7 +32,7 @@ class Prefetch:
         self._bring = bring
         self._mutex = threading.Lock()
         # Of images whose layers are being brought, the first blob that each names.
-        self._images: set[tuple[Owner, Digest]] = set()
+        self._images: set[tuple[FullName, Digest]] = set()
 
     def begin(self, target: PullTarget, digest: Digest) -> None:
         """Bring the layers of an image that names ``digest``, which a client has asked for."""
@@ -39,16 +40,16 @@ class Prefetch:
         # A configuration alone is asked for by those who only look at an image.
         if digest not in layers:
             return
-        image = (target.owner, config)
+        image = (target.name, config)
         with self._mutex:
             if image in self._images:
                 return
             self._images.add(image)
         others = [layer for layer in layers if layer != digest]
-        name = f"layers of {target.repository}"
+        name = f"layers of {target.name.repository}"
         request_context.start_thread(name, self._bring_all, image, target, others)
 
-    def _bring_all(self, image: tuple[Owner, Digest], target: PullTarget, layers: list[Digest]) -> None:
+    def _bring_all(self, image: tuple[FullName, Digest], target: PullTarget, layers: list[Digest]) -> None:
         try:
             for _ in side_by_side(lambda layer: self._try_to_bring(target, layer), layers, _THREADS, lambda: None):
                 pass
@@ -61,4 +62,4 @@ class Prefetch:
             self._bring(target, layer)
         except (Cut, RegistryError) as error:
             # Whoever asks for it gets an answer of their own.
-            _log.debug("could not bring a layer ahead", digest=layer, repository=target.repository, error=error)
+            _log.debug("could not bring a layer ahead", digest=layer, repository=target.name.repository, error=error)

@@ -98,7 +98,7 @@ class Warm:
 
     def _require_stored(self, image: Image, manifest: StoredManifest) -> StoredManifest:
         """Return ``manifest`` if it is on the disk: a pull may succeed without that, but a warm must not."""
-        if self._records.manifest(image.target.upstream.name, image.target.repository, manifest.digest) is None:
+        if self._records.manifest(image.target.name, manifest.digest) is None:
             raise _not_stored(manifest.digest)
         return manifest
 

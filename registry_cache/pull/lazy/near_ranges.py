@@ -47,16 +47,16 @@ class NearRanges:
             came_near = came_near or near is not None
             body = near or registry.open(start, again, stop)
             if near is None:
-                self._cluster.pieces.announce(registry.upstream, digest)
+                self._cluster.pieces.announce(registry.owner.upstream, digest)
             return body
 
         return replace(registry, open=ask, was_near=lambda: came_near or registry.was_near())
 
     def _near(self, digest: Digest, registry: BlobSource, start: int, stop: int) -> RangeResponse | None:
-        node = self._node(digest, registry.upstream)
+        node = self._node(digest, registry.owner.upstream)
         if node is None:
             return None
-        blob = ThingAtPeer("blobs", registry.upstream, str(registry.repository), str(digest))
+        blob = ThingAtPeer("blobs", registry.owner.upstream, str(registry.owner.repository), str(digest))
         try:
             return self._cluster.peers.open_blob(node.url, blob, start, stop)
         except PeerRefused as refusal:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from registry_cache.errors import RegistryError, StoreError, UpstreamError, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
+from registry_cache.oci.names import FullName
 from registry_cache.pull.resume import ResumingFetch
 from registry_cache.pull.source import BlobSource
 from registry_cache.pull.stall import wait_for_change
-from registry_cache.pull.target import Owner
 from registry_cache.runtime import request_context
 from registry_cache.runtime.log import Log
 from registry_cache.store import disk
@@ -58,7 +58,7 @@ class MissingRun:
 class PieceFlight:
     """One run of pieces under way into ``file``, for ``owner``, from ``start`` to ``stop``."""
 
-    def __init__(self, file: PieceFile, owner: Owner, start: int, stop: int) -> None:
+    def __init__(self, file: PieceFile, owner: FullName, start: int, stop: int) -> None:
         self.file = file
         self.owner = owner
         self.start = self.at = start
@@ -157,7 +157,7 @@ class PieceFlights:
         None where another process fetches it, or where it has come meanwhile. ``landed`` is called when a flight that
         was begun for us has brought its bytes. Raises StoreError.
         """
-        key = run.source.upstream, run.digest
+        key = run.source.owner.upstream, run.digest
         with self._mutex:
             for flight in self._running.get(key, ()):
                 if flight.start <= start < flight.stop:
@@ -185,7 +185,7 @@ class PieceFlights:
         # Who then finds the pieces missing must find them free, too.
         claim.close()
         with self._mutex:
-            key = run.source.upstream, run.digest
+            key = run.source.owner.upstream, run.digest
             self._running[key].remove(flight)
             if not self._running[key]:
                 del self._running[key]
@@ -202,15 +202,15 @@ class PieceFlights:
     def _fetch(self, run: MissingRun, flight: PieceFlight) -> None:
         began, source, what = time.monotonic(), run.source, f"keep pieces of {run.digest}"
         with closing(ResumingFetch.begin(run.digest, source.open, flight.start, flight.stop, again=False)) as fetch:
-            self._note_answer(source.upstream, time.monotonic() - began)
+            self._note_answer(source.owner.upstream, time.monotonic() - began)
             # What is from inside our network, or may have to be decoded, is for nobody before its digest is right.
             is_useless = not fetch.bounded or source.inside_error() is not None or source.is_guess()
             if is_useless or fetch.size != run.file.size:
-                ignored = RangeIgnored(f"{source.upstream} answered a range of {run.digest} with something else")
+                ignored = RangeIgnored(f"{source.owner.upstream} answered a range of {run.digest} with something else")
                 ignored.is_habit = is_useless
                 raise ignored
             with disk.store_errors(what):
-                run.file.set_owner(str(source.repository))
+                run.file.set_owner(str(source.owner.repository))
             flight.answered()
             pending = bytearray()
             for chunk in fetch:

@@ -12,6 +12,7 @@ from cachetools import LRUCache
 from registry_cache.errors import RangeNotSatisfiable, StoreError, TooManyRequests, UpstreamError
 from registry_cache.oci.byte_range import ByteRange, has_end, parse_ranges
 from registry_cache.oci.digest import Digest
+from registry_cache.oci.names import FullName
 from registry_cache.policy.lazy import RangeFacts, Way, choose, is_worth_filling
 from registry_cache.pull.access import Access, AccessOf
 from registry_cache.pull.blob_body import PulledBlob
@@ -22,7 +23,7 @@ from registry_cache.pull.lazy.piece_flights import MissingRun, PieceFlights, Ran
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.source import BlobSource, SourceOf, source_of
-from registry_cache.pull.target import Owner, PullTarget
+from registry_cache.pull.target import PullTarget
 from registry_cache.pull.transfer.transfers import Transfers
 from registry_cache.runtime import request_context
 from registry_cache.runtime.log import Log
@@ -78,7 +79,7 @@ class LazyPull:
         self._layers = layers
         self._access_of = access_of
         self._mutex = threading.Lock()
-        self._proven: LRUCache[tuple[Owner, Digest], bool] = LRUCache(_MOST_REMEMBERED)
+        self._proven: LRUCache[tuple[FullName, Digest], bool] = LRUCache(_MOST_REMEMBERED)
         self._refused_until: dict[str, float] = {}
 
     def get(
@@ -99,7 +100,7 @@ class LazyPull:
             return None
         try:
             if self._transfers.parts.wrong_bytes:
-                self._transfers.parts.wrong_bytes.check(target.owner, digest)
+                self._transfers.parts.wrong_bytes.check(target.name, digest)
             with request_context.waiting(), disk.store_errors(f"use the pieces of {digest}"):
                 return self._get(target, digest, header, follow, for_peer)
         except (StoreError, UpstreamError, TooManyRequests) as error:
@@ -181,14 +182,14 @@ class LazyPull:
         outcome = self._begin_at(wanted, file, *missing) if missing else Outcome.HIT
         wanted.access.prove()
         with self._mutex:
-            self._proven[wanted.target.owner, wanted.digest] = True
+            self._proven[wanted.target.name, wanted.digest] = True
         return outcome
 
     def _begin_at(self, wanted: _Wanted, file: PieceFile, here: int, stop: int) -> Outcome:
         """Have what is missing from ``here`` on fetched; prove access by the answer, where that comes first."""
         run, end = self._run(wanted, file), file.gap_until(here, stop)
         flight, is_new = self._piece_flights.join(run, here, end, lambda: self._fill_behind(wanted, file))
-        if flight and here == wanted.parts[0].start and (wanted.access.proven or flight.owner == wanted.target.owner):
+        if flight and here == wanted.parts[0].start and (wanted.access.proven or flight.owner == wanted.target.name):
             try:
                 flight.wait_for_answer()
             except BaseException:
@@ -207,7 +208,7 @@ class LazyPull:
         return MissingRun(file, wanted.digest, wanted.source, passed)
 
     def _is_proven(self, target: PullTarget, digest: Digest, file: PieceFile | None) -> bool:
-        return file is not None and (file.owner == str(target.repository) or (target.owner, digest) in self._proven)
+        return file is not None and (file.owner == str(target.name.repository) or (target.name, digest) in self._proven)
 
     def _way(self, target: PullTarget, digest: Digest, parts: list[ByteRange], file: PieceFile | None = None) -> Way:
         """Return PIECES where that is best for any part, by how much all ask for and whether ``file`` has it."""

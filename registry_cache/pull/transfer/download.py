@@ -83,7 +83,7 @@ class Download:
                     continue
                 if partial.digest() == self.digest:
                     self.observer.on_verified(partial)
-                    partial.commit(self.source.upstream)
+                    partial.commit(self.source.owner.upstream)
                     return
                 self._discard_wrong(partial, inherited)
 
@@ -106,15 +106,15 @@ class Download:
         self._corrupt += is_upstreams and only_upstream and not inherited
         _log.error(
             "upstream sent wrong bytes" if is_upstreams else "the bucket has wrong bytes",
-            upstream=self.source.upstream,
-            repository=self.source.repository,
+            upstream=self.source.owner.upstream,
+            repository=self.source.owner.repository,
             digest=self.digest,
             found=found,
             bytes=partial.size,
         )
         if self._corrupt >= MAX_CORRUPT:
             raise UpstreamCorrupt(
-                f"{self.source.upstream} sent bytes that are not the blob: asked for {self.digest}, got {found}",
+                f"{self.source.owner.upstream} sent bytes that are not the blob: asked for {self.digest}, got {found}",
                 detail={"wanted": str(self.digest), "found": str(found)},
             )
 
@@ -142,6 +142,6 @@ class _FetchIntoPartial(ResumingFetch):
             spent = self._tries.clock() - began
             if spent > SPEED_WINDOW_SECONDS:
                 if arrived < MIN_BYTES_PER_SECOND * spent:
-                    upstream = self._download.source.upstream
+                    upstream = self._download.source.owner.upstream
                     raise UpstreamTimeout(f"{upstream} sent {arrived} bytes in {spent:.0f} s; asking again")
                 began, arrived = self._tries.clock(), 0

@@ -79,7 +79,7 @@ class Leader:
     def ask(self) -> None:
         """Say for whom upstream is asked: requests for another repository need not wait for that answer."""
         self._progress.set_owner(self._owner)
-        self._claim.publish(DownloadStatus(*self._owner, time.time(), answered=False))
+        self._claim.publish(DownloadStatus(self._owner, time.time(), answered=False))
 
     def _refuse_given_up(self) -> None:
         if self._progress.is_given_up:
@@ -96,7 +96,7 @@ class Leader:
             self._size = partial.size
             return
         if self._progress.file is None or size != self._announced:
-            self._claim.publish(DownloadStatus(*self._owner, time.time(), size))
+            self._claim.publish(DownloadStatus(self._owner, time.time(), size))
             self._announced = size
             self._begin_count(partial.size, size)
             self._progress.is_near = (self._near is not None and self._near.is_near) or self._source.was_near()
@@ -111,7 +111,7 @@ class Leader:
             self._incoming.arrived(partial.size, is_whole=True)
         if partial.size > COMMIT_FIRST_SIZE and self._progress.file:
             self._progress.show_verified(partial.size)
-            self._publish(DownloadStatus(*self._owner, time.time(), partial.size, verified=True))
+            self._publish(DownloadStatus(self._owner, time.time(), partial.size, verified=True))
 
     def on_wrong(self) -> bool:
         # Before the bytes go and readers are cut: those on other nodes must find out why.
@@ -140,13 +140,13 @@ class Leader:
     def fail(self, error: RegistryError) -> None:
         if isinstance(error, UpstreamError):
             error = self._source.inside_error() or error
-        status = failed_status(*self._owner, error)
+        status = failed_status(self._owner, error)
         if self._near:
             # Before readers are told, followers on other nodes among them: they look for the reason at once.
             self._near.failed(error)
         # What the disk refuses has been logged already, and holds for every blob.
         say = _log.info if isinstance(error, StoreError) else _log.warning
-        say("download failed", digest=self._progress.digest, repository=self._source.repository, error=error)
+        say("download failed", digest=self._progress.digest, repository=self._source.owner.repository, error=error)
         if self._incoming:
             # On a full disk the bytes so far are discarded below.
             self._incoming.ended(0 if isinstance(error, StoreError) else self._size)

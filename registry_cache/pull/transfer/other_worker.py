@@ -50,7 +50,7 @@ class OtherWorker:
         status = self._partials.status(self._progress.digest)
         if status is None or status.error is None or status.at < self._began:
             return False
-        self._progress.fail(status.error, (status.upstream, status.repository))
+        self._progress.fail(status.error, status.owner)
         return True
 
     def _adopt_partial(self) -> bool:
@@ -60,7 +60,7 @@ class OtherWorker:
         if status is None or status.error:
             return False
         if not status.answered:
-            progress.set_owner((status.upstream, status.repository))
+            progress.set_owner(status.owner)
             return False
         if progress.file is not None and not progress.file.has_name():
             # A second look: a leader that gives up says so before it removes its bytes. Without that, they were wrong.
@@ -71,7 +71,7 @@ class OtherWorker:
         if file is None:
             return False
         if progress.file is None or progress.size != status.size:
-            progress.answer((status.upstream, status.repository), status.size, file)
+            progress.answer(status.owner, status.size, file)
         size = file.size()
         # Not a statement from before a power cut: the bytes may be different now.
         if status.verified and status.at >= self._began and status.size == size:

@@ -170,7 +170,9 @@ class _Parts:
             fetch = ResumingFetch.begin(self._digest, self._source.open, part.start, part.stop, again=True)
             try:
                 if not fetch.bounded or fetch.size != self.size:
-                    raise UpstreamError(f"{self._source.upstream} answered a range of {self._digest} with another")
+                    raise UpstreamError(
+                        f"{self._source.owner.upstream} answered a range of {self._digest} with another"
+                    )
                 for chunk in fetch:
                     if not self._put(part, chunk):
                         return

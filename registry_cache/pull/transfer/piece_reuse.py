@@ -43,7 +43,7 @@ class PieceReuse:
         if self._is_broken:
             return None
         try:
-            return self.pieces.open(self.source.upstream, self.digest)
+            return self.pieces.open(self.source.owner.upstream, self.digest)
         except StoreError as error:
             _log.debug("could not open pieces", digest=self.digest, error=error)
             return None
@@ -53,7 +53,7 @@ class PieceReuse:
         if not self.claims_spans or size is None or size <= SMALL_BLOB:
             return None
         try:
-            return self.pieces.make(self.source.upstream, self.digest, size)
+            return self.pieces.make(self.source.owner.upstream, self.digest, size)
         except StoreError as error:
             # Then nothing can be claimed, and a reader of ranges has some bytes sent twice.
             _log.debug("could not make room for pieces", digest=self.digest, error=error)
@@ -61,7 +61,7 @@ class PieceReuse:
 
     def is_ours(self, file: PieceFile) -> bool:
         """Tell whether upstream has given pieces for our repository, which may then read all."""
-        return file.owner == str(self.source.repository)
+        return file.owner == str(self.source.owner.repository)
 
     def read(self, file: PieceFile, start: int, stop: int) -> bytes:
         """Return what is here from ``start`` on; b"" for nothing."""
@@ -85,7 +85,7 @@ class PieceReuse:
             return False
         if not file.owner and self.source.inside_error() is None:
             try:
-                file.set_owner(str(self.source.repository))
+                file.set_owner(str(self.source.owner.repository))
             except OSError as error:
                 _log.debug("could not name the owner of pieces", digest=self.digest, error=error)
         return True
@@ -98,7 +98,7 @@ class PieceReuse:
     def discard_empty(self, file: PieceFile) -> None:
         """Remove what was made for a blob that upstream then did not give."""
         try:
-            self.pieces.discard_empty(self.source.upstream, self.digest, file)
+            self.pieces.discard_empty(self.source.owner.upstream, self.digest, file)
         except StoreError as error:
             _log.debug("could not discard pieces", digest=self.digest, error=error)
 
@@ -106,7 +106,7 @@ class PieceReuse:
         """Remove the pieces: the whole is wrong. Return whether it was made of any since this was asked last."""
         took, self._took_pieces = self._took_pieces, False
         try:
-            self.pieces.discard(self.source.upstream, self.digest)
+            self.pieces.discard(self.source.owner.upstream, self.digest)
         except StoreError as error:
             _log.warning("could not discard pieces", digest=self.digest, error=error)
         return took

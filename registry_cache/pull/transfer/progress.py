@@ -12,11 +12,11 @@ from enum import Enum
 
 from registry_cache.errors import RegistryError, StoreError, UpstreamTimeout, forget_frames
 from registry_cache.oci.digest import Digest
+from registry_cache.oci.names import FullName
 from registry_cache.policy.near_verdict import ArrivalFacts, seconds_to_wait
 from registry_cache.pull.blob_body import Cut, FilePart
 from registry_cache.pull.prefix_hash import PrefixHashes
 from registry_cache.pull.stall import wait_for_change
-from registry_cache.pull.target import Owner
 from registry_cache.pull.transfer.abandoned import Abandoned
 from registry_cache.pull.transfer.arrival_rate import ArrivalRate
 from registry_cache.runtime.unwanted_reads import Reads
@@ -65,7 +65,7 @@ class TransferProgress:
         self._available = 0
         self.verified = False
         self.size: int | None = None
-        self.owner: Owner | None = None
+        self.owner: FullName | None = None
 
     def give_up(self) -> None:
         """End it: nobody reads it. Upstream may be silent, so what waits for its bytes waits no longer."""
@@ -171,14 +171,14 @@ class TransferProgress:
 
     # The transfer.
 
-    def set_owner(self, owner: Owner) -> None:
+    def set_owner(self, owner: FullName) -> None:
         """Say that upstream is being asked for ``owner``."""
         with self._changed:
             if self._state is _State.WAITING:
                 self.owner = owner
                 self._changed.notify_all()
 
-    def answer(self, owner: Owner, size: int | None, file: ReadHandle) -> None:
+    def answer(self, owner: FullName, size: int | None, file: ReadHandle) -> None:
         """Say that upstream has answered; bytes of ``file`` may be read as they come."""
         with self._changed:
             if file is not self.file:
@@ -235,7 +235,7 @@ class TransferProgress:
         """Close the file: the transfer has ended, and nobody reads any more."""
         self.file, self.hashes = None, PrefixHashes(self.digest)
 
-    def fail(self, error: RegistryError, owner: Owner | None) -> None:
+    def fail(self, error: RegistryError, owner: FullName | None) -> None:
         """End the transfer with ``error``, which is ``owner``'s, and which forgets where it was raised."""
         forget_frames(error)
         with self._changed:

@@ -113,7 +113,7 @@ class Transfer:
         if self._parts.wrong_bytes:
             self._parts.wrong_bytes.forget(self._source.owner, self._progress.digest)
         try:
-            self._parts.blobs.grant(self._source.upstream, self._source.repository, self._progress.digest)
+            self._parts.blobs.grant(self._source.owner, self._progress.digest)
             self._source.on_commit()
         except StoreError as error:
             # The bytes are safe; the next pull asks upstream whether this repository contains them.

@@ -68,7 +68,7 @@ class Transfers:
                     # Its own thread is about to; until then it would stand for the new one among the abandoned.
                     self._remove(progress)
                 progress = TransferProgress(digest)
-                progress.begun_for = Abandoned(digest, source.upstream, who, 0, time.monotonic())
+                progress.begun_for = Abandoned(digest, source.owner.upstream, who, 0, time.monotonic())
                 transfer = self._transfer(progress, source)
                 name = f"transfer {digest}"
                 request_context.start_thread(name, self._run, progress, transfer)
@@ -96,10 +96,10 @@ class Transfers:
         """
         progress = self.find(digest)
         if progress:
-            is_ours = progress.owner is None or progress.owner[0] == upstream
+            is_ours = progress.owner is None or progress.owner.upstream == upstream
             return Running(progress.available, *progress.recent()) if is_ours else None
         status = self.parts.partials.status(digest)
-        if status is None or status.upstream != upstream or status.error:
+        if status is None or status.owner.upstream != upstream or status.error:
             return None
         file = self.parts.partials.open(digest)
         # Without a file the leader is at its commit, or has not begun.

@@ -77,7 +77,7 @@ class SharedStreams:
         """
         fit = [stream for stream in self._streams if stream.digest == digest and stream.error is None]
         if upstream is not None:
-            fit = [stream for stream in fit if stream.owner[0] == upstream]
+            fit = [stream for stream in fit if stream.owner.upstream == upstream]
         if at is not None:
             fit = [stream for stream in fit if stream.begin <= at]
         if after is not None:

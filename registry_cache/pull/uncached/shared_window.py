@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 from registry_cache.errors import RegistryError, UpstreamCorrupt, UpstreamError
 from registry_cache.oci.digest import Digest
+from registry_cache.oci.names import FullName
 from registry_cache.pull.prefix_hash import HashedPlace, verified
 from registry_cache.pull.resume import ResumingFetch
 from registry_cache.pull.source import BlobSource
 from registry_cache.pull.stall import wait_for_change
-from registry_cache.pull.target import Owner
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.single_flight import raise_own
 
@@ -57,7 +57,7 @@ class _Abandoned(Exception):
 class StreamReader:
     """One reader of ``stream``: ``number`` of the piece that it takes next. Made by ``SharedStream.join``."""
 
-    def __init__(self, stream: SharedStream, owner: Owner, number: int) -> None:
+    def __init__(self, stream: SharedStream, owner: FullName, number: int) -> None:
         self.stream = stream
         self.owner = owner
         self.number = number
@@ -73,7 +73,7 @@ class SharedStream:
 
     def __init__(self, digest: Digest, source: BlobSource, begin: HashedPlace, limit: Callable[[], int]) -> None:
         self.digest = digest
-        self.owner: Owner = source.owner
+        self.owner: FullName = source.owner
         self.began = time.monotonic()
         self.size: int | None = None
         self._source = source
@@ -97,7 +97,7 @@ class SharedStream:
 
     # Readers.
 
-    def join(self, owner: Owner) -> StreamReader:
+    def join(self, owner: FullName) -> StreamReader:
         """Return a new reader, at the window's begin. Its access is the caller's to prove; let it ``leave``."""
         with self._mutex:
             reader = StreamReader(self, owner, self._first)
@@ -167,7 +167,7 @@ class SharedStream:
         except RegistryError as error:
             if isinstance(error, UpstreamCorrupt):
                 self.is_upstreams_fault = self._source.on_wrong(self._began_at == 0)
-            _log.info("a stream ended", digest=self.digest, repository=self._source.repository, error=error)
+            _log.info("a stream ended", digest=self.digest, repository=self._source.owner.repository, error=error)
             self._finish(error)
         except Exception as error:  # noqa: BLE001 — readers must learn of any end, or they wait for nothing
             _log.exception("a stream ended with a defect", digest=self.digest)

@@ -18,7 +18,7 @@ from functools import partial
 
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.media_types import KINDS, kind_of
-from registry_cache.oci.names import Repository, Tag
+from registry_cache.oci.names import FullName, Repository, Tag
 from registry_cache.store import disk, locks, pieces, record_format
 from registry_cache.store.audit import file_names, rehash
 from registry_cache.store.audit.fault import Fault, Kind
@@ -126,7 +126,7 @@ class AuditWalk:
         upstream, _, repository = os.path.relpath(folder.path, self._layout.repositories).partition("/")
         for entry in self._scan.known(path, file_names.is_tag_record, folders=False):
             tag = Tag(entry.name.removesuffix(".json"))
-            read = partial(self._records.tag, upstream, Repository(repository), tag)
+            read = partial(self._records.tag, FullName(upstream, Repository(repository)), tag)
             self._scan.record(entry.path, None, read)
 
     def _examine_manifests(self, folder: RepositoryFolder, path: str) -> None:

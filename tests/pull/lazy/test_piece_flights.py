@@ -17,7 +17,7 @@ from registry_cache.store.piece_file import PIECE_SIZE
 from registry_cache.store.pieces import Pieces
 from tests.harness.images import MiB, random_bytes
 from tests.harness.pull_rig import SECONDS, Body, Script, Try
-from tests.harness.store_rig import APP, HUB
+from tests.harness.store_rig import HUB, HUB_APP
 from tests.harness.waiting import eventually
 
 DATA = random_bytes(6 * MiB + 5, seed="flights")
@@ -42,7 +42,7 @@ def hold(run: MissingRun, script: Script) -> tuple[MissingRun, threading.Event]:
         assert gate.wait(SECONDS)
         return script.open(start, again, stop)
 
-    return MissingRun(run.file, DIGEST, BlobSource(HUB, APP, ask)), gate
+    return MissingRun(run.file, DIGEST, BlobSource(HUB_APP, ask)), gate
 
 
 def test_a_range_lands_in_whole_pieces(run: MissingRun, script: Script) -> None:

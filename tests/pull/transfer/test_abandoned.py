@@ -18,7 +18,7 @@ from registry_cache.pull.transfer.transfer import TransferParts
 from registry_cache.pull.transfer.transfers import Transfers
 from tests.harness.images import random_bytes
 from tests.harness.pull_rig import SECONDS, Body, drain
-from tests.harness.store_rig import APP, HUB, Store
+from tests.harness.store_rig import HUB_APP, Store
 from tests.harness.waiting import eventually
 
 SIZE = 200_000
@@ -67,7 +67,7 @@ class HeldUpstream:
             self.asked.append((digest, start))
             return _HeldBody(self, self.blobs[digest], start)
 
-        return BlobSource(HUB, APP, ask)
+        return BlobSource(HUB_APP, ask)
 
 
 class _HeldBody(Body):

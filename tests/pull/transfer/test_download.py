@@ -29,7 +29,7 @@ from tests.harness.cdn import FakeCdn
 from tests.harness.fixture_types import MakeUpstream
 from tests.harness.images import random_bytes
 from tests.harness.pull_rig import Body, Clock, Script, Try
-from tests.harness.store_rig import APP, HUB, Store, descriptors
+from tests.harness.store_rig import APP, HUB_APP, Store, descriptors
 from tests.harness.tls import make_certificate
 from tests.harness.upstream import FakeUpstream
 from tests.harness.upstream_rig import connect
@@ -76,7 +76,7 @@ def source(registry: Upstream, digest: Digest = DIGEST) -> BlobSource:
     def ask(start: int, again: bool, stop: int | None = None) -> RangeResponse:
         return registry.open_blob(APP, digest, start, stop, is_retry=again)
 
-    return BlobSource(HUB, APP, ask)
+    return BlobSource(HUB_APP, ask)
 
 
 def fetch(store: Store, clock: Clock, from_: BlobSource, digest: Digest = DIGEST) -> Seen:
@@ -218,7 +218,7 @@ def test_a_blob_that_is_gone_in_mid_body_is_unknown(
         return from_.open(start, again)
 
     with pytest.raises(NotFound):
-        fetch(store, clock, BlobSource(HUB, APP, open_))
+        fetch(store, clock, BlobSource(HUB_APP, open_))
 
 
 def test_a_range_that_is_ignored_costs_the_bytes_again_and_nothing_else(
@@ -312,7 +312,7 @@ def test_trouble_after_wrong_bytes_is_mended_too(store: Store, clock: Clock) -> 
         clock.now += 0 if script.starts else 60
         return script.open(start, again)
 
-    fetch(store, clock, BlobSource(HUB, APP, slowly))
+    fetch(store, clock, BlobSource(HUB_APP, slowly))
     assert script.starts == [0, 0, 0]
 
 
@@ -364,7 +364,7 @@ def test_a_stall_is_bounded_and_mended(upstream: FakeUpstream, registry: Upstrea
             return source(registry).open(start, again)
         return impatient.open(start, again)
 
-    fetch(store, clock, BlobSource(HUB, APP, open_))
+    fetch(store, clock, BlobSource(HUB_APP, open_))
     assert ranges(upstream) == [None, "bytes=100000-"]
 
 
@@ -389,7 +389,7 @@ def test_a_trickle_is_dropped_and_resumed(store: Store, clock: Clock) -> None:
         body = script.open(start, again)
         return Trickle(DATA[start:], start, len(DATA), 100, None, body.close)
 
-    fetch(store, clock, BlobSource(HUB, APP, open_))
+    fetch(store, clock, BlobSource(HUB_APP, open_))
     assert len(script.starts) == 2
     assert 0 < script.starts[1] <= 100 * (SPEED_WINDOW_SECONDS * MIN_BYTES_PER_SECOND / 1000 + 2)
     assert script.open_bodies == 0

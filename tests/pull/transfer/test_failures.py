@@ -12,7 +12,7 @@ from registry_cache.pull.transfer import failures
 from registry_cache.pull.transfer.failures import KEEP_SECONDS, RecentFailures
 from registry_cache.store.partials import failed_status
 from tests.harness.pull_rig import Clock
-from tests.harness.store_rig import APP, HUB, Store
+from tests.harness.store_rig import HUB_APP, Store
 from tests.harness.waiting import eventually
 
 
@@ -24,7 +24,7 @@ def fail(store: Store, number: int, data: bytes = b"") -> Digest:
         if data:
             with claim.partial() as partial:
                 partial.append(data)
-        claim.publish(failed_status(HUB, str(APP), BlobUnknown("no")))
+        claim.publish(failed_status(HUB_APP, BlobUnknown("no")))
     return digest
 
 

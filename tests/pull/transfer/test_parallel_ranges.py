@@ -21,7 +21,7 @@ from registry_cache.pull.transfer import concurrency, parallel_ranges
 from registry_cache.pull.transfer.parallel_ranges import ParallelRanges, PartBudget
 from tests.harness.images import random_bytes
 from tests.harness.pull_rig import Body
-from tests.harness.store_rig import APP, HUB
+from tests.harness.store_rig import HUB_APP
 from tests.harness.waiting import eventually
 
 PART = 1000
@@ -53,7 +53,7 @@ class Registry:
     _mutex: threading.Lock = field(default_factory=threading.Lock)
 
     def source(self, requests: int, expected: int | None) -> BlobSource:
-        return BlobSource(HUB, APP, self._ask, requests, lambda: expected)
+        return BlobSource(HUB_APP, self._ask, requests, lambda: expected)
 
     def _ask(self, start: int, again: bool, stop: int | None = None) -> Body:
         with self._mutex:

@@ -24,7 +24,7 @@ from registry_cache.pull.transfer.transfer import Transfer, TransferParts
 from registry_cache.store.partials import DownloadStatus, failed_status
 from tests.harness.images import random_bytes
 from tests.harness.pull_rig import SECONDS, Script, Try, drain, hurry, transfer
-from tests.harness.store_rig import APP, HUB, Store, children, descriptors, fail_at, open_store
+from tests.harness.store_rig import APP, HUB_APP, Store, children, descriptors, fail_at, open_store
 
 DATA = random_bytes(400_000, seed=5)
 DIGEST = Digest.of(DATA)
@@ -37,14 +37,16 @@ import sys, time
 from pathlib import Path
 from registry_cache.errors import TooManyRequests
 from registry_cache.oci.digest import Digest
+from registry_cache.oci.names import FullName, Repository
 from registry_cache.store.layout import Layout
 from registry_cache.store.partials import Partials, DownloadStatus, failed_status
+OWNER = FullName("docker.io", Repository("library/app"))
 source = Path(sys.argv[2]).read_bytes()
 half, digest = len(source) // 2, Digest.of(source)
 claim = Partials(Layout(Path(sys.argv[1]))).claim(digest)
 with claim:
     partial = claim.partial()
-    claim.publish(DownloadStatus("docker.io", "library/app", time.time(), len(source)))
+    claim.publish(DownloadStatus(OWNER, time.time(), len(source)))
     partial.append(source[:half])
     print("half", flush=True)
     word = sys.stdin.readline().strip()
@@ -61,7 +63,7 @@ with claim:
         again.append(source[half + 1000:])
         again.commit()
     elif word == "fail":
-        claim.publish(failed_status("docker.io", "library/app", TooManyRequests("0 of 100 left", retry_after=9)))
+        claim.publish(failed_status(OWNER, TooManyRequests("0 of 100 left", retry_after=9)))
 print("done", flush=True)
 sys.stdin.readline()
 """
@@ -88,7 +90,7 @@ def test_following_another_process_to_its_commit(store: Store, file: Path) -> No
         assert leader.says() == "half"
         feed, thread = followed(store, script)
         feed.wait_for_answer()
-        assert (feed.size, feed.owner, feed.led_here) == (len(DATA), (HUB, str(APP)), False)
+        assert (feed.size, feed.owner, feed.led_here) == (len(DATA), HUB_APP, False)
         handle, head = feed.read(None, 0, HALF)
         assert DATA[:HALF].startswith(head)
         leader.hears("commit")
@@ -169,7 +171,7 @@ def test_yesterdays_error_is_not_ours(store: Store) -> None:
     claim = store.partials.claim(DIGEST)
     assert claim is not None
     with claim:
-        claim.publish(failed_status(HUB, APP, UpstreamCorrupt("yesterday")))
+        claim.publish(failed_status(HUB_APP, UpstreamCorrupt("yesterday")))
     assert transfer(store, Script(DATA)).committed
 
 
@@ -255,6 +257,6 @@ def test_a_status_that_was_told_is_cleared_by_the_commit(store: Store) -> None:
     claim = store.partials.claim(DIGEST)
     assert claim is not None
     with claim:
-        claim.publish(DownloadStatus(HUB, APP, 5.0, 7))
+        claim.publish(DownloadStatus(HUB_APP, 5.0, 7))
     transfer(store, Script(DATA))
     assert store.partials.status(DIGEST) is None

@@ -18,7 +18,7 @@ from registry_cache.pull.transfer.transfers import Transfers
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.layout import Layout
 from registry_cache.store.partials import Partials
-from tests.harness.store_rig import APP, HUB
+from tests.harness.store_rig import HUB_APP
 
 CLIENT = "10.0.0.1"
 
@@ -38,7 +38,7 @@ def source() -> BlobSource:
     def ask(start: int, again: bool, stop: int | None = None) -> Any:
         raise UpstreamUnavailable("nobody asks")
 
-    return BlobSource(HUB, APP, ask)
+    return BlobSource(HUB_APP, ask)
 
 
 def test_a_new_transfer_is_not_taken_for_an_abandoned_one_that_has_just_ended(

@@ -20,7 +20,7 @@ from registry_cache.errors import (
     UpstreamUnavailable,
 )
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Repository
+from registry_cache.oci.names import FullName, Repository
 from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.prefix_hash import HashedPlace, PrefixHashes
 from registry_cache.pull.source import BlobSource
@@ -47,7 +47,7 @@ class Registry:
         self.open.set()
 
     def source(self, repository: Repository = APP) -> BlobSource:
-        return BlobSource(HUB, repository, self._ask)
+        return BlobSource(FullName(HUB, repository), self._ask)
 
     def _ask(self, start: int, again: bool, stop: int | None = None) -> Body:
         assert self.open.wait(SECONDS)

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from registry_cache.oci.digest import Digest
-from registry_cache.oci.names import Tag
+from registry_cache.oci.names import FullName, Tag
 from registry_cache.store import eviction, quarantine
 from registry_cache.store.audit.fault import Fault
 from registry_cache.store.audit.repair import BUSY, DONE, Repairs
 from registry_cache.store.audit.walk import AuditWalk
 from tests.harness.cleanup_rig import DAY, NOW, Shelf, cut, flip, killed_at
-from tests.harness.store_rig import APP, HUB, OTHER, fail_at
+from tests.harness.store_rig import APP, HUB, HUB_APP, HUB_OTHER, OTHER, fail_at
 
 
 def repair(shelf: Shelf, now: float = NOW) -> list[tuple[str, str]]:
@@ -49,7 +49,7 @@ def test_flipped_bytes_lose_all_their_names_and_are_kept(shelf: Shelf) -> None:
         os.path.relpath(name, shelf.root)
         for name in (
             shelf.layout.blob(layer),
-            *(shelf.layout.membership(HUB, repository, layer) for repository in (APP, OTHER)),
+            *(shelf.layout.membership(FullName(HUB, repository), layer) for repository in (APP, OTHER)),
         )
     )
     shelf.layer(b"layer")
@@ -65,16 +65,16 @@ def test_a_damaged_manifest_is_not_known_any_more(shelf: Shelf) -> None:
     assert repair(shelf) == [("size", DONE)]
     assert [name for name in shelf.store.files("repositories") if "_manifests" in name] == []
     assert shelf.store.read(layer) == b"layer"
-    assert shelf.store.records.tag(HUB, APP, Tag("1"))
+    assert shelf.store.records.tag(HUB_APP, Tag("1"))
     shelf.image(layer)
-    assert shelf.store.records.manifest(HUB, APP, image)
+    assert shelf.store.records.manifest(HUB_APP, image)
 
 
 def test_a_good_blob_stays_where_another_file_of_its_digest_is_damaged(shelf: Shelf) -> None:
     layer = shelf.layer(b"layer", APP, OTHER)
     os.unlink(shelf.layout.blob(layer))
     shelf.store.put(b"layer")
-    flip(shelf.layout.membership(HUB, APP, layer))
+    flip(shelf.layout.membership(HUB_APP, layer))
     assert repair(shelf) == [("flipped", DONE)]
     assert shelf.has(layer) == [True]
     assert shelf.store.files("repositories") == set()
@@ -83,13 +83,13 @@ def test_a_good_blob_stays_where_another_file_of_its_digest_is_damaged(shelf: Sh
 
 def test_dead_names_and_torn_records_go(shelf: Shelf) -> None:
     gone, image = shelf.layer(b"gone"), shelf.image(tag="1")
-    name = shelf.layout.membership(HUB, APP, gone)
+    name = shelf.layout.membership(HUB_APP, gone)
     os.unlink(name)
     os.symlink(shelf.layout.blob(gone), name)
     os.unlink(shelf.layout.blob(gone))
     lost = shelf.image(gone)
-    os.unlink(shelf.layout.manifest(HUB, APP, lost, "oci-manifest"))
-    torn = [shelf.layout.tag(HUB, APP, Tag("1")), shelf.layout.manifest(HUB, APP, image, "json")]
+    os.unlink(shelf.layout.manifest(HUB_APP, lost, "oci-manifest"))
+    torn = [shelf.layout.tag(HUB_APP, Tag("1")), shelf.layout.manifest(HUB_APP, image, "json")]
     for path in torn:
         Path(path).write_bytes(b"")
     assert sorted(repair(shelf)) == [("dangling", DONE), ("lost", DONE), ("torn", DONE), ("torn", DONE)]
@@ -130,7 +130,7 @@ def test_what_was_healed_meanwhile_stays(shelf: Shelf) -> None:
     flip(shelf.layout.blob(layer))
     found: list[Fault] = []
     AuditWalk(shelf.layout, found.append).run()
-    for path in (shelf.layout.membership(HUB, APP, layer), shelf.layout.blob(layer)):
+    for path in (shelf.layout.membership(HUB_APP, layer), shelf.layout.blob(layer)):
         os.unlink(path)
     shelf.layer(b"layer")
     assert Repairs(shelf.layout, NOW).repair(found[0]) == DONE
@@ -172,10 +172,10 @@ def damaged(root: Path) -> tuple[Shelf, list[Digest]]:
     shelf = Shelf(root)
     layer = shelf.layer(b"layer", APP, OTHER)
     image = shelf.image(layer, tag="1")
-    assert shelf.store.blobs.grant(HUB, OTHER, image)
+    assert shelf.store.blobs.grant(HUB_OTHER, image)
     for digest in (layer, image):
         flip(shelf.layout.blob(digest))
-    Path(shelf.layout.tag(HUB, APP, Tag("1"))).write_bytes(b"")
+    Path(shelf.layout.tag(HUB_APP, Tag("1"))).write_bytes(b"")
     return shelf, [layer, image]
 
 

@@ -20,7 +20,7 @@ from registry_cache.store.audit.walk import AuditCounts, AuditWalk
 from registry_cache.store.pieces import Pieces
 from tests.harness.cleanup_rig import DAY, NOW, Shelf, cut, flip, refusing, snapshot
 from tests.harness.schema_1 import signed
-from tests.harness.store_rig import APP, HUB, OTHER, descriptors, fail_at
+from tests.harness.store_rig import APP, HUB, HUB_APP, HUB_OTHER, OTHER, descriptors, fail_at
 
 
 def look(shelf: Shelf, **options: Any) -> tuple[list[Fault], AuditCounts]:
@@ -40,7 +40,7 @@ def fill(shelf: Shelf) -> tuple[Digest, Digest]:
     layer = shelf.layer(b"layer" * 100, APP, OTHER)
     image = shelf.image(layer, shelf.layer(b"sha512", algorithm="sha512"), tag="1")
     shelf.index(image, Digest.of(b"another platform"), tag="latest")
-    shelf.store.records.put_referrers(HUB, APP, image, b'{"manifests": []}')
+    shelf.store.records.put_referrers(HUB_APP, image, b'{"manifests": []}')
     Path(shelf.layout.upstream_note(HUB)).parent.mkdir()
     Path(shelf.layout.upstream_note(HUB)).write_bytes(b"{}")
     shelf.layer(b"")
@@ -131,11 +131,11 @@ def test_what_the_server_may_not_read(shelf: Shelf) -> None:
 def test_dangling_links(shelf: Shelf, tmp_path: Path) -> None:
     gone, moved, right = (shelf.layer(data) for data in (b"gone", b"moved", b"right"))
     for digest in (gone, moved, right):
-        name = shelf.layout.membership(HUB, APP, digest)
+        name = shelf.layout.membership(HUB_APP, digest)
         os.unlink(name)
         os.symlink(os.path.relpath(shelf.layout.blob(digest), os.path.dirname(name)), name)
     os.unlink(shelf.layout.blob(gone))
-    name = shelf.layout.membership(HUB, APP, moved)
+    name = shelf.layout.membership(HUB_APP, moved)
     os.unlink(name)
     os.symlink(shelf.layout.blob(right), name)
     assert kinds(shelf) == sorted(
@@ -147,9 +147,9 @@ def test_dangling_links(shelf: Shelf, tmp_path: Path) -> None:
 def test_torn_records(shelf: Shelf, data: bytes) -> None:
     image, _ = fill(shelf)
     paths = [
-        shelf.layout.tag(HUB, APP, Tag("1")),
-        shelf.layout.manifest(HUB, APP, image, "json"),
-        *([] if data == b"{}" else [shelf.layout.referrers(HUB, APP, image), shelf.layout.upstream_note(HUB)]),
+        shelf.layout.tag(HUB_APP, Tag("1")),
+        shelf.layout.manifest(HUB_APP, image, "json"),
+        *([] if data == b"{}" else [shelf.layout.referrers(HUB_APP, image), shelf.layout.upstream_note(HUB)]),
     ]
     for path in paths:
         Path(path).write_bytes(data)
@@ -160,7 +160,7 @@ def test_torn_records(shelf: Shelf, data: bytes) -> None:
     "record", [{"media_type": "a/b"}, {"children": []}, {"media_type": "a/b", "children": [["x", 1]]}]
 )
 def test_a_manifests_record_without_what_must_be_in_it(shelf: Shelf, record: dict[str, Any]) -> None:
-    path = shelf.layout.manifest(HUB, APP, shelf.image(), "json")
+    path = shelf.layout.manifest(HUB_APP, shelf.image(), "json")
     Path(path).write_text(json.dumps(record))
     assert kinds(shelf) == [("torn", os.path.relpath(path, shelf.root))]
 
@@ -178,7 +178,7 @@ def test_a_torn_status_of_a_download(shelf: Shelf) -> None:
 
 def test_a_record_whose_manifest_is_gone(shelf: Shelf) -> None:
     image = shelf.image()
-    os.unlink(shelf.layout.manifest(HUB, APP, image, "oci-manifest"))
+    os.unlink(shelf.layout.manifest(HUB_APP, image, "oci-manifest"))
     assert kinds(shelf) == [("lost", f"repositories/{HUB}/{APP}/_manifests/sha256/{image.hex}.json")]
 
 
@@ -208,11 +208,11 @@ def test_what_a_live_store_or_a_crash_leaves_is_no_fault(shelf: Shelf) -> None:
     child = Digest.of(b"nobody pulled it")
     shelf.index(shelf.image(child, shelf.layer(b"layer")), child, tag="latest")
     # The crash came before the record.
-    os.unlink(shelf.layout.manifest(HUB, APP, shelf.image(repository=APP), "json"))
+    os.unlink(shelf.layout.manifest(HUB_APP, shelf.image(repository=APP), "json"))
     # A tag that was only asked for.
     other = shelf.image(repository=OTHER, tag="latest")
     for extension in ("json", "oci-manifest"):
-        os.unlink(shelf.layout.manifest(HUB, OTHER, other, extension))
+        os.unlink(shelf.layout.manifest(HUB_OTHER, other, extension))
     found, seen = look(shelf)
     assert found == []
     assert (seen.incomplete, seen.missing) == (1, 1)
@@ -223,9 +223,9 @@ def test_bytes_that_are_not_the_blobs_are_compared_where_they_lie(shelf: Shelf) 
     for digest in (evicted, replaced, wrong):
         os.unlink(shelf.layout.blob(digest))
     shelf.store.put(b"replaced")
-    flip(shelf.layout.membership(HUB, APP, wrong))
+    flip(shelf.layout.membership(HUB_APP, wrong))
     [fault], seen = look(shelf)
-    assert (fault.kind, fault.path) == ("flipped", shelf.layout.membership(HUB, APP, wrong))
+    assert (fault.kind, fault.path) == ("flipped", shelf.layout.membership(HUB_APP, wrong))
     assert (seen.files, seen.apart) == (4, 3)
 
 
@@ -298,7 +298,7 @@ def test_what_is_evicted_while_it_is_read_is_no_fault(shelf: Shelf) -> None:
     flip(shelf.layout.blob(layer))
 
     def evict(count: int) -> None:
-        os.unlink(shelf.layout.membership(HUB, APP, layer))
+        os.unlink(shelf.layout.membership(HUB_APP, layer))
         os.unlink(shelf.layout.blob(layer))
 
     found, seen = look(shelf, pace=evict)
@@ -327,10 +327,10 @@ def test_looking_leaves_no_descriptor_open(shelf: Shelf) -> None:
 def test_a_signed_manifest_is_sound_under_the_name_of_what_was_signed(shelf: Shelf) -> None:
     part, whole = signed()
     named, stored = Digest.of(part), Digest.of(whole)
-    shelf.store.records.put_manifest(HUB, APP, named, whole, parse_manifest(whole))
+    shelf.store.records.put_manifest(HUB_APP, named, whole, parse_manifest(whole))
     assert kinds(shelf) == []
     flip(shelf.layout.blob(stored))
-    name = shelf.layout.manifest(HUB, APP, named, "other")
+    name = shelf.layout.manifest(HUB_APP, named, "other")
     paths = sorted(os.path.relpath(path, shelf.root) for path in (shelf.layout.blob(stored), name))
     assert kinds(shelf) == [("flipped", path) for path in paths]
 
