@@ -110,9 +110,11 @@ class Authenticator:
             self._tokens.record_vain(scope)
 
     def meet_challenge(
-        self, repository: Repository | None, response: requests.Response, sent: str | None
+        self, repository: Repository | None, response: requests.Response, sent: str | None, *, own_scope: bool = False
     ) -> str | None:
         """Return the Authorization to try after the 401 ``response``, other than ``sent``; None if there is none.
+
+        ``own_scope``: the scope that the challenge names led nowhere; by ours, if that is another (P19).
 
         Without a ``repository``, a token is good for nothing, but fetching it shows whether the account is. Where the
         registry has redirected to another one, that is met anonymously. Raises UpstreamError and its kinds, Denied.
@@ -122,10 +124,10 @@ class Authenticator:
         for challenge in challenges:
             try:
                 if challenge.scheme == "basic":
-                    answer = self._meet_basic(place, sent)
+                    answer = None if own_scope else self._meet_basic(place, sent)
                 else:
                     seconds = None if challenge is challenges[-1] else _FIRST_TOKEN_SECONDS
-                    answer = self._meet_bearer(repository, challenge, response, sent, seconds)
+                    answer = self._meet_bearer(repository, challenge, response, sent, seconds, own_scope=own_scope)
             except (UpstreamError, Denied) as error:
                 first = first or error
                 if len(challenges) > 1:
@@ -208,6 +210,8 @@ class Authenticator:
         response: requests.Response,
         sent: str | None,
         seconds: float | None,
+        *,
+        own_scope: bool,
     ) -> str | None:
         place, realm = origin(response.url), self._realm(response, challenge.parameters["realm"])
         is_home = is_at(place, self.home)
@@ -216,18 +220,40 @@ class Authenticator:
         # Another registry than ours, and whoever it names, never see our account.
         trust = "anonymous" if trust == "account" and not is_home else trust
         name = repository if is_home else api_repository(response.url)
-        default = f"repository:{name}:pull" if name else ""
-        service, asked = challenge.parameters.get("service", ""), challenge.parameters.get("scope") or default
-        scope = Scope(realm, service, asked, trust, reach)
+        service = challenge.parameters.get("service", "")
+        scopes = [Scope(realm, service, each, trust, reach) for each in _scopes(challenge, name)]
         with self._mutex:
             self._basic_at = None if is_home else self._basic_at
-            if repository:
-                self._scopes[place, repository] = scope
             if repository and place != self.home:
                 self._others[repository] = place
-        self._tokens.drop(scope, sent)
-        answer = self._token(place, scope, seconds)
-        return answer if answer != sent else None
+        return self._first_token(place, repository, scopes[own_scope:], sent, seconds)
+
+    def _first_token(
+        self, place: Origin, repository: Repository | None, scopes: list[Scope], sent: str | None, seconds: float | None
+    ) -> str | None:
+        """Return the Authorization for the first of ``scopes`` that is granted; None where that is ``sent`` again."""
+        first = None
+        for scope in scopes:
+            with self._mutex:
+                if repository:
+                    self._scopes[place, repository] = scope
+            self._tokens.drop(scope, sent)
+            try:
+                answer = self._token(place, scope, seconds)
+            except Denied as error:
+                first = first or error
+                continue
+            return answer if answer != sent else None
+        if first:
+            raise first
+        return None
+
+
+def _scopes(challenge: Challenge, name: str | None) -> list[str]:
+    """Return the scopes to ask for in turn: the challenge's, and ours where that is about another repository (P19)."""
+    said, ours = challenge.parameters.get("scope", "").strip(), f"repository:{name}:pull" if name else ""
+    is_said_enough = not ours or f"repository:{name}:" in said
+    return [said or ours] if is_said_enough or not said else [said, ours]
 
 
 def challenges_of(response: requests.Response) -> list[Challenge]:

@@ -15,8 +15,8 @@ from registry_cache.oci.byte_range import parse_content_range
 from registry_cache.oci.digest import Digest
 from registry_cache.runtime import metrics
 from registry_cache.runtime.unwanted_reads import ended_by
-from registry_cache.upstream.body import content_length
-from registry_cache.upstream.encoded_blobs import Reading, decoded, encoding_of
+from registry_cache.upstream.body import content_length, encoding_of
+from registry_cache.upstream.encoded_blobs import Reading, decoded
 from registry_cache.upstream.errors import translate_http_errors
 from registry_cache.upstream.questions import NO_RANGES
 from registry_cache.upstream.read_size import ReadSize

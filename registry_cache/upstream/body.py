@@ -20,6 +20,12 @@ from registry_cache.upstream.read_size import is_in_small_pieces
 _MAX_READ = 64 * 1024
 _MAX_TURN_SECONDS = 0.005
 
+# No encoding begins so: what is labelled as one is none, as storage keeps what an upload said (P31).
+JSON_BEGINS = b"{"
+
+# What stands in Content-Encoding and is none: S3 keeps "aws-chunked" from an upload, others write a charset there.
+NO_ENCODINGS = frozenset(("", "identity", "none", "aws-chunked", "binary", "7bit", "8bit", "utf-8", "utf8", "us-ascii"))
+
 
 def read_body(
     upstream: str,
@@ -75,7 +81,7 @@ def read_document(
         del data
         raise UpstreamError(f"{what} is over {limit // 2**20} MiB at {upstream}: more than this cache takes")
     length = content_length(response)
-    if length is not None and len(data) != length and not response.headers.get("Content-Encoding"):
+    if length is not None and len(data) != length and not encoding_of(response):
         raise UpstreamUnavailable(f"{upstream} sent {len(data)} of {length} bytes of {what}")
     return data
 
@@ -86,18 +92,30 @@ def content_length(response: requests.Response) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
+def encoding_of(response: requests.Response) -> str:
+    """Return how the body of ``response`` is encoded, in lower case; "" for not at all, whatever a label says (P31)."""
+    return _without_labels(response.headers.get("Content-Encoding", ""))
+
+
+def _without_labels(encoding: str) -> str:
+    said = (each.strip().lower() for each in encoding.split(","))
+    return ", ".join(each for each in said if each not in NO_ENCODINGS)
+
+
 def timed_out(upstream: str, what: str, seconds: float) -> UpstreamTimeout:
     return UpstreamTimeout(f"{upstream} took more than {seconds:g} s while we {what}")
 
 
 def _read_until(deadline: float, response: requests.Response, limit: int, turn: LargeTurn | None) -> bytes:
-    data, wire, reads, inflate = bytearray(), 0, 0, inflater(response.headers.get("Content-Encoding", ""))
+    data, wire, reads, inflate = bytearray(), 0, 0, None
     began = time.monotonic()
     # What grows to nothing is bounded as well.
     while len(data) < limit and wire < limit and (now := time.monotonic()) < deadline:
         chunk = response.raw.read1(min(limit - wire, _MAX_READ), decode_content=False)
         if not chunk:
             break
+        if not wire and chunk[:1] != JSON_BEGINS:
+            inflate = inflater(encoding_of(response))
         wire, reads = wire + len(chunk), reads + 1
         if is_in_small_pieces(reads, wire):
             raise UpstreamError("the body comes in pieces of a few bytes")
@@ -128,8 +146,8 @@ def inflater(encoding: str) -> Callable[[bytes, int], bytes] | None:
 
     We ask for none (``identity``), but some servers compress all the same. Raises UpstreamError for what is not known.
     """
-    match encoding.strip().lower():
-        case "" | "identity":
+    match _without_labels(encoding):
+        case "":
             return None
         case "gzip" | "x-gzip":
             bits = 16 + zlib.MAX_WBITS

@@ -33,14 +33,15 @@ from registry_cache.oci.names import Reference, Repository, Tag
 from registry_cache.upstream import questions, transport
 from registry_cache.upstream.blob_addresses import Blob, BlobAddresses
 from registry_cache.upstream.blob_body import BlobBody, blob_body, serves_range
-from registry_cache.upstream.body import content_length, read_document, timed_out
-from registry_cache.upstream.encoded_blobs import EncodedBlobs, encoding_of
+from registry_cache.upstream.body import content_length, encoding_of, read_document, timed_out
+from registry_cache.upstream.encoded_blobs import EncodedBlobs
 from registry_cache.upstream.errors import is_unreachable
 from registry_cache.upstream.heads import HeadMemory
 from registry_cache.upstream.health import Health
 from registry_cache.upstream.large_documents import LargeDocuments, LargeTurn
+from registry_cache.upstream.links import NextPage
 from registry_cache.upstream.refusal import is_page
-from registry_cache.upstream.tag_lists import MAX_LIST_SIZE, TagLists, TagPage, next_query
+from registry_cache.upstream.tag_lists import MAX_LIST_SIZE, TagLists, TagPage, following
 from registry_cache.upstream.transport import HeadRefused, Transport
 
 # "fill": ranges, and then the rest; "hold": ranges alone; "off": always the whole.
@@ -301,9 +302,9 @@ class Upstream:
         """
         deadline = time.monotonic() + DOCUMENT_TIMEOUT_SECONDS
         found: list[dict[str, object]] = []
-        query, size = "", 0
+        place, size = NextPage(str(digest)), 0
         for _ in range(MAX_REFERRERS_PAGES):
-            page, following, page_size = self._referrers_page(repository, digest, query, deadline, has_copy=has_copy)
+            page, behind, page_size = self._referrers_page(repository, digest, place, deadline, has_copy=has_copy)
             if page is None:
                 return None
             size += page_size
@@ -311,19 +312,19 @@ class Upstream:
                 break
             found += page
             # A link to the page that it stands on leads nowhere.
-            if following is None or following == query or size > MAX_REFERRERS_SIZE:
+            if behind is None or behind == place or size > MAX_REFERRERS_SIZE:
                 break
-            query = following
+            place = behind
         return found
 
     def _referrers_page(
-        self, repository: Repository, digest: Digest, query: str, deadline: float, *, has_copy: bool
-    ) -> tuple[list[dict[str, object]] | None, str | None, int]:
-        """Return the descriptors of one page, None without a referrers API, the next page's query, and the bytes."""
+        self, repository: Repository, digest: Digest, place: NextPage, deadline: float, *, has_copy: bool
+    ) -> tuple[list[dict[str, object]] | None, NextPage | None, int]:
+        """Return the descriptors of one page, None without a referrers API, the next page, and the bytes."""
         left = deadline - time.monotonic()
         answer_seconds = min(left, transport.ANSWER_TIMEOUT_SECONDS)
         question = questions.list_referrers(
-            repository, digest, query, has_copy=has_copy, timeout_seconds=answer_seconds
+            repository, digest, place, has_copy=has_copy, timeout_seconds=answer_seconds
         )
         if left <= 0:
             raise timed_out(self.name, f"asked for {question.what}", DOCUMENT_TIMEOUT_SECONDS)
@@ -334,12 +335,12 @@ class Upstream:
             with self._large_lists.turn() as turn:
                 data = read_document(self.name, question.what, response, MAX_LIST_SIZE, left, turn=turn)
                 document = parse_object(data)
-            following = next_query(response)
+            behind = following(response, "referrers", str(digest))
         manifests = document.get("manifests") if document else None
         if not isinstance(manifests, list):
             # Some registries answer requests that they do not know with a web page.
             return None, None, 0
-        return [each for each in manifests if isinstance(each, dict)], following, len(data)
+        return [each for each in manifests if isinstance(each, dict)], behind, len(data)
 
 
 def _is_trouble(refused: HeadRefused) -> bool:

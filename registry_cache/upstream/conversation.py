@@ -33,6 +33,7 @@ class Conversation:
         self.authorizations = auth.authorizations(repository)
         self._met: set[Origin] = set()
         self._renewed: set[Origin] = set()
+        self._by_own: set[Origin] = set()
         self._waits = self._invalid = 0
         self._account_replaced = False
 
@@ -65,7 +66,9 @@ class Conversation:
                 self._renewed.add(there)
                 return answer
         if sent and is_token:
-            return self._after_refused_token(there, response, challenges, sent)
+            return self._by_own_scope(there, response, sent) or self._after_refused_token(
+                there, response, challenges, sent
+            )
         if sent and not self._account_replaced:
             self._account_replaced = True
             return self._auth.replace_account(sent)
@@ -84,6 +87,13 @@ class Conversation:
             return None
         self._account_replaced = True
         return self._auth.other_account(sent)
+
+    def _by_own_scope(self, there: Origin, response: requests.Response, sent: str) -> str | None:
+        """Return what to send where a challenge names the scope of something else, and its token is of no use."""
+        if there not in self._met or there in self._by_own:
+            return None
+        self._by_own.add(there)
+        return self._auth.meet_challenge(self._repository, response, sent, own_scope=True)
 
     def _after_refused_token(
         self, there: Origin, response: requests.Response, challenges: list[Challenge], sent: str

@@ -17,7 +17,7 @@ from cachetools import LRUCache
 from registry_cache.errors import UpstreamError, UpstreamUnavailable
 from registry_cache.oci.byte_range import parse_content_range
 from registry_cache.upstream.blob_addresses import Blob
-from registry_cache.upstream.body import content_length
+from registry_cache.upstream.body import content_length, encoding_of
 
 # Decoded at once: more would hold up all others of a worker.
 _MAX_PIECE = 64 * 1024
@@ -71,12 +71,6 @@ class EncodedBlobs:
             decodes = self._guessed.pop(blob, None)
             if decodes is not None:
                 self._other[blob] = not decodes
-
-
-def encoding_of(response: requests.Response) -> str:
-    """Return the Content-Encoding in lower case, "" for none."""
-    encoding: str = response.headers.get("Content-Encoding", "").strip().lower()
-    return "" if encoding == "identity" else encoding
 
 
 def decoded(chunks: Iterable[bytes], encoding: str, size: int | None) -> Iterator[bytes]:

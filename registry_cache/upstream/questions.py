@@ -12,6 +12,7 @@ from registry_cache.oci import media_types
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Reference, Repository, Tag
 from registry_cache.upstream.breakers import Subject
+from registry_cache.upstream.links import NextPage
 from registry_cache.upstream.url import parse_url
 
 # Behind the first /v2/. Looked for by the pattern as well, a path of nothing else would take half a second.
@@ -103,10 +104,10 @@ def get_blob(
     )
 
 
-def list_tags(repository: Repository, query: str, *, has_copy: bool) -> Question:
-    """Return the GET of a page of tags, ``query`` being its place among the pages."""
-    answers = TOO_MANY_TAGS if without_count(query) != query else ()
-    path = f"{repository}/tags/list" + ("?" + query if query else "")
+def list_tags(repository: Repository, place: NextPage, *, has_copy: bool) -> Question:
+    """Return the GET of a page of tags."""
+    answers = TOO_MANY_TAGS if without_count(place.query) != place.query else ()
+    path = f"{repository}/tags/{place.tail}" + ("?" + place.query if place.query else "")
     return Question(
         "GET", repository, path, f"the tags of {repository}", NameUnknown, answers=answers, has_copy=has_copy
     )
@@ -122,13 +123,13 @@ def without_count(query: str) -> str:
 
 
 def list_referrers(
-    repository: Repository, digest: Digest, query: str, *, has_copy: bool, timeout_seconds: float
+    repository: Repository, digest: Digest, place: NextPage, *, has_copy: bool, timeout_seconds: float
 ) -> Question:
-    """Return the GET of a page of referrers, ``query`` being its place among the pages."""
+    """Return the GET of a page of the referrers of ``digest``."""
     return Question(
         "GET",
         repository,
-        f"{repository}/referrers/{digest}" + ("?" + query if query else ""),
+        f"{repository}/referrers/{place.tail}" + ("?" + place.query if place.query else ""),
         f"the referrers of {digest} in {repository}",
         NameUnknown,
         headers={"Accept": media_types.OCI_INDEX},

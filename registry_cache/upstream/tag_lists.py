@@ -20,9 +20,9 @@ from registry_cache.oci.names import Repository
 from registry_cache.upstream import questions
 from registry_cache.upstream.body import read_document, timed_out
 from registry_cache.upstream.large_documents import LargeDocuments, LargeTurn
-from registry_cache.upstream.links import next_link
+from registry_cache.upstream.links import NextPage, next_page
 from registry_cache.upstream.transport import Transport
-from registry_cache.upstream.url import query_of
+from registry_cache.upstream.url import parse_url
 
 # A page of tags: Docker Hub's longest list of tags is under 2 MB.
 MAX_LIST_SIZE = 8 * 1024 * 1024
@@ -37,6 +37,8 @@ WHOLE_LIST_SECONDS = 30.0
 # Bytes of memory for such lists, of all repositories of an upstream; what a name takes besides its letters.
 MAX_KEPT = 8 * 1024 * 1024
 _NAME_SIZE = 64
+# Where a list begins, behind its folder (``tags/list``).
+FIRST_PAGE = "list"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,17 @@ class TagPage:
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """A page as a registry cuts it; ``query`` leads to the next one."""
+    """A page as a registry cuts it, and the next one."""
 
     names: list[str]
-    query: str | None
+    following: NextPage | None
+
+    @property
+    def query(self) -> str | None:
+        """What leads to the next page if it has the path of the first; "" if it has another."""
+        if self.following is None:
+            return None
+        return self.following.query if self.following.tail == FIRST_PAGE else ""
 
 
 class TagLists:
@@ -79,9 +88,9 @@ class TagLists:
         if last is not None and cached and self._clock() - cached[0] < WHOLE_LIST_SECONDS:
             return TagPage(behind(cached[1], last), None)
         deadline = self._clock() + LIST_TIMEOUT_SECONDS
-        first = self._ask(repository, questions.tags_query(count, last), deadline, has_copy=has_copy)
+        first = self._ask(repository, _page(count, last), deadline, has_copy=has_copy)
         if is_by_last(first.names, first.query, last):
-            return TagPage(first.names, first.names[-1] if first.query else None)
+            return TagPage(first.names, first.names[-1] if first.following else None)
         begins = first if last is None and count is None else None
         names = self._fetch_all(repository, begins, deadline, has_copy=has_copy)
         if _size(names) <= MAX_KEPT:
@@ -90,25 +99,25 @@ class TagLists:
 
     def _fetch_all(self, repository: Repository, first: _Page | None, deadline: float, *, has_copy: bool) -> list[str]:
         """Return all tags, none twice. Raises UpstreamError where a page brings nothing new and there is to be more."""
-        page = first or self._ask(repository, questions.tags_query(WHOLE_PAGE, None), deadline, has_copy=has_copy)
+        page = first or self._ask(repository, _page(WHOLE_PAGE, None), deadline, has_copy=has_copy)
         names = dict.fromkeys(page.names)
         known, size = 0, _size(names)
-        while page.query is not None:
+        while page.following is not None:
             if len(names) == known:
                 raise UpstreamError(f"{self._transport.name}'s list of the tags of {repository} does not end")
             if size > MAX_NAMES_SIZE:
                 raise UpstreamError(f"{self._transport.name}'s list of the tags of {repository} is too long")
             known = len(names)
-            page = self._ask(repository, page.query, deadline, has_copy=has_copy)
+            page = self._ask(repository, page.following, deadline, has_copy=has_copy)
             new = dict.fromkeys(name for name in page.names if name not in names)
             # Added up, and not anew for each page: a registry may send thousands of small ones.
             size += _size(new)
             names |= new
         return list(names)
 
-    def _ask(self, repository: Repository, query: str, deadline: float, *, has_copy: bool) -> _Page:
-        """Return the page at ``query``; without its ``n`` where the registry refuses so many."""
-        question = questions.list_tags(repository, query, has_copy=has_copy)
+    def _ask(self, repository: Repository, place: NextPage, deadline: float, *, has_copy: bool) -> _Page:
+        """Return the page at ``place``; without its ``n`` where the registry refuses so many."""
+        question = questions.list_tags(repository, place, has_copy=has_copy)
         left = deadline - self._clock()
         if left <= 0:
             raise timed_out(self._transport.name, f"asked for {question.what}", LIST_TIMEOUT_SECONDS)
@@ -117,7 +126,8 @@ class TagLists:
             if response.ok:
                 with self._large.turn() as turn:
                     return self._read(question.what, response, left, turn)
-        return self._ask(repository, questions.without_count(query), deadline, has_copy=has_copy)
+        place = NextPage(place.tail, questions.without_count(place.query))
+        return self._ask(repository, place, deadline, has_copy=has_copy)
 
     def _read(self, what: str, response: requests.Response, left: float, turn: LargeTurn) -> _Page:
         document = parse_object(read_document(self._transport.name, what, response, MAX_LIST_SIZE, left, turn=turn))
@@ -129,7 +139,7 @@ class TagLists:
         listed = document.get("tags")
         # JSON can hold half a character; the URL of a next page cannot.
         tags = [tag for tag in listed if isinstance(tag, str) and tag.isprintable()] if isinstance(listed, list) else []
-        return _Page(list(dict.fromkeys(tags)), next_query(response))
+        return _Page(list(dict.fromkeys(tags)), following(response, "tags", FIRST_PAGE))
 
 
 def _size(names: Iterable[str]) -> int:
@@ -153,7 +163,10 @@ def behind(names: Sequence[str], last: str | None) -> list[str]:
     return [name for name in names if name > last]
 
 
-def next_query(response: requests.Response) -> str | None:
-    """Return the query of a ``Link: <…>; rel="next"`` header; None without one."""
-    link = next_link(response.raw.headers.getlist("Link"))
-    return query_of(link) if link else None
+def following(response: requests.Response, folder: str, first: str) -> NextPage | None:
+    """Return the page behind the one in ``response``; as ``next_page``."""
+    return next_page(response.raw.headers.getlist("Link"), parse_url(response.url), folder, first)
+
+
+def _page(count: int | None, last: str | None) -> NextPage:
+    return NextPage(FIRST_PAGE, questions.tags_query(count, last))

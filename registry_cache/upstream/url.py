@@ -81,7 +81,7 @@ class Url:
             return replace(self, target=reference)
         if reference.startswith("?") or not reference:
             return replace(self, target=self.path + reference if reference else self.target)
-        return replace(self, target=_behind(self.path, reference))
+        return replace(self, target=behind(self.path, reference))
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -124,12 +124,7 @@ def query_of(reference: str) -> str | None:
     return query if query and _PLAIN.fullmatch(query) and len(query) <= MAX_URL_LENGTH else None
 
 
-def _encoded(reference: str) -> str:
-    """Return a reference without the spaces and letters that some servers write unencoded, as a header has them."""
-    return re.sub(r"[ \x80-\xff]", lambda match: f"%{ord(match[0]):02X}", reference)
-
-
-def _behind(path: str, reference: str) -> str:
+def behind(path: str, reference: str) -> str:
     """Return the target of a relative ``reference`` at ``path``; but for dots at its begin it stays byte for byte."""
     folder = path.rpartition("/")[0]
     while reference.startswith(("./", "../")):
@@ -137,6 +132,11 @@ def _behind(path: str, reference: str) -> str:
             folder = folder.rpartition("/")[0]
         reference = reference.partition("/")[2]
     return f"{folder}/{reference}"
+
+
+def _encoded(reference: str) -> str:
+    """Return a reference without the spaces and letters that some servers write unencoded, as a header has them."""
+    return re.sub(r"[ \x80-\xff]", lambda match: f"%{ord(match[0]):02X}", reference)
 
 
 def _is_host(host: str) -> bool:

@@ -284,6 +284,32 @@ def test_challenges_as_registries_write_them(guarded: FakeUpstream, lines: tuple
     assert asked.query["scope"][0].startswith("repository:library/app:pull")
 
 
+@pytest.mark.parametrize("scope", ["repository:user/image:pull", "registry:catalog:*", "repository::pull"])
+@pytest.mark.parametrize("refused_by", ["the registry", "its token server"])
+def test_a_scope_of_something_else_is_asked_for_first_and_then_ours(
+    guarded: FakeUpstream, scope: str, refused_by: str
+) -> None:
+    challenge(guarded, f'Bearer realm="TOKEN",scope="{scope}"')
+    if refused_by == "its token server":
+        guarded.faults.answer("GET /token", 403, b'{"errors": [{"code": "DENIED"}]}', times=1)
+    registry = connect(guarded.url)
+    for _ in range(2):
+        assert pull(registry) == DATA
+    assert [each.query["scope"] for each in guarded.token_requests] == [[scope], ["repository:library/app:pull"]]
+
+
+def test_a_scope_that_names_the_repository_otherwise_is_enough(guarded: FakeUpstream) -> None:
+    """As where one has a prefix in its URLs and none in its scopes. A refusal is then asked about once more."""
+    scope = "repository:app:pull"
+    challenge(guarded, f'Bearer realm="TOKEN",scope="{scope}"')
+    guarded.faults.answer(
+        "/blobs/", 401, b"", times=1, WWW_Authenticate=f'Bearer realm="{guarded.url}/token",scope="{scope}"'
+    )
+    guarded.faults.require_token = False
+    assert pull(connect(guarded.url)) == DATA
+    assert [each.query["scope"] for each in guarded.token_requests] == [[scope]]
+
+
 DEAD = [
     ('Bearer realm="http://127.0.0.2:1/token"', 'Bearer realm="TOKEN"'),
     ('Bearer realm="https://token.invalid/", service="x", Bearer realm="TOKEN", service="y"',),

@@ -69,6 +69,15 @@ def test_a_page_names_each_once_and_its_next_is_found_wherever_it_is_said_to_be(
     assert connect(upstream.url).list_tags(APP, None, None).names == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("count", [None, 2])
+def test_a_next_page_may_be_told_by_its_path_alone(upstream: FakeUpstream, count: int | None) -> None:
+    for number, path in enumerate(("tags/list$", "tags/list/2", "tags/list/3")):
+        body = json.dumps({"name": str(APP), "tags": [f"a{number}", f"b{number}"]}).encode()
+        link = f'</v2/{APP}/tags/list/{number + 2}>; rel="next"' if number < 2 else ""
+        upstream.faults.answer(path, 200, body, Link=link)
+    assert client_pages(connect(upstream.url), count) == ["a0", "b0", "a1", "b1", "a2", "b2"]
+
+
 def test_pages_of_the_specs_kind_are_passed_on(upstream: FakeUpstream) -> None:
     registry = connect(upstream.url)
     page = registry.list_tags(APP, 10, "t105")

@@ -135,8 +135,8 @@ def test_small_chunks_leave_others_their_turn(monkeypatch: pytest.MonkeyPatch) -
         ("gzip", gzip.compress),
         ("X-GZIP", gzip.compress),
         ("deflate", zlib.compress),
-        (" identity ", bytes),
-        ("", bytes),
+        ("gzip, aws-chunked", gzip.compress),
+        *((label, bytes) for label in (" identity ", "", "none", "aws-chunked", "UTF-8", "binary, identity")),
     ],
 )
 def test_a_body_is_decoded_up_to_a_bound(encoding: str, encode: Callable[[bytes], bytes]) -> None:
