@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -27,6 +28,7 @@ class Pieces:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._unkept = UnkeptPieces()
+        self._making = threading.Lock()
         self._ledger = SizeLedger(layout)
 
     def open(self, upstream: str, digest: Digest) -> PieceFile | None:
@@ -46,19 +48,20 @@ class Pieces:
         Pieces that are here may be of another size. Raises StoreError.
         """
         path = self._layout.pieces_of(upstream, digest)
-        try:
-            return self._make(path, size)
-        except StoreError as refusal:
-            with disk.store_errors(f"hold pieces of {digest}"):
-                # Another thread may have made one with the last room that there was.
-                return self._open(path) or self._unkept.make(path, size, refusal)
+        # One at a time: where one found the last room on the disk and another none, they would hold pieces apart, and
+        # have the same ones sent to each.
+        with self._making:
+            try:
+                return self.open(upstream, digest) or self._make(path, size)
+            except StoreError as refusal:
+                with disk.store_errors(f"hold pieces of {digest}"):
+                    # Another process may have made one with the last room that there was.
+                    return self._open(path) or self._unkept.make(path, size, refusal)
 
     def _make(self, path: str, size: int) -> PieceFile:
         with disk.store_errors(f"make room for pieces in {path}"):
+            _make(path, size)
             found = self._open(path)
-            if found is None:
-                _make(path, size)
-                found = self._open(path)
             if found is None:
                 # What cannot be read, as after a power cut, is in the way. It is removed only now: another process may
                 # have made a good file since the first look.

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -291,6 +293,43 @@ def test_a_full_disk_leaves_nothing_and_memory_takes_its_place(
     del file, found, claim
     assert [path for path in Path(layout.pieces).rglob("*") if path.is_file()] == []
     assert descriptors() == before
+
+
+def test_who_makes_a_file_with_the_last_room_shares_it_with_who_finds_none(
+    pieces: Pieces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one would hold pieces on the disk and the other in memory, and have the same bytes sent to each."""
+    pwrite, link, makers = os.pwrite, os.link, list[int]()
+    is_linking, has_other = threading.Event(), threading.Event()
+
+    def full(descriptor: int, data: Any, offset: int) -> int:
+        makers.append(descriptor)
+        if len(makers) > 1 and "/pieces/" in os.readlink(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return pwrite(descriptor, data, offset)
+
+    def slow(*arguments: Any) -> None:
+        is_linking.set()
+        # The other one has so long to find no room, and to do without.
+        has_other.wait(0.3)
+        link(*arguments)
+
+    def make_other() -> PieceFile:
+        file = pieces.make(HUB, DIGEST, SIZE)
+        has_other.set()
+        return file
+
+    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(os, "link", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(pieces.make, HUB, DIGEST, SIZE)
+        is_linking.wait(10)
+        second = pool.submit(make_other)
+        one, other = first.result(10), second.result(10)
+    claim = one.claim(0, SIZE)
+    assert claim
+    assert (other.claim(0, SIZE), one.is_refused, other.is_refused) == (None, False, False)
+    claim.close()
 
 
 def test_cleanup_evicts_pieces_that_nobody_fetches(pieces: Pieces, layout: Layout) -> None:
