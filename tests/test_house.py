@@ -44,10 +44,12 @@ MAY_IMPORT = {
 # Composition roots import anything of ours, and no room imports them.
 ROOTS = {"app", "cli", "commands", "wiring"}
 
-# Within the store and pull: a part, and the parts of its own room that it may not import.
+# Within the store and pull: a part, and what it may not import although its room may.
 MAY_NOT_IMPORT = {
-    "pull.transfer": {"pull.uncached"},
-    "pull.uncached": {"pull.transfer"},
+    "pull": {"cluster"},
+    "pull.cluster": set[str](),
+    "pull.transfer": {"pull.uncached", "cluster"},
+    "pull.uncached": {"pull.transfer", "cluster"},
     "store": {"store.audit", "store.interchange"},
     "store.audit": {"store.interchange"},
     "store.interchange": {"store.audit"},
@@ -168,8 +170,8 @@ def not_seen(inner: str, target: str) -> str | None:
     here, there = inner.split(".")[0], target.split(".")[0]
     if here in ROOTS or there not in MAY_IMPORT.keys() | ROOTS:
         return None
-    if here != there:
-        return None if there in MAY_IMPORT[here] else there
+    if here != there and there not in MAY_IMPORT[here]:
+        return there
     return part(target, MAY_NOT_IMPORT.get(part(inner, MAY_NOT_IMPORT) or "", ()))
 
 

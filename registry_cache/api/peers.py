@@ -17,7 +17,7 @@ from registry_cache.api.access_log import current, route
 from registry_cache.api.health import NO_SUCH_URL
 from registry_cache.api.responses import json_response
 from registry_cache.errors import Denied, LoopFound, NameUnknown
-from registry_cache.pull.peer_answers import PeerAnswers
+from registry_cache.pull.cluster.peer_answers import PeerAnswers
 from registry_cache.pull.routing import Upstreams
 from registry_cache.runtime.connection import connection_of
 from registry_cache.runtime.peer_question import ANSWERS, answer_name

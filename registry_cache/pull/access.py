@@ -14,8 +14,8 @@ from typing import TypeAlias
 from registry_cache.errors import UpstreamCorrupt, UpstreamDown, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.policy.proof import proof_range
-from registry_cache.pull.near_questions import ALONE, NearQuestions
-from registry_cache.pull.shared_images import NOTHING_SHARED, SharedImages
+from registry_cache.pull.cluster.questions import ALONE, NearQuestions
+from registry_cache.pull.cluster.shared_images import NOTHING_SHARED, SharedImages
 from registry_cache.pull.single_flight import MachineFlights, NoteFormat
 from registry_cache.pull.target import PullTarget
 from registry_cache.runtime.peer_question import SharedQuestion

@@ -16,13 +16,13 @@ from registry_cache.oci.digest import Digest
 from registry_cache.policy.proof import Proof, needed_proof
 from registry_cache.pull.access import Access, AccessOf
 from registry_cache.pull.blob_body import Cut, FilePart, PulledBlob
+from registry_cache.pull.cluster.shared_images import NOTHING_SHARED, SharedImages
 from registry_cache.pull.growing_blob import GrowingBlob
 from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.images.prefetch import Prefetch
 from registry_cache.pull.lazy.pull import LazyPull
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.reader_slots import LARGEST_CHUNK, ReaderSlots
-from registry_cache.pull.shared_images import NOTHING_SHARED, SharedImages
 from registry_cache.pull.source import SourceOf, source_of
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.transfer.progress import TransferProgress

@@ -14,8 +14,8 @@ from registry_cache.errors import ManifestUnknown, TooManyRequests, UpstreamErro
 from registry_cache.oci import media_types
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import fallback_tag
+from registry_cache.pull.cluster.questions import ALONE, NearQuestions
 from registry_cache.pull.manifest import ManifestAnswer, ManifestPull
-from registry_cache.pull.near_questions import ALONE, NearQuestions
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.single_flight import MachineFlights, NoteFormat, TimeLimit
 from registry_cache.pull.target import PullTarget

@@ -32,15 +32,15 @@ from registry_cache.errors import (
 )
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Reference, Tag
+from registry_cache.pull.cluster.download import Cluster
+from registry_cache.pull.cluster.manifests import NearManifests
+from registry_cache.pull.cluster.questions import ALONE, NearQuestions
+from registry_cache.pull.cluster.shared_images import NOTHING_SHARED, SharedImages
+from registry_cache.pull.cluster.tags import NearTags
 from registry_cache.pull.manifest_body import ManifestFile
 from registry_cache.pull.manifest_fetch import ManifestFetch
 from registry_cache.pull.moved_tag import fetch_moved
-from registry_cache.pull.near import Cluster
-from registry_cache.pull.near_manifests import NearManifests
-from registry_cache.pull.near_questions import ALONE, NearQuestions
-from registry_cache.pull.near_tags import NearTags
 from registry_cache.pull.outcome import Outcome
-from registry_cache.pull.shared_images import NOTHING_SHARED, SharedImages
 from registry_cache.pull.single_flight import MachineFlights, TimeLimit
 from registry_cache.pull.tag_lookup import TAG_NOTE, TagLookup
 from registry_cache.pull.target import PullTarget

@@ -14,9 +14,9 @@ from registry_cache.oci import media_types, signed_manifest
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.manifest import is_manifest, parse_manifest
 from registry_cache.oci.names import Reference, Tag
-from registry_cache.pull.near_manifests import NearManifests
-from registry_cache.pull.near_questions import NearQuestions
-from registry_cache.pull.shared_images import SharedImages
+from registry_cache.pull.cluster.manifests import NearManifests
+from registry_cache.pull.cluster.questions import NearQuestions
+from registry_cache.pull.cluster.shared_images import SharedImages
 from registry_cache.pull.single_flight import MachineFlights, NoteFormat
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.tolerant_records import TolerantRecords

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 
-from registry_cache.pull.near_limits import NearLimits
+from registry_cache.pull.cluster.limits import NearLimits
 from registry_cache.store.upstream_notes import UpstreamNote
 from registry_cache.upstream.limits import Limits
 

@@ -10,11 +10,11 @@ from typing import Any
 from registry_cache.errors import ManifestUnknown, NotFound, StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Tag
+from registry_cache.pull.cluster.questions import NearQuestions
+from registry_cache.pull.cluster.shared_images import SharedImages
+from registry_cache.pull.cluster.tags import NearTags
 from registry_cache.pull.manifest_fetch import ManifestFetch
 from registry_cache.pull.moved_tag import fetch_moved
-from registry_cache.pull.near_questions import NearQuestions
-from registry_cache.pull.near_tags import NearTags
-from registry_cache.pull.shared_images import SharedImages
 from registry_cache.pull.single_flight import NoteFormat
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.tolerant_records import TolerantRecords

@@ -7,12 +7,12 @@ from functools import partial
 
 from registry_cache.pull.access import Access
 from registry_cache.pull.blob import BlobPull
+from registry_cache.pull.cluster.download import Cluster, NearBlob
+from registry_cache.pull.cluster.questions import NearQuestions
+from registry_cache.pull.cluster.ranges import NearRanges
 from registry_cache.pull.images.manifest_lookup import Layers
-from registry_cache.pull.lazy.near_ranges import NearRanges
 from registry_cache.pull.lazy.piece_flights import PieceFlights
 from registry_cache.pull.lazy.pull import MAX_FILL_PAUSE_SECONDS, LazyPull
-from registry_cache.pull.near import Cluster, NearBlob
-from registry_cache.pull.near_questions import NearQuestions
 from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.transfer.transfer import TransferParts

@@ -16,9 +16,9 @@ from registry_cache.config.bucket import S3Config
 from registry_cache.errors import StoreError
 from registry_cache.oci import object_keys
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.bucket_images import BucketImages
-from registry_cache.pull.bucket_source import BucketFirst
-from registry_cache.pull.shared_images import NOTHING_SHARED, SharedImages
+from registry_cache.pull.cluster.bucket_images import BucketImages
+from registry_cache.pull.cluster.bucket_source import BucketFirst
+from registry_cache.pull.cluster.shared_images import NOTHING_SHARED, SharedImages
 from registry_cache.pull.source import SourceOf, source_of
 from registry_cache.runtime import metrics
 from registry_cache.store import inventory

@@ -21,12 +21,12 @@ from registry_cache.cluster.redis_address import RedisAddress
 from registry_cache.config import Config
 from registry_cache.config.model import RedisConfig
 from registry_cache.errors import StoreError
-from registry_cache.pull.near import Cluster
-from registry_cache.pull.near_pieces import NearPieces
-from registry_cache.pull.near_pins import NearPins
-from registry_cache.pull.near_placement import Placement
-from registry_cache.pull.near_questions import ALONE, NearQuestions
-from registry_cache.pull.placed_questions import PlacedQuestions
+from registry_cache.pull.cluster.download import Cluster
+from registry_cache.pull.cluster.pieces import NearPieces
+from registry_cache.pull.cluster.pins import NearPins
+from registry_cache.pull.cluster.placed_questions import PlacedQuestions
+from registry_cache.pull.cluster.placement import Placement
+from registry_cache.pull.cluster.questions import ALONE, NearQuestions
 from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.runtime.seals import Seals
 from registry_cache.stats.node_numbers import node_numbers

@@ -20,9 +20,9 @@ from registry_cache.cluster.membership import Membership
 from registry_cache.config import Config
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.blob import BlobPull
+from registry_cache.pull.cluster.peer_answers import PeerAnswers
 from registry_cache.pull.listing import Listing
 from registry_cache.pull.manifest import ManifestPull
-from registry_cache.pull.peer_answers import PeerAnswers
 from registry_cache.pull.routing import Upstreams
 from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.wrong_bytes import WrongBytes

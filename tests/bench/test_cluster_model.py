@@ -29,7 +29,7 @@ from bench.cluster_model import (
 from registry_cache.cluster import membership
 from registry_cache.cluster.membership import Membership
 from registry_cache.cluster.notes import Notes
-from registry_cache.pull.near_pins import NearPins
+from registry_cache.pull.cluster.pins import NearPins
 from registry_cache.store.layout import Layout
 from registry_cache.store.pins import Pins
 from tests.harness.cluster_rig import Cluster

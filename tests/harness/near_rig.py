@@ -23,18 +23,18 @@ from registry_cache.oci.names import Reference, Repository
 from registry_cache.pull.access import Access
 from registry_cache.pull.blob import BlobPull
 from registry_cache.pull.blob_body import Cut, PulledBlob
+from registry_cache.pull.cluster.download import Cluster, NearBlob
+from registry_cache.pull.cluster.peer_answers import PeerAnswers
+from registry_cache.pull.cluster.pieces import NearPieces
+from registry_cache.pull.cluster.placed_questions import PlacedQuestions
+from registry_cache.pull.cluster.placement import Placement
+from registry_cache.pull.cluster.questions import NearQuestions
+from registry_cache.pull.cluster.ranges import NearRanges
 from registry_cache.pull.images.manifest_lookup import Layers
-from registry_cache.pull.lazy.near_ranges import NearRanges
 from registry_cache.pull.lazy.piece_flights import PieceFlights
 from registry_cache.pull.lazy.pull import LazyPull
 from registry_cache.pull.listing import Listing
 from registry_cache.pull.manifest import ManifestAnswer, ManifestPull
-from registry_cache.pull.near import Cluster, NearBlob
-from registry_cache.pull.near_pieces import NearPieces
-from registry_cache.pull.near_placement import Placement
-from registry_cache.pull.near_questions import NearQuestions
-from registry_cache.pull.peer_answers import PeerAnswers
-from registry_cache.pull.placed_questions import PlacedQuestions
 from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.target import PullTarget

@@ -16,9 +16,9 @@ from registry_cache.oci.names import FullName
 from registry_cache.policy.lazy import RangeFacts, Way, choose, is_worth_filling
 from registry_cache.pull.access import Access, AccessOf
 from registry_cache.pull.blob_body import PulledBlob
+from registry_cache.pull.cluster.ranges import NearRanges
 from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.lazy.cold_range import ColdRange
-from registry_cache.pull.lazy.near_ranges import NearRanges
 from registry_cache.pull.lazy.piece_flights import MissingRun, PieceFlights, RangeIgnored
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.reader_slots import ReaderSlots

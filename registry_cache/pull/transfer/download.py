@@ -13,7 +13,7 @@ from typing import Protocol
 
 from registry_cache.errors import UpstreamCorrupt, UpstreamTimeout
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.near import BytesWereWrong
+from registry_cache.pull.cluster.download import BytesWereWrong
 from registry_cache.pull.resume import ResumingFetch
 from registry_cache.pull.source import BlobSource, RangeResponse, Tries
 from registry_cache.pull.transfer.parallel_ranges import ParallelRanges, PartBudget

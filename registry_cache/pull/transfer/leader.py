@@ -8,7 +8,7 @@ from typing import Protocol
 
 from registry_cache.errors import RegistryError, StoreError, UpstreamError
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.near import NearBlob
+from registry_cache.pull.cluster.download import NearBlob
 from registry_cache.pull.source import BlobSource, RangeResponse
 from registry_cache.pull.transfer.piece_reuse import PieceReuse
 from registry_cache.pull.transfer.progress import COMMIT_FIRST_SIZE, TransferProgress

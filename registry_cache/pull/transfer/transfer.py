@@ -12,7 +12,7 @@ from functools import partial
 
 from registry_cache.errors import RegistryError, StoreError, UpstreamCorrupt
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.near import LeaderFailed, NearBlob
+from registry_cache.pull.cluster.download import LeaderFailed, NearBlob
 from registry_cache.pull.source import BlobSource
 from registry_cache.pull.transfer.download import Download
 from registry_cache.pull.transfer.leader import GivenUp, Leader, RoomKeeper

@@ -10,7 +10,7 @@ import pytest
 
 from registry_cache.cluster.questions import MAX_NOTE_SIZE
 from registry_cache.errors import BlobUnknown, Denied, RegistryError
-from registry_cache.pull.near_questions import NearQuestions
+from registry_cache.pull.cluster.questions import NearQuestions
 from registry_cache.pull.single_flight import NoteFormat
 from registry_cache.runtime.peer_question import SharedQuestion
 from tests.harness.near_rig import SharedRedis

@@ -13,7 +13,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.policy.leading import Holder
 from registry_cache.policy.placement import rank
 from registry_cache.pull.blob_body import Cut
-from registry_cache.pull.near_placement import REST_SECONDS, Placement
+from registry_cache.pull.cluster.placement import REST_SECONDS, Placement
 from tests.harness.images import random_bytes
 from tests.harness.near_rig import SEALS, NearNodes
 from tests.harness.pull_rig import chunks

@@ -20,9 +20,9 @@ from registry_cache.errors import RegistryError, StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.policy import leading
 from registry_cache.policy.leading import Follow, Holder, LeaderNote, Lease, Signs, Situation
-from registry_cache.pull.near_bodies import LedBody, NearBody
-from registry_cache.pull.near_pieces import NearPieces
-from registry_cache.pull.near_placement import Placement
+from registry_cache.pull.cluster.bodies import LedBody, NearBody
+from registry_cache.pull.cluster.pieces import NearPieces
+from registry_cache.pull.cluster.placement import Placement
 from registry_cache.pull.source import BlobSource, RangeResponse
 from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log

@@ -8,7 +8,7 @@ import pytest
 
 from registry_cache.errors import BlobUnknown
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.near_pieces import NearPieces
+from registry_cache.pull.cluster.pieces import NearPieces
 from registry_cache.store.piece_file import PIECE_SIZE
 from tests.harness.images import KiB, MiB, random_bytes
 from tests.harness.near_rig import NearNode

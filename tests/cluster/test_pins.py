@@ -10,7 +10,7 @@ import pytest
 from registry_cache.cluster.errors import RedisAway
 from registry_cache.cluster.notes import Notes
 from registry_cache.oci.pattern import ImagePattern
-from registry_cache.pull.near_pins import NearPins
+from registry_cache.pull.cluster.pins import NearPins
 from registry_cache.store.pins import Pin, Pins
 from tests.harness.near_rig import SEALS, SharedRedis
 from tests.harness.redis_server import RedisServer

@@ -9,7 +9,7 @@ import pytest
 from registry_cache.errors import UpstreamUnavailable
 from registry_cache.oci import object_keys
 from registry_cache.oci.digest import Digest
-from registry_cache.pull.bucket_source import BucketFirst
+from registry_cache.pull.cluster.bucket_source import BucketFirst
 from registry_cache.pull.source import BlobSource
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.transfer import Transfer, TransferParts

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from registry_cache.cluster.errors import RedisAway
 from registry_cache.cluster.questions import LONGEST_SECONDS, Asked, Questions
 from registry_cache.errors import NotFound, NotHeld, RegistryError
-from registry_cache.pull.placed_questions import PlacedQuestions
+from registry_cache.pull.cluster.placed_questions import PlacedQuestions
 from registry_cache.pull.single_flight import NoteFormat
 from registry_cache.runtime import request_context
 from registry_cache.runtime.log import Log

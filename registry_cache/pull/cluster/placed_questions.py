@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from registry_cache.pull.near_placement import Placement
+from registry_cache.pull.cluster.placement import Placement
 from registry_cache.pull.single_flight import MachineFlights, NoteFormat
 from registry_cache.runtime import request_context
 from registry_cache.runtime.log import Log

@@ -6,9 +6,9 @@ from registry_cache.errors import NotHeld
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Tag, parse_reference
 from registry_cache.pull.access import answer_size
+from registry_cache.pull.cluster.questions import NearQuestions
 from registry_cache.pull.listing import Listing
 from registry_cache.pull.manifest import ManifestPull
-from registry_cache.pull.near_questions import NearQuestions
 from registry_cache.pull.target import PullTarget
 
 
