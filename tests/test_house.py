@@ -74,8 +74,8 @@ ONLY = {
 STANDARD_LIBRARY_ONLY = {"errors", "oci", "policy"}
 
 # Files are the store's; these others touch their own: a configuration, what an operator names, a descriptor to send,
-# a process's memory, and what the kernel says about a process' priority.
-OPEN_FILES = {"store", "auth", "config", "cli", "commands", "server", "upkeep.priority"}
+# a process's memory, what the kernel says about a process' priority, and the documents that the page shows.
+OPEN_FILES = {"store", "auth", "config", "cli", "commands", "server", "upkeep.priority", "ui.documents"}
 FILE_MODULES = {"fcntl", "shutil", "tempfile"}
 FILE_CALLS = {
     "open",

@@ -43,10 +43,11 @@ def test_every_data_file_is_in_the_wheel() -> None:
         assert any(fnmatch(name, pattern) for pattern in declared.get(package, [])), f"{file} would be left out"
 
 
-def test_everything_in_deploy_is_in_the_wheel() -> None:
+def test_everything_in_deploy_and_the_documents_are_in_the_wheel() -> None:
     folders = {str(file.parent.relative_to(REPOSITORY)) for file in REPOSITORY.glob("deploy/**/*") if file.is_file()}
     declared = {to: pattern.strip() for to, pattern in SETUP["options.data_files"].items()}
     assert declared.pop("share/man/man1") == "man/*.1"
+    assert declared.pop("share/registry-cache/docs") == "docs/*.md"
     assert declared == {f"share/registry-cache/{folder}": f"{folder}/*" for folder in folders}
 
 

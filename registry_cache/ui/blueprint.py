@@ -13,6 +13,7 @@ from flask import Blueprint, Request, Response, request
 from registry_cache.errors import Denied, NameUnknown
 from registry_cache.runtime.connection import connection_of
 from registry_cache.stats.days import MONTH_DAYS
+from registry_cache.ui import documents
 from registry_cache.ui.facts import Facts
 from registry_cache.ui.hosts import is_ours
 from registry_cache.ui.pages import Pages
@@ -84,6 +85,11 @@ def blueprint(facts: Facts, door: Door) -> Blueprint:
     def client(name: str) -> Response:
         return _page(pages.client(name[:MOST_LETTERS]))
 
+    @routes.get("/ui/docs/<name>")
+    def document(name: str) -> Response:
+        text = documents.read(name)
+        return _page(pages.missing(f"/ui/docs/{name}"), 404) if text is None else _page(text, media_type="text/plain")
+
     @routes.get("/ui/<path:name>")
     def other(name: str) -> Response:
         if name not in ASSETS:
@@ -95,8 +101,8 @@ def blueprint(facts: Facts, door: Door) -> Blueprint:
     return routes
 
 
-def _page(html: bytes, status: int = 200) -> Response:
-    response = Response(html, status, content_type="text/html; charset=utf-8")
+def _page(text: bytes, status: int = 200, *, media_type: str = "text/html") -> Response:
+    response = Response(text, status, content_type=f"{media_type}; charset=utf-8")
     # What it tells is of this moment, and for whoever has logged in.
     response.headers["Cache-Control"] = "no-store"
     response.headers["Referrer-Policy"] = "no-referrer"

@@ -76,8 +76,11 @@ def _pace(pulls: PullCount, taken: int, glance: Glance) -> str:
 
 def _disk(glance: Glance, limits: SizeLimits, next_out: str) -> Box:
     title, href = "Disk used", "/ui/images"
-    if glance.stored is None or glance.space is None:
-        return Box(title, NOTHING, "", ["not counted yet: the next cleanup does that"], href)
+    if glance.space is None:
+        return Box(title, NOTHING, "", ["its disk does not tell"], href)
+    if glance.stored is None:
+        # Whoever looks here has asked for a survey.
+        return Box(title, NOTHING, "", ["being counted", f"{size(glance.space.free)} are free on its disk"], href)
     number, _, unit = size(glance.stored).partition(" ")
     room = limits.max_size or glance.stored + max(0, glance.space.free - (limits.min_free or 0))
     bound = f"of {size(limits.max_size)}" if limits.max_size else f"{size(glance.space.free)} are free on its disk"

@@ -46,6 +46,11 @@ class History:
         """The outcomes that occur, in the order in which they are drawn."""
         return [outcome for outcome, _ in self.chart.areas]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was served and nothing fetched in all this time."""
+        return not self.outcomes and not self.fetched
+
     def total(self, outcome: str) -> int:
         return sum(column.served.get(outcome, 0) for column in self.columns)
 

@@ -9,7 +9,7 @@ from functools import partial
 from registry_cache.deployment.client_setup import CLIENTS, steps
 from registry_cache.runtime import threadpool
 from registry_cache.stats.days import DAY_SECONDS, MONTH_DAYS
-from registry_cache.ui import lists
+from registry_cache.ui import documents, lists
 from registry_cache.ui.cached_value import CachedValue
 from registry_cache.ui.facts import Facts
 from registry_cache.ui.numbers import History
@@ -100,6 +100,7 @@ class Pages:
             address_is_known=facts.is_address_known,
             clients=[(name, steps(name, facts.mirror)) for name in CLIENTS],
             configuration=facts.configuration,
+            documents=documents.names(),
         )
 
     def _render(self, template: str, here: str, **values: object) -> bytes:

@@ -6,20 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from registry_cache.ui.sentence import Tone
-from registry_cache.ui.words import clock, cut, plural, short, size, span
+from registry_cache.ui.words import clock, cut, plural, quoted, short, size, span
 from registry_cache.upkeep.glance import Glance, Transfer
 from registry_cache.upkeep.status import UpstreamStatus
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamRow:
-    """``left`` of ``limit`` pulls, None where it never said; ``state`` and ``why`` in words."""
+    """``left`` of ``limit`` pulls, None where it never said; ``state`` and ``why`` in words; ``command`` to type."""
 
     name: str
     url: str
     tone: Tone
     state: str
     why: str
+    command: str
     left: int | None = None
     limit: int | None = None
     limit_words: str = ""
@@ -29,12 +30,14 @@ class UpstreamRow:
 class TransferRow:
     """``percent`` of a blob that is here, None while its size is unknown.
 
-    ``words`` say how much, how fast, and for how many readers; ``page`` is the image's, "" where none is known.
+    ``words`` say how much, how fast, and for how many readers; ``page`` is the image's, "" where none is known. The
+    ``command`` says who pulls it.
     """
 
     digest: str
     image: str
     page: str
+    command: str
     is_running: bool
     percent: int | None
     words: str
@@ -44,26 +47,29 @@ class TransferRow:
 
 def upstream_row(each: UpstreamStatus, glance: Glance, answer_seconds: float | None) -> UpstreamRow:
     """Return the row of one upstream, whose answers took so long on average; None where none came lately."""
-    tone, state, why = _state(each, glance)
-    if not why and answer_seconds is not None:
-        why = f"in {answer_seconds * 1000:.0f} ms on average"
+    tone, state, why = _state(each, glance, answer_seconds)
+    # What is here of it; or why it does not answer, which also forgets a limit that is over.
+    command = f"registry-cache list {quoted(f'{each.name}/')}" if tone == "good" else "registry-cache check"
     pulls = each.pulls
     if pulls is None:
-        return UpstreamRow(each.name, each.url, tone, state, why)
+        return UpstreamRow(each.name, each.url, tone, state, why, command)
     seen = f"{span(glance.now - pulls.seen_at)} ago"
     source = f", counted for {cut(pulls.source, 40)}" if pulls.source else ""
     words = f"seen {seen}{source}" if pulls.current else f"seen {seen}; that count is over"
-    return UpstreamRow(each.name, each.url, tone, state, why, pulls.left, pulls.limit, words)
+    return UpstreamRow(each.name, each.url, tone, state, why, command, pulls.left, pulls.limit, words)
 
 
-def _state(each: UpstreamStatus, glance: Glance) -> tuple[Tone, str, str]:
+def _state(each: UpstreamStatus, glance: Glance, answer_seconds: float | None) -> tuple[Tone, str, str]:
     if each.state == "down" and each.since is not None:
         since = clock(each.since, glance.now, glance.zone)
         return "bad", f"down since {since} ({span(glance.now - each.since)})", cut(each.cause, 200)
     if each.state == "limited" and each.until is not None:
         what = "everything" if each.everything else "pulls"
         return "warn", f"refuses {what} until {clock(each.until, glance.now, glance.zone)}", ""
-    return "good", "answers", ""
+    if answer_seconds is None:
+        # That there was no trouble does not say that it works.
+        return "good", "no trouble known", ""
+    return "good", "answers", f"in {answer_seconds * 1000:.0f} ms on average"
 
 
 def transfer_row(each: Transfer, speeds: Mapping[str, float], glance: Glance) -> TransferRow:
@@ -81,6 +87,7 @@ def transfer_row(each: Transfer, speeds: Mapping[str, float], glance: Glance) ->
         short(each.digest),
         cut(image),
         page,
+        f"registry-cache pulls {quoted(page)}" if page else "registry-cache status",
         each.running,
         percent,
         f"{size(each.bytes)}{total}{pace}{readers}",

@@ -59,4 +59,7 @@ def _upstream(upstream: UpstreamStatus, glance: Glance) -> Iterator[Sentence]:
     elif upstream.state == "limited" and upstream.until is not None:
         until = clock(upstream.until, glance.now, glance.zone)
         what = "all requests" if upstream.everything else "pulls"
-        yield Sentence("warn", f"{name} refuses {what} until {until}. What is cached is served.")
+        # It asks whether the limit is over already, and forgets it then.
+        yield Sentence(
+            "warn", f"{name} refuses {what} until {until}. What is cached is served.", "registry-cache check"
+        )

@@ -25,12 +25,13 @@ class TopRow:
 
 @dataclass(frozen=True, slots=True)
 class TopTable:
-    """One list. ``href`` leads to the whole of it."""
+    """One list. ``href`` leads to the whole of it, and ``command`` tells more of a row."""
 
     title: str
     what: str
     rows: Sequence[TopRow]
     href: str
+    command: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,8 @@ def top_table(statistics: Statistics, kind: TopKind, since: float, most: int = F
         )
         for each in found
     ]
-    return TopTable(about.title, about.what, rows, f"{about.page}?by={kind}")
+    command = f"registry-cache pulls {'CLIENT' if kind == 'clients' else 'IMAGE'}"
+    return TopTable(about.title, about.what, rows, f"{about.page}?by={kind}", command)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,9 @@ class StatisticsReport(Report):
             yield f"  evicted  {_number(sums.evicted_blobs, 'blob')}, {size(sums.evicted_bytes)}"
         if sums.disk:
             limit = f" of {size(sums.disk.limit)}" if sums.disk.limit else ""
-            yield f"  disk     {size(sums.disk.used)}{limit} used, {size(sums.disk.free)} free"
+            # The first pass over the store counts it.
+            used = f"{size(sums.disk.used)}{limit} used" if sums.disk.used else "not counted yet"
+            yield f"  disk     {used}, {size(sums.disk.free)} free"
         yield from self._lists()
 
     def document(self) -> dict[str, object]:

@@ -14,7 +14,7 @@ from registry_cache.runtime.event_queue import Change
 from registry_cache.stats.day import Day
 from registry_cache.stats.days import bucket_of, day_of
 from registry_cache.stats.files import StatisticsFiles
-from registry_cache.stats.sums import Sums
+from registry_cache.stats.sums import DiskUse, Sums
 from registry_cache.store.atomic_write import write_whole
 from registry_cache.store.layout import Layout
 from registry_cache.upkeep.statistics_text import PLAIN_BLOCKS, StatisticsReport, spark
@@ -101,6 +101,15 @@ def test_a_sparkline() -> None:
     assert spark([0, 1, 500, 1000], PLAIN_BLOCKS) == " .=@"
     assert spark([0, 0]) == "  "
     assert spark([]) == ""
+
+
+def test_a_store_that_nobody_has_counted_is_not_called_empty() -> None:
+    sums = [Sums(requests={"hit": 1}, disk=DiskUse(used, 0, 2048)) for used in (0, 1024)]
+    at = datetime.fromtimestamp(time.time(), UTC)
+    texts = ["\n".join(StatisticsReport(0, at, each, [], {}, [], []).lines()) for each in sums]
+
+    assert "  disk     not counted yet, 2.0 KiB free" in texts[0]
+    assert "  disk     1.0 KiB used, 2.0 KiB free" in texts[1]
 
 
 def test_numbers_of_one_and_what_needs_a_look() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import bcrypt
@@ -33,6 +34,11 @@ def test_on_this_machine_it_is_there_without_a_login(
     assert policy.startswith("default-src 'none'; ")
     assert "unsafe" not in policy
     assert "*" not in policy
+    for name in re.findall(rb'href="/ui/docs/([^"]+)"', page.body):
+        document = make_puller(url).get(f"/ui/docs/{name.decode()}")
+        assert (document.status, document.headers["Content-Type"]) == (200, "text/plain; charset=utf-8")
+    assert document.headers["X-Content-Type-Options"] == "nosniff"
+    assert make_puller(url).get("/ui/docs/setup.cfg").status == 404
 
 
 def test_clients_of_the_registry_find_no_page(make_cache: MakeCache, make_puller: MakePuller) -> None:

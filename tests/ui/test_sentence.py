@@ -38,7 +38,10 @@ def test_what_is_wrong_since_when_and_what_to_do() -> None:
         "The disk is full: pulls are served, and nothing new is kept.",
         "registry-cache cleanup",
     )
-    assert said[2].text == "docker.io refuses pulls until 11:16. What is cached is served."
+    assert (said[2].text, said[2].command) == (
+        "docker.io refuses pulls until 11:16. What is cached is served.",
+        "registry-cache check",
+    )
 
 
 def test_a_broken_store_goes_before_everything() -> None:
