@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = "registry_cache"
+from tests.harness.package_source import PACKAGE, imported, sources
 
 # Room → the rooms it may import beside itself; these are all the arrows there are.
 MAY_IMPORT = {
@@ -96,16 +96,6 @@ HAVE_PLAIN_NAMES = {"stats", "runtime", "cluster", "upstream"}
 NOT_BEHIND_CLI = {"flask", "werkzeug", "boto3", "botocore"}
 
 
-def sources() -> dict[str, str]:
-    """Return the source of every module of the package, by dotted name."""
-    root = Path(__file__).parent.parent
-    files = sorted((root / PACKAGE).rglob("*.py"))
-    return {
-        ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): file.read_text()
-        for file in files
-    }
-
-
 def room(module: str) -> str:
     """Return the room of a dotted name: ``store`` of ``registry_cache.store.blobs``; "" of the package itself."""
     return [*module.split("."), ""][1]
@@ -114,16 +104,6 @@ def room(module: str) -> str:
 def part(module: str, of: Collection[str]) -> str | None:
     """Return the longest of the dotted names ``of`` that ``module`` is, or lies in; both without the package's name."""
     return max((name for name in of if f"{module}.".startswith(f"{name}.")), key=len, default=None)
-
-
-def imported(tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """Yield (name as the module knows it, dotted name that it stands for) of every import below ``tree``."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((name.asname or name.name, name.name) for name in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            origin = "." * node.level + (node.module or "")
-            yield from ((name.asname or name.name, f"{origin}.{name.name}") for name in node.names)
 
 
 def called(tree: ast.AST) -> Iterator[str]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import platform
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -94,6 +96,12 @@ def _mentioned(code: CodeType | None) -> Iterator[str]:
 
 def _message(internal: Internal, problem: str) -> str:
     package = internal.name.partition(":")[0].partition(".")[0]
+    if package in sys.stdlib_module_names:
+        allowed_python = metadata.metadata("registry-cache")["Requires-Python"]
+        return (
+            f"Python {platform.python_version()} does not fit this version of registry-cache: {problem}; we need it "
+            f"for {internal.purpose}. Run it by a Python that setup.cfg allows: {allowed_python}"
+        )
     allowed = [each for each in metadata.requires("registry-cache") or () if each.startswith(package)]
     return (
         f"{package} {metadata.version(package)} does not fit this version of registry-cache: {problem}; we need it "

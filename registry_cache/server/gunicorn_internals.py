@@ -20,6 +20,7 @@ from typing import Any
 import gevent
 from gevent import socket
 from gunicorn import util
+from gunicorn.app.wsgiapp import WSGIApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.http import errors, message, parser, unreader, wsgi
 from gunicorn.sock import TCP6Socket, TCPSocket
@@ -33,6 +34,14 @@ from registry_cache.server.internal_names import INTERNALS
 from registry_cache.server.response import HeadBuffer
 
 check(INTERNALS)
+
+
+class GunicornApplication(WSGIApplication):
+    """gunicorn's, but for the folder that it is started in, from which nothing may be imported."""
+
+    def chdir(self) -> None:
+        """Called by gunicorn before and after it reads its settings; its own puts the folder first on Python's path."""
+        os.chdir(self.cfg.chdir)
 
 
 class Master(Arbiter):

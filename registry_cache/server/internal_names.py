@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from registry_cache.runtime.dependency_check import Internal
 
+_APPLICATION = "gunicorn.app.base:Application"
 _ARBITER = "gunicorn.arbiter:Arbiter"
 _WORKER = "gunicorn.workers.base:Worker"
 _ASYNC = "gunicorn.workers.base_async:AsyncWorker"
@@ -24,6 +25,7 @@ _WRITE_ERROR = ("sock", "status_int", "reason", "mesg")
 
 INTERNALS = (
     # The master.
+    Internal(f"{_APPLICATION}.chdir", "a server that imports nothing from its folder", ("self",), "load_config"),
     Internal(f"{_ARBITER}.handle_hup", "a reload that is tried first", ("self",), "run", "handle_%s"),
     Internal(f"{_ARBITER}.manage_workers", "a look at the workers' memory", ("self",), "run"),
     Internal(f"{_ARBITER}.spawn_worker", "new workers beside old ones", ("self",), "spawn_workers"),

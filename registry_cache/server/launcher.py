@@ -10,12 +10,14 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from functools import partial
 from typing import NoReturn
 
 from registry_cache.config import ConfigError, load_config
+from registry_cache.runtime.dependency_check import DependencyChanged
 from registry_cache.runtime.interrupt import end_on_interrupt
 from registry_cache.runtime.log import print_error
+
+_Refuse = Callable[[argparse.ArgumentParser, str], NoReturn]
 
 _MODULE = "registry_cache.server.launcher"
 # -P: Python, too, would look there first.
@@ -35,37 +37,26 @@ def main() -> None:
     """Be gunicorn, until the server ends."""
     # gunicorn replaces this as soon as it handles signals.
     end_on_interrupt()
-    from gunicorn.app.wsgiapp import WSGIApplication
-
-    class Server(WSGIApplication):
-        def load_default_config(self) -> None:
-            super().load_default_config()
-            self.cfg.parser = partial(_parser, self.cfg.parser)
-
-        def chdir(self) -> None:
-            """Called before the application is loaded."""
-            os.chdir(self.cfg.chdir)
-
-    Server("%(prog)s [OPTIONS] [APP_MODULE]", prog="registry-cache serve --").run()
+    try:
+        from registry_cache.server.gunicorn_internals import GunicornApplication
+    except DependencyChanged as error:
+        raise SystemExit(str(error)) from error
+    argparse.ArgumentParser.error = _refuse  # type: ignore[method-assign, assignment]
+    GunicornApplication("%(prog)s [OPTIONS] [APP_MODULE]", prog="registry-cache serve --").run()
 
 
-def _parser(make: Callable[[], argparse.ArgumentParser]) -> argparse.ArgumentParser:
-    """Return gunicorn's parser of its options, whose error is an event where all other lines of the log are events."""
-    parser = make()
-    refuse = parser.error
-
-    def error(message: str) -> NoReturn:
-        try:
-            formatter = load_config(os.environ).log.formatter
-        except ConfigError as failure:
-            formatter = failure.formatter
-        if formatter == "text":
-            refuse(message)
-        print_error(f"{parser.prog} {message}", formatter)
-        sys.exit(2)
-
-    parser.error = error  # type: ignore[method-assign]
-    return parser
+def _refuse(
+    parser: argparse.ArgumentParser, message: str, as_argparse: _Refuse = argparse.ArgumentParser.error
+) -> NoReturn:
+    """Tell what is wrong with an option: as an event, where all other lines of the log are events."""
+    try:
+        formatter = load_config(os.environ).log.formatter
+    except ConfigError as failure:
+        formatter = failure.formatter
+    if formatter == "text":
+        as_argparse(parser, message)
+    print_error(f"{parser.prog} {message}", formatter)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ import sys
 import time
 from typing import Any
 
+from registry_cache.runtime.dependency_check import Internal, check
+
 # For all lines of a head, whatever comes before its status; the longest known, with a signed address, are under 16 KiB.
 MAX_HEAD_SIZE = 64 * 1024
 # http.client takes 100 headers.
@@ -126,6 +128,16 @@ class _Source:
 
     def makefile(self, _mode: str) -> BoundedReader:
         return BoundedReader(self._sock.makefile("rb", buffering=0))
+
+
+# http.client names neither in its documentation.
+_PURPOSE = "heads that have an end"
+check(
+    (
+        Internal("http.client:HTTPResponse.begin", _PURPOSE, ("self",), "http.client:HTTPConnection.getresponse"),
+        Internal("http.client:HTTPResponse.fp", _PURPOSE, None, "begin", instance=True),
+    )
+)
 
 
 class BoundedResponse(http.client.HTTPResponse):

@@ -3,6 +3,7 @@
 import ast
 import io
 import ipaddress
+import platform
 import re
 import subprocess
 import sys
@@ -97,6 +98,15 @@ def test_other_parameters_are_told(internal: Internal) -> None:
 def test_a_name_that_is_not_used_any_more_is_told(internal: Internal) -> None:
     if internal.user != internal.name:
         assert "does not use" in refused(internal, internal.user, lambda: None)
+
+
+def test_what_python_has_changed_is_told_with_its_version() -> None:
+    told = refused(
+        Internal("http.client:HTTPResponse.begin", "heads", ("self",)), "http.client:HTTPResponse.begin", None
+    )
+
+    assert told.startswith(f"Python {platform.python_version()} does not fit this version of registry-cache: ")
+    assert told.endswith("Run it by a Python that setup.cfg allows: >=3.11")
 
 
 def test_each_is_checked_by_more_than_its_existence() -> None:
