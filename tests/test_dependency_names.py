@@ -52,7 +52,7 @@ MAY_OVERRIDE = {
     "requests.adapters.HTTPAdapter": {"init_poolmanager", "build_connection_pool_key_attributes", "proxy_manager_for"},
     "requests.Session": {"get_redirect_target"},
     "requests.cookies.RequestsCookieJar": {"extract_cookies", "add_cookie_header"},
-    # ``_new_conn`` is no promise: ``upstream.pool`` checks it when it is imported, and refuses another urllib3.
+    # ``_new_conn`` is no promise: ``upstream.network.pool`` checks it when it is imported, and refuses another urllib3.
     "urllib3.connection.HTTPConnection": {
         *("connect", "request", "getresponse", "is_connected", "response_class"),
         "_new_conn",

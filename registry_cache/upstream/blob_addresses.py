@@ -15,7 +15,7 @@ from cachetools import TTLCache
 
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
-from registry_cache.upstream.network_zones import Reach
+from registry_cache.upstream.network.zones import Reach
 
 # An access that upstream takes back ends so much later for ranges that come by this way. Addresses are good for some
 # minutes mostly; one that is not is refused, and the registry is asked.

@@ -18,9 +18,9 @@ from registry_cache.runtime.unwanted_reads import ended_by
 from registry_cache.upstream.body import content_length, encoding_of
 from registry_cache.upstream.encoded_blobs import Reading, decoded
 from registry_cache.upstream.errors import translate_http_errors
+from registry_cache.upstream.network.tcp_ack import READ_AHEAD, acknowledge_unread
 from registry_cache.upstream.questions import NO_RANGES
 from registry_cache.upstream.read_size import ReadSize
-from registry_cache.upstream.tcp_ack import READ_AHEAD, acknowledge_unread
 
 
 @dataclass(slots=True)

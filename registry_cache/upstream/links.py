@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from registry_cache.errors import UpstreamError
-from registry_cache.upstream.url import Url, behind, query_of
+from registry_cache.upstream.network.url import Url, behind, query_of
 
 # No registry sends a longer one; the bound keeps a hostile header from costing time.
 MAX_LINK_LENGTH = 16 * 1024

@@ -26,9 +26,9 @@ from registry_cache.runtime.peer_question import SharedQuestion, answer_name
 from registry_cache.runtime.seals import HEADER, WANTED, AskedOfPeer, Seals
 from registry_cache.runtime.tls import tls_context
 from registry_cache.runtime.unwanted_reads import ended_by
+from registry_cache.upstream.network.tcp_ack import READ_AHEAD, acknowledge_unread
+from registry_cache.upstream.network.wire import BoundedResponse
 from registry_cache.upstream.read_size import ReadSize, is_in_small_pieces
-from registry_cache.upstream.tcp_ack import READ_AHEAD, acknowledge_unread
-from registry_cache.upstream.wire import BoundedResponse
 
 # Until a peer must have connected, and until its answer must have begun. Its leader may still wait for the registry.
 HEAD_SECONDS = 2.0

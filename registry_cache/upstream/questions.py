@@ -13,7 +13,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Reference, Repository, Tag
 from registry_cache.upstream.breakers import Subject
 from registry_cache.upstream.links import NextPage
-from registry_cache.upstream.url import parse_url
+from registry_cache.upstream.network.url import parse_url
 
 # Behind the first /v2/. Looked for by the pattern as well, a path of nothing else would take half a second.
 _API_PATH = re.compile(r"(.+)/(?:manifests|blobs|tags|referrers)/")

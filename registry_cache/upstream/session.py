@@ -23,9 +23,9 @@ from registry_cache.upstream.blob_addresses import BlobAddress
 from registry_cache.upstream.body import content_length
 from registry_cache.upstream.deadline import abandon, start
 from registry_cache.upstream.errors import translate_http_errors
-from registry_cache.upstream.network_zones import EVERYWHERE, PUBLIC_ONLY, Reach, Zone, reach_from, zone_of_name
-from registry_cache.upstream.pool import IDLE_SECONDS, Adapter, Attempt, OtherAnswered, using
-from registry_cache.upstream.url import Origin, is_at, origin, parse_url
+from registry_cache.upstream.network.pool import IDLE_SECONDS, Adapter, Attempt, OtherAnswered, using
+from registry_cache.upstream.network.url import Origin, is_at, origin, parse_url
+from registry_cache.upstream.network.zones import EVERYWHERE, PUBLIC_ONLY, Reach, Zone, reach_from, zone_of_name
 
 USER_AGENT = f"registry-cache/{__version__}"
 

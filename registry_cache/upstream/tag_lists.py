@@ -21,8 +21,8 @@ from registry_cache.upstream import questions
 from registry_cache.upstream.body import read_document, timed_out
 from registry_cache.upstream.large_documents import LargeDocuments, LargeTurn
 from registry_cache.upstream.links import NextPage, next_page
+from registry_cache.upstream.network.url import parse_url
 from registry_cache.upstream.transport import Transport
-from registry_cache.upstream.url import parse_url
 
 # A page of tags: Docker Hub's longest list of tags is under 2 MB.
 MAX_LIST_SIZE = 8 * 1024 * 1024

@@ -22,17 +22,17 @@ from registry_cache.errors import (
     UpstreamUnavailable,
 )
 from registry_cache.runtime import metrics
-from registry_cache.upstream.account import is_account
-from registry_cache.upstream.auth import Authenticator
 from registry_cache.upstream.blob_addresses import BlobAddress
-from registry_cache.upstream.conversation import Conversation
+from registry_cache.upstream.credentials.account import is_account
+from registry_cache.upstream.credentials.auth import Authenticator
+from registry_cache.upstream.credentials.conversation import Conversation
 from registry_cache.upstream.deadline import run_with_timeout
 from registry_cache.upstream.errors import is_unreachable
 from registry_cache.upstream.health import Health
+from registry_cache.upstream.network.url import Origin, is_at, origin, parse_url
 from registry_cache.upstream.questions import Question, api_repository
 from registry_cache.upstream.refusal import refusal, says_nothing
 from registry_cache.upstream.session import HttpRequest, Session
-from registry_cache.upstream.url import Origin, is_at, origin, parse_url
 
 # Until an answer must have begun, token and redirects included; clients give up after ten seconds or more.
 ANSWER_TIMEOUT_SECONDS = 8.0

@@ -15,10 +15,10 @@ from registry_cache.pull.target import TagPolicy
 from registry_cache.store.layout import Layout
 from registry_cache.store.upstream_notes import UpstreamNote
 from registry_cache.upkeep.status import KnownUpstream
-from registry_cache.upstream.account import Account, Credentials, FixedAccount
-from registry_cache.upstream.auth import Authenticator
 from registry_cache.upstream.client import Upstream
-from registry_cache.upstream.credential_helper import CredentialHelper
+from registry_cache.upstream.credentials.account import Account, Credentials, FixedAccount
+from registry_cache.upstream.credentials.auth import Authenticator
+from registry_cache.upstream.credentials.credential_helper import CredentialHelper
 from registry_cache.upstream.health import Health
 from registry_cache.upstream.session import TLS, Session, Timeouts
 from registry_cache.upstream.transport import Transport

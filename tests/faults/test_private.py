@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from registry_cache.upstream.account import REFUSED_SECONDS
+from registry_cache.upstream.credentials.account import REFUSED_SECONDS
 from tests.harness.images import KiB, make_image
 from tests.harness.pullers import Answer, Puller
 from tests.harness.raw import RawServer

@@ -5,7 +5,8 @@ waits, and then it would ask again or give up. The real time-outs are tested in 
 """
 
 from registry_cache.pull import blob, manifest_fetch, source
-from registry_cache.upstream import tokens, transport
+from registry_cache.upstream import transport
+from registry_cache.upstream.credentials import tokens
 
 SECONDS = 50.0
 

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from registry_cache.oci.names import Reference, Repository
-from registry_cache.upstream.account import Account, Credentials, FixedAccount
-from registry_cache.upstream.auth import Authenticator
 from registry_cache.upstream.blob_body import BlobBody
 from registry_cache.upstream.client import ManifestHead, Upstream
+from registry_cache.upstream.credentials.account import Account, Credentials, FixedAccount
+from registry_cache.upstream.credentials.auth import Authenticator
 from registry_cache.upstream.health import Health, PrivateHealth
 from registry_cache.upstream.session import TLS, Session, Timeouts
 from registry_cache.upstream.transport import Transport

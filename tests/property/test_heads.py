@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from registry_cache.errors import UpstreamError
 from registry_cache.oci.json_object import parse_object
 from registry_cache.upstream.body import inflater
+from registry_cache.upstream.network.wire import MAX_HEAD_LINES, MAX_HEAD_SIZE, BoundedResponse
 from registry_cache.upstream.tag_lists import following
-from registry_cache.upstream.wire import MAX_HEAD_LINES, MAX_HEAD_SIZE, BoundedResponse
 
 # What a buffer may have read beyond the last line.
 AHEAD = 2 * io.DEFAULT_BUFFER_SIZE

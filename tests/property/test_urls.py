@@ -14,9 +14,9 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url as urllib3_parse_url
 
 from registry_cache.errors import UpstreamError
-from registry_cache.upstream import pool
+from registry_cache.upstream.network import pool
+from registry_cache.upstream.network.url import Url, parse_url
 from registry_cache.upstream.session import TLS, HttpRequest, Session, Timeouts
-from registry_cache.upstream.url import Url, parse_url
 
 HOME = parse_url("http://home.example:5000/v2/first")
 

@@ -8,9 +8,9 @@ from registry_cache.errors import NotFound, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository
 from registry_cache.upstream import blob_addresses
-from registry_cache.upstream.account import Credentials
 from registry_cache.upstream.blob_addresses import GOOD_SECONDS, BlobAddresses
 from registry_cache.upstream.client import Upstream
+from registry_cache.upstream.credentials.account import Credentials
 from tests.harness.cdn import FakeCdn
 from tests.harness.fixture_types import MakeUpstream
 from tests.harness.images import random_bytes

@@ -10,12 +10,12 @@ import pytest
 from registry_cache.errors import UpstreamElsewhere, UpstreamError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Tag
-from registry_cache.upstream import connect as connecting
-from registry_cache.upstream import pool
 from registry_cache.upstream.client import Upstream
-from registry_cache.upstream.network_zones import PUBLIC_ONLY, Zone
+from registry_cache.upstream.network import connect as connecting
+from registry_cache.upstream.network import pool
+from registry_cache.upstream.network.url import origin
+from registry_cache.upstream.network.zones import PUBLIC_ONLY, Zone
 from registry_cache.upstream.session import TLS, HttpRequest, Session, Timeouts
-from registry_cache.upstream.url import origin
 from tests.harness.cdn import HOST, FakeCdn
 from tests.harness.pull_rig import SECONDS
 from tests.harness.raw import RawServer

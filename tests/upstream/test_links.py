@@ -8,7 +8,7 @@ import pytest
 
 from registry_cache.errors import UpstreamError
 from registry_cache.upstream.links import NextPage, next_link, next_page
-from registry_cache.upstream.url import parse_url
+from registry_cache.upstream.network.url import parse_url
 
 URL = "/v2/library/app/tags/list?next_page=5"
 

@@ -11,7 +11,8 @@ from registry_cache.errors import UpstreamUnavailable
 from registry_cache.oci.manifest import MAX_MANIFEST_SIZE
 from registry_cache.runtime import request_context
 from registry_cache.runtime.peer_question import SharedQuestion
-from registry_cache.upstream import peer, wire
+from registry_cache.upstream import peer
+from registry_cache.upstream.network import wire
 from registry_cache.upstream.peer import PeerFailed, PeerRefused, Peers, PeerSilent, ThingAtPeer
 from tests.harness.near_rig import SEALS
 from tests.harness.raw import Endless, RawServer

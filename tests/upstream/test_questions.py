@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from registry_cache.upstream.network.url import MAX_URL_LENGTH
 from registry_cache.upstream.questions import api_repository
-from registry_cache.upstream.url import MAX_URL_LENGTH
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 
 from registry_cache.errors import UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
+from registry_cache.upstream.network.url import origin
 from registry_cache.upstream.session import MAX_REDIRECTS, TLS, HttpRequest, Session, Timeouts
-from registry_cache.upstream.url import origin
 from tests.harness.cdn import FakeCdn
 from tests.harness.fixture_types import MakeUpstream
 from tests.harness.raw import RawServer

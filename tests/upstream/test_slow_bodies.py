@@ -15,7 +15,8 @@ import requests
 
 from registry_cache.errors import UpstreamElsewhere, UpstreamError, UpstreamTimeout
 from registry_cache.oci.digest import Digest
-from registry_cache.upstream import client, refusal, tokens, transport
+from registry_cache.upstream import client, refusal, transport
+from registry_cache.upstream.credentials import tokens
 from tests.harness.programs import run
 from tests.harness.pull_rig import SECONDS
 from tests.harness.store_rig import APP, LATEST

@@ -18,15 +18,15 @@ import urllib3
 from registry_cache.errors import Denied, NotFound, RegistryError, TooManyRequests, UpstreamElsewhere, UpstreamError
 from registry_cache.oci.names import Reference, Repository, Tag
 from registry_cache.runtime.check_step import Step, StepState
-from registry_cache.upstream.account import Account, is_account
-from registry_cache.upstream.auth import Authenticator, challenges_of
 from registry_cache.upstream.client import Upstream
+from registry_cache.upstream.credentials.account import Account, is_account
+from registry_cache.upstream.credentials.auth import Authenticator, challenges_of
 from registry_cache.upstream.deadline import run_with_timeout
 from registry_cache.upstream.diagnose.connectivity import Connectivity, Resolve
 from registry_cache.upstream.diagnose.findings import HELPER_REMEDY, Findings
 from registry_cache.upstream.diagnose.steps import WAIT, CheckTarget, StepFailed
 from registry_cache.upstream.health import Health, PrivateHealth
-from registry_cache.upstream.network_zones import Reach
+from registry_cache.upstream.network.zones import Reach
 from registry_cache.upstream.refusal import retry_after
 from registry_cache.upstream.session import HttpRequest, Session
 from registry_cache.upstream.transport import Transport

@@ -11,7 +11,7 @@ from registry_cache.errors import UpstreamTimeout
 from registry_cache.runtime.check_step import Step
 from registry_cache.upstream.deadline import run_with_timeout
 from registry_cache.upstream.diagnose.steps import CheckTarget, StepFailed
-from registry_cache.upstream.url import DEFAULT_PORTS
+from registry_cache.upstream.network.url import DEFAULT_PORTS
 
 # As socket.getaddrinfo returns it: family, kind, protocol, canonical name, address.
 Address = tuple[Any, ...]

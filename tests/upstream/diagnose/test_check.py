@@ -16,7 +16,7 @@ import yaml
 from registry_cache import cli
 from registry_cache.oci.names import Repository, Tag
 from registry_cache.runtime.check_step import Step
-from registry_cache.upstream.account import FixedAccount
+from registry_cache.upstream.credentials.account import FixedAccount
 from registry_cache.upstream.diagnose.check import UpstreamCheck
 from registry_cache.upstream.diagnose.steps import CheckTarget
 from registry_cache.upstream.session import TLS, Session, Timeouts

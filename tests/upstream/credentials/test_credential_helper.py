@@ -15,9 +15,9 @@ import pytest
 
 from registry_cache.errors import UpstreamElsewhere, UpstreamUnavailable
 from registry_cache.oci.names import Repository, Tag
-from registry_cache.upstream import credential_helper
-from registry_cache.upstream.account import Credentials
-from registry_cache.upstream.credential_helper import DEFAULT_LIFETIME, CredentialHelper
+from registry_cache.upstream.credentials import credential_helper
+from registry_cache.upstream.credentials.account import Credentials
+from registry_cache.upstream.credentials.credential_helper import DEFAULT_LIFETIME, CredentialHelper
 from tests.harness.pull_rig import SECONDS, Clock
 from tests.harness.store_rig import APP
 from tests.harness.upstream import FakeUpstream

@@ -26,11 +26,11 @@ from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
 from urllib3.util.wait import wait_for_read
 
 from registry_cache.runtime.dependency_check import Internal, check
-from registry_cache.upstream.connect import connect
-from registry_cache.upstream.idle_connections import IdleSweeper
-from registry_cache.upstream.network_zones import EVERYWHERE, Reach, Zone, zone_of
-from registry_cache.upstream.url import Url
-from registry_cache.upstream.wire import BoundedResponse
+from registry_cache.upstream.network.connect import connect
+from registry_cache.upstream.network.idle_connections import IdleSweeper
+from registry_cache.upstream.network.url import Url
+from registry_cache.upstream.network.wire import BoundedResponse
+from registry_cache.upstream.network.zones import EVERYWHERE, Reach, Zone, zone_of
 
 _PURPOSE = "connections by happy eyeballs, and to no address that is refused"
 check(

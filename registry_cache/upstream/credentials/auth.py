@@ -17,13 +17,13 @@ from registry_cache.errors import Denied, RegistryError, TooManyRequests, Upstre
 from registry_cache.oci.challenge import Challenge, parse_challenges
 from registry_cache.oci.names import Repository
 from registry_cache.runtime.log import Log
-from registry_cache.upstream.account import Account, AccountUse
-from registry_cache.upstream.network_zones import EVERYWHERE
+from registry_cache.upstream.credentials.account import Account, AccountUse
+from registry_cache.upstream.credentials.realm import RealmRules
+from registry_cache.upstream.credentials.tokens import MAX_TOKENS, Scope, Tokens
+from registry_cache.upstream.network.url import Origin, is_at, origin, parse_url
+from registry_cache.upstream.network.zones import EVERYWHERE
 from registry_cache.upstream.questions import api_repository
-from registry_cache.upstream.realm import RealmRules
 from registry_cache.upstream.session import Session
-from registry_cache.upstream.tokens import MAX_TOKENS, Scope, Tokens
-from registry_cache.upstream.url import Origin, is_at, origin, parse_url
 
 # A challenge that could not be met is the last to be tried for so long, where there are others.
 _FAILED_SECONDS = 60.0

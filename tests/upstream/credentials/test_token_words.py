@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from registry_cache.upstream.token_words import NEW_SECONDS, is_new, says_invalid
+from registry_cache.upstream.credentials.token_words import NEW_SECONDS, is_new, says_invalid
 
 NOW = 1_800_000_000.0
 

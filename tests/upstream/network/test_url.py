@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from registry_cache.errors import UpstreamError
-from registry_cache.upstream.url import MAX_URL_LENGTH, Url, is_at, origin, parse_url, query_of
+from registry_cache.upstream.network.url import MAX_URL_LENGTH, Url, is_at, origin, parse_url, query_of
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from typing import Any
 
 from cachetools import LRUCache
 
-from registry_cache.upstream.network_zones import EVERYWHERE, Reach, zone_of
+from registry_cache.upstream.network.zones import EVERYWHERE, Reach, zone_of
 
 # After so long without an answer the next address is tried as well (RFC 8305 §5).
 ATTEMPT_DELAY_SECONDS = 0.25

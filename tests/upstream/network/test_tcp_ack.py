@@ -11,8 +11,8 @@ import urllib3
 
 from registry_cache.oci.digest import Digest
 from registry_cache.runtime.seals import Seals
+from registry_cache.upstream.network.tcp_ack import READ_AHEAD
 from registry_cache.upstream.peer import Peers, ThingAtPeer
-from registry_cache.upstream.tcp_ack import READ_AHEAD
 from tests.harness.store_rig import APP, HUB
 from tests.harness.upstream import FakeUpstream
 from tests.harness.upstream_rig import connect

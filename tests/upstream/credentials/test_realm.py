@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from registry_cache.errors import UpstreamError
-from registry_cache.upstream.network_zones import Zone, reach_from
-from registry_cache.upstream.realm import RealmRules, Trust
-from registry_cache.upstream.url import origin
+from registry_cache.upstream.credentials.realm import RealmRules, Trust
+from registry_cache.upstream.network.url import origin
+from registry_cache.upstream.network.zones import Zone, reach_from
 
 PRIVATE = ("10.0.0.1", "registry.lan", "127.0.0.1")
 

@@ -13,11 +13,11 @@ import pytest
 from registry_cache.errors import Denied, UpstreamElsewhere, UpstreamError, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository, Tag
-from registry_cache.upstream import conversation
-from registry_cache.upstream.account import REFUSED_SECONDS, Credentials
 from registry_cache.upstream.client import Upstream
+from registry_cache.upstream.credentials import conversation
+from registry_cache.upstream.credentials.account import REFUSED_SECONDS, Credentials
+from registry_cache.upstream.credentials.tokens import MAX_TOKEN_LENGTH, RENEW_BEFORE_SECONDS
 from registry_cache.upstream.session import TLS
-from registry_cache.upstream.tokens import MAX_TOKEN_LENGTH, RENEW_BEFORE_SECONDS
 from tests.harness.cdn import FakeCdn
 from tests.harness.fixture_types import MakeUpstream
 from tests.harness.pull_rig import SECONDS, Clock

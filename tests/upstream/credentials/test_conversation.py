@@ -11,9 +11,9 @@ import pytest
 
 from registry_cache.errors import BlobUnknown, Denied, UpstreamElsewhere, UpstreamError, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
-from registry_cache.upstream import conversation
-from registry_cache.upstream.account import Credentials
 from registry_cache.upstream.client import Upstream
+from registry_cache.upstream.credentials import conversation
+from registry_cache.upstream.credentials.account import Credentials
 from registry_cache.upstream.session import TLS
 from tests.harness.fixture_types import MakeUpstream
 from tests.harness.images import make_image

@@ -14,9 +14,9 @@ import pytest
 from registry_cache.errors import UpstreamError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Tag
-from registry_cache.upstream import wire
 from registry_cache.upstream.body import inflater
-from registry_cache.upstream.wire import MAX_HEAD_LINES, MAX_HEAD_SIZE
+from registry_cache.upstream.network import wire
+from registry_cache.upstream.network.wire import MAX_HEAD_LINES, MAX_HEAD_SIZE
 from tests.harness.pull_rig import SECONDS
 from tests.harness.raw import Endless, RawServer
 from tests.harness.store_rig import APP

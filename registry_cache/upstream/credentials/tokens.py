@@ -16,14 +16,14 @@ from registry_cache.errors import Denied, UpstreamElsewhere, UpstreamError
 from registry_cache.oci.json_object import parse_object
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.single_flight import SingleFlight
-from registry_cache.upstream.account import AccountUse, Credentials
 from registry_cache.upstream.body import read_body
+from registry_cache.upstream.credentials.account import AccountUse, Credentials
+from registry_cache.upstream.credentials.realm import Trust
 from registry_cache.upstream.deadline import run_with_timeout
-from registry_cache.upstream.network_zones import EVERYWHERE, Reach
-from registry_cache.upstream.realm import Trust
+from registry_cache.upstream.network.url import parse_url
+from registry_cache.upstream.network.zones import EVERYWHERE, Reach
 from registry_cache.upstream.refusal import refusal
 from registry_cache.upstream.session import HttpRequest, Session
-from registry_cache.upstream.url import parse_url
 
 # The lifetime of a token without expires_in, by distribution's specification.
 DEFAULT_LIFETIME_SECONDS = 60.0

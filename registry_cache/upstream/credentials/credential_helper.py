@@ -18,7 +18,7 @@ from datetime import timedelta
 
 from registry_cache.errors import UpstreamUnavailable
 from registry_cache.runtime.log import Log
-from registry_cache.upstream.account import Credentials
+from registry_cache.upstream.credentials.account import Credentials
 
 # A helper that asks a cloud takes a second or two.
 HELPER_TIMEOUT_SECONDS = 5.0

@@ -17,7 +17,7 @@ import urllib3
 from urllib3.connection import HTTPConnection
 
 from registry_cache.errors import UpstreamTimeout, UpstreamUnavailable
-from registry_cache.upstream import idle_connections, pool
+from registry_cache.upstream.network import idle_connections, pool
 from registry_cache.upstream.session import TLS, HttpRequest, Session, Timeouts
 from tests.harness.fixture_types import MakeUpstream
 from tests.harness.pull_rig import SECONDS

@@ -10,8 +10,8 @@ from typing import Literal
 from publicsuffixlist import PublicSuffixList
 
 from registry_cache.errors import UpstreamError
-from registry_cache.upstream.network_zones import PUBLIC_ONLY, Reach, Zone, zone_of_name
-from registry_cache.upstream.url import Origin, origin
+from registry_cache.upstream.network.url import Origin, origin
+from registry_cache.upstream.network.zones import PUBLIC_ONLY, Reach, Zone, zone_of_name
 
 # "account": it may see our account. "anonymous": it may be asked without. "public": so, and has to be a public host.
 Trust = Literal["account", "anonymous", "public"]

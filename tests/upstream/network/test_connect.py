@@ -9,15 +9,15 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from registry_cache.upstream import connect as connecting
-from registry_cache.upstream.connect import (
+from registry_cache.upstream.network import connect as connecting
+from registry_cache.upstream.network.connect import (
     Address,
     OutOfReach,
     connect,
     connect_first,
     in_order,
 )
-from registry_cache.upstream.network_zones import PUBLIC_ONLY, Reach, Zone, reach_from
+from registry_cache.upstream.network.zones import PUBLIC_ONLY, Reach, Zone, reach_from
 from tests.harness.pull_rig import SECONDS
 
 V4, V6 = socket.AF_INET, socket.AF_INET6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from registry_cache.upstream.network_zones import Zone, reach_from, zone_of, zone_of_name
+from registry_cache.upstream.network.zones import Zone, reach_from, zone_of, zone_of_name
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Connections to registries: which address, which socket, and heads read within bounds."""
