@@ -18,6 +18,10 @@ from registry_cache.store.layout import ALGORITHMS, Layout
 from registry_cache.store.records import Records
 from registry_cache.store.removal import Removal, RemovalResult
 from registry_cache.upkeep.report import counted, printable, size
+from registry_cache.upkeep.repository_details import some_tags
+
+# Of those that are here in place of what was named.
+_SOME_TAGS = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +42,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     for image in arguments.images:
         removal = Removal(layout)
         if not _remove(config, image, removal):
-            raise CommandError(f"{image} is not here{_suggestion(config, image, layout)}", 1)
+            raise CommandError(f"{_whole(config, image)} is not here{_suggestion(config, image, layout)}", 1)
         print(printable(f"removed {image}: {_words(removal.result)}"), flush=True)
     return 0
 
@@ -60,8 +64,19 @@ def _remove(config: Config, image: str, removal: Removal) -> bool:
     return removal.digest(found.reference, target.name)
 
 
+def _whole(config: Config, image: str) -> str:
+    """Return the image's name with the tag that was meant, if it has none: who typed none may not think of latest."""
+    if image.partition(":")[0] in ALGORITHMS:
+        return image
+    reference = str(image_finder(config)(image).reference)
+    return image if image.endswith((f":{reference}", f"@{reference}")) else f"{image}:{reference}"
+
+
 def _suggestion(config: Config, image: str, layout: Layout) -> str:
-    """Return what may be meant: Docker Hub's own images are in ``library``, which its clients leave out."""
+    """Return what may be meant.
+
+    Another tag; or Docker Hub's own images, which are in ``library``, and its clients leave that out.
+    """
     remedy = ": registry-cache list prints what is"
     if image.partition(":")[0] in ALGORITHMS:
         return remedy
@@ -69,14 +84,19 @@ def _suggestion(config: Config, image: str, layout: Layout) -> str:
     upstream, name = found.target.name
     records = Records(layout, Blobs(layout))
     if "/" in name:
-        return remedy
+        return _other_tags(layout, found.target.name) or remedy
     official = FullName(upstream, Repository.parse(f"library/{name}"))
     is_tag = isinstance(found.reference, Tag)
     look: Callable[..., object] = records.tag if is_tag else records.manifest
     if look(official, found.reference) is None:
-        return remedy
+        return _other_tags(layout, found.target.name) or _other_tags(layout, official) or remedy
     separator = ":" if is_tag else "@"
     return f", but library/{name} is: registry-cache remove {official}{separator}{found.reference}"
+
+
+def _other_tags(layout: Layout, name: FullName) -> str:
+    tags = some_tags(layout, str(name), _SOME_TAGS)
+    return f", but {name} is, as {', '.join(tags)}" if tags else ""
 
 
 def _words(result: RemovalResult) -> str:

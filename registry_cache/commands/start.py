@@ -36,6 +36,15 @@ def start(
     return config
 
 
+def require_readable(config: Config, environ: Mapping[str, str]) -> None:
+    """As root, load the configuration again as the store's owner: what root may read, the server may not.
+
+    Raises ConfigError. Where root may become nobody else, nobody can tell.
+    """
+    with contextlib.suppress(StoreError), as_owner(config.root):
+        load_config(environ, create=False)
+
+
 def heading(config: Config) -> str:
     """Return the line that says which configuration and which store a command works with."""
     return f"configuration: {config.configured_by}; store: {config.root}"

@@ -27,7 +27,7 @@ def cannot_read(path: str, error: OSError | ValueError) -> InvalidValue:
 
 
 def _no_right(path: str) -> InvalidValue:
-    user, group = _name_of_user(os.geteuid()), _name_of_group(os.getegid())
+    user, group = name_of_user(os.geteuid()), _name_of_group(os.getegid())
     for folder in reversed(Path(os.path.abspath(path)).parents):
         if os.path.isdir(folder) and not os.access(folder, os.X_OK, effective_ids=True):
             what = f"cannot read {path}: user {user} may not enter {folder}"
@@ -54,7 +54,8 @@ def _by_its_group(path: str | Path, right: int, user: str) -> str | None:
     return f"group {group} may: run this as root or as a member of it, or add this user to it: adduser {user} {group}"
 
 
-def _name_of_user(uid: int) -> str:
+def name_of_user(uid: int) -> str:
+    """Return how the machine calls a user, else the number."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

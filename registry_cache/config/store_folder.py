@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from registry_cache.config.given import Given
+from registry_cache.config.readable import name_of_user
 from registry_cache.config.schema import ROOT
 
 # The sandbox of a unit looks the same from inside as a disk that the kernel has made read-only.
@@ -62,6 +63,18 @@ def _told(root: Path, error: OSError | ValueError) -> tuple[str, str]:
         # What the kernel says of it when a folder is made there is "File exists".
         reason = f"it is a link to {os.readlink(root)}, which leads nowhere"
     remedy = f"name a folder that user {os.geteuid()} may write in, or give it that one"
-    if number in (errno.EACCES, errno.EPERM) and root.is_dir():
+    # Where we may not enter a folder above it, pathlib would raise.
+    if number in (errno.EACCES, errno.EPERM) and os.path.isdir(root):
+        if owner := _store_owner(root):
+            # To give it away would take it from the server that runs on it.
+            return f"user {owner} owns this store", f"run this as root or as user {owner}, or name another folder"
         remedy += f": chown -R {os.geteuid()} {root}"
     return reason, remedy
+
+
+def _store_owner(root: Path) -> str | None:
+    """Return who has a store there; None where there is none yet, or it is root's or our own."""
+    found = os.stat(root)
+    # Others may not look into a store: whoever may neither read it nor enter it meets somebody's private folder.
+    is_store = os.path.exists(root / "layout") or not os.access(root, os.X_OK, effective_ids=True)
+    return name_of_user(found.st_uid) if is_store and found.st_uid not in (0, os.geteuid()) else None

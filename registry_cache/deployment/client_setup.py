@@ -37,8 +37,19 @@ class Mirror:
     needs_login: bool = False
 
     @property
-    def address(self) -> str:
+    def host(self) -> str:
+        """Host and perhaps port, as in the URL."""
         return self.url.partition("://")[2]
+
+    @property
+    def address(self) -> str:
+        """Return what stands in front of an image's name.
+
+        Without a dot or a port it would be a folder of Docker Hub's, to all clients.
+        """
+        if "." in self.host or ":" in self.host or self.host == "localhost":
+            return self.host
+        return f"{self.host}:{80 if self.is_plain else 443}"
 
     @property
     def is_plain(self) -> bool:
@@ -124,7 +135,7 @@ def _k3s(mirror: Mirror) -> list[SetupStep]:
     for name in mirror.registries:
         lines += [f"  {json.dumps(name)}:", "    endpoint:", f"      - {json.dumps(mirror.url)}"]
     if mirror.needs_login:
-        lines += ["configs:", f"  {json.dumps(mirror.address)}:", "    auth:", "      username: NAME"]
+        lines += ["configs:", f"  {json.dumps(mirror.host)}:", "    auth:", "      username: NAME"]
         lines += ["      password: PASSWORD"]
     # A node that runs no control plane has a unit of its own.
     restart = "systemctl restart k3s || systemctl restart k3s-agent"

@@ -137,8 +137,14 @@ def _order(each: ListedImage, sort: Sort) -> tuple[float, str]:
 
 
 def _matches(each: ListedImage, pattern: str) -> bool:
-    """Whether the pattern, with ``*`` and ``?``, means a whole name, or is a part of one."""
-    return any(pattern in name or fnmatch.fnmatchcase(name, pattern) for name in [*each.names, str(each.digest)])
+    """Whether the pattern is a part of a name, or with ``*`` and ``?`` means a whole one, or one from a slash on."""
+    wanted = pattern.lower()
+    # A digest stands behind a name wherever a command prints both.
+    names = [*each.names, each.repository, f"{each.repository}@{each.digest}"]
+    return any(
+        wanted in name or fnmatch.fnmatchcase(name, wanted) or fnmatch.fnmatchcase(name, f"*/{wanted}")
+        for name in map(str.lower, names)
+    )
 
 
 def stored_part(layout: Layout, digest: Digest) -> StoredPart:

@@ -26,8 +26,8 @@ def root() -> Iterator[Path]:
         yield folder / "store"
 
 
-def typed(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(root), "PATH": os.defpath}
+def typed(root: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(root), "PATH": os.defpath, **variables}
     return run([PROGRAM, *arguments], environment)
 
 
@@ -177,3 +177,20 @@ def test_a_disk_that_has_become_read_only_is_nobodys_right(root: Path, monkeypat
     monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result(found))
     with pytest.raises(StoreError, match=f"nobody may write in {root}: it is read-only here: .*: name it in "):
         become_owner(root)
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("arguments", [("config", "--check"), ("check",)])
+def test_what_root_may_read_and_the_server_may_not(root: Path, arguments: tuple[str, ...]) -> None:
+    """To root all is well, and then the reload fails."""
+    Layout.open(root)
+    os.chown(root, OWNER, OWNER)
+    password = root.parent / "password"
+    password.write_text("secret", encoding="utf-8")
+    password.chmod(0o600)
+    variables = {"REGISTRY_PROXY_USERNAME": "me", "REGISTRY_PROXY_PASSWORD_FILE": str(password)}
+
+    done = typed(root, *arguments, **variables)
+
+    assert done.returncode == 2
+    assert f"cannot read {password}: user {OWNER} may not; let it: chgrp {OWNER} {password}" in done.stderr

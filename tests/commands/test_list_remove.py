@@ -46,7 +46,9 @@ def test_what_cannot_be_removed(upstream: FakeUpstream, cache: CacheServer) -> N
     meant = cache.run("remove", "app:1")
     name = f"{upstream.address}/library/app:1"
     assert meant.stderr == f"registry-cache: app:1 is not here, but library/app is: registry-cache remove {name}\n"
-    assert "registry-cache list" in cache.run("remove", "app:2").stderr
+    for typed in ("library/app", "app", f"{upstream.address}/library/app:latest"):
+        told = cache.run("remove", typed).stderr
+        assert f"app:latest is not here, but {upstream.address}/library/app is, as 1\n" in told
     assert cache.run("pin", "library/app:1").returncode == 0
     pinned = cache.run("remove", "library/app:1")
     assert pinned.returncode == 1

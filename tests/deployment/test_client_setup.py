@@ -115,3 +115,17 @@ def test_a_builder_uses_the_login_of_who_builds() -> None:
     first, *_ = steps("buildkit", Mirror("https://mirror.example.com", ["docker.io"], needs_login=True))
     assert first.text == "docker login mirror.example.com"
     assert [step.title for step in steps("buildkit", PLAIN)] == ["For a builder", "Make one by it"]
+
+
+def test_a_host_without_a_dot_is_never_taken_for_a_folder_of_docker_hubs() -> None:
+    """`docker pull mirror/owner/app` asks Docker Hub, and podman's file has an error; `mirror:443` is a registry."""
+    tls, plain = (Mirror(f"{scheme}://mirror", ["docker.io", "ghcr.io"]) for scheme in ("https", "http"))
+    docker, podman, buildkit = (steps(client, tls)[0] for client in ("docker", "podman", "buildkit"))
+
+    assert json.loads(docker.text) == {"registry-mirrors": ["https://mirror"]}
+    assert steps("docker", tls)[-1].text == "docker pull mirror:443/ghcr.io/OWNER/IMAGE:TAG"
+    assert json.loads(steps("docker", plain)[0].text)["insecure-registries"] == ["mirror:80"]
+    assert 'location = "mirror:443/ghcr.io"' in podman.text
+    assert 'mirrors = ["mirror:443"]' in buildkit.text
+    assert Mirror("http://localhost", ["docker.io"]).address == "localhost"
+    assert Mirror("http://mirror:5000", ["docker.io"]).address == "mirror:5000"

@@ -45,10 +45,20 @@ def test_an_image_of_schema_1(shelf: Shelf) -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "found"),
-    [("", 2), ("app", 1), ("docker.io/library/*", 2), ("*:latest", 1), ("other@sha256", 1), ("nothing", 0), ("*:2", 0)],
+    [
+        *(("", 2), ("app", 1), ("docker.io/library/*", 2), ("*:latest", 1), ("other@sha256", 1), ("nothing", 0)),
+        *(("*:2", 0), ("library/*", 2), ("app:*", 1), ("library/app", 1), ("**/app", 1), ("ibrary/*", 0)),
+        *(("APP", 1), ("SHA256:", 2)),
+    ],
 )
 def test_a_pattern(filled: Shelf, pattern: str, found: int) -> None:
     assert len(list_images(filled.layout, pattern, "name")) == found
+
+
+def test_an_image_by_its_name_and_digest_though_it_has_tags(filled: Shelf) -> None:
+    app, _ = list_images(filled.layout, "", "name")
+    for pattern in (f"library/app@{app.digest}", f"{app.digest}", f"library/app@{app.digest}"[:30]):
+        assert list_images(filled.layout, pattern, "name") == [app]
 
 
 @pytest.mark.parametrize(("sort", "first"), [("name", "app"), ("size", "app"), ("used", "other")])
