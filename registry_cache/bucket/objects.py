@@ -155,10 +155,13 @@ class Objects:
         options = {**self._place(key), **self._put_options, "Body": body}
         if media_type:
             options["ContentType"] = media_type
-        if only_new and self._takes_conditions:
+        has_condition = only_new and self._takes_conditions
+        if has_condition:
             options["IfNoneMatch"] = "*"
         try:
-            self._call("put", lambda: self._client.put_object(**options), size, absent=(412, 501))
+            # Without a condition a 501 is no word about it: who answers so to everything would be asked without an end.
+            absent = (412, 501) if has_condition else ()
+            self._call("put", lambda: self._client.put_object(**options), size, absent=absent)
         except KeyError as error:
             if error.args[0] == 412:
                 return False

@@ -15,7 +15,8 @@ import pytest
 
 from registry_cache.bucket.answer_time import AnswerTime
 from registry_cache.bucket.errors import BucketAway
-from registry_cache.bucket.objects import MOST_MEMORY
+from registry_cache.bucket.objects import MOST_MEMORY, Objects
+from registry_cache.bucket.settings import BucketSettings
 from tests.harness.images import MiB
 from tests.harness.waiting import SECONDS
 
@@ -34,6 +35,7 @@ bound_memory(int(sys.argv[2]))
 print(len(list(objects.find())))
 """
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nConnection: close\r\n\r\n"
+NOTHING_IMPLEMENTED = b"HTTP/1.1 501 Not Implemented\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 PAGE = (
     b"<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>%d</NextContinuationToken>"
     b"<Contents><Key>k</Key><Size>1</Size><LastModified>2026-01-01T00:00:00Z</LastModified></Contents>"
@@ -42,8 +44,11 @@ PAGE = (
 
 
 @contextlib.contextmanager
-def bucket(pieces: Iterator[bytes], *, ends: bool, head: bytes = HEAD) -> Iterator[str]:
-    """Answer each request by one of the pieces, or one by all of them."""
+def bucket(
+    pieces: Iterator[bytes], *, ends: bool, head: bytes = HEAD, asked: list[bytes] | None = None
+) -> Iterator[str]:
+    """Answer each request by one of the pieces, or one by all of them; say in ``asked`` what they were."""
+    asked = [] if asked is None else asked
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -51,7 +56,7 @@ def bucket(pieces: Iterator[bytes], *, ends: bool, head: bytes = HEAD) -> Iterat
                 while True:
                     client, _ = listener.accept()
                     with client, contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                        client.recv(65536)
+                        asked.append(client.recv(65536))
                         client.sendall(head)
                         for piece in pieces:
                             client.sendall(piece)
@@ -93,6 +98,18 @@ def ask(url: str, *, memory: int = MOST_MEMORY, seconds: float = SECONDS) -> str
     kind, _, reason = done.stderr.splitlines()[-1].partition("BucketAway: ")
     assert kind == "registry_cache.bucket.errors.", done.stderr
     return reason
+
+
+def test_a_bucket_that_can_do_nothing_is_asked_once_more_without_a_condition() -> None:
+    """It answers 501 to whatever it is asked, as one does that does not know conditions."""
+    asked: list[bytes] = []
+    with bucket(itertools.repeat(NOTHING_IMPLEMENTED), ends=True, head=b"", asked=asked) as url:
+        settings = BucketSettings(
+            endpoint_url=url, region="us-east-1", name="b", prefix="", access_key="a", secret_key="s"
+        )
+        with pytest.raises(BucketAway, match="501"):
+            Objects(settings).put("key", b"data", 4)
+    assert ["if-none-match" in each.decode().lower() for each in asked] == [True, False]
 
 
 def test_a_thread_that_still_waits_for_an_answer_is_told_of() -> None:
