@@ -11,11 +11,12 @@ from contextlib import closing
 from functools import partial
 from typing import TypeAlias
 
-from registry_cache.errors import UpstreamCorrupt, UpstreamDown, UpstreamUnavailable
+from registry_cache.errors import BlobUnknown, UpstreamCorrupt, UpstreamDown, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.policy.proof import proof_range
 from registry_cache.pull.cluster.questions import ALONE, NearQuestions
 from registry_cache.pull.cluster.shared_images import NOTHING_SHARED, SharedImages
+from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.single_flight import MachineFlights, NoteFormat
 from registry_cache.pull.target import PullTarget
 from registry_cache.runtime.peer_question import SharedQuestion
@@ -44,8 +45,9 @@ class Access:
         flights: MachineFlights,
         shared: SharedImages = NOTHING_SHARED,
         near: NearQuestions = ALONE,
+        layers: Layers | None = None,
     ) -> None:
-        """``shared``: what other nodes have proven; ``near``: what they ask just now."""
+        """``shared``: what other nodes have proven; ``near``: what they ask just now. ``layers``: what is named."""
         self.proven = self.shown = self.waits_for_bytes = self.is_shared = False
         self.size: int | None = None
         self._target = target
@@ -53,6 +55,7 @@ class Access:
         self._flights = flights
         self._shared = shared
         self._near = near
+        self._layers = layers
 
     def prove(self) -> None:
         """Ask upstream, once, whether the repository contains the blob.
@@ -115,18 +118,28 @@ class Access:
         return is_same, body.is_guess
 
     def _ask(self) -> int | None:
-        return self._target.upstream.head_blob(self._target.name.repository, self._digest)
+        return ask_size(self._target, self._digest, self._layers)
 
 
 # Makes the access of one request.
 AccessOf: TypeAlias = Callable[[PullTarget, Digest], Access]
 
 
+def ask_size(target: PullTarget, digest: Digest, layers: Layers | None = None) -> int | None:
+    """Return the size of a blob in bytes by upstream's word, None where that does not say. Raises as ``prove`` does."""
+    repository = target.name.repository
+    try:
+        return target.upstream.head_blob(repository, digest)
+    except BlobUnknown:
+        # A cache says so of what it would bring to a GET; what no manifest names is not there either (P72).
+        if layers is None or layers.size(target, digest) is None:
+            raise
+    return target.upstream.blob_size(repository, digest)
+
+
 def answer_size(near: NearQuestions, target: PullTarget, digest: Digest) -> dict[str, object]:
     """Return for another node what upstream says of a blob, as ``NearQuestions.answer`` does."""
-    return near.answer(
-        _question(target, digest), lambda: target.upstream.head_blob(target.name.repository, digest), _SIZE_NOTE
-    )
+    return near.answer(_question(target, digest), lambda: ask_size(target, digest), _SIZE_NOTE)
 
 
 def _question(target: PullTarget, digest: Digest) -> SharedQuestion:

@@ -61,7 +61,8 @@ class BlobSource:
     ``requests``: so many at once at most. ``expected``: what a manifest of the repository says of the size in bytes,
     None where none does; a hint and no more. ``inside_error``: once bytes came from a network that clients may not see,
     the error that hides which; nothing of them is for clients then before it is proven. ``is_guess``: the bytes came
-    encoded, and only the digest will tell whether they are read as they should be. ``can_be_overtaken``: its download
+    encoded, and only the digest will tell whether they are read as they should be; ``is_blind``: and nothing makes that
+    likely, so nothing of them is for clients before. ``can_be_overtaken``: its download
     begins because somebody reads ranges, who may fetch some of the blob ahead of it.
 
     Sources compose by wrapping. One that is nearer than upstream also tells: ``was_near``, whether it and not upstream
@@ -77,6 +78,7 @@ class BlobSource:
     expected: Callable[[], int | None] = lambda: None
     inside_error: Callable[[], UpstreamError | None] = lambda: None
     is_guess: Callable[[], bool] = lambda: False
+    is_blind: Callable[[], bool] = lambda: False
     was_near: Callable[[], bool] = lambda: False
     on_wrong: Callable[[bool], bool] = lambda came_from_here: True
     on_commit: Callable[[], None] = lambda: None
@@ -112,11 +114,12 @@ def source_of(
     each request is for a part that somebody wants, and nothing behind it is.
     """
     inside: list[UpstreamError] = []
-    guesses: list[bool] = [False]
+    guess: tuple[bool, bool] = (False, False)
 
     def ask(start: int, again: bool, stop: int | None = None) -> RangeResponse:
+        nonlocal guess
         body = target.upstream.open_blob(target.name.repository, digest, start, stop, is_retry=again, expected=expected)
-        guesses[:] = [body.is_guess]
+        guess = body.is_guess, body.is_blind
         if body.is_inside:
             inside[:] = [target.upstream.transport.inside_error(f"the blob {digest} of {target.name.repository}")]
             if not is_stored:
@@ -137,7 +140,8 @@ def source_of(
         target.upstream.blob_requests,
         expected,
         lambda: next(iter(inside), None),
-        lambda: guesses[0],
+        lambda: guess[0],
+        lambda: guess[1],
         on_wrong=wrong,
     )
 

@@ -30,8 +30,8 @@ class BlobBody:
     Close it; iterate it once. The bytes may end early, and may be wrong. ``skip`` bytes of the response come before
     ``start``; without a response there are no bytes. ``stop``: where the response says that it ends. ``is_inside``: it
     is from a network that clients may not see, so no byte of it is for them before all are proven. ``decodes``: the
-    response is encoded, and the blob what it decodes to; ``is_guess``: whether it is so is not known. ``on_broken`` is
-    called where it breaks.
+    response is encoded, and the blob what it decodes to; ``is_guess``: whether it is so is not known, and if
+    ``is_blind`` not even likely. ``on_broken`` is called where it breaks.
     """
 
     upstream: str
@@ -43,6 +43,7 @@ class BlobBody:
     is_inside: bool = False
     decodes: bool = False
     is_guess: bool = False
+    is_blind: bool = False
     on_broken: Callable[[], None] = lambda: None
     count: Callable[[str, int], None] = metrics.count_fetched_bytes
     _read_size: ReadSize = field(default_factory=ReadSize)

@@ -250,7 +250,10 @@ class Upstream:
             reading = self.encoded.reading(blob, response, expected)
         body = blob_body(self.name, digest, response, start, asked, stop, reading)
         body.is_inside = self.transport.session.is_inside(response)
-        body.is_guess = reading is not None and reading.is_guess
+        body.is_guess, body.is_blind = (
+            reading is not None and reading.is_guess,
+            reading is not None and reading.is_blind,
+        )
         body.on_broken = partial(self.forget_address, repository, digest)
         self._note_address(repository, digest, response)
         return body

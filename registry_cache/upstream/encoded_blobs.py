@@ -30,12 +30,14 @@ _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate
 @dataclass(frozen=True, slots=True)
 class Reading:
     """How to read a body: ``decodes`` it or takes it as sent. ``size`` of the blob in bytes, None where that is not
-    known; ``is_guess``: nothing but the digest will tell whether it is the right way.
+    known; ``is_guess``: nothing but the digest will tell whether it is the right way; ``is_blind``: and not even two
+    sizes hint at it.
     """
 
     decodes: bool
     size: int | None
     is_guess: bool
+    is_blind: bool = False
 
 
 class EncodedBlobs:
@@ -63,7 +65,8 @@ class EncodedBlobs:
                 # and a body that is decoded wrongly may break off, which looks like a cut.
                 decodes = known is not None and sent is not None
             self._guessed[blob] = decodes
-        return Reading(decodes, known if decodes else sent, is_guess=True)
+        is_blind = known is None or sent is None
+        return Reading(decodes, known if decodes else sent, is_guess=True, is_blind=is_blind)
 
     def record_wrong(self, blob: Blob) -> None:
         """The bytes were not the blob: if they were read by a guess, the next one is read in the other way."""

@@ -51,7 +51,7 @@ def blob_pull(
     partials, pieces = Partials(parts.layout), Pieces(parts.layout)
     piece_flights = PieceFlights(keeper.count_pieces, keeper.full)
     slots, layers = ReaderSlots(readers), Layers(parts.records)
-    access_of = partial(Access, flights=parts.flights, shared=shared.images, near=questions)
+    access_of = partial(Access, flights=parts.flights, shared=shared.images, near=questions, layers=layers)
     share = partial(NearBlob, cluster) if cluster else None
     transfers = Transfers(
         TransferParts(parts.blobs, partials, keeper, parts.wrong_bytes, share),

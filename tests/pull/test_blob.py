@@ -56,8 +56,9 @@ class Process:
         self.transfers = Transfers(TransferParts(fresh.blobs, fresh.partials))
         self.slots = ReaderSlots(readers)
         self.flights = MachineFlights(fresh.layout)
-        access_of = partial(Access, flights=self.flights)
-        self.pull = BlobPull(fresh.blobs, self.transfers, self.slots, Layers(fresh.records), access_of)
+        layers = Layers(fresh.records)
+        access_of = partial(Access, flights=self.flights, layers=layers)
+        self.pull = BlobPull(fresh.blobs, self.transfers, self.slots, layers, access_of)
         self.registry = connect(upstream.url)
 
     def idle(self) -> None:
@@ -102,14 +103,34 @@ def test_one_client_then_another(processes: Both, upstream: FakeUpstream, store:
     assert store.files("partial") == store.files("locks") == set()
 
 
+def put_image(store: Store) -> None:
+    """Keep a manifest that names the blob."""
+    layer = {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": NAME, "size": len(DATA)}
+    image = json.dumps({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": [layer]}).encode()
+    store.records.put_manifest(HUB_APP, Digest.of(image), image, parse_manifest(image, OCI_MANIFEST))
+
+
+def test_a_cache_upstream_that_denies_what_it_has_not_fetched_yet_is_asked_by_get(
+    processes: Both, upstream: FakeUpstream, store: Store
+) -> None:
+    """It says so in the registry's own form. What no manifest names is believed to be absent."""
+    target = target_at(processes[0].registry, APP)
+    unknown = b'{"errors": [{"code": "BLOB_UNKNOWN", "message": "blob unknown to registry"}]}'
+    upstream.faults.answer("HEAD .*/blobs/", 404, unknown, Docker_Distribution_Api_Version="registry/2.0")
+    with pytest.raises(BlobUnknown):
+        processes[0].pull.head(target, DIGEST)
+    assert upstream.gets(NAME) == 0
+    put_image(store)
+    assert processes[0].pull.head(target, DIGEST).size == len(DATA)
+    assert [each.headers.get("Range") for each in upstream.requests("GET")] == ["bytes=0-0"]
+
+
 @pytest.mark.parametrize(("by_get", "told"), [(None, len(DATA)), (DATA[:-1], None)])
 def test_a_size_that_is_not_the_manifests_is_not_told(
     processes: Both, upstream: FakeUpstream, store: Store, by_get: bytes | None, told: int | None
 ) -> None:
-    layer = {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": NAME, "size": len(DATA)}
-    image = json.dumps({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "layers": [layer]}).encode()
     target = target_at(processes[0].registry, APP)
-    store.records.put_manifest(HUB_APP, Digest.of(image), image, parse_manifest(image, OCI_MANIFEST))
+    put_image(store)
     upstream.faults.answer("HEAD .*/blobs/", 200, DATA[:77])
     if by_get:
         upstream.faults.answer("GET .*/blobs/", 200, by_get)

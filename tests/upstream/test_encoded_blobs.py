@@ -108,9 +108,9 @@ def test_the_size_of_what_is_sent_encoded_is_not_told(upstream: FakeUpstream, re
 @pytest.mark.parametrize(
     ("sent", "known", "expected"),
     [
-        (None, 5, Reading(decodes=False, size=None, is_guess=True)),
-        (None, None, Reading(decodes=False, size=None, is_guess=True)),
-        ("5", None, Reading(decodes=False, size=5, is_guess=True)),
+        (None, 5, Reading(decodes=False, size=None, is_guess=True, is_blind=True)),
+        (None, None, Reading(decodes=False, size=None, is_guess=True, is_blind=True)),
+        ("5", None, Reading(decodes=False, size=5, is_guess=True, is_blind=True)),
         ("5", 5, Reading(decodes=False, size=5, is_guess=False)),
         ("4", 5, Reading(decodes=True, size=5, is_guess=True)),
     ],

@@ -19,7 +19,8 @@ from registry_cache.store.partials import Claim, DownloadStatus, Partial, failed
 # Of bytes that an upstream's redirect brought from inside our network, so many are kept back: whatever answers there is
 # mostly shorter, and then no client sees a byte of it unless the digest proves all. A client of a registry whose blobs
 # are on a neighbouring host waits for so much before its first byte. So with what came encoded, and is read by a guess:
-# a second try then reads it in the other way, and no client has been cut.
+# a second try then reads it in the other way, and no client has been cut. All of it is kept back where nothing hints at
+# the right way.
 HELD_SIZE = 512 * 1024
 
 _log = Log(__name__)
@@ -91,9 +92,11 @@ class Leader:
 
     def on_bytes(self, partial: Partial, size: int | None) -> None:
         self._refuse_given_up()
-        is_held = partial.size < HELD_SIZE and (self._source.is_guess() or self._source.inside_error() is not None)
-        if self._progress.file is None and is_held:
-            self._size = partial.size
+        if self._progress.file is None and self._is_held(partial.size):
+            self._size = self._progress.kept_back = partial.size
+            self._begin_count(partial.size, size)
+            if self._incoming:
+                self._incoming.arrived(partial.size)
             return
         if self._progress.file is None or size != self._announced:
             self._claim.publish(DownloadStatus(self._owner, time.time(), size))
@@ -105,6 +108,11 @@ class Leader:
         if self._incoming:
             self._incoming.arrived(partial.size)
         self._progress.advance(partial.size)
+
+    def _is_held(self, size: int) -> bool:
+        """Whether the first ``size`` bytes are kept from readers."""
+        is_doubtful = self._source.is_guess() or self._source.inside_error() is not None
+        return self._source.is_blind() or (is_doubtful and size < HELD_SIZE)
 
     def on_verified(self, partial: Partial) -> None:
         if self._incoming:

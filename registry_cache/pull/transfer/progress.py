@@ -63,6 +63,8 @@ class TransferProgress:
         self._error: RegistryError | None = None
         self.file: ReadHandle | None = None
         self._available = 0
+        # Bytes that have come, and are for nobody before they are proven.
+        self.kept_back = 0
         self.verified = False
         self.size: int | None = None
         self.owner: FullName | None = None
@@ -140,7 +142,9 @@ class TransferProgress:
             try:
                 while not ready():
                     wait_for_change(
-                        self._changed, lambda: (self._available, self._state), f"the transfer of {self.digest}"
+                        self._changed,
+                        lambda: (self._available, self.kept_back, self._state),
+                        f"the transfer of {self.digest}",
                     )
             except UpstreamTimeout as error:
                 raise Cut(error) from None

@@ -13,10 +13,10 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from cachetools import LRUCache
+from cachetools import LRUCache, TTLCache
 
 from registry_cache.upstream.network.zones import EVERYWHERE, Reach, zone_of
 
@@ -27,8 +27,14 @@ ATTEMPT_DELAY_SECONDS = 0.25
 Address = tuple[Any, ...]
 SocketOption = tuple[Any, ...]
 
-# By host and port, the address that accepted the last connection.
+# An address that accepts connections and serves none is the last to be tried for so long.
+FAILED_SECONDS = 60.0
+
+# By host and port, the address that accepted the last connection, and those that were of no use afterwards.
 _last_good: LRUCache[tuple[str, int], Any] = LRUCache(256)
+_failed: TTLCache[tuple[str, int, Any], bool] = TTLCache(256, FAILED_SECONDS)
+# Hosts that had several addresses when they were looked up last.
+_several: LRUCache[tuple[str, int], bool] = LRUCache(256)
 _mutex = threading.Lock()
 
 
@@ -49,21 +55,37 @@ def connect(
     if found and not addresses:
         raise OutOfReach(errno.EACCES, f"{host} has a private address (see private_redirects)")
     with _mutex:
-        last_good = _last_good.get((host, port))
-    connected = connect_first(in_order(addresses, last_good), timeout, options)
+        last_good, _several[host, port] = _last_good.get((host, port)), len(addresses) > 1
+        failed = [each[4] for each in addresses if (host, port, each[4]) in _failed]
+    connected = connect_first(in_order(addresses, last_good, failed), timeout, options)
     with _mutex:
         _last_good[host, port] = connected.getpeername()
     return connected
 
 
-def in_order(addresses: Sequence[Address], last_good: object) -> list[Address]:
-    """Return the addresses as they are to be tried: the last good one, then IPv6 and IPv4 in turn (RFC 8305 §4)."""
+def record_failure(host: str, port: int, address: Any) -> bool:
+    """Note that what stands at ``address`` accepts connections and is of no use: a load balancer, or a middlebox.
+
+    Return whether ``host`` has other addresses, which are tried first from now on.
+    """
+    with _mutex:
+        if not _several.get((host, port)):
+            return False
+        _failed[host, port, address] = True
+    return True
+
+
+def in_order(addresses: Sequence[Address], last_good: object, failed: Collection[object] = ()) -> list[Address]:
+    """Return the addresses as they are to be tried: the last good one, then IPv6 and IPv4 in turn (RFC 8305 §4).
+
+    Those that have ``failed`` come last.
+    """
     if not addresses:
         return []
     first = [each for each in addresses if each[0] == addresses[0][0]]
     others = [each for each in addresses if each[0] != addresses[0][0]]
     in_turn = [each for pair in itertools.zip_longest(first, others) for each in pair if each is not None]
-    return sorted(in_turn, key=lambda each: each[4] != last_good)
+    return sorted(in_turn, key=lambda each: (each[4] in failed, each[4] != last_good))
 
 
 def connect_first(

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from typing import Any
 
 import requests
@@ -26,7 +27,7 @@ from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
 from urllib3.util.wait import wait_for_read
 
 from registry_cache.runtime.dependency_check import Internal, check
-from registry_cache.upstream.network.connect import connect
+from registry_cache.upstream.network.connect import connect, record_failure
 from registry_cache.upstream.network.idle_connections import IdleSweeper
 from registry_cache.upstream.network.url import Url
 from registry_cache.upstream.network.wire import BoundedResponse
@@ -43,6 +44,8 @@ IDLE_SECONDS = 60.0
 # A reused connection that is silent for so long may be dead: the request is sent on a new one as well.
 SILENCE_SECONDS = 1.0
 _POLL_SECONDS = 0.02
+# What stands at this address has nothing behind it; what stands at another may have.
+_BROKEN = (502, 503, 504)
 
 # Connections whose other end is gone are noticed while a body pauses, and a NAT keeps those in mind that are not.
 _KEEPALIVE = [
@@ -107,6 +110,7 @@ class _Connection(HTTPConnection):
     _is_new = True
     _used_at = 0.0
     _zone = Zone.RESERVED
+    _address: tuple[str, int, Any] | None = None
     response_class = BoundedResponse
 
     @property
@@ -140,9 +144,22 @@ class _Connection(HTTPConnection):
         attempt = _current.get()
         if attempt and attempt.was_reused and attempt.send_again:
             self._race(attempt, attempt.send_again)
-        response = super().getresponse()
+        try:
+            response = super().getresponse()
+        except (OSError, HTTPException):
+            # One that was idle may have been forgotten on the way.
+            if self._is_new:
+                self._record_failure()
+            raise
         self._is_new, self._used_at = False, time.monotonic()
+        if response.status in _BROKEN and self._record_failure():
+            # The next request goes to another address.
+            self._used_at = float("-inf")
         return response
+
+    def _record_failure(self) -> bool:
+        """Note that the other end accepts connections and is of no use; return whether the host has other addresses."""
+        return self._address is not None and record_failure(*self._address)
 
     def _race(self, attempt: Attempt, send_again: Callable[[], Future[requests.Response]]) -> None:
         """Return when there is an answer here. Raises OtherAnswered, TimeoutError."""
@@ -165,7 +182,8 @@ class _Connection(HTTPConnection):
         try:
             options = [*(self.socket_options or ()), *_KEEPALIVE]
             found = connect(host, self.port, timeout, options, reach=reach)
-            self._zone = zone_of(str(found.getpeername()[0]))
+            address = found.getpeername()
+            self._address, self._zone = (host, self.port, address), zone_of(str(address[0]))
             if direct:
                 direct.zone = self._zone
         except socket.gaierror as error:
@@ -184,7 +202,13 @@ class _TlsConnection(_Connection, HTTPSConnection):
     def connect(self) -> None:
         if self.ssl_context is None:
             self.ssl_context = tls_context(self.cert_reqs, is_strict=self.is_strict)
-        super().connect()
+        self._address = None
+        try:
+            super().connect()
+        except (OSError, HTTPException, urllib3.exceptions.HTTPError):
+            # With an address it is the handshake, not the connection.
+            self._record_failure()
+            raise
 
 
 def tls_context(cert_reqs: int | str | None, *, is_strict: bool) -> ssl.SSLContext:

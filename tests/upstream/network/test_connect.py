@@ -16,6 +16,7 @@ from registry_cache.upstream.network.connect import (
     connect,
     connect_first,
     in_order,
+    record_failure,
 )
 from registry_cache.upstream.network.zones import PUBLIC_ONLY, Reach, Zone, reach_from
 from tests.harness.pull_rig import SECONDS
@@ -59,9 +60,11 @@ def resolves(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Address]]:
     """What every name resolves to; nothing is known from before."""
     found: list[Address] = []
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: list(found))
-    connecting._last_good.clear()
+    for memory in (connecting._last_good, connecting._failed, connecting._several):
+        memory.clear()
     yield found
-    connecting._last_good.clear()
+    for memory in (connecting._last_good, connecting._failed, connecting._several):
+        memory.clear()
 
 
 def test_four_dead_addresses_cost_a_second(dead: list[Address], alive: Address) -> None:
@@ -82,6 +85,23 @@ def test_the_one_that_worked_is_the_first_next_time(
     began = time.monotonic()
     connect("registry.example", 443, SECONDS).close()
     assert time.monotonic() - began < SECONDS / 2
+
+
+def test_an_address_that_accepts_and_serves_nothing_is_the_last_next_time(
+    alive: Address, resolves: list[Address]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        resolves += [alive, address(*server.getsockname())]
+        connect("registry.example", 443, SECONDS).close()
+        assert record_failure("registry.example", 443, alive[4])
+        with closing(connect("registry.example", 443, SECONDS)) as found:
+            assert found.getpeername() == server.getsockname()
+
+
+def test_the_only_address_stays_the_first(alive: Address, resolves: list[Address]) -> None:
+    resolves.append(alive)
+    connect("registry.example", 443, SECONDS).close()
+    assert not record_failure("registry.example", 443, alive[4])
 
 
 def test_a_refusal_costs_no_time(refusing: Address, alive: Address, monkeypatch: pytest.MonkeyPatch) -> None:

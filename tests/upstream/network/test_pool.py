@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import urllib3
@@ -104,6 +105,13 @@ class Fickle(Listening):
         super().stop()
 
 
+class ServesNobody(Listening):
+    """Accepts connections, and ends them."""
+
+    def _serve(self, connection: socket.socket) -> None:
+        connection.close()
+
+
 @pytest.fixture
 def server() -> Iterator[Fickle]:
     server = Fickle()
@@ -145,6 +153,30 @@ def test_a_slow_answer_on_the_old_connection_wins_where_the_new_one_gets_none(se
     server.later, server.newer = server.answer_late, b""
     assert get(session, server.url) == b"old"
     assert server.accepted == 2
+
+
+UNAVAILABLE = b"HTTP/1.1 503 Unavailable\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize(("scheme", "says"), [("http", b""), ("http", UNAVAILABLE), ("https", b"")])
+def test_after_an_address_with_nothing_behind_it_another_is_asked(
+    make_upstream: MakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, says: bytes
+) -> None:
+    """A connection can be made there: a balancer answers, or a middlebox, for what it does not reach."""
+    good = make_upstream(tls=make_certificate(tmp_path)[0] if scheme == "https" else None)
+    bad = RawServer(says) if says else ServesNobody()
+    places = [("127.0.0.1", urlsplit(each.url).port) for each in (bad, good)]
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place) for place in places]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: list(found))
+    session, url = (
+        Session("it", Timeouts(SECONDS, SECONDS), TLS(verify=False)),
+        f"{scheme}://two{len(says)}{scheme}.example/v2/",
+    )
+    with contextlib.suppress(UpstreamUnavailable):
+        get(session, url)
+    assert [get(session, url) for _ in range(2)] == [b"{}"] * 2
+    bad.stop()
+    assert len(good.exchanges) == 2
 
 
 def test_a_new_connection_that_is_reset_is_an_error_at_once(server: Fickle, session: Session) -> None:
