@@ -51,7 +51,7 @@ class CommandParser(argparse.ArgumentParser):
         return found, unknown
 
     def find_command(self, words: Sequence[str]) -> str:
-        """Return the first word that is not an option, "" for none; end with a suggestion if it is not a command."""
+        """Return the first word that is not an option, "" for none; end with a suggestion if we know no such word."""
         rest = iter(words)
         for word in rest:
             if word == "--config":
@@ -62,7 +62,14 @@ class CommandParser(argparse.ArgumentParser):
                         f"{word!r} is not a command{_meant(word, self.commands)}; registry-cache --help lists them"
                     )
                 return word
+            elif not self._begins_an_option(word):
+                self.error(f"unknown: {word}{self._meant(word)}")
         return ""
+
+    def _begins_an_option(self, word: str) -> bool:
+        """Whether argparse takes it: it knows an option by its first letters, too."""
+        names = [*HELP, "--", *(name for each in self.arguments for name in each.names)]
+        return any(name.startswith(word.partition("=")[0]) for name in names)
 
     def error(self, message: str) -> NoReturn:
         """End with exit status 2."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from registry_cache.commands.command import as_typed
 from registry_cache.config import ConfigError, load_config
+from registry_cache.runtime.interrupt import hold_interrupts
 from registry_cache.runtime.log import print_error
 from registry_cache.server import launcher
 
@@ -31,4 +32,5 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:  # no
         return 2
     command = [*launcher.COMMAND, "-c", SETTINGS, *arguments.gunicorn, APPLICATION]
     sys.stdout.flush()
-    os.execve(sys.executable, command, dict(environ))  # noqa: S606 (no shell: the arguments are a list)
+    with hold_interrupts():
+        os.execve(sys.executable, command, dict(environ))  # noqa: S606 (no shell: the arguments are a list)

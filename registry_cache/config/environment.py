@@ -130,7 +130,7 @@ class _Names:
         if self._is_of_no_upstream(variable):
             return f"{told}; give the upstream an entry under upstreams in the file first, if only ghcr.io: {{}}"
         # Compare without the prefix that all share: with it, any two short names would be similar.
-        known = [name.removeprefix("REGISTRY_") for name in self.exact]
+        known = [name.removeprefix("REGISTRY_") for name in (*self.exact, *FILE_VARIABLES)]
         near = get_close_matches(variable.removeprefix("REGISTRY_")[:80], known, n=1, cutoff=0.8)
         return told + (f"; did you mean REGISTRY_{near[0]}?" if near else "")
 

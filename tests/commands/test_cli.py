@@ -120,6 +120,21 @@ def test_serve_becomes_gunicorn(good: str, monkeypatch: pytest.MonkeyPatch) -> N
     assert environ["REGISTRY_CACHE_CONFIG"] == good
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--verion"], "registry-cache: unknown: --verion; did you mean --version?\n"),
+        (["--conifg=x", "status"], "registry-cache: unknown: --conifg=x; did you mean --config?\n"),
+        (["-v"], "registry-cache: unknown: -v\n"),
+        ([], "registry-cache: the following arguments are required: COMMAND\n"),
+    ],
+)
+def test_an_unknown_option_before_the_command(words: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(words)
+    assert capsys.readouterr().err.endswith(told)
+
+
 @pytest.mark.parametrize("arguments", [[], ["serv"], ["config", "--nonsense"]])
 def test_a_command_line_that_cannot_be(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

@@ -153,6 +153,10 @@ def test_variables_of_a_service_called_registry(loader: Loader, rest: str) -> No
             "REGISTRY_PROXY_TTLL",
             "environment variable REGISTRY_PROXY_TTLL names no key; did you mean REGISTRY_PROXY_TTL?",
         ),
+        (
+            "REGISTRY_CACHE_CONFG",
+            "environment variable REGISTRY_CACHE_CONFG names no key; did you mean REGISTRY_CACHE_CONFIG?",
+        ),
         ("REGISTRY_XYZ", "environment variable REGISTRY_XYZ names no key"),
         ("REGISTRY_", "environment variable REGISTRY_ names no key"),
         (

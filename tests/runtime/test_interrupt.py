@@ -58,3 +58,16 @@ sys.exit(main())
 def test_control_c_before_the_command_begins_is_no_traceback() -> None:
     done = run([sys.executable, "-c", PRESS_LATER])
     assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, "", "")
+
+
+def test_control_c_while_one_program_becomes_another_is_no_traceback() -> None:
+    """Python itself, and what a module imports first, would print one: ours begins to run much later."""
+    program = (
+        "import os, signal; from registry_cache.runtime.interrupt import hold_interrupts\n"
+        "from registry_cache.server.launcher import COMMAND\n"
+        "with hold_interrupts():\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    os.execv(COMMAND[0], [*COMMAND, '--version'])"
+    )
+    done = run([sys.executable, "-c", program])
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
