@@ -169,15 +169,15 @@ class Leases:
                 break
         return found
 
-    def release(self, digest: str, lease: Lease, *, is_committed: bool = False, note: LeaderNote | None = None) -> None:
-        """End our lease, and say how: the blob is here now, or what the leader's end was."""
+    def release(self, digest: str, lease: Lease, *, is_committed: bool = False, note: LeaderNote | None = None) -> bool:
+        """End our lease, and say how: the blob is here now, or what the leader's end was. False where it was lost."""
         commands: list[Command] = []
         if is_committed:
             commands.append(self._have(digest))
         if note:
             commands.append(self._leave(digest, lease, note))
         commands.append(script(REMOVE, _lead(digest), self._sealed(digest, lease)))
-        self._redis.ask(*commands)
+        return bool(self._redis.ask(*commands)[-1])
 
     def replace_after_wrong_bytes(self, digest: str, old: Lease, new: Lease) -> bool:
         """Say that the bytes brought under ``old`` were wrong, and go on under ``new``; False where it is lost."""

@@ -138,6 +138,12 @@ class Membership:
         ]
         return [node for _, node, _ in there if node], [name for name, node, value in there if value and not node]
 
+    def url_of(self, name: str) -> str | None:
+        """Return where the node called ``name`` said to be; None for nobody with our secret. Raises RedisAway."""
+        [found] = self._redis.ask(read(_key(name)))
+        node = self._member(name, found, 0)
+        return node.url if node else None
+
     def known(self) -> list[ClusterNode]:
         """Return the other nodes that were there when Redis last answered; asks nobody."""
         return self._known

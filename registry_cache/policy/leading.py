@@ -9,12 +9,16 @@ here without an end, and what cannot be decided is decided for asking the regist
     a lease of ours                            Take: the disk's lock says that no worker of this node leads
     a lease of another upstream's pull         AskAlone: its bytes are not proven for ours
     a lease of a node that refused us          AskAlone
-    a lease of a peer, not known dead          Follow
+    a lease of ours that took our place        AskAlone: two nodes have one name, and would take turns
+    a lease of a peer, not known dead          Follow; where we do not reach it and a third node does: that one, which
+                                               then follows the leader
     a leader that took our place, and is dead  AskAlone: perhaps neither reaches the other, and both would take turns
     a dead leader, or none after one was       its note, if it left one: Adopt its error, or StartOver; else
         followed                               Bid, wait BID_SECONDS; the one with most bytes takes the lease
-    no lease, and a peer that has the blob     Follow
+    no lease, and a peer that has the blob     Follow, as a leader
     … or pieces of it, and nothing is here     Follow, and that node asks the registry for the rest
+    nothing, and other nodes do not reach us   Follow another one, that asks the registry: it could follow us no more
+                                               than others can
     nothing                                    Take
 
     Before a lease is taken where Redis was emptied less than EPOCH_SECONDS ago: Wait, leaders put theirs back first.
@@ -91,8 +95,10 @@ class Situation:
     ``followed``: the id of the lease that it followed last, "" for none; ``note``: what that leader left. ``dead``: ids
     of leases whose leaders were found dead. ``refused``: nodes that gave us nothing and will not. ``displaced``:
     another took the lease from us. ``home``: whom all ask for this blob while Redis is away, None for us. ``pieces``:
-    another node that has fetched ranges of it, and was not asked for the whole yet. ``bid_age``: seconds since it bid
-    for the place of ``followed``, None for not yet. ``best``: the node with the highest bid.
+    another node that has fetched ranges of it, and was not asked for the whole yet. ``deputy``: another node that can
+    get it for all, where others do not reach us; None where they do. ``way``: a third node that reaches who leads or
+    has the blob, where we do not. ``bid_age``: seconds since it bid for the place of ``followed``, None for not yet.
+    ``best``: the node with the highest bid.
     """
 
     me: str
@@ -110,6 +116,8 @@ class Situation:
     displaced: bool = False
     home: Holder | None = None
     pieces: Holder | None = None
+    deputy: Holder | None = None
+    way: Holder | None = None
     bid_age: float | None = None
     best: str | None = None
 
@@ -128,12 +136,17 @@ class Take:
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """Ask ``node`` at ``url``; ``lease``: its lease, None where it has the whole. ``fetches``: it is to get it."""
+    """Ask ``node`` at ``url``; ``lease``: its lease, None where it has the whole. ``fetches``: it is to get it.
+
+    ``is_detour``: because ways between nodes are closed. It may have asked us for the same: silence is not waited for
+    long.
+    """
 
     node: str
     url: str
     lease: Lease | None
     fetches: bool = False
+    is_detour: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +190,10 @@ def decide(situation: Situation) -> Action:
         return left
     if lease and lease.id not in situation.dead and lease.node != situation.me:
         return _about_a_leader(situation, lease)
-    if lease and lease.node == situation.me:
-        return Take()
     if lease and situation.displaced:
         return AskAlone(claims=False)
+    if lease and lease.node == situation.me:
+        return Take()
     return _without_a_leader(situation)
 
 
@@ -197,7 +210,15 @@ def _left_behind(situation: Situation, note: LeaderNote) -> Action | None:
 def _about_a_leader(situation: Situation, lease: Lease) -> Action:
     if lease.upstream != situation.upstream or lease.node in situation.refused:
         return AskAlone(claims=False)
-    return Follow(lease.node, lease.url, lease)
+    return _by_way(situation) or Follow(lease.node, lease.url, lease)
+
+
+def _by_way(situation: Situation) -> Follow | None:
+    """Return the question to a third node for what we do not reach; None where there is no such way."""
+    way = situation.way
+    if way is None or way.node in situation.refused:
+        return None
+    return Follow(way.node, way.url, None, fetches=True, is_detour=True)
 
 
 def _without_a_leader(situation: Situation) -> Action:
@@ -207,10 +228,17 @@ def _without_a_leader(situation: Situation) -> Action:
             return turn
     holder = situation.holder
     if holder and holder.node != situation.me and holder.node not in situation.refused:
-        return Follow(holder.node, holder.url, None)
-    pieces = situation.pieces
-    if pieces and not situation.size and pieces.node not in situation.refused:
-        return Follow(pieces.node, pieces.url, None, fetches=True)
+        return _by_way(situation) or Follow(holder.node, holder.url, None)
+    return _for_the_registry(situation)
+
+
+def _for_the_registry(situation: Situation) -> Action:
+    """Return who asks the registry: another node for us, or we do."""
+    for other in (situation.pieces, situation.deputy):
+        # What is here already would be sent again.
+        if other and not situation.size and other.node not in situation.refused:
+            is_detour = other is situation.deputy
+            return Follow(other.node, other.url, None, fetches=True, is_detour=is_detour)
     if situation.epoch_age < EPOCH_SECONDS:
         return Wait(EPOCH_SECONDS - max(0.0, situation.epoch_age))
     return Take()
@@ -237,12 +265,14 @@ class Signs:
     failed_connections: int = 0
     was_silent: bool = False
     denied: int = 0
+    is_cut_off: bool = False
+    """No way leads there, not even for a third node that was asked."""
 
     def is_dead(self, lease: Lease) -> bool:
         """Whether the leader of ``lease``, as it was read after these signs, is to be taken for dead.
 
         Silence alone is none: a registry may be slow, and its leader then renews the lease.
         """
-        if max(self.failed_connections, self.denied) >= MAX_FAILED_CONNECTIONS:
+        if self.is_cut_off or max(self.failed_connections, self.denied) >= MAX_FAILED_CONNECTIONS:
             return True
         return (self.was_silent or self.failed_connections > 0) and lease.is_overdue

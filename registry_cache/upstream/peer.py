@@ -8,6 +8,7 @@ every answer has an end in bytes, time and pieces.
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import json
 import secrets
@@ -46,6 +47,9 @@ _MAX_ANSWER = 64 * 1024
 _MAX_OUTCOME = 4 * 1024 * 1024
 _PIECE = 64 * 1024
 
+# What a firewall or a router says for a machine; that itself would refuse the connection.
+_NO_WAY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EACCES, errno.EPERM)
+
 # A machine that is gone without a word is noticed after these: a first question after 2 s, then 3, each a second apart.
 _KEEPALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -57,6 +61,10 @@ _KEEPALIVE = (
 
 class PeerFailed(Exception):
     """No connection to the peer, or one that broke before an answer."""
+
+
+class PeerUnreachable(PeerFailed):
+    """Nobody answered at its address, which a process that has just ended does: perhaps others still reach it."""
 
 
 class PeerSilent(Exception):
@@ -245,7 +253,7 @@ class Peers:
                 connection.sock.setsockopt(*option)
         except (OSError, ValueError) as error:
             connection.close()
-            raise PeerFailed(str(error)) from error
+            raise _no_connection(error) from error
         return connection
 
     def _ask(
@@ -267,6 +275,11 @@ class Peers:
             raise PeerSilent(str(error)) from error
         except (OSError, http.client.HTTPException) as error:
             raise PeerFailed(str(error)) from error
+
+
+def _no_connection(error: OSError | ValueError) -> PeerFailed:
+    lost = isinstance(error, TimeoutError) or (isinstance(error, OSError) and error.errno in _NO_WAY)
+    return PeerUnreachable(str(error)) if lost else PeerFailed(str(error))
 
 
 def _read(response: http.client.HTTPResponse, most: int, until: float) -> bytes:

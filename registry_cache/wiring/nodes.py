@@ -27,6 +27,7 @@ from registry_cache.pull.cluster.pins import NearPins
 from registry_cache.pull.cluster.placed_questions import PlacedQuestions
 from registry_cache.pull.cluster.placement import Placement
 from registry_cache.pull.cluster.questions import ALONE, NearQuestions
+from registry_cache.pull.cluster.reach import NearReach
 from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.runtime.seals import Seals
 from registry_cache.stats.node_numbers import node_numbers
@@ -56,20 +57,28 @@ def cluster_of(config: Config, statistics: Statistics) -> Cluster | None:
     ca = str(config.cluster.ca) if config.cluster.ca else None
     numbers = CachedValue(partial(_numbers, statistics), _NUMBERS_SECONDS)
     exchange = partial(_near_pins(config, redis, seals).exchange_in_one_worker, Layout(config.root).pin_exchange_lock)
+
+    def at_each_beat() -> None:
+        exchange()
+        reach.beat()
+
     outbox = CachedValue(partial(_waiting, config), _OUTBOX_SECONDS)
     facts = partial(_node_facts, config, numbers, outbox)
-    membership = Membership(redis, seals, node, url, facts, exchange=exchange)
+    membership = Membership(redis, seals, node, url, facts, exchange=at_each_beat)
+    peers, placement = Peers(node, seals, ca, membership.clock), Placement(url, membership, config.cluster.peers)
+    reach = NearReach(node, peers, membership, placement)
     leases = Leases(redis, seals, node, url, membership.clock)
     return Cluster(
         leases,
         LeaseKeeper(leases),
-        Peers(node, seals, ca, membership.clock),
+        peers,
         membership,
         Questions(redis, seals, node, membership.clock),
         Notes(redis, seals, "limits"),
         Notes(redis, seals, "tag"),
         NearPieces(Notes(redis, seals, "pieces"), node, url, membership.clock),
-        Placement(url, membership, config.cluster.peers),
+        placement,
+        reach,
         int(config.cluster.standby.amount),
     )
 
@@ -193,8 +202,7 @@ def peer_gate(config: Config, cluster: Cluster | None) -> PeerGate | None:
 def _trouble_reaching(cluster: Cluster, name: str) -> str:
     """Return why this node does not reach the one called ``name``; "" where it does."""
     try:
-        nodes, _ = cluster.membership.look()
-        url = next((node.url for node in nodes if node.name == name), None)
+        url = cluster.membership.url_of(name)
         if url is None:
             return f"Redis knows no node called {name}"
         cluster.peers.ping(url)

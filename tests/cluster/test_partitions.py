@@ -97,6 +97,26 @@ def test_nodes_that_see_redis_and_not_each_other(site: Site) -> None:
     assert site.upstream.bytes_sent(site.blob) <= 3.3 * SIZE
 
 
+@one_worker_each
+def test_a_node_that_reaches_others_and_that_no_other_reaches(site: Site) -> None:
+    hidden, *_ = site.cluster.nodes
+    site.firewall.drop(hidden.peers_port)
+    site.upstream.faults.hold_at = SIZE // 2
+    pulls = [puller.start_blob(APP, site.blob) for puller in site.cluster.pullers[:1]]
+    pulls[0].wait_for(SIZE // 2 - 256 * 1024)
+    pulls += [puller.start_blob(APP, site.blob) for puller in site.cluster.pullers[1:]]
+    eventually(lambda: site.leader() is not hidden)
+    site.upstream.faults.release()
+    assert [pull.finish().digest for pull in pulls] == [site.blob] * 3
+    assert site.upstream.bytes_sent(site.blob) <= 2 * SIZE
+
+    # From its next beat on it has another one lead.
+    eventually(lambda: "other nodes do not reach this one" in hidden.log_text())
+    blob = site.upstream.add_blob(Random(3).randbytes(SIZE))
+    assert [puller.start_blob(APP, blob).finish().digest for puller in site.cluster.pullers] == [blob] * 3
+    assert site.upstream.bytes_sent(blob) == SIZE
+
+
 def test_nodes_that_see_each_other_and_not_redis(site: Site) -> None:
     # Each worker has looked who the others are.
     looks = (f'"PTTL" "rc:1:node:{node.name}"'.encode() for node in site.cluster.nodes)

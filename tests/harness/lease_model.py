@@ -53,6 +53,8 @@ class ModelNode:
     refused: set[str] = field(default_factory=set)
     displaced: bool = False
     has_asked: bool = False
+    ways: dict[str, str] = field(default_factory=dict)
+    deputy: str = ""
     waits_until: float = 0.0
 
     @property
@@ -65,13 +67,17 @@ class ModelNode:
 
 
 class LeaseModel:
-    """Some nodes that all want one blob. `requests`: how many bytes the registry has sent."""
+    """Some nodes that all want one blob. `sent`: how many bytes the registry has sent.
+
+    `closed`: pairs of nodes of which the first does not reach the second.
+    """
 
     def __init__(self, nodes: int) -> None:
         self.now = 100.0
         self.redis = SharedMemory()
         self.nodes = [ModelNode(f"node{number}") for number in range(nodes)]
         self.sent = 0
+        self.closed: set[tuple[str, str]] = set()
         self._ids = 0
 
     def leaders(self) -> list[ModelNode]:
@@ -149,9 +155,20 @@ class LeaseModel:
             displaced=node.displaced,
             home=self._home(node),
             pieces=self._pieces(node),
+            deputy=Holder(node.deputy, node.deputy) if node.deputy else None,
+            way=self._way(node, lease),
             bid_age=None if node.bid_at is None else self.now - node.bid_at,
             best=max(bids, key=lambda name: bids[name], default=None),
         )
+
+    def _way(self, node: ModelNode, lease: Lease | None) -> Holder | None:
+        there = lease or self.redis.holder
+        way = node.ways.get(there.node, "") if there else ""
+        if lease and way in node.refused:
+            node.dead.add(lease.id)
+        elif there and way in node.refused:
+            node.refused.add(there.node)
+        return Holder(way, way) if way else None
 
     def _pieces(self, node: ModelNode) -> Holder | None:
         found = self.redis.pieces
@@ -174,18 +191,22 @@ class LeaseModel:
         signs = node.signs.setdefault(key, Signs())
         if action.lease:
             node.followed, node.bid_at = action.lease.id, None
-        node.has_asked = node.has_asked or action.fetches
+        node.has_asked, node.deputy = node.has_asked or action.fetches, ""
+        if (node.name, peer.name) in self.closed:
+            self._find_way(node, peer, action, signs)
+            return
         if action.fetches and peer.answers and not peer.is_done and not peer.is_leading:
             if self.redis.is_away:
                 # Asked by us, it asks nobody else.
                 peer.is_leading, peer.lease, peer.renewed_at = True, self._new_lease(peer), self.now
             else:
                 self._search(peer)
-        if peer.answers and (peer.is_done or (peer.is_leading and peer.size > node.size)):
+        is_silent_again = action.is_detour and signs.was_silent
+        if peer.answers and (peer.is_done or ((peer.is_leading or action.is_detour) and peer.size > node.size)):
             node.size = peer.size if peer.is_done else max(node.size, peer.size - 1)
             signs.failed_connections = signs.denied = 0
             signs.was_silent = False
-        elif peer.is_paused or (peer.is_alive and peer.is_leading):
+        elif peer.is_paused or (peer.is_alive and (peer.is_leading or action.is_detour)):
             # Stopped, or with nothing new: its registry is slow.
             signs.was_silent = True
             node.waits_until = self.now + 2.0
@@ -193,8 +214,23 @@ class LeaseModel:
             signs.failed_connections += 1
         elif not peer.is_leading:
             signs.denied += 1
-        if action.lease is None and not (peer.answers and (peer.is_done or action.fetches)):
+        brings = peer.is_done or (action.fetches and not is_silent_again)
+        if action.lease is None and not (peer.answers and brings):
             node.refused.add(action.node)
+
+    def _find_way(self, node: ModelNode, peer: ModelNode, action: leading.Follow, signs: Signs) -> None:
+        """No answer comes from `peer`: ask a third node, if there is one and it is no detour already."""
+        signs.failed_connections += 1
+        node.waits_until = self.now + 2.0
+        thirds = [each for each in self.nodes if each.answers and each.name not in (node.name, peer.name)]
+        third = next((each for each in thirds if (node.name, each.name) not in self.closed), None)
+        is_way = third is not None and peer.answers and (third.name, peer.name) not in self.closed
+        if third and is_way and not action.fetches:
+            node.ways[peer.name] = third.name
+        elif action.lease is None:
+            node.refused.add(action.node)
+        elif third and not action.fetches:
+            signs.is_cut_off = True
 
     def _new_lease(self, node: ModelNode) -> Lease:
         self._ids += 1

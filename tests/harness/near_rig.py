@@ -1,7 +1,9 @@
 """Nodes in this process, each with a store of its own, that share a real Redis and reach each other without sockets."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,7 +23,7 @@ from registry_cache.errors import RegistryError, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Reference, Repository
 from registry_cache.pull.access import Access
-from registry_cache.pull.blob import BlobPull
+from registry_cache.pull.blob import BlobAnswer, BlobPull
 from registry_cache.pull.blob_body import Cut, PulledBlob
 from registry_cache.pull.cluster.download import Cluster, NearBlob
 from registry_cache.pull.cluster.peer_answers import PeerAnswers
@@ -30,6 +32,7 @@ from registry_cache.pull.cluster.placed_questions import PlacedQuestions
 from registry_cache.pull.cluster.placement import Placement
 from registry_cache.pull.cluster.questions import NearQuestions
 from registry_cache.pull.cluster.ranges import NearRanges
+from registry_cache.pull.cluster.reach import NearReach
 from registry_cache.pull.images.manifest_lookup import Layers
 from registry_cache.pull.lazy.piece_flights import PieceFlights
 from registry_cache.pull.lazy.pull import LazyPull
@@ -40,12 +43,21 @@ from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.transfer.transfer import TransferParts
 from registry_cache.pull.transfer.transfers import Transfers
+from registry_cache.runtime import request_context
 from registry_cache.runtime.peer_question import SharedQuestion
 from registry_cache.runtime.seals import Seals
 from registry_cache.runtime.single_flight import Flight, SingleFlight
 from registry_cache.store.pieces import Pieces
 from registry_cache.store.pins import Pins
-from registry_cache.upstream.peer import PeerBody, PeerFailed, PeerRefused, Peers, ThingAtPeer
+from registry_cache.upstream.peer import (
+    PeerBody,
+    PeerFailed,
+    PeerRefused,
+    Peers,
+    PeerSilent,
+    PeerUnreachable,
+    ThingAtPeer,
+)
 from tests.harness.pull_rig import ALWAYS_ASK, chunks
 from tests.harness.redis_server import RedisServer
 from tests.harness.store_rig import APP, LATEST, open_store
@@ -93,7 +105,7 @@ class JoinedFlights(SingleFlight[str, Any]):
 class NearNode:
     """A node called `name`, which finds others by their names in `nodes`; its clock is ahead of ours by `ahead`.
 
-    `is_lost`: no other node reaches it, nor it any other. Close it.
+    `is_lost`: no other node reaches it, nor it any other. `hidden_from`: nodes that do not, though it runs. Close it.
     """
 
     def __init__(
@@ -103,6 +115,7 @@ class NearNode:
         self.redis = SharedRedis(server)
         self.ahead = timedelta(0)
         self.is_lost = False
+        self.hidden_from: set[str] = set()
         self.store = open_store(folder)
         self.registry = connect(upstream_url)
         self.registry.lazy = "hold"
@@ -145,6 +158,15 @@ class NearNode:
         with closing(answer.body) as body:
             return b"".join(chunks(body, start, stop))
 
+    def wait_for_some(self, digest: Digest) -> None:
+        """Return when some of the blob is here."""
+
+        def has_some() -> bool:
+            partial = self.store.partials.open(digest)
+            return bool(partial and partial.size())
+
+        eventually(has_some)
+
     def close(self) -> None:
         """Return when no transfer is under way, and no connection open."""
         eventually(lambda: not self.transfers._running)
@@ -157,6 +179,8 @@ class NearNode:
             return self.now().timestamp()
 
         membership = Membership(self.redis, SEALS, self.name, self.name, now=now, steady=now)
+        placement = Placement(self.name, membership)
+        self.reach = NearReach(self.name, peers, membership, placement)
         return Cluster(
             leases,
             LeaseKeeper(leases),
@@ -166,12 +190,16 @@ class NearNode:
             Notes(self.redis, SEALS, "limits"),
             Notes(self.redis, SEALS, "tag"),
             NearPieces(Notes(self.redis, SEALS, "pieces"), self.name, self.name, membership.clock),
-            Placement(self.name, membership),
+            placement,
+            self.reach,
             standby,
         )
 
 
 NearNodes = dict[str, NearNode]
+
+# Who asks for what is yet to be fetched waits so long for its head.
+_HEAD_SECONDS = 4.0
 
 
 class BodyHere:
@@ -182,8 +210,11 @@ class BodyHere:
         self.read_at = time.monotonic()
         self._body = body
         self._reached = reached
+        self._is_aborted = False
 
     def __iter__(self) -> Iterator[bytes]:
+        # What it waits for on the other node ends as where a connection is closed.
+        request_context.note_client(lambda: self._is_aborted)
         try:
             for chunk in chunks(self._body, self.start, self.stop or self._body.size):
                 if not self._reached():
@@ -192,12 +223,35 @@ class BodyHere:
                 yield chunk
         except Cut as cut:
             raise UpstreamUnavailable("it was cut") from cut
+        finally:
+            request_context.note_client(lambda: False)
 
     def abort(self) -> None:
         self._reached = lambda: False
+        self._is_aborted = True
 
     def close(self) -> None:
         self._body.close()
+
+
+def in_time(answer: Callable[[], BlobAnswer]) -> BlobAnswer:
+    """Return what a peer answers, or raise what it raises. Raises PeerSilent as one that asks it by a socket does."""
+    has_left = threading.Event()
+
+    asked: Future[BlobAnswer] = Future()
+
+    def run() -> None:
+        request_context.note_client(has_left.is_set)
+        try:
+            asked.set_result(answer())
+        except BaseException as error:  # noqa: BLE001 — raised in the thread that asked
+            asked.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    if not wait([asked], _HEAD_SECONDS).done:
+        has_left.set()
+        raise PeerSilent("no head")
+    return asked.result()
 
 
 class PeersHere(Peers):
@@ -208,11 +262,16 @@ class PeersHere(Peers):
         self._name = node
         self._nodes = nodes
 
+    def reaches(self, url: str, name: str) -> str:
+        self._reach(url)
+        return "" if PeersHere(url, self._nodes)._reaches(name) else "it is hidden"
+
     def open_blob(self, url: str, blob: ThingAtPeer, start: int, stop: int | None = None) -> PeerBody:
         node, target = self._found(url, blob)
         try:
             digest, wanted = Digest.parse(blob.digest), f"bytes={start}-{stop - 1}" if stop else None
-            answer = node.blobs.get_held(target, digest, wanted, fetches=blob.is_wanted)
+            ask = partial(node.blobs.get_held, target, digest, wanted, fetches=blob.is_wanted)
+            answer = in_time(ask) if blob.is_wanted else ask()
         except Cut as cut:
             raise PeerRefused(cut.error.status) from cut
         except RegistryError as error:
@@ -228,18 +287,23 @@ class PeersHere(Peers):
         return answer.data or b"", answer.media_type
 
     def ask(self, url: str, question: SharedQuestion) -> dict[str, Any] | None:
-        if not self._reaches(url):
-            raise PeerFailed(f"{url} is not reached")
+        self._reach(url)
         node = self._nodes[url]
         target = target_at(node.registry, Repository.parse(question.repository))
         return node.answers.answer(question.kind, target, question.reference)
 
     def _reaches(self, url: str) -> bool:
-        return url in self._nodes and not self._nodes[url].is_lost and not self._nodes[self._name].is_lost
+        is_there = url in self._nodes and not self._nodes[url].is_lost and not self._nodes[self._name].is_lost
+        return is_there and self._name not in self._nodes[url].hidden_from
 
-    def _found(self, url: str, thing: ThingAtPeer) -> tuple[NearNode, PullTarget]:
+    def _reach(self, url: str) -> None:
+        if url in self._nodes and self._name in self._nodes[url].hidden_from:
+            raise PeerUnreachable(f"no answer from {url}")
         if not self._reaches(url):
             raise PeerFailed(f"{url} is not reached")
+
+    def _found(self, url: str, thing: ThingAtPeer) -> tuple[NearNode, PullTarget]:
+        self._reach(url)
         node = self._nodes[url]
         return node, target_at(node.registry, Repository.parse(thing.repository))
 

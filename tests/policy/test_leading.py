@@ -31,6 +31,7 @@ LEASE = Lease("b", "http://b", "1", "docker.io", "library/app")
 HOLDER = Holder("c", "http://c")
 NOTHING = Situation(me="a", upstream="docker.io", repository="library/app", size=0)
 ERROR = BlobUnknown("no")
+DETOUR = Follow("c", "http://c", None, fetches=True, is_detour=True)
 NOTE = LeaderNote(ERROR, upstream="docker.io", repository="library/app")
 AWAY = replace(NOTHING, is_away=True, home=HOLDER)
 FOLLOWED = replace(NOTHING, followed="1", size=5)
@@ -57,6 +58,22 @@ FOLLOWED = replace(NOTHING, followed="1", size=5)
         (replace(NOTHING, pieces=HOLDER, lease=LEASE), Follow("b", "http://b", LEASE)),
         (replace(NOTHING, pieces=HOLDER, holder=replace(HOLDER, node="d")), Follow("d", "http://c", None)),
         (replace(NOTHING, pieces=HOLDER, refused={"c"}), Take()),
+        (replace(NOTHING, deputy=HOLDER), DETOUR),
+        (replace(NOTHING, deputy=HOLDER, lease=LEASE), Follow("b", "http://b", LEASE)),
+        (replace(NOTHING, deputy=HOLDER, holder=replace(HOLDER, node="d")), Follow("d", "http://c", None)),
+        (replace(NOTHING, deputy=HOLDER, refused={"c"}), Take()),
+        (replace(NOTHING, deputy=HOLDER, size=1), Take()),
+        (
+            replace(NOTHING, deputy=HOLDER, pieces=replace(HOLDER, node="d")),
+            Follow("d", "http://c", None, fetches=True),
+        ),
+        (replace(NOTHING, way=HOLDER, lease=LEASE), DETOUR),
+        (replace(FOLLOWED, way=HOLDER, lease=LEASE), DETOUR),
+        (replace(NOTHING, way=HOLDER, holder=Holder("b", "http://b")), DETOUR),
+        (replace(NOTHING, way=HOLDER, lease=LEASE, refused={"c"}), Follow("b", "http://b", LEASE)),
+        (replace(FOLLOWED, way=HOLDER, lease=LEASE, dead={"1"}), Bid()),
+        # Another node has our name, and has taken our lease.
+        (replace(NOTHING, lease=replace(LEASE, node="a"), displaced=True), AskAlone(claims=False)),
         # What is here would be sent again.
         (replace(NOTHING, pieces=HOLDER, size=1), Take()),
         (replace(FOLLOWED, holder=HOLDER), Follow("c", "http://c", None)),
@@ -91,6 +108,7 @@ def test_a_situation(situation: Situation, action: object) -> None:
         (Signs(failed_connections=1), 5.5, False),
         (Signs(failed_connections=2), 5.5, True),
         (Signs(denied=2), 5.5, True),
+        (Signs(is_cut_off=True), 5.5, True),
     ],
 )
 def test_signs_of_death(signs: Signs, left: float, dead: bool) -> None:
@@ -101,7 +119,7 @@ NODE = st.integers(0, 3)
 # So many rounds in which each node does one thing, beginning with the node that is named; and then a fault.
 ROUNDS = st.integers(0, 12)
 KILLS = st.tuples(ROUNDS, st.sampled_from(["kill", "pieces"]), NODE)
-WORDS = ["kill", "pause", "go on", "empty", "away", "back", "later", "pieces"]
+WORDS = ["kill", "pause", "go on", "empty", "away", "back", "later", "pieces", "close", "hide", "open", "deputy"]
 FAULTS = st.tuples(ROUNDS, st.sampled_from(WORDS), NODE)
 
 
@@ -126,6 +144,23 @@ def play(model: LeaseModel, rounds: int, word: str, number: int) -> Iterator[Non
             model.redis.pieces = Holder(node.name, node.name)
         case "later":
             model.now += 7.0
+        case "close":
+            model.closed.add((node.name, model.nodes[first - 1].name))
+        case "hide":
+            model.closed |= {(each.name, node.name) for each in model.nodes}
+        case "open":
+            model.closed.clear()
+        case "deputy":
+            node.deputy = "" if len(model.nodes) == 1 else model.nodes[first - 1].name
+
+
+def play_to_the_end(model: LeaseModel, order: list[int]) -> None:
+    """Let nodes do one thing each in this order, and then in turn until all have the blob."""
+    for number in order:
+        model.step(model.nodes[number % len(model.nodes)])
+    while not all(node.is_done for node in model.nodes):
+        for node in model.nodes:
+            model.step(node)
 
 
 @settings(max_examples=1000)
@@ -165,10 +200,28 @@ def test_while_nodes_see_each_other_the_registry_sends_each_byte_once(
     model = LeaseModel(nodes)
     model.redis.is_away = is_away
     model.redis.pieces = Holder(model.nodes[-1].name, model.nodes[-1].name) if has_pieces else None
-    for number in order:
-        model.step(model.nodes[number % nodes])
-    while not all(node.is_done for node in model.nodes):
-        for node in model.nodes:
-            model.step(node)
+    play_to_the_end(model, order)
 
+    assert model.sent == WHOLE
+
+
+@given(st.integers(3, 4), st.lists(NODE, min_size=1, max_size=60), NODE, NODE)
+def test_where_one_way_is_closed_the_registry_sends_each_byte_once(
+    nodes: int, order: list[int], one: int, other: int
+) -> None:
+    model = LeaseModel(nodes)
+    model.closed = {(f"node{one % nodes}", f"node{other % nodes}")}
+    play_to_the_end(model, order)
+    assert model.sent == WHOLE
+
+
+@given(st.integers(2, 4), st.lists(NODE, min_size=1, max_size=60))
+def test_where_a_node_that_no_other_reaches_knows_it_the_registry_sends_each_byte_once(
+    nodes: int, order: list[int]
+) -> None:
+    model = LeaseModel(nodes)
+    hidden = model.nodes[0]
+    hidden.deputy = model.nodes[-1].name
+    model.closed = {(each.name, hidden.name) for each in model.nodes}
+    play_to_the_end(model, order)
     assert model.sent == WHOLE

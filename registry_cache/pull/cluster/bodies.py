@@ -40,12 +40,22 @@ class NearBody:
 
     stop: int | None = None
 
-    def __init__(self, keeper: LeaseKeeper, digest: str, body: PeerBody, lease: Lease | None, signs: Signs) -> None:
+    def __init__(
+        self,
+        keeper: LeaseKeeper,
+        digest: str,
+        body: PeerBody,
+        lease: Lease | None,
+        signs: Signs,
+        patience: float = SILENCE_SECONDS,
+    ) -> None:
+        """``patience``: seconds of silence that end it where no lease tells whether its leader lives."""
         self.start, self.size = body.start, body.size
         self._keeper = keeper
         self._body = body
         self._lease = lease
         self._signs = signs
+        self._patience = patience
         keeper.follow(digest, self)
 
     def __iter__(self) -> Iterator[bytes]:
@@ -59,7 +69,7 @@ class NearBody:
         """Called by the keeper: end a stream that brings nothing, if its leader has died."""
         silent = time.monotonic() - self._body.read_at
         if is_away or self._lease is None:
-            is_over = silent > SILENCE_SECONDS
+            is_over = silent > self._patience
         elif lease is None or lease.id != self._lease.id:
             is_over = silent > _LAST_BYTES_SECONDS
         else:

@@ -23,15 +23,26 @@ from registry_cache.policy.leading import Follow, Holder, LeaderNote, Lease, Sig
 from registry_cache.pull.cluster.bodies import LedBody, NearBody
 from registry_cache.pull.cluster.pieces import NearPieces
 from registry_cache.pull.cluster.placement import Placement
+from registry_cache.pull.cluster.reach import NearReach, NobodyKnows
 from registry_cache.pull.source import BlobSource, RangeResponse
 from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log
-from registry_cache.upstream.peer import PeerFailed, PeerRefused, Peers, PeerSilent, ThingAtPeer
+from registry_cache.upstream.peer import (
+    SILENCE_SECONDS,
+    PeerFailed,
+    PeerRefused,
+    Peers,
+    PeerSilent,
+    PeerUnreachable,
+    ThingAtPeer,
+)
 
 # A node that has looked for so long without an answer asks the registry, whatever the others do.
 SEARCH_SECONDS = 30.0
 # Between two connections to a leader of which the first failed: its other workers take over within that.
 _RETRY_SECONDS = 0.1
+# Silence of who gets for us what we do not reach: well within ``source.RETRY_TIMEOUT_SECONDS``, which ends a download.
+_DETOUR_SECONDS = 3.0
 
 _log = Log(__name__)
 
@@ -64,6 +75,7 @@ class Cluster:
     tags: Notes
     pieces: NearPieces
     placement: Placement
+    reach: NearReach
     standby_size: int = 0
 
 
@@ -79,6 +91,8 @@ class NearBlob:
         # Whom to ask, once, for the rest of what it has in pieces.
         self._pieces: Holder | None = None
         self._knows_pieces = source.is_for_peer
+        # Who is to get it for all, as others do not reach us.
+        self._deputy = None if source.is_for_peer else cluster.reach.deputy(digest.hex)
         self._blob = ThingAtPeer("blobs", source.owner.upstream, str(source.owner.repository), self._digest)
         self._mutex = threading.RLock()
         self._led: Led | None = None
@@ -99,7 +113,9 @@ class NearBlob:
         """Ask whoever is to be asked now; as ``AskForRange``. Raises LeaderFailed and BytesWereWrong as well."""
         with self._mutex:
             if self._led is None or self._led.is_lost:
-                self._is_displaced = self._is_displaced or self._led is not None
+                if self._led is not None:
+                    self._is_displaced = True
+                    self._cluster.reach.doubt()
                 self._stop_leading()
                 near = self._search(start)
                 if near is not None:
@@ -182,6 +198,7 @@ class NearBlob:
             self._look_for_pieces(found)
         except RedisAway:
             return None
+        self._give_up_ways(found)
         lease = found.lease
         if lease and lease.id in self._signs and self._signs[lease.id].is_dead(lease):
             self._dead.add(lease.id)
@@ -223,7 +240,25 @@ class NearBlob:
             note=found.note,
             best=found.best,
             pieces=self._pieces,
+            deputy=self._deputy,
+            way=self._way(found),
         )
+
+    def _give_up_ways(self, found: LookedUp) -> None:
+        """Where the third node brought nothing, take who is behind it for gone: the direct way costs seconds again."""
+        way = self._way(found)
+        if way is None or not (way.node in self._refused or self._signs.get(way.node, Signs()).was_silent):
+            return
+        self._refused.add(way.node)
+        if found.lease:
+            self._dead.add(found.lease.id)
+        elif found.holder:
+            self._refused.add(found.holder.node)
+
+    def _way(self, found: LookedUp) -> Holder | None:
+        """Return the third node by which we reach who leads or has the blob; None for no need of it."""
+        there = found.lease or found.holder
+        return None if there is None or self._registry.is_for_peer else self._cluster.reach.known_way(there.node)
 
     def _go_alone(self, *, claims: bool) -> None:
         metrics.count_lease("away")
@@ -268,20 +303,23 @@ class NearBlob:
     def _follow(self, leader: Follow, start: int) -> RangeResponse | None:
         """Return the stream from a peer; None where there is none, which the next look takes into account."""
         signs = self._signs.setdefault(leader.lease.id if leader.lease else leader.node, Signs())
-        has_pieces, self._pieces = self._pieces is not None and self._pieces.node == leader.node, None
+        is_begun = any(each is not None and each.node == leader.node for each in (self._pieces, self._deputy))
+        self._pieces = self._deputy = None
         if leader.lease:
             self._followed, self._bid_at = leader.lease, None
         try:
             wanted = replace(self._blob, is_wanted=leader.fetches)
             body = self._cluster.peers.open_blob(leader.url, wanted, start)
-        except PeerFailed:
+        except PeerFailed as failed:
             signs.failed_connections += 1
             self._cluster.placement.rest(leader.url)
+            if isinstance(failed, PeerUnreachable) and self._finds_way(leader, signs):
+                return None
         except PeerSilent:
             signs.was_silent = True
             self._cluster.placement.rest(leader.url)
-            # Who was asked for the rest of its pieces leads by now, though its registry may be slow.
-            if leader.lease is None and not has_pieces:
+            # Who was asked to get it for all leads by now, though its registry may be slow.
+            if leader.lease is None and not is_begun:
                 self._refused.add(leader.node)
             return None
         except PeerRefused as refused:
@@ -294,11 +332,22 @@ class NearBlob:
             signs.was_silent = False
             metrics.count_lease("followed")
             self.is_near, self._brought_by = True, leader.node
-            return NearBody(self._cluster.keeper, self._digest, body, leader.lease, signs)
+            patience = _DETOUR_SECONDS if leader.is_detour else SILENCE_SECONDS
+            return NearBody(self._cluster.keeper, self._digest, body, leader.lease, signs, patience)
         if leader.lease is None:
             self._refused.add(leader.node)
         time.sleep(_RETRY_SECONDS)
         return None
+
+    def _finds_way(self, leader: Follow, signs: Signs) -> bool:
+        """Look for a third node that reaches who did not answer us; return whether there is one."""
+        if leader.fetches or self._registry.is_for_peer:
+            return False
+        try:
+            signs.is_cut_off = self._cluster.reach.find_way(leader.node) is None
+        except NobodyKnows:
+            return False
+        return not signs.is_cut_off
 
     # The lease.
 
@@ -315,12 +364,19 @@ class NearBlob:
 
     def _end(self, *, is_committed: bool = False, note: LeaderNote | None = None) -> None:
         led = self._led
+        if led is not None and led.is_lost:
+            self._cluster.reach.doubt()
         self._stop_leading()
         lease = led.lease if led and not led.is_lost else None
+        # Who cannot be reached tells nobody to come.
+        is_committed = is_committed and self._cluster.reach.is_reached
         if lease is None and not is_committed:
             return
         try:
-            self._cluster.leases.release(self._digest, lease or self._new_lease(), is_committed=is_committed, note=note)
+            ours = lease or self._new_lease()
+            was_ours = self._cluster.leases.release(self._digest, ours, is_committed=is_committed, note=note)
+            if lease and not was_ours:
+                self._cluster.reach.doubt()
         except RedisAway:
             # The lease runs out by itself.
             return
