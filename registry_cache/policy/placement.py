@@ -12,8 +12,3 @@ from collections.abc import Iterable
 def rank(hex: str, nodes: Iterable[str]) -> list[str]:
     """Return ``nodes`` in the order in which they are to bring the blob with this digest for all."""
     return sorted(nodes, key=lambda node: hashlib.sha256(f"{node} {hex}".encode()).digest(), reverse=True)
-
-
-def home_of(hex: str, nodes: Iterable[str]) -> str | None:
-    """Return the first of ``rank``; None where there are no nodes."""
-    return next(iter(rank(hex, nodes)), None)

@@ -23,7 +23,7 @@ from registry_cache.pull.images.prefetch import Prefetch
 from registry_cache.pull.lazy.pull import LazyPull
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.reader_slots import LARGEST_CHUNK, ReaderSlots
-from registry_cache.pull.source import SourceOf, source_of
+from registry_cache.pull.source import SourceOf, WantedBlob, source_of
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.transfers import Transfers
@@ -233,7 +233,7 @@ class BlobPull:
 
         None where the transfer's end says nothing about this repository.
         """
-        source = self._source_of(target, digest, self._layers, is_stored=True)
+        source = self._source_of(WantedBlob(target, digest, self._layers, is_stored=True))
         source = replace(source, is_for_peer=asker.is_peer, can_be_overtaken=asker.reads_ranges)
         progress, started = self._transfers.join(digest, source, asker.client)
         growing = None
@@ -273,7 +273,7 @@ class BlobPull:
     def _uncached(self, target: PullTarget, digest: Digest, access: Access) -> BlobAnswer:
         """Return the blob past the disk, for a caller that has a slot, which the blob gives back."""
         try:
-            source = self._source_of(target, digest, self._layers)
+            source = self._source_of(WantedBlob(target, digest, self._layers))
             blob = UncachedBlob(
                 self._streams,
                 digest,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from registry_cache.errors import RegistryError, StoreError, UpstreamCorrupt, UpstreamUnavailable
 from registry_cache.pull.blob_body import Cut, FilePart
 from registry_cache.pull.reader_slots import ReaderSlots
-from registry_cache.pull.source import SourceOf, source_of
+from registry_cache.pull.source import SourceOf, WantedBlob, source_of
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.transfers import Transfers
@@ -127,7 +127,7 @@ class GrowingBlob:
             blob = UncachedBlob(
                 self._streams,
                 digest,
-                self._source_of(self._target, digest),
+                self._source_of(WantedBlob(self._target, digest)),
                 # It was proven before we were made.
                 lambda: None,
                 after=self._progress.hashes.place(file, at) if file else None,

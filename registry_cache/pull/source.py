@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from registry_cache.errors import UpstreamError
 from registry_cache.oci.digest import Digest
@@ -86,33 +86,43 @@ class BlobSource:
     is_for_peer: bool = False
 
 
-class SourceOf(Protocol):
-    """Returns where a blob of the target comes from; see ``source_of``."""
+class WatchedBody:
+    """A RangeResponse that calls ``watch`` with the size of each chunk before it is given away; an error ends it."""
 
-    def __call__(
-        self,
-        target: PullTarget,
-        digest: Digest,
-        layers: Layers | None = None,
-        *,
-        is_stored: bool = False,
-        is_for_parts: bool = False,
-    ) -> BlobSource: ...
+    def __init__(self, body: RangeResponse, watch: Callable[[int], None]) -> None:
+        self.start, self.size, self.stop = body.start, body.size, body.stop
+        self.close = body.close
+        self._body = body
+        self._watch = watch
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._body:
+            self._watch(len(chunk))
+            yield chunk
 
 
-def source_of(
-    target: PullTarget,
-    digest: Digest,
-    layers: Layers | None = None,
-    *,
-    is_stored: bool = False,
-    is_for_parts: bool = False,
-) -> BlobSource:
-    """Return the target's upstream as the source of a blob; ``layers`` know what size to expect.
+@dataclass(frozen=True, slots=True)
+class WantedBlob:
+    """A blob of the target; ``layers`` know what size to expect.
 
     ``is_stored``: the bytes are for the disk, which keeps them from clients until they are proven. ``is_for_parts``:
     each request is for a part that somebody wants, and nothing behind it is.
     """
+
+    target: PullTarget
+    digest: Digest
+    layers: Layers | None = None
+    is_stored: bool = False
+    is_for_parts: bool = False
+
+
+# Returns where a blob comes from.
+SourceOf: TypeAlias = Callable[[WantedBlob], BlobSource]
+
+
+def source_of(wanted: WantedBlob) -> BlobSource:
+    """Return the target's upstream as the source of a blob."""
+    target, digest, layers = wanted.target, wanted.digest, wanted.layers
     inside: list[UpstreamError] = []
     guess: tuple[bool, bool] = (False, False)
 
@@ -122,7 +132,7 @@ def source_of(
         guess = body.is_guess, body.is_blind
         if body.is_inside:
             inside[:] = [target.upstream.transport.inside_error(f"the blob {digest} of {target.name.repository}")]
-            if not is_stored:
+            if not wanted.is_stored:
                 body.close()
                 raise inside[0]
         return body

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from registry_cache.policy import leading
 from registry_cache.policy.leading import EPOCH_SECONDS, LEASE_SECONDS, LOOK_SECONDS, Holder, Lease, Signs, Situation
-from registry_cache.policy.placement import home_of
+from registry_cache.policy.placement import rank
 
 WHOLE = 30
 STEP_SECONDS = 0.1
@@ -175,8 +175,8 @@ class LeaseModel:
         return None if self.redis.is_away or node.has_asked or (found and found.node == node.name) else found
 
     def _home(self, node: ModelNode) -> Holder | None:
-        home = home_of("a blob", [each.name for each in self.nodes if each.name not in node.refused])
-        return None if home in (node.name, None) else Holder(str(home), str(home))
+        home, *_ = [*rank("a blob", [each.name for each in self.nodes if each.name not in node.refused]), node.name]
+        return None if home == node.name else Holder(home, home)
 
     def _take(self, node: ModelNode) -> None:
         # A compare-and-set right after the look: nothing comes between in one step.

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from registry_cache.errors import RegistryError, UpstreamCorrupt, UpstreamTimeout, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.blob_body import Cut
-from registry_cache.pull.source import BlobSource, RangeResponse, source_of
+from registry_cache.pull.source import BlobSource, RangeResponse, WantedBlob, source_of
 from registry_cache.pull.transfer import progress as feeds
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.transfer import Transfer, TransferParts
@@ -149,7 +149,7 @@ def test_any_faults_end_with_the_right_bytes_or_a_clear_error(script: list[Fault
             doomed = number < len(lives) - 1
             # Each life is another worker, which knows nothing of the upstream's earlier failures.
             target = target_at(connect(upstream.url, timeouts=Timeouts(connect=5.0, read=SILENCE)), APP)
-            registry = source_of(target, digest)
+            registry = source_of(WantedBlob(target, digest))
 
             def ask(
                 start: int,

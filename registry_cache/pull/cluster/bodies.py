@@ -8,31 +8,22 @@ from collections.abc import Iterator
 from registry_cache.cluster.keeper import LeaseKeeper, Led
 from registry_cache.errors import UpstreamUnavailable
 from registry_cache.policy.leading import Lease, Signs
-from registry_cache.pull.source import RangeResponse
+from registry_cache.pull.source import RangeResponse, WatchedBody
 from registry_cache.upstream.peer import SILENCE_SECONDS, PeerBody
 
 # A stream that its leader has ended without a successor is read on for so long: it may be the last bytes.
 _LAST_BYTES_SECONDS = 1.0
 
 
-class LedBody:
-    """The registry's answer to us as the leader: ends as soon as another node is found to lead."""
+def led_body(body: RangeResponse, keeper: LeaseKeeper, led: Led) -> RangeResponse:
+    """Return the registry's answer to us as the leader: it ends as soon as another node is found to lead."""
 
-    def __init__(self, body: RangeResponse, keeper: LeaseKeeper, led: Led) -> None:
-        self.start, self.size, self.stop = body.start, body.size, body.stop
-        self._body = body
-        self._keeper = keeper
-        self._led = led
+    def confirm(size: int) -> None:
+        keeper.confirm(led)
+        if led.is_lost:
+            raise UpstreamUnavailable("another node asks the registry for this now")
 
-    def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._body:
-            self._keeper.confirm(self._led)
-            if self._led.is_lost:
-                raise UpstreamUnavailable("another node asks the registry for this now")
-            yield chunk
-
-    def close(self) -> None:
-        self._body.close()
+    return WatchedBody(body, confirm)
 
 
 class NearBody:

@@ -6,15 +6,11 @@ then it proves the access, too. Where the bucket breaks off, whoever can go on b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from registry_cache.errors import RegistryError, UpstreamTimeout, UpstreamUnavailable
 from registry_cache.oci import object_keys
-from registry_cache.oci.digest import Digest
-from registry_cache.pull.images.manifest_lookup import Layers
-from registry_cache.pull.source import BlobSource, RangeResponse, SourceOf, source_of
-from registry_cache.pull.target import PullTarget
+from registry_cache.pull.source import BlobSource, RangeResponse, SourceOf, WantedBlob, WatchedBody, source_of
 from registry_cache.runtime.log import Log
 from registry_cache.store.outbox import Outbox
 from registry_cache.upstream.bucket import BucketReader
@@ -30,22 +26,13 @@ class BucketFirst:
         self._outbox = outbox
         self._then = then
 
-    def __call__(
-        self,
-        target: PullTarget,
-        digest: Digest,
-        layers: Layers | None = None,
-        *,
-        is_stored: bool = False,
-        is_for_parts: bool = False,
-    ) -> BlobSource:
-        then = self._then(target, digest, layers, is_stored=is_stored, is_for_parts=is_for_parts)
-        key = object_keys.membership(target.name, digest)
-        reader = _BlobReader(self._bucket, digest, key, then, is_for_parts=is_for_parts)
+    def __call__(self, wanted: WantedBlob) -> BlobSource:
+        then = self._then(wanted)
+        reader = _BlobReader(self._bucket, wanted, then)
 
         def commit() -> None:
             if reader.needs_sending:
-                self._outbox.add_blob(target.name, digest)
+                self._outbox.add_blob(wanted.target.name, wanted.digest)
             then.on_commit()
 
         return replace(
@@ -60,15 +47,13 @@ class BucketFirst:
 class _BlobReader:
     """The requests of one transfer. ``was_near``: the bucket gave the first answer."""
 
-    def __init__(
-        self, bucket: BucketReader, digest: Digest, membership: str, then: BlobSource, *, is_for_parts: bool
-    ) -> None:
+    def __init__(self, bucket: BucketReader, wanted: WantedBlob, then: BlobSource) -> None:
         self._bucket = bucket
-        self._digest = digest
-        self._key = object_keys.blob(digest)
-        self._membership = membership
+        self._digest = wanted.digest
+        self._key = object_keys.blob(wanted.digest)
+        self._membership = object_keys.membership(wanted.target.name, wanted.digest)
         self._then = then
-        self._is_for_parts = is_for_parts
+        self._is_for_parts = wanted.is_for_parts
         self._asked = False
         # None: not asked yet.
         self._is_member: bool | None = None
@@ -97,7 +82,7 @@ class _BlobReader:
             return body
         self._asked_upstream = True
         try:
-            return _Counted(self._then.open(start, again, stop), self._count_far)
+            return WatchedBody(self._then.open(start, again, stop), self._count_far)
         except (UpstreamUnavailable, UpstreamTimeout):
             # A registry that is away, while the bucket only stuttered.
             if not tried and self._near and (body := self._from_bucket(start, None)):
@@ -128,7 +113,7 @@ class _BlobReader:
         except RegistryError as error:
             _log.debug("the bucket did not bring a blob", digest=self._digest, error=error)
             return None
-        return _Counted(body, self._count_near) if body else None
+        return WatchedBody(body, self._count_near) if body else None
 
     def _delete(self) -> None:
         try:
@@ -142,22 +127,3 @@ class _BlobReader:
 
     def _count_far(self, size: int) -> None:
         self._far += size
-
-
-class _Counted:
-    """A RangeResponse that tells how many bytes it brings."""
-
-    def __init__(self, body: RangeResponse, count: Callable[[int], None]) -> None:
-        self.start = body.start
-        self.size = body.size
-        self.stop = body.stop
-        self._body = body
-        self._count = count
-
-    def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._body:
-            self._count(len(chunk))
-            yield chunk
-
-    def close(self) -> None:
-        self._body.close()

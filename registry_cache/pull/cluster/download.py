@@ -20,7 +20,7 @@ from registry_cache.errors import RegistryError, StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.policy import leading
 from registry_cache.policy.leading import Follow, Holder, LeaderNote, Lease, Signs, Situation
-from registry_cache.pull.cluster.bodies import LedBody, NearBody
+from registry_cache.pull.cluster.bodies import NearBody, led_body
 from registry_cache.pull.cluster.pieces import NearPieces
 from registry_cache.pull.cluster.placement import Placement
 from registry_cache.pull.cluster.reach import NearReach, NobodyKnows
@@ -127,7 +127,7 @@ class NearBlob:
         if body.size is not None and 0 < self._cluster.standby_size <= body.size and self._wants_standby:
             self._wants_standby = False
             threading.Thread(target=self._ask_standby, name=f"standby for {self._digest}", daemon=True).start()
-        return LedBody(body, self._cluster.keeper, self._led)
+        return led_body(body, self._cluster.keeper, self._led)
 
     def wrong_bytes(self) -> bool:
         """Say that the bytes so far are wrong, before they go; return whether upstream alone has brought them."""

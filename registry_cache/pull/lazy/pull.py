@@ -22,7 +22,7 @@ from registry_cache.pull.lazy.cold_range import ColdRange
 from registry_cache.pull.lazy.piece_flights import MissingRun, PieceFlights, RangeIgnored
 from registry_cache.pull.outcome import Outcome
 from registry_cache.pull.reader_slots import ReaderSlots
-from registry_cache.pull.source import BlobSource, SourceOf, source_of
+from registry_cache.pull.source import BlobSource, SourceOf, WantedBlob, source_of
 from registry_cache.pull.target import PullTarget
 from registry_cache.pull.transfer.transfers import Transfers
 from registry_cache.runtime import request_context
@@ -137,7 +137,7 @@ class LazyPull:
         if self._blobs.open_any(digest):
             # Another repository's, or committed since we looked.
             return None
-        source = self._source_of(target, digest, self._layers, is_stored=True, is_for_parts=True)
+        source = self._source_of(WantedBlob(target, digest, self._layers, is_stored=True, is_for_parts=True))
         if self._near:
             source = self._near.source(digest, source, for_peer=for_peer)
         wanted = _Wanted(target, digest, parts, source, access)
@@ -228,7 +228,7 @@ class LazyPull:
         if wanted.target.upstream.lazy != "fill" or file.is_refused or self._transfers.find(wanted.digest):
             return
         if is_worth_filling(file.bytes_here(), file.size, time.time() - file.made):
-            source = self._source_of(wanted.target, wanted.digest, self._layers, is_stored=True)
+            source = self._source_of(WantedBlob(wanted.target, wanted.digest, self._layers, is_stored=True))
             source = replace(source, can_be_overtaken=True)
             progress, _ = self._transfers.join(wanted.digest, source)
             self._transfers.leave(progress)

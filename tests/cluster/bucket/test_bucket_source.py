@@ -10,7 +10,7 @@ from registry_cache.errors import UpstreamUnavailable
 from registry_cache.oci import object_keys
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.cluster.bucket_source import BucketFirst
-from registry_cache.pull.source import BlobSource
+from registry_cache.pull.source import BlobSource, WantedBlob
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.transfer import Transfer, TransferParts
 from registry_cache.store.outbox import Outbox
@@ -67,7 +67,7 @@ class Rig:
             return self.registry.source()
 
         first = BucketFirst(cast("BucketReader", self.bucket), self.outbox, registry_of)
-        return first(target_at(cast("Upstream", Named()), APP), DIGEST)
+        return first(WantedBlob(target_at(cast("Upstream", Named()), APP), DIGEST))
 
     def transfer(self) -> tuple[TransferProgress, BlobSource]:
         feed, source = TransferProgress(DIGEST), self.source()
