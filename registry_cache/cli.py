@@ -18,6 +18,7 @@ from registry_cache.config import ConfigError
 from registry_cache.config.load import DEFAULT_FILE
 from registry_cache.errors import RegistryError
 from registry_cache.runtime import log
+from registry_cache.runtime.users import name_of_user
 from registry_cache.upkeep.report import printable
 
 COMMANDS: tuple[Command, ...] = (
@@ -145,7 +146,7 @@ def _remedy(error: RegistryError) -> str:
     if not isinstance(cause, PermissionError) or not cause.filename or str(cause.filename) in error.message:
         return ""
     return (
-        f"; user {os.geteuid()} may not use {cause.filename}: run this as the user whose store it is, or give all of "
+        f"; user {name_of_user()} may not use {cause.filename}: run this as the user whose store it is, or give all of "
         "the store to one with chown -R"
     )
 

@@ -19,6 +19,7 @@ from registry_cache.config import Config
 from registry_cache.errors import RegistryError
 from registry_cache.oci.image_layout import split_wanted
 from registry_cache.oci.names import FullName
+from registry_cache.runtime.users import name_of_user
 from registry_cache.store.interchange.distribution import DistributionFolder
 from registry_cache.store.interchange.layout_source import LayoutArchive, LayoutFolder, reading_source
 from registry_cache.store.layout import Layout
@@ -58,7 +59,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     with _open_archive(arguments.source) if kind == "archive" else contextlib.nullcontext() as archive:
         become_owner(config.root)
         if not archive and not os.access(arguments.source, os.R_OK | os.X_OK):
-            raise CommandError(f"user {os.geteuid()}, who owns the store, may not read {arguments.source}", 1)
+            raise CommandError(f"user {name_of_user()}, who owns the store, may not read {arguments.source}", 1)
         try:
             result, complete = _import(config, kind, archive, names, arguments)
         except UnknownDestination as error:

@@ -14,6 +14,7 @@ from typing import TextIO
 from registry_cache.config import Config, load_config
 from registry_cache.config.store_folder import READ_ONLY, READ_ONLY_REMEDY
 from registry_cache.errors import StoreError
+from registry_cache.runtime.users import name_of_user
 from registry_cache.upkeep.report import printable
 
 
@@ -75,10 +76,10 @@ def _check_right(root: Path, right: int, words: str) -> None:
         return
     if right == os.W_OK and os.statvfs(root).f_flag & os.ST_RDONLY:
         raise StoreError(f"nobody may write in {root}: {READ_ONLY}: {READ_ONLY_REMEDY}")
-    remedy = f"run this as root, or as user {found.st_uid}, who owns it"
+    remedy = f"run this as root, or as user {name_of_user(found.st_uid)}, who owns it"
     if found.st_uid == os.geteuid():
         remedy = f"its own mode forbids it: chmod u+rwx {root}"
-    raise StoreError(f"user {os.geteuid()} may not {words} {root}: {remedy}")
+    raise StoreError(f"user {name_of_user()} may not {words} {root}: {remedy}")
 
 
 def _stat(root: Path) -> os.stat_result | None:
@@ -87,7 +88,7 @@ def _stat(root: Path) -> os.stat_result | None:
         return root.stat()
     except PermissionError as error:
         raise StoreError(
-            f"user {os.geteuid()} may not enter a folder above {root}: run this as root, or as the server's user"
+            f"user {name_of_user()} may not enter a folder above {root}: run this as root, or as the server's user"
         ) from error
     except OSError:
         return None
@@ -138,6 +139,5 @@ def _refusals(root: Path, owner: os.stat_result) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(
-            f"the store in {root} belongs to user {owner.st_uid}, whom we may not become: run this as that user"
-        ) from error
+        told = f"the store in {root} belongs to user {name_of_user(owner.st_uid)}, whom we may not become"
+        raise StoreError(f"{told}: run this as that user") from error

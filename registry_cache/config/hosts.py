@@ -116,6 +116,6 @@ def split_url(text: str, example: str) -> tuple[SplitResult, int | None]:
     if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
         if not text.isdecimal() and _HOST.fullmatch(text.lower()):
             # A host and its port alone: there is no password in it that a message could tell.
-            example = f"https://{text}"
+            example = f"{example.partition('://')[0]}://{text}"
         raise InvalidValue("is not an http or https URL", f"write it with its scheme: {example}")
     return parts, port

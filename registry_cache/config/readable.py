@@ -1,12 +1,11 @@
 """Say why a file that the configuration names cannot be read: which file, by whom, and what would help."""
 
-import grp
 import os
-import pwd
 import stat
 from pathlib import Path
 
 from registry_cache.config.problems import InvalidValue
+from registry_cache.runtime.users import name_of_group, name_of_user
 
 
 def check_readable(path: Path) -> None:
@@ -27,7 +26,7 @@ def cannot_read(path: str, error: OSError | ValueError) -> InvalidValue:
 
 
 def _no_right(path: str) -> InvalidValue:
-    user, group = name_of_user(os.geteuid()), _name_of_group(os.getegid())
+    user, group = name_of_user(), name_of_group(os.getegid())
     for folder in reversed(Path(os.path.abspath(path)).parents):
         if os.path.isdir(folder) and not os.access(folder, os.X_OK, effective_ids=True):
             what = f"cannot read {path}: user {user} may not enter {folder}"
@@ -50,21 +49,5 @@ def _by_its_group(path: str | Path, right: int, user: str) -> str | None:
         return None
     if not found.st_mode & right or found.st_gid == 0:
         return None
-    group = _name_of_group(found.st_gid)
+    group = name_of_group(found.st_gid)
     return f"group {group} may: run this as root or as a member of it, or add this user to it: adduser {user} {group}"
-
-
-def name_of_user(uid: int) -> str:
-    """Return how the machine calls a user, else the number."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        # As in a container.
-        return str(uid)
-
-
-def _name_of_group(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return str(gid)

@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 
 from registry_cache.config.given import Given
-from registry_cache.config.readable import name_of_user
 from registry_cache.config.schema import ROOT
+from registry_cache.runtime.users import name_of_user
 
 # The sandbox of a unit looks the same from inside as a disk that the kernel has made read-only.
 READ_ONLY = "it is read-only here: by its systemd unit, or its disk is, perhaps since an error"
@@ -62,13 +62,13 @@ def _told(root: Path, error: OSError | ValueError) -> tuple[str, str]:
     if os.path.islink(root) and not os.path.exists(root):
         # What the kernel says of it when a folder is made there is "File exists".
         reason = f"it is a link to {os.readlink(root)}, which leads nowhere"
-    remedy = f"name a folder that user {os.geteuid()} may write in, or give it that one"
+    remedy = f"name a folder that user {name_of_user()} may write in, or give it that one"
     # Where we may not enter a folder above it, pathlib would raise.
     if number in (errno.EACCES, errno.EPERM) and os.path.isdir(root):
         if owner := _store_owner(root):
             # To give it away would take it from the server that runs on it.
             return f"user {owner} owns this store", f"run this as root or as user {owner}, or name another folder"
-        remedy += f": chown -R {os.geteuid()} {root}"
+        remedy += f": chown -R {name_of_user()} {root}"
     return reason, remedy
 
 

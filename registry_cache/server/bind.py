@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 
 from registry_cache.config import Config
+from registry_cache.runtime.users import name_of_user
 from registry_cache.server import active_config
 from registry_cache.server.gunicorn_internals import Master
 from registry_cache.server.listen_refusal import CannotListen, refusal
@@ -56,7 +57,7 @@ def _listen_once(config: Config) -> None:
     """Raise OSError if nobody can listen there, while the workers of before listen where they do."""
     path, host = config.http.socket, config.http.host
     if path is not None:
-        _check_socket_path(path)
+        check_socket_path(path)
         return
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -64,10 +65,21 @@ def _listen_once(config: Config) -> None:
         trial.listen(1)
 
 
-def _check_socket_path(path: Path) -> None:
+def check_socket_path(path: Path) -> None:
+    """Raise OSError if nobody can listen there, or somebody does: gunicorn would take the socket away from them."""
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, f"there is no folder {path.parent}")
     if path.exists() and not path.is_socket():
         raise FileExistsError(0, "a file is there that is not a socket")
     if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise PermissionError(0, f"user {os.geteuid()} may not write in {path.parent}")
+        raise PermissionError(0, f"user {name_of_user()} may not write in {path.parent}")
+    if path.exists() and _answers(path):
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+def _answers(path: Path) -> bool:
+    """Whether somebody listens: a server that was killed leaves a socket that refuses."""
+    with socket.socket(socket.AF_UNIX) as trial:
+        # One whose queue is full must not keep us.
+        trial.setblocking(False)
+        return trial.connect_ex(str(path)) in (0, errno.EAGAIN)

@@ -59,6 +59,7 @@ from pathlib import Path
 from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import FullName, Tag
+from registry_cache.runtime.users import name_of_user
 from registry_cache.store import atomic_write, disk, modes
 
 VERSION = b"1\n"
@@ -75,7 +76,7 @@ def _rights(root: Path) -> Iterator[None]:
         yield
     except PermissionError as error:
         raise StoreError(
-            f"user {os.geteuid()} may not use {error.filename or root}: run this as the user whose store it is, or "
+            f"user {name_of_user()} may not use {error.filename or root}: run this as the user whose store it is, or "
             f"give all of it to one: chown -R USER {root}"
         ) from error
 

@@ -115,7 +115,7 @@ def test_another_user_may_look_and_is_told_why_not_more(root: Path, arguments: l
 
     done = run([*other, PROGRAM, *arguments], environment)
 
-    told = f"registry-cache: user {OWNER} may not write in {root}: run this as root, or as user 0, who owns it\n"
+    told = f"registry-cache: user {OWNER} may not write in {root}: run this as root, or as user root, who owns it\n"
     assert (done.returncode, done.stderr) == (status, told if status else "")
 
 
@@ -143,7 +143,7 @@ def test_who_may_not_even_look_is_told_who_may(root: Path, verb: Callable[[Path]
     with as_stranger(), pytest.raises(StoreError) as caught:
         verb(root)
     assert caught.value.message == (
-        f"user {OWNER} may not {may_not} {root}: run this as root, or as user 0, who owns it"
+        f"user {OWNER} may not {may_not} {root}: run this as root, or as user root, who owns it"
     )
 
     root.parent.chmod(0o700)

@@ -14,6 +14,7 @@ import pytest
 from registry_cache import __version__, cli
 from registry_cache.commands import serve
 from registry_cache.runtime.log import Log
+from registry_cache.runtime.users import name_of_user
 from registry_cache.store.disk import store_errors
 from tests.harness.checkout import REPOSITORY
 from tests.harness.programs import PROGRAM, UNREAD, run
@@ -229,7 +230,7 @@ def test_a_part_of_the_store_that_is_another_users_has_a_remedy(
     assert cli.main(["setup", "docker"]) == 1
     told = capsys.readouterr().err.splitlines()[-1]
     assert told == (
-        f"registry-cache: could not count what is cached: Permission denied; user {os.geteuid()} may not use "
+        f"registry-cache: could not count what is cached: Permission denied; user {name_of_user()} may not use "
         "/store/blobs/sha256: run this as the user whose store it is, or give all of the store to one with chown -R"
     )
 

@@ -363,6 +363,7 @@ MISTAKES = [
     ("proxy: {ca: /dev/null}", "proxy.ca", "cannot use"),
     ("proxy: {clientkey: /k.pem}", "proxy.clientkey", "alone"),
     ("proxy: {httpproxy: 'socks5://u:hunter2@p'}", "proxy.httpproxy", "not an http"),
+    ("proxy: {httpproxy: 'proxy.lan:3128'}", "proxy.httpproxy", "write it with its scheme: http://proxy.lan:3128"),
     ("proxy: {usrname: u}", "proxy.usrname", "unknown key"),
     ("remoteurl: https://a.io", "remoteurl", "unknown key"),
     (

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from registry_cache.runtime.users import name_of_user
 from tests.harness.config_files import Loader
 
 OWNER = 54321  # nobody's on this machine
@@ -40,7 +41,7 @@ def test_a_server_that_restarts_goes_on_with_a_full_disk(
             errno.EROFS,
             "; name it in the unit's ReadWritePaths, or look at dmesg and mount it for writing, or name another folder",
         ),
-        (errno.EACCES, f"may write in, or give it that one: chown -R {os.geteuid()} /"),
+        (errno.EACCES, f"may write in, or give it that one: chown -R {name_of_user()} /"),
         (errno.EIO, "Input/output error; name a folder that user"),
     ],
 )

@@ -64,5 +64,5 @@ def test_a_check_finds_the_part(root: Path, part: str) -> None:
     os.chown(root / part, 0, 0)
     with as_server():
         found = next(selftest.examine(root))
-    assert (found.state, found.words) == ("failed", f"user {SERVER} may not use {root / part}, which is user 0's")
+    assert (found.state, found.words) == ("failed", f"user {SERVER} may not use {root / part}, which is user root's")
     assert found.remedy == f"give all of it to one user: chown -R {SERVER} {root}"

@@ -13,6 +13,7 @@ from typing import Literal
 from registry_cache.oci import signed_manifest
 from registry_cache.oci.digest import Digest, Hasher
 from registry_cache.oci.manifest import MAX_MANIFEST_SIZE
+from registry_cache.runtime.users import name_of_user
 from registry_cache.store.blobs import recorded_size
 from registry_cache.store.disk import ReadHandle
 
@@ -134,7 +135,7 @@ def _restore_atime(file: ReadHandle, before: os.stat_result, changed: bool) -> D
     try:
         os.utime(file.fileno(), ns=(before.st_atime_ns, now.st_mtime_ns))
     except OSError:
-        return Damage("owner", file, f"belongs to user {before.st_uid}: this look counts as a use of it")
+        return Damage("owner", file, f"belongs to user {name_of_user(before.st_uid)}: this look counts as a use of it")
     return None
 
 

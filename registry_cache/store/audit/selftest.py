@@ -10,6 +10,7 @@ from pathlib import Path
 
 from registry_cache.errors import StoreError
 from registry_cache.runtime.check_step import Step
+from registry_cache.runtime.users import name_of_user
 from registry_cache.store import atomic_write, locks
 from registry_cache.store.inventory import disk_space, existing
 
@@ -28,7 +29,7 @@ def examine(root: Path) -> Iterator[Step]:
             sample = os.path.join(folder, "sample")
             atomic_write.write_whole(sample, b"sample")
             made = "" if there == str(root) else "; it does not exist yet: serve makes it"
-            yield _others(root) or Step("folder", "ok", f"user {os.geteuid()} can write under {root}{made}")
+            yield _others(root) or Step("folder", "ok", f"user {name_of_user()} can write under {root}{made}")
             yield _free(there)
             yield _hard_links(folder, sample)
             yield _attributes(sample)
@@ -42,15 +43,15 @@ def _others(root: Path) -> Step | None:
     for path in (root / "layout", *(folder for folder in root.glob("*/") if not folder.name.startswith("."))):
         wanted = os.R_OK | (os.W_OK | os.X_OK if path.is_dir() else 0)
         if path.exists() and not os.access(path, wanted, effective_ids=True):
-            told = f"user {os.geteuid()} may not use {path}, which is user {path.stat().st_uid}'s"
-            return Step("folder", "failed", told, f"give all of it to one user: chown -R {os.geteuid()} {root}")
+            told = f"user {name_of_user()} may not use {path}, which is user {name_of_user(path.stat().st_uid)}'s"
+            return Step("folder", "failed", told, f"give all of it to one user: chown -R {name_of_user()} {root}")
     return None
 
 
 def _unwritable(folder: str, error: OSError | StoreError) -> Step:
     cause = error if isinstance(error, OSError) else error.__cause__
     reason = getattr(cause, "strerror", None) or error
-    remedy = f"give it to user {os.geteuid()}, or name another in storage.filesystem.rootdirectory"
+    remedy = f"give it to user {name_of_user()}, or name another in storage.filesystem.rootdirectory"
     if getattr(cause, "errno", None) in _NO_ROOM:
         remedy = "free some room: pulls are passed through meanwhile, and not kept"
     elif getattr(cause, "errno", None) == errno.EROFS:
