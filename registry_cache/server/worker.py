@@ -7,7 +7,6 @@ seconds a try. A client that asks for little passes a crowd that comes for blobs
 from __future__ import annotations
 
 import ssl
-import threading
 import time
 from functools import partial
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import gevent
 from gevent import socket
 
+from registry_cache.runtime import unfinished
 from registry_cache.runtime.log import Log
 from registry_cache.server import half_sent, reload
 from registry_cache.server.acceptor import Acceptor, Listener, TurnQueue
@@ -65,6 +65,7 @@ class Worker(GunicornWorker):
         """Called by gunicorn in its master, before the fork."""
         super().__init__(*args, **kwargs)
         self.generation = reload.generation()
+        self._may_finish = False
         # Connections between two requests. One that has not sent its first is none of them: its request is on the way.
         self._idle: dict[gevent.Timeout, gevent.Greenlet] = {}
         self._blob_queue = TurnQueue()
@@ -86,7 +87,7 @@ class Worker(GunicornWorker):
         """Called every second once the worker is to stop."""
         if self.generation != reload.generation():
             # Nobody waits for our end: those who have replaced us serve already.
-            self.cfg.set("graceful_timeout", reload.FINISH_SECONDS)
+            self._take_time()
         # Otherwise every stop would last as long as some client keeps an unused connection.
         for waiting, greenlet in tuple(self._idle.items()):
             greenlet.kill(waiting, block=False)
@@ -94,17 +95,19 @@ class Worker(GunicornWorker):
     def orphaned(self) -> None:
         """Called once the master is gone: whoever starts another one finds the address free within a second."""
         _log.warning("the master is gone: finishing what was begun")
+        self._take_time()
+
+    def _take_time(self) -> None:
         self.cfg.set("graceful_timeout", reload.FINISH_SECONDS)
+        self._may_finish = True
 
     def finish(self) -> None:
-        """Return when the last download that was begun here is done.
+        """Return when the last download that was begun here is done; at once where this is a stop.
 
-        Python would wait for it as well, but without the heartbeat, and the arbiter would take that for a hang.
+        It would end with this process, and clients of another worker who follow it would cost upstream a second one.
         """
         end = time.monotonic() + reload.FINISH_SECONDS
-        while any(not each.daemon for each in threading.enumerate() if each is not threading.main_thread()):
-            if time.monotonic() > end:
-                break
+        while self._may_finish and unfinished.is_left() and time.monotonic() < end:
             self.notify()
             gevent.sleep(_BEAT_SECONDS)
 

@@ -83,8 +83,12 @@ def test_a_worker_that_was_replaced_ends_after_its_last_download(
         first = puller.start_blob(APP, blob)
         first.wait_for(HELD_AT - 1)
     master.reload()
-    follower = puller.start_blob(APP, blob)
-    follower.wait_for(HELD_AT - 1)
+    eventually(partial(ended, workers.second))
+    eventually(lambda: len(cache.workers()) == 3)
+    new, _ = set(cache.workers()) - {workers.first}
+    with workers.only(new):
+        follower = puller.start_blob(APP, blob)
+        follower.wait_for(HELD_AT - 1)
 
     # Slow enough that the worker sees that it has nobody left to serve.
     upstream.faults.rate = 1 * MiB

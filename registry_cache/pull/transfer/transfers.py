@@ -18,7 +18,7 @@ from registry_cache.pull.transfer.piece_reuse import PieceReuse
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.reader_counts import Note, ReaderCounts
 from registry_cache.pull.transfer.transfer import Transfer, TransferParts
-from registry_cache.runtime import request_context, unwanted_reads
+from registry_cache.runtime import request_context, unfinished, unwanted_reads
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.networks import network
 from registry_cache.store.pieces import Pieces
@@ -152,7 +152,8 @@ class Transfers:
 
     def _run(self, progress: TransferProgress, transfer: Transfer) -> None:
         unwanted_reads.CURRENT.set(progress.reads)
-        transfer.run(lambda: self._is_wanted(progress))
+        with unfinished.work():
+            transfer.run(lambda: self._is_wanted(progress))
         with self._mutex:
             self._remove(progress)
             self._ending.pop(progress, None)
