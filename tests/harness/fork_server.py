@@ -4,25 +4,32 @@
 of a server's start. When the tests end, or are killed, the socket closes: whatever still runs is killed.
 """
 
+import concurrent.futures.thread
 import contextlib
 import fcntl
 import gc
 import importlib
 import importlib.abc
+import importlib.util
 import json
+import logging
 import os
 import runpy
 import select
 import signal
 import socket
 import sys
+import threading
 import time
-from collections.abc import Iterable
+import types
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 MOST_DESCRIPTORS = 64
 # Where received descriptors wait while the numbers that they are to have become free.
 FIRST_FREE = 500
+# Not a fork of it.
+SERVER = os.getpid()
 
 Task = dict[str, Any]
 
@@ -45,6 +52,69 @@ class Later(importlib.abc.MetaPathFinder):
             except ImportError:
                 self._names.add(name)
         sys.meta_path.remove(self)
+
+
+class Lazy(types.ModuleType):
+    """A module that a fork executes when it first wants something of it. Who imported it before has only its name."""
+
+    @staticmethod
+    def insert(name: str) -> None:
+        """Make it what the next import finds."""
+        spec = importlib.util.find_spec(name)
+        assert spec is not None
+        sys.modules[name] = module = Lazy(name)
+        module.__spec__, module.__file__ = spec, spec.origin
+        package, _, child = name.rpartition(".")
+        setattr(sys.modules[package], child, module)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if os.getpid() == SERVER:
+            # A function, such as the default of a parameter: a fork has its own.
+            return lambda *given: getattr(self, name)(*given)
+        self.__class__ = types.ModuleType  # type: ignore[assignment]
+        assert self.__spec__ is not None
+        assert self.__spec__.loader is not None
+        self.__spec__.loader.exec_module(self)
+        return getattr(self, name)
+
+
+@contextlib.contextmanager
+def patched() -> Iterator[None]:
+    """Have gevent replace what it replaces in a worker, and take that back: what is imported meanwhile keeps it.
+
+    A worker is forked from a master in which nothing is replaced, and has gevent do it again.
+    """
+    # Not at the top: commands are forked without it.
+    import gevent.monkey
+
+    main = threading.main_thread()
+    before = vars(main).copy()
+    handlers = [(handler, handler.lock) for each in logging._handlerList if (handler := each())]  # type: ignore[attr-defined]
+    locks = [(threading, "_active_limbo_lock"), (concurrent.futures.thread, "_global_shutdown_lock")]
+    originals = [(module, name, getattr(module, name)) for module, name in locks]
+    # What gevent has done at each fork is for forks of a worker; and nothing takes such a wish back.
+    register, os.register_at_fork = os.register_at_fork, lambda **_: None
+    gevent.monkey.patch_all()
+    os.register_at_fork = register
+    try:
+        yield
+    finally:
+        # urllib3 tries a socket: its loop would be one for all forks.
+        gevent.get_hub().destroy(destroy_loop=True)
+        for module, values in gevent.monkey.saved.items():
+            if module in sys.modules:
+                originals += [(sys.modules[module], name, value) for name, value in values.items()]
+        for module, name, value in originals:
+            setattr(module, name, value)
+        gevent.monkey.saved.clear()
+        for handler, lock in handlers:
+            handler.lock = lock
+        threading._active[before["_ident"]] = threading._active.pop(main.ident)  # type: ignore[attr-defined]
+        vars(main).clear()
+        vars(main).update(before)
+        threading._dangling.add(main)  # type: ignore[attr-defined]
 
 
 class _Children:
@@ -150,10 +220,24 @@ def run(task: Task) -> None:
         runpy.run_module(program, run_name="__main__", alter_sys=True)
 
 
-def main(control: int, modules: list[str], others: list[str], later: list[str]) -> None:
+def import_all(modules: list[str], others: list[str], later: list[str], lazy: list[str], in_worker: list[str]) -> None:
+    """What there is before a fork: ``modules``; ``others`` but for ``later`` ones; ``in_worker``, as a worker would.
+
+    Each fork executes those that are ``lazy`` itself.
+    """
     for name in modules:
         importlib.import_module(name)
     Later(later).import_others(others)
+    for name in lazy:
+        Lazy.insert(name)
+    if in_worker:
+        with patched():
+            for name in in_worker:
+                importlib.import_module(name)
+
+
+def main(control: int, *names: list[str]) -> None:
+    import_all(*names)
     # No collection in a fork writes to these pages, which all forks share.
     gc.collect()
     gc.freeze()

@@ -30,8 +30,8 @@ MASTER = [
     "registry_cache.server.settings",
     "registry_cache.server.worker",
 ]
-# What a worker must import itself, once gevent has replaced parts of the standard library, because it keeps such a part
-# (tests/harness_check/test_forks.py); and what each server chooses anew. Before a fork is imported what imports none.
+# What keeps parts of the standard library that gevent replaces in a worker, and so is imported where they are replaced
+# (tests/harness_check/test_forks.py); and what each server chooses anew. What imports none of it is imported before.
 LATER = [
     *("boto3", "botocore", "bcrypt", "flask", "jinja2", "redis", "requests", "urllib3", "werkzeug"),
     *("registry_cache.api", "registry_cache.cluster", "registry_cache.commands", "registry_cache.pull"),
@@ -40,6 +40,9 @@ LATER = [
     *("registry_cache.stats.command_recorder", "registry_cache.stats.nginx_hits", "registry_cache.store.partials"),
     *("registry_cache.upkeep.daily_pass", "registry_cache.upkeep.rate_limit", "registry_cache.upstream"),
 ]
+# What a worker imports itself, though not what each master or worker has of its own.
+IN_WORKER = ["registry_cache.app"]
+LAZY = ["registry_cache.runtime.metrics", "registry_cache.runtime.request_context"]
 _COMMANDS = ["registry_cache.cli", "registry_cache.wiring"]
 
 
@@ -140,7 +143,11 @@ class _Server:
 
 @functools.cache
 def _server(is_gunicorn: bool, environment: tuple[tuple[str, str], ...], folder: Path, _network: str) -> _Server:
-    return _Server([MASTER, others(), LATER] if is_gunicorn else [_COMMANDS, [], []], dict(environment), folder)
+    return _Server(
+        [MASTER, others(), LATER, LAZY, IN_WORKER] if is_gunicorn else [_COMMANDS, [], [], [], []],
+        dict(environment),
+        folder,
+    )
 
 
 def _start(

@@ -42,7 +42,7 @@ class CacheServer:
     Everything lives under `folder`: the store (unless `root` is another server's), config.yml, log. `config` is merged
     into the configuration, `environment` into a clean environment. It waits longer for a tag's HEAD than it would by
     default, unless `config` says how long. With `unix` it listens on that socket, too, as behind nginx. Where only
-    commands are run, `started=False` spares the 0.8 s of processor time that a start costs.
+    commands are run, `started=False` spares the processor time that a start costs.
     """
 
     def __init__(
