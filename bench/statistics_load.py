@@ -30,7 +30,7 @@ from pathlib import Path
 from bench.figures import serve
 from bench.processes import cpu_seconds
 from registry_cache.runtime.event_queue import Amount, Answer
-from registry_cache.stats.days import DAY_SECONDS
+from registry_cache.stats.calendar import DAY_SECONDS
 from registry_cache.stats.files import StatisticsFiles
 from registry_cache.stats.journal_file import JournalBounds
 from registry_cache.stats.keeper import Keeper

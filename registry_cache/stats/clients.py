@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from registry_cache.stats.days import DAY_SECONDS, day_of
+from registry_cache.stats.calendar import DAY_SECONDS, day_of
 
 # Days of which is known who came.
 DAYS = 32

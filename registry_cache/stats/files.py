@@ -15,8 +15,8 @@ import os
 import secrets
 import time
 
+from registry_cache.stats.calendar import day_name, day_named
 from registry_cache.stats.clients import Clients
-from registry_cache.stats.days import day_name, day_named
 from registry_cache.store import disk
 from registry_cache.store.layout import Layout
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from registry_cache.runtime.event_queue import Change
+from registry_cache.stats.calendar import BUCKET_SECONDS
 from registry_cache.stats.day import Day, TopKind, TopList
-from registry_cache.stats.days import BUCKET_SECONDS
 from registry_cache.stats.space_saving import SpaceSaving
 from registry_cache.stats.sums import MAPS, NUMBERS, Sums, total
 from registry_cache.stats.tally import DayTally, LogMark, OpenBucket

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from registry_cache.stats.days import day_of
+from registry_cache.stats.calendar import day_of
 from registry_cache.stats.files import StatisticsFiles
 from registry_cache.store import disk
 from registry_cache.store.tail_file import append_at

@@ -14,9 +14,9 @@ from typing import cast
 
 from registry_cache.runtime import threadpool
 from registry_cache.runtime.log import Log
+from registry_cache.stats.calendar import DAY_SECONDS, bucket_of, day_named, day_of
 from registry_cache.stats.clients import Clients
 from registry_cache.stats.day import Day
-from registry_cache.stats.days import DAY_SECONDS, bucket_of, day_named, day_of
 from registry_cache.stats.files import StatisticsFiles
 from registry_cache.stats.fold import DayFold, without_clients
 from registry_cache.stats.journal_file import JournalBounds, JournalFile

@@ -18,7 +18,7 @@ from registry_cache.errors import RegistryError
 from registry_cache.oci.digest import Digest
 from registry_cache.runtime.event_queue import Answer
 from registry_cache.runtime.log import Log
-from registry_cache.stats.days import DAY_SECONDS, bucket_of, day_of
+from registry_cache.stats.calendar import DAY_SECONDS, bucket_of, day_of
 from registry_cache.stats.tally import DayTally, LogMark, Tally
 from registry_cache.store.log_file import LogFile, LogPosition
 

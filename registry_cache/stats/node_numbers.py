@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 
-from registry_cache.stats.days import DAY_SECONDS, MONTH_DAYS
+from registry_cache.stats.calendar import DAY_SECONDS, MONTH_DAYS
 from registry_cache.stats.statistics import Statistics
 from registry_cache.stats.sums import total
 

@@ -17,9 +17,9 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import FullName, Repository
 from registry_cache.runtime import threadpool
 from registry_cache.runtime.event_queue import Change
+from registry_cache.stats.calendar import BUCKET_SECONDS, DAY_SECONDS, day_of
 from registry_cache.stats.clients import DAYS, Clients, GoneClient
 from registry_cache.stats.day import ChangeKind, Day, TopKind
-from registry_cache.stats.days import BUCKET_SECONDS, DAY_SECONDS, day_of
 from registry_cache.stats.files import StatisticsFiles
 from registry_cache.stats.journal import Entry, Pull, joined
 from registry_cache.stats.query import Query

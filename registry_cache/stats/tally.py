@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from registry_cache.runtime.event_queue import Amount, Answer, Change, Event
+from registry_cache.stats.calendar import bucket_of, day_of
 from registry_cache.stats.day import TopKind
-from registry_cache.stats.days import bucket_of, day_of
 from registry_cache.stats.journal import journal_line
 from registry_cache.stats.sums import NO_OUTCOME, SAVING
 

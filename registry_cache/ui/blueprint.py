@@ -12,7 +12,7 @@ from flask import Blueprint, Request, Response, request
 
 from registry_cache.errors import Denied, NameUnknown
 from registry_cache.runtime.connection import connection_of
-from registry_cache.stats.days import MONTH_DAYS
+from registry_cache.stats.calendar import MONTH_DAYS
 from registry_cache.ui import documents
 from registry_cache.ui.facts import Facts
 from registry_cache.ui.hosts import is_ours

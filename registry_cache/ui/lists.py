@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from registry_cache.errors import StoreError
 from registry_cache.runtime import threadpool
+from registry_cache.stats.calendar import DAY_SECONDS
 from registry_cache.stats.day import TopKind
-from registry_cache.stats.days import DAY_SECONDS
 from registry_cache.stats.journal import Pull
 from registry_cache.ui.facts import Facts
 from registry_cache.ui.words import span

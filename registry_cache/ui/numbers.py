@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from registry_cache.stats.days import DAY_SECONDS, MONTH_DAYS, day_of
+from registry_cache.stats.calendar import DAY_SECONDS, MONTH_DAYS, day_of
 from registry_cache.stats.statistics import Bucket, Statistics
 from registry_cache.stats.sums import Sums, total
 from registry_cache.ui.chart import OUTCOMES, Chart, Column, draw

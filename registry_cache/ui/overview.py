@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from registry_cache.stats.days import DAY_SECONDS
+from registry_cache.stats.calendar import DAY_SECONDS
 from registry_cache.ui.boxes import Box, boxes
 from registry_cache.ui.changes import MOST_CHANGES, ChangeRow, change_rows
 from registry_cache.ui.facts import Facts

@@ -8,7 +8,7 @@ from functools import partial
 
 from registry_cache.deployment.client_setup import CLIENTS, steps
 from registry_cache.runtime import threadpool
-from registry_cache.stats.days import DAY_SECONDS, MONTH_DAYS
+from registry_cache.stats.calendar import DAY_SECONDS, MONTH_DAYS
 from registry_cache.ui import documents, lists
 from registry_cache.ui.cached_value import CachedValue
 from registry_cache.ui.facts import Facts

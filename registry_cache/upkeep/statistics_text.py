@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from registry_cache.runtime.event_queue import Change
+from registry_cache.stats.calendar import BUCKET_SECONDS, DAY_SECONDS
 from registry_cache.stats.clients import GoneClient
 from registry_cache.stats.day import TOP_KINDS, TopKind
-from registry_cache.stats.days import BUCKET_SECONDS, DAY_SECONDS
 from registry_cache.stats.space_saving import TopEntry
 from registry_cache.stats.statistics import Bucket, Statistics
 from registry_cache.stats.sums import Sums

@@ -19,8 +19,8 @@ from registry_cache.upstream.body import content_length, encoding_of
 from registry_cache.upstream.encoded_blobs import Reading, decoded
 from registry_cache.upstream.errors import translate_http_errors
 from registry_cache.upstream.network.tcp_ack import READ_AHEAD, acknowledge_unread
-from registry_cache.upstream.questions import NO_RANGES
 from registry_cache.upstream.read_size import ReadSize
+from registry_cache.upstream.registry_api import NO_RANGES
 
 
 @dataclass(slots=True)

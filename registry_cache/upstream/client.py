@@ -30,7 +30,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.json_object import parse_object
 from registry_cache.oci.manifest import MAX_MANIFEST_SIZE, is_manifest
 from registry_cache.oci.names import Reference, Repository, Tag
-from registry_cache.upstream import questions, transport
+from registry_cache.upstream import registry_api, transport
 from registry_cache.upstream.blob_addresses import Blob, BlobAddresses
 from registry_cache.upstream.blob_body import BlobBody, blob_body, serves_range
 from registry_cache.upstream.body import content_length, encoding_of, read_document, timed_out
@@ -117,7 +117,7 @@ class Upstream:
 
         ``timeout_seconds``: less than usual, for a hurried caller. ``has_copy``: there is something to serve instead.
         """
-        question = questions.about_manifest(
+        question = registry_api.about_manifest(
             "HEAD", repository, reference, has_copy=has_copy, is_retry=is_retry, timeout_seconds=timeout_seconds
         )
         if self.heads.are_useless("manifests"):
@@ -161,7 +161,7 @@ class Upstream:
             # It costs nothing, and its answer may end a limit that would stop the GET.
             with contextlib.suppress(RegistryError):
                 self.head_manifest(repository, reference, is_retry=True)
-        question = questions.about_manifest("GET", repository, reference, has_copy=has_copy, is_retry=is_retry)
+        question = registry_api.about_manifest("GET", repository, reference, has_copy=has_copy, is_retry=is_retry)
         follows_head = follows_head or self.heads.was_refused("manifests", question.path)
         question = replace(question, follows_head=follows_head)
         with self.transport.ask(question) as response:
@@ -179,7 +179,7 @@ class Upstream:
         """Return the size of a blob of the repository, None where upstream does not say."""
         if not self.heads.are_useless("blobs"):
             try:
-                with self.transport.ask(questions.head_blob(repository, digest)) as response:
+                with self.transport.ask(registry_api.head_blob(repository, digest)) as response:
                     size = 0 if digest == EMPTY else _size_of_body(response)
                     return None if self.transport.session.is_inside(response) else size
             except HeadRefused as refused:
@@ -204,8 +204,8 @@ class Upstream:
 
     def blob_size(self, repository: Repository, digest: Digest, *, is_retry: bool = False) -> int | None:
         """Return what ``head_blob`` returns, by a GET of one byte."""
-        with self.transport.ask(questions.get_blob(repository, digest, 0, 1, is_retry=is_retry)) as response:
-            if response.status_code in questions.NO_RANGES:
+        with self.transport.ask(registry_api.get_blob(repository, digest, 0, 1, is_retry=is_retry)) as response:
+            if response.status_code in registry_api.NO_RANGES:
                 return self._whole_size(repository, digest)
             if self.transport.session.is_inside(response):
                 return None
@@ -218,7 +218,7 @@ class Upstream:
             return part[2] if part and not encoding_of(response) else None
 
     def _whole_size(self, repository: Repository, digest: Digest) -> int | None:
-        with self.transport.ask(questions.get_blob(repository, digest, is_retry=True)) as response:
+        with self.transport.ask(registry_api.get_blob(repository, digest, is_retry=True)) as response:
             is_hidden = self.transport.session.is_inside(response) or is_page(response)
             return None if is_hidden else _size_of_body(response)
 
@@ -238,7 +238,7 @@ class Upstream:
         its size in bytes, as far as anybody knows.
         """
         blob, asked = self._blob(repository, digest), start
-        question = questions.get_blob(repository, digest, start, stop, is_retry=is_retry)
+        question = registry_api.get_blob(repository, digest, start, stop, is_retry=is_retry)
         response = self._ask_known_address(repository, digest, question, start) or self.transport.ask(question)
         reading = self.encoded.reading(blob, response, expected)
         has_no_ranges = reading is not None and reading.decodes and response.status_code == 206
@@ -246,7 +246,7 @@ class Upstream:
             # The whole, skipped up to ``start``, can always be used.
             response.close()
             asked = 0
-            response = self.transport.ask(questions.get_blob(repository, digest, is_retry=is_retry))
+            response = self.transport.ask(registry_api.get_blob(repository, digest, is_retry=is_retry))
             reading = self.encoded.reading(blob, response, expected)
         body = blob_body(self.name, digest, response, start, asked, stop, reading)
         body.is_inside = self.transport.session.is_inside(response)
@@ -271,7 +271,7 @@ class Upstream:
         return self.transport.auth.account.name, repository, digest
 
     def _ask_known_address(
-        self, repository: Repository, digest: Digest, question: questions.Question, start: int
+        self, repository: Repository, digest: Digest, question: registry_api.Question, start: int
     ) -> requests.Response | None:
         blob = self._blob(repository, digest)
         address = self.addresses.find(blob) if start else None
@@ -326,14 +326,14 @@ class Upstream:
         """Return the descriptors of one page, None without a referrers API, the next page, and the bytes."""
         left = deadline - time.monotonic()
         answer_seconds = min(left, transport.ANSWER_TIMEOUT_SECONDS)
-        question = questions.list_referrers(
+        question = registry_api.list_referrers(
             repository, digest, place, has_copy=has_copy, timeout_seconds=answer_seconds
         )
         if left <= 0:
             raise timed_out(self.name, f"asked for {question.what}", DOCUMENT_TIMEOUT_SECONDS)
         with self.transport.ask(question) as response:
             self.transport.refuse_inside(question, response, is_list=True)
-            if response.status_code in questions.NO_REFERRERS_API:
+            if response.status_code in registry_api.NO_REFERRERS_API:
                 return None, None, 0
             with self._large_lists.turn() as turn:
                 data = read_document(self.name, question.what, response, MAX_LIST_SIZE, left, turn=turn)

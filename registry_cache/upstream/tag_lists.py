@@ -17,7 +17,7 @@ from cachetools import LRUCache
 from registry_cache.errors import UpstreamError
 from registry_cache.oci.json_object import parse_object
 from registry_cache.oci.names import Repository
-from registry_cache.upstream import questions
+from registry_cache.upstream import registry_api
 from registry_cache.upstream.body import read_document, timed_out
 from registry_cache.upstream.large_documents import LargeDocuments, LargeTurn
 from registry_cache.upstream.links import NextPage, next_page
@@ -117,7 +117,7 @@ class TagLists:
 
     def _ask(self, repository: Repository, place: NextPage, deadline: float, *, has_copy: bool) -> _Page:
         """Return the page at ``place``; without its ``n`` where the registry refuses so many."""
-        question = questions.list_tags(repository, place, has_copy=has_copy)
+        question = registry_api.list_tags(repository, place, has_copy=has_copy)
         left = deadline - self._clock()
         if left <= 0:
             raise timed_out(self._transport.name, f"asked for {question.what}", LIST_TIMEOUT_SECONDS)
@@ -126,7 +126,7 @@ class TagLists:
             if response.ok:
                 with self._large.turn() as turn:
                     return self._read(question.what, response, left, turn)
-        place = NextPage(place.tail, questions.without_count(place.query))
+        place = NextPage(place.tail, registry_api.without_count(place.query))
         return self._ask(repository, place, deadline, has_copy=has_copy)
 
     def _read(self, what: str, response: requests.Response, left: float, turn: LargeTurn) -> _Page:
@@ -169,4 +169,4 @@ def following(response: requests.Response, folder: str, first: str) -> NextPage 
 
 
 def _page(count: int | None, last: str | None) -> NextPage:
-    return NextPage(FIRST_PAGE, questions.tags_query(count, last))
+    return NextPage(FIRST_PAGE, registry_api.tags_query(count, last))

@@ -30,8 +30,8 @@ from registry_cache.upstream.deadline import run_with_timeout
 from registry_cache.upstream.errors import is_unreachable
 from registry_cache.upstream.health import Health
 from registry_cache.upstream.network.url import Origin, is_at, origin, parse_url
-from registry_cache.upstream.questions import Question, api_repository
 from registry_cache.upstream.refusal import refusal, says_nothing
+from registry_cache.upstream.registry_api import Question, api_repository
 from registry_cache.upstream.session import HttpRequest, Session
 
 # Until an answer must have begun, token and redirects included; clients give up after ten seconds or more.

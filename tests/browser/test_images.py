@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from registry_cache.stats.days import day_of
+from registry_cache.stats.calendar import day_of
 from registry_cache.stats.files import StatisticsFiles
 from registry_cache.stats.journal import Entry
 from registry_cache.store.layout import Layout

@@ -11,8 +11,8 @@ import pytest
 
 from registry_cache.commands import stats
 from registry_cache.runtime.event_queue import Change
+from registry_cache.stats.calendar import bucket_of, day_of
 from registry_cache.stats.day import Day
-from registry_cache.stats.days import bucket_of, day_of
 from registry_cache.stats.files import StatisticsFiles
 from registry_cache.stats.sums import DiskUse, Sums
 from registry_cache.store.atomic_write import write_whole

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from registry_cache.runtime.event_queue import Change
+from registry_cache.stats.calendar import DAY_SECONDS, day_of
 from registry_cache.stats.clients import Clients
 from registry_cache.stats.day import Day, TopKind, TopList
-from registry_cache.stats.days import DAY_SECONDS, day_of
 from registry_cache.stats.files import StatisticsFiles
 from registry_cache.stats.space_saving import TopEntry
 from registry_cache.stats.sums import Sums, total

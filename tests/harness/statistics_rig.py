@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from registry_cache.runtime.event_queue import Amount, Answer, Change
-from registry_cache.stats.days import DAY_SECONDS
+from registry_cache.stats.calendar import DAY_SECONDS
 from registry_cache.stats.files import StatisticsFiles
 from registry_cache.stats.journal_file import JournalBounds
 from registry_cache.stats.keeper import Keeper

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from registry_cache.stats import clients as clients_module
+from registry_cache.stats.calendar import DAY_SECONDS
 from registry_cache.stats.clients import Clients
-from registry_cache.stats.days import DAY_SECONDS
 
 DAY = float(DAY_SECONDS)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from registry_cache.stats import statistics as statistics_module
+from registry_cache.stats.calendar import BUCKET_SECONDS, DAY_SECONDS
 from registry_cache.stats.day import Day
-from registry_cache.stats.days import BUCKET_SECONDS, DAY_SECONDS
 from registry_cache.stats.files import StatisticsFiles
 from registry_cache.stats.statistics import Statistics
 from registry_cache.stats.sums import Sums, total

@@ -12,7 +12,7 @@ import pytest
 from registry_cache.errors import StoreError
 from registry_cache.runtime.event_queue import Amount, Change
 from registry_cache.stats import fold as fold_module
-from registry_cache.stats.days import DAY_SECONDS, day_of
+from registry_cache.stats.calendar import DAY_SECONDS, day_of
 from registry_cache.stats.files import StatisticsFiles
 from registry_cache.stats.fold import hash_of
 from registry_cache.stats.journal_file import JournalBounds

@@ -15,7 +15,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.runtime import event_queue, metrics
 from registry_cache.runtime.event_queue import Answer
 from registry_cache.stats import nginx_hits
-from registry_cache.stats.days import DAY_SECONDS
+from registry_cache.stats.calendar import DAY_SECONDS
 from registry_cache.stats.nginx_hits import HitCounts, NginxHits, read_lines
 from registry_cache.stats.recorder import Recorder
 from registry_cache.stats.tally import Tally

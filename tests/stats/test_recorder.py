@@ -12,7 +12,7 @@ import pytest
 from registry_cache.runtime import event_queue
 from registry_cache.stats import keeper as keeper_module
 from registry_cache.stats import recorder as recorder_module
-from registry_cache.stats.days import DAY_SECONDS
+from registry_cache.stats.calendar import DAY_SECONDS
 from registry_cache.stats.recorder import Recorder
 from registry_cache.stats.tally import Tally
 from registry_cache.store import atomic_write, disk

@@ -11,9 +11,9 @@ import pytest
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import FullName, Repository
 from registry_cache.runtime.event_queue import Change
+from registry_cache.stats.calendar import DAY_SECONDS, day_of
 from registry_cache.stats.clients import Clients
 from registry_cache.stats.day import Day, TopList
-from registry_cache.stats.days import DAY_SECONDS, day_of
 from registry_cache.stats.files import StatisticsFiles
 from registry_cache.stats.journal import Entry
 from registry_cache.stats.space_saving import TopEntry

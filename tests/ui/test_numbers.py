@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from registry_cache.stats.calendar import MONTH_DAYS, day_of
 from registry_cache.stats.day import Day
-from registry_cache.stats.days import MONTH_DAYS, day_of
 from registry_cache.stats.files import StatisticsFiles
 from registry_cache.stats.statistics import Statistics
 from registry_cache.stats.sums import Sums, total

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from registry_cache.errors import RegistryError, StoreError, TooManyRequests, UpstreamError, UpstreamTimeout
 from registry_cache.oci.byte_range import ByteRange
-from registry_cache.policy.lazy import Way
+from registry_cache.policy.range_choice import Way
 from registry_cache.pull.blob_body import Cut, FilePart, PulledBlob
 from registry_cache.pull.lazy.piece_flights import MissingRun, PieceFlight, PieceFlights
 from registry_cache.pull.reader_slots import ReaderSlots

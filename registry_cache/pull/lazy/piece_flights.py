@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from registry_cache.errors import RegistryError, StoreError, UpstreamError, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import FullName
+from registry_cache.pull.reader_timeout import wait_for_change
 from registry_cache.pull.resume import ResumingFetch
 from registry_cache.pull.source import BlobSource
-from registry_cache.pull.stall import wait_for_change
 from registry_cache.runtime import request_context
 from registry_cache.runtime.log import Log
 from registry_cache.store import disk

@@ -13,7 +13,7 @@ from registry_cache.errors import RangeNotSatisfiable, StoreError, TooManyReques
 from registry_cache.oci.byte_range import ByteRange, has_end, parse_ranges
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import FullName
-from registry_cache.policy.lazy import RangeFacts, Way, choose, is_worth_filling
+from registry_cache.policy.range_choice import RangeFacts, Way, choose, is_worth_filling
 from registry_cache.pull.access import Access, AccessOf
 from registry_cache.pull.blob_body import PulledBlob
 from registry_cache.pull.cluster.ranges import NearRanges

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
-from registry_cache.policy.lazy import SMALL_BLOB
+from registry_cache.policy.range_choice import SMALL_BLOB
 from registry_cache.pull.source import BlobSource
 from registry_cache.runtime.log import Log
 from registry_cache.store.piece_file import PieceFile

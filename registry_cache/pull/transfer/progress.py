@@ -16,7 +16,7 @@ from registry_cache.oci.names import FullName
 from registry_cache.policy.near_verdict import ArrivalFacts, seconds_to_wait
 from registry_cache.pull.blob_body import Cut, FilePart
 from registry_cache.pull.prefix_hash import PrefixHashes
-from registry_cache.pull.stall import wait_for_change
+from registry_cache.pull.reader_timeout import wait_for_change
 from registry_cache.pull.transfer.abandoned import Abandoned
 from registry_cache.pull.transfer.arrival_rate import ArrivalRate
 from registry_cache.runtime.unwanted_reads import Reads

@@ -11,15 +11,15 @@ import time
 from collections.abc import Iterator
 
 from registry_cache.errors import UpstreamTimeout, UpstreamUnavailable
-from registry_cache.policy.lazy import MAX_RANGE, MIN_GAIN_SECONDS, NEAR_SIZE, span_size
+from registry_cache.policy.range_choice import MAX_RANGE, MIN_GAIN_SECONDS, NEAR_SIZE, span_size
 from registry_cache.pull.source import STALL_TIMEOUT_SECONDS, RangeResponse
 from registry_cache.pull.transfer.piece_reuse import PieceReuse
 from registry_cache.pull.transfer.span import Span, SpanAhead
 from registry_cache.store.piece_file import PIECE_SIZE, PieceClaim, PieceFile
 
 # Where nothing is claimed: how soon to look for pieces that somebody fetches ahead, in bytes and in seconds, and how
-# far. Who fetches them is further ahead than this (``policy/lazy.py``), or the download would run into them and have
-# them sent again; by half the seconds, as a machine may be busy. More often would cost a fast line a percent.
+# far. Who fetches them is further ahead than this (``policy/range_choice.py``), or the download would run into them and
+# have them sent again; by half the seconds, as a machine may be busy. More often would cost a fast line a percent.
 LOOK_EVERY, LOOK_AHEAD = NEAR_SIZE, 16 * 1024 * 1024
 LOOK_SECONDS = MIN_GAIN_SECONDS / 2
 _READ_SIZE = 256 * 1024

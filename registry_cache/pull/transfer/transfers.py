@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from registry_cache.errors import TooManyRequests
 from registry_cache.oci.digest import Digest
-from registry_cache.policy.lazy import Running
+from registry_cache.policy.range_choice import Running
 from registry_cache.pull.source import BlobSource
 from registry_cache.pull.transfer.abandoned import MAX_ENDING_PER_CLIENT, Abandoned, choose_to_end
 from registry_cache.pull.transfer.failures import RecentFailures

@@ -18,9 +18,9 @@ from registry_cache.errors import RegistryError, UpstreamCorrupt, UpstreamError
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import FullName
 from registry_cache.pull.prefix_hash import HashedPlace, verified
+from registry_cache.pull.reader_timeout import wait_for_change
 from registry_cache.pull.resume import ResumingFetch
 from registry_cache.pull.source import BlobSource
-from registry_cache.pull.stall import wait_for_change
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.single_flight import raise_own
 

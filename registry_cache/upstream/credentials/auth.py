@@ -22,7 +22,7 @@ from registry_cache.upstream.credentials.realm import RealmRules
 from registry_cache.upstream.credentials.tokens import MAX_TOKENS, Scope, Tokens
 from registry_cache.upstream.network.url import Origin, is_at, origin, parse_url
 from registry_cache.upstream.network.zones import EVERYWHERE
-from registry_cache.upstream.questions import api_repository
+from registry_cache.upstream.registry_api import api_repository
 from registry_cache.upstream.session import Session
 
 # A challenge that could not be met is the last to be tried for so long, where there are others.

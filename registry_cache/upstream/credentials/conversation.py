@@ -13,8 +13,8 @@ from registry_cache.upstream.credentials.account import is_account
 from registry_cache.upstream.credentials.auth import Authenticator, challenges_of
 from registry_cache.upstream.credentials.token_words import is_new, says_invalid
 from registry_cache.upstream.network.url import Origin, is_at, origin
-from registry_cache.upstream.questions import api_repository
 from registry_cache.upstream.refusal import reason_of
+from registry_cache.upstream.registry_api import api_repository
 
 # A token may be called invalid because the registry's clock is behind its token server's: it will be good in a moment.
 _WAITS, _PAUSE_SECONDS = 2, 1.0

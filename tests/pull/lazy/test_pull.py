@@ -14,7 +14,7 @@ import pytest
 
 from registry_cache.errors import UpstreamTimeout
 from registry_cache.oci.digest import Digest
-from registry_cache.pull import stall
+from registry_cache.pull import reader_timeout
 from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.outcome import Outcome
 from registry_cache.runtime import request_context
@@ -208,7 +208,7 @@ def test_a_download_behind_readers_ends_well_where_the_next_configuration_holds(
 def test_who_has_left_a_silent_range_does_not_begin_the_whole(
     worker: LazyWorker, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stall, "LOOK_SECONDS", 0.3)
+    monkeypatch.setattr(reader_timeout, "LOOK_SECONDS", 0.3)
     upstream.faults.hold_at = FAR[0] + 10
 
     def read() -> bytes:

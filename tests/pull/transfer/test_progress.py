@@ -11,7 +11,7 @@ import pytest
 
 from registry_cache.errors import BlobUnknown, StoreError, UpstreamCorrupt, UpstreamTimeout
 from registry_cache.oci.digest import Digest
-from registry_cache.pull import stall
+from registry_cache.pull import reader_timeout
 from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.transfer.progress import SHOW_WHOLE_SIZE, TransferProgress
 from registry_cache.store.disk import ReadHandle
@@ -173,8 +173,8 @@ def test_a_disk_that_fails_under_a_reader_is_a_cut(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_transfer_that_does_not_move_is_given_up(monkeypatch: pytest.MonkeyPatch, whole: ReadHandle) -> None:
-    monkeypatch.setattr(stall, "LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(stall, "STALL_TIMEOUT_SECONDS", 0.02)
+    monkeypatch.setattr(reader_timeout, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(reader_timeout, "STALL_TIMEOUT_SECONDS", 0.02)
     feed = TransferProgress(DIGEST)
     with pytest.raises(Cut, match="has not moved"):
         feed.wait_for_answer()

@@ -13,7 +13,7 @@ import pytest
 
 from registry_cache.errors import NotFound
 from registry_cache.oci.digest import Digest
-from registry_cache.policy import lazy
+from registry_cache.policy import range_choice
 from registry_cache.pull.transfer.piece_reuse import PieceReuse
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.stitched import LOOK_EVERY, open_stitched
@@ -163,7 +163,7 @@ def test_spans_are_claimed_before_they_are_asked_for(
     store: Store, monkeypatch: pytest.MonkeyPatch, requests: int, peak: int
 ) -> None:
     """While one is read, the next is asked for, where more than one request at once may be."""
-    monkeypatch.setattr(lazy, "MAX_SPAN", 4 * MiB)
+    monkeypatch.setattr(range_choice, "MAX_SPAN", 4 * MiB)
     script, digest = Script(LARGE, chunk=1 * MiB), Digest.of(LARGE)
     was_free: list[int] = []
 

@@ -2,7 +2,16 @@
 
 import pytest
 
-from registry_cache.policy.lazy import LARGEST_BLOB, MIB, RangeFacts, Running, Way, choose, is_worth_filling, span_size
+from registry_cache.policy.range_choice import (
+    LARGEST_BLOB,
+    MIB,
+    RangeFacts,
+    Running,
+    Way,
+    choose,
+    is_worth_filling,
+    span_size,
+)
 
 SIZE = 200 * MIB
 # At 10 MiB a second.

@@ -8,14 +8,14 @@ from contextvars import copy_context
 import pytest
 
 from registry_cache.errors import UpstreamTimeout
-from registry_cache.pull import stall
-from registry_cache.pull.stall import wait_for_change
+from registry_cache.pull import reader_timeout
+from registry_cache.pull.reader_timeout import wait_for_change
 from registry_cache.runtime import request_context
 
 
 @pytest.fixture(autouse=True)
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stall, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(reader_timeout, "LOOK_SECONDS", 0.001)
 
 
 def wait(at: list[int], has_left: bool) -> None:
@@ -36,6 +36,6 @@ def test_what_moves_is_waited_for_though_nobody_told() -> None:
 
 
 def test_a_client_that_waits_is_given_an_end_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stall, "STALL_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr(reader_timeout, "STALL_TIMEOUT_SECONDS", 0.01)
     with pytest.raises(UpstreamTimeout, match="it has not moved"):
         copy_context().run(wait, [0], has_left=False)

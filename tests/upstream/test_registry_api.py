@@ -7,7 +7,7 @@ import time
 import pytest
 
 from registry_cache.upstream.network.url import MAX_URL_LENGTH
-from registry_cache.upstream.questions import api_repository
+from registry_cache.upstream.registry_api import api_repository
 
 
 @pytest.mark.parametrize(
