@@ -200,7 +200,7 @@ class Session:
         return UpstreamElsewhere(f"the content server of {self._name} did not answer as it should while we {what}")
 
     def _send_once(self, request: HttpRequest, *, is_home: bool) -> requests.Response:
-        """Send to one place; once more on a new connection where a reused one turns out to be dead."""
+        """Send to one place; once more on a new connection where a reused one turns out to be dead, or an address."""
         attempt = Attempt(parse_url(request.url), reach=request.reach)
         fresh = replace(attempt, is_fresh=True)
 
@@ -215,7 +215,11 @@ class Session:
         except UpstreamUnavailable:
             if attempt.other:
                 return attempt.other.result()
-            if not attempt.was_reused:
+            if not attempt.was_reused and not attempt.has_others:
+                raise
+            return self._exchange(request, fresh, is_home=is_home)
+        except UpstreamTimeout:
+            if not attempt.has_others:
                 raise
             return self._exchange(request, fresh, is_home=is_home)
         if attempt.other:

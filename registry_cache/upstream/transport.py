@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Mapping
@@ -30,7 +31,7 @@ from registry_cache.upstream.deadline import run_with_timeout
 from registry_cache.upstream.errors import is_unreachable
 from registry_cache.upstream.health import Health
 from registry_cache.upstream.network.url import Origin, is_at, origin, parse_url
-from registry_cache.upstream.refusal import refusal, says_nothing
+from registry_cache.upstream.refusal import refusal, retry_after, says_nothing
 from registry_cache.upstream.registry_api import Question, api_repository
 from registry_cache.upstream.session import HttpRequest, Session
 
@@ -38,6 +39,11 @@ from registry_cache.upstream.session import HttpRequest, Session
 ANSWER_TIMEOUT_SECONDS = 8.0
 # The same of a place where we were sent before; if it says nothing, the registry is asked.
 KNOWN_ADDRESS_TIMEOUT_SECONDS = 3.0
+# An image's layers are asked for all at once, which is more than some registries take of one address in a second (P69).
+# A blob that is refused so is asked for again after a second, or what upstream says if that is soon: clients would give
+# up, and a limit that is noted refuses the other layers as well.
+BURST_TRIES = 2
+BURST_SECONDS, MAX_BURST_SECONDS = 1.0, 2.0
 
 
 class HeadRefused(Exception):
@@ -77,6 +83,21 @@ class Transport:
                 about=question.subject,
                 follows_head=question.follows_head,
             )
+        response = self._ask(question)
+        for _ in range(BURST_TRIES):
+            wait = _burst_wait(question, response)
+            if wait is None:
+                break
+            response.close()
+            time.sleep(wait * random.uniform(1.0, 1.5))  # noqa: S311 — jitter
+            response = self._ask(question)
+        if question.counted and response.status_code < 400:
+            account = self.auth.account
+            metrics.count_limited_request(self.name, "" if account.is_missing else account.name)
+        return self._answer(question, response)
+
+    def _ask(self, question: Question) -> requests.Response:
+        """Return a response to ``question``, whatever it says. Raise where there is none."""
         was_redirected = threading.Event()
         seconds = ANSWER_TIMEOUT_SECONDS if question.timeout_seconds is None else question.timeout_seconds
         began, status = time.monotonic(), None
@@ -88,14 +109,11 @@ class Transport:
                 requests.Response.close,
             )
             status = response.status_code
+            return response
         except RegistryError as error:
             raise self._failure(question, error, was_redirected.is_set()) from error.__cause__
         finally:
             metrics.count_upstream_request(self.name, question.method, status, time.monotonic() - began)
-        if question.counted and response.status_code < 400:
-            account = self.auth.account
-            metrics.count_limited_request(self.name, "" if account.is_missing else account.name)
-        return self._answer(question, response)
 
     def ask_at(self, question: Question, address: BlobAddress) -> requests.Response | None:
         """Return what the place that the registry sent us to before says; None unless that is a part of a blob.
@@ -248,6 +266,15 @@ class Transport:
             self.health.record_answer(question.subject)
         elif isinstance(error, UpstreamError) and not question.is_retry and question.missing is not NameUnknown:
             self.health.record_failure(error, None if is_unreachable(error) else question.subject)
+
+
+def _burst_wait(question: Question, response: requests.Response) -> float | None:
+    """Return the seconds after which to ask for a blob again that was refused for asking too fast; None for no more."""
+    if question.missing is not BlobUnknown or response.status_code != 429:
+        return None
+    wait = retry_after(response)
+    wait = BURST_SECONDS if wait is None else max(wait, BURST_SECONDS)
+    return wait if wait <= MAX_BURST_SECONDS else None
 
 
 def _asking(question: Question) -> str:

@@ -26,7 +26,7 @@ from registry_cache.oci.manifest import MAX_MANIFEST_SIZE
 from registry_cache.oci.names import Repository, Tag
 from registry_cache.runtime import unwanted_reads
 from registry_cache.runtime.unwanted_reads import Reads
-from registry_cache.upstream import client
+from registry_cache.upstream import client, transport
 from registry_cache.upstream.client import Upstream
 from tests.harness.cdn import FakeCdn
 from tests.harness.content import OCI_MANIFEST
@@ -145,6 +145,22 @@ def test_what_a_status_means(
         if status in (429, 503):
             assert error.value.retry_after == pytest.approx(30, abs=2)
     assert "docker.io" in error.value.message
+
+
+@pytest.mark.parametrize("wait", [{}, {"Retry_After": "0"}])
+def test_a_blob_that_was_asked_for_too_fast_is_asked_for_again(
+    upstream: FakeUpstream, registry: Upstream, monkeypatch: pytest.MonkeyPatch, wait: dict[str, str]
+) -> None:
+    monkeypatch.setattr(transport, "BURST_SECONDS", 0.01)
+    for status in (429, 429, 200):
+        upstream.faults.answer("GET .*/blobs/", status, DATA if status == 200 else b"", 1, **wait)
+    assert read_all(registry.open_blob(APP, DIGEST)) == DATA
+    # The others need not wait for it.
+    assert registry.health._shared.limits().all_until == 0.0
+    upstream.faults.answer("GET .*/blobs/", 429, b"", None, **wait)
+    with pytest.raises(TooManyRequests):
+        registry.open_blob(APP, DIGEST)
+    assert len(upstream.requests("GET")) == 6
 
 
 def test_a_limit_where_one_name_is_redirected_to_stops_nothing_else(

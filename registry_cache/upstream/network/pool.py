@@ -71,7 +71,8 @@ class Attempt:
     ``url``: where it goes, whatever requests and urllib3 would make of it: they write paths anew, which breaks
     signatures. ``is_fresh``: no connection is reused. ``reach``: where an address must be to be connected to.
     ``send_again``: sends the same request on a new connection. Filled in on the way: ``was_reused``; ``other``, the
-    answer on the new connection; ``zone``, where the other end is, None until there is one.
+    answer on the new connection; ``zone``, where the other end is, None until there is one; ``has_others``: this
+    address of the host has failed, and there are others.
     """
 
     url: Url
@@ -81,6 +82,7 @@ class Attempt:
     was_reused: bool = field(default=False, init=False)
     other: Future[requests.Response] | None = field(default=None, init=False)
     zone: Zone | None = field(default=None, init=False)
+    has_others: bool = field(default=False, init=False)
 
 
 _current: ContextVar[Attempt | None] = ContextVar("attempt", default=None)
@@ -159,7 +161,10 @@ class _Connection(HTTPConnection):
 
     def _record_failure(self) -> bool:
         """Note that the other end accepts connections and is of no use; return whether the host has other addresses."""
-        return self._address is not None and record_failure(*self._address)
+        has_others = self._address is not None and record_failure(*self._address)
+        if attempt := _current.get():
+            attempt.has_others = has_others
+        return has_others
 
     def _race(self, attempt: Attempt, send_again: Callable[[], Future[requests.Response]]) -> None:
         """Return when there is an answer here. Raises OtherAnswered, TimeoutError."""
