@@ -102,3 +102,11 @@ def span_size(bytes_per_second: float, *, overlaps: bool) -> int:
     """
     seconds = OVERLAPPING_SECONDS if overlaps else SINGLE_SECONDS
     return int(min(max(bytes_per_second * seconds, MAX_RANGE), MAX_SPAN))
+
+
+def is_time_to_ask(read: int, left: int, bytes_per_second: float, answer_seconds: float) -> bool:
+    """Tell whether to ask for what follows a request of which so many bytes are ``read`` and so many ``left``.
+
+    Before half of it is here only where the answer, which may take twice as long as the last one, would come late.
+    """
+    return read >= left or left <= 2 * answer_seconds * bytes_per_second

@@ -9,6 +9,7 @@ from registry_cache.policy.range_choice import (
     Running,
     Way,
     choose,
+    is_time_to_ask,
     is_worth_filling,
     span_size,
 )
@@ -82,3 +83,13 @@ def test_what_is_asked_for_long_or_in_large_part_is_worth_having_whole(here: int
 )
 def test_a_request_of_a_download_is_over_soon(speed: float, overlaps: bool, size: int) -> None:
     assert span_size(speed, overlaps=overlaps) == size
+
+
+@pytest.mark.parametrize(
+    ("read", "left", "answer_seconds", "is_time"),
+    [(0, 4 * MIB, 0.05, False), (2 * MIB, 2 * MIB, 0.0, True), (0, MIB, 0.05, True), (MIB, 3 * MIB, 0.2, True)],
+)
+def test_the_next_request_is_made_while_its_answer_can_still_come_in_time(
+    read: int, left: int, answer_seconds: float, is_time: bool
+) -> None:
+    assert is_time_to_ask(read, left, 10 * MIB, answer_seconds) is is_time

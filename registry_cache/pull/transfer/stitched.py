@@ -7,27 +7,17 @@ now and then for pieces that were fetched ahead, and ends its request where they
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
-from registry_cache.errors import UpstreamTimeout, UpstreamUnavailable
-from registry_cache.policy.range_choice import MAX_RANGE, MIN_GAIN_SECONDS, NEAR_SIZE, span_size
-from registry_cache.pull.source import STALL_TIMEOUT_SECONDS, RangeResponse
+from registry_cache.policy.range_choice import MAX_RANGE
+from registry_cache.pull.source import RangeResponse
+from registry_cache.pull.transfer.piece_lookout import PieceLookout
 from registry_cache.pull.transfer.piece_reuse import PieceReuse
-from registry_cache.pull.transfer.span import Span, SpanAhead
-from registry_cache.store.piece_file import PIECE_SIZE, PieceClaim, PieceFile
+from registry_cache.pull.transfer.span import Span
+from registry_cache.pull.transfer.span_requests import OtherSize, SpanRequests
+from registry_cache.store.piece_file import PIECE_SIZE, PieceFile
 
-# Where nothing is claimed: how soon to look for pieces that somebody fetches ahead, in bytes and in seconds, and how
-# far. Who fetches them is further ahead than this (``policy/range_choice.py``), or the download would run into them and
-# have them sent again; by half the seconds, as a machine may be busy. More often would cost a fast line a percent.
-LOOK_EVERY, LOOK_AHEAD = NEAR_SIZE, 16 * 1024 * 1024
-LOOK_SECONDS = MIN_GAIN_SECONDS / 2
 _READ_SIZE = 256 * 1024
-_POLL_SECONDS = 0.01
-
-
-class _OtherSize(UpstreamUnavailable):
-    """Upstream has a blob of another size than the pieces are of, which are gone."""
 
 
 def open_stitched(reuse: PieceReuse, start: int, again: bool, stop: int | None = None) -> RangeResponse:
@@ -44,7 +34,7 @@ def open_stitched(reuse: PieceReuse, start: int, again: bool, stop: int | None =
         if not stitched.begin():
             # What is here was given to another repository: upstream must say that ours may have it.
             reuse.source.open(0, again, 1).close()
-    except _OtherSize:
+    except OtherSize:
         return _open_unclaimed(reuse, start, again, stop)
     except BaseException:
         reuse.discard_empty(file)
@@ -80,31 +70,26 @@ class _Stitched:
         self.stop = stop if stop is None or file is None else min(stop, file.size)
         self._reuse = reuse
         self._file = file
-        # A part waits in memory for its turn, whoever reads it: others must not fetch it meanwhile.
-        self._is_part = stop is not None
-        self._again = again
+        self._requests = SpanRequests(reuse, self.stop, again=again)
+        self._lookout = PieceLookout(reuse, start)
         self._span: Span | None = None
-        self._ahead: SpanAhead | None = None
         self._read_spans: list[Span] = []
-        self._looked_at, self._looked = start, reuse.clock()
-        self._meets_at: int | None = None
-        self._arrived, self._began = 0, time.monotonic()
 
     # Begin, by one of these.
 
     def begin(self) -> bool:
         """Ask for what is missing at ``start``, now; False where that is here by now. Raises what requests raise."""
         self._span = self._next_span(self._file, self._end(self._file.size)) if self._file else None
-        if self._span and self._span.end is None and self._is_part:
+        if self._span and self._span.end is None and self._requests.is_part:
             self.stop = self._span.body.stop
         return self._span is not None
 
     def take(self, span: Span) -> None:
         """Begin with the answer to a request that was made without a file of pieces."""
         self._span, self.size = span, span.body.size
-        if self._is_part:
+        if self._requests.is_part:
             self.stop = span.body.stop
-        if span.end is None or self._is_part:
+        if span.end is None or self._requests.is_part:
             return
         file = self._reuse.make(self.size)
         if file is None or not self._reuse.answered(file, self.size):
@@ -128,7 +113,7 @@ class _Stitched:
                 yield from self._from_pieces(self._file, end)
                 self._span = self._next_span(self._file, end) if self._at < end else None
             elif self._span is None and before < end:
-                self._span = self._ask_for_rest(again=True)
+                self._span = self._requests.rest(self._at)
             if self._span:
                 span, self._span = self._span, None
                 self._read_spans.append(span)
@@ -155,146 +140,57 @@ class _Stitched:
         if end is None and span.stop is not None:
             # Behind what was claimed it goes on like a request that claimed nothing.
             span.free()
+        self._ask_ahead(span)
         for chunk in span.body:
             piece = chunk if end is None else chunk[: end - self._at]
             self._at += len(piece)
-            self._arrived += len(piece)
+            self._requests.arrived(len(piece))
             if piece:
                 yield piece
             if end is not None and self._at >= end:
                 return
-            if end is not None:
-                self._ask_ahead(span, end)
-            elif span.claim is None and self._meets():
+            self._ask_ahead(span)
+            if end is None and span.claim is None and self._meets():
                 return
+
+    def _ask_ahead(self, span: Span) -> None:
+        if self._file:
+            self._requests.ask_ahead(self._file, span, self._at, self._end(self.size))
+
+    def _meets(self) -> bool:
+        has_met = self._lookout.meets(self._at, self._file, self.size)
+        self._file = self._lookout.file or self._file
+        return has_met
 
     def _end_span(self, span: Span) -> None:
         """Close what was read to its end. The claim of a part stays until ``close``."""
         span.body.close()
-        if not self._is_part:
+        if not self._requests.is_part:
             span.free()
             self._read_spans.remove(span)
 
     def _goes_on(self, span: Span) -> bool:
         """Tell whether what follows is to be asked for here; who asked resumes what broke off."""
-        if self._has_met():
-            self._meets_at = None
+        if self._lookout.has_met(self._at):
+            self._lookout.forget()
             return True
         return span.end is not None and self._at >= min(span.end, self._end(self.size))
 
-    # Where a request without an end reaches what somebody else fetches.
-
-    def _meets(self) -> bool:
-        # A block of reading may go beyond what was seen: that ends the request, or it would go beyond all that follows.
-        is_due = self._at - self._looked_at >= LOOK_EVERY or self._reuse.clock() - self._looked >= LOOK_SECONDS
-        if is_due and not self._has_met():
-            self._look_ahead()
-        return self._has_met()
-
-    def _has_met(self) -> bool:
-        return self._meets_at is not None and self._at >= self._meets_at
-
-    def _look_ahead(self) -> None:
-        self._looked_at, self._looked = self._at, self._reuse.clock()
-        file = self._file or self._reuse.find()
-        if file is None or file.size != self.size or not self._reuse.is_ours(file):
-            return
-        self._file = file
-        ahead = min(file.size, self._at + LOOK_AHEAD)
-        try:
-            free = file.free_until(self._at, ahead) if self._at < ahead else ahead
-        except OSError as error:
-            self._reuse.give_up(error)
-            return
-        self._meets_at = free if free < ahead else None
-
-    # What is asked for next.
-
     def _next_span(self, file: PieceFile, end: int) -> Span | None:
         """Return the answer to a request for what is missing here; None where somebody else has just brought it."""
-        ahead, self._ahead = self._ahead, None
-        span = ahead.take() if ahead else None
-        if span:
-            return span
-        self._reuse.yield_to_readers()
-        again, self._again = self._again, True
         try:
-            claim = self._claim(file, end)
-            return self._open(file, self._at, claim, again=again) if claim else None
+            return self._requests.next(file, self._at, end)
         except OSError as error:
             self._reuse.give_up(error)
         self._file = None
-        span = self._ask_for_rest(again=again)
+        span = self._requests.rest(self._at)
         if self._at == self.start:
             self.size = span.body.size
         return span
 
-    def _ask_for_rest(self, *, again: bool) -> Span:
-        """Ask for all that is missing, and claim none of it."""
-        return Span(self._reuse.source.open(self._at, again, self.stop), self._at, self.stop, None)
-
-    def _claim(self, file: PieceFile, end: int) -> PieceClaim | None:
-        """Claim what is missing; None where it has come while somebody else fetched it."""
-        until = time.monotonic() + STALL_TIMEOUT_SECONDS
-        while file.here_until(self._at, self._at + 1) == self._at:
-            claim = file.claim(self._at, self._span_stop(self._at, end))
-            if claim or not file.has_name():
-                return claim
-            if time.monotonic() > until:
-                raise UpstreamTimeout(
-                    f"a range of {self._reuse.digest} has not moved for {STALL_TIMEOUT_SECONDS:.0f} s"
-                )
-            time.sleep(_POLL_SECONDS)
-        return None
-
-    def _span_stop(self, at: int, end: int) -> int:
-        """Return where a request from ``at`` on is to end: at ``end``, if that is not far behind."""
-        speed = self._arrived / max(time.monotonic() - self._began, 1e-3)
-        size = span_size(speed, overlaps=self._reuse.source.requests > 1)
-        return end if end - at <= size + NEAR_SIZE else (at + size) // PIECE_SIZE * PIECE_SIZE
-
-    def _open(self, file: PieceFile, at: int, claim: PieceClaim, *, again: bool) -> Span | None:
-        """Ask for what is missing from ``at`` on, and claimed; None for nothing. Raises what requests raise."""
-        body: RangeResponse | None = None
-        try:
-            # A second look, with the claim: whoever had it before may have brought them.
-            stop = file.gap_until(at, claim.stop)
-            if stop > at:
-                # What is behind them may be for us to claim again, when we get there.
-                claim.shorten(stop)
-                is_open = stop == file.size and not self._is_part
-                body = self._reuse.source.open(at, again, None if is_open else stop)
-                if not self._reuse.answered(file, body.size):
-                    raise _OtherSize(f"upstream has {body.size} bytes of {self._reuse.digest}, not {file.size}")
-                return Span(body, at, None if is_open else stop, claim)
-        except BaseException:
-            if body:
-                body.close()
-            claim.close()
-            raise
-        claim.close()
-        return None
-
-    def _ask_ahead(self, span: Span, end: int) -> None:
-        """Ask for the next span when half of this one is here: its answer's round trip then costs no time."""
-        file, whole_end = self._file, self._end(self.size)
-        if self._ahead or self._is_part or file is None or self._reuse.source.requests == 1 or end >= whole_end:
-            return
-        if 2 * (self._at - span.start) < end - span.start:
-            return
-
-        def ask() -> Span | None:
-            self._reuse.yield_to_readers()
-            claim = file.claim(end, self._span_stop(end, whole_end))
-            return self._open(file, end, claim, again=True) if claim else None
-
-        self._ahead = SpanAhead(f"next span of {self._reuse.digest}", ask)
-
     def close(self) -> None:
         """End the request, and free what was claimed: whoever read the bytes has put them where they belong."""
-        ahead, self._ahead = self._ahead, None
-        if ahead:
-            ahead.close()
+        self._requests.close()
         spans, self._read_spans = self._read_spans, []
         if self._span:
             spans.append(self._span)

@@ -14,11 +14,12 @@ import pytest
 from registry_cache.errors import NotFound
 from registry_cache.oci.digest import Digest
 from registry_cache.policy import range_choice
+from registry_cache.pull.transfer.piece_lookout import LOOK_EVERY
 from registry_cache.pull.transfer.piece_reuse import PieceReuse
 from registry_cache.pull.transfer.progress import TransferProgress
-from registry_cache.pull.transfer.stitched import LOOK_EVERY, open_stitched
+from registry_cache.pull.transfer.stitched import open_stitched
 from registry_cache.pull.transfer.transfer import Transfer, TransferParts
-from registry_cache.store.piece_file import PIECE_SIZE, PieceFile
+from registry_cache.store.piece_file import PIECE_SIZE, PieceFile, data_offset
 from registry_cache.store.pieces import Pieces
 from tests.harness.images import MiB, random_bytes
 from tests.harness.pull_rig import Body, Script, Try, hurry
@@ -185,6 +186,29 @@ def test_spans_are_claimed_before_they_are_asked_for(
         assert got == LARGE
     assert script.starts == [0, 4 * MiB, 8 * MiB, 12 * MiB]
     assert (was_free, script.peak, script.open_bodies) == ([0] * 4, peak, 0)
+
+
+@pytest.mark.parametrize("is_bad", [False, True])
+def test_what_is_behind_pieces_is_asked_for_before_they_are_read(store: Store, script: Script, is_bad: bool) -> None:
+    """Or each of them would cost a round trip. If they then cannot be read, they are asked for."""
+    file = Pieces(store.layout).make(HUB, DIGEST, len(DATA))
+    file.set_owner(str(APP))
+    keep(file, 100, 110)
+    keep(file, 200, 210)
+    reuse = PieceReuse(DIGEST, replace(script.source(), requests=4), Pieces(store.layout))
+    with closing(open_stitched(reuse, 0, again=False)) as body:
+        got = b""
+        for chunk in body:
+            got += chunk
+            # Half of the first span was read before this chunk.
+            if 50 * PIECE_SIZE + script.chunk < len(got) < 100 * PIECE_SIZE:
+                eventually(lambda: script.starts == [0, 110 * PIECE_SIZE])
+                if is_bad:
+                    os.pwrite(file.fileno(), b"bad", data_offset(file.count) + 105 * PIECE_SIZE)
+        assert got == DATA
+    eventually(lambda: script.open_bodies == 0)
+    again = [105 * PIECE_SIZE] if is_bad else []
+    assert script.starts == [0, 110 * PIECE_SIZE, *again, *([110 * PIECE_SIZE] if is_bad else []), 210 * PIECE_SIZE]
 
 
 def test_a_download_of_unknown_size_goes_on_within_a_piece(store: Store) -> None:
