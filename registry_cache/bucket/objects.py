@@ -6,7 +6,9 @@ of two errors: the bucket takes nothing now, or it does not take this.
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import resource
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -146,10 +148,15 @@ class Objects:
         self._call("copy", lambda: self._client.copy_object(**options), seconds=COPY_TIMEOUT_SECONDS)
 
     def delete(self, keys: list[str]) -> None:
-        """Delete these objects; those that are not there are deleted."""
+        """Delete these objects; those that are not there are deleted. What is refused of them is told after all."""
+        refused = ""
         for at in range(0, len(keys), _DELETED_AT_ONCE):
             names = [{"Key": self._settings.prefix + key} for key in keys[at : at + _DELETED_AT_ONCE]]
-            self._call("delete", self._delete(names))
+            for each in self._call("delete", self._delete(names)).get("Errors", ()):
+                if each.get("Code") not in ("NoSuchKey", "NotFound"):
+                    refused = refused or f"{each.get('Code')} {each.get('Message', '')}"
+        if refused:
+            raise ObjectRefused(refused)
 
     def _put(self, key: str, body: bytes | IO[bytes], size: int, media_type: str, *, only_new: bool) -> bool:
         options = {**self._place(key), **self._put_options, "Body": body}
@@ -226,7 +233,7 @@ _ABOUT_ALL = ("ExpiredToken", "InvalidToken", "AuthorizationHeaderMalformed", "R
 
 
 def _client(settings: BucketSettings) -> Any:
-    return boto3.client(
+    client = boto3.client(
         "s3",
         endpoint_url=settings.endpoint_url,
         region_name=settings.region,
@@ -249,6 +256,14 @@ def _client(settings: BucketSettings) -> Any:
             user_agent_extra=settings.user_agent or "",
         ),
     )
+    client.meta.events.register("before-sign.s3.DeleteObjects", _add_md5)
+    return client
+
+
+def _add_md5(request: Any, **_: object) -> None:
+    """Called by boto3 before it signs a request to delete: OpenStack Swift refuses one that has but newer checksums."""
+    md5 = hashlib.md5(request.body, usedforsecurity=False).digest()
+    request.headers["Content-MD5"] = base64.b64encode(md5).decode()
 
 
 def _put_options(settings: BucketSettings) -> dict[str, str]:

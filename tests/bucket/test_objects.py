@@ -14,7 +14,7 @@ from unittest.mock import Mock
 import pytest
 
 from registry_cache.bucket.answer_time import AnswerTime
-from registry_cache.bucket.errors import BucketAway
+from registry_cache.bucket.errors import BucketAway, ObjectRefused
 from registry_cache.bucket.objects import MOST_MEMORY, Objects
 from registry_cache.bucket.settings import BucketSettings
 from tests.harness.images import MiB
@@ -110,6 +110,26 @@ def test_a_bucket_that_can_do_nothing_is_asked_once_more_without_a_condition() -
         with pytest.raises(BucketAway, match="501"):
             Objects(settings).put("key", b"data", 4)
     assert ["if-none-match" in each.decode().lower() for each in asked] == [True, False]
+
+
+LOCKED = (
+    b"<DeleteResult><Error><Key>a</Key><Code>NoSuchKey</Code></Error>"
+    b"<Error><Key>b</Key><Code>AccessDenied</Code><Message>locked</Message></Error></DeleteResult>"
+)
+
+
+def test_what_a_bucket_refuses_to_delete_is_told_and_the_request_is_one_that_all_object_stores_take() -> None:
+    """It answers 200, and in its body what it has not deleted. Some refuse a request without Content-MD5."""
+    asked: list[bytes] = []
+    with bucket(iter([LOCKED]), ends=True, asked=asked) as url:
+        settings = BucketSettings(
+            endpoint_url=url, region="us-east-1", name="b", prefix="", access_key="a", secret_key="s"
+        )
+        with pytest.raises(ObjectRefused, match="AccessDenied locked"):
+            Objects(settings).delete(["a", "b"])
+    head = asked[0].partition(b"\r\n\r\n")[0].decode().lower()
+    assert "\ncontent-md5: " in head
+    assert "content-md5" in head.partition("signedheaders=")[2].partition(",")[0]
 
 
 def test_a_thread_that_still_waits_for_an_answer_is_told_of() -> None:
