@@ -10,7 +10,7 @@ from registry_cache.cluster.errors import RedisAway
 from registry_cache.cluster.membership import ClusterNode
 from registry_cache.commands.command import CommandError
 from registry_cache.config import Config
-from registry_cache.pull.cluster.download import Cluster
+from registry_cache.pull.cluster.nodes import Cluster
 from registry_cache.runtime.check_step import Step
 from registry_cache.stats.statistics import Statistics
 from registry_cache.store.layout import Layout

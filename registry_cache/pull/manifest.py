@@ -32,8 +32,8 @@ from registry_cache.errors import (
 )
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Reference, Tag
-from registry_cache.pull.cluster.download import Cluster
 from registry_cache.pull.cluster.manifests import NearManifests
+from registry_cache.pull.cluster.nodes import Cluster
 from registry_cache.pull.cluster.questions import ALONE, NearQuestions
 from registry_cache.pull.cluster.shared_images import NOTHING_SHARED, SharedImages
 from registry_cache.pull.cluster.tags import NearTags

@@ -8,21 +8,18 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import json
 import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from weakref import WeakSet
 
-from registry_cache.errors import NameInvalid, RegistryError
 from registry_cache.oci.digest import Digest, Hasher
-from registry_cache.oci.names import FullName, Repository
 from registry_cache.runtime import threadpool
 from registry_cache.store import atomic_write, disk, locks, modes
 from registry_cache.store.blobs import seal
 from registry_cache.store.disk import ReadHandle, open_file
 from registry_cache.store.disk_errors import disk_error_log
+from registry_cache.store.download_status import DownloadStatus, read_status, write_status
 from registry_cache.store.layout import Layout
 
 _READ_BLOCK = 1024 * 1024
@@ -39,23 +36,6 @@ _BATCHES = 16 * 1024 * 1024
 
 # Seconds between two requests to the disk to start writing, so that little is left to write at the commit.
 _WRITEBACK_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class DownloadStatus:
-    """What the leader says of its download. ``size`` in bytes, None while unknown; ``at``: seconds since the epoch.
-
-    This download proves the access of its ``owner``; a reader from another repository must prove its own. Until
-    upstream has ``answered``, nothing is proven. ``verified``: all ``size`` bytes are in the partial and match the
-    digest, but may not be on the disk yet.
-    """
-
-    owner: FullName
-    at: float
-    size: int | None = None
-    error: RegistryError | None = None
-    answered: bool = True
-    verified: bool = False
 
 
 class Partials:
@@ -79,7 +59,7 @@ class Partials:
         """Return the last leader's status; None where there is none. Raises StoreError."""
         with disk.store_errors(f"read the status of {digest}"):
             data = disk.read_whole(self._layout.status(digest))
-        return _parse_status(data) if data else None
+        return read_status(data) if data else None
 
     def is_led(self, digest: Digest) -> bool:
         """Tell whether somebody leads a download of ``digest`` now. Raises StoreError."""
@@ -111,16 +91,7 @@ class Claim:
 
     def publish(self, status: DownloadStatus) -> None:
         """Publish ``status``. Raises StoreError, StoreFull."""
-        record = {
-            "upstream": status.owner.upstream,
-            "repository": status.owner.repository,
-            "at": status.at,
-            "size": status.size,
-            "answered": status.answered,
-            "verified": status.verified,
-            "failed": status.error.to_record() if status.error else None,
-        }
-        path, data = self._layout.status(self._digest), json.dumps(record).encode()
+        path, data = self._layout.status(self._digest), write_status(status)
         with disk.store_errors(f"write the status of {self._digest}"):
             try:
                 atomic_write.write_whole(path, data)
@@ -314,24 +285,3 @@ def _rehash(descriptor: int, hasher: Hasher) -> int:
         hasher.update(block)
         size += len(block)
     return size
-
-
-def _parse_status(data: bytes) -> DownloadStatus | None:
-    try:
-        record = json.loads(data)
-        failed = record["failed"]
-        return DownloadStatus(
-            owner=FullName(str(record["upstream"]), Repository.parse(str(record["repository"]))),
-            at=float(record["at"]),
-            size=None if record["size"] is None else int(record["size"]),
-            error=RegistryError.from_record(failed) if isinstance(failed, Mapping) else None,
-            answered=record.get("answered") is not False,
-            verified=record.get("verified") is True,
-        )
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, NameInvalid):
-        return None
-
-
-def failed_status(owner: FullName, error: RegistryError) -> DownloadStatus:
-    """Return the status of a download that ended in ``error``, now."""
-    return DownloadStatus(owner, time.time(), error=error)

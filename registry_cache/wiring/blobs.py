@@ -7,7 +7,8 @@ from functools import partial
 
 from registry_cache.pull.access import Access
 from registry_cache.pull.blob import BlobPull
-from registry_cache.pull.cluster.download import Cluster, NearBlob
+from registry_cache.pull.cluster.download import NearBlob
+from registry_cache.pull.cluster.nodes import Cluster
 from registry_cache.pull.cluster.questions import NearQuestions
 from registry_cache.pull.cluster.ranges import NearRanges
 from registry_cache.pull.images.manifest_lookup import Layers

@@ -21,7 +21,7 @@ from registry_cache.cluster.redis_address import RedisAddress
 from registry_cache.config import Config
 from registry_cache.config.model import RedisConfig
 from registry_cache.errors import StoreError
-from registry_cache.pull.cluster.download import Cluster
+from registry_cache.pull.cluster.nodes import Cluster
 from registry_cache.pull.cluster.pieces import NearPieces
 from registry_cache.pull.cluster.pins import NearPins
 from registry_cache.pull.cluster.placed_questions import PlacedQuestions

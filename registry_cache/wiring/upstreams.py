@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from registry_cache.api.metrics import UpstreamState
 from registry_cache.config import Config, UpstreamConfig
-from registry_cache.pull.cluster.download import Cluster
 from registry_cache.pull.cluster.limits import NearLimits
+from registry_cache.pull.cluster.nodes import Cluster
 from registry_cache.pull.routing import ServedUpstream, Upstreams
 from registry_cache.pull.shared_health import SharedHealth, account_key
 from registry_cache.pull.target import TagPolicy

@@ -25,7 +25,8 @@ from registry_cache.oci.names import Reference, Repository
 from registry_cache.pull.access import Access
 from registry_cache.pull.blob import BlobAnswer, BlobPull
 from registry_cache.pull.blob_body import Cut, PulledBlob
-from registry_cache.pull.cluster.download import Cluster, NearBlob
+from registry_cache.pull.cluster.download import NearBlob
+from registry_cache.pull.cluster.nodes import Cluster
 from registry_cache.pull.cluster.peer_answers import PeerAnswers
 from registry_cache.pull.cluster.pieces import NearPieces
 from registry_cache.pull.cluster.placed_questions import PlacedQuestions

@@ -11,8 +11,8 @@ from registry_cache.oci.names import FullName, Tag
 from registry_cache.policy.eviction import SECOND, Mark
 from registry_cache.store import eviction, locks
 from registry_cache.store.audit.owners import owners
+from registry_cache.store.download_status import failed_status
 from registry_cache.store.last_use import StoredBlob, UseSpreader
-from registry_cache.store.partials import failed_status
 from tests.harness.cleanup_rig import DAY, HOUR, NOW, Shelf
 from tests.harness.store_rig import APP, HUB, HUB_APP, LATEST, OTHER
 

@@ -17,9 +17,9 @@ from registry_cache.oci.manifest import parse_manifest
 from registry_cache.oci.names import FullName
 from registry_cache.store import inventory, locks
 from registry_cache.store.audit import selftest
+from registry_cache.store.download_status import DownloadStatus, failed_status
 from registry_cache.store.inventory import StoreCounts, Unfinished
 from registry_cache.store.layout import Layout
-from registry_cache.store.partials import DownloadStatus, failed_status
 from registry_cache.store.reader_notes import ReaderNote, readers_by_digest
 from registry_cache.store.record_format import TagRecord
 from tests.harness.store_rig import APP, HUB, HUB_APP, LATEST, OTHER, Store, fail_at

@@ -18,7 +18,8 @@ from registry_cache.errors import (
     UpstreamCorrupt,
 )
 from registry_cache.oci.digest import Digest
-from registry_cache.store.partials import Claim, DownloadStatus, failed_status
+from registry_cache.store.download_status import DownloadStatus, failed_status
+from registry_cache.store.partials import Claim
 from tests.harness.store_rig import (
     HUB_APP,
     Store,
@@ -39,7 +40,8 @@ from pathlib import Path
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import FullName, Repository
 from registry_cache.store.layout import Layout
-from registry_cache.store.partials import Partials, DownloadStatus
+from registry_cache.store.download_status import DownloadStatus
+from registry_cache.store.partials import Partials
 claim = Partials(Layout(Path(sys.argv[1]))).claim(Digest.parse(sys.argv[2]))
 partial = claim.partial()
 claim.publish(DownloadStatus(FullName("docker.io", Repository("library/app")), time.time(), 102400))

@@ -17,9 +17,9 @@ from registry_cache.oci.names import FullName, Repository
 from registry_cache.oci.pattern import ImagePattern
 from registry_cache.policy.eviction import Bounds
 from registry_cache.store import inventory, locks
+from registry_cache.store.download_status import DownloadStatus
 from registry_cache.store.inventory import DiskSpace
 from registry_cache.store.last_use import StoredBlob, UseSpreader
-from registry_cache.store.partials import DownloadStatus
 from registry_cache.store.pieces import Pieces
 from registry_cache.store.pins import Pin, Pins
 from registry_cache.upkeep.cleanup import EXPIRED, TOO_LARGE, Cleanup

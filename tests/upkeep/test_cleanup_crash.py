@@ -19,7 +19,7 @@ from registry_cache.oci.pattern import ImagePattern
 from registry_cache.policy.eviction import Bounds
 from registry_cache.store.audit.fault import Fault
 from registry_cache.store.audit.walk import AuditWalk
-from registry_cache.store.partials import failed_status
+from registry_cache.store.download_status import failed_status
 from registry_cache.store.pins import Pin, Pins
 from registry_cache.store.record_format import TagRecord
 from registry_cache.store.repositories import repositories

@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from registry_cache.cluster.errors import RedisAway
-from registry_cache.cluster.keeper import LeaseKeeper, Led
-from registry_cache.cluster.leases import Leases, LookedUp
-from registry_cache.cluster.membership import Membership
-from registry_cache.cluster.notes import Notes
-from registry_cache.cluster.questions import Questions
+from registry_cache.cluster.keeper import Led
+from registry_cache.cluster.leases import LookedUp
 from registry_cache.errors import RegistryError, StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.policy import leading
 from registry_cache.policy.leading import Follow, Holder, LeaderNote, Lease, Signs, Situation
 from registry_cache.pull.cluster.bodies import NearBody, led_body
-from registry_cache.pull.cluster.pieces import NearPieces
-from registry_cache.pull.cluster.placement import Placement
-from registry_cache.pull.cluster.reach import NearReach, NobodyKnows
+from registry_cache.pull.cluster.nodes import Cluster
+from registry_cache.pull.cluster.reach import NobodyKnows
 from registry_cache.pull.source import BlobSource, RangeResponse
 from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log
@@ -31,7 +27,6 @@ from registry_cache.upstream.peer import (
     SILENCE_SECONDS,
     PeerFailed,
     PeerRefused,
-    Peers,
     PeerSilent,
     PeerUnreachable,
     ThingAtPeer,
@@ -57,26 +52,6 @@ class LeaderFailed(RegistryError):
 
 class BytesWereWrong(RegistryError):
     """The leader that was followed has found its bytes to be wrong: what is here must go, and all begins anew."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """What a node shares its downloads with.
-
-    ``standby_size``: blobs from this size on are downloaded by a second node as well; 0: none.
-    """
-
-    leases: Leases
-    keeper: LeaseKeeper
-    peers: Peers
-    membership: Membership
-    questions: Questions
-    limits: Notes
-    tags: Notes
-    pieces: NearPieces
-    placement: Placement
-    reach: NearReach
-    standby_size: int = 0
 
 
 class NearBlob:

@@ -14,7 +14,7 @@ from registry_cache.cluster.errors import RedisAway
 from registry_cache.cluster.membership import times_as_rarely
 from registry_cache.oci.digest import Digest
 from registry_cache.policy.leading import Holder
-from registry_cache.pull.cluster.download import Cluster
+from registry_cache.pull.cluster.nodes import Cluster
 from registry_cache.pull.source import BlobSource, RangeResponse
 from registry_cache.runtime.log import Log
 from registry_cache.upstream.peer import PeerFailed, PeerRefused, PeerSilent, ThingAtPeer

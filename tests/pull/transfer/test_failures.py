@@ -10,7 +10,7 @@ from registry_cache.errors import BlobUnknown
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.transfer import failures
 from registry_cache.pull.transfer.failures import KEEP_SECONDS, RecentFailures
-from registry_cache.store.partials import failed_status
+from registry_cache.store.download_status import failed_status
 from tests.harness.pull_rig import Clock
 from tests.harness.store_rig import HUB_APP, Store
 from tests.harness.waiting import eventually

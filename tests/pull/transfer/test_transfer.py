@@ -21,7 +21,7 @@ from registry_cache.oci.names import Repository
 from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.transfer import Transfer, TransferParts
-from registry_cache.store.partials import DownloadStatus, failed_status
+from registry_cache.store.download_status import DownloadStatus, failed_status
 from tests.harness.images import random_bytes
 from tests.harness.pull_rig import SECONDS, Script, Try, drain, hurry, transfer
 from tests.harness.store_rig import APP, HUB_APP, Store, children, descriptors, fail_at, open_store
@@ -39,7 +39,8 @@ from registry_cache.errors import TooManyRequests
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import FullName, Repository
 from registry_cache.store.layout import Layout
-from registry_cache.store.partials import Partials, DownloadStatus, failed_status
+from registry_cache.store.download_status import DownloadStatus, failed_status
+from registry_cache.store.partials import Partials
 OWNER = FullName("docker.io", Repository("library/app"))
 source = Path(sys.argv[2]).read_bytes()
 half, digest = len(source) // 2, Digest.of(source)
