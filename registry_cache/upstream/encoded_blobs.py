@@ -7,6 +7,7 @@ it sends. Only the digest proves which; until then a size that is known makes on
 from __future__ import annotations
 
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,11 @@ from registry_cache.upstream.body import content_length, encoding_of
 _MAX_PIECE = 64 * 1024
 # Decoded, of a blob whose size nobody knows: a few megabytes of gzip would fill any disk.
 MAX_UNANNOUNCED_SIZE = 1024**3
+# Decoded, of a blob of any size: so much, and so many times what has come. Layers that somebody compresses on their way
+# become a few times smaller; ten megabytes that are to fill a disk grow to a thousand times as much.
+FREE_SIZE, MAX_GROWTH = 256 * 1024 * 1024, 100
+# Looked at once of what came: each member of gzip copies what is behind it, and one of twenty bytes may hold nothing.
+_SLICE = 16 * 1024
 _MAX_REMEMBERED = 4096
 _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
@@ -83,8 +89,10 @@ def decoded(chunks: Iterable[bytes], encoding: str, size: int | None) -> Iterato
     """
     left = MAX_UNANNOUNCED_SIZE if size is None else size
     stream = zlib.decompressobj(_WINDOWS[encoding])
-    for chunk in chunks:
+    came = grown = 0
+    for chunk in _slices(chunks):
         rest, piece = chunk, b""
+        came += len(chunk)
         # What is in the stream already comes without any rest.
         while rest or len(piece) == _MAX_PIECE:
             if stream.eof:
@@ -92,15 +100,29 @@ def decoded(chunks: Iterable[bytes], encoding: str, size: int | None) -> Iterato
                 stream = zlib.decompressobj(_WINDOWS[encoding])
             piece = _inflate(stream, rest)
             rest = stream.unconsumed_tail or stream.unused_data
-            left -= len(piece)
-            if left < 0 and size is None:
-                raise UpstreamError(f"an encoded blob of unknown size has more than {MAX_UNANNOUNCED_SIZE} bytes")
+            left, grown = left - len(piece), grown + len(piece)
+            _refuse_bomb(came, grown, is_endless=size is None and left < 0)
             if piece:
                 yield piece if left >= 0 else piece[:left]
             if left < 0:
                 return
     if not stream.eof:
         raise UpstreamUnavailable("an encoded body ended before its end")
+
+
+def _slices(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    for chunk in chunks:
+        for start in range(0, len(chunk), _SLICE):
+            yield chunk[start : start + _SLICE]
+            # Where it decodes to nothing, nobody waits for anything.
+            time.sleep(0)
+
+
+def _refuse_bomb(came: int, grown: int, *, is_endless: bool) -> None:
+    if is_endless:
+        raise UpstreamError(f"an encoded blob of unknown size has more than {MAX_UNANNOUNCED_SIZE} bytes")
+    if grown > FREE_SIZE + MAX_GROWTH * came:
+        raise UpstreamError(f"an encoded blob grows to more than {MAX_GROWTH} times of what is sent")
 
 
 def _inflate(stream: zlib._Decompress, data: bytes) -> bytes:

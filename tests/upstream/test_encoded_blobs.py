@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 import zlib
 from collections.abc import Iterable
 
@@ -57,6 +58,37 @@ def test_what_grows_to_more_comes_in_pieces_and_ends_where_it_should(monkeypatch
     monkeypatch.setattr(encoded_blobs, "MAX_UNANNOUNCED_SIZE", 1_000_000)
     with pytest.raises(UpstreamError, match="unknown size"):
         list(decoded([bomb], "gzip", None))
+
+
+def test_what_grows_beyond_measure_is_no_blob_even_where_its_size_was_announced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(encoded_blobs, "FREE_SIZE", 1_000_000)
+    bomb = gzip.compress(bytes(20_000_000))
+    with pytest.raises(UpstreamError, match="100 times"):
+        list(decoded(pieces(bomb), "gzip", 20_000_000))
+    assert sum(map(len, decoded([bomb[:1000]], "gzip", 900_000))) == 900_000
+    dense = gzip.compress(DATA)
+    assert b"".join(decoded([dense] * 20, "gzip", 20 * len(DATA))) == DATA * 20
+
+
+def test_members_that_hold_nothing_are_looked_at_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each copies what is behind it: a mebibyte of them took three seconds, in which nobody had a turn."""
+    turns = [0]
+    inflate = encoded_blobs._inflate
+
+    def count(stream: zlib._Decompress, data: bytes) -> bytes:
+        turns[-1] += len(data)
+        return inflate(stream, data)
+
+    monkeypatch.setattr(encoded_blobs, "_inflate", count)
+    monkeypatch.setattr(time, "sleep", lambda _: turns.append(0))
+    empty = gzip.compress(b"") * 5000
+
+    assert list(decoded([empty], "gzip", 10)) == []
+
+    # Bytes that are copied in one turn. All at once it would be 250 MB.
+    assert max(turns) < 10_000_000
 
 
 @pytest.mark.parametrize("data", [ZIPPED[:-1], ZIPPED[:50_000], b"{}", b""])
