@@ -193,7 +193,7 @@ class ColdRange:
         except RegistryError as error:
             raise Cut(error) from error
         try:
-            if body.size != self._end:
+            if body.size not in (None, self._end):
                 raise Cut(UpstreamError(f"{self._digest} had {self._end} bytes, now {body.size}"))
             if not body.stored:
                 # It may have been found to be wrong by now.

@@ -151,6 +151,19 @@ def test_who_reads_pieces_while_the_whole_is_committed_goes_on_from_it(
     assert upstream.bytes_sent(NAME) == SIZE
 
 
+def test_who_follows_a_whole_that_upstream_announces_no_length_of_is_not_cut(
+    worker: LazyWorker, upstream: FakeUpstream
+) -> None:
+    upstream.faults.no_length, upstream.faults.hold_at = True, MiB
+    with closing(worker.answer(DIGEST).body) as whole:
+        assert whole.size is None
+        upstream.hold_no_more()
+        upstream.faults.no_length = False
+        with closing(worker.answer(DIGEST, f"{FAR[0]}-{FAR[1] - 1},100-199").body) as body:
+            assert b"".join(chunks(body, *FAR)) == DATA[slice(*FAR)]
+            assert b"".join(chunks(body, 100, 200)) == DATA[100:200]
+
+
 def test_a_disk_that_does_not_give_the_middle_of_a_piece_costs_no_reader_a_byte(
     worker: LazyWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
