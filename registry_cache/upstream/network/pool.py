@@ -175,11 +175,12 @@ class _Connection(HTTPConnection):
         began = time.monotonic()
         if self.sock is None or wait_for_read(self.sock, SILENCE_SECONDS):
             return
-        # What a proxy acknowledges has not come to the registry yet.
+        longest = self.timeout or float("inf")
+        # What a proxy acknowledges has not come to the registry yet. Who has little time must have some left.
         is_alive = not self.proxy and is_acknowledged(self.sock)
-        if is_alive and wait_for_read(self.sock, ACKNOWLEDGED_SECONDS - SILENCE_SECONDS):
+        if is_alive and wait_for_read(self.sock, min(ACKNOWLEDGED_SECONDS - SILENCE_SECONDS, longest / 2)):
             return
-        ends_at = began + SILENCE_SECONDS + (self.timeout or float("inf"))
+        ends_at = began + SILENCE_SECONDS + longest
         attempt.other = other = send_again()
         while not wait_for_read(self.sock, _POLL_SECONDS):
             if other.done() and other.exception() is None:

@@ -201,6 +201,15 @@ def test_a_slow_registry_that_has_our_question_is_not_asked_twice(
     assert server.accepted == (1 if has_it else 2)
 
 
+def test_who_has_little_time_asks_again_while_there_is_some(server: Fickle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(pool, "ACKNOWLEDGED_SECONDS", SECONDS)
+    session = Session("it", Timeouts(SECONDS, 2.0), TLS())
+    get(session, server.url)
+    server.later = server.be_silent
+    assert get(session, server.url) == b"new"
+
+
 def test_what_the_other_end_has_no_room_for_is_not_acknowledged() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
