@@ -12,7 +12,7 @@ from pathlib import Path
 
 from registry_cache.commands.cluster import check_cluster, redis_name
 from registry_cache.commands.command import CommandError, add_json_argument, print_report, silence_log
-from registry_cache.commands.start import become_owner_if_allowed, require_readable, start
+from registry_cache.commands.start import as_server_reads_it, become_owner_if_allowed, start
 from registry_cache.config import Config, UpstreamConfig, banner
 from registry_cache.config.bucket import S3Config
 from registry_cache.config.hosts import HUB
@@ -49,8 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Try the configuration against the store's disk and the real upstreams; costs no counted pull."""
     silence_log()
-    config = start(arguments, environ, asks_upstream=True)
-    require_readable(config, environ)
+    config = as_server_reads_it(start(arguments, environ, asks_upstream=True), environ)
     become_owner_if_allowed(config.root)
     try:
         wanted = _by_upstream(config, arguments.references)

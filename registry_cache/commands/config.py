@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 
-from registry_cache.commands.start import heading, require_readable
+from registry_cache.commands.start import as_server_reads_it, heading
 from registry_cache.config import banner, load_config, show
 from registry_cache.config.given import DEFAULT
 from registry_cache.store.layout import Layout
@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Print every key in force and where it came from; secrets are masked. Makes no folder."""
     config = load_config(environ, create=False, needs_passwords=arguments.check)
     if arguments.check:
-        require_readable(config, environ)
+        as_server_reads_it(config, environ)
         # Of another version it would be refused.
         Layout.find(config.root)
         return 0

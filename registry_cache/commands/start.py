@@ -8,6 +8,7 @@ import os
 import pwd
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
@@ -37,13 +38,15 @@ def start(
     return config
 
 
-def require_readable(config: Config, environ: Mapping[str, str]) -> None:
-    """As root, load the configuration again as the store's owner: what root may read, the server may not.
+def as_server_reads_it(config: Config, environ: Mapping[str, str]) -> Config:
+    """As root, return the configuration as the store's owner loads it: what root may read, the server may not.
 
     Raises ConfigError. Where root may become nobody else, nobody can tell.
     """
     with contextlib.suppress(StoreError), as_owner(config.root):
-        load_config(environ, create=False)
+        # Where nothing names a store, it is another one for root than for its owner.
+        return replace(load_config(environ, create=False), root=config.root)
+    return config
 
 
 def heading(config: Config) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from registry_cache.config.certificate_dates import validity_of
 from registry_cache.config.model import Config, TlsConfig, UpstreamConfig
+from registry_cache.config.readable import cannot_read
 
 # By these other programs find a proxy and trusted authorities.
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -22,6 +23,7 @@ def start_warnings(config: Config, environ: Mapping[str, str], now: datetime, *,
     yield from _old_registry(config.root)
     if config.http.tls:
         yield from _old_certificate(config.http.tls, now)
+    yield from _unreadable_log(config.statistics.nginx_log)
     if needs_helpers:
         yield from _missing_helpers(environ, config.upstreams)
 
@@ -55,6 +57,17 @@ def _old_certificate(tls: TlsConfig, now: datetime) -> Iterator[str]:
     with contextlib.suppress(OSError, ValueError):
         if trouble := validity_of(Path(tls.certificate).read_text(encoding="utf-8", errors="replace")).trouble(now):
             yield f"http.tls.certificate: {tls.certificate} {trouble}"
+
+
+def _unreadable_log(path: Path | None) -> Iterator[str]:
+    """Warn if we may not read nginx' log; one that is not there yet is made when nginx starts."""
+    if path is None:
+        return
+    may_enter = os.access(path.parent, os.X_OK, effective_ids=True) or not path.parent.is_dir()
+    if may_enter and (not path.exists() or os.access(path, os.R_OK, effective_ids=True)):
+        return
+    refusal = cannot_read(str(path), PermissionError())
+    yield f"statistics.nginx_log: {refusal.what}, so its hits are not counted; {refusal.remedy}"
 
 
 def _missing_helpers(environ: Mapping[str, str], upstreams: Sequence[UpstreamConfig]) -> Iterator[str]:

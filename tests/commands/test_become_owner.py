@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from registry_cache.commands.start import as_owner, become_owner, become_owner_if_allowed
+from registry_cache.commands.start import as_owner, as_server_reads_it, become_owner, become_owner_if_allowed
+from registry_cache.config import load_config
 from registry_cache.errors import StoreError
 from registry_cache.store.layout import Layout
 from tests.harness.import_rig import layout_files, tar_of
@@ -194,3 +195,23 @@ def test_what_root_may_read_and_the_server_may_not(root: Path, arguments: tuple[
 
     assert done.returncode == 2
     assert f"cannot read {password}: user {OWNER} may not; let it: chgrp {OWNER} {password}" in done.stderr
+
+
+def test_the_store_stays_the_same_though_its_owner_has_another_by_default(root: Path) -> None:
+    Layout.open(root)
+    config = load_config({"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(root)})
+    assert as_server_reads_it(config, {"REGISTRY_CACHE_CONFIG": ""}).root == root
+
+
+@pytest.mark.needs_root
+def test_check_says_that_the_server_may_not_read_nginx_log(root: Path) -> None:
+    Layout.open(root)
+    os.chown(root, OWNER, OWNER)
+    log = root.parent / "nginx.log"
+    variables = {"REGISTRY_STATISTICS_NGINX_LOG": str(log), "REGISTRY_PROXY_REMOTEURL": "http://127.0.0.1:9"}
+    assert "nginx" not in typed(root, "check", **variables).stdout
+    log.touch(mode=0o600)
+
+    told = f"statistics.nginx_log: cannot read {log}: user {OWNER} may not, so its hits are not counted; let it: "
+    done = typed(root, "check", **variables)
+    assert told in done.stdout + done.stderr
