@@ -1,7 +1,7 @@
 """Connections to upstream that are kept for reuse: which may still be used, and how they are opened.
 
 urllib3's connection classes have no public way to open their socket by ourselves, so ``_new_conn`` is overridden here.
-A version of urllib3 that opens its sockets in another way is refused when this module is imported.
+A version of urllib3 or requests that opens or keeps connections in another way is refused when this is imported.
 """
 
 from __future__ import annotations
@@ -34,10 +34,20 @@ from registry_cache.upstream.network.url import Url
 from registry_cache.upstream.network.wire import BoundedResponse
 from registry_cache.upstream.network.zones import EVERYWHERE, Reach, Zone, zone_of
 
-_PURPOSE = "connections by happy eyeballs, and to no address that is refused"
+_OPENED = "connections by happy eyeballs, and to no address that is refused"
+_KEPT = "idle connections that are closed in time"
 check(
-    Internal(f"urllib3.connection:{each}._new_conn", _PURPOSE, ("self",), f"urllib3.connection:{each}.connect")
-    for each in ("HTTPConnection", "HTTPSConnection")
+    (
+        *(
+            Internal(f"urllib3.connection:{each}._new_conn", _OPENED, ("self",), f"urllib3.connection:{each}.connect")
+            for each in ("HTTPConnection", "HTTPSConnection")
+        ),
+        Internal("urllib3:PoolManager.pool_classes_by_scheme", _OPENED, None, "_new_pool", instance=True),
+        Internal("urllib3:PoolManager.pools", _KEPT, None, "connection_from_pool_key", instance=True),
+        Internal("urllib3:HTTPConnectionPool.pool", _KEPT, None, "_get_conn", instance=True),
+        Internal("requests.adapters:HTTPAdapter.poolmanager", _KEPT, None, "init_poolmanager", instance=True),
+        Internal("requests.adapters:HTTPAdapter.proxy_manager", _KEPT, None, "proxy_manager_for", instance=True),
+    )
 )
 
 # A firewall or NAT may have forgotten an idle connection, and then drops what is sent on it.

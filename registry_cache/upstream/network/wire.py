@@ -130,12 +130,13 @@ class _Source:
         return BoundedReader(self._sock.makefile("rb", buffering=0))
 
 
-# http.client names neither in its documentation.
+# http.client names none of them in its documentation.
 _PURPOSE = "heads that have an end"
 check(
     (
         Internal("http.client:HTTPResponse.begin", _PURPOSE, ("self",), "http.client:HTTPConnection.getresponse"),
         Internal("http.client:HTTPResponse.fp", _PURPOSE, None, "begin", instance=True),
+        Internal("http.client:HTTPConnection.response_class", _PURPOSE, None, "getresponse"),
     )
 )
 
