@@ -10,7 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from registry_cache.errors import ManifestUnknown, TooManyRequests, UpstreamError
+from registry_cache.errors import (
+    Denied,
+    ManifestUnknown,
+    TooManyRequests,
+    UpstreamDown,
+    UpstreamError,
+    UpstreamTimeout,
+)
 from registry_cache.oci import media_types
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import fallback_tag
@@ -128,9 +135,27 @@ class Listing:
         return self._near.answer(_question(target, digest), ask, _REFERRERS_NOTE)
 
     def _ask(self, target: PullTarget, digest: Digest, *, has_copy: bool) -> _Referrers:
-        with self._turn(target):
-            found = target.upstream.referrers(target.name.repository, digest, has_copy=has_copy)
+        try:
+            with self._turn(target):
+                found = target.upstream.referrers(target.name.repository, digest, has_copy=has_copy)
+        except UpstreamError as error:
+            if has_copy or isinstance(error, UpstreamDown | UpstreamTimeout):
+                raise
+            return self._in_spite_of(error, target, digest)
         return self._by_tag(target, digest) if found is None else (found, None)
+
+    def _in_spite_of(self, error: UpstreamError, target: PullTarget, digest: Digest) -> _Referrers:
+        """Return what the fallback tag lists where the API fails, as it may where a path is not known (P46).
+
+        Raises ``error`` where that lists nothing: an empty list would say that nothing is signed.
+        """
+        try:
+            found, reason = self._by_tag(target, digest)
+        except (Denied, TooManyRequests, UpstreamError):
+            raise error from None
+        if not found:
+            raise error
+        return found, reason
 
     def catalog(self, upstream: str, count: int | None, last: str | None) -> ListAnswer:
         """Return a page of the repositories that have something here. Raises StoreError."""

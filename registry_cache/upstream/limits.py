@@ -6,6 +6,7 @@ are free, so a limit on GETs leaves those alone; a 429 to anything else stops ev
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +15,10 @@ from dataclasses import dataclass, replace
 DEFAULT_WAIT_SECONDS = 10.0
 # A limit may be lifted before its time, as by a new plan: one free request in so many seconds finds out.
 LOOK_SECONDS = 60.0
+# An image's layers are asked for all at once, which is more than some registries take of one address in a second (P69).
+# What is refused so is worth a wait of a second, or what upstream says if that is soon: clients would give up, and a
+# limit that is noted refuses the other layers as well.
+BURST_SECONDS, MAX_BURST_SECONDS = 1.0, 2.0
 
 _QUANTITY = re.compile(r"\s*([0-9]{1,12})(?:\s*;\s*w=([0-9]{1,9}))?", re.ASCII)
 
@@ -60,6 +65,12 @@ class Limits:
         if self.source:
             known.append(f"counted for {self.source}")
         return ", ".join(known)
+
+
+def burst_wait(retry_after: float | None) -> float | None:
+    """Return the seconds after which a request that came too fast may be made again; None where that is not soon."""
+    wait = max(retry_after or 0.0, BURST_SECONDS)
+    return wait * random.uniform(1.0, 1.5) if wait <= MAX_BURST_SECONDS else None  # noqa: S311 — jitter
 
 
 def read_limits(known: Limits, headers: Mapping[str, str], now: float) -> Limits:

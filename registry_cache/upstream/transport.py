@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Mapping
@@ -30,6 +29,7 @@ from registry_cache.upstream.credentials.conversation import Conversation
 from registry_cache.upstream.deadline import run_with_timeout
 from registry_cache.upstream.errors import is_unreachable
 from registry_cache.upstream.health import Health
+from registry_cache.upstream.limits import burst_wait
 from registry_cache.upstream.network.url import Origin, is_at, origin, parse_url
 from registry_cache.upstream.refusal import refusal, retry_after, says_nothing
 from registry_cache.upstream.registry_api import Question, api_repository
@@ -39,11 +39,8 @@ from registry_cache.upstream.session import HttpRequest, Session
 ANSWER_TIMEOUT_SECONDS = 8.0
 # The same of a place where we were sent before; if it says nothing, the registry is asked.
 KNOWN_ADDRESS_TIMEOUT_SECONDS = 3.0
-# An image's layers are asked for all at once, which is more than some registries take of one address in a second (P69).
-# A blob that is refused so is asked for again after a second, or what upstream says if that is soon: clients would give
-# up, and a limit that is noted refuses the other layers as well.
+# A blob that is refused for asking too fast is asked for again so often.
 BURST_TRIES = 2
-BURST_SECONDS, MAX_BURST_SECONDS = 1.0, 2.0
 
 
 class HeadRefused(Exception):
@@ -89,7 +86,7 @@ class Transport:
             if wait is None:
                 break
             response.close()
-            time.sleep(wait * random.uniform(1.0, 1.5))  # noqa: S311 — jitter
+            time.sleep(wait)
             response = self._ask(question)
         if question.counted and response.status_code < 400:
             account = self.auth.account
@@ -270,11 +267,8 @@ class Transport:
 
 def _burst_wait(question: Question, response: requests.Response) -> float | None:
     """Return the seconds after which to ask for a blob again that was refused for asking too fast; None for no more."""
-    if question.missing is not BlobUnknown or response.status_code != 429:
-        return None
-    wait = retry_after(response)
-    wait = BURST_SECONDS if wait is None else max(wait, BURST_SECONDS)
-    return wait if wait <= MAX_BURST_SECONDS else None
+    is_refused = question.missing is BlobUnknown and response.status_code == 429
+    return burst_wait(retry_after(response)) if is_refused else None
 
 
 def _asking(question: Question) -> str:

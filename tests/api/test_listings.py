@@ -124,13 +124,15 @@ def test_a_repository_that_upstream_does_not_have(puller: Puller) -> None:
     assert (answer.status, answer.json()["errors"][0]["code"]) == (404, "NAME_UNKNOWN")
 
 
-@pytest.mark.parametrize("scheme", ["api", "paged api", "tag"])
+@pytest.mark.parametrize("scheme", ["api", "paged api", "tag", "500 and a tag", "403 and a tag"])
 def test_what_refers_to_an_image(upstream: FakeUpstream, puller: Puller, scheme: str) -> None:
     image = make_image(upstream)
     kinds = {make_artifact(upstream, image.digest, artifact_type=f"a/{n}", data=b"%d" % n): f"a/{n}" for n in range(3)}
-    if scheme == "tag":
+    if "tag" in scheme:
         make_fallback_tag(upstream, image.digest)
         upstream.faults.no_referrers = True
+    if " and " in scheme:
+        upstream.faults.answer("/referrers/", int(scheme[:3]), b"<h1>no such path</h1>", Content_Type="text/html")
     elif scheme == "paged api":
         upstream.faults.page_size = 1
 
@@ -157,6 +159,14 @@ def test_a_registry_without_a_referrers_api_has_the_fallback_tag_however_it_says
     answer = puller.get(f"/v2/{APP}/referrers/{image.digest}")
     assert (answer.status, answer.headers["X-Cache"]) == (200, "miss")
     assert [each["digest"] for each in answer.json()["manifests"]] == [signature]
+
+
+def test_where_the_api_fails_and_there_is_no_tag_nothing_is_said_to_be_absent(
+    upstream: FakeUpstream, puller: Puller
+) -> None:
+    image = make_image(upstream)
+    upstream.faults.answer("/referrers/", 500)
+    assert puller.get(f"/v2/{APP}/referrers/{image.digest}").status == 503
 
 
 def test_referrers_of_a_stale_fallback_tag_are_stale(upstream: FakeUpstream, puller: Puller) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
@@ -12,7 +13,7 @@ from urllib.parse import urlencode
 import requests
 from cachetools import LRUCache, TTLCache
 
-from registry_cache.errors import Denied, UpstreamElsewhere, UpstreamError
+from registry_cache.errors import Denied, TooManyRequests, UpstreamElsewhere, UpstreamError
 from registry_cache.oci.json_object import parse_object
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.single_flight import SingleFlight
@@ -20,6 +21,7 @@ from registry_cache.upstream.body import read_body
 from registry_cache.upstream.credentials.account import AccountUse, Credentials
 from registry_cache.upstream.credentials.realm import Trust
 from registry_cache.upstream.deadline import run_with_timeout
+from registry_cache.upstream.limits import burst_wait
 from registry_cache.upstream.network.url import parse_url
 from registry_cache.upstream.network.zones import EVERYWHERE, Reach
 from registry_cache.upstream.refusal import refusal
@@ -126,6 +128,17 @@ class Tokens:
         return token.value
 
     def _fetch(self, scope: Scope) -> _Token:
+        try:
+            return self._fetch_once(scope)
+        except TooManyRequests as error:
+            wait = burst_wait(error.retry_after)
+            if wait is None:
+                raise
+        # Nothing can be asked without a token, and a limit that is noted stops everything.
+        time.sleep(wait)
+        return self._fetch_once(scope)
+
+    def _fetch_once(self, scope: Scope) -> _Token:
         asked_at = self._clock()
         try:
             with self._ask(scope) as response:

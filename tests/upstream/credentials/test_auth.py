@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from registry_cache.errors import Denied, UpstreamElsewhere, UpstreamError, UpstreamUnavailable
+from registry_cache.errors import Denied, TooManyRequests, UpstreamElsewhere, UpstreamError, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository, Tag
+from registry_cache.upstream import limits
 from registry_cache.upstream.client import Upstream
 from registry_cache.upstream.credentials import conversation
 from registry_cache.upstream.credentials.account import REFUSED_SECONDS, Credentials
@@ -308,6 +309,21 @@ def test_a_scope_that_names_the_repository_otherwise_is_enough(guarded: FakeUpst
     guarded.faults.require_token = False
     assert pull(connect(guarded.url)) == DATA
     assert [each.query["scope"] for each in guarded.token_requests] == [[scope]]
+
+
+@pytest.mark.parametrize(("times", "wait"), [(1, {}), (1, {"Retry_After": "0"}), (2, {}), (1, {"Retry_After": "30"})])
+def test_a_token_server_that_was_asked_too_fast_is_asked_once_more(
+    guarded: FakeUpstream, monkeypatch: pytest.MonkeyPatch, times: int, wait: dict[str, str]
+) -> None:
+    monkeypatch.setattr(limits, "BURST_SECONDS", 0.01)
+    guarded.faults.answer("GET /token", 429, b"{}", times, **wait)
+    registry = connect(guarded.url)
+    if times == 1 and wait.get("Retry_After") != "30":
+        assert pull(registry) == DATA
+    else:
+        with pytest.raises(TooManyRequests):
+            pull(registry)
+    assert len(guarded.token_requests) == (1 if "30" in wait.values() else 2)
 
 
 DEAD = [
