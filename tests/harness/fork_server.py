@@ -220,20 +220,20 @@ def run(task: Task) -> None:
         runpy.run_module(program, run_name="__main__", alter_sys=True)
 
 
-def import_all(modules: list[str], others: list[str], later: list[str], lazy: list[str], in_worker: list[str]) -> None:
-    """What there is before a fork: ``modules``; ``others`` but for ``later`` ones; ``in_worker``, as a worker would.
+def import_all(modules: list[str], others: list[str], later: list[str], lazy: list[str], last: list[str]) -> None:
+    """What there is before a fork: ``modules``; ``others`` but for ``later`` ones; and ``last``.
 
-    Each fork executes those that are ``lazy`` itself.
+    Each fork executes those that are ``lazy`` itself. A gunicorn worker imports the ``last`` once gevent has replaced
+    parts of the standard library, and so they are imported here where there are ``later`` ones.
     """
     for name in modules:
         importlib.import_module(name)
     Later(later).import_others(others)
     for name in lazy:
         Lazy.insert(name)
-    if in_worker:
-        with patched():
-            for name in in_worker:
-                importlib.import_module(name)
+    with patched() if later else contextlib.nullcontext():
+        for name in last:
+            importlib.import_module(name)
 
 
 def main(control: int, *names: list[str]) -> None:

@@ -43,13 +43,24 @@ LATER = [
 # What a worker imports itself, though not what each master or worker has of its own.
 IN_WORKER = ["registry_cache.app"]
 LAZY = ["registry_cache.runtime.metrics", "registry_cache.runtime.request_context"]
-_COMMANDS = ["registry_cache.cli", "registry_cache.wiring"]
+_COMMANDS = ["registry_cache.cli", "registry_cache.wiring.services", "registry_cache.wiring.statistics"]
+_SERVER = (
+    "registry_cache.commands.gunicorn_settings",
+    "registry_cache.commands.serve",
+    "registry_cache.commands.start",
+)
 
 
 def others() -> list[str]:
     """Every module of the package."""
     files = sorted((REPOSITORY / "registry_cache").rglob("*.py"))
     return [".".join(file.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__") for file in files]
+
+
+def commands() -> list[str]:
+    """What commands import when they run, but for those that start a server."""
+    modules = [name for name in others() if name.startswith("registry_cache.commands.") and name not in _SERVER]
+    return [*_COMMANDS, *modules]
 
 
 class Fork:
@@ -143,11 +154,8 @@ class _Server:
 
 @functools.cache
 def _server(is_gunicorn: bool, environment: tuple[tuple[str, str], ...], folder: Path, _network: str) -> _Server:
-    return _Server(
-        [MASTER, others(), LATER, LAZY, IN_WORKER] if is_gunicorn else [_COMMANDS, [], [], [], []],
-        dict(environment),
-        folder,
-    )
+    modules = [MASTER, others(), LATER, LAZY, IN_WORKER] if is_gunicorn else [[], [], [], LAZY, commands()]
+    return _Server(modules, dict(environment), folder)
 
 
 def _start(

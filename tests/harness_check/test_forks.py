@@ -25,7 +25,7 @@ from gevent import _hub_local
 locks = (_thread.LockType, type(threading.RLock()), threading.local, threading.Event, threading.Condition)
 main = dict(vars(threading.main_thread()))
 lock = logging._handlerList[0]().lock
-fork_server.import_all([], [], [], forks.LAZY, forks.IN_WORKER)
+fork_server.import_all([], [], forks.LATER, forks.LAZY, forks.IN_WORKER)
 """
 # Prints what is not as it was, but for a warning that Python counts and what only gevent uses.
 NOT_AS_BEFORE = """
