@@ -26,6 +26,8 @@ from tests.harness.server import CacheServer
 from tests.harness.store_rig import Store, open_store
 from tests.harness.upstream import FakeUpstream
 
+TESTS = Path(__file__).parent
+
 # The same examples every time, so that a rare one does not stop an unrelated change; and no deadline for an example, as
 # it would depend on how busy the machine is.
 hypothesis.settings.register_profile(
@@ -77,6 +79,21 @@ _ONCE = (
 )
 # The same, in the second: what is said of the repository's own text; and long files, so that neither has much more.
 _LATE = ("faults/test_hostile.py", "server/test_reload.py", "test_citations.py", "test_house.py", "test_tests.py")
+
+
+# The file says so itself, so that it need not be imported: no conftest marks tests of such a file.
+_NEEDS_ROOT = "needs_root"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no file in CI's second pass of which the first has every test.
+
+    Each process of a pass imports all that it is not told to ignore, and that is half of what is to be imported.
+    """
+    if config.getoption("markexpr") != "not once" or collection_path.suffix != ".py":
+        return None
+    is_once = collection_path.relative_to(TESTS).as_posix().startswith(_ONCE)
+    return True if is_once and _NEEDS_ROOT not in collection_path.read_text(encoding="utf-8") else None
 
 
 # Stories with many processes. Side by side, or last, they would wait for each other.

@@ -62,3 +62,10 @@ def test_a_folder_of_tests_is_a_package_of_the_product() -> None:
     packages = {str(file.parent.relative_to(PACKAGE)) for file in PACKAGE.rglob("*.py")}
 
     assert folders - packages - CROSS_CUTTING - OF_DEPLOYMENT - OF_CLUSTER == set()
+
+
+def test_what_needs_root_is_marked_where_it_stands() -> None:
+    """CI's second pass looks for the word in a file of the first's (tests/conftest.py)."""
+    marking = {file.parent.name for file in TESTS.rglob("*/conftest.py") if "needs_root" in file.read_text("utf-8")}
+
+    assert marking == {"bucket"}
