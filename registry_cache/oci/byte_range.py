@@ -15,6 +15,7 @@ _ONE_OF_SEVERAL = re.compile(r"([0-9]{0,40})-([0-9]{0,40})", re.ASCII)
 # Of one request: those of a layer's chunks that a client lacks, which podman asks for 1024 at once. A head has no room
 # for more.
 MAX_RANGES = 1024
+_UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,18})", re.ASCII | re.IGNORECASE)
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.ASCII | re.IGNORECASE)
 
 
@@ -111,3 +112,9 @@ def parse_content_range(header: str | None) -> tuple[int, int, int | None] | Non
     if last < start or (size is not None and size <= last):
         return None
     return start, last + 1, size
+
+
+def parse_unsatisfied(header: str | None) -> int | None:
+    """Return the whole size that an upstream's 416 tells; None where it tells none."""
+    match = _UNSATISFIED.fullmatch((header or "").strip())
+    return int(match[1]) if match else None

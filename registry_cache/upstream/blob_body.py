@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import requests
 
 from registry_cache.errors import UpstreamError
-from registry_cache.oci.byte_range import parse_content_range
+from registry_cache.oci.byte_range import parse_content_range, parse_unsatisfied
 from registry_cache.oci.digest import Digest
 from registry_cache.runtime import metrics
 from registry_cache.runtime.unwanted_reads import ended_by
@@ -110,12 +110,15 @@ def serves_range(response: requests.Response, start: int) -> bool:
     """Whether ``response`` is of use to whoever asked for the bytes from ``start`` on.
 
     Bytes of another range would spoil what is there already. And a registry that has no first byte to give has none at
-    all, or is confused by ranges.
+    all, or is confused by ranges; so is one that has none behind ``start``, and says that the blob goes on there.
     """
     if response.status_code == 206:
         part = parse_content_range(response.headers.get("Content-Range"))
         return part is not None and part[0] == start
-    return response.status_code not in NO_RANGES and (response.status_code != 416 or start > 0)
+    if response.status_code == 416:
+        size = parse_unsatisfied(response.headers.get("Content-Range"))
+        return start > 0 and (size is None or size <= start)
+    return response.status_code not in NO_RANGES
 
 
 def blob_body(

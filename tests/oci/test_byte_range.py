@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from registry_cache.errors import RangeNotSatisfiable
-from registry_cache.oci.byte_range import ByteRange, parse_content_range, parse_range
+from registry_cache.oci.byte_range import ByteRange, parse_content_range, parse_range, parse_unsatisfied
 
 
 @pytest.mark.parametrize(
@@ -107,3 +107,18 @@ def test_content_range(header: str | None, expected: tuple[int, int, int | None]
 
 def test_what_is_written_as_a_content_range_reads_back() -> None:
     assert parse_content_range(str(ByteRange(3, 10, 10))) == (3, 10, 10)
+
+
+@pytest.mark.parametrize(
+    ("header", "size"),
+    [
+        ("bytes */77", 77),
+        ("Bytes */0", 0),
+        ("bytes 0-9/77", None),
+        ("bytes */*", None),
+        ("bytes */-1", None),
+        (None, None),
+    ],
+)
+def test_the_size_that_a_416_tells(header: str | None, size: int | None) -> None:
+    assert parse_unsatisfied(header) == size

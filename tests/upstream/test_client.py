@@ -80,6 +80,13 @@ def test_where_ranges_are_refused_the_whole_is_asked_for(
         registry.open_blob(APP, DIGEST, 10)
 
 
+def test_who_refuses_a_range_within_the_blob_is_asked_for_the_whole(upstream: FakeUpstream, registry: Upstream) -> None:
+    """Else the download would take what it has for the whole, find it wrong, and cut its readers."""
+    upstream.faults.answer("GET .*/blobs/", 416, b"", 1, **{"Content-Range": f"bytes */{len(DATA)}"})
+    body = registry.open_blob(APP, DIGEST, 50_000)
+    assert (body.size, read_all(body)) == (len(DATA), DATA[50_000:])
+
+
 def test_nothing_behind_the_end(registry: Upstream) -> None:
     body = registry.open_blob(APP, DIGEST, len(DATA))
     assert (body.size, read_all(body)) == (len(DATA), b"")
