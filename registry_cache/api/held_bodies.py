@@ -26,6 +26,8 @@ MAX_WAITING = 2
 WAIT_SECONDS = 8.0
 # Sent at a time: the kernel's buffer holds some of these, and what it has not taken is copied.
 _PIECE = 64 * 1024
+# After so many bytes others have a turn: where the client reads as fast as we send, no send waits.
+_TURN_SIZE = 1024 * 1024
 
 
 class HeldBodies:
@@ -90,4 +92,6 @@ class HeldBodies:
 
 def _pieces(data: bytes) -> Iterator[bytes]:
     for at in range(0, len(data), _PIECE):
+        if at % _TURN_SIZE == 0:
+            time.sleep(0)
         yield data[at : at + _PIECE]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -202,6 +203,8 @@ class Listing:
 
     def _keep_referrers(self, target: PullTarget, digest: Digest, manifests: list[Descriptor]) -> None:
         document = json.dumps({"manifests": manifests}).encode()
+        # Megabytes of it are parsed, kept, shared and sent, each in a turn of its own.
+        time.sleep(0)
         if self._is_known(target, digest):
             self._tolerant.keep_referrers(target, digest, document)
         elif manifests:

@@ -168,7 +168,10 @@ def _leave_note(lock: LockFile, note: NoteFormat[_T], outcome: _Outcome[_T]) -> 
     record = {} if outcome.error else note.write(outcome.get())
     document = {"finished_at": outcome.finished_at, "record": record, "failed": failed}
     try:
-        lock.write(json.dumps(document).encode())
+        data = json.dumps(document).encode()
+        # A list of megabytes took a while; nobody else had a turn.
+        time.sleep(0)
+        lock.write(data)
     except OSError as failure:
         # Those who wait will ask for themselves.
         _log.debug("could not leave an outcome for other processes", error=str(failure))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -152,3 +153,14 @@ def test_lists_that_are_kept_have_a_bound_together(upstream: FakeUpstream, monke
     registry = connect(upstream.url)
     assert registry.list_tags(APP, 7, None).names == TAGS
     assert len(registry._tag_lists._whole) == 0
+
+
+def test_half_a_million_names_are_looked_at_in_many_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To hash them all at once keeps everybody else waiting for a fifth of a second."""
+    turns: list[float] = []
+    monkeypatch.setattr(time, "sleep", turns.append)
+    names = [f"t{number}" for number in range(200_000)]
+
+    assert tag_lists._unique([*names, *names]) == names
+
+    assert len(turns) == 8
