@@ -7,7 +7,7 @@ a client's ``last`` means nothing to a registry that pages by tokens (P70).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Container, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
@@ -92,6 +92,7 @@ class TagLists:
             return TagPage(behind(cached[1], last), None)
         deadline = self._clock() + LIST_TIMEOUT_SECONDS
         first = self._ask(repository, _page(count, last), deadline, has_copy=has_copy)
+        time.sleep(0)
         if is_by_last(first.names, first.query, last):
             return TagPage(first.names, first.names[-1] if first.following else None)
         begins = first if last is None and count is None else None
@@ -99,6 +100,7 @@ class TagLists:
         time.sleep(0)
         if _size(names) <= MAX_KEPT:
             self._whole[repository] = self._clock(), names
+            time.sleep(0)
         return TagPage(behind(names, last), None)
 
     def _fetch_all(self, repository: Repository, first: _Page | None, deadline: float, *, has_copy: bool) -> list[str]:
@@ -113,10 +115,11 @@ class TagLists:
                 raise UpstreamError(f"{self._transport.name}'s list of the tags of {repository} is too long")
             known = len(names)
             page = self._ask(repository, page.following, deadline, has_copy=has_copy)
-            new = dict.fromkeys(name for name in page.names if name not in names)
+            new = _unique(page.names, names)
             # Added up, and not anew for each page: a registry may send thousands of small ones.
             size += _size(new)
-            names |= new
+            names |= dict.fromkeys(new)
+            time.sleep(0)
         return list(names)
 
     def _ask(self, repository: Repository, place: NextPage, deadline: float, *, has_copy: bool) -> _Page:
@@ -146,12 +149,16 @@ class TagLists:
         return _Page(_unique(tags), following(response, "tags", FIRST_PAGE))
 
 
-def _unique(names: Sequence[str]) -> list[str]:
-    """Return each name once. To hash half a million takes a fifth of a second, so others have a turn in between."""
+def _unique(names: Sequence[str], known: Container[str] = ()) -> list[str]:
+    """Return each name that is not ``known`` once.
+
+    To hash half a million takes a fifth of a second, so others have a turn in between.
+    """
     found: dict[str, None] = {}
     for at in range(0, len(names), _TURN):
         time.sleep(0)
-        found.update(dict.fromkeys(names[at : at + _TURN]))
+        found.update(dict.fromkeys(name for name in names[at : at + _TURN] if name not in known))
+    time.sleep(0)
     return list(found)
 
 

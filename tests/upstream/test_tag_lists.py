@@ -163,4 +163,5 @@ def test_half_a_million_names_are_looked_at_in_many_turns(monkeypatch: pytest.Mo
 
     assert tag_lists._unique([*names, *names]) == names
 
-    assert len(turns) == 8
+    assert len(turns) == 9
+    assert tag_lists._unique(["a", "b"], {"a"}) == ["b"]
