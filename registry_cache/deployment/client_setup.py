@@ -7,7 +7,7 @@ pulls by these lines with docker, containerd, podman and skopeo.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -29,12 +29,13 @@ class Mirror:
     """This cache as its clients reach it: ``url`` is scheme, host and perhaps port.
 
     ``registries``: what it caches, by name; the first is what a request means that names none. ``needs_login``: it
-    asks for a password.
+    asks for a password. ``plain``: those registries that themselves speak plain HTTP, where clients go without us.
     """
 
     url: str
     registries: Sequence[str]
     needs_login: bool = False
+    plain: Collection[str] = ()
 
     @property
     def host(self) -> str:
@@ -122,7 +123,8 @@ def _containerd(mirror: Mirror) -> list[SetupStep]:
 def _hosts(mirror: Mirror, registry: str) -> SetupStep:
     server = _HUB_SERVER if registry == HUB else registry
     file = f"/etc/containerd/certs.d/{registry}/hosts.toml"
-    text = f'server = "https://{server}"\n\n[host."{mirror.url}"]\n{_CAPABILITIES}'
+    scheme = "http" if registry in mirror.plain else "https"
+    text = f'server = "{scheme}://{server}"\n\n[host."{mirror.url}"]\n{_CAPABILITIES}'
     if not mirror.needs_login:
         return SetupStep(f"For {registry}", text, file)
     # ctr reads it as well, unlike the section for logins of containerd's own file, which is deprecated there.
@@ -143,9 +145,12 @@ def _k3s(mirror: Mirror) -> list[SetupStep]:
 
 
 def _registries_conf(mirror: Mirror) -> str:
+    def insecure(is_plain: bool) -> str:
+        return "\ninsecure = true" if is_plain else ""
+
     return "\n\n".join(
-        f'[[registry]]\nprefix = "{name}"\nlocation = "{name}"\n\n'
-        f'[[registry.mirror]]\nlocation = "{mirror.path(name)}"' + ("\ninsecure = true" if mirror.is_plain else "")
+        f'[[registry]]\nprefix = "{name}"\nlocation = "{name}"{insecure(name in mirror.plain)}\n\n'
+        f'[[registry.mirror]]\nlocation = "{mirror.path(name)}"{insecure(mirror.is_plain)}'
         for name in mirror.registries
     )
 
@@ -185,7 +190,11 @@ def _try(command: str) -> SetupStep:
 
 def _buildkit(mirror: Mirror) -> list[SetupStep]:
     # Its snapshotter for eStargz sends no `ns` (P84): the path has to name the registry.
-    sections = [f'[registry."{name}"]\n  mirrors = ["{mirror.path(name)}"]' for name in mirror.registries]
+    sections = [
+        f'[registry."{name}"]\n  mirrors = ["{mirror.path(name)}"]'
+        + ("\n  http = true" if name in mirror.plain else "")
+        for name in mirror.registries
+    ]
     if mirror.is_plain:
         sections.append(f'[registry."{mirror.address}"]\n  http = true')
     create = "docker buildx create --use --name mirrored --driver docker-container"

@@ -79,8 +79,9 @@ def _disk(glance: Glance, limits: SizeLimits, next_out: str) -> Box:
     if glance.space is None:
         return Box(title, NOTHING, "", ["its disk does not tell"], href)
     if glance.stored is None:
-        # Whoever looks here has asked for a survey.
-        return Box(title, NOTHING, "", ["being counted", f"{size(glance.space.free)} are free on its disk"], href)
+        # Whoever looks here has asked for a survey, which a full or failing disk does not keep.
+        told = "being counted" if glance.store == "ok" else "not counted yet"
+        return Box(title, NOTHING, "", [told, f"{size(glance.space.free)} are free on its disk"], href)
     number, _, unit = size(glance.stored).partition(" ")
     room = limits.max_size or glance.stored + max(0, glance.space.free - (limits.min_free or 0))
     bound = f"of {size(limits.max_size)}" if limits.max_size else f"{size(glance.space.free)} are free on its disk"

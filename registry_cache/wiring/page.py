@@ -77,4 +77,5 @@ def mirror(config: Config) -> Mirror:
         url = f"{scheme}://{f'[{host}]' if ':' in host else host}{port}"
     # Whatever stands in for Docker Hub is Docker Hub to clients.
     names = [HUB if HUB in each.aliases else each.name for each in config.upstreams]
-    return Mirror(url, names, needs_login=config.auth is not None)
+    plain = {each.name for each in config.upstreams if each.remote_url == f"http://{each.name}"}
+    return Mirror(url, names, needs_login=config.auth is not None, plain=plain)

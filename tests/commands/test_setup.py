@@ -45,3 +45,13 @@ def test_behind_nginx_the_url_has_to_be_said(make_cache: MakeCache) -> None:
     assert (
         "--url: has a path, and clients name a registry by its host alone: end the URL after the host" in below.stderr
     )
+
+
+def test_where_clients_go_without_us_is_written_as_it_is(make_cache: MakeCache) -> None:
+    """Under another name than its URL's a registry is reached by that name, of which nothing says that it is plain."""
+    upstreams = {"lan.example:5000": "http://lan.example:5000", "other.example": "http://10.0.0.1"}
+    config = {"upstreams": {name: {"remoteurl": url} for name, url in upstreams.items()}}
+    done = make_cache(config, started=False).run("setup", "containerd", "--url", "http://10.0.0.7:5000")
+
+    assert 'server = "http://lan.example:5000"\n' in done.stdout
+    assert 'server = "https://other.example"\n' in done.stdout

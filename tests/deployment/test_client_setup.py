@@ -129,3 +129,17 @@ def test_a_host_without_a_dot_is_never_taken_for_a_folder_of_docker_hubs() -> No
     assert 'mirrors = ["mirror:443"]' in buildkit.text
     assert Mirror("http://localhost", ["docker.io"]).address == "localhost"
     assert Mirror("http://mirror:5000", ["docker.io"]).address == "mirror:5000"
+
+
+def test_a_registry_of_plain_http_is_written_so_for_when_the_mirror_is_away() -> None:
+    mirror = Mirror("https://mirror.lan", ["docker.io", "registry.lan:5000"], plain={"registry.lan:5000"})
+    hub, lan = steps("containerd", mirror)[1:]
+    registries = tomllib.loads(steps("podman", mirror)[0].text)["registry"]
+    buildkit = tomllib.loads(steps("buildkit", mirror)[0].text)["registry"]
+
+    assert hub.text.startswith('server = "https://registry-1.docker.io"\n')
+    assert lan.text.startswith('server = "http://registry.lan:5000"\n')
+    assert [each.get("insecure") for each in registries] == [None, True]
+    assert [each["mirror"][0].get("insecure") for each in registries] == [None, None]
+    assert buildkit["registry.lan:5000"] == {"mirrors": ["mirror.lan/registry.lan:5000"], "http": True}
+    assert "http" not in buildkit["docker.io"]

@@ -53,3 +53,11 @@ def test_what_nobody_knows_is_not_nothing() -> None:
     glance = replace(GLANCE, upstreams=[replace(HUB, pulls=None)], stored=None)
     _, _, left, disk = boxes(NUMBERS, glance, LIMITS, "")
     assert (left.number, disk.number) == (NOTHING, NOTHING)
+
+
+def test_a_store_that_is_being_counted_says_so_unless_its_disk_keeps_no_count() -> None:
+    new = replace(GLANCE, stored=None)
+    for store, told in (("ok", "being counted"), ("full", "not counted yet"), ("failing", "not counted yet")):
+        disk = boxes(NUMBERS, replace(new, store=store), LIMITS, "")[3]
+        assert (disk.number, disk.lines[0]) == ("?", told)
+        assert disk.lines[1].endswith(" are free on its disk")
