@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from random import Random
 from urllib.parse import urlsplit
 
 import pytest
@@ -12,6 +13,7 @@ from registry_cache.runtime.peer_question import SharedQuestion, answer_name
 from registry_cache.runtime.seals import HEADER, AskedOfPeer, Seals
 from tests.harness.cluster_rig import SECRET, Cluster, Node
 from tests.harness.content import APP
+from tests.harness.images import MiB
 from tests.harness.pullers import Answer, Puller
 from tests.harness.upstream import FakeUpstream
 from tests.harness.waiting import eventually
@@ -94,6 +96,13 @@ def test_two_nodes_of_one_name_are_told_so(cluster: Cluster, upstream: FakeUpstr
     namesake = Node("node1", tmp_path / "namesake", upstream.url, cluster.redis)
     try:
         eventually(lambda: "another node has our name" in namesake.log_text() + cluster.nodes[0].log_text())
+        # The second takes the lease, and the first goes on alone: they do not take it in turns, a request each second.
+        upstream.faults.rate = 2 * MiB
+        blob = upstream.add_blob(Random(30).randbytes(6 * MiB))
+        with Puller(namesake.url) as puller:
+            pulls = [each.start_blob(APP, blob) for each in (cluster.pullers[0], puller)]
+            assert [pull.finish().digest for pull in pulls] == [blob] * 2
+        assert upstream.gets(blob) <= 3
     finally:
         namesake.stop()
 
