@@ -113,6 +113,17 @@ def test_two_that_each_take_the_other_for_a_way_bring_it_all_the_same(
     assert upstream.bytes_sent(str(DIGEST)) <= 3 * len(DATA)
 
 
+def test_a_node_that_knows_no_other_yet_finds_out_at_its_next_beat(near_nodes: list[NearNode]) -> None:
+    first, *others = near_nodes
+    first.hidden_from = {node.name for node in others}
+    known, first.cluster.membership._known = first.cluster.membership._known, []
+    first.reach.beat()
+    first.cluster.membership._known = known
+    assert first.reach.deputy(DIGEST.hex) is None
+    first.reach.beat()
+    assert first.reach.deputy(DIGEST.hex)
+
+
 def test_a_node_that_nobody_reaches_and_that_reaches_nobody_asks_by_itself(
     near_nodes: list[NearNode], upstream: FakeUpstream
 ) -> None:

@@ -80,8 +80,9 @@ class NearReach:
         self._beats_left -= 1
         if self._beats_left > 0:
             return
-        self._beats_left = _BEATS_A_LOOK
         other = self._another()
+        # Where all nodes start at once, the others are not known yet.
+        self._beats_left = _BEATS_A_LOOK if other else 1
         trouble = self._trouble(other, self.node) if other else None
         if trouble is None or bool(trouble) != self.is_reached:
             # It cannot say, or there is nothing new.
