@@ -18,7 +18,7 @@ DECISIONS = {page.name[:4] for page in (DOCS / "adr").glob("0*.md")}
 PAGE = re.compile(r"\b((?:docs|bench|deploy)/[\w/.-]+\.md)(?:#([\w-]+))?")
 FILE = re.compile(r"(?<![\w/.-])((?:tests|bench|deploy|tools|docs)/[\w/.-]*\w\.\w+)")
 MODULE = re.compile(r"(?<![\w/.-])(registry_cache(?:\.\w+)+)(?![\w/(-])")
-# In a document a module may be named from the package on: `store/partials.py`.
+# In a document a module may be named from the package on: `store/partial_downloads.py`.
 SHORT = re.compile(r"`((?:[\w-]+/)*[\w-]+\.py)`")
 
 
@@ -84,8 +84,8 @@ def test_everything_that_is_cited_is_there(file: Path, text: str) -> None:
         ("tests/test_nothing.py", ["tests/test_nothing.py"]),
         ("RFC 9110 §14", []),
         ("RFC9110", ["RFC9110"]),
-        ("`store/partials.py`, `cli.py` and `store/nothing.py`", ["store/nothing.py"]),
-        ("registry_cache.store.partials.Partial", []),
+        ("`store/partial_downloads.py`, `cli.py` and `store/nothing.py`", ["store/nothing.py"]),
+        ("registry_cache.store.partial_downloads.Partial", []),
         ("registry_cache.store.nothing", ["registry_cache.store.nothing"]),
     ],
 )

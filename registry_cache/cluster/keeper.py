@@ -11,7 +11,7 @@ from typing import Protocol
 
 from registry_cache.cluster.errors import RedisAway
 from registry_cache.cluster.leases import Leases
-from registry_cache.policy.leading import LEASE_SECONDS, LOOK_SECONDS, Lease
+from registry_cache.policy.leader_election import LEASE_SECONDS, LOOK_SECONDS, Lease
 from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log
 

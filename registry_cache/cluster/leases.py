@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from registry_cache.cluster.redis_address import Command
 from registry_cache.errors import RegistryError
-from registry_cache.policy.leading import LEASE_SECONDS, Holder, LeaderNote, Lease
+from registry_cache.policy.leader_election import LEASE_SECONDS, Holder, LeaderNote, Lease
 from registry_cache.runtime.seals import Seals
 
 PREFIX = "rc:1:"

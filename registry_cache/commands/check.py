@@ -27,7 +27,7 @@ from registry_cache.upkeep.check_text import CheckReport, CheckSubject, line
 from registry_cache.upkeep.report import printable
 from registry_cache.upstream.diagnose.check import UpstreamCheck
 from registry_cache.upstream.diagnose.steps import CheckTarget
-from registry_cache.upstream.limits import lifted
+from registry_cache.upstream.rate_limits import lifted
 from registry_cache.wiring.bucket import Samples, bucket_reader, bucket_settings
 from registry_cache.wiring.upstreams import account, session, shared_health, upstreams
 

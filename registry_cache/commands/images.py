@@ -16,7 +16,7 @@ from registry_cache.pull.images.closure import Image
 from registry_cache.pull.images.warm import THREADS, Warm
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.layout import Layout
-from registry_cache.store.partials import Partials
+from registry_cache.store.partial_downloads import Partials
 from registry_cache.store.records import Records
 from registry_cache.upkeep.report import printable
 from registry_cache.wiring.services import build

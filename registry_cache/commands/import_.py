@@ -23,10 +23,10 @@ from registry_cache.runtime.users import name_of_user
 from registry_cache.store.interchange.distribution import DistributionFolder
 from registry_cache.store.interchange.layout_source import LayoutArchive, LayoutFolder, reading_source
 from registry_cache.store.layout import Layout
+from registry_cache.upkeep.import_archive import ImportNames, UnknownDestination, import_layout
 from registry_cache.upkeep.import_distribution import import_distribution
-from registry_cache.upkeep.import_layout import ImportNames, UnknownDestination, import_layout
+from registry_cache.upkeep.import_session import ImportResult, ImportSession
 from registry_cache.upkeep.import_text import ImportReport, SourceKind
-from registry_cache.upkeep.importer import ImportResult, ImportSession
 from registry_cache.wiring.storage import bounds
 from registry_cache.wiring.upstreams import upstreams
 

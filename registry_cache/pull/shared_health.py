@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 
 from registry_cache.pull.cluster.limits import NearLimits
 from registry_cache.store.upstream_notes import UpstreamNote
-from registry_cache.upstream.limits import Limits
+from registry_cache.upstream.rate_limits import Limits
 
 
 def account_key(*parts: str | None) -> str:

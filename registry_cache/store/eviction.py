@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from registry_cache.errors import DigestInvalid
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.media_types import KINDS
-from registry_cache.store import disk, locks, pieces, quarantine, record_format
+from registry_cache.store import disk, locks, piece_files, quarantine, record_format
 from registry_cache.store.disk import entries, last_use
 from registry_cache.store.last_use import StoredBlob, Tick
 from registry_cache.store.layout import ALGORITHMS, Layout
@@ -79,8 +79,8 @@ def evict_partial(layout: Layout, blob: StoredBlob, should_evict: ShouldEvict) -
 def evict_pieces(layout: Layout, blob: StoredBlob, should_evict: ShouldEvict) -> bool:
     """Unlink the pieces of a blob, unless somebody fetches some or has used them since. Raises OSError."""
     with locks.hold_if_free(layout.lock(blob.digest)) as held:
-        found = pieces.paths(layout, blob.digest) if held else []
-        gone = [pieces.evict_if_free(path, lambda used: should_evict(used, blob.digest.hex)) for path in found]
+        found = piece_files.paths(layout, blob.digest) if held else []
+        gone = [piece_files.evict_if_free(path, lambda used: should_evict(used, blob.digest.hex)) for path in found]
         return held and all(gone)
 
 
@@ -100,7 +100,7 @@ def sweep(layout: Layout, now: int, tick: Tick) -> Iterator[str]:
             tick()
             with contextlib.suppress(DigestInvalid):
                 yield from _sweep_partial(layout, Digest.parse(f"{algorithm}:{name}"), now)
-    for digest, path in pieces.stored_pieces(layout):
+    for digest, path in piece_files.stored_pieces(layout):
         tick()
         # Whoever made the blob whole in another way than by a download has left them.
         if os.path.exists(layout.blob(digest)):

@@ -17,8 +17,8 @@ from registry_cache.store import disk, locks
 from registry_cache.store.disk import entries, last_use
 from registry_cache.store.last_use import StoredBlob, stored_blobs
 from registry_cache.store.layout import ALGORITHMS, Layout
-from registry_cache.store.partials import Partials
-from registry_cache.store.pieces import stored_pieces
+from registry_cache.store.partial_downloads import Partials
+from registry_cache.store.piece_files import stored_pieces
 from registry_cache.store.reader_notes import readers_by_digest
 from registry_cache.store.repositories import repositories
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from registry_cache.ui.facts import SizeLimits
 from registry_cache.ui.numbers import HOUR_SECONDS, Numbers
 from registry_cache.ui.words import clock, count, plural, share, size
-from registry_cache.upkeep.glance import Glance
+from registry_cache.upkeep.live_status import Glance
 from registry_cache.upkeep.status import PullCount
 
 # In the place of a number that nobody knows.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from registry_cache.deployment.client_setup import Mirror
 from registry_cache.stats.statistics import Statistics
 from registry_cache.ui.nodes import ClusterFacts
-from registry_cache.upkeep.glance import Glance
+from registry_cache.upkeep.live_status import Glance
 from registry_cache.upkeep.repository_details import RepositoryDetails
 from registry_cache.upkeep.survey import Surveyor
 

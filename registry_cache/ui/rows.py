@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from registry_cache.ui.sentence import Tone
 from registry_cache.ui.words import clock, cut, plural, quoted, short, size, span
-from registry_cache.upkeep.glance import Glance, Transfer
+from registry_cache.upkeep.live_status import Glance, Transfer
 from registry_cache.upkeep.status import UpstreamStatus
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from registry_cache.ui.words import clock, cut, span
-from registry_cache.upkeep.glance import Glance
+from registry_cache.upkeep.live_status import Glance
 from registry_cache.upkeep.status import PullCount, UpstreamStatus
 
 Tone = Literal["good", "warn", "bad"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from registry_cache.policy.leading import Lease
+from registry_cache.policy.leader_election import Lease
 from registry_cache.upkeep.report import Report, age, clock, counted, iso, short, size, table
 
 # A node that has said nothing for so long is not seen: it speaks every five seconds.

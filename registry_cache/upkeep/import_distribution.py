@@ -9,7 +9,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import FullName, Repository
 from registry_cache.store.interchange.distribution import DistributionFolder
 from registry_cache.store.interchange.layout_source import reading_source
-from registry_cache.upkeep.importer import ImportSession
+from registry_cache.upkeep.import_session import ImportSession
 
 
 def import_distribution(session: ImportSession, source: DistributionFolder, place: str, upstream: str) -> None:

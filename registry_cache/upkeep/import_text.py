@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from registry_cache.store.interchange.ingest import Arrival
-from registry_cache.upkeep.importer import BlobTally, ImportResult
+from registry_cache.upkeep.import_session import BlobTally, ImportResult
 from registry_cache.upkeep.report import MOST_NAMED, counted, size
 
 SourceKind = Literal["distribution", "layout", "archive"]

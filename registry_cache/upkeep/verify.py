@@ -19,7 +19,7 @@ from registry_cache.store.audit.repair import DONE, Repairs
 from registry_cache.store.audit.walk import AuditCounts, AuditWalk
 from registry_cache.store.last_use import UseSpreader
 from registry_cache.store.layout import Layout
-from registry_cache.upkeep.rate_limit import RateLimit
+from registry_cache.upkeep.read_throttle import RateLimit
 from registry_cache.upkeep.report import MOST_NAMED
 from registry_cache.upkeep.steps import OutOfTime, PassProgress, Steps
 

@@ -18,7 +18,7 @@ from registry_cache.oci.names import Repository
 from registry_cache.runtime.log import Log
 from registry_cache.upstream.breakers import Breaker, NameBreakers, Outage, Subject
 from registry_cache.upstream.late_answers import LateAnswers
-from registry_cache.upstream.limits import Limits, answered, read_limits, refused
+from registry_cache.upstream.rate_limits import Limits, answered, read_limits, refused
 from registry_cache.upstream.refusal import retry_after
 
 # Names alone that fail are reported as an outage once nothing was answered for so long.

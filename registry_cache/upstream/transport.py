@@ -29,8 +29,8 @@ from registry_cache.upstream.credentials.conversation import Conversation
 from registry_cache.upstream.deadline import run_with_timeout
 from registry_cache.upstream.errors import is_unreachable
 from registry_cache.upstream.health import Health
-from registry_cache.upstream.limits import burst_wait
 from registry_cache.upstream.network.url import Origin, is_at, origin, parse_url
+from registry_cache.upstream.rate_limits import burst_wait
 from registry_cache.upstream.refusal import refusal, retry_after, says_nothing
 from registry_cache.upstream.registry_api import Question, api_repository
 from registry_cache.upstream.session import HttpRequest, Session

@@ -21,8 +21,8 @@ from registry_cache.pull.transfer.transfers import Transfers
 from registry_cache.pull.wrong_bytes import WrongBytes
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.layout import Layout
-from registry_cache.store.partials import Partials
-from registry_cache.store.pieces import Pieces
+from registry_cache.store.partial_downloads import Partials
+from registry_cache.store.piece_files import Pieces
 from registry_cache.store.reader_notes import ReaderNote
 from registry_cache.store.records import Records
 from registry_cache.upkeep.size_keeper import SizeKeeper

@@ -19,7 +19,7 @@ from registry_cache.store.layout import Layout
 from registry_cache.ui.blueprint import Door
 from registry_cache.ui.facts import Facts, Key, SizeLimits
 from registry_cache.ui.nodes import ClusterFacts
-from registry_cache.upkeep.glance import Glance, Watcher
+from registry_cache.upkeep.live_status import Glance, Watcher
 from registry_cache.upkeep.repository_details import repository_details, some_tags
 from registry_cache.upkeep.survey import Surveyor
 from registry_cache.wiring.storage import bounds

@@ -11,8 +11,8 @@ import pytest
 
 from registry_cache.errors import Denied, ManifestUnknown
 from registry_cache.oci.digest import Digest
-from registry_cache.policy.leading import Holder
-from registry_cache.policy.placement import rank
+from registry_cache.policy.leader_election import Holder
+from registry_cache.policy.rendezvous_hash import rank
 from registry_cache.pull.outcome import Outcome
 from registry_cache.runtime.peer_question import SharedQuestion
 from tests.harness.images import make_artifact

@@ -10,8 +10,8 @@ import pytest
 from registry_cache.cluster.membership import Membership
 from registry_cache.errors import BlobUnknown
 from registry_cache.oci.digest import Digest
-from registry_cache.policy.leading import Holder
-from registry_cache.policy.placement import rank
+from registry_cache.policy.leader_election import Holder
+from registry_cache.policy.rendezvous_hash import rank
 from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.cluster.placement import REST_SECONDS, Placement
 from tests.harness.images import random_bytes

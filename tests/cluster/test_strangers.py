@@ -13,7 +13,7 @@ from registry_cache.cluster.membership import MEMORY_SECONDS, MOST_NODES, Member
 from registry_cache.cluster.notes import Notes
 from registry_cache.cluster.questions import LONGEST_SECONDS, Questions
 from registry_cache.errors import UpstreamUnavailable
-from registry_cache.policy.leading import LeaderNote
+from registry_cache.policy.leader_election import LeaderNote
 from registry_cache.pull.cluster.questions import NearQuestions
 from registry_cache.pull.single_flight import NoteFormat
 from registry_cache.runtime.peer_question import SharedQuestion

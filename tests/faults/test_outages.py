@@ -18,7 +18,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import FullName
 from registry_cache.pull.source import BlobSource, RangeResponse
 from registry_cache.pull.transfer.download import Download
-from registry_cache.store.partials import Partial
+from registry_cache.store.partial_downloads import Partial
 from registry_cache.upstream import transport
 from tests.harness.content import APP, OCI_INDEX, digest_of
 from tests.harness.fixture_types import MakeCache, MakePuller, MakeUpstream

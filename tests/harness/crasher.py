@@ -27,7 +27,7 @@ from registry_cache.stats.journal_file import JournalBounds
 from registry_cache.stats.keeper import Keeper
 from registry_cache.stats.tally import Tally
 from registry_cache.store.atomic_write import write_whole
-from registry_cache.store.pieces import Pieces
+from registry_cache.store.piece_files import Pieces
 from registry_cache.store.record_format import TagRecord
 from tests.harness.images import random_bytes
 from tests.harness.pull_rig import SECONDS, Script, Try, transfer

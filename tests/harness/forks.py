@@ -37,8 +37,9 @@ LATER = [
     *("registry_cache.api", "registry_cache.cluster", "registry_cache.commands", "registry_cache.pull"),
     *("registry_cache.server", "registry_cache.runtime.threadpool"),
     *("registry_cache.runtime.request_context", "registry_cache.runtime.metrics", "registry_cache.auth.slowdown"),
-    *("registry_cache.stats.command_recorder", "registry_cache.stats.nginx_hits", "registry_cache.store.partials"),
-    *("registry_cache.upkeep.daily_pass", "registry_cache.upkeep.rate_limit", "registry_cache.upstream"),
+    *("registry_cache.stats.command_recorder", "registry_cache.stats.nginx_hits"),
+    "registry_cache.store.partial_downloads",
+    *("registry_cache.upkeep.daily_pass", "registry_cache.upkeep.read_throttle", "registry_cache.upstream"),
 ]
 # What a worker imports itself, though not what each master or worker has of its own.
 IN_WORKER = ["registry_cache.app"]

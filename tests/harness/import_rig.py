@@ -18,10 +18,10 @@ from registry_cache.policy.eviction import Bounds
 from registry_cache.store.interchange.distribution import DistributionFolder
 from registry_cache.store.interchange.ingest import Arrival
 from registry_cache.store.interchange.layout_source import LayoutArchive, LayoutFolder
+from registry_cache.upkeep.import_archive import ImportNames, import_layout
 from registry_cache.upkeep.import_distribution import import_distribution
-from registry_cache.upkeep.import_layout import ImportNames, import_layout
 from registry_cache.upkeep.import_room import ImportRoom
-from registry_cache.upkeep.importer import ImportResult, ImportSession
+from registry_cache.upkeep.import_session import ImportResult, ImportSession
 from tests.harness.content import Content, digest_of
 from tests.harness.images import Image, make_image
 from tests.harness.store_rig import HUB, Store

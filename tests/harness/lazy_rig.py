@@ -19,7 +19,7 @@ from registry_cache.pull.reader_slots import ReaderSlots
 from registry_cache.pull.single_flight import MachineFlights
 from registry_cache.pull.transfer.transfer import TransferParts
 from registry_cache.pull.transfer.transfers import Transfers
-from registry_cache.store.pieces import Pieces
+from registry_cache.store.piece_files import Pieces
 from registry_cache.upstream.client import Lazy
 from tests.harness.pull_rig import chunks
 from tests.harness.store_rig import APP, Store, open_store

@@ -5,9 +5,17 @@ Nothing here waits: time is a number that each step moves on.
 
 from dataclasses import dataclass, field, replace
 
-from registry_cache.policy import leading
-from registry_cache.policy.leading import EPOCH_SECONDS, LEASE_SECONDS, LOOK_SECONDS, Holder, Lease, Signs, Situation
-from registry_cache.policy.placement import rank
+from registry_cache.policy import leader_election
+from registry_cache.policy.leader_election import (
+    EPOCH_SECONDS,
+    LEASE_SECONDS,
+    LOOK_SECONDS,
+    Holder,
+    Lease,
+    Signs,
+    Situation,
+)
+from registry_cache.policy.rendezvous_hash import rank
 
 WHOLE = 30
 STEP_SECONDS = 0.1
@@ -115,20 +123,20 @@ class LeaseModel:
             self.redis.lease = None
 
     def _search(self, node: ModelNode) -> None:
-        action = leading.decide(self._situation(node))
+        action = leader_election.decide(self._situation(node))
         match action:
-            case leading.AskAlone():
+            case leader_election.AskAlone():
                 node.is_leading = True
                 node.lease = self._new_lease(node) if action.claims else None
                 node.renewed_at = self.now
-            case leading.Take():
+            case leader_election.Take():
                 self._take(node)
-            case leading.Follow():
+            case leader_election.Follow():
                 self._follow(node, action)
-            case leading.Bid():
+            case leader_election.Bid():
                 node.bid_at = self.now
                 self.redis.bids.setdefault(node.followed, {})[node.name] = node.size
-            case leading.Wait():
+            case leader_election.Wait():
                 node.waits_until = self.now + action.seconds
             case _:
                 raise AssertionError(f"{action} without a note")
@@ -185,7 +193,7 @@ class LeaseModel:
         node.lease, node.is_leading, node.renewed_at = lease, True, self.now
         node.followed, node.bid_at = "", None
 
-    def _follow(self, node: ModelNode, action: leading.Follow) -> None:
+    def _follow(self, node: ModelNode, action: leader_election.Follow) -> None:
         peer = next(each for each in self.nodes if each.name == action.node)
         key = action.lease.id if action.lease else action.node
         signs = node.signs.setdefault(key, Signs())
@@ -218,7 +226,7 @@ class LeaseModel:
         if action.lease is None and not (peer.answers and brings):
             node.refused.add(action.node)
 
-    def _find_way(self, node: ModelNode, peer: ModelNode, action: leading.Follow, signs: Signs) -> None:
+    def _find_way(self, node: ModelNode, peer: ModelNode, action: leader_election.Follow, signs: Signs) -> None:
         """No answer comes from `peer`: ask a third node, if there is one and it is no detour already."""
         signs.failed_connections += 1
         node.waits_until = self.now + 2.0

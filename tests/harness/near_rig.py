@@ -48,7 +48,7 @@ from registry_cache.runtime import request_context
 from registry_cache.runtime.peer_question import SharedQuestion
 from registry_cache.runtime.seals import Seals
 from registry_cache.runtime.single_flight import Flight, SingleFlight
-from registry_cache.store.pieces import Pieces
+from registry_cache.store.piece_files import Pieces
 from registry_cache.store.pins import Pins
 from registry_cache.upstream.peer import (
     PeerBody,

@@ -20,7 +20,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import FullName, Repository, Tag
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.layout import Layout
-from registry_cache.store.partials import Partials
+from registry_cache.store.partial_downloads import Partials
 from registry_cache.store.records import Records
 
 HUB = "docker.io"

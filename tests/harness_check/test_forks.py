@@ -102,7 +102,7 @@ def test_what_is_imported_before_a_server_is_forked_makes_no_difference() -> Non
     )
 
     # Some keep what the master has made.
-    assert "registry_cache.store.partials disk_error_log" in alone
+    assert "registry_cache.store.partial_downloads disk_error_log" in alone
     assert set(forked) <= set(alone)
 
 

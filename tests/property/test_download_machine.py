@@ -20,7 +20,7 @@ from registry_cache.pull.transfer import progress as feeds
 from registry_cache.pull.transfer.download import Download
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.store.disk import ReadHandle
-from registry_cache.store.partials import Partial
+from registry_cache.store.partial_downloads import Partial
 from tests.harness.pull_rig import SECONDS, Clock, Script, Try, drain, hurry, transfer
 from tests.harness.store_rig import HUB_APP, Store, descriptors, open_store
 

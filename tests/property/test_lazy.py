@@ -15,7 +15,7 @@ from registry_cache.pull.transfer.piece_reuse import PieceReuse
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.transfer import Transfer, TransferParts
 from registry_cache.store.piece_file import PIECE_SIZE
-from registry_cache.store.pieces import Pieces
+from registry_cache.store.piece_files import Pieces
 from tests.harness.images import KiB, random_bytes
 from tests.harness.pull_rig import Body, Script, Try, hurry
 from tests.harness.store_rig import HUB, Store, open_store

@@ -17,7 +17,7 @@ from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.policy.eviction import Bounds
 from registry_cache.store.piece_file import PIECE_SIZE
-from registry_cache.store.pieces import Pieces
+from registry_cache.store.piece_files import Pieces
 from registry_cache.upkeep.cleanup import Cleanup
 from tests.harness import crasher
 from tests.harness.crasher import DATA, MANIFEST, PIECED

@@ -10,7 +10,7 @@ import pytest
 
 from registry_cache.errors import UpstreamCorrupt
 from registry_cache.oci.digest import Digest
-from registry_cache.policy.near_verdict import ArrivalFacts
+from registry_cache.policy.verification_wait import ArrivalFacts
 from registry_cache.pull.blob_body import Cut
 from registry_cache.pull.growing_blob import GrowingBlob
 from registry_cache.pull.reader_slots import ReaderSlots

@@ -15,7 +15,7 @@ from registry_cache.oci.pattern import ImagePattern
 from registry_cache.policy.eviction import Bounds
 from registry_cache.store.layout import Layout
 from registry_cache.store.piece_file import PIECE_SIZE
-from registry_cache.store.pieces import Pieces
+from registry_cache.store.piece_files import Pieces
 from registry_cache.store.pins import Pin, Pins
 from registry_cache.store.size_ledger import SizeLedger
 from registry_cache.upkeep.cleanup import Cleanup

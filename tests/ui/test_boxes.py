@@ -10,7 +10,7 @@ from registry_cache.store.inventory import DiskSpace
 from registry_cache.ui.boxes import NOTHING, boxes
 from registry_cache.ui.facts import SizeLimits
 from registry_cache.ui.numbers import Numbers
-from registry_cache.upkeep.glance import Glance
+from registry_cache.upkeep.live_status import Glance
 from registry_cache.upkeep.status import PullCount, UpstreamStatus
 
 GIB, NOW = 1024**3, 40_000.0

@@ -6,7 +6,7 @@ from datetime import UTC
 
 from registry_cache.oci.digest import Digest
 from registry_cache.ui.rows import transfer_row, upstream_row
-from registry_cache.upkeep.glance import Glance, Transfer
+from registry_cache.upkeep.live_status import Glance, Transfer
 from registry_cache.upkeep.status import UpstreamStatus
 
 NOW = 40_000.0

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC
 
 from registry_cache.ui.sentence import sentences
-from registry_cache.upkeep.glance import Glance
+from registry_cache.upkeep.live_status import Glance
 from registry_cache.upkeep.status import PullCount, UpstreamStatus
 
 NOW = 40_000.0

@@ -20,7 +20,7 @@ from registry_cache.store import inventory, locks
 from registry_cache.store.download_status import DownloadStatus
 from registry_cache.store.inventory import DiskSpace
 from registry_cache.store.last_use import StoredBlob, UseSpreader
-from registry_cache.store.pieces import Pieces
+from registry_cache.store.piece_files import Pieces
 from registry_cache.store.pins import Pin, Pins
 from registry_cache.upkeep.cleanup import EXPIRED, TOO_LARGE, Cleanup
 from tests.harness.cleanup_rig import DAY, HOUR, NOW, Shelf, killed_at, no_new_files, refusing, snapshot

@@ -21,7 +21,7 @@ from registry_cache.store.interchange.ingest import Arrival
 from registry_cache.store.layout import Layout
 from registry_cache.store.record_format import TagRecord
 from registry_cache.upkeep.cleanup import Cleanup
-from registry_cache.upkeep.importer import NEVER
+from registry_cache.upkeep.import_session import NEVER
 from tests.harness.cleanup_rig import snapshot
 from tests.harness.import_rig import Moved, OldRegistry, inodes
 from tests.harness.store_rig import APP, HUB_APP, fail_at, open_store

@@ -14,7 +14,7 @@ from registry_cache.store.last_use import StoredBlob
 from registry_cache.upkeep.report import ago, json_document, size, text_lines
 from registry_cache.upkeep.status import KnownUpstream, upstream_status
 from registry_cache.upkeep.status_text import StatusReport
-from registry_cache.upstream.limits import Limits
+from registry_cache.upstream.rate_limits import Limits
 
 MiB = 1024**2
 TODAY = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)

@@ -13,7 +13,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.policy.share import Share
 from registry_cache.store import locks
 from registry_cache.upkeep import verify
-from registry_cache.upkeep.rate_limit import RateLimit
+from registry_cache.upkeep.read_throttle import RateLimit
 from registry_cache.upkeep.report import json_document, text_lines
 from registry_cache.upkeep.verify import Verify, VerifyResult, VerifyTask
 from registry_cache.upkeep.verify_text import VerifyReport

@@ -22,7 +22,7 @@ from registry_cache.upstream.breakers import Breaker, NameBreakers, Subject
 from registry_cache.upstream.errors import is_unreachable
 from registry_cache.upstream.health import Health, PrivateHealth
 from registry_cache.upstream.late_answers import LateAnswers
-from registry_cache.upstream.limits import Limits
+from registry_cache.upstream.rate_limits import Limits
 from tests.harness.pull_rig import Clock
 from tests.harness.store_rig import APP, LATEST
 from tests.harness.upstream import FakeUpstream

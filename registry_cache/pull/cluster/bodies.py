@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from registry_cache.cluster.keeper import LeaseKeeper, Led
 from registry_cache.errors import UpstreamUnavailable
-from registry_cache.policy.leading import Lease, Signs
+from registry_cache.policy.leader_election import Lease, Signs
 from registry_cache.pull.source import RangeResponse, WatchedBody
 from registry_cache.upstream.peer import SILENCE_SECONDS, PeerBody
 

@@ -1,7 +1,8 @@
 """A blob's download as the cluster shares it: from another node while that one downloads it, or from the registry.
 
 It stands before the source of one download (``BlobSource.open``). Each request, the first and any after a break, goes
-where ``policy.leading`` decides; the download itself appends, hashes, resumes and commits as it does without a cluster.
+where ``policy.leader_election`` decides; the download itself appends, hashes, resumes and commits as it does without a
+cluster.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from registry_cache.cluster.keeper import Led
 from registry_cache.cluster.leases import LookedUp
 from registry_cache.errors import RegistryError, StoreError
 from registry_cache.oci.digest import Digest
-from registry_cache.policy import leading
-from registry_cache.policy.leading import Follow, Holder, LeaderNote, Lease, Signs, Situation
+from registry_cache.policy import leader_election
+from registry_cache.policy.leader_election import Follow, Holder, LeaderNote, Lease, Signs, Situation
 from registry_cache.pull.cluster.bodies import NearBody, led_body
 from registry_cache.pull.cluster.nodes import Cluster
 from registry_cache.pull.cluster.reach import NobodyKnows
@@ -140,24 +141,24 @@ class NearBlob:
         until = time.monotonic() + SEARCH_SECONDS
         while time.monotonic() < until:
             found = self._look()
-            action = leading.decide(self._situation(found, start))
+            action = leader_election.decide(self._situation(found, start))
             match action:
-                case leading.AskAlone():
+                case leader_election.AskAlone():
                     self._go_alone(claims=action.claims)
                     return None
-                case leading.Take():
+                case leader_election.Take():
                     if self._take(found):
                         return None
-                case leading.Follow():
+                case leader_election.Follow():
                     if body := self._follow(action, start):
                         return body
-                case leading.Bid():
+                case leader_election.Bid():
                     self._bid(start)
-                case leading.Wait():
+                case leader_election.Wait():
                     time.sleep(action.seconds)
-                case leading.Adopt():
+                case leader_election.Adopt():
                     raise LeaderFailed(action.error)
-                case leading.StartOver():
+                case leader_election.StartOver():
                     if self._followed:
                         # It may have failed by then: its second error is ours as well.
                         self._followed, self._bid_at = replace(self._followed, id=action.successor), None

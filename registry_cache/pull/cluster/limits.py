@@ -11,7 +11,7 @@ from dataclasses import asdict, fields
 
 from registry_cache.cluster.errors import RedisAway
 from registry_cache.cluster.notes import Notes
-from registry_cache.upstream.limits import Limits
+from registry_cache.upstream.rate_limits import Limits
 
 # How often a process looks for refusals that other nodes have met.
 _LOOK_SECONDS = 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from registry_cache.cluster.errors import RedisAway
 from registry_cache.oci import signed_manifest
 from registry_cache.oci.digest import Digest
-from registry_cache.policy.leading import Holder
+from registry_cache.policy.leader_election import Holder
 from registry_cache.pull.cluster.nodes import Cluster
 from registry_cache.pull.target import PullTarget
 from registry_cache.runtime.log import Log

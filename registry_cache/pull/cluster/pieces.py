@@ -15,7 +15,7 @@ from registry_cache.cluster.errors import RedisAway
 from registry_cache.cluster.leases import HAVE_SECONDS, is_recent
 from registry_cache.cluster.notes import Notes
 from registry_cache.oci.digest import Digest
-from registry_cache.policy.leading import Holder
+from registry_cache.policy.leader_election import Holder
 
 # A node announces a blob again when it fetches ranges of it this much later: another may have done so in between.
 _SAY_SECONDS = 60.0

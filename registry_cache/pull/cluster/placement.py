@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 
 from registry_cache.cluster.membership import Membership
-from registry_cache.policy.leading import Holder
-from registry_cache.policy.placement import rank
+from registry_cache.policy.leader_election import Holder
+from registry_cache.policy.rendezvous_hash import rank
 
 # A node that did not answer is asked for no blob for so long: each pull would wait for it anew.
 REST_SECONDS = 10.0

@@ -13,7 +13,7 @@ from dataclasses import replace
 from registry_cache.cluster.errors import RedisAway
 from registry_cache.cluster.membership import times_as_rarely
 from registry_cache.oci.digest import Digest
-from registry_cache.policy.leading import Holder
+from registry_cache.policy.leader_election import Holder
 from registry_cache.pull.cluster.nodes import Cluster
 from registry_cache.pull.source import BlobSource, RangeResponse
 from registry_cache.runtime.log import Log

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from registry_cache.cluster.membership import ClusterNode, Membership
-from registry_cache.policy.leading import Holder
+from registry_cache.policy.leader_election import Holder
 from registry_cache.pull.cluster.placement import Placement
 from registry_cache.runtime.log import Log
 from registry_cache.upstream.peer import PeerFailed, PeerRefused, Peers, PeerSilent

@@ -23,7 +23,7 @@ from registry_cache.pull.images.worker_pool import side_by_side
 from registry_cache.pull.listing import Listing
 from registry_cache.pull.manifest import ManifestPull
 from registry_cache.pull.outcome import Outcome
-from registry_cache.store.partials import Partials
+from registry_cache.store.partial_downloads import Partials
 from registry_cache.store.records import Records, StoredManifest
 
 # Blobs at a time: one waits for its answer while others fill the line. A registry may take many more for abuse.

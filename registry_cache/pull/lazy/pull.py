@@ -30,7 +30,7 @@ from registry_cache.runtime.log import Log
 from registry_cache.store import disk
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.piece_file import PieceFile
-from registry_cache.store.pieces import Pieces
+from registry_cache.store.piece_files import Pieces
 
 # How long an upstream that does not give ranges is asked for none, and one that refuses and does not say for how long.
 IGNORED_SECONDS, REFUSED_SECONDS = 600.0, 30.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from registry_cache.policy.near_verdict import MEASURE_SECONDS
+from registry_cache.policy.verification_wait import MEASURE_SECONDS
 
 _Look = tuple[float, int]
 

@@ -18,7 +18,7 @@ from registry_cache.pull.resume import ResumingFetch
 from registry_cache.pull.source import BlobSource, RangeResponse, Tries
 from registry_cache.pull.transfer.parallel_ranges import ParallelRanges, PartBudget
 from registry_cache.runtime.log import Log
-from registry_cache.store.partials import Partial
+from registry_cache.store.partial_downloads import Partial
 
 # A blob whose bytes were wrong is fetched once more.
 MAX_CORRUPT = 2

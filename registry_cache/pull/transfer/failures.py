@@ -13,7 +13,7 @@ from collections.abc import Callable
 from registry_cache.errors import StoreError
 from registry_cache.oci.digest import Digest
 from registry_cache.runtime.log import Log
-from registry_cache.store.partials import Partials
+from registry_cache.store.partial_downloads import Partials
 
 # Who follows a download looks every 0.05 s. A process that is stopped for longer asks upstream itself.
 KEEP_SECONDS = 60.0

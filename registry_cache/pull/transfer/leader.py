@@ -15,7 +15,7 @@ from registry_cache.pull.transfer.progress import COMMIT_FIRST_SIZE, TransferPro
 from registry_cache.runtime.log import Log
 from registry_cache.store import disk
 from registry_cache.store.download_status import DownloadStatus, failed_status
-from registry_cache.store.partials import Claim, Partial
+from registry_cache.store.partial_downloads import Claim, Partial
 
 # Of bytes that an upstream's redirect brought from inside our network, so many are kept back: whatever answers there is
 # mostly shorter, and then no client sees a byte of it unless the digest proves all. A client of a registry whose blobs

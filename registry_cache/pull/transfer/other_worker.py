@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.store.blobs import Blobs
-from registry_cache.store.partials import Partials
+from registry_cache.store.partial_downloads import Partials
 
 # How often to look at what the leader wrote: often after something came, then less.
 _FIRST_POLL, _LAST_POLL = 0.005, 0.05

@@ -12,7 +12,7 @@ from registry_cache.policy.range_choice import SMALL_BLOB
 from registry_cache.pull.source import BlobSource
 from registry_cache.runtime.log import Log
 from registry_cache.store.piece_file import PieceFile
-from registry_cache.store.pieces import Pieces
+from registry_cache.store.piece_files import Pieces
 
 _log = Log(__name__)
 

@@ -13,7 +13,7 @@ from enum import Enum
 from registry_cache.errors import RegistryError, StoreError, UpstreamTimeout, forget_frames
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import FullName
-from registry_cache.policy.near_verdict import ArrivalFacts, seconds_to_wait
+from registry_cache.policy.verification_wait import ArrivalFacts, seconds_to_wait
 from registry_cache.pull.blob_body import Cut, FilePart
 from registry_cache.pull.prefix_hash import PrefixHashes
 from registry_cache.pull.reader_timeout import wait_for_change

@@ -25,7 +25,7 @@ from registry_cache.pull.wrong_bytes import WrongBytes
 from registry_cache.runtime import metrics
 from registry_cache.runtime.log import Log
 from registry_cache.store.blobs import Blobs
-from registry_cache.store.partials import Claim, Partials
+from registry_cache.store.partial_downloads import Claim, Partials
 
 _log = Log(__name__)
 

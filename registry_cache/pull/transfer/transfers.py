@@ -21,7 +21,7 @@ from registry_cache.pull.transfer.transfer import Transfer, TransferParts
 from registry_cache.runtime import request_context, unfinished, unwanted_reads
 from registry_cache.runtime.log import Log
 from registry_cache.runtime.networks import network
-from registry_cache.store.pieces import Pieces
+from registry_cache.store.piece_files import Pieces
 
 _log = Log(__name__)
 

@@ -19,7 +19,7 @@ from functools import partial
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.media_types import KINDS, kind_of
 from registry_cache.oci.names import FullName, Repository, Tag
-from registry_cache.store import disk, locks, pieces, record_format
+from registry_cache.store import disk, locks, piece_files, record_format
 from registry_cache.store.audit import file_names, rehash
 from registry_cache.store.audit.fault import Fault, Kind
 from registry_cache.store.audit.scan import Covers, Scan
@@ -100,7 +100,7 @@ class AuditWalk:
     def _examine_pieces(self) -> None:
         for upstream in self._scan.known(self._layout.pieces, lambda name: True, folders=True):
             for digest, entry in self._scan.digests(upstream.path, {""}):
-                self._scan.record(entry.path, digest, partial(pieces.can_be_read, entry.path))
+                self._scan.record(entry.path, digest, partial(piece_files.can_be_read, entry.path))
 
     def _examine_repositories(self, upstream: str) -> None:
         parts = {

@@ -24,7 +24,7 @@ from registry_cache.store import atomic_write, disk, locks, modes
 from registry_cache.store.blobs import Blobs, seal
 from registry_cache.store.interchange import linking
 from registry_cache.store.layout import Layout
-from registry_cache.store.partials import Partials
+from registry_cache.store.partial_downloads import Partials
 from registry_cache.store.size_ledger import SizeLedger
 
 BLOCK = 1024 * 1024

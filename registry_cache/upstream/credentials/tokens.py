@@ -21,9 +21,9 @@ from registry_cache.upstream.body import read_body
 from registry_cache.upstream.credentials.account import AccountUse, Credentials
 from registry_cache.upstream.credentials.realm import Trust
 from registry_cache.upstream.deadline import run_with_timeout
-from registry_cache.upstream.limits import burst_wait
 from registry_cache.upstream.network.url import parse_url
 from registry_cache.upstream.network.zones import EVERYWHERE, Reach
+from registry_cache.upstream.rate_limits import burst_wait
 from registry_cache.upstream.refusal import refusal
 from registry_cache.upstream.session import HttpRequest, Session
 

@@ -14,7 +14,7 @@ from registry_cache.pull.lazy.piece_flights import MAX_RUN, MissingRun, PieceFli
 from registry_cache.pull.source import BlobSource
 from registry_cache.store.layout import Layout
 from registry_cache.store.piece_file import PIECE_SIZE
-from registry_cache.store.pieces import Pieces
+from registry_cache.store.piece_files import Pieces
 from tests.harness.images import MiB, random_bytes
 from tests.harness.pull_rig import SECONDS, Body, Script, Try
 from tests.harness.store_rig import HUB, HUB_APP

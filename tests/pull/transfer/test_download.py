@@ -22,7 +22,7 @@ from registry_cache.errors import (
 from registry_cache.oci.digest import Digest
 from registry_cache.pull.source import MAX_FRUITLESS, MAX_TRIES, RETRY_TIMEOUT_SECONDS, BlobSource, RangeResponse
 from registry_cache.pull.transfer.download import MIN_BYTES_PER_SECOND, SPEED_WINDOW_SECONDS, Download
-from registry_cache.store.partials import Partial
+from registry_cache.store.partial_downloads import Partial
 from registry_cache.upstream.client import Upstream
 from registry_cache.upstream.session import TLS, Timeouts
 from tests.harness.cdn import FakeCdn

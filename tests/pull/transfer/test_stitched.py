@@ -20,7 +20,7 @@ from registry_cache.pull.transfer.progress import TransferProgress
 from registry_cache.pull.transfer.stitched import open_stitched
 from registry_cache.pull.transfer.transfer import Transfer, TransferParts
 from registry_cache.store.piece_file import PIECE_SIZE, PieceFile, data_offset
-from registry_cache.store.pieces import Pieces
+from registry_cache.store.piece_files import Pieces
 from tests.harness.images import MiB, random_bytes
 from tests.harness.pull_rig import Body, Script, Try, hurry
 from tests.harness.store_rig import APP, HUB, OTHER, Store

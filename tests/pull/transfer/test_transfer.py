@@ -40,7 +40,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import FullName, Repository
 from registry_cache.store.layout import Layout
 from registry_cache.store.download_status import DownloadStatus, failed_status
-from registry_cache.store.partials import Partials
+from registry_cache.store.partial_downloads import Partials
 OWNER = FullName("docker.io", Repository("library/app"))
 source = Path(sys.argv[2]).read_bytes()
 half, digest = len(source) // 2, Digest.of(source)

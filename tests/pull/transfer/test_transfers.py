@@ -17,7 +17,7 @@ from registry_cache.pull.transfer.transfer import TransferParts
 from registry_cache.pull.transfer.transfers import Transfers
 from registry_cache.store.blobs import Blobs
 from registry_cache.store.layout import Layout
-from registry_cache.store.partials import Partials
+from registry_cache.store.partial_downloads import Partials
 from tests.harness.store_rig import HUB_APP
 
 CLIENT = "10.0.0.1"

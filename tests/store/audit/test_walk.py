@@ -17,7 +17,7 @@ from registry_cache.oci.names import Tag
 from registry_cache.store.audit import rehash
 from registry_cache.store.audit.fault import Fault
 from registry_cache.store.audit.walk import AuditCounts, AuditWalk
-from registry_cache.store.pieces import Pieces
+from registry_cache.store.piece_files import Pieces
 from tests.harness.cleanup_rig import DAY, NOW, Shelf, cut, flip, refusing, snapshot
 from tests.harness.schema_1 import signed
 from tests.harness.store_rig import APP, HUB, HUB_APP, HUB_OTHER, OTHER, descriptors, fail_at

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from registry_cache.policy.placement import rank
+from registry_cache.policy.rendezvous_hash import rank
 
 
 def test_each_blob_has_one_node_and_a_node_that_goes_takes_its_own_along() -> None:

@@ -20,7 +20,7 @@ from registry_cache.oci.names import FullName, Repository, Tag
 from registry_cache.store.interchange import linking
 from registry_cache.store.interchange.ingest import Arrival
 from registry_cache.store.interchange.tar_stream import TarStream
-from registry_cache.upkeep.import_layout import ImportNames, UnknownDestination
+from registry_cache.upkeep.import_archive import ImportNames, UnknownDestination
 from tests.harness.cleanup_rig import snapshot
 from tests.harness.content import Content
 from tests.harness.images import Image, make_image, make_index

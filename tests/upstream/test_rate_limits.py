@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from requests.structures import CaseInsensitiveDict
 
-from registry_cache.upstream.limits import DEFAULT_WAIT_SECONDS, Limits, answered, lifted, read_limits, refused
+from registry_cache.upstream.rate_limits import DEFAULT_WAIT_SECONDS, Limits, answered, lifted, read_limits, refused
 
 NOW = 1000.0
 

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from registry_cache.oci.digest import Digest
-from registry_cache.store import disk, eviction, inventory
-from registry_cache.store import pieces as pieces_module
+from registry_cache.store import disk, eviction, inventory, piece_files
 from registry_cache.store.layout import Layout
 from registry_cache.store.piece_file import HEADER, PIECE_SIZE, PieceFile
-from registry_cache.store.pieces import Pieces
+from registry_cache.store.piece_files import Pieces
 from tests.harness.images import KiB, MiB, random_bytes
 from tests.harness.store_rig import HUB, Store, children, descriptors, fail_at
 
@@ -117,7 +116,7 @@ def test_a_file_that_a_power_cut_tore_is_made_anew(pieces: Pieces, size: int) ->
 def test_two_who_make_a_file_at_the_same_moment_have_the_same(
     pieces: Pieces, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really, looked = pieces_module._open, list[str]()
+    really, looked = piece_files._open, list[str]()
 
     def open_(path: str, **options: Any) -> PieceFile | None:
         if looked:
@@ -127,7 +126,7 @@ def test_two_who_make_a_file_at_the_same_moment_have_the_same(
         return None
 
     other = Pieces(layout).make(HUB, DIGEST, SIZE)
-    monkeypatch.setattr(pieces_module, "_open", open_)
+    monkeypatch.setattr(piece_files, "_open", open_)
     file = pieces.make(HUB, DIGEST, SIZE)
     keep(file, 0, PIECE_SIZE)
     assert other.has_name()
@@ -238,7 +237,7 @@ from pathlib import Path
 from typing import Any
 from registry_cache.oci.digest import Digest
 from registry_cache.store.layout import Layout
-from registry_cache.store.pieces import Pieces
+from registry_cache.store.piece_files import Pieces
 file = Pieces(Layout.open(Path(sys.argv[1]))).open("{HUB}", Digest.parse("{DIGEST}"))
 claim = file.claim(0, 1 << 20)
 print("claimed", flush=True)

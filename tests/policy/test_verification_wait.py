@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from registry_cache.policy.near_verdict import MAX_WAIT_SECONDS, MEASURE_SECONDS, ArrivalFacts, seconds_to_wait
+from registry_cache.policy.verification_wait import MAX_WAIT_SECONDS, MEASURE_SECONDS, ArrivalFacts, seconds_to_wait
 
 MB = 10**6
 

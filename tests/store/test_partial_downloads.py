@@ -19,7 +19,7 @@ from registry_cache.errors import (
 )
 from registry_cache.oci.digest import Digest
 from registry_cache.store.download_status import DownloadStatus, failed_status
-from registry_cache.store.partials import Claim
+from registry_cache.store.partial_downloads import Claim
 from tests.harness.store_rig import (
     HUB_APP,
     Store,
@@ -41,7 +41,7 @@ from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import FullName, Repository
 from registry_cache.store.layout import Layout
 from registry_cache.store.download_status import DownloadStatus
-from registry_cache.store.partials import Partials
+from registry_cache.store.partial_downloads import Partials
 claim = Partials(Layout(Path(sys.argv[1]))).claim(Digest.parse(sys.argv[2]))
 partial = claim.partial()
 claim.publish(DownloadStatus(FullName("docker.io", Repository("library/app")), time.time(), 102400))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry_cache.errors import BlobUnknown
-from registry_cache.policy.leading import (
+from registry_cache.policy.leader_election import (
     Adopt,
     AskAlone,
     Bid,

@@ -12,7 +12,7 @@ from registry_cache.oci.image_layout import NamedImage, read_index
 from registry_cache.oci.names import FullName, Tag
 from registry_cache.store.interchange.layout_source import ImageLayout
 from registry_cache.store.interchange.tar_stream import BrokenArchive
-from registry_cache.upkeep.importer import ImportSession
+from registry_cache.upkeep.import_session import ImportSession
 
 # An index of indexes is allowed and rare; deeper nesting has no use.
 MAX_DEPTH = 3
