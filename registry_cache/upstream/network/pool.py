@@ -29,7 +29,6 @@ from urllib3.util.wait import wait_for_read
 from registry_cache.runtime.dependency_check import Internal, check
 from registry_cache.upstream.network.connect import connect, record_failure
 from registry_cache.upstream.network.idle_connections import IdleSweeper
-from registry_cache.upstream.network.tcp_ack import is_acknowledged
 from registry_cache.upstream.network.url import Url
 from registry_cache.upstream.network.wire import BoundedResponse
 from registry_cache.upstream.network.zones import EVERYWHERE, Reach, Zone, zone_of
@@ -52,11 +51,8 @@ check(
 
 # A firewall or NAT may have forgotten an idle connection, and then drops what is sent on it.
 IDLE_SECONDS = 60.0
-# A reused connection that is silent for so long may be dead: the request is sent on a new one as well. ...
+# A reused connection that is silent for so long may be dead: the request is sent on a new one as well.
 SILENCE_SECONDS = 1.0
-# ... Where the other end has acknowledged the request, the connection is alive, and the registry slow mostly: asked
-# twice, it would answer twice, and send the range of a blob twice. But what is behind a balancer may be dead.
-ACKNOWLEDGED_SECONDS = 5.0
 _POLL_SECONDS = 0.02
 # What stands at this address has nothing behind it; what stands at another may have.
 _BROKEN = (502, 503, 504)
@@ -182,15 +178,9 @@ class _Connection(HTTPConnection):
 
     def _race(self, attempt: Attempt, send_again: Callable[[], Future[requests.Response]]) -> None:
         """Return when there is an answer here. Raises OtherAnswered, TimeoutError."""
-        began = time.monotonic()
         if self.sock is None or wait_for_read(self.sock, SILENCE_SECONDS):
             return
-        longest = self.timeout or float("inf")
-        # What a proxy acknowledges has not come to the registry yet. Who has little time must have some left.
-        is_alive = not self.proxy and is_acknowledged(self.sock)
-        if is_alive and wait_for_read(self.sock, min(ACKNOWLEDGED_SECONDS - SILENCE_SECONDS, longest / 2)):
-            return
-        ends_at = began + SILENCE_SECONDS + longest
+        ends_at = time.monotonic() + (self.timeout or float("inf"))
         attempt.other = other = send_again()
         while not wait_for_read(self.sock, _POLL_SECONDS):
             if other.done() and other.exception() is None:

@@ -19,14 +19,12 @@ from urllib3.connection import HTTPConnection
 
 from registry_cache.errors import UpstreamTimeout, UpstreamUnavailable
 from registry_cache.upstream.network import idle_connections, pool
-from registry_cache.upstream.network.tcp_ack import is_acknowledged
 from registry_cache.upstream.session import TLS, HttpRequest, Session, Timeouts
 from tests.harness.fixture_types import MakeUpstream
 from tests.harness.pull_rig import SECONDS
 from tests.harness.raw import RawServer
 from tests.harness.tls import make_certificate
 from tests.harness.upstream import FakeUpstream
-from tests.harness.waiting import eventually
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n%s"
 
@@ -87,11 +85,6 @@ class Fickle(Listening):
         self.another.wait(SECONDS)
         connection.sendall(OK % b"old")
 
-    def answer_slowly(self, connection: socket.socket) -> None:
-        """Long behind the time for which a connection may be silent, or when there is another."""
-        self.another.wait(1.0)
-        connection.sendall(OK % b"old")
-
     def reset(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         connection.close()
@@ -129,7 +122,6 @@ def server() -> Iterator[Fickle]:
 @pytest.fixture
 def session(monkeypatch: pytest.MonkeyPatch) -> Session:
     monkeypatch.setattr(pool, "SILENCE_SECONDS", 0.2)
-    monkeypatch.setattr(pool, "ACKNOWLEDGED_SECONDS", 0.3)
     return Session("it", Timeouts(SECONDS, SECONDS), TLS())
 
 
@@ -185,44 +177,6 @@ def test_after_an_address_with_nothing_behind_it_another_is_asked(
     assert [get(session, url) for _ in range(2)] == [b"{}"] * 2
     bad.stop()
     assert len(good.exchanges) == 2
-
-
-@pytest.mark.parametrize("has_it", [True, False])
-def test_a_slow_registry_that_has_our_question_is_not_asked_twice(
-    server: Fickle, session: Session, monkeypatch: pytest.MonkeyPatch, has_it: bool
-) -> None:
-    """It would answer both, and what it sends of a blob would cross the line twice."""
-    monkeypatch.setattr(pool, "ACKNOWLEDGED_SECONDS", SECONDS)
-    if not has_it:
-        monkeypatch.setattr(pool, "is_acknowledged", lambda connected: False)
-    get(session, server.url)
-    server.later = server.answer_slowly
-    get(session, server.url)
-    assert server.accepted == (1 if has_it else 2)
-
-
-def test_who_has_little_time_asks_again_while_there_is_some(server: Fickle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "SILENCE_SECONDS", 0.2)
-    monkeypatch.setattr(pool, "ACKNOWLEDGED_SECONDS", SECONDS)
-    session = Session("it", Timeouts(SECONDS, 2.0), TLS())
-    get(session, server.url)
-    server.later = server.be_silent
-    assert get(session, server.url) == b"new"
-
-
-def test_what_the_other_end_has_no_room_for_is_not_acknowledged() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        with socket.create_connection(listener.getsockname()) as ours, listener.accept()[0] as theirs:
-            ours.sendall(b"a question")
-            eventually(lambda: is_acknowledged(ours))
-            ours.setblocking(False)
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    ours.send(bytes(65536))
-            assert not is_acknowledged(ours)
-            assert theirs.recv(10) == b"a question"
-    assert not is_acknowledged(ours)
 
 
 def test_a_new_connection_that_is_reset_is_an_error_at_once(server: Fickle, session: Session) -> None:
