@@ -24,10 +24,9 @@ def redis_config(given: Given, warnings: list[str]) -> RedisConfig | None:
     if not given.has("redis.addrs") or not given.valid(*_REDIS):
         return None
     addrs = given.value("redis.addrs")
-    if len(addrs) > 1:
-        given.refuse(
-            "redis.addrs", "names several", "name one Redis or Valkey; neither Sentinel nor Cluster is supported"
-        )
+    if len(addrs) != 1:
+        said = "names several" if addrs else "names none"
+        given.refuse("redis.addrs", said, "name one Redis or Valkey; neither Sentinel nor Cluster is supported")
         return None
     match = _REDIS_ADDRESS.fullmatch(addrs[0])
     if match is None or int(match[2] or 0) > 65535:

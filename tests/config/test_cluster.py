@@ -60,6 +60,7 @@ def test_without_redis_nothing_is_shared(loader: Loader) -> None:
     ("text", "path", "told"),
     [
         ("redis: {addrs: [a, b]}", "redis.addrs", "names several"),
+        ("redis: {addrs: []}", "redis.addrs", "names none"),
         ("redis: {addrs: ['a b']}", "redis.addrs", "'a b' is not host:port"),
         ("redis: {addr: a, mastername: m}", "redis.mastername", "means Sentinel"),
         ("cluster: {addr: x}", "cluster.addr", "'x' is not host:port"),
