@@ -26,7 +26,7 @@ from registry_cache.oci.manifest import MAX_MANIFEST_SIZE
 from registry_cache.oci.names import Repository, Tag
 from registry_cache.runtime import unwanted_reads
 from registry_cache.runtime.unwanted_reads import Reads
-from registry_cache.upstream import client, limits
+from registry_cache.upstream import client, rate_limits
 from registry_cache.upstream.client import Upstream
 from tests.harness.cdn import FakeCdn
 from tests.harness.content import OCI_MANIFEST
@@ -158,7 +158,7 @@ def test_what_a_status_means(
 def test_a_blob_that_was_asked_for_too_fast_is_asked_for_again(
     upstream: FakeUpstream, registry: Upstream, monkeypatch: pytest.MonkeyPatch, wait: dict[str, str]
 ) -> None:
-    monkeypatch.setattr(limits, "BURST_SECONDS", 0.01)
+    monkeypatch.setattr(rate_limits, "BURST_SECONDS", 0.01)
     for status in (429, 429, 200):
         upstream.faults.answer("GET .*/blobs/", status, DATA if status == 200 else b"", 1, **wait)
     assert read_all(registry.open_blob(APP, DIGEST)) == DATA

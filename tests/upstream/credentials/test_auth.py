@@ -13,7 +13,7 @@ import pytest
 from registry_cache.errors import Denied, TooManyRequests, UpstreamElsewhere, UpstreamError, UpstreamUnavailable
 from registry_cache.oci.digest import Digest
 from registry_cache.oci.names import Repository, Tag
-from registry_cache.upstream import limits
+from registry_cache.upstream import rate_limits
 from registry_cache.upstream.client import Upstream
 from registry_cache.upstream.credentials import conversation
 from registry_cache.upstream.credentials.account import REFUSED_SECONDS, Credentials
@@ -315,7 +315,7 @@ def test_a_scope_that_names_the_repository_otherwise_is_enough(guarded: FakeUpst
 def test_a_token_server_that_was_asked_too_fast_is_asked_once_more(
     guarded: FakeUpstream, monkeypatch: pytest.MonkeyPatch, times: int, wait: dict[str, str]
 ) -> None:
-    monkeypatch.setattr(limits, "BURST_SECONDS", 0.01)
+    monkeypatch.setattr(rate_limits, "BURST_SECONDS", 0.01)
     guarded.faults.answer("GET /token", 429, b"{}", times, **wait)
     registry = connect(guarded.url)
     if times == 1 and wait.get("Retry_After") != "30":
