@@ -38,8 +38,9 @@ _ERRORS = {
     504: ("UNAVAILABLE", "the cache behind this server did not answer: try again"),
 }
 # The statuses of nginx' that we answer with another one: 494 to 497 are its own; without the application it says 502.
-# 494 is a header that is too large, for which podman wants a 400 (P82).
-_NGINX_STATUSES = {400: (400, 494, 495, 496, 497), 500: (500, 501, 505), 503: (502, 503)}
+# 494 is a header that is too large, for which podman wants a 400 (P82); 501 and 505 are encodings and versions of HTTP
+# that nobody knows.
+_NGINX_STATUSES = {400: (400, 494, 495, 496, 497, 501, 505), 503: (502, 503)}
 _ERROR_HEADERS = {405: {"Allow": "GET, HEAD"}, 503: {"Retry-After": "2"}, 504: {"Retry-After": "10"}}
 
 _API = {

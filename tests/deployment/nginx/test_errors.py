@@ -24,6 +24,8 @@ DIGEST = f"sha256:{'0' * 64}"
         (b"GET /_registry-cache/blobs/sha256/00/00 HTTP/1.1", b"Host: x\r\n", 404, "NAME_UNKNOWN"),
         (b"GET /_registry-cache/errors/503 HTTP/1.1", b"Host: x\r\n", 404, "NAME_UNKNOWN"),
         (b"TRACE /v2/ HTTP/1.1", b"Host: x\r\n", 405, "UNSUPPORTED"),
+        (b"GET /v2/ HTTP/9.1", b"Host: x\r\n", 400, "UNSUPPORTED"),
+        (b"GET /v2/ HTTP/1.1", b"Host: x\r\nTransfer-Encoding: odd\r\n", 400, "UNSUPPORTED"),
     ],
 )
 def test_nginx_own_errors(behind: Behind, request_line: bytes, headers: bytes, status: int, code: str) -> None:
@@ -33,6 +35,12 @@ def test_nginx_own_errors(behind: Behind, request_line: bytes, headers: bytes, s
     assert answer.headers["Docker-Distribution-Api-Version"] == "registry/2.0"
     assert answer.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
     assert answer.json()["errors"][0]["code"] == code
+
+
+def test_a_head_whose_url_is_too_long(behind: Behind) -> None:
+    answer = raw_client.ask(behind.nginx.address, b"HEAD /v2/" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    assert (answer.status, answer.headers["X-Content-Type-Options"]) == (414, "nosniff")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
