@@ -20,6 +20,7 @@ from registry_cache.store.layout import Layout
 from tests.harness.images import make_image, random_bytes
 from tests.harness.nginx_rig import running
 from tests.harness.programs import short_folder
+from tests.harness.pull_rig import holding
 from tests.harness.waiting import eventually
 
 SIZE = 200_000
@@ -41,6 +42,8 @@ def test_hits_of_nginx_are_in_the_numbers_that_last(monkeypatch: pytest.MonkeyPa
             assert behind.passed_on(behind.direct.head(blob_path)) == "-"
             # What is not plain is the application's.
             assert behind.passed_on(behind.direct.get(blob_path, {"Range": "bytes=0-9"})) != "-"
+            # A log that nobody had seen before it was rotated is nobody's to count.
+            eventually(lambda: any(holding(worker, str(log)) for worker in behind.cache.workers()))
             rotate(log, folder)
             assert behind.passed_on(behind.direct.get(manifest_path)) == "-"
         # The server has read the old file; whoever follows next goes on there.
