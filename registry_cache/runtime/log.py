@@ -250,7 +250,9 @@ def _plain(value: object) -> object:
 def _word(value: object) -> str:
     if type(value) is int:
         return str(value)
-    text = f"{value:.3f}" if type(value) is float else str(value)
+    if type(value) is float:
+        return f"{value:.3f}"
+    text = str(value)
     # A client chooses names and agents: a line break in one must not look like a second line.
     if _PLAIN.fullmatch(text) or (text and text.isprintable() and not set(text) & set(' "=')):
         return text
