@@ -133,8 +133,10 @@ class BlobPull:
         ``fetches``: it wants the whole fetched, too. Raises NotHeld, and as ``get`` does.
         """
         try:
+            # In this order: one that is neither under way nor here has not just changed from the one to the other.
+            is_held = self._transfers.is_under_way(digest)
             is_whole = self._blobs.open_any(digest) is not None
-            is_held = is_whole or self._transfers.is_under_way(digest)
+            is_held = is_held or is_whole
         except StoreError:
             is_whole = is_held = False
         if range_header and self._lazy and not is_whole:
